@@ -1,0 +1,62 @@
+# `make up` runs everything, `make test` proves it; both install what is missing into .venv first.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.PHONY: up test check lint types bench install install-test lock clean help
+
+help:
+	@echo 'make up      run Makegood here: API and console, worker, Temporal, mailbox'
+	@echo 'make test    every test, through the real parts'
+	@echo 'make check   format, lint, types and every test'
+	@echo 'make bench   the measurements of bench/, printed as ratios'
+	@echo 'make lock    renew the hashed requirement files'
+
+up: install
+	@exec $(BIN)/makegood up
+
+test: install-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test
+
+lint: install-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install-test
+	$(BIN)/mypy
+
+bench: install-test
+	$(BIN)/python -m bench
+
+install: .venv/installed-run
+install-test: .venv/installed-test
+
+.venv/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo 'Makegood needs Python 3.11 or newer, and none was found on PATH: install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; fi
+	@echo "==> Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'No venv module: install your system'"'"'s python3-venv package, then run make again' >&2; exit 1; }
+
+# The stamp of a file's content, so that a second `make up` has nothing to do.
+.venv/installed-run: requirements/run.txt pyproject.toml | .venv/bin/python
+	@echo '==> Installing what Makegood runs on (requirements/run.txt, every file checked against its hash)'
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-build-isolation --no-deps --editable '.[embedded]'
+	@touch $@
+
+.venv/installed-test: .venv/installed-run requirements/test.txt
+	@echo '==> Installing what the tests need (requirements/test.txt, every file checked against its hash)'
+	@$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
+	@for f in run test; do echo "==> requirements/$$f.txt"; \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	requirements/$$f.in --output-file requirements/$$f.txt || exit 1; done
+
+clean:
+	rm -rf .venv artefacts
