@@ -1,8 +1,8 @@
 """Every setting of Makegood, read once from the environment.
 
-`MAKEGOOD_*` is ours, `TEMPORAL_*` names an existing cluster. A value that may hold a secret is a `SecretStr`, and may come
-from a file named by its variable plus `_FILE`. An empty variable counts as not set. Only `cli` reads this; everything
-below it is handed plain values. It never writes a file and never opens a connection.
+`MAKEGOOD_*` is ours, `TEMPORAL_*` names an existing cluster. A value that may hold a secret is a `SecretStr`, and may
+come from a file named by its variable plus `_FILE`. An empty variable counts as not set. Only `cli` reads this;
+everything below it is handed plain values. It never writes a file and never opens a connection.
 """
 
 import os

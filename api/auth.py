@@ -1,0 +1,132 @@
+"""Who calls: from an API key to its project, by way of a cache of key digests, never of keys.
+
+A digest is trusted for `TRUST_SECONDS` from the moment its row was read, so a revoked key stops working within that time; one
+in use is read again in the background after half of it, so that no request waits. Digests that no key has are remembered as
+long, in a bounded number. The gate's order is the contract's: key, scope, suspension, rate.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.headers import Headers, bearer_token
+from api.limits import RateLimit
+from domain.errors import Forbidden, SubscriptionRequired, Unauthorized
+from domain.ids import KeyId
+from domain.keys import looks_like_key
+from domain.projects import AuthenticatedKey, Scope
+
+TRUST_SECONDS = 5.0
+REFRESH_SECONDS = 2.5
+MAXIMUM_REMEMBERED = 10_000
+
+# The key with this digest as the store has it now; None when there is none, or it is revoked or has expired.
+FindKey = Callable[[str], Awaitable[AuthenticatedKey | None]]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the store said of a digest, and when it was asked, on the monotonic clock."""
+
+    caller: AuthenticatedKey | None
+    asked_at: float
+    is_being_refreshed: bool = False
+
+
+class KeyRing:
+    """The digests that this process has seen lately."""
+
+    def __init__(self, *, find_key: FindKey, digest: Callable[[str], str], clock: Callable[[], float]) -> None:
+        self._find_key, self._digest, self._clock = find_key, digest, clock
+        self._known: dict[str, _Known] = {}
+        self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
+        self._used: set[KeyId] = set()
+        self._forgot_at = clock()
+
+    async def caller(self, token: str | None) -> AuthenticatedKey:
+        """The key's row and project.
+
+        Raises: Unauthorized.
+        """
+        if token is None or not looks_like_key(token):
+            raise Unauthorized
+        digest = self._digest(token)
+        known = self._known.get(digest)
+        age_seconds = TRUST_SECONDS if known is None else self._clock() - known.asked_at
+        if known is None or age_seconds >= TRUST_SECONDS:
+            # Shielded: who stops waiting must not take the answer from the others.
+            caller = await asyncio.shield(self._look_up(digest))
+        else:
+            caller = known.caller
+            if age_seconds > REFRESH_SECONDS and not known.is_being_refreshed:
+                known.is_being_refreshed = True
+                self._look_up(digest).add_done_callback(_forget_failure)
+        if caller is None:
+            raise Unauthorized
+        self._used.add(caller.key.id)
+        return caller
+
+    def take_used(self) -> frozenset[KeyId]:
+        """The keys used since this was last asked."""
+        used, self._used = frozenset(self._used), set()
+        return used
+
+    def forget(self) -> None:
+        """Trust nothing that was read before now: this process has just changed a key or a project."""
+        self._known.clear()
+        self._forgot_at = self._clock()
+
+    def _look_up(self, digest: str) -> "asyncio.Task[AuthenticatedKey | None]":
+        """One question to the store for all who wait for the same answer."""
+        lookup = self._lookups.get(digest)
+        if lookup is None:
+            lookup = asyncio.create_task(self._ask(digest))
+            self._lookups[digest] = lookup
+        return lookup
+
+    async def _ask(self, digest: str) -> AuthenticatedKey | None:
+        asked_at = self._clock()
+        try:
+            caller = await self._find_key(digest)
+        finally:
+            del self._lookups[digest]
+            if (known := self._known.get(digest)) is not None:
+                known.is_being_refreshed = False
+        if len(self._known) >= MAXIMUM_REMEMBERED:
+            self._known.clear()
+        if asked_at >= self._forgot_at:
+            self._known[digest] = _Known(caller, asked_at)
+        return caller
+
+
+class Gate:
+    """Lets a caller in who may do what is asked."""
+
+    def __init__(self, *, keys: KeyRing, limit: RateLimit) -> None:
+        self._keys, self._limit = keys, limit
+
+    async def admit(self, headers: Headers, scope: Scope) -> AuthenticatedKey:
+        """The caller, whose key has the scope and whose project may send now.
+
+        Raises: Unauthorized, Forbidden, SubscriptionRequired, RateLimited.
+        """
+        caller = await self._keys.caller(bearer_token(headers.get(b"authorization")))
+        if scope not in caller.key.scopes:
+            raise Forbidden(f"This call needs a key with the scope {scope.value}.")
+        if caller.project.is_suspended:
+            raise SubscriptionRequired
+        self._limit.take(caller.project.id)
+        return caller
+
+
+def is_in_force(caller: AuthenticatedKey, now: datetime) -> bool:
+    """Neither revoked nor expired."""
+    expires_at = caller.key.expires_at
+    return caller.key.revoked_at is None and (expires_at is None or expires_at > now)
+
+
+def _forget_failure(lookup: "asyncio.Task[AuthenticatedKey | None]") -> None:
+    """A refresh that failed is asked again by the next request; until the trust ends, nobody is turned away for it."""
+    if not lookup.cancelled():
+        lookup.exception()

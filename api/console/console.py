@@ -1,0 +1,113 @@
+"""What all pages share: the frame around a page, who looks at it, and what becomes of an action. Pages are given one `Console`.
+
+An action (a POST) checks the form, calls one function of `Operations`, as REST does, and answers with a redirect and a notice.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.parts import ConsoleParts
+from api.console.rendering import HEADERS, Pages, Values, asked_by_htmx
+from api.console.sealed import Notice
+from api.console.sessions import FormRejected, Sessions, SignInNeeded, Viewer
+from domain.errors import NotFound, Refusal
+
+Handler = Callable[[Request], Awaitable[Response]]
+# FastAPI's own annotation of a route's handler.
+RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Console:
+    """The parts, the templates and the cookies, in one hand."""
+
+    def __init__(self, parts: ConsoleParts) -> None:
+        self.parts = parts
+        self.operations = parts.operations
+        self.pages = Pages(parts.now)
+        self.sessions = Sessions(parts)
+
+    async def viewer(self, request: Request) -> Viewer:
+        """The signed-in person. Raises: SignInNeeded."""
+        return await self.sessions.viewer(request)
+
+    async def show(self, request: Request, viewer: Viewer, *, page: str, here: str, values: Values, region: str = "") -> Response:
+        """A page in its frame; `region` names the template that htmx asks for again, empty when nothing updates itself.
+
+        `here` is the part of the navigation that is marked.
+        """
+        if region and asked_by_htmx(request):
+            return self.pages.fragment(request, self.pages.region(region, {**values, "viewer": viewer}))
+        frame = await self.frame(request, viewer, here=here)
+        if region:
+            response = self.pages.answer(request, page=page, region=region, values={**frame, **values})
+        else:
+            response = self.pages.page(page, {**frame, **values})
+        self.sessions.forget_notice(request, response)
+        return response
+
+    async def frame(self, request: Request, viewer: Viewer, *, here: str) -> Values:
+        """What the layout needs around every page."""
+        return {
+            "viewer": viewer,
+            "here": here,
+            "notice": self.sessions.notice(request, viewer),
+            "rail": await self.rail(here),
+            "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        }
+
+    async def rail(self, here: str) -> Markup:
+        """The navigation with its count, and the state of the installation."""
+        values = {
+            "here": here,
+            "counts": await self.operations.counts(None),
+            "checks": await self.parts.readiness(),
+            "has_mailbox": self.parts.mailbox_path is not None,
+        }
+        return self.pages.region("_rail.html", values)
+
+    async def act(self, viewer: Viewer, action: Awaitable[object], *, said: str, back: str) -> Response:
+        """Does the action and goes back; a refusal is told there instead of `said`."""
+        try:
+            await action
+        except Refusal as refusal:
+            return self.sessions.redirect(back, viewer=viewer, notice=Notice("bad", refusal.detail))
+        return self.sessions.redirect(back, viewer=viewer, notice=Notice("good", said))
+
+
+def console_route(console: Console) -> type[APIRoute]:
+    """Routes of the console: what a handler raises becomes a page, never the API's problem document."""
+
+    class ConsoleRoute(APIRoute):
+        def get_route_handler(self) -> RouteHandler:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                try:
+                    return await handler(request)
+                except SignInNeeded:
+                    return _to_sign_in(request)
+                except FormRejected as rejected:
+                    return _problem(console, 403, "The form was not accepted", rejected.__doc__ or "")
+                except NotFound as refusal:
+                    return _problem(console, 404, "Not found", refusal.detail)
+                except Refusal as refusal:
+                    return _problem(console, 400, "That did not work", refusal.detail)
+
+            return guarded
+
+    return ConsoleRoute
+
+
+def _to_sign_in(request: Request) -> Response:
+    if asked_by_htmx(request):
+        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/login"})
+    return Response(status_code=303, headers={**HEADERS, "Location": "/login"})
+
+
+def _problem(console: Console, status: int, title: str, detail: str) -> Response:
+    return console.pages.page("problem.html", {"title": title, "detail": detail}, status=status)

@@ -1,0 +1,69 @@
+"""The list of incidents and what an operator does about one. An incident is looked at on its event's page."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.console import Console
+from api.console.filters import INCIDENT_TABS, has_empty_fields, read_address
+from api.console.lists import ROWS, Json, filters_for, list_values
+from api.console.sealed import Notice
+from api.console.sessions import safe_return
+
+LONGEST_REASON = 2_048
+
+
+class IncidentPages:
+    """Incidents: the list, and Reprocess, Acknowledge and Resolve."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._operations = console.operations
+
+    async def listing(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
+        if has_empty_fields(request.query_params):
+            return self._console.sessions.redirect(str(address))
+        page = await self._operations.list_incidents(
+            address.chosen.get("project"), filters_for(address), limit=ROWS, cursor=address.cursor
+        )
+        values = await list_values(self._console, address, page, tabs=INCIDENT_TABS)
+        values["rows"] = [await self._row(incident) for incident in page["data"]]
+        return await self._console.show(
+            request, viewer, page="incidents.html", here="incidents", values=values, region="_incidents.html"
+        )
+
+    async def one(self, request: Request, incident_id: str) -> Response:
+        """To the event's page: the address that alerts may carry."""
+        await self._console.viewer(request)
+        incident = await self._operations.read_incident(None, incident_id)
+        return self._console.sessions.redirect(f"/events/{incident['event_id']}")
+
+    async def reprocess(self, request: Request, incident_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        action = self._operations.reprocess(None, incident_id, requested_by=viewer.user_id)
+        said = "Repair started. The incident ends when the app reports success."
+        return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
+
+    async def acknowledge(self, request: Request, incident_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        action = self._operations.acknowledge(None, incident_id, requested_by=viewer.user_id)
+        said = "Acknowledged: others can see that someone is looking at it."
+        return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
+
+    async def resolve(self, request: Request, incident_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        back = safe_return(fields, otherwise="/incidents")
+        reason = fields.get("reason", "").strip()[:LONGEST_REASON]
+        if not reason:
+            notice = Notice("bad", "Say why it is resolved by hand; the timeline keeps the reason.")
+            return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
+        action = self._operations.resolve(None, incident_id, reason=reason, requested_by=viewer.user_id)
+        return await self._console.act(viewer, action, said="Resolved by hand.", back=back)
+
+    async def _row(self, incident: Json) -> Json:
+        """The incident with its event, which names the thing that was paid for."""
+        return {"incident": incident, "event": await self._operations.read_event(None, incident["event_id"])}

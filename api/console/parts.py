@@ -1,0 +1,26 @@
+"""What the console is built from. The composition root of the API fills this in; nothing here opens or reads anything."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from api.operations import Operations
+from store.database import Database
+
+Readiness = Callable[[], Awaitable[dict[str, bool]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """`readiness` answers {"store": …, "engine": …, "worker": …}; `mailbox_path` is None when mail goes to another server."""
+
+    operations: Operations
+    database: Database
+    secret_key: str
+    public_url: str
+    temporal_ui_url: str | None
+    temporal_namespace: str
+    mailbox_path: Path | None
+    readiness: Readiness
+    now: Callable[[], datetime]

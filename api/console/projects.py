@@ -1,0 +1,152 @@
+"""Projects: the list, and one project's settings, API keys and signing secret.
+
+A secret is shown once, on the page after it was made.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.console import Console
+from api.console.lists import Json, all_projects
+from api.console.sealed import Notice, Secret
+from api.console.sessions import Viewer
+from domain.errors import Refusal
+
+SCOPES = ("ingest", "read", "operate", "admin")
+
+
+class ProjectPages:
+    """The pages and forms of projects."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._operations = console.operations
+
+    async def listing(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        return await self._list_page(request, viewer, typed={}, refusal=None)
+
+    async def one(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        project = await self._operations.read_project(project_id)
+        return await self._page(request, viewer, project, typed=project, refusal=None)
+
+    async def create(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        try:
+            made = await self._operations.create_project(
+                name=fields.get("name", "").strip(),
+                mode=fields.get("mode", "test"),
+                repair_url=fields.get("repair_url", "").strip() or None,
+                alert_emails=_addresses(fields),
+            )
+        except Refusal as refusal:
+            return await self._list_page(request, viewer, typed=fields, refusal=refusal)
+        secrets = (Secret("API key", made["api_key"]), Secret("Signing secret", made["signing_secret"]))
+        text = "The project is ready. Copy both secrets now: they are not shown again."
+        return self._console.sessions.redirect(
+            f"/projects/{quote(made['project_id'])}", viewer=viewer, notice=Notice("good", text, secrets)
+        )
+
+    async def save(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        project = await self._operations.read_project(project_id)
+        changes = _changes(fields)
+        try:
+            await self._operations.change_project(project_id, changes)
+        except Refusal as refusal:
+            return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
+
+    async def create_key(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
+        label = fields.get("label", "").strip()
+        try:
+            made = await self._operations.create_key(project_id, label=label, scopes=scopes or ["ingest"])
+        except Refusal as refusal:
+            notice = Notice("bad", _told(refusal))
+        else:
+            notice = Notice("good", "Copy the key now: it is not shown again.", (Secret("API key", made["api_key"]),))
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+
+    async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        action = self._operations.revoke_key(project_id, key_id)
+        return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
+
+    async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        try:
+            made = await self._operations.rotate_signing_secret(project_id)
+        except Refusal as refusal:
+            notice = Notice("bad", _told(refusal))
+        else:
+            text = "A new signing secret. Copy it now: it is not shown again."
+            notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+
+    async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
+        values = {"projects": await all_projects(self._console), "typed": typed, "problems": _problems(refusal)}
+        return await self._console.show(request, viewer, page="projects.html", here="projects", values=values)
+
+    async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
+        values = {
+            "project": project,
+            "typed": typed,
+            "problems": _problems(refusal),
+            "keys": (await self._operations.list_keys(project["project_id"]))["data"],
+            "scopes": SCOPES,
+        }
+        return await self._console.show(request, viewer, page="project.html", here="projects", values=values)
+
+
+# JSON values of a PATCH, of any JSON type.
+def _changes(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The form as the PATCH of REST would send it."""
+    return {
+        "name": fields.get("name", "").strip(),
+        "repair_url": fields.get("repair_url", "").strip() or None,
+        "timeout_minutes": _number(fields.get("timeout_minutes", "")),
+        "alert_emails": _addresses(fields),
+        "late_result": fields.get("late_result", ""),
+        "snapshots": fields.get("snapshots") == "on",
+    }
+
+
+def _number(text: str) -> int | float | str:
+    """The number typed; what is not one stays text, so that the check everyone shares refuses it."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def _addresses(fields: Mapping[str, str]) -> list[str]:
+    return fields.get("alert_emails", "").replace(",", " ").split()
+
+
+def _problems(refusal: Refusal | None) -> dict[str, str]:
+    """The messages of a refusal by field; under the empty name what belongs to no field."""
+    if refusal is None:
+        return {}
+    by_field = {error.pointer.strip("/").split("/")[0]: error.message for error in refusal.errors}
+    return by_field or {"": refusal.detail}
+
+
+def _told(refusal: Refusal) -> str:
+    return "; ".join(error.message for error in refusal.errors) or refusal.detail
+
+
+def _path(project_id: str) -> str:
+    return f"/projects/{quote(project_id)}"

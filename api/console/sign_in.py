@@ -1,0 +1,96 @@
+"""Signing in: by a one-time link (printed at start, or by `makegood user`), then by e-mail and password.
+
+Opening the link changes nothing: mail and link scanners open links too. The button on that page redeems it.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.console import Console
+from api.console.rendering import Values
+from api.console.sealed import Notice
+from api.console.sessions import Viewer
+from store import users
+
+PASSWORD_CHARACTERS = 12
+PASSWORD_CHARACTERS_MOST = 256
+
+
+class SignInPages:
+    """The pages before and around a session."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._parts = console.parts
+        self._sessions = console.sessions
+
+    async def sign_in(self, request: Request) -> Response:
+        return self._early_page(request, "sign_in.html", {"email": "", "problem": ""})
+
+    async def check_password(self, request: Request) -> Response:
+        fields = await self._sessions.early_form(request)
+        email = fields.get("email", "").strip()
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            user = await users.check_password(session, email=email, password=fields.get("password", ""))
+            token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
+        if token is None:
+            values = {"email": email, "problem": "This e-mail and password do not go together."}
+            return self._early_page(request, "sign_in.html", values, status=422)
+        return self._sessions.begin(self._sessions.redirect("/incidents"), token)
+
+    async def link(self, request: Request) -> Response:
+        return self._early_page(request, "sign_in_link.html", {"token": request.query_params.get("token", "")})
+
+    async def redeem_link(self, request: Request) -> Response:
+        fields = await self._sessions.early_form(request)
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
+            token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
+        if token is None:
+            values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
+            return self._early_page(request, "sign_in.html", values, status=422)
+        return self._sessions.begin(self._sessions.redirect("/login/password"), token)
+
+    async def choose_password(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        return self._password_page(viewer, email=viewer.email)
+
+    async def set_password(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._sessions.form(request, viewer)
+        email, password = fields.get("email", "").strip(), fields.get("password", "")
+        problem = _password_problem(email, password)
+        if problem:
+            return self._password_page(viewer, email=email, problem=problem)
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+        notice = Notice("good", "Your password is set. Next time, sign in with it.")
+        return self._sessions.redirect("/incidents", viewer=viewer, notice=notice)
+
+    async def sign_out(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._sessions.form(request, viewer)
+        async with self._parts.database.transaction() as session:
+            await users.close_session(session, token=viewer.token)
+        return self._sessions.end(self._sessions.redirect("/login"))
+
+    def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
+        form_token = self._sessions.early_form_token(request)
+        response = self._console.pages.page(template, {**values, "form_token": form_token}, status=status)
+        return self._sessions.keep_early_form_token(response, form_token)
+
+    def _password_page(self, viewer: Viewer, *, email: str, problem: str = "") -> Response:
+        values = {"viewer": viewer, "email": email, "problem": problem, "least": PASSWORD_CHARACTERS}
+        return self._console.pages.page("password.html", values, status=422 if problem else 200)
+
+
+def _password_problem(email: str, password: str) -> str:
+    """What is wrong with the pair, or nothing."""
+    if "@" not in email.strip("@") or len(email) > 254:
+        return "That is not an e-mail address."
+    if not PASSWORD_CHARACTERS <= len(password) <= PASSWORD_CHARACTERS_MOST:
+        return f"A password here has {PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS_MOST} characters."
+    return ""

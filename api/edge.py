@@ -1,0 +1,97 @@
+"""The outermost layer: sends the two POSTs to `api.ingest` and gives every other answer its `Request-Id`, cap and last resort.
+
+Bare ASGI, since everything passes here. What the application raises and nobody handled becomes a logged 500 in the contract's
+shape. A body is cut off after 64 KiB whatever reads it.
+"""
+
+from collections.abc import Mapping
+from time import perf_counter
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import Header, Problems, headers_of, status_of
+from api.headers import MAXIMUM_BODY_BYTES, Headers, check_content_length, problem_type, read_headers
+from api.ingest import new_request_id
+from api.metrics import Counts
+from domain.errors import Code, PayloadTooLarge, Refusal
+
+logger = structlog.get_logger(__name__)
+
+NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
+
+
+class Edge:
+    """ASGI middleware; `ingest` holds the endpoints by path."""
+
+    def __init__(self, app: ASGIApp, *, ingest: Mapping[str, ASGIApp], problems: Problems, counts: Counts) -> None:
+        self._app, self._ingest = app, ingest
+        self._problems, self._counts = problems, counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        endpoint = self._ingest.get(scope["path"])
+        if endpoint is not None and scope["method"] == "POST":
+            await endpoint(scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send, is_ingest=endpoint is not None)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, is_ingest: bool) -> None:
+        began = perf_counter()
+        headers = read_headers(scope["headers"])
+        answer = _Answer(send, new_request_id(), self._problems, headers)
+        scope.setdefault("state", {})["request_id"] = answer.request_id
+        try:
+            if is_ingest:
+                detail = "Receipts and results are sent by POST."
+                await answer.problem(Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
+            else:
+                check_content_length(headers.get(b"content-length"))
+                await self._app(scope, _capped(receive), answer.send)
+        except Refusal as refusal:
+            await answer.problem(refusal.code, refusal.detail, headers_of(refusal))
+        except Exception:
+            # The edge of the process: answered if that is still possible, and logged in any case.
+            logger.exception("request failed", request_id=answer.request_id, path=scope["path"])
+            await answer.problem(Code.INTERNAL_ERROR, "Something failed on our side.", [])
+        self._counts.durations["other"].observe(perf_counter() - began)
+
+
+class _Answer:
+    """Sends what the application sends, with the headers that every answer has; or a problem if nothing was sent yet."""
+
+    def __init__(self, send: Send, request_id: str, problems: Problems, headers: Headers) -> None:
+        self.request_id = request_id
+        self._send, self._problems, self._headers = send, problems, headers
+        self._has_begun = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._has_begun = True
+            message["headers"] = [*message.get("headers", ()), (b"request-id", self.request_id.encode()), NOSNIFF]
+        await self._send(message)
+
+    async def problem(self, code: Code, detail: str, extra: list[Header]) -> None:
+        if self._has_begun:
+            return
+        body = self._problems.body(code, request_id=self.request_id, detail=detail)
+        media_type = problem_type(self._headers.get(b"accept"))
+        sent = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), *extra]
+        await self.send({"type": "http.response.start", "status": status_of(code), "headers": sent})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _capped(receive: Receive) -> Receive:
+    received_bytes = 0
+
+    async def counted() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > MAXIMUM_BODY_BYTES:
+            raise PayloadTooLarge
+        return message
+
+    return counted

@@ -1,0 +1,287 @@
+"""The wire models of requests, and their conversion to domain values. Wire models never leave `api`.
+
+Each body is validated once. What depends on the project (its mode, its defaults) is decided in the conversion. Messages say
+what is expected and never repeat what was sent. Answers are made by `api.views`.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError, to_json
+
+from api.bodies import Json
+from domain.errors import FieldError, ValidationFailed
+from domain.ids import EventId, ReplayId
+from domain.projects import Project
+from domain.receipts import (
+    EVENT_TYPES_OF,
+    MAXIMUM_PAYLOAD_BYTES,
+    MAXIMUM_TIMEOUT_MINUTES,
+    MINIMUM_TIMEOUT_MINUTES,
+    EffectType,
+    EventType,
+    NewReceipt,
+    Provider,
+)
+from domain.results import NewResult, ResultStatus
+from domain.texts import LONGEST, kept
+
+# An id of no shape of ours names nothing; it is looked up under a name that nothing can have.
+UNKNOWN_ID = "unknown"
+_ID = re.compile(r"[\x21-\x7e]{1,64}")
+
+_INSTANT = re.compile(r"\d{4}-?\d{2}-?\d{2}[Tt ]\d{2}.*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII)
+
+# Pydantic's error types as the contract's field errors; a type that is not here is told as `invalid_value`.
+_MESSAGES: dict[str, tuple[str, str]] = {
+    "missing": ("required", "This field is required."),
+    "string_type": ("wrong_type", "Must be a string."),
+    "string_too_short": ("too_short", "Must not be empty."),
+    "string_too_long": ("too_long", "Is too long."),
+    "string_pattern_mismatch": ("invalid_format", "Must not hold the NUL character."),
+    "float_type": ("wrong_type", "Must be a number."),
+    "finite_number": ("out_of_range", "Must be a finite number."),
+    "bool_type": ("wrong_type", "Must be true or false."),
+    "dict_type": ("wrong_type", "Must be an object."),
+    "list_type": ("wrong_type", "Must be an array."),
+    "tuple_type": ("wrong_type", "Must be an array."),
+    "too_long": ("too_long", "Has too many entries."),
+    "int_parsing": ("wrong_type", "Must be a whole number."),
+    "int_type": ("wrong_type", "Must be a whole number."),
+    "greater_than_equal": ("out_of_range", "Is too small."),
+    "less_than_equal": ("out_of_range", "Is too large."),
+}
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _read_instant(value: object) -> datetime:
+    """The instant in UTC that an ISO 8601 text with a zone names."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "Must be a string.")
+    try:
+        at = datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
+        if at is not None and at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("invalid_format", "Must be an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z.")
+
+
+Reference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+WireInstant = Annotated[
+    datetime, BeforeValidator(_read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})])
+]
+Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class ReceiptBody(BaseModel):
+    """A receipt as it is sent; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, title="Receipt")
+
+    provider: Provider = Field(description="Who sent the payment event.")
+    provider_event_id: Reference | None = Field(
+        default=None, description="The provider's own id of the event. Required for shopify; for stripe, or `stripe_event_id`."
+    )
+    stripe_event_id: Reference | None = Field(default=None, description="In place of `provider_event_id`, stripe only.")
+    event_type: EventType = Field(description="The provider's name of what happened; it must be one of this provider's.")
+    effect_type: EffectType = Field(description="The business effect that your app now owes.")
+    internal_reference: Reference = Field(description="Your own id of the thing affected.")
+    occurred_at: WireInstant = Field(description="When it happened: ISO 8601 with a zone.")
+    shopify_shop_domain: Reference | None = Field(default=None, description="Required for shopify, and for shopify only.")
+    timeout_minutes: Minutes | None = Field(
+        default=None,
+        description="When the result is due, in place of the project's default. Whole minutes from 1 to 10080 in a live "
+        "project; a test project also takes decimals down to 0.01.",
+        json_schema_extra={"minimum": MINIMUM_TIMEOUT_MINUTES["test"], "maximum": MAXIMUM_TIMEOUT_MINUTES},
+    )
+    # Any: the event's own JSON, whatever it holds.
+    payload: dict[str, Any] | None = Field(
+        default=None, description="A snapshot of at most 32 KiB, kept, encrypted and for 30 days, only if the project wants them."
+    )
+
+
+class ResultBody(BaseModel):
+    """A result as it is sent; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, title="Result")
+
+    event_id: str | None = Field(default=None, description="Our id of the event, from the receipt's answer.")
+    provider_event_id: Reference | None = Field(default=None, description="Or the provider's own id of the event.")
+    stripe_event_id: Reference | None = Field(default=None, description="Or the same, implying stripe.")
+    provider: Provider | None = Field(default=None, description="Whose `provider_event_id` it is, where that is not plain.")
+    effect_type: EffectType | None = Field(
+        default=None, description="Only needed where one provider event has several effects."
+    )
+    status: ResultStatus = Field(description="Whether the business effect was applied.")
+    error_code: str | None = Field(default=None, description="Your own code of the failure; `failed` only.")
+    error_message: str | None = Field(default=None, description="What went wrong, for people; `failed` only.")
+    replay_id: str | None = Field(default=None, description="The repair that this result reports on.")
+
+
+class ResolveBody(BaseModel):
+    """Why an incident is resolved by hand."""
+
+    model_config = ConfigDict(frozen=True, title="Resolve")
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$")]
+
+
+def validated(model: type[M], content: Json) -> M:
+    """The content as the model.
+
+    Raises: ValidationFailed.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ValidationFailed(errors=field_errors(error)) from None
+
+
+def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
+    """What is wrong, place by place, in the contract's form."""
+    return tuple(
+        _field_error(problem["loc"], problem["type"], problem["msg"], problem.get("ctx", {}))
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+
+
+def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceipt:
+    """The receipt that the JSON object states, for this project.
+
+    Raises: ValidationFailed.
+    """
+    body = validated(ReceiptBody, content)
+    errors = [*_receipt_id_errors(body), *_shop_errors(body)]
+    if body.event_type not in EVENT_TYPES_OF[body.provider]:
+        errors.append(FieldError("/event_type", "unknown_value", "Is not an event type of this provider."))
+    if body.timeout_minutes is not None:
+        errors.extend(timeout_errors(body.timeout_minutes, livemode=project.livemode))
+    payload = None if body.payload is None else to_json(body.payload)
+    if payload is not None and len(payload) > MAXIMUM_PAYLOAD_BYTES:
+        errors.append(FieldError("/payload", "too_long", "Must be at most 32 KiB of JSON."))
+    if errors:
+        raise ValidationFailed(errors=tuple(errors))
+    provider_event_id = body.provider_event_id or body.stripe_event_id or ""
+    return NewReceipt(
+        project_id=project.id,
+        provider=body.provider,
+        provider_event_id=provider_event_id,
+        stripe_event_id=provider_event_id if body.provider is Provider.STRIPE else None,
+        event_type=body.event_type,
+        effect_type=body.effect_type,
+        internal_reference=body.internal_reference,
+        shopify_shop_domain=body.shopify_shop_domain,
+        occurred_at=body.occurred_at,
+        timeout_minutes=project.timeout_minutes if body.timeout_minutes is None else body.timeout_minutes,
+        request_id=request_id,
+        payload=payload.decode() if payload is not None and project.snapshots else None,
+    )
+
+
+def result_of(content: Json, *, project: Project, request_id: str) -> NewResult:
+    """The result that the JSON object states, for this project.
+
+    Raises: ValidationFailed.
+    """
+    body = validated(ResultBody, content)
+    errors = _result_errors(body)
+    if errors:
+        raise ValidationFailed(errors=tuple(errors))
+    return NewResult(
+        project_id=project.id,
+        event_id=None if body.event_id is None else EventId(_known_shape(body.event_id)),
+        provider_event_id=body.provider_event_id,
+        stripe_event_id=body.stripe_event_id,
+        provider=Provider.STRIPE if body.stripe_event_id is not None else body.provider,
+        effect_type=body.effect_type,
+        status=body.status,
+        error_code=_kept(body.error_code),
+        error_message=_kept(body.error_message),
+        replay_id=None if body.replay_id is None else ReplayId(_known_shape(body.replay_id)),
+        request_id=request_id,
+    )
+
+
+def timeout_errors(minutes: float, *, livemode: bool) -> list[FieldError]:
+    """What is wrong with a timeout in a project of this mode."""
+    if livemode and not minutes.is_integer():
+        return [FieldError("/timeout_minutes", "wrong_type", "Must be whole minutes in a live project.")]
+    minimum = MINIMUM_TIMEOUT_MINUTES["live" if livemode else "test"]
+    if not minimum <= minutes <= MAXIMUM_TIMEOUT_MINUTES:
+        message = f"Must be from {minimum:g} to {MAXIMUM_TIMEOUT_MINUTES} minutes."
+        return [FieldError("/timeout_minutes", "out_of_range", message)]
+    return []
+
+
+def pointer_to(location: tuple[int | str, ...]) -> str:
+    """The RFC 6901 pointer of a place in the body."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)
+
+
+def _field_error(location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]) -> FieldError:
+    pointer = pointer_to(location)
+    if kind in ("enum", "literal_error"):
+        return FieldError(pointer, "unknown_value", f"Must be {context['expected']}.")
+    if kind in _MESSAGES:
+        return FieldError(pointer, *_MESSAGES[kind])
+    if kind in ("wrong_type", "invalid_format"):  # our own validators, whose messages quote nothing
+        return FieldError(pointer, kind, message)
+    return FieldError(pointer, "invalid_value", "Is not of the expected form.")
+
+
+def _receipt_id_errors(body: ReceiptBody) -> list[FieldError]:
+    if body.provider is Provider.SHOPIFY:
+        if body.stripe_event_id is not None:
+            return [FieldError("/stripe_event_id", "not_allowed", "Is for stripe only.")]
+        return [] if body.provider_event_id else [_required("/provider_event_id")]
+    if body.provider_event_id is None and body.stripe_event_id is None:
+        return [_required("/provider_event_id")]
+    return _unequal_ids(body.provider_event_id, body.stripe_event_id)
+
+
+def _unequal_ids(provider_event_id: str | None, stripe_event_id: str | None) -> list[FieldError]:
+    if None in (provider_event_id, stripe_event_id) or provider_event_id == stripe_event_id:
+        return []
+    return [FieldError("/stripe_event_id", "mismatch", "Must be equal to provider_event_id where both are given.")]
+
+
+def _shop_errors(body: ReceiptBody) -> list[FieldError]:
+    is_shopify, is_given = body.provider is Provider.SHOPIFY, body.shopify_shop_domain is not None
+    if is_shopify and not is_given:
+        return [_required("/shopify_shop_domain")]
+    if is_given and not is_shopify:
+        return [FieldError("/shopify_shop_domain", "not_allowed", "Is for shopify only.")]
+    return []
+
+
+def _result_errors(body: ResultBody) -> list[FieldError]:
+    errors = _unequal_ids(body.provider_event_id, body.stripe_event_id)
+    if body.event_id is None and body.provider_event_id is None and body.stripe_event_id is None:
+        message = "One of event_id, provider_event_id and stripe_event_id is required."
+        errors.append(FieldError("/event_id", "required", message))
+    if body.stripe_event_id is not None and body.provider is Provider.SHOPIFY:
+        errors.append(FieldError("/provider", "mismatch", "Must be stripe where stripe_event_id is given."))
+    if body.status is ResultStatus.SUCCESS:
+        errors.extend(
+            FieldError(f"/{name}", "not_allowed", "Is for failed results only.")
+            for name in ("error_code", "error_message")
+            if getattr(body, name) is not None
+        )
+    return errors
+
+
+def _required(pointer: str) -> FieldError:
+    return FieldError(pointer, "required", "This field is required.")
+
+
+def _kept(text: str | None) -> str | None:
+    """As it is stored; None when nothing is left of it."""
+    return kept(text) or None if text is not None else None
+
+
+def _known_shape(identifier: str) -> str:
+    return identifier if _ID.fullmatch(identifier) else UNKNOWN_ID

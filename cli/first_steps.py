@@ -1,0 +1,54 @@
+"""What `makegood up` does in the store once everything runs: a sign-in link, and on the very first run a project with a key.
+
+Called by `cli.up`, which prints what comes back; nothing of it is logged, and the key can be shown this once only.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from settings import Settings
+
+if TYPE_CHECKING:
+    from api.operations import Operations
+
+PROJECT_NAME = "default"
+# Caught by the built-in mailbox, and reserved, so that it can never be anyone's.
+ALERT_EMAIL = "you@example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSteps:
+    """A token that signs in once; the key of the project that was made, None when there were projects already."""
+
+    login_token: str
+    api_key: str | None
+
+
+async def take_first_steps(settings: Settings) -> FirstSteps:
+    """Make what a newcomer needs next. Each call makes a new sign-in link; the project is made once."""
+    # Here, since `makegood up` starts its children before it needs the store's libraries.
+    from cli.operator import build_operations
+    from store import users
+    from store.database import Database
+
+    database = Database.open(settings.database_url_or_default)
+    try:
+        async with database.transaction() as session:
+            login_token = await users.create_login_link(session, now=await database.now(session))
+        api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
+        return FirstSteps(login_token=login_token, api_key=api_key)
+    finally:
+        await database.close()
+
+
+async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
+    if (await operations.list_projects())["data"]:
+        return None
+    made = await operations.create_project(
+        name=PROJECT_NAME,
+        mode="test",
+        repair_url=None,
+        alert_emails=[ALERT_EMAIL] if catches_mail else [],
+        scopes=["ingest"],
+    )
+    return str(made["api_key"])

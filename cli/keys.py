@@ -1,0 +1,64 @@
+"""`makegood key`: make, list and revoke a project's API keys, on the store itself."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.operator import Json, find_project, operate
+from cli.options import JsonFlag, ProjectArgument
+from cli.output import print_record, print_rows, tell
+from cli.projects import ScopeName, Scopes
+
+if TYPE_CHECKING:
+    from api.operations import Operations
+
+app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
+COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "revoked_at")
+
+
+@app.command("create")
+def create(
+    project: ProjectArgument,
+    label: Annotated[str, typer.Option(help="What tells it from other keys: who or what uses it.")],
+    scopes: Scopes = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make an API key, shown now and never again. Without --scope it may only send receipts and results."""
+    names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
+    made = operate(lambda operations: _create(operations, project, label, names))
+    print_record(made, as_json=as_json)
+    if not as_json:
+        tell("Keep the API key now: it is not shown again.")
+
+
+@app.command("list")
+def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
+    """The keys of a project, the revoked ones too."""
+    answer = operate(lambda operations: _list(operations, project))
+    print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
+
+
+@app.command("revoke")
+def revoke(
+    project: ProjectArgument,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Revoke a key; it is refused from now on."""
+    operate(lambda operations: _revoke(operations, project, key_id))
+    print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
+
+
+async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str]) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.create_key(project["project_id"], label=label, scopes=scopes)
+
+
+async def _list(operations: "Operations", name_or_id: str) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.list_keys(project["project_id"])
+
+
+async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
+    project = await find_project(operations, name_or_id)
+    await operations.revoke_key(project["project_id"], key_id)

@@ -1,0 +1,114 @@
+"""Runs one operator's action on the store itself, through the same functions as REST; no API needs to run.
+
+It opens the store, builds `Operations`, runs the action and closes the store again. A refusal becomes the failure of the
+command. It never opens a Temporal client: what the engine must hear goes through the outbox, as always.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cli.output import CommandFailed, ExitCode, failure_of
+from cli.settings_told import read_settings
+
+if TYPE_CHECKING:
+    from api.operations import Operations
+    from settings import Settings
+    from store.database import Database
+
+T = TypeVar("T")
+# A JSON object as REST answers it, with values of any JSON type.
+Json = Mapping[str, Any]
+REQUESTED_BY = "cli"
+
+
+def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
+    """What the action gives, with the store opened as the settings say.
+
+    Raises: CommandFailed for a refusal, and when the store cannot be used.
+    """
+    settings = read_settings()
+
+    async def act(database: "Database") -> T:
+        return await action(build_operations(settings, database))
+
+    return with_store(settings, act)
+
+
+def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
+    """What the action gives, with the store open while it runs.
+
+    Raises: CommandFailed for a refusal, and when the store cannot be used.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    from domain.errors import Refusal
+
+    try:
+        return asyncio.run(_run(settings, action))
+    except Refusal as refusal:
+        raise failure_of(refusal) from None
+    except (OSError, DBAPIError) as error:
+        # The first line alone: what follows may quote the statement and its values.
+        reason = str(error).partition("\n")[0][:300]
+        raise CommandFailed(
+            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason}; `makegood migrate` brings its tables up to date, "
+            "`makegood doctor` looks further"
+        ) from None
+
+
+def build_operations(settings: "Settings", database: "Database") -> "Operations":
+    """The operations of REST and console, on this store.
+
+    Raises: CommandFailed when there is no root secret.
+    """
+    from activities.transport import judge_repair_url
+    from api.operations import Operations
+    from settings import SettingsError
+    from store.sealing import Sealer
+
+    async def judge(url: str) -> None:
+        await judge_repair_url(url, allow=settings.egress_allow)
+
+    try:
+        sealer = Sealer(settings.read_secret_key())
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from None
+    return Operations(database=database, sealer=sealer, judge_repair_url=judge)
+
+
+async def find_project(operations: "Operations", name_or_id: str) -> Json:
+    """The project of that id or name.
+
+    Raises: CommandFailed when there is none.
+    """
+    projects: list[Json] = list((await operations.list_projects())["data"])
+    for field in ("project_id", "name"):
+        for project in projects:
+            if project[field] == name_or_id:
+                return project
+    raise CommandFailed(f"no project has the id or name {name_or_id!r}: `makegood project list` shows all", ExitCode.NOT_FOUND)
+
+
+async def find_project_id(operations: "Operations", name_or_id: str | None) -> str | None:
+    """Its id; None for no project, which means all.
+
+    Raises: CommandFailed when there is none of that name.
+    """
+    return None if name_or_id is None else str((await find_project(operations, name_or_id))["project_id"])
+
+
+async def _run(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
+    from store.database import Database
+
+    # SQLite would make an empty file where none is.
+    if settings.database_url is None and not (settings.data_dir / "makegood.db").exists():
+        raise CommandFailed(
+            f"there is no store in {settings.data_dir} yet: run `makegood up` once, or name the store's directory with "
+            "MAKEGOOD_DATA_DIR or its address with MAKEGOOD_DATABASE_URL"
+        )
+    database = await Database.open(settings.database_url_or_default)
+    try:
+        return await action(database)
+    finally:
+        await database.close()

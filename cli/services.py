@@ -1,0 +1,72 @@
+"""The commands that run a part of the service until it is told to stop, and `migrate`. Each composes one part and ends with its code."""
+
+import typer
+
+from cli.options import JsonFlag
+from cli.output import CommandFailed, print_record
+from cli.settings_told import read_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands under the application."""
+    app.command("up")(up)
+    app.command("api")(api)
+    app.command("worker")(worker)
+    app.command("mailbox", hidden=True)(mailbox)
+    app.command("migrate")(migrate)
+
+
+def up() -> None:
+    """Run everything on this machine: API and console, worker, Temporal, mailbox. Ctrl-C ends it; what was stored stays."""
+    from cli.up import run_up
+
+    raise typer.Exit(run_up(read_settings()))
+
+
+def api() -> None:
+    """Run one API process: the two ingest endpoints, REST and the console."""
+    from activities.transport import judge_repair_url
+    from api.app import run_api
+
+    settings = read_settings()
+
+    async def judge(url: str) -> None:
+        await judge_repair_url(url, allow=settings.egress_allow)
+
+    raise typer.Exit(run_api(settings, judge_repair_url=judge))
+
+
+def worker() -> None:
+    """Run one worker process: it tells Temporal what is stored, runs the workflows, sends alerts and callbacks."""
+    from worker.main import run_worker
+
+    raise typer.Exit(run_worker(read_settings()))
+
+
+def mailbox() -> None:
+    """Run the built-in mailbox, an SMTP server on loopback that keeps every mail and forwards none."""
+    from cli.mailbox import run_mailbox
+
+    raise typer.Exit(run_mailbox(read_settings()))
+
+
+def migrate(as_json: JsonFlag = False) -> None:
+    """Bring the store's tables up to date. `makegood up` does it by itself; in production run it before a new version starts."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from store.database import migrate as migrate_store
+    from store.database import migration_state
+
+    settings = read_settings()
+    if settings.database_url is None:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    url = settings.database_url_or_default
+    try:
+        before, _ = migration_state(url)
+        migrate_store(url)
+        after, _ = migration_state(url)
+    except (OSError, SQLAlchemyError) as error:
+        # The first line alone: what follows may quote a statement and its values.
+        reason = str(error).partition("\n")[0][:300]
+        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None
+    print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)

@@ -1,0 +1,21 @@
+"""Reads the settings for a command, and says what is wrong with them in the command line's own way."""
+
+from typing import TYPE_CHECKING
+
+from cli.output import CommandFailed, ExitCode
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+
+def read_settings() -> "Settings":
+    """The settings of this process.
+
+    Raises: CommandFailed when one is wrong, naming its variable.
+    """
+    from settings import SettingsError, load_settings
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise CommandFailed(f"wrong settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None

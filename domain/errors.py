@@ -1,0 +1,197 @@
+"""The refusals this service gives on purpose, each with the contract's wire code.
+
+    Refusal
+    ├── Unauthorized            unauthorized
+    ├── Forbidden               forbidden
+    ├── SubscriptionRequired    subscription_required
+    ├── RateLimited             rate_limited
+    ├── MissingAcceptHeader     missing_accept_header
+    ├── NotAcceptable           not_acceptable
+    ├── UnsupportedMediaType    unsupported_media_type
+    ├── PayloadTooLarge         payload_too_large
+    ├── TooManyFields           too_many_fields
+    ├── MissingIdempotencyKey   missing_idempotency_key
+    ├── IdempotencyConflict     idempotency_conflict
+    ├── IdempotencyInProgress   idempotency_in_progress
+    ├── ReceiptConflict         receipt_conflict
+    ├── IncidentAlreadyResolved incident_resolved
+    ├── NotWaiting              not_waiting
+    ├── RepairUrlMissing        repair_url_missing
+    ├── ValidationFailed        validation_error
+    ├── NotFound                not_found
+    └── Unavailable             unavailable
+
+A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.errors`. Bugs are not
+refusals: they propagate.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Code(StrEnum):
+    """Every error code of the contract."""
+
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    SUBSCRIPTION_REQUIRED = "subscription_required"
+    RATE_LIMITED = "rate_limited"
+    MISSING_ACCEPT_HEADER = "missing_accept_header"
+    NOT_ACCEPTABLE = "not_acceptable"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    TOO_MANY_FIELDS = "too_many_fields"
+    MISSING_IDEMPOTENCY_KEY = "missing_idempotency_key"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
+    RECEIPT_CONFLICT = "receipt_conflict"
+    INCIDENT_RESOLVED = "incident_resolved"
+    NOT_WAITING = "not_waiting"
+    REPAIR_URL_MISSING = "repair_url_missing"
+    VALIDATION_ERROR = "validation_error"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INTERNAL_ERROR = "internal_error"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with a request: `pointer` is an RFC 6901 JSON pointer; `message` never repeats the offending value."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Refusal(Exception):
+    """The request was refused."""
+
+    code: ClassVar[Code]
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.errors = errors
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.detail)
+
+
+class Unauthorized(Refusal):
+    """The API key is missing, malformed, unknown or revoked: send `Authorization: Bearer sk_…` with a current key."""
+
+    code = Code.UNAUTHORIZED
+
+
+class Forbidden(Refusal):
+    """The API key does not have the scope that this call needs."""
+
+    code = Code.FORBIDDEN
+
+
+class SubscriptionRequired(Refusal):
+    """The project is suspended: resume it before sending more."""
+
+    code = Code.SUBSCRIPTION_REQUIRED
+
+
+class RateLimited(Refusal):
+    """The project sends faster than its limit: wait as long as Retry-After says."""
+
+    code = Code.RATE_LIMITED
+
+
+class MissingAcceptHeader(Refusal):
+    """The Accept header is missing: send `Accept: application/json`."""
+
+    code = Code.MISSING_ACCEPT_HEADER
+
+
+class NotAcceptable(Refusal):
+    """The Accept header allows no JSON: send `Accept: application/json`."""
+
+    code = Code.NOT_ACCEPTABLE
+
+
+class UnsupportedMediaType(Refusal):
+    """The body must be JSON: send `Content-Type: application/json`."""
+
+    code = Code.UNSUPPORTED_MEDIA_TYPE
+
+
+class PayloadTooLarge(Refusal):
+    """The body is larger than 64 KiB."""
+
+    code = Code.PAYLOAD_TOO_LARGE
+
+
+class TooManyFields(Refusal):
+    """The body has more than 50 top-level fields."""
+
+    code = Code.TOO_MANY_FIELDS
+
+
+class MissingIdempotencyKey(Refusal):
+    """The Idempotency-Key header must be 1 to 255 printable characters."""
+
+    code = Code.MISSING_IDEMPOTENCY_KEY
+
+
+class IdempotencyConflict(Refusal):
+    """This Idempotency-Key was used with another body: a new request needs a new key."""
+
+    code = Code.IDEMPOTENCY_CONFLICT
+
+
+class IdempotencyInProgress(Refusal):
+    """An equal request is still in flight: repeat it with the same key."""
+
+    code = Code.IDEMPOTENCY_IN_PROGRESS
+
+
+class ReceiptConflict(Refusal):
+    """This event and effect were already received with another event type, internal reference or shop domain."""
+
+    code = Code.RECEIPT_CONFLICT
+
+
+class IncidentAlreadyResolved(Refusal):
+    """The incident is resolved: there is nothing left to do."""
+
+    code = Code.INCIDENT_RESOLVED
+
+
+class NotWaiting(Refusal):
+    """Only a receipt that still waits for its result can expire."""
+
+    code = Code.NOT_WAITING
+
+
+class RepairUrlMissing(Refusal):
+    """The project has no repair URL, or its receiver said it is gone: save one in the project's settings."""
+
+    code = Code.REPAIR_URL_MISSING
+
+
+class ValidationFailed(Refusal):
+    """The request is not of the expected shape: `errors` names each place."""
+
+    code = Code.VALIDATION_ERROR
+
+
+class NotFound(Refusal):
+    """There is no such thing in this project."""
+
+    code = Code.NOT_FOUND
+
+
+class Unavailable(Refusal):
+    """The request could not be stored and was not accepted: send it again with the same key."""
+
+    code = Code.UNAVAILABLE

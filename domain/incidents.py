@@ -1,0 +1,124 @@
+"""The incident of a receipt and its repairs: their finite sets and values, as the contract names them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+
+
+class IncidentState(StrEnum):
+    OPEN = "open"
+    REPAIRING = "repairing"
+    RESOLVED = "resolved"
+
+
+class Reason(StrEnum):
+    MISSING_RESULT = "missing_result"
+    FAILED_RESULT = "failed_result"
+
+
+class Resolution(StrEnum):
+    REPAIRED = "repaired"
+    LATE_RESULT = "late_result"
+    MANUAL = "manual"
+
+
+class RepairState(StrEnum):
+    CALLING = "calling"
+    AWAITING_RESULT = "awaiting_result"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class RepairCause(StrEnum):
+    """Why a repair failed."""
+
+    REJECTED = "rejected"
+    EXHAUSTED = "exhausted"
+    NO_RESULT = "no_result"
+    FAILED_RESULT = "failed_result"
+    REPAIR_URL_MISSING = "repair_url_missing"
+    SUPERSEDED = "superseded"
+    CLOSED = "closed"
+
+
+class AttemptState(StrEnum):
+    STARTED = "started"
+    FINISHED = "finished"
+
+
+class AlertKind(StrEnum):
+    INCIDENT_OPENED = "incident_opened"
+    REPAIR_FAILED = "repair_failed"
+    INCIDENT_RESOLVED = "incident_resolved"
+
+
+class TimelineKind(StrEnum):
+    RECEIPT_ACCEPTED = "receipt_accepted"
+    RESULT_RECEIVED = "result_received"
+    DEADLINE_CREDITED = "deadline_credited"
+    DEADLINE_PASSED = "deadline_passed"
+    INCIDENT_OPENED = "incident_opened"
+    ALERT_SENT = "alert_sent"
+    ALERT_FAILED = "alert_failed"
+    REPROCESS_REQUESTED = "reprocess_requested"
+    ATTEMPT = "attempt"
+    REPAIR_FAILED = "repair_failed"
+    INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    INCIDENT_RESOLVED = "incident_resolved"
+    NOTED = "noted"
+    FLAGGED = "flagged"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    id: IncidentId
+    event_id: EventId
+    project_id: ProjectId
+    state: IncidentState
+    reason: Reason
+    error_code: str | None
+    error_message: str | None
+    opened_at: datetime
+    acknowledged_at: datetime | None
+    resolved_at: datetime | None
+    resolution: Resolution | None
+    active_replay_id: ReplayId | None
+    resolving_replay_id: ReplayId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One signed call of the repair URL. `status` and `duration_ms` are None while it runs; `error_class` names a failure."""
+
+    number: int
+    at: datetime
+    state: AttemptState
+    status: int | None
+    duration_ms: int | None
+    error_class: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One repair, known by its `replay_id`. `requested_by` is an id, never an address. `result_deadline_at`: once accepted."""
+
+    replay_id: ReplayId
+    incident_id: IncidentId
+    event_id: EventId
+    state: RepairState
+    cause: RepairCause | None
+    requested_by: str
+    requested_at: datetime
+    result_deadline_at: datetime | None
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One line of an event's history: `fields` are those of its kind, JSON values only."""
+
+    at: datetime
+    kind: TimelineKind
+    fields: dict[str, object]

@@ -1,0 +1,120 @@
+"""The receipt: what an app says when it has accepted a payment event, before the business effect runs.
+
+Holds the contract's finite sets and the rules that need nothing but the values: what makes two receipts the same, when the
+result is due. Never reads a clock or the store.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from domain.ids import EventId, ProjectId
+
+MINIMUM_TIMEOUT_MINUTES = {"live": 1.0, "test": 0.01}
+MAXIMUM_TIMEOUT_MINUTES = 10_080
+DEFAULT_TIMEOUT_MINUTES = 30
+MAXIMUM_PAYLOAD_BYTES = 32 * 1024
+
+
+class Provider(StrEnum):
+    STRIPE = "stripe"
+    SHOPIFY = "shopify"
+
+
+class EventType(StrEnum):
+    CHECKOUT_SESSION_COMPLETED = "checkout.session.completed"
+    INVOICE_PAID = "invoice.paid"
+    CUSTOMER_SUBSCRIPTION_DELETED = "customer.subscription.deleted"
+    CUSTOMER_SUBSCRIPTION_UPDATED = "customer.subscription.updated"
+    CHARGE_REFUNDED = "charge.refunded"
+    CHARGE_DISPUTE_CREATED = "charge.dispute.created"
+    ORDERS_PAID = "orders/paid"
+    ORDERS_FULFILLED = "orders/fulfilled"
+    CUSTOMERS_CREATE = "customers/create"
+    CHECKOUTS_CREATE = "checkouts/create"
+
+
+EVENT_TYPES_OF: dict[Provider, frozenset[EventType]] = {
+    Provider.STRIPE: frozenset(t for t in EventType if "/" not in t),
+    Provider.SHOPIFY: frozenset(t for t in EventType if "/" in t),
+}
+
+
+class EffectType(StrEnum):
+    ACCESS_UNLOCK = "access_unlock"
+    CREDIT_GRANT = "credit_grant"
+    SEAT_UPDATE = "seat_update"
+    SUBSCRIPTION_STATE_APPLY = "subscription_state_apply"
+    ACCESS_REVOCATION = "access_revocation"
+    CREDIT_DEDUCTION = "credit_deduction"
+
+
+class ReceiptState(StrEnum):
+    WAITING = "waiting"
+    APPLIED = "applied"
+    INCIDENT = "incident"
+    RECOVERED = "recovered"
+    CLOSED = "closed"
+
+
+class Flag(StrEnum):
+    """What stands out about an event after its end, and is shown to operators."""
+
+    DOUBLE_APPLICATION = "double_application"
+    CONTRADICTION = "contradiction"
+    LATE_SUCCESS = "late_success"
+
+
+@dataclass(frozen=True, slots=True)
+class NewReceipt:
+    """A validated receipt on its way into the store. `payload` is its JSON text, None unless the project keeps snapshots."""
+
+    project_id: ProjectId
+    livemode: bool
+    provider: Provider
+    provider_event_id: str
+    stripe_event_id: str | None
+    event_type: EventType
+    effect_type: EffectType
+    internal_reference: str
+    shopify_shop_domain: str | None
+    occurred_at: datetime
+    timeout_minutes: float
+    request_id: str
+    payload: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt as stored. `deadline_at` is `timeout_at` plus credited outages; `deadline_at` decides."""
+
+    event_id: EventId
+    project_id: ProjectId
+    livemode: bool
+    state: ReceiptState
+    provider: Provider
+    provider_event_id: str
+    stripe_event_id: str | None
+    event_type: EventType
+    effect_type: EffectType
+    internal_reference: str
+    shopify_shop_domain: str | None
+    occurred_at: datetime
+    accepted_at: datetime
+    timeout_at: datetime
+    deadline_at: datetime
+    flags: tuple[Flag, ...]
+    request_id: str
+
+
+def timeout_span(timeout_minutes: float) -> timedelta:
+    """How long a result may take: whole milliseconds, as instants are kept."""
+    return timedelta(milliseconds=round(timeout_minutes * 60_000))
+
+
+def states_same_facts(first: tuple[str, str, str | None], again: tuple[str, str, str | None]) -> bool:
+    """Whether a receipt of the same identity repeats the first: (event_type, internal_reference, shopify_shop_domain).
+
+    Another `occurred_at`, `timeout_minutes` or `payload` is ignored: the first wins (contract, "Identity of a receipt").
+    """
+    return first == again

@@ -1,0 +1,93 @@
+"""The result: what an app says when the business effect was applied or failed; and what it means for its receipt.
+
+`happening_of` is the one place that tells a first result from a repeat, a repair's from a late one. It never reads the store:
+the caller hands it what is stored.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.ids import EventId, ProjectId, ReplayId, ResultId
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, Happening, Position
+from domain.receipts import EffectType, Provider
+
+
+class ResultStatus(StrEnum):
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class LateResult(StrEnum):
+    """What a project wants of a success without `replay_id` after its incident opened."""
+
+    RESOLVE = "resolve"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """A validated result on its way into the store. At least one of the three ids is given."""
+
+    project_id: ProjectId
+    event_id: EventId | None
+    provider_event_id: str | None
+    stripe_event_id: str | None
+    provider: Provider | None
+    effect_type: EffectType | None
+    status: ResultStatus
+    error_code: str | None
+    error_message: str | None
+    replay_id: ReplayId | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What of a result decides whether another one repeats it."""
+
+    status: ResultStatus
+    replay_id: ReplayId | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result as stored."""
+
+    id: ResultId
+    event_id: EventId
+    received_at: datetime
+    said: Said
+
+
+def happening_of(
+    said: Said,
+    *,
+    position: Position,
+    active_replay_id: ReplayId | None,
+    ended_by_replay_id: ReplayId | None,
+    earlier: frozenset[Said],
+    late_result: LateResult,
+) -> Happening:
+    """What this result is to a receipt that stands at `position`.
+
+    `ended_by_replay_id` is the repair whose success ended it (None: it ended without one, or has not ended); `earlier` are the
+    results already stored for it. That `said.replay_id` is one of this event's repairs is the caller's to have checked.
+    """
+    if position in END_POSITIONS and (said in earlier or _is_the_ending_success(said, position, ended_by_replay_id)):
+        return Happening.REPEATED
+    if said.status is ResultStatus.FAILED:
+        is_active = said.replay_id is not None and said.replay_id == active_replay_id
+        return Happening.FAILED_BY_ACTIVE_REPLAY if is_active else Happening.FAILED
+    if said.replay_id is not None:
+        return Happening.SUCCESS_BY_REPLAY
+    if position in OPEN_POSITIONS and late_result is LateResult.NOTE:
+        return Happening.SUCCESS_TO_NOTE
+    return Happening.SUCCESS
+
+
+def _is_the_ending_success(said: Said, position: Position, ended_by_replay_id: ReplayId | None) -> bool:
+    is_success = said.status is ResultStatus.SUCCESS
+    return is_success and position in {Position.APPLIED, Position.RECOVERED} and said.replay_id == ended_by_replay_id

@@ -1,0 +1,89 @@
+"""Which headers prove that a repair callback comes from this service.
+
+Signs the raw body twice over: in the X-SendPromptly scheme, keyed with the secret's text, and in Standard Webhooks 1.0,
+keyed with the secret's decoded part. During a rotation both secrets sign. Timestamp and nonce are given: this file
+reads no clock and draws nothing. Called by the callback activity for each attempt, and by the `signature` command.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+
+TIMESTAMP_HEADER = "X-SendPromptly-Timestamp"
+NONCE_HEADER = "X-SendPromptly-Nonce"
+SIGNATURE_HEADER = "X-SendPromptly-Signature"
+NEXT_SIGNATURE_HEADER = "X-SendPromptly-Signature-Next"
+ATTEMPT_HEADER = "X-SendPromptly-Attempt"
+SECRET_PREFIX = "whsec_"  # noqa: S105  the public prefix of every secret, not one of them
+
+_NONCE = re.compile(r"[0-9a-f]{32}")
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class MalformedSecret(ValueError):
+    """A signing secret is `whsec_` followed by base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSecrets:
+    """The secret in force and, while a rotation overlaps, the one that follows it."""
+
+    current: str = field(repr=False)
+    next: str | None = field(default=None, repr=False)
+
+
+def callback_headers(
+    *, secrets: SigningSecrets, replay_id: str, attempt_number: int, timestamp: int, nonce: str, body: bytes
+) -> Headers:
+    """Every header that signs one attempt, in the order of the contract.
+
+    `timestamp` is in unix seconds and `nonce` 32 lowercase hex characters, both fresh on each attempt.
+
+    Raises:
+        MalformedSecret: a secret is not `whsec_` and base64.
+        ValueError: the nonce has another shape.
+    """
+    if not _NONCE.fullmatch(nonce):
+        raise ValueError("a nonce is 32 lowercase hex characters")
+    signing_secrets = [secret for secret in (secrets.current, secrets.next) if secret is not None]
+    names = (SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)
+    signatures = [sign(secret, timestamp=timestamp, nonce=nonce, body=body) for secret in signing_secrets]
+    standard = [sign_standard(s, message_id=replay_id, timestamp=timestamp, body=body) for s in signing_secrets]
+    return (
+        (TIMESTAMP_HEADER, str(timestamp)),
+        (NONCE_HEADER, nonce),
+        *zip(names, signatures, strict=False),
+        (ATTEMPT_HEADER, str(attempt_number)),
+        ("webhook-id", replay_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", " ".join(standard)),
+    )
+
+
+def sign(secret: str, *, timestamp: int, nonce: str, body: bytes) -> str:
+    """The lowercase hex of `X-SendPromptly-Signature`; the key is the whole text of the secret."""
+    return hmac.new(secret.encode(), f"{timestamp}.{nonce}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def sign_standard(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
+    """One `v1,…` entry of `webhook-signature`; the key is the decoded part of the secret.
+
+    Raises:
+        MalformedSecret: the secret is not `whsec_` and base64.
+    """
+    digest = hmac.new(_decoded_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _decoded_key(secret: str) -> bytes:
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:  # not base64, or not even ASCII
+        key = b""
+    if encoded == secret or not key:
+        raise MalformedSecret("a signing secret is whsec_ followed by base64")
+    return key

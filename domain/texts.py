@@ -1,0 +1,12 @@
+"""What is kept of text from outside: no NUL, which PostgreSQL cannot store, and no more than 2,048 characters."""
+
+LONGEST = 2_048
+
+
+def kept(text: str) -> str:
+    """The text as it may be stored, logged or put in an error."""
+    return text.replace("\0", "")[:LONGEST]
+
+
+def kept_or_none(text: str | None) -> str | None:
+    return None if text is None else kept(text)

@@ -1,0 +1,50 @@
+<?php
+
+// The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the `replay_id`.
+// In routes/api.php: Route::post('/makegood/repair', App\Http\Controllers\RepairController::class);
+
+namespace App\Http\Controllers;
+
+use Illuminate\Http\JsonResponse;
+use Illuminate\Http\Request;
+use Illuminate\Support\Facades\Cache;
+use Makegood\CallbackVerifier;
+use Makegood\Client;
+use Makegood\InvalidCallback;
+
+final class RepairController extends Controller
+{
+    public function __invoke(Request $request): JsonResponse
+    {
+        $verifier = new CallbackVerifier(
+            // One secret; during a rotation the old and the new one, separated by a comma.
+            secrets: explode(',', config('services.makegood.signing_secret')),
+            seenNonce: fn (string $nonce): bool => !Cache::add("makegood:$nonce", true, 600),
+        );
+        try {
+            $callback = $verifier->verify($request->headers->all(), $request->getContent());
+        } catch (InvalidCallback $invalid) {
+            return response()->json(['reason' => $invalid->reason], 401);
+        }
+        dispatch(static fn () => self::applyAndReport($callback)); // queued durably before the answer
+        return response()->json(['accepted' => true], 202);
+    }
+
+    public static function applyAndReport(array $callback): void
+    {
+        $makegood = new Client(config('services.makegood.url'), config('services.makegood.api_key'));
+        $outcome = ['status' => 'success'];
+        try {
+            self::unlockAccess($callback['internal_reference'], oncePer: $callback['replay_id']);
+        } catch (\Throwable $error) {
+            $outcome = ['status' => 'failed', 'error_code' => class_basename($error), 'error_message' => $error->getMessage()];
+        }
+        $makegood->result(['event_id' => $callback['event_id'], 'replay_id' => $callback['replay_id'], ...$outcome]);
+    }
+
+    /** Your own effect. Store `$oncePer` in its transaction, and do nothing when it is there already. */
+    private static function unlockAccess(string $order, string $oncePer): void
+    {
+        logger()->info('unlocked', ['order' => $order, 'replay_id' => $oncePer]);
+    }
+}

@@ -1,0 +1,19 @@
+"""Call this in the webhook handler, once the provider's signature holds and the work is queued durably."""
+
+import os
+
+from makegood_client import Makegood
+
+makegood = Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"])
+
+receipt = makegood.receipt(
+    {
+        "provider": "stripe",
+        "provider_event_id": "evt_1PqX9",
+        "event_type": "checkout.session.completed",
+        "effect_type": "access_unlock",
+        "internal_reference": "order_1001",
+        "occurred_at": "2026-11-23T10:00:00Z",
+    }
+)
+print(receipt["event_id"], "must have a result by", receipt["timeout_at"])

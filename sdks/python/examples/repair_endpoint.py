@@ -1,0 +1,40 @@
+"""The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the `replay_id`.
+
+Run it with `uvicorn repair_endpoint:app`.
+"""
+
+import os
+from typing import Any
+
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
+from makegood_client import InvalidCallback, Makegood, RecentNonces, verify_callback
+
+app = FastAPI()
+nonces = RecentNonces()  # with several processes, use a shared store instead
+makegood = Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"])
+# One secret; during a rotation the old and the new one, separated by a comma.
+secrets = os.environ["MAKEGOOD_SIGNING_SECRET"].split(",")
+
+
+@app.post("/makegood/repair", status_code=202)
+async def repair(request: Request, background: BackgroundTasks) -> dict[str, bool]:
+    try:
+        callback = verify_callback(request.headers, await request.body(), secrets=secrets, seen_nonce=nonces.seen)
+    except InvalidCallback as invalid:
+        raise HTTPException(401, invalid.reason) from None
+    background.add_task(apply_and_report, callback)  # in earnest: enqueue it durably before answering
+    return {"accepted": True}
+
+
+def apply_and_report(callback: dict[str, Any]) -> None:
+    outcome: dict[str, str] = {"status": "success"}
+    try:
+        unlock_access(callback["internal_reference"], once_per=callback["replay_id"])
+    except Exception as error:  # whatever went wrong, the incident must hear of it
+        outcome = {"status": "failed", "error_code": type(error).__name__, "error_message": str(error)}
+    makegood.result({"event_id": callback["event_id"], "replay_id": callback["replay_id"], **outcome})
+
+
+def unlock_access(order: str, *, once_per: str) -> None:
+    """Your own effect. Store `once_per` in its transaction, and do nothing when it is there already."""
+    print("unlocked", order, "for", once_per, flush=True)

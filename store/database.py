@@ -1,0 +1,306 @@
+"""Opens the store, SQLite or PostgreSQL, and holds its one `transaction()`; also what time it is.
+
+`transaction()` alone commits; `reading()` sees one snapshot and cannot write. Nothing here knows a table. Built once per process
+by the compositions of API, worker and CLI; a test opens its own.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from domain.errors import Unavailable
+from domain.instants import from_milliseconds, milliseconds
+from store.statements import Dialect, SessionStatements, Statements
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+BUSY_SECONDS = 10
+CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 30
+POOL_WAIT_SECONDS = 15
+RETRY_AFTER_SECONDS = 2
+SQLITE_READERS = 4
+POSTGRES_CONNECTIONS = 10
+MIGRATION_LOCK = 72_338_000  # any number that is ours
+# FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
+SQLITE_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+_SQLITE_UNAVAILABLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+# Connection lost, resources exhausted, operator intervention, system error, deadlock or serialisation failure.
+_POSTGRES_UNAVAILABLE = ("08", "53", "57", "58", "40")
+
+
+class Clock:
+    """The one clock of a store: PostgreSQL's own, the host's on SQLite. `skew` is zero but in tests that skip time."""
+
+    def __init__(self, skew: timedelta = timedelta(0)) -> None:
+        self.skew = skew
+
+    async def now(self, statements: Statements) -> datetime:
+        """This instant, in whole milliseconds; on PostgreSQL it goes on within a transaction."""
+        match statements.dialect:
+            case "sqlite":
+                at = from_milliseconds(milliseconds(datetime.now(UTC)))
+            case "postgresql":
+                rows = await statements.fetch("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+                at = from_milliseconds(rows[0][0])
+        return at + self.skew
+
+
+class Database:
+    """An opened store."""
+
+    def __init__(self, *, url: str, clock: Clock, writing: AsyncEngine, reading: AsyncEngine) -> None:
+        self.url = url
+        self.clock = clock
+        self.dialect = dialect_of(url)
+        self._writing = writing
+        self._reading = reading
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock | None = None) -> Self:
+        """A store at `sqlite:///path` or `postgresql://…`; it connects when it is first used.
+
+        Raises: ValueError when the URL is of neither form.
+        """
+        match dialect_of(url):
+            case "sqlite":
+                writing, reading = _sqlite_engines(sqlite_path(url))
+            case "postgresql":
+                writing, reading = _postgres_engines(url)
+        return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session whose work is committed at the end, or none of it when an exception leaves the block.
+
+        Raises: Unavailable when the store cannot be reached or cannot commit now.
+        """
+        async with _session(self._writing) as session:
+            yield session
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session that sees one snapshot, takes no write lock, and cannot write.
+
+        Raises: Unavailable when the store cannot be reached.
+        """
+        async with _session(self._reading) as session:
+            yield session
+
+    async def now(self, session: AsyncSession) -> datetime:
+        """This instant by the store's clock."""
+        return await self.clock.now(SessionStatements(session))
+
+    async def close(self) -> None:
+        """Close every connection; sessions still open lose theirs."""
+        await self._writing.dispose()
+        await self._reading.dispose()
+
+
+def dialect_of(url: str) -> Dialect:
+    """Which of the two stores a URL names. Raises: ValueError when neither; the message does not repeat the URL."""
+    scheme = url.partition("://")[0]
+    if scheme == "sqlite":
+        return "sqlite"
+    if scheme == "postgresql":
+        return "postgresql"
+    raise ValueError("the database URL must begin with sqlite:/// or postgresql://")
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of a `sqlite:///path`. Raises: ValueError for a database in memory, which two processes cannot share."""
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise ValueError("the database URL must name a file: sqlite:///path")
+    return Path(name)
+
+
+async def connect_postgres(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A raw connection; asyncpg reads the URL itself, so that sockets, `sslmode` and several hosts work as libpq has them."""
+    return await asyncpg.connect(
+        url,
+        timeout=CONNECT_SECONDS,
+        command_timeout=STATEMENT_SECONDS,
+        server_settings={"application_name": "makegood"},
+    )
+
+
+@asynccontextmanager
+async def _session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    try:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except PoolTimeoutError as error:
+        raise _unavailable() from error
+    except DBAPIError as error:
+        if _is_unavailable(error):
+            raise _unavailable() from error
+        raise
+
+
+def is_sqlite_failure(error: sqlite3.Error) -> bool:
+    """Whether the store, not the statement, is at fault: the same again later may well succeed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_UNAVAILABLE
+
+
+def is_postgres_failure(sqlstate: str | None) -> bool:
+    """The same for the SQLSTATE that PostgreSQL gave."""
+    return (sqlstate or "").startswith(_POSTGRES_UNAVAILABLE)
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return is_sqlite_failure(error.orig)
+    return error.connection_invalidated or is_postgres_failure(getattr(error.orig, "sqlstate", None))
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
+    # One writing connection: SQLite has one writer anyway, and waiting in the pool's queue is fair where polling the lock is not.
+    writing = _sqlite_engine(path, connections=1, begin="BEGIN IMMEDIATE", pragmas=SQLITE_PRAGMAS)
+    pragmas = (*SQLITE_PRAGMAS, "PRAGMA query_only = ON")
+    return writing, _sqlite_engine(path, connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
+
+
+def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
+        # writes, fails at once when another has written in between.
+        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _: object) -> None:  # Any: the driver's connection has no public type
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgres_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        try:
+            return await connect_postgres(url)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _unavailable() from error
+
+    writing = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=POSTGRES_CONNECTIONS,
+        max_overflow=POSTGRES_CONNECTIONS,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+    )
+    # The same pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
+    return writing, writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def migrate(url: str) -> None:
+    """Bring the tables to the newest revision, all or nothing; nothing changes when they are there. Not for the event loop.
+
+    Raises: OSError when the store cannot be reached; SQLAlchemyError when it refuses.
+    """
+    # Here, since only this needs Alembic, and every process imports this file.
+    from alembic import command
+
+    _with_connection(url, lambda connection: command.upgrade(_alembic_config(connection), "head"))
+
+
+def migration_state(url: str) -> tuple[str | None, str]:
+    """The revision that the tables are at, None when there are none, and the newest one. Not for the event loop.
+
+    Raises: OSError, SQLAlchemyError.
+    """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_alembic_config(None)).get_current_head() or ""
+    if dialect_of(url) == "sqlite" and not sqlite_path(url).exists():
+        return None, head
+    current: list[str | None] = []
+    _with_connection(url, lambda c: current.append(MigrationContext.configure(c).get_current_revision()))
+    return current[0], head
+
+
+def _alembic_config(connection: Connection | None) -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _with_connection(url: str, work: Callable[[Connection], None]) -> None:
+    """Do the work in one transaction that no other migration runs beside."""
+    match dialect_of(url):
+        case "sqlite":
+            asyncio.run(_with_sqlite(url, work))
+        case "postgresql":
+            asyncio.run(_with_postgres(url, work))
+
+
+async def _with_sqlite(url: str, work: Callable[[Connection], None]) -> None:
+    engine = _sqlite_engine(sqlite_path(url), connections=1, begin="BEGIN IMMEDIATE", pragmas=SQLITE_PRAGMAS)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+async def _with_postgres(url: str, work: Callable[[Connection], None]) -> None:
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        try:
+            return await connect_postgres(url)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise ConnectionError(f"PostgreSQL refused the connection: {error}") from error
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            await connection.run_sync(work)
+    finally:
+        await engine.dispose()

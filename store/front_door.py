@@ -1,0 +1,168 @@
+"""The raw transactions of the front door, one at a time: on SQLite a connection of its own on the event loop, on PostgreSQL one
+through asyncpg. It reconnects by itself; a transaction that cannot begin or commit raises, and nothing of it is stored.
+
+On SQLite waiting for the one writer's place happens off the lock's own busy handler, since that would stop the event loop.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import asyncpg
+
+from domain.errors import IdempotencyInProgress, Unavailable
+from store.database import (
+    BUSY_SECONDS,
+    RETRY_AFTER_SECONDS,
+    SQLITE_PRAGMAS,
+    connect_postgres,
+    dialect_of,
+    is_postgres_failure,
+    is_sqlite_failure,
+    sqlite_path,
+)
+from store.statements import PostgresStatements, SqliteStatements, Statements
+
+LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
+FIRST_PAUSE_SECONDS = 0.001
+LONGEST_PAUSE_SECONDS = 0.02
+OUTBOX_CHANNEL = "makegood_outbox"
+NOTIFY_EVERY_SECONDS = 0.02
+
+
+class FrontDoor(Protocol):
+    """Where the committer's transactions come from."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Statements]: ...
+
+    async def close(self) -> None: ...
+
+
+def open_front_door(url: str) -> FrontDoor:
+    """The front door of the store at `url`; it connects when it is first used.
+
+    Raises:
+        ValueError: the URL names neither SQLite nor PostgreSQL.
+    """
+    match dialect_of(url):
+        case "sqlite":
+            return SqliteFrontDoor(sqlite_path(url))
+        case "postgresql":
+            return PostgresFrontDoor(url)
+
+
+def is_store_failure(error: Exception) -> bool:
+    """Whether the store, not a statement, is at fault: trying the members of a batch singly would not help."""
+    if isinstance(error, sqlite3.Error):
+        return is_sqlite_failure(error)
+    if isinstance(error, asyncpg.PostgresError):
+        # A deadlock or a lost race is the batch's, not the store's: its members succeed singly.
+        return is_postgres_failure(error.sqlstate) and not isinstance(error, asyncpg.TransactionRollbackError)
+    return isinstance(error, Unavailable | OSError | asyncpg.InterfaceError | TimeoutError)
+
+
+class SqliteFrontDoor:
+    """One connection, `BEGIN IMMEDIATE`, synchronous FULL."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        connection = self._connect()
+        await _begin_immediate(connection)
+        try:
+            yield SqliteStatements(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+            for pragma in SQLITE_PRAGMAS:
+                connection.execute(pragma)
+            connection.execute("PRAGMA busy_timeout = 0")
+            self._connection = connection
+        return self._connection
+
+
+class PostgresFrontDoor:
+    """One connection; `NOTIFY` wakes the dispatchers after a commit, at most every few milliseconds."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._notified_at = 0.0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        connection = await self._connect()
+        try:
+            await connection.execute("BEGIN")
+            yield PostgresStatements(connection)
+            await connection.execute("COMMIT")
+        except asyncpg.LockNotAvailableError as error:
+            await self._abandon(connection)
+            raise IdempotencyInProgress(retry_after_seconds=1) from error
+        except BaseException:
+            await self._abandon(connection)
+            raise
+        await self._notify(connection)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close(timeout=2)
+            self._connection = None
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect_postgres(self._url)
+            await self._connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        return self._connection
+
+    async def _abandon(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Roll back; a connection that cannot even do that is given up."""
+        try:
+            await connection.execute("ROLLBACK", timeout=2)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            connection.terminate()
+
+    async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._notified_at < NOTIFY_EVERY_SECONDS:
+            return
+        self._notified_at = now
+        try:
+            await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()  # what was said is committed; the dispatchers poll as well
+
+
+async def _begin_immediate(connection: sqlite3.Connection) -> None:
+    """Take the writer's place, pausing while another has it, for as long as other writers would wait."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + BUSY_SECONDS
+    pause_seconds = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if loop.time() > give_up_at:
+                raise Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,216 @@
+"""What one gathered transaction of the front door writes: keys first, then receipts, then results; a verdict for each request.
+
+Runs inside the committer's transaction and never commits. Keys are claimed in one order in every process, and rows held in
+another fixed one, so that two processes never wait for each other. A key is claimed by inserting its row: a second one finds it
+and gets the stored answer, or learns that its body differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from domain.errors import IdempotencyConflict, IdempotencyInProgress, ReceiptConflict, Refusal, ValidationFailed
+from domain.ids import EventId, ProjectId
+from domain.instants import from_milliseconds, milliseconds, wire
+from domain.receipts import NewReceipt, states_same_facts
+from domain.results import NewResult
+from store.bulk import NewRow, insert_receipts
+from store.database import Clock
+from store.minting import new_event_id
+from store.moves import apply_result
+from store.statements import Statements
+
+ANSWERS_KEPT_FOR = timedelta(hours=24)
+ACCEPTED = 202
+CONFLICT = 409
+UNPROCESSABLE = 422
+
+Endpoint: TypeAlias = Literal["receipt", "result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A refusal that was found in the body: given only when no answer is stored under the key, and stored if it is to be."""
+
+    refusal: Refusal
+    status: int
+    is_stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """One POST, as far as its headers and its body's shape are right.
+
+    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `seal`
+    encrypts a receipt's payload for the event's row.
+    """
+
+    project_id: ProjectId
+    endpoint: Endpoint
+    key: str
+    fingerprint: str
+    value: NewReceipt | NewResult | Prepared
+    render: Callable[[Refusal], bytes]
+    seal: Callable[[EventId, str], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and a body to send; a stored refusal comes as one too. `is_replayed`: it was given before."""
+
+    status: int
+    body: bytes
+    is_replayed: bool = False
+
+
+Verdict: TypeAlias = Answer | Exception
+
+
+async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -> list[Verdict]:
+    """Write what the requests say; their verdicts, in their order. A `Refusal` among them stored nothing.
+
+    No two of `requests` have the same project, endpoint and key.
+    """
+    verdicts: dict[int, Verdict] = {}
+    order = sorted(range(len(requests)), key=lambda i: (requests[i].endpoint, requests[i].project_id, requests[i].key))
+    receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
+    if receipts:
+        await _take_receipts(st, clock, requests, receipts, verdicts)
+    others = [i for i in order if i not in receipts]
+    if others:
+        now = await clock.now(st)
+        claimed = [i for i in others if await _claim(st, requests[i], now)]
+        for i in others:
+            verdicts[i] = await (_take_other(st, requests[i], now) if i in claimed else _stored_answer(st, requests[i]))
+    return [verdicts[i] for i in range(len(requests))]
+
+
+async def _take_receipts(
+    st: Statements, clock: Clock, requests: list[IngestRequest], rows: dict[int, NewRow], verdicts: dict[int, Verdict]
+) -> None:
+    placed = await insert_receipts(st, clock.skew, list(rows.values()), kept_for=ANSWERS_KEPT_FOR)
+    for i, row in rows.items():
+        timeout_at_ms = placed.timeout_at_ms.get(row.event_id)
+        if timeout_at_ms is not None:
+            verdicts[i] = Answer(ACCEPTED, _accepted_receipt(row.event_id, timeout_at_ms))
+        elif row.event_id in placed.claimed:
+            verdicts[i] = await _repeat_of_receipt(st, requests[i], row.receipt)
+        else:
+            verdicts[i] = await _stored_answer(st, requests[i])
+
+
+async def _repeat_of_receipt(st: Statements, request: IngestRequest, receipt: NewReceipt) -> Verdict:
+    """The same identity under a new key: the first one's answer, or a conflict; either is this key's answer from now on."""
+    rows = await st.fetch(
+        "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain FROM receipts "
+        "WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 AND effect_type = $4",
+        receipt.project_id,
+        receipt.provider.value,
+        receipt.provider_event_id,
+        receipt.effect_type.value,
+    )
+    event_id, timeout_at_ms, event_type, internal_reference, shop_domain = rows[0]
+    again = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
+    if states_same_facts((event_type, internal_reference, shop_domain), again):
+        await _keep_answer(st, request, ACCEPTED, subject=event_id)
+        return Answer(ACCEPTED, _accepted_receipt(event_id, timeout_at_ms))
+    return await _keep_refusal(st, request, ReceiptConflict(), CONFLICT)
+
+
+async def _take_other(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
+    """A result, or a prepared refusal, under a key that this transaction has claimed."""
+    if isinstance(request.value, Prepared):
+        if request.value.is_stored:
+            return await _keep_refusal(st, request, request.value.refusal, request.value.status)
+        await _release_key(st, request)
+        return request.value.refusal
+    if isinstance(request.value, NewReceipt):
+        raise AssertionError("receipts are taken before")
+    try:
+        applied = await apply_result(st, request.value, now)
+    except ValidationFailed as refusal:
+        return await _keep_refusal(st, request, refusal, UNPROCESSABLE)
+    except Refusal as refusal:
+        await _release_key(st, request)
+        return refusal
+    body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % (applied.event_id.encode(), applied.state.value.encode())
+    await _keep_answer(st, request, ACCEPTED, body=body)
+    return Answer(ACCEPTED, body)
+
+
+async def _stored_answer(st: Statements, request: IngestRequest) -> Verdict:
+    """What is stored under a key that was claimed before: the answer again, or a conflict when the body differs."""
+    rows = await st.fetch(
+        "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
+        "LEFT JOIN receipts r ON r.event_id = i.subject WHERE i.project_id = $1 AND i.endpoint = $2 AND i.key = $3",
+        request.project_id,
+        request.endpoint,
+        request.key,
+    )
+    if not rows:  # released by the transaction that we waited for: the same again may well be taken
+        return IdempotencyInProgress(retry_after_seconds=1)
+    fingerprint, status, body, event_id, timeout_at_ms = rows[0]
+    if fingerprint != request.fingerprint:
+        return IdempotencyConflict()
+    return Answer(status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True)
+
+
+async def _claim(st: Statements, request: IngestRequest, now: datetime) -> bool:
+    """Whether the key is this request's: new, or its answer is older than answers are kept."""
+    claimed = await st.fetch(
+        "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) VALUES ($1, $2, $3, $4, 0, $5) "
+        "ON CONFLICT (project_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = 0, subject = NULL, "
+        "body = NULL, created_at = excluded.created_at WHERE idempotency.created_at <= $6 RETURNING 1",
+        request.project_id,
+        request.endpoint,
+        request.key,
+        request.fingerprint,
+        milliseconds(now),
+        milliseconds(now - ANSWERS_KEPT_FOR),
+    )
+    return bool(claimed)
+
+
+async def _keep_refusal(st: Statements, request: IngestRequest, refusal: Refusal, status: int) -> Answer:
+    body = request.render(refusal)
+    await _keep_answer(st, request, status, body=body)
+    return Answer(status, body)
+
+
+async def _keep_answer(
+    st: Statements, request: IngestRequest, status: int, *, body: bytes | None = None, subject: str | None = None
+) -> None:
+    await st.fetch(
+        "UPDATE idempotency SET status = $1, body = $2, subject = $3 WHERE project_id = $4 AND endpoint = $5 AND key = $6",
+        status,
+        body,
+        subject,
+        request.project_id,
+        request.endpoint,
+        request.key,
+    )
+
+
+async def _release_key(st: Statements, request: IngestRequest) -> None:
+    await st.fetch(
+        "DELETE FROM idempotency WHERE project_id = $1 AND endpoint = $2 AND key = $3",
+        request.project_id,
+        request.endpoint,
+        request.key,
+    )
+
+
+def _new_row(request: IngestRequest) -> NewRow | None:
+    """The row of a receipt, with its id; None for anything else."""
+    receipt = request.value
+    if not isinstance(receipt, NewReceipt):
+        return None
+    event_id = new_event_id()
+    payload = request.seal(event_id, receipt.payload) if request.seal and receipt.payload is not None else None
+    return NewRow(event_id, request.key, request.fingerprint, receipt, payload)
+
+
+def _accepted_receipt(event_id: str, timeout_at_ms: int) -> bytes:
+    timeout_at = wire(from_milliseconds(timeout_at_ms))
+    return f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()

@@ -1,0 +1,272 @@
+"""Projects, their API keys and signing secrets: made, read, changed.
+
+A key's text is returned once, when it is made, and stored nowhere; a signing secret's also when a callback is to be signed.
+Called by the API, the command line and the callback activity.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import FieldError, NotFound, ValidationFailed
+from domain.ids import KeyId, ProjectId
+from domain.keys import hint_of
+from domain.projects import UNSET, AuthenticatedKey, CreatedProject, Key, Project, ProjectChanges, Scope, SigningSecrets
+from domain.receipts import DEFAULT_TIMEOUT_MINUTES
+from domain.results import LateResult
+from domain.texts import kept
+from store import tables
+from store.conversions import key_from, project_from
+from store.minting import new_api_key, new_key_id, new_project_id, new_secret_id, new_signing_secret
+from store.sealing import Sealer
+
+PROJECTS = tables.Project.metadata.tables["projects"]
+KEYS = tables.ApiKey.metadata.tables["api_keys"]
+SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
+FIRST_KEY_LABEL = "first key"
+
+
+async def create_project(
+    session: AsyncSession,
+    sealer: Sealer,
+    *,
+    name: str,
+    livemode: bool,
+    repair_url: str | None = None,
+    alert_emails: tuple[str, ...] = (),
+    timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES,
+    scopes: frozenset[Scope] = frozenset({Scope.INGEST}),
+    now: datetime,
+) -> CreatedProject:
+    """A new project with its data key, signing secret and first key.
+
+    Raises:
+        ValidationFailed: the name is taken.
+    """
+    project_id, name = new_project_id(), kept(name)
+    await _refuse_taken_name(session, name)
+    values = {
+        "id": project_id,
+        "name": name,
+        "mode": "live" if livemode else "test",
+        "repair_url": repair_url,
+        "repair_url_gone": False,
+        "timeout_minutes": timeout_minutes,
+        "late_result": LateResult.RESOLVE.value,
+        "snapshots": False,
+        "alert_emails": json.dumps(alert_emails),
+        "data_key": sealer.new_data_key(project_id),
+        "created_at": now,
+    }
+    try:
+        await session.execute(insert(PROJECTS).values(values))
+    except IntegrityError as error:  # another process took the name just now
+        raise _name_taken() from error
+    signing_secret = await _add_secret(session, sealer, project_id, role="current", now=now)
+    key, api_key = await create_key(session, sealer, project_id=project_id, label=FIRST_KEY_LABEL, scopes=scopes, now=now)
+    project = await read_project(session, project_id)
+    return CreatedProject(project=project, key=key, api_key=api_key, signing_secret=signing_secret)
+
+
+async def read_project(session: AsyncSession, project_id: ProjectId) -> Project:
+    """Raises: NotFound."""
+    return project_from(await _row(session, select(PROJECTS).where(PROJECTS.c.id == project_id)))
+
+
+async def find_project(session: AsyncSession, name_or_id: str) -> Project:
+    """The project that a person means. Raises: NotFound."""
+    is_meant = or_(PROJECTS.c.id == name_or_id, PROJECTS.c.name == name_or_id)
+    # An id before a name, should someone name a project after another's id.
+    return project_from(await _row(session, select(PROJECTS).where(is_meant).order_by(PROJECTS.c.id != name_or_id).limit(1)))
+
+
+async def list_projects(session: AsyncSession) -> list[Project]:
+    """Every project, oldest first."""
+    return [project_from(row) for row in await session.execute(select(PROJECTS).order_by(PROJECTS.c.id))]
+
+
+async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges, now: datetime) -> Project:
+    """The project after the changes; a repair URL given, even the same again, is no longer gone.
+
+    Raises:
+        NotFound: no such project.
+        ValidationFailed: the new name is taken.
+    """
+    if changes.name is not UNSET:
+        await _refuse_taken_name(session, kept(changes.name), but_for=project_id)
+    values = _changed_values(changes)
+    if values:
+        try:
+            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id).values(values))
+        except IntegrityError as error:
+            raise _name_taken() from error
+    return await read_project(session, project_id)
+
+
+async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime) -> Project:
+    """The project, suspended since now or before, or not at all. Raises: NotFound."""
+    suspension = update(PROJECTS).where(PROJECTS.c.id == project_id)
+    if suspended:
+        suspension = suspension.where(PROJECTS.c.suspended_at.is_(None)).values(suspended_at=now)
+    else:
+        suspension = suspension.values(suspended_at=None)
+    await session.execute(suspension)
+    return await read_project(session, project_id)
+
+
+async def create_key(
+    session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, label: str, scopes: frozenset[Scope], now: datetime
+) -> tuple[Key, str]:
+    """A new key and its text, which is shown this once. Raises: NotFound when there is no such project."""
+    project = await read_project(session, project_id)
+    api_key = new_api_key(livemode=project.livemode)
+    values = {
+        "id": new_key_id(),
+        "project_id": project_id,
+        "label": kept(label),
+        "digest": sealer.key_digest(api_key),
+        "hint": hint_of(api_key),
+        "scopes": " ".join(sorted(scopes)),
+        "created_at": now,
+    }
+    row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
+    return key_from(row), api_key
+
+
+async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
+    """The project's keys, revoked ones too, oldest first."""
+    rows = await session.execute(select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id))
+    return [key_from(row) for row in rows]
+
+
+async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
+    """The key, revoked now or before. Raises: NotFound."""
+    is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
+    await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
+    row = (await session.execute(select(KEYS).where(*is_meant))).first()
+    if row is None:
+        raise NotFound("There is no such key.")
+    return key_from(row)
+
+
+async def find_key(session: AsyncSession, digest: str) -> AuthenticatedKey | None:
+    """The key with this digest and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
+    row = (await session.execute(select(KEYS).where(KEYS.c.digest == digest, KEYS.c.revoked_at.is_(None)))).first()
+    if row is None:
+        return None
+    return AuthenticatedKey(key=key_from(row), project=await read_project(session, row.project_id))
+
+
+async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
+    """Record when keys were last used; an older instant does not replace a younger one."""
+    if not used:
+        return
+    is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
+    touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
+    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in used.items()])
+
+
+async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
+    """The project's data key, sealed, as `Sealer` takes it. Raises: NotFound."""
+    sealed: bytes = (await _row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id))).data_key
+    return sealed
+
+
+async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId) -> SigningSecrets:
+    """What the project's callbacks are signed with. Raises: NotFound; SealBroken with another root secret."""
+    data_key = await read_data_key(session, project_id)
+    used = select(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next")))
+    by_role = {
+        row.role: sealer.open(
+            data_key, project_id=project_id, table="signing_secrets", column="sealed", row=row.id, sealed=row.sealed
+        ).decode()
+        for row in await session.execute(used)
+    }
+    return SigningSecrets(current=by_role["current"], next=by_role.get("next"))
+
+
+async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
+    """Begin a rotation: a next secret, shown this once, signs beside the current one. A next one already there is replaced.
+
+    Raises: NotFound.
+    """
+    await _hold(session, project_id)
+    await _give_role(session, project_id, "next", "retired")
+    return await _add_secret(session, sealer, project_id, role="next", now=now)
+
+
+async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> None:
+    """End a rotation: the next secret is the current one from here on, and the old one is erased.
+
+    Raises: NotFound when there is no such project, or no rotation under way.
+    """
+    await _hold(session, project_id)
+    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
+    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+        raise NotFound("No rotation of the signing secret is under way.")
+    await _give_role(session, project_id, "current", "retired")
+    await _give_role(session, project_id, "next", "current")
+
+
+def _changed_values(changes: ProjectChanges) -> dict[str, object]:
+    values: dict[str, object] = {}
+    if changes.name is not UNSET:
+        values["name"] = kept(changes.name)
+    if changes.repair_url is not UNSET:
+        values |= {"repair_url": changes.repair_url, "repair_url_gone": False}
+    if changes.timeout_minutes is not UNSET:
+        values["timeout_minutes"] = changes.timeout_minutes
+    if changes.alert_emails is not UNSET:
+        values["alert_emails"] = json.dumps(changes.alert_emails)
+    if changes.late_result is not UNSET:
+        values["late_result"] = changes.late_result.value
+    if changes.snapshots is not UNSET:
+        values["snapshots"] = changes.snapshots
+    return values
+
+
+async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
+    row = (await session.execute(query)).first()
+    if row is None:
+        raise NotFound("There is no such project.")
+    return row
+
+
+async def _hold(session: AsyncSession, project_id: ProjectId) -> None:
+    """Let no other rotation of this project run beside this transaction (SQLite has one writer anyway)."""
+    await _row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id).with_for_update())
+
+
+async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: ProjectId | None = None) -> None:
+    taken = select(PROJECTS.c.id).where(PROJECTS.c.name == name, PROJECTS.c.id != (but_for or ""))
+    if (await session.execute(taken)).first() is not None:
+        raise _name_taken()
+
+
+def _name_taken() -> ValidationFailed:
+    return ValidationFailed(errors=(FieldError("/name", "taken", "Another project has this name."),))
+
+
+async def _add_secret(session: AsyncSession, sealer: Sealer, project_id: ProjectId, *, role: str, now: datetime) -> str:
+    secret_id, secret = new_secret_id(), new_signing_secret()
+    sealed = sealer.seal(
+        await read_data_key(session, project_id),
+        project_id=project_id,
+        table="signing_secrets",
+        column="sealed",
+        row=secret_id,
+        plaintext=secret.encode(),
+    )
+    row = {"id": secret_id, "project_id": project_id, "role": role, "sealed": sealed, "created_at": now}
+    await session.execute(insert(SECRETS).values(row))
+    return secret
+
+
+async def _give_role(session: AsyncSession, project_id: ProjectId, old: str, new: str) -> None:
+    values: dict[str, object] = {"role": new} | ({"sealed": b""} if new == "retired" else {})
+    await session.execute(update(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role == old).values(values))

@@ -1,0 +1,230 @@
+"""The moves of a repair: asked for, called, accepted, failed.
+
+Each runs inside the caller's transaction and holds the receipt. One repair of an incident is active at a time, by a partial
+unique index; whoever comes second adopts it. Run twice, each finds the first's work. Called by the API's operations (a request)
+and by the ledger and callback activities.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
+from domain.ids import EventId, ReplayId
+from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
+from domain.instants import milliseconds
+from domain.lifecycle import Happening, Position, move
+from domain.receipts import timeout_span
+from store.minting import new_replay_id
+from store.moves import NotYet
+from store.standing import Standing, add_alerts, add_timeline, end_repair, hold_standing, reopen, tell_engine
+from store.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The incident has this active repair: minted now (`is_new`), or adopted."""
+
+    replay_id: ReplayId
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRefused:
+    """No repair began. `cause` is what the failed repair was recorded with; None when nothing was recorded."""
+
+    cause: RepairCause | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegun:
+    """Attempt `number` (from 1) may be sent. `is_again`: a process died in it before, and it is sent under the same number."""
+
+    number: int
+    is_again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOver:
+    """The repair is no longer calling: no attempt begins."""
+
+    position: Position
+
+
+Ending = Literal["accepted", "rejected", "exhausted"]
+
+
+async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
+    """Begin a repair for REST, the console or the command line, and tell the engine; an active one is returned instead.
+
+    Raises:
+        NotFound: no such receipt, or it has no incident.
+        IncidentAlreadyResolved: it has ended.
+        RepairUrlMissing: the project has no repair URL that is not gone.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.incident_id is None:
+        raise NotFound
+    if move(standing.position, Happening.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
+        raise IncidentAlreadyResolved
+    if standing.active_replay_id is not None:
+        return Begun(standing.active_replay_id, is_new=False)
+    if standing.repair_url is None:
+        raise RepairUrlMissing
+    replay_id = await _mint(st, standing, requested_by, now)
+    await tell_engine(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+    return Begun(replay_id, is_new=True)
+
+
+async def begin_repair(
+    st: Statements, event_id: EventId, now: datetime, *, requested_by: str, replay_id: ReplayId | None
+) -> Begun | RepairRefused:
+    """Begin what a `reprocess` signal asks for. One that names a `replay_id` only finds it if it is the active one.
+
+    Without one, an active repair is adopted, else one is minted; without a repair URL it is recorded as failed at once.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if replay_id is not None:
+        return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
+    if standing.active_replay_id is not None:
+        return Begun(standing.active_replay_id, is_new=False)
+    if standing.position is not Position.OPEN:
+        return RepairRefused(None)
+    if standing.repair_url is None:
+        await _mint_failed(st, standing, requested_by, now)
+        return RepairRefused(RepairCause.REPAIR_URL_MISSING)
+    return Begun(await _mint(st, standing, requested_by, now), is_new=True)
+
+
+async def begin_attempt(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> AttemptBegun | SeriesOver:
+    """Record that the next attempt of a calling repair starts; once this commits it may be sent.
+
+    An attempt that is still `started` was left by a process that died: what became of it is unknown, and it is sent again
+    under the same number.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.position is not Position.CALLING or standing.active_replay_id != replay_id:
+        return SeriesOver(standing.position)
+    rows = await st.fetch("SELECT number, state FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id)
+    if rows and rows[0][1] == "started":
+        await st.fetch(
+            "UPDATE attempts SET at = $1, error_class = 'unknown' WHERE replay_id = $2 AND number = $3",
+            milliseconds(now),
+            replay_id,
+            rows[0][0],
+        )
+        return AttemptBegun(rows[0][0], is_again=True)
+    number = rows[0][0] + 1 if rows else 1
+    await st.fetch(
+        "INSERT INTO attempts (replay_id, number, event_id, state, at) VALUES ($1, $2, $3, 'started', $4)",
+        replay_id,
+        number,
+        event_id,
+        milliseconds(now),
+    )
+    return AttemptBegun(number, is_again=False)
+
+
+async def record_attempt(
+    st: Statements,
+    event_id: EventId,
+    replay_id: ReplayId,
+    number: int,
+    now: datetime,
+    *,
+    status: int | None,
+    duration_ms: int,
+    error_class: str | None,
+    ending: Ending | None,
+    url_gone: bool = False,
+) -> Position:
+    """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
+
+    An attempt that ends after its repair did is recorded and moves nothing.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    await st.fetch(
+        "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
+        "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
+        status,
+        duration_ms,
+        error_class,
+        replay_id,
+        number,
+    )
+    if url_gone:
+        await st.fetch("UPDATE projects SET repair_url_gone = $1 WHERE id = $2", True, standing.project_id)
+    if ending is None or standing.active_replay_id != replay_id:
+        return standing.position
+    if ending == "accepted":
+        return await _await_result(st, standing, replay_id, now)
+    to = move(standing.position, Happening.CALLBACK_ENDED).to
+    if to is not standing.position:
+        await reopen(st, standing, replay_id, RepairCause(ending), now)
+    return to
+
+
+async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> Position | NotYet:
+    """Fail a repair whose result did not come by its deadline; where the receipt stands then.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.active_replay_id != replay_id or standing.result_deadline_at is None:
+        return standing.position
+    remaining_ms = milliseconds(standing.result_deadline_at) - milliseconds(now)
+    if remaining_ms > 0:
+        return NotYet(remaining_ms)
+    to = move(standing.position, Happening.REPAIR_DEADLINE_PASSED).to
+    if to is not standing.position:
+        await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
+    return to
+
+
+async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
+    to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
+    await st.fetch(
+        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1 WHERE replay_id = $2 AND state = 'calling'",
+        milliseconds(now + timeout_span(standing.timeout_minutes)),
+        replay_id,
+    )
+    return to
+
+
+async def _mint(st: Statements, standing: Standing, requested_by: str, now: datetime) -> ReplayId:
+    replay_id = new_replay_id()
+    await _insert(st, standing, replay_id, requested_by, now)
+    await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", standing.incident)
+    return replay_id
+
+
+async def _mint_failed(st: Statements, standing: Standing, requested_by: str, now: datetime) -> None:
+    replay_id = new_replay_id()
+    await _insert(st, standing, replay_id, requested_by, now)
+    await end_repair(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    await add_alerts(st, standing, standing.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
+
+
+async def _insert(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    await st.fetch(
+        "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6)",
+        replay_id,
+        standing.incident,
+        standing.event_id,
+        RepairState.CALLING.value,
+        requested_by,
+        milliseconds(now),
+    )
+    requested = {"replay_id": replay_id, "requested_by": requested_by}
+    await add_timeline(st, standing.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)

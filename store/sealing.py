@@ -1,0 +1,75 @@
+"""Encrypts what must be read back and digests what is only looked up, all from one root secret. Never stores or logs anything.
+
+HKDF-SHA256 derives the pepper of API keys and the master key from the root secret. The master key wraps one data key per
+project; data keys seal the project's secrets with AES-256-GCM. What was sealed for one table, column and row opens nowhere else.
+"""
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from domain import keys
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+VERSION = b"\x01"
+
+
+class SealBroken(Exception):
+    """What was stored cannot be opened: it was changed, or sealed for another place or with another root secret."""
+
+
+class Sealer:
+    """Seals and opens with the keys that one root secret gives; holds them in memory only."""
+
+    def __init__(self, secret_key: str) -> None:
+        root = secret_key.encode()
+        self._pepper = _derived(root, b"makegood/api-key-pepper/1")
+        self._master = AESGCM(_derived(root, b"makegood/master-key/1"))
+
+    def key_digest(self, api_key: str) -> str:
+        """The digest under which an API key is stored."""
+        return keys.key_digest(api_key, pepper=self._pepper)
+
+    def new_data_key(self, project_id: str) -> bytes:
+        """A fresh data key for a project, sealed by the master key."""
+        return _sealed(self._master, secrets.token_bytes(KEY_BYTES), _place(project_id, "projects", "data_key", project_id))
+
+    def seal(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, plaintext: bytes) -> bytes:
+        """The plaintext, readable only at this place and with the project's (sealed) `data_key`. Raises: SealBroken."""
+        return _sealed(self._unwrapped(data_key, project_id), plaintext, _place(project_id, table, column, row))
+
+    def open(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, sealed: bytes) -> bytes:
+        """What was sealed at this place. Raises: SealBroken."""
+        return _opened(self._unwrapped(data_key, project_id), sealed, _place(project_id, table, column, row))
+
+    def _unwrapped(self, data_key: bytes, project_id: str) -> AESGCM:
+        return AESGCM(_opened(self._master, data_key, _place(project_id, "projects", "data_key", project_id)))
+
+
+def _derived(root: bytes, purpose: bytes) -> bytes:
+    # Without salt: the root secret is itself random, and every process must derive the same.
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(root)
+
+
+def _place(*parts: str) -> bytes:
+    # NUL is in no id and no column's name, so that two places are never spelled alike.
+    return "\0".join(parts).encode()
+
+
+def _sealed(cipher: AESGCM, plaintext: bytes, place: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return VERSION + nonce + cipher.encrypt(nonce, plaintext, place)
+
+
+def _opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
+    nonce_end = len(VERSION) + NONCE_BYTES
+    if not sealed.startswith(VERSION):
+        raise SealBroken
+    try:
+        return cipher.decrypt(sealed[len(VERSION) : nonce_end], sealed[nonce_end:], place)
+    except (InvalidTag, ValueError):
+        raise SealBroken from None

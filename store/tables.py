@@ -1,0 +1,302 @@
+"""The tables, as SQLModel classes; nothing else. Rows never leave `store`.
+
+Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and PostgreSQL. Ids are the wire's own text. Raw
+SQL (the committer's) names these columns as they stand here; `migrations/` makes them.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, Text, TypeDecorator, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from domain.instants import from_milliseconds, milliseconds
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as milliseconds since 1970 UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_milliseconds(value)
+
+
+def _instant(*, nullable: bool = False, index: bool = False) -> Any:  # Any: SQLModel's Field is typed so
+    return Field(default=None, sa_column=Column(Instant(), nullable=nullable, index=index))
+
+
+def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, primary_key: bool = False) -> Any:
+    return Field(
+        default=None,
+        sa_column=Column(Text, nullable=nullable, unique=unique, index=index, primary_key=primary_key),
+    )
+
+
+def _sequence() -> Any:
+    # INTEGER on SQLite, where only that spelling counts up by itself.
+    return Field(
+        default=None,
+        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    )
+
+
+class Project(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "projects"
+
+    id: str = _text(primary_key=True)
+    name: str = _text(unique=True)
+    mode: str = _text()  # test | live
+    repair_url: str | None = _text(nullable=True)
+    repair_url_gone: bool = Field(default=False)
+    timeout_minutes: float = Field(default=30.0)
+    late_result: str = _text()  # resolve | note
+    snapshots: bool = Field(default=False)
+    alert_emails: str = _text()  # JSON array of addresses
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    created_at: datetime = _instant()
+    suspended_at: datetime | None = _instant(nullable=True)
+
+
+class ApiKey(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "api_keys"
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text(index=True)
+    label: str = _text()
+    digest: str = _text(unique=True)  # keyed HMAC of the key, hex
+    hint: str = _text()  # prefix and last four characters, for people
+    scopes: str = _text()  # space-separated
+    created_at: datetime = _instant()
+    expires_at: datetime | None = _instant(nullable=True)
+    revoked_at: datetime | None = _instant(nullable=True)
+    last_used_at: datetime | None = _instant(nullable=True)
+
+
+class SigningSecret(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "signing_secrets"
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text(index=True)
+    role: str = _text()  # current | next | retired
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = _instant()
+
+
+class Receipt(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "receipts"
+    __table_args__ = (
+        UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
+        Index("receipts_by_state", "project_id", "state", "event_id"),
+        Index("receipts_due", "deadline_at", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
+        Index(
+            "receipts_unended",
+            "event_id",
+            sqlite_where=text("state IN ('waiting', 'incident')"),
+            postgresql_where=text("state IN ('waiting', 'incident')"),
+        ),
+        Index("receipts_by_reference", "project_id", "internal_reference"),
+        Index(
+            "receipts_with_payload",
+            "accepted_at",
+            sqlite_where=text("payload IS NOT NULL"),
+            postgresql_where=text("payload IS NOT NULL"),
+        ),
+    )
+
+    event_id: str = _text(primary_key=True)
+    project_id: str = _text()
+    livemode: bool = Field(default=False)
+    state: str = _text()
+    provider: str = _text()
+    provider_event_id: str = _text()
+    stripe_event_id: str | None = _text(nullable=True)
+    event_type: str = _text()
+    effect_type: str = _text()
+    internal_reference: str = _text()
+    shopify_shop_domain: str | None = _text(nullable=True)
+    occurred_at: datetime = _instant()
+    accepted_at: datetime = _instant()
+    timeout_at: datetime = _instant()
+    deadline_at: datetime = _instant()
+    ended_at: datetime | None = _instant(nullable=True)
+    flags: str = _text()  # space-separated
+    request_id: str = _text()
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # sealed JSON text
+
+
+class Incident(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "incidents"
+    __table_args__ = (Index("incidents_by_state", "project_id", "state", "id"),)
+
+    id: str = _text(primary_key=True)
+    event_id: str = _text(unique=True)  # exactly one incident for a receipt
+    project_id: str = _text()
+    state: str = _text()
+    reason: str = _text()
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    opened_at: datetime = _instant()
+    acknowledged_at: datetime | None = _instant(nullable=True)
+    resolved_at: datetime | None = _instant(nullable=True)
+    resolution: str | None = _text(nullable=True)
+    resolving_replay_id: str | None = _text(nullable=True)
+
+
+class Repair(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "repairs"
+    __table_args__ = (
+        Index(
+            "repairs_one_active",
+            "incident_id",
+            unique=True,
+            sqlite_where=text("state IN ('calling', 'awaiting_result')"),
+            postgresql_where=text("state IN ('calling', 'awaiting_result')"),
+        ),
+    )
+
+    replay_id: str = _text(primary_key=True)
+    incident_id: str = _text(index=True)
+    event_id: str = _text(index=True)
+    state: str = _text()
+    cause: str | None = _text(nullable=True)
+    requested_by: str = _text()
+    requested_at: datetime = _instant()
+    result_deadline_at: datetime | None = _instant(nullable=True)
+
+
+class Attempt(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "attempts"
+
+    replay_id: str = _text(primary_key=True)
+    number: int = Field(primary_key=True)
+    event_id: str = _text(index=True)
+    state: str = _text()  # started | finished
+    at: datetime = _instant()
+    status: int | None = Field(default=None)
+    duration_ms: int | None = Field(default=None)
+    error_class: str | None = _text(nullable=True)
+
+
+class Result(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "results"
+
+    id: str = _text(primary_key=True)
+    event_id: str = _text(index=True)
+    status: str = _text()
+    replay_id: str | None = _text(nullable=True)
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    received_at: datetime = _instant()
+
+
+class Timeline(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "timeline"
+    __table_args__ = (Index("timeline_by_event", "event_id", "id"),)
+
+    id: int | None = _sequence()
+    event_id: str = _text()
+    at: datetime = _instant()
+    kind: str = _text()
+    fields: str = _text()  # JSON object
+
+
+class Outbox(SQLModel, table=True):
+    """What the engine must still be told. A row is deleted when the engine has taken it."""
+
+    __tablename__: ClassVar[str] = "outbox"
+    # Autoincrement: an id used again could be settled in the name of the row that had it before.
+    __table_args__ = (Index("outbox_by_event", "event_id", "id"), {"sqlite_autoincrement": True})
+
+    id: int | None = _sequence()
+    event_id: str = _text()
+    kind: str = _text()  # start | result | reprocess | resolve | expire
+    fields: str = _text()  # JSON object
+    created_at: datetime = _instant()
+    claimed_until: datetime | None = _instant(nullable=True, index=True)
+
+
+class Alert(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "alerts"
+    __table_args__ = (
+        UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
+        Index("alerts_unsent", "due_at", sqlite_where=text("sent_at IS NULL"), postgresql_where=text("sent_at IS NULL")),
+    )
+
+    id: int | None = _sequence()
+    incident_id: str = _text()
+    event_id: str = _text(index=True)
+    kind: str = _text()
+    replay_id: str = _text()  # '' where the kind has none: NULLs would not be unique
+    destination: str = _text()
+    created_at: datetime = _instant()
+    due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
+    tries: int = Field(default=0)
+    sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+
+
+class Idempotency(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "idempotency"
+
+    project_id: str = _text(primary_key=True)
+    endpoint: str = _text(primary_key=True)
+    key: str = _text(primary_key=True)
+    fingerprint: str = _text()  # SHA-256 of the raw body, hex
+    status: int = Field()
+    subject: str | None = _text(nullable=True)  # the event, for an accepted receipt: its answer is made from that row
+    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # every other answer, as sent
+    created_at: datetime = _instant(index=True)
+
+
+class Heartbeat(SQLModel, table=True):
+    """A living process of ours: written every 2 s; what it knows of itself is in `report`, a JSON object."""
+
+    __tablename__: ClassVar[str] = "heartbeats"
+
+    process: str = _text(primary_key=True)
+    role: str = _text()  # api | worker
+    started_at: datetime = _instant()
+    at: datetime = _instant()
+    report: str = _text()
+
+
+class Fact(SQLModel, table=True):
+    """Single facts about this installation, such as the id of the Temporal namespace that it last talked to."""
+
+    __tablename__: ClassVar[str] = "facts"
+
+    name: str = _text(primary_key=True)
+    value: str = _text()
+
+
+class User(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "users"
+
+    id: str = _text(primary_key=True)
+    email: str | None = _text(nullable=True, unique=True)
+    password_hash: str | None = _text(nullable=True)
+    created_at: datetime = _instant()
+
+
+class LoginLink(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "login_links"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    user_id: str | None = _text(nullable=True)
+    expires_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
+
+
+class Session(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "sessions"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    user_id: str = _text(index=True)
+    created_at: datetime = _instant()
+    seen_at: datetime = _instant()
+    expires_at: datetime = _instant()

@@ -1,0 +1,38 @@
+"""Runs the real supervisor over the children that a JSON file describes, as a process that tests can signal and kill."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from cli.supervisor import ChildSpec, Supervisor
+
+
+async def main(path: str) -> int:
+    """The supervisor's exit code; it prints PREPARED and ALL READY as they come."""
+    described = json.loads(Path(path).read_text(encoding="utf-8"))
+    specs = tuple(
+        ChildSpec(
+            name=child["name"],
+            command=(sys.executable, "-u", "-c", child["program"]),
+            environment=os.environ,
+            ready_line=child.get("ready_line"),
+            after=tuple(child.get("after", ())),
+            stop_seconds=child.get("stop_seconds", 2.0),
+        )
+        for child in described
+    )
+    return await Supervisor(specs, say=lambda line: print(line, flush=True)).run(prepare=_prepare, announce=_announce)
+
+
+async def _prepare() -> None:
+    print("PREPARED", flush=True)
+
+
+async def _announce() -> None:
+    print("ALL READY", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1])))

@@ -1,0 +1,183 @@
+"""`makegood up` as its operator meets it: the real command and a real Temporal server, on free ports, in a new directory."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes import ROOT, Program, all_gone, free_ports, python, running
+from tests.waiting import wait_until
+
+READY_SECONDS = 10.0
+UP = python("-m", "cli.main", "up")
+
+
+class Instance:
+    """Where one instance lives, and the environment that says so."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.api, self.temporal, self.temporal_ui, self.smtp = free_ports(4)
+        self.environment = {
+            "MAKEGOOD_DATA_DIR": str(data_dir),
+            "MAKEGOOD_PORT": str(self.api),
+            "MAKEGOOD_TEMPORAL_PORT": str(self.temporal),
+            "MAKEGOOD_TEMPORAL_UI_PORT": str(self.temporal_ui),
+            "MAKEGOOD_SMTP_PORT": str(self.smtp),
+        }
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    return Instance(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance, Program]]:
+    """One first run that several tests look at; none of them ends it."""
+    instance = Instance(tmp_path_factory.mktemp("up") / "data")
+    with running(*UP, environment=instance.environment) as program:
+        program.wait_for("Ctrl-C stops everything", seconds=30)
+        yield instance, program
+
+
+def status(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return int(answer.status)
+
+
+def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(shared: tuple[Instance, Program]) -> None:
+    _, program = shared
+
+    told = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
+
+    assert told is not None, program.output
+    assert float(told[1]) < READY_SECONDS
+
+
+def test_every_printed_address_answers(shared: tuple[Instance, Program]) -> None:
+    instance, program = shared
+    told = dict(re.findall(r"^  (API docs|Temporal UI) +(\S+)$", program.output, re.MULTILINE))
+
+    assert status(f"http://127.0.0.1:{instance.api}/livez") == 200
+    assert status(told["API docs"]) == 200
+    assert status(told["Temporal UI"]) == 200
+
+
+def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
+    instance, program = shared
+
+    links = re.findall(rf"http://127\.0\.0\.1:{instance.api}/login/link\?token=(\S+)", program.output)
+
+    assert len(links) == 1
+    assert status(f"http://127.0.0.1:{instance.api}/login/link?token={links[0]}") == 200
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+def test_printed_call_is_accepted_as_it_stands(shared: tuple[Instance, Program]) -> None:
+    _, program = shared
+    call = program.output[program.output.index("  curl -sS") :].partition("\n\n")[0]
+
+    answer = json.loads(subprocess.run(["sh", "-c", call], capture_output=True, check=True, timeout=20).stdout)
+
+    assert answer["accepted"] is True
+    assert answer["event_id"].startswith("evt_")
+
+
+def test_data_directory_and_all_in_it_are_for_the_owner_alone(shared: tuple[Instance, Program]) -> None:
+    instance, _ = shared
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in instance.data_dir.rglob("*")}
+
+    assert stat.S_IMODE(instance.data_dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((instance.data_dir / "secret_key").stat().st_mode) == 0o600
+    assert {name for name, others in modes.items() if others} == set()
+
+
+def test_secret_key_is_never_printed(shared: tuple[Instance, Program]) -> None:
+    instance, program = shared
+
+    assert (instance.data_dir / "secret_key").read_text() not in program.output
+
+
+def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance, Program]) -> None:
+    instance, program = shared
+
+    with running(*UP, environment=instance.environment) as second:
+        assert second.ended() == 1
+        assert f"already running in {instance.data_dir} (process {program.process.pid})" in second.output
+
+
+def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program]) -> None:
+    _, program = shared
+    worker = next(process for process in program.descendants() if process.cmdline()[-3:] == ["-m", "cli.main", "worker"])
+
+    worker.kill()
+
+    program.wait_for("worker was ended by SIGKILL; starting it again in 0.2 s")
+    program.wait_for("worker_ready", count=2)
+
+
+def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Instance) -> None:
+    with (
+        socket.create_server(("127.0.0.1", instance.temporal_ui)),
+        running(*UP, environment=instance.environment) as program,
+    ):
+        assert program.ended() == 1
+
+    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is taken")
+    assert not (instance.data_dir / "temporal.db").exists()
+
+
+def test_sigterm_ends_all_within_ten_seconds_and_what_was_stored_stays(instance: Instance) -> None:
+    with running(*UP, environment=instance.environment) as first:
+        first.wait_for("Ctrl-C stops everything", seconds=30)
+        below = first.descendants()
+        asked_at = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        assert first.ended(seconds=12) == 0
+    assert time.monotonic() - asked_at < 10
+    assert len(below) >= 8
+    assert all_gone(below)
+    assert "did not end in time" not in first.output
+
+    with running(*UP, environment=instance.environment) as second:
+        second.wait_for("Ctrl-C stops everything", seconds=30)
+
+    keys = re.findall(r"Bearer (\S+)\"", first.output), re.findall(r"Bearer (\S+)\"", second.output)
+    assert keys[0][0].startswith("sk_")
+    assert keys[1] == ["$MAKEGOOD_KEY"]
+    assert keys[0][0] not in second.output
+    assert "wrote a new secret key" not in second.output
+
+
+def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_run_starts(instance: Instance) -> None:
+    with running(*UP, environment=instance.environment) as first:
+        first.wait_for("Ctrl-C stops everything", seconds=30)
+        below = first.descendants()
+        assert any("start-dev" in process.cmdline() for process in below)
+
+        first.process.kill()
+
+        wait_until(lambda: all_gone(below), seconds=5, what=f"gone: {_names(below)}")
+
+    with running(*UP, environment=instance.environment) as second:
+        second.wait_for("Ctrl-C stops everything", seconds=30)
+
+
+def _names(processes: list[psutil.Process]) -> list[str]:
+    return [process.name() for process in processes if process.is_running()]
+
+
+def test_make_up_runs_this_command() -> None:
+    assert "exec $(BIN)/makegood up" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,0 +1,150 @@
+"""Settings: the names of the contract, secrets that are never shown, files for them, errors that name the variable."""
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from settings import SECRET_FIELDS, Settings, SettingsError, environment_name, environment_names, load_settings
+
+SECRET = "s3cret-" * 6
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("MAKEGOOD_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+
+
+def test_nothing_set_is_one_machine() -> None:
+    settings = load_settings()
+
+    assert settings.database_url_or_default == "sqlite:///.makegood/makegood.db"
+    assert settings.smtp_url_or_default == "smtp://127.0.0.1:2525"
+    assert settings.public_url_or_default == "http://127.0.0.1:8000"
+    assert settings.temporal_target == "127.0.0.1:7233"
+    assert settings.callback_schedule_seconds == (0, 60, 600, 3_600, 21_600)
+    assert settings.egress_allow == ()
+    assert not settings.uses_temporal_tls
+
+
+def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "MAKEGOOD_DATA_DIR": "/data",
+        "MAKEGOOD_EGRESS_ALLOW": "10.0.0.0/8, fd00::/8",
+        "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,5",
+        "MAKEGOOD_PUBLIC_URL": "https://makegood.example.com/",
+        "MAKEGOOD_DATABASE_URL": f"postgresql://makegood:{SECRET}@db/makegood",
+        "MAKEGOOD_TEMPORAL_PORT": "17233",
+        "TEMPORAL_ADDRESS": "temporal.example.com:7233",
+        "TEMPORAL_NAMESPACE": "payments",
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca.pem",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    assert settings.data_dir == Path("/data")
+    assert settings.egress_allow == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.callback_schedule_seconds == (0, 1, 5)
+    assert settings.public_url_or_default == "https://makegood.example.com"
+    assert settings.database_url_or_default == told["MAKEGOOD_DATABASE_URL"]
+    assert settings.temporal_port == 17_233
+    assert settings.temporal_target == "temporal.example.com:7233"
+    assert settings.temporal_namespace == "payments"
+    assert settings.temporal_tls_ca_cert == Path("/ca.pem")
+    assert settings.uses_temporal_tls
+
+
+@pytest.mark.parametrize("field_name", SECRET_FIELDS)
+def test_secret_comes_from_the_file_that_its_variable_names(
+    field_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemes = {"database_url": "postgresql://", "smtp_url": "smtp://"}
+    secret = f"{schemes.get(field_name, '')}{SECRET}"
+    (tmp_path / "file").write_text(f"{secret}\n")
+    monkeypatch.setenv(f"{environment_name(field_name)}_FILE", str(tmp_path / "file"))
+
+    settings = load_settings()
+
+    assert getattr(settings, field_name) == SecretStr(secret)
+    assert SECRET not in f"{settings!r} {settings!s} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("field_name", SECRET_FIELDS)
+def test_file_of_a_secret_that_cannot_be_read_names_its_variable(field_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{environment_name(field_name)}_FILE"
+    monkeypatch.setenv(name, "/nonexistent")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: /nonexistent cannot be read \(No such file or directory\)$"):
+        load_settings()
+
+
+def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text(SECRET)
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY", SECRET)
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
+
+    with pytest.raises(SettingsError, match="MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_FILE are both set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAKEGOOD_PORT", "99999"),
+        ("MAKEGOOD_PORT", "eight thousand"),
+        ("MAKEGOOD_SECRET_KEY", "too-short-a-s3cret"),
+        ("MAKEGOOD_DATABASE_URL", "mysql://user:s3cret@db/makegood"),
+        ("MAKEGOOD_SMTP_URL", "http://user:s3cret@mail"),
+        ("MAKEGOOD_PUBLIC_URL", "makegood.example.com"),
+        ("MAKEGOOD_EGRESS_ALLOW", "10.0.0.1/8"),
+        ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,-1"),
+        ("MAKEGOOD_LOG_LEVEL", "loud"),
+        ("TEMPORAL_ADDRESS", "temporal.example.com"),
+        ("TEMPORAL_TLS", "perhaps"),
+        ("TEMPORAL_TLS_CLIENT_CERT", "/cert.pem"),
+    ],
+)
+def test_wrong_value_is_an_error_that_names_the_variable_and_hides_the_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value).startswith(name)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_wrong_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEGOOD_PORT", "0")
+    monkeypatch.setenv("MAKEGOOD_RATE_LIMIT", "0")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "MAKEGOOD_PORT",
+        "MAKEGOOD_RATE_LIMIT",
+    ]
+
+
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in environment_names():
+        monkeypatch.setenv(name, "")
+
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("::1", "http://[::1]:8000")],
+)
+def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
+    assert Settings(host=host).public_url_or_default == url

@@ -1,0 +1,107 @@
+"""The names and messages by which the `receipt` workflow is started, told and asked. They live in histories.
+
+Ids, instants and finite sets only: operators read them. Sent by `worker.gateway`, and by people in Temporal's UI and CLI.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio.common import SearchAttributeKey
+
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.results import ResultStatus
+
+TASK_QUEUE = "makegood"
+RECEIPT_WORKFLOW = "receipt"
+CANARY_WORKFLOW = "canary"
+
+MG_PROJECT = SearchAttributeKey.for_keyword("MgProject")
+MG_MODE = SearchAttributeKey.for_keyword("MgMode")
+MG_STATE = SearchAttributeKey.for_keyword("MgState")
+MG_PROVIDER = SearchAttributeKey.for_keyword("MgProvider")
+MG_EVENT_TYPE = SearchAttributeKey.for_keyword("MgEventType")
+MG_EFFECT = SearchAttributeKey.for_keyword("MgEffect")
+MG_INCIDENT_ID = SearchAttributeKey.for_keyword("MgIncidentId")
+MG_PROVIDER_EVENT_ID = SearchAttributeKey.for_keyword("MgProviderEventId")
+MG_DEADLINE = SearchAttributeKey.for_datetime("MgDeadline")
+
+
+def workflow_id(event_id: EventId) -> str:
+    """The id of a receipt's workflow, the same for ever."""
+    return f"receipt-{event_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReprocessSignal:
+    """A person asks for a repair; without a `replay_id` the store has not minted one yet."""
+
+    replay_id: str | None = None
+    requested_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSignal:
+    """The store holds a result; `replay_id` is the repair that it reports."""
+
+    result_id: str
+    status: ResultStatus
+    replay_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveSignal:
+    """The store holds a resolution by hand."""
+
+    requested_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireSignal:
+    """The deadline may have moved to now, or this run may have missed it: ask the store."""
+
+    requested_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptInput:
+    """`resume`: an earlier run is gone or has grown long, so the first step asks the store where the receipt stands.
+
+    `requests` are reprocess requests without a `replay_id` that the earlier run had not come to; the store knows the others.
+    """
+
+    event_id: str
+    project_id: str
+    deadline_at: datetime
+    resume: bool = False
+    requests: tuple[ReprocessSignal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptEnded:
+    event_id: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class StateAnswer:
+    """Where this run stands, to be compared with the store, which is the truth."""
+
+    position: Position
+    deadline_at: datetime
+    incident_id: str | None
+    replay_id: str | None
+    result_deadline_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineLine:
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineAnswer:
+    """What this run has heard and done, the latest last; the store keeps the whole timeline."""
+
+    lines: tuple[TimelineLine, ...]
