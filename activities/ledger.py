@@ -138,7 +138,7 @@ class LedgerActivities:
         if standing.position is not Position.WAITING or now < standing.deadline_at:
             return False
         beat = await latest_api_beat(session)
-        return beat is not None and now - beat.at > INGEST_SILENT
+        return beat is not None and now - beat > INGEST_SILENT
 
 
 async def _standing(st: Statements, event_id: str) -> Standing:

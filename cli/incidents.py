@@ -7,7 +7,7 @@ import typer
 
 from cli.operator import REQUESTED_BY, Json, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
-from cli.output import print_record, print_rows
+from cli.output import joined, print_record, print_rows
 from domain.incidents import IncidentState
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def list_some(
     """Incidents, newest first."""
 
     async def act(operations: "Operations") -> Json:
-        from cli.filters import list_filters
+        from api.operations import ListFilters
 
-        filters = list_filters(states=[one.value for one in state or ()], q=q)
+        filters = ListFilters(state=joined(state), q=q)
         project_id = await find_project_id(operations, project)
         return await operations.list_incidents(project_id, filters, limit=limit, cursor=cursor)
 

@@ -42,18 +42,19 @@ def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]
     """
     from sqlalchemy.exc import DBAPIError
 
-    from domain.errors import Refusal
+    from domain.errors import Refusal, Unavailable
 
     try:
         return asyncio.run(_run(settings, action))
+    except Unavailable:
+        raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:
         raise failure_of(refusal) from None
     except (OSError, DBAPIError) as error:
         # The first line alone: what follows may quote the statement and its values.
         reason = str(error).partition("\n")[0][:300]
         raise CommandFailed(
-            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason}; `makegood migrate` brings its tables up to date, "
-            "`makegood doctor` looks further"
+            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason}; `makegood migrate` brings its tables up to date"
         ) from None
 
 
@@ -107,7 +108,7 @@ async def _run(settings: "Settings", action: "Callable[[Database], Awaitable[T]]
             f"there is no store in {settings.data_dir} yet: run `makegood up` once, or name the store's directory with "
             "MAKEGOOD_DATA_DIR or its address with MAKEGOOD_DATABASE_URL"
         )
-    database = await Database.open(settings.database_url_or_default)
+    database = Database.open(settings.database_url_or_default)
     try:
         return await action(database)
     finally:

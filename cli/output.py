@@ -100,6 +100,11 @@ def cell(value: object) -> str:
             return str(value)
 
 
+def joined(states: Sequence[str] | None) -> str | None:
+    """The states as one filter of a list; None for all."""
+    return ",".join(states) if states else None
+
+
 def printable(text: str) -> str:
     """The text without what would move a cursor or start a new line."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -117,6 +117,12 @@ def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
 
 
+@app.command("finish-rotation")
+def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None:
+    """Sign with the next secret alone, once the app knows it."""
+    print_record(operate(lambda operations: _finish_rotation(operations, project)), as_json=as_json)
+
+
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
     project = await find_project(operations, name_or_id)
     return await operations.change_project(project["project_id"], dict(changes))
@@ -130,3 +136,8 @@ async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: b
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
     return await operations.rotate_signing_secret(project["project_id"])
+
+
+async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.finish_rotation(project["project_id"])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.operator import Json, find_project_id, operate
+from cli.operator import REQUESTED_BY, Json, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
-from cli.output import CommandFailed, ExitCode, cell, print_json, print_record, print_rows
+from cli.output import CommandFailed, ExitCode, cell, joined, print_json, print_record, print_rows
 from domain.instants import wire
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 
@@ -70,10 +70,10 @@ def list_some(
     """Receipts, newest first."""
 
     async def act(operations: "Operations") -> Json:
-        from cli.filters import list_filters
+        from api.operations import ListFilters
 
-        filters = list_filters(
-            states=[one.value for one in state or ()],
+        filters = ListFilters(
+            state=joined(state),
             provider=provider and provider.value,
             event_type=event_type and event_type.value,
             effect_type=effect_type and effect_type.value,
@@ -103,7 +103,7 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Let a test project's receipt reach its deadline now."""
-    print_record(operate(lambda operations: operations.expire(None, event_id)), as_json=as_json)
+    print_record(operate(lambda operations: operations.expire(None, event_id, requested_by=REQUESTED_BY)), as_json=as_json)
 
 
 def _whole_if_whole(number: float | None) -> float | int | None:

@@ -1,4 +1,7 @@
-"""The commands that run a part of the service until it is told to stop, and `migrate`. Each composes one part and ends with its code."""
+"""The commands that run a part of the service until it is told to stop, and `migrate`.
+
+Each composes one part from the settings and ends with its exit code; the parts do the rest.
+"""
 
 import typer
 

@@ -137,7 +137,9 @@ def _wrong_signature(expected: list[str], offered: list[str]) -> str | None:
 
 def _wrong_age(timestamp: str, now: float | None) -> str | None:
     seconds = 0.0 if now is None else now - int(timestamp)
-    return None if abs(seconds) <= WINDOW_SECONDS else f"the signature fits, but its timestamp is {seconds:.0f} s old (300 at most)"
+    if abs(seconds) <= WINDOW_SECONDS:
+        return None
+    return f"the signature fits, but its timestamp is {seconds:.0f} s old ({WINDOW_SECONDS} at most)"
 
 
 def _verdict(problem: str | None) -> tuple[bool, str]:

@@ -18,6 +18,7 @@ from settings import Settings
 
 VERSION_SECONDS = 10
 DOWNLOAD_SECONDS = 120
+KEPT_NAME = "temporal-program"
 
 
 class TemporalProgramError(Exception):
@@ -29,13 +30,16 @@ def find_temporal_program(data_dir: Path) -> str:
 
     Raises: TemporalProgramError when there is none and the download fails.
     """
-    kept = data_dir / "temporal-program"
+    return find_installed_program(data_dir) or _download(data_dir / KEPT_NAME)
+
+
+def find_installed_program(data_dir: Path) -> str | None:
+    """The path of the program that is at hand already; None when it would have to be downloaded."""
     beside_python = Path(sysconfig.get_path("scripts")) / "temporal"
-    on_path = shutil.which("temporal")
-    for candidate in (on_path, str(beside_python), *_downloaded(kept)):
+    for candidate in (shutil.which("temporal"), str(beside_python), *_downloaded(data_dir / KEPT_NAME)):
         if candidate is not None and _is_temporal(candidate):
             return candidate
-    return _download(kept)
+    return None
 
 
 def start_dev_command(program: str, settings: Settings) -> tuple[str, ...]:

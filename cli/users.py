@@ -1,6 +1,6 @@
 """`makegood user`: one-time sign-in links for the console, and who has an account."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,7 +27,7 @@ def link(as_json: JsonFlag = False) -> None:
 def list_all(as_json: JsonFlag = False) -> None:
     """Everyone with an account."""
     rows = with_store(read_settings(), _list)
-    print_rows({"data": rows}, rows, ("user_id", "email", "has_password", "created_at"), as_json=as_json)
+    print_rows({"data": rows}, rows, ("user_id", "email", "has_password"), as_json=as_json)
 
 
 async def _create_link(database: "Database") -> str:
@@ -37,14 +37,9 @@ async def _create_link(database: "Database") -> str:
         return await users.create_login_link(session, now=await database.now(session))
 
 
-# JSON values of any type.
-async def _list(database: "Database") -> list[dict[str, Any]]:
-    from domain.instants import wire
+async def _list(database: "Database") -> list[dict[str, object]]:
     from store import users
 
     async with database.reading() as session:
         found = await users.list_users(session)
-    return [
-        {"user_id": one.user_id, "email": one.email, "has_password": one.has_password, "created_at": wire(one.created_at)}
-        for one in found
-    ]
+    return [{"user_id": one.user_id, "email": one.email, "has_password": one.has_password} for one in found]

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY
 from typing import TYPE_CHECKING, Any, Self
 
+import aiosqlite
 import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from domain.errors import Unavailable
 from domain.instants import from_milliseconds, milliseconds
@@ -42,16 +44,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
-_SQLITE_UNAVAILABLE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-    }
-)
+_SQLITE_UNAVAILABLE = {SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY}
 # Connection lost, resources exhausted, operator intervention, system error, deadlock or serialisation failure.
 _POSTGRES_UNAVAILABLE = ("08", "53", "57", "58", "40")
 
@@ -142,12 +135,14 @@ def sqlite_path(url: str) -> Path:
     return Path(name)
 
 
-async def connect_postgres(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect_postgres(
+    url: str, *, statement_seconds: int | None = STATEMENT_SECONDS
+) -> "asyncpg.Connection[asyncpg.Record]":
     """A raw connection; asyncpg reads the URL itself, so that sockets, `sslmode` and several hosts work as libpq has them."""
     return await asyncpg.connect(
         url,
         timeout=CONNECT_SECONDS,
-        command_timeout=STATEMENT_SECONDS,
+        command_timeout=statement_seconds,
         server_settings={"application_name": "makegood"},
     )
 
@@ -193,14 +188,25 @@ def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
+    async def connect() -> aiosqlite.Connection:
+        # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
+        # writes, fails at once when another has written in between.
+        connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+        connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
+        try:
+            return await connection
+        except sqlite3.Error:
+            # Its thread still has a word for this loop, which may be about to close.
+            await asyncio.to_thread(connection._thread.join)
+            raise
+
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+        "sqlite+aiosqlite:///",
+        async_creator=connect,
+        poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
-        # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
-        # writes, fails at once when another has written in between.
-        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -217,10 +223,10 @@ def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[s
     return engine
 
 
-def _postgres_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+def _postgres_engines(url: str, *, statement_seconds: int | None = STATEMENT_SECONDS) -> tuple[AsyncEngine, AsyncEngine]:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         try:
-            return await connect_postgres(url)
+            return await connect_postgres(url, statement_seconds=statement_seconds)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _unavailable() from error
 
@@ -274,33 +280,20 @@ def _alembic_config(connection: Connection | None) -> "Config":
 
 def _with_connection(url: str, work: Callable[[Connection], None]) -> None:
     """Do the work in one transaction that no other migration runs beside."""
-    match dialect_of(url):
-        case "sqlite":
-            asyncio.run(_with_sqlite(url, work))
-        case "postgresql":
-            asyncio.run(_with_postgres(url, work))
+    asyncio.run(_worked(url, work))
 
 
-async def _with_sqlite(url: str, work: Callable[[Connection], None]) -> None:
-    engine = _sqlite_engine(sqlite_path(url), connections=1, begin="BEGIN IMMEDIATE", pragmas=SQLITE_PRAGMAS)
+async def _worked(url: str, work: Callable[[Connection], None]) -> None:
+    is_sqlite = dialect_of(url) == "sqlite"
+    # No limit of time: a later migration may have a large table to go through.
+    engine, reading = _sqlite_engines(sqlite_path(url)) if is_sqlite else _postgres_engines(url, statement_seconds=None)
     try:
         async with engine.begin() as connection:
+            if not is_sqlite:
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             await connection.run_sync(work)
+    except Unavailable as error:
+        raise ConnectionError(f"the store refused the connection: {error.__cause__}") from error
     finally:
         await engine.dispose()
-
-
-async def _with_postgres(url: str, work: Callable[[Connection], None]) -> None:
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        try:
-            return await connect_postgres(url)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise ConnectionError(f"PostgreSQL refused the connection: {error}") from error
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    try:
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-            await connection.run_sync(work)
-    finally:
-        await engine.dispose()
+        await reading.dispose()

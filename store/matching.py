@@ -38,6 +38,9 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
 
 async def _candidates(st: Statements, new: NewResult) -> list[Row]:
     provider_id = new.provider_event_id if new.provider_event_id is not None else new.stripe_event_id
+    if new.stripe_event_id is not None and new.stripe_event_id != provider_id:
+        message = "This id and provider_event_id name different events."
+        raise ValidationFailed(errors=(FieldError("/stripe_event_id", "mismatch", message),))
     if new.event_id is None:
         return [] if provider_id is None else list(await st.fetch(_BY_PROVIDER_ID, new.project_id, provider_id))
     rows = list(await st.fetch(_BY_EVENT_ID, new.project_id, new.event_id))

@@ -231,7 +231,7 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
 
 
 async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
-    row = (await session.execute(query)).first()
+    row: Row[Any] | None = (await session.execute(query)).first()
     if row is None:
         raise NotFound("There is no such project.")
     return row

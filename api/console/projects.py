@@ -57,7 +57,7 @@ class ProjectPages:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         project = await self._operations.read_project(project_id)
-        changes = _changes(fields)
+        changes = _changes(fields, project)
         try:
             await self._operations.change_project(project_id, changes)
         except Refusal as refusal:
@@ -111,11 +111,16 @@ class ProjectPages:
 
 
 # JSON values of a PATCH, of any JSON type.
-def _changes(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The form as the PATCH of REST would send it."""
+def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
+    """The form as the PATCH of REST would send it.
+
+    A repair URL that stays is not given, since giving it is saving it: its name would be resolved and judged again.
+    """
+    repair_url = fields.get("repair_url", "").strip() or None
+    saved_again = repair_url != project["repair_url"] or project["repair_url_gone"]
     return {
         "name": fields.get("name", "").strip(),
-        "repair_url": fields.get("repair_url", "").strip() or None,
+        **({"repair_url": repair_url} if saved_again else {}),
         "timeout_minutes": _number(fields.get("timeout_minutes", "")),
         "alert_emails": _addresses(fields),
         "late_result": fields.get("late_result", ""),

@@ -154,22 +154,17 @@ def _incident_acknowledged(entry: Json) -> Saying:
 
 def _incident_resolved(entry: Json) -> Saying:
     how, reason = str(entry.get("resolution") or ""), str(entry.get("reason") or "")
-    tone = "quiet" if how == "manual" else "good"
-    detail = wording.RESOLUTIONS.get(how, wording.words(how))
-    return Saying(
-        "flag" if how == "manual" else "check",
-        tone,
-        "Incident resolved",
-        f"{detail}: {reason}" if reason else detail,
-        _facts(entry, "replay_id"),
-    )
+    facts = _facts(entry, "replay_id")
+    if how == "manual":
+        detail = " ".join(part for part in (f"By hand: {reason}", _by(entry)) if part)
+        return Saying("flag", "quiet", "Incident resolved", detail, facts)
+    return Saying("check", "good", "Incident resolved", wording.RESOLUTIONS.get(how, wording.words(how)), facts)
 
 
 def _noted(entry: Json) -> Saying:
-    text = str(entry.get("note") or entry.get("text") or entry.get("detail") or "")
-    detail = text if " " in text else wording.words(text)
-    rest = tuple(fact for fact in _all_facts(entry) if fact[1] != text)
-    return Saying("note", "quiet", "Noted", detail, rest)
+    facts = _facts(entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by")))
+    detail = " ".join(part for part in (str(entry.get("text") or ""), _by(entry)) if part)
+    return Saying("note", "quiet", "Noted", detail, facts)
 
 
 def _flagged(entry: Json) -> Saying:

@@ -102,10 +102,11 @@ def span(seconds: float) -> str:
 
 def exact_span(seconds: float) -> str:
     """A length of time in its two largest units, finer below a minute: `31 min 4 s`, `2.41 s`, `83 ms`."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{round(seconds * 1000)} ms"
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    seconds = max(seconds, 60)
     for (size, unit), (small, small_unit) in zip(UNITS, (*UNITS[1:], (1, "s")), strict=True):
         if seconds >= size:
             rest = int(seconds % size // small)

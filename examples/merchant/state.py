@@ -1,4 +1,4 @@
-"""What the shop keeps, in one SQLite file: the events it accepted, the work it owes, what it granted, the repairs it was asked for.
+"""What the shop keeps, in one SQLite file: the events it accepted, the work it owes, what it granted, who called for repairs.
 
 Everything is committed before it is acknowledged, and work that was not done is found again after a restart. It calls nobody.
 """
@@ -24,7 +24,9 @@ CREATE TABLE IF NOT EXISTS work (
     due_at REAL NOT NULL, outcome TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS work_first ON work (stripe_event_id) WHERE replay_id IS NULL;
-CREATE TABLE IF NOT EXISTS grants (stripe_event_id TEXT PRIMARY KEY, reference TEXT NOT NULL, granted_by TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS grants (
+    stripe_event_id TEXT PRIMARY KEY, reference TEXT NOT NULL, granted_by TEXT NOT NULL, at REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS callbacks (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, verdict TEXT NOT NULL, replay_id TEXT, attempt TEXT, request TEXT
 );
@@ -94,8 +96,8 @@ class ShopState:
         """What is due and not done, oldest first."""
         with self._lock:
             row = self._connection.execute(
-                "SELECT work.id, stripe_event_id, event_type, reference, replay_id, fault FROM work JOIN orders USING (stripe_event_id) "
-                "WHERE outcome IS NULL AND due_at <= ? ORDER BY due_at, work.id LIMIT 1",
+                "SELECT work.id, stripe_event_id, event_type, reference, replay_id, fault "
+                "FROM work JOIN orders USING (stripe_event_id) WHERE outcome IS NULL AND due_at <= ? ORDER BY due_at, work.id LIMIT 1",
                 (time.time(),),
             ).fetchone()
         return None if row is None else Work(*row)

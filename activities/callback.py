@@ -1,0 +1,284 @@
+"""One signed attempt of a repair callback: prepare, send, judge, record.
+
+The workflow runs it again and again: the delay to the next attempt comes from `domain.retries` through `next_retry_delay`, the
+number of an attempt from the attempts recorded, and the end of the series from our own count. It keeps no body, and follows what
+the transport makes of the URL. Called from `workflows.receipt`; transport, draw and clock are given by `worker.main`.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from activities.messages import (
+    ATTEMPT_FAILED,
+    REPAIR_EXHAUSTED,
+    REPAIR_OVER,
+    REPAIR_REJECTED,
+    Answer,
+    SendCallback,
+    Standing,
+)
+from activities.transport import OutgoingRequest
+from domain.ids import EventId, ReplayId
+from domain.incidents import AttemptState, Incident, Repair
+from domain.instants import wire
+from domain.lifecycle import Position
+from domain.receipts import Provider, Receipt
+from domain.retries import Accepted, ErrorClass, Exhausted, ExchangeOutcome, Rejected, TryAgain, Verdict
+from domain.retries import delay_before_attempt, judge_exchange
+from domain.signing import SigningSecrets, callback_headers
+from store.database import Database
+from store.projects import read_project, signing_secrets
+from store.reading import read_event
+from store.repairs import Ending, SeriesOver, begin_attempt, record_attempt
+from store.sealing import Sealer
+from store.standing import read_standing
+from store.statements import SessionStatements
+
+HEARTBEAT_SECONDS = 2
+
+Transport = Callable[[OutgoingRequest], Awaitable[ExchangeOutcome]]
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRules:
+    """When attempts follow each other: see `domain.retries`."""
+
+    schedule: tuple[int, ...]
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What an attempt takes from outside: a draw from 0 to 1, a nonce of 32 hex characters, and the host's clock."""
+
+    draw: Callable[[], float]
+    nonce: Callable[[], str]
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAttempt:
+    """An attempt that is recorded as started. `request` is None when the project has no repair URL any more."""
+
+    event_id: EventId
+    replay_id: ReplayId
+    number: int
+    request: OutgoingRequest | None
+
+
+class CallbackActivities:
+    """The activity that calls a project's repair endpoint."""
+
+    def __init__(
+        self, database: Database, *, sealer: Sealer, transport: Transport, rules: CallbackRules, chance: Chance
+    ) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._transport = transport
+        self._rules = rules
+        self._chance = chance
+
+    @activity.defn(name="send_callback")
+    async def send_callback(self, order: SendCallback) -> Answer:
+        """Send the next attempt of the repair, and answer where the receipt stands once the endpoint took it.
+
+        A second run finds what the first recorded: an attempt that only began is sent again under its number, which the
+        receiver's idempotency per `replay_id` allows; one that ended is followed by the next, no sooner than the schedule
+        has it; a series that ended ends the activity.
+
+        Raises:
+            ApplicationError: `attempt_failed` with the delay to the next one; else, not to be retried, the series' end.
+        """
+        attempt = asyncio.create_task(self._attempt(order))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            # Settled while in flight: the attempt is only recorded. A stopping worker leaves it to the next one.
+            if activity.is_worker_shutdown():
+                attempt.cancel()
+            with suppress(ApplicationError, asyncio.CancelledError):
+                await attempt
+            raise
+
+    async def _attempt(self, order: SendCallback) -> Answer:
+        prepared = await self._prepare(order)
+        outcome = await self._send(prepared)
+        verdict = self._judge(prepared, outcome)
+        standing = await self._record(prepared, outcome, verdict)
+        log.info(
+            "attempt_ended",
+            event_id=prepared.event_id,
+            replay_id=prepared.replay_id,
+            number=prepared.number,
+            status=outcome.status,
+            error_class=outcome.error_class,
+            duration_ms=outcome.duration_ms,
+        )
+        return _follow(verdict, standing)
+
+    async def _prepare(self, order: SendCallback) -> PreparedAttempt:
+        event_id, replay_id = EventId(order.event_id), ReplayId(order.replay_id)
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            event = await read_event(session, None, event_id)
+            repair = next((r for r in event.repairs if r.replay_id == replay_id), None) if event else None
+            if event is None or event.incident is None or repair is None:
+                _end(REPAIR_OVER, f"the store has no repair {replay_id}")
+            self._refuse_too_soon(repair, now)
+            begun = await begin_attempt(SessionStatements(session), event_id, replay_id, now)
+            if isinstance(begun, SeriesOver):
+                _end(REPAIR_OVER, f"the receipt stands at {begun.position}")
+            body = callback_body(event.receipt, event.incident, repair)
+            request = await self._request(session, event.receipt, replay_id, begun.number, body)
+            return PreparedAttempt(event_id, replay_id, begun.number, request)
+
+    def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:
+        """After a crash or a lost engine nobody remembers the delay; the schedule, at its soonest, still holds."""
+        last = repair.attempts[-1] if repair.attempts else None
+        if last is None or last.state is AttemptState.STARTED:
+            return
+        schedule = self._rules.schedule
+        following = min(last.number + 1, len(schedule))
+        delay_seconds = delay_before_attempt(following, schedule=schedule, jitter=self._rules.jitter, draw=0)
+        remaining = last.at + timedelta(seconds=delay_seconds) - now
+        if remaining > timedelta():
+            _try_again("too soon for the next attempt", remaining)
+
+    async def _request(
+        self, session: AsyncSession, receipt: Receipt, replay_id: ReplayId, number: int, body: bytes
+    ) -> OutgoingRequest | None:
+        project = await read_project(session, receipt.project_id)
+        if project.repair_url is None or project.repair_url_gone:
+            return None
+        secrets = await signing_secrets(session, self._sealer, receipt.project_id)
+        signed = callback_headers(
+            secrets=SigningSecrets(secrets.current, secrets.next),
+            replay_id=replay_id,
+            attempt_number=number,
+            timestamp=int(self._chance.now().timestamp()),
+            nonce=self._chance.nonce(),
+            body=body,
+        )
+        fixed = (("Content-Type", "application/json"), ("Request-Id", receipt.request_id))
+        return OutgoingRequest(url=project.repair_url, headers=(*fixed, *signed), body=body)
+
+    async def _send(self, prepared: PreparedAttempt) -> ExchangeOutcome:
+        if prepared.request is None:
+            return ExchangeOutcome(status=None, error_class=ErrorClass.REFUSED_ADDRESS, duration_ms=0)
+        beating = asyncio.create_task(_keep_beating())
+        try:
+            return await self._transport(prepared.request)
+        finally:
+            beating.cancel()
+
+    def _judge(self, prepared: PreparedAttempt, outcome: ExchangeOutcome) -> Verdict:
+        if prepared.request is None:
+            return Rejected(url_gone=False)
+        return judge_exchange(
+            outcome,
+            attempt_number=prepared.number,
+            schedule=self._rules.schedule,
+            jitter=self._rules.jitter,
+            draw=self._chance.draw(),
+        )
+
+    async def _record(self, prepared: PreparedAttempt, outcome: ExchangeOutcome, verdict: Verdict) -> Standing:
+        async with self._database.transaction() as session:
+            st = SessionStatements(session)
+            await record_attempt(
+                st,
+                prepared.event_id,
+                prepared.replay_id,
+                prepared.number,
+                await self._database.now(session),
+                status=outcome.status,
+                duration_ms=outcome.duration_ms,
+                error_class=outcome.error_class,
+                ending=_ending(verdict),
+                url_gone=isinstance(verdict, Rejected) and verdict.url_gone,
+            )
+            stored = await read_standing(st, prepared.event_id)
+            return Standing(
+                position=stored.position,
+                deadline_at=stored.deadline_at,
+                incident_id=stored.incident_id,
+                replay_id=stored.active_replay_id,
+                result_deadline_at=stored.result_deadline_at,
+            )
+
+
+def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes:
+    """The contract's JSON of a repair callback: from stored values alone, so that every attempt sends the same bytes."""
+    fields: dict[str, str | bool | None] = {
+        "type": "repair.requested",
+        "replay_id": repair.replay_id,
+        "incident_id": incident.id,
+        "event_id": receipt.event_id,
+        "provider": receipt.provider.value,
+        "provider_event_id": receipt.provider_event_id,
+    }
+    if receipt.provider is Provider.STRIPE:
+        fields["stripe_event_id"] = receipt.stripe_event_id or receipt.provider_event_id
+    fields |= {
+        "event_type": receipt.event_type.value,
+        "effect_type": receipt.effect_type.value,
+        "internal_reference": receipt.internal_reference,
+        "occurred_at": wire(receipt.occurred_at),
+        "reason": incident.reason.value,
+        "error_code": incident.error_code,
+        "requested_at": wire(repair.requested_at),
+        "livemode": receipt.livemode,
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _ending(verdict: Verdict) -> Ending | None:
+    match verdict:
+        case Accepted():
+            return "accepted"
+        case Rejected():
+            return "rejected"
+        case Exhausted():
+            return "exhausted"
+        case TryAgain():
+            return None
+
+
+def _follow(verdict: Verdict, standing: Standing) -> Answer:
+    match verdict:
+        case Accepted():
+            return Answer(standing)
+        case Rejected():
+            _end(REPAIR_REJECTED, "the endpoint declined the callback")
+        case Exhausted():
+            _end(REPAIR_EXHAUSTED, "the last attempt of the schedule failed")
+        case TryAgain(delay_seconds=delay_seconds):
+            if standing.position is not Position.CALLING:
+                _end(REPAIR_OVER, f"the receipt stands at {standing.position}")
+            _try_again("the attempt failed and another follows", timedelta(seconds=delay_seconds))
+
+
+def _end(kind: str, message: str) -> NoReturn:
+    raise ApplicationError(message, type=kind, non_retryable=True, category=ApplicationErrorCategory.BENIGN)
+
+
+def _try_again(message: str, delay: timedelta) -> NoReturn:
+    # Benign: an endpoint that fails is the merchant's news, not an error of this worker.
+    raise ApplicationError(message, type=ATTEMPT_FAILED, next_retry_delay=delay, category=ApplicationErrorCategory.BENIGN)
+
+
+async def _keep_beating() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(HEARTBEAT_SECONDS)

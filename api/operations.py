@@ -1,0 +1,162 @@
+"""What operators do, once: the functions that REST, console and command line share. They answer with REST's own JSON.
+
+`project_id` None means every project: the console's and the command line's view; REST passes the caller's, so that another
+project's things are simply not found. Each function is one short transaction; what the engine must hear is in the outbox when
+it commits. Projects and keys are in `api.project_operations`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.project_changes import JudgeRepairUrl
+from api.project_operations import ProjectOperations
+from api.schemas import ResolveBody, validated
+from api.views import Json, event_view, full_event_view, incident_view
+from domain.errors import Forbidden, NotFound
+from domain.ids import EventId, IncidentId, ProjectId
+from store import reading, repairs, requests
+from store.database import Database
+from store.sealing import Sealer
+from store.statements import SessionStatements
+
+DEFAULT_LIMIT = 20
+MAXIMUM_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilters:
+    """What a list is narrowed to; None for no filter. `state` may name several, separated by commas."""
+
+    state: str | None = None
+    provider: str | None = None
+    event_type: str | None = None
+    effect_type: str | None = None
+    internal_reference: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    q: str | None = None
+
+
+class Operations(ProjectOperations):
+    """Everything that is not ingest, on an opened store."""
+
+    def __init__(self, *, database: Database, sealer: Sealer, judge_repair_url: JudgeRepairUrl) -> None:
+        super().__init__(database=database, sealer=sealer, judge_repair_url=judge_repair_url)
+
+    async def list_events(
+        self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Json:
+        """A page of events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
+        async with self._database.reading() as session:
+            page = await reading.list_events(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
+        return _page([event_view(row.receipt, row.incident) for row in page.rows], page.next_cursor)
+
+    async def list_incidents(
+        self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Json:
+        """A page of incidents, newest first. Raises: ValidationFailed for a cursor that is not ours."""
+        async with self._database.reading() as session:
+            page = await reading.list_incidents(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
+        return _page([incident_view(row.incident) for row in page.rows], page.next_cursor)
+
+    async def read_event(self, project_id: str | None, event_id: str) -> Json:
+        """The event with its repairs and timeline. Raises: NotFound."""
+        async with self._database.reading() as session:
+            event = await reading.read_event(session, _project(project_id), EventId(event_id))
+        if event is None:
+            raise NotFound("There is no such event.")
+        return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
+
+    async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
+        """The incident. Raises: NotFound."""
+        async with self._database.reading() as session:
+            return incident_view((await _incident(session, project_id, incident_id)).incident)
+
+    async def reprocess(self, project_id: str | None, incident_id: str, requested_by: str) -> Json:
+        """Begin a repair; while one runs, nothing new: its id is the answer.
+
+        Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
+        """
+        async with self._database.transaction() as session:
+            row = await _incident(session, project_id, incident_id)
+            now = await self._database.now(session)
+            statements = SessionStatements(session)
+            begun = await repairs.request_repair(statements, row.incident.event_id, now, requested_by=requested_by)
+        return {"replay_id": begun.replay_id, "incident_id": incident_id}
+
+    async def resolve(self, project_id: str | None, incident_id: str, reason: str, requested_by: str) -> Json:
+        """Close the incident for a reason. Raises: NotFound, IncidentAlreadyResolved, ValidationFailed."""
+        reason = validated(ResolveBody, {"reason": reason}).reason
+        async with self._database.transaction() as session:
+            await _incident(session, project_id, incident_id)
+            now = await self._database.now(session)
+            await requests.resolve_by_hand(
+                SessionStatements(session), IncidentId(incident_id), now, reason=reason, requested_by=requested_by
+            )
+            return incident_view((await _incident(session, project_id, incident_id)).incident)
+
+    async def acknowledge(self, project_id: str | None, incident_id: str, requested_by: str) -> Json:
+        """Note that someone is looking at it. Raises: NotFound, IncidentAlreadyResolved."""
+        async with self._database.transaction() as session:
+            await _incident(session, project_id, incident_id)
+            now = await self._database.now(session)
+            await requests.acknowledge(SessionStatements(session), IncidentId(incident_id), now, requested_by=requested_by)
+            return incident_view((await _incident(session, project_id, incident_id)).incident)
+
+    async def expire(self, project_id: str | None, event_id: str, requested_by: str = "console") -> Json:
+        """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
+        async with self._database.transaction() as session:
+            found = await reading.read_event(session, _project(project_id), EventId(event_id))
+            if found is None:
+                raise NotFound("There is no such event.")
+            if found.receipt.livemode:
+                raise Forbidden("Only receipts of test projects can expire by request.")
+            now = await self._database.now(session)
+            await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=requested_by)
+            after = await reading.read_event(session, _project(project_id), EventId(event_id))
+        if after is None:
+            raise NotFound("There is no such event.")
+        return event_view(after.receipt, after.incident)
+
+    async def counts(self, project_id: str | None) -> Json:
+        """How many receipts wait and how many incidents are unresolved, for the console's navigation."""
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+            counted = await reading.counts(session, _project(project_id), now)
+        return {
+            "waiting": counted.waiting,
+            "open": counted.open,
+            "repairing": counted.repairing,
+            "repaired_this_week": counted.repaired_this_week,
+        }
+
+
+async def _incident(session: AsyncSession, project_id: str | None, incident_id: str) -> reading.IncidentRow:
+    row = await reading.read_incident(session, _project(project_id), IncidentId(incident_id))
+    if row is None:
+        raise NotFound("There is no such incident.")
+    return row
+
+
+def _project(project_id: str | None) -> ProjectId | None:
+    return None if project_id is None else ProjectId(project_id)
+
+
+def _narrowed(project_id: str | None, filters: ListFilters) -> reading.ListFilters:
+    return reading.ListFilters(
+        project_id=_project(project_id),
+        states=tuple(part for part in (filters.state or "").split(",") if part),
+        provider=filters.provider,
+        event_type=filters.event_type,
+        effect_type=filters.effect_type,
+        internal_reference=filters.internal_reference,
+        created_after=filters.created_after,
+        created_before=filters.created_before,
+        q=filters.q,
+    )
+
+
+def _page(rows: list[Json], next_cursor: str | None) -> Json:
+    return {"data": rows, "has_more": next_cursor is not None, "next_cursor": next_cursor}

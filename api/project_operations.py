@@ -1,0 +1,154 @@
+"""What operators do to projects, keys and signing secrets; the other half of `api.operations`, with the same rules.
+
+Secrets are in an answer once, when they are made.
+"""
+
+from collections.abc import Callable, Sequence
+
+from api.project_changes import (
+    JudgeRepairUrl,
+    NewKey,
+    NewProject,
+    ProjectPatch,
+    judged_changes,
+    repair_url_errors,
+)
+from api.schemas import timeout_errors, validated
+from api.views import Json, created_project_view, key_view, project_view
+from domain.errors import NotFound, ValidationFailed
+from domain.ids import KeyId, ProjectId
+from domain.receipts import DEFAULT_TIMEOUT_MINUTES
+from store import keys, projects
+from store.database import Database
+from store.sealing import Sealer
+
+
+class ProjectOperations:
+    """Projects and their keys, on an opened store."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        sealer: Sealer,
+        judge_repair_url: JudgeRepairUrl,
+    ) -> None:
+        self._database, self._sealer, self._judge = database, sealer, judge_repair_url
+        self._on_change: list[Callable[[], None]] = []
+
+    def call_on_change(self, forget: Callable[[], None]) -> None:
+        """Have what this process remembers of keys and projects forgotten when one is changed here."""
+        self._on_change.append(forget)
+
+    async def list_projects(self) -> Json:
+        """Every project, oldest first."""
+        async with self._database.reading() as session:
+            return {"data": [project_view(project) for project in await projects.list_projects(session)]}
+
+    async def read_project(self, project_id: str) -> Json:
+        """Raises: NotFound."""
+        async with self._database.reading() as session:
+            return project_view(await projects.read_project(session, ProjectId(project_id)))
+
+    async def create_project(
+        self,
+        *,
+        name: str,
+        mode: str,
+        repair_url: str | None = None,
+        alert_emails: Sequence[str] = (),
+        timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES,
+        scopes: Sequence[str] = ("ingest",),
+    ) -> Json:
+        """A new project with its first key and signing secret, shown this once. Raises: ValidationFailed."""
+        wanted = {"name": name, "mode": mode, "repair_url": repair_url, "alert_emails": list(alert_emails)}
+        new = validated(NewProject, {**wanted, "timeout_minutes": timeout_minutes, "scopes": list(scopes)})
+        errors = timeout_errors(new.timeout_minutes, livemode=new.mode == "live")
+        if new.repair_url is not None:
+            errors.extend(await repair_url_errors(new.repair_url, judge=self._judge))
+        if errors:
+            raise ValidationFailed(errors=tuple(errors))
+        async with self._database.transaction() as session:
+            created = await projects.create_project(
+                session,
+                self._sealer,
+                name=new.name,
+                livemode=new.mode == "live",
+                repair_url=new.repair_url,
+                alert_emails=tuple(dict.fromkeys(new.alert_emails)),
+                timeout_minutes=new.timeout_minutes,
+                scopes=frozenset(new.scopes),
+                now=await self._database.now(session),
+            )
+        return created_project_view(created)
+
+    async def change_project(self, project_id: str, changes: Json) -> Json:
+        """The project after the changes, which are the body of REST's PATCH. Raises: NotFound, ValidationFailed."""
+        patch = validated(ProjectPatch, changes)
+        async with self._database.reading() as session:
+            project = await projects.read_project(session, ProjectId(project_id))
+        # Names are resolved here, with no transaction open.
+        judged = await judged_changes(patch, project=project, judge=self._judge)
+        async with self._database.transaction() as session:
+            changed = await projects.change_project(
+                session, project.id, changes=judged, now=await self._database.now(session)
+            )
+        self._forget()
+        return project_view(changed)
+
+    async def set_suspended(self, project_id: str, *, suspended: bool) -> Json:
+        """The project, refused or taken from again. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            changed = await projects.set_suspended(session, ProjectId(project_id), suspended=suspended, now=now)
+        self._forget()
+        return project_view(changed)
+
+    async def list_keys(self, project_id: str) -> Json:
+        """The project's keys, revoked ones too. Raises: NotFound."""
+        async with self._database.reading() as session:
+            await projects.read_project(session, ProjectId(project_id))
+            return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(project_id))]}
+
+    async def create_key(self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",)) -> Json:
+        """A new key with its text, shown this once. Raises: NotFound, ValidationFailed."""
+        new = validated(NewKey, {"label": label, "scopes": list(scopes)})
+        async with self._database.transaction() as session:
+            await projects.read_project(session, ProjectId(project_id))
+            key, api_key = await keys.create_key(
+                session,
+                self._sealer,
+                project_id=ProjectId(project_id),
+                label=new.label,
+                scopes=frozenset(new.scopes),
+                now=await self._database.now(session),
+            )
+        return {**key_view(key), "api_key": api_key}
+
+    async def revoke_key(self, project_id: str, key_id: str) -> Json:
+        """The key, refused from now on here, and within 5 s by every other process. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            await keys.revoke_key(session, ProjectId(project_id), KeyId(key_id), now=now)
+            found = next((key for key in await keys.list_keys(session, ProjectId(project_id)) if key.id == key_id), None)
+        self._forget()
+        if found is None:
+            raise NotFound("There is no such key.")
+        return key_view(found)
+
+    async def rotate_signing_secret(self, project_id: str) -> Json:
+        """The next signing secret, shown this once; callbacks carry both signatures until `finish_rotation`. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            secret = await projects.rotate_signing_secret(session, self._sealer, project_id=ProjectId(project_id), now=now)
+        return {"project_id": project_id, "signing_secret": secret}
+
+    async def finish_rotation(self, project_id: str) -> Json:
+        """The project, signing with the next secret alone. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            await projects.finish_rotation(session, project_id=ProjectId(project_id))
+            return project_view(await projects.read_project(session, ProjectId(project_id)))
+
+    def _forget(self) -> None:
+        for forget in self._on_change:
+            forget()

@@ -1,0 +1,92 @@
+"""A bounded load of POSTs over loopback: so many callers, each with a connection of its own and one request in flight.
+
+Speaks just enough HTTP/1.1 to cost the machine little beside the server it measures. Run as a process of its own by the
+programs of this folder (`python -m bench.load`), so that its work is not the server's; prints one JSON line.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import time
+from urllib.parse import urlsplit
+
+SECONDS_AT_MOST = 120
+
+
+def receipt_body(number: str) -> bytes:
+    """A Stripe receipt that no other one names."""
+    receipt = {
+        "provider": "stripe",
+        "stripe_event_id": f"evt_{number}",
+        "event_type": "checkout.session.completed",
+        "effect_type": "access_unlock",
+        "internal_reference": f"order-{number}",
+        "occurred_at": "2026-11-23T12:00:00.000Z",
+    }
+    return json.dumps(receipt).encode()
+
+
+async def call(host: str, port: int, path: str, key: str, until: float, limit: int, took_ms: list[float], bad: list[int]) -> None:
+    """Send receipts one after another until the time or the number of requests is used up."""
+    reader, writer = await asyncio.open_connection(host, port)
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\nAccept: application/json\r\n"
+    head += "Content-Type: application/json\r\n"
+    for _ in range(limit):
+        started = time.perf_counter()
+        if started >= until:
+            break
+        number = secrets.token_hex(12)
+        body = receipt_body(number)
+        writer.write(f"{head}Idempotency-Key: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        status = int(answer[9:12])
+        lengths = [line[16:] for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+        await reader.readexactly(int(lengths[0]))
+        took_ms.append((time.perf_counter() - started) * 1000)
+        if status not in (200, 202):
+            bad.append(status)
+    writer.close()
+
+
+async def load(url: str, *, key: str, callers: int, seconds: float, limit: int) -> dict[str, float]:
+    """The rate per second and the quantiles in milliseconds of one slice of load; `refused` counts answers that are not 2xx."""
+    parts = urlsplit(url)
+    took_ms: list[float] = []
+    bad: list[int] = []
+    started = time.perf_counter()
+    until = started + min(seconds, SECONDS_AT_MOST)
+    each = max(1, limit // callers)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    await asyncio.gather(*(call(host, port, parts.path, key, until, each, took_ms, bad) for _ in range(callers)))
+    spent = time.perf_counter() - started
+    took_ms.sort()
+    last = len(took_ms) - 1
+    return {
+        "rate": len(took_ms) / spent,
+        "requests": len(took_ms),
+        "refused": len(bad),
+        "p50_ms": took_ms[last // 2],
+        "p99_ms": took_ms[int(last * 0.99)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("--key", default="none")
+    parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--limit", type=int, default=1_000_000)
+    chosen = parser.parse_args()
+    try:
+        import uvloop
+
+        run = uvloop.run
+    except ImportError:
+        run = asyncio.run  # type: ignore[assignment]  # the same call
+    print(json.dumps(run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))))
+
+
+if __name__ == "__main__":
+    main()

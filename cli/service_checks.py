@@ -1,0 +1,111 @@
+"""The checks of `makegood doctor` that connect to the running parts: the API, Temporal, the mail server. No mail is sent."""
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cli.findings import Check, Finding, fail, ok, warn
+
+if TYPE_CHECKING:
+    import httpx
+
+    from settings import Settings
+
+CONNECT_SECONDS = 5
+
+
+def service_checks(settings: "Settings") -> tuple[Check, ...]:
+    """The checks in the order in which people read them."""
+
+    async def api() -> Finding:
+        return await check_api(settings.public_url_or_default)
+
+    async def temporal() -> Finding:
+        return await check_temporal(settings)
+
+    async def mail() -> Finding:
+        return await check_mail(settings)
+
+    return (Check("API", api), Check("Temporal", temporal), Check("Mail", mail))
+
+
+async def check_api(url: str) -> Finding:
+    """Whether the API answers, and whether it finds itself ready."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=CONNECT_SECONDS) as client:
+            alive = await client.get("/livez")
+            ready = await client.get("/readyz")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return fail(f"no answer at {url} ({type(error).__name__})", fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL")
+    if alive.status_code != 200:
+        return fail(f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL")
+    if ready.status_code != 200:
+        return fail(f"{url} is not ready: {_red(ready)}", fix=f"look at {url}/readyz, and mend what is red there")
+    return ok(f"{url} is ready")
+
+
+async def check_temporal(settings: "Settings") -> Finding:
+    """Whether something accepts connections there; whether it is a good Temporal is what the worker's heartbeat tells."""
+    host, _, port = settings.temporal_target.rpartition(":")
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
+        writer.close()
+    except (OSError, TimeoutError, ValueError) as error:
+        fix = "run `makegood up`" if settings.temporal_address is None else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
+        return fail(f"nothing at {settings.temporal_target} takes a connection ({type(error).__name__})", fix=fix)
+    return ok(f"{settings.temporal_target} takes connections")
+
+
+async def check_mail(settings: "Settings") -> Finding:
+    """Whether the mail server greets, offers what the URL asks for, and takes the password."""
+    import aiosmtplib
+
+    from activities.mail import read_smtp_url
+
+    server = read_smtp_url(settings.smtp_url_or_default)
+    is_ours = settings.smtp_url is None
+    mend = "run `makegood up`" if is_ours else "correct MAKEGOOD_SMTP_URL, or ask who runs the mail server"
+    client = aiosmtplib.SMTP(
+        hostname=server.host, port=server.port, use_tls=server.use_tls, start_tls=server.start_tls, timeout=CONNECT_SECONDS
+    )
+    try:
+        async with client:
+            if server.username is not None:
+                await client.login(server.username, server.password or "")
+            greeted = f"{server.host}:{server.port} greets" + (", takes the password" if server.username is not None else "")
+    except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        return fail(f"{server.host}:{server.port}: {type(error).__name__}", fix=mend)
+    if is_ours:
+        return ok(f"{greeted}; the built-in mailbox, which forwards nothing")
+    if not client_is_encrypted(settings.smtp_url_or_default) and server.username is not None:
+        return warn(f"{greeted}, but unencrypted", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
+    return ok(greeted)
+
+
+def client_is_encrypted(smtp_url: str) -> bool:
+    """Whether the URL insists on TLS."""
+    parts = urlsplit(smtp_url)
+    return parts.scheme == "smtps" or "starttls=required" in parts.query
+
+
+def _tls(settings: "Settings") -> ssl.SSLContext | None:
+    if not settings.uses_temporal_tls:
+        return None
+    context = ssl.create_default_context(cafile=settings.temporal_tls_ca_cert)
+    context.set_alpn_protocols(["h2"])
+    if settings.temporal_tls_client_cert is not None:
+        context.load_cert_chain(settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
+    return context
+
+
+def _red(answer: "httpx.Response") -> str:
+    """The names of what is not well in a readyz answer."""
+    try:
+        checks = answer.json().get("checks", {})
+    except (ValueError, AttributeError):
+        return f"it answered {answer.status_code}"
+    return ", ".join(sorted(name for name, state in checks.items() if state not in (True, "ok"))) or f"{answer.status_code}"

@@ -1,0 +1,163 @@
+"""The checks of `makegood doctor` that ask the store: its migrations and clock, the workers' heartbeats, the repair URLs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cli.findings import Check, Finding, fail, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from domain.projects import Project
+    from settings import Settings
+    from store.database import Database
+    from store.heartbeats import Beat
+
+# Callbacks carry the host's time, and a receiver takes 300 s; deadlines are the database's.
+SMALL_SKEW_SECONDS = 2.0
+LARGE_SKEW_SECONDS = 60.0
+# A worker writes every 2 s.
+FRESH_BEAT_SECONDS = 10.0
+NO_STORE = "the store is not ready"
+MEND_STORE = "mend what `Store` says first"
+
+
+@asynccontextmanager
+async def opened_store(settings: "Settings") -> "AsyncIterator[Database | None]":
+    """The store, for reading alone; None when there is none yet, since opening SQLite would make an empty one."""
+    from store.database import Database
+
+    if settings.database_url is None and not (settings.data_dir / "makegood.db").exists():
+        yield None
+        return
+    database = Database.open(settings.database_url_or_default)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def store_checks(settings: "Settings", database: "Database | None") -> tuple[Check, ...]:
+    """The checks in the order in which people read them."""
+
+    async def store() -> Finding:
+        return await asyncio.to_thread(check_migrations, settings)
+
+    async def clock() -> Finding:
+        return await _with_store(database, _check_clock)
+
+    async def worker() -> Finding:
+        return await _with_store(database, _check_worker)
+
+    async def repair_urls() -> Finding:
+        return await _with_store(database, lambda opened: _check_repair_urls(opened, settings))
+
+    return (Check("Store", store), Check("Clock", clock), Check("Worker", worker), Check("Repair URLs", repair_urls))
+
+
+def check_migrations(settings: "Settings") -> Finding:
+    """Whether the store can be reached and its tables are those of this version. Not for the event loop."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from store.database import migration_state
+
+    try:
+        current, newest = migration_state(settings.database_url_or_default)
+    except (OSError, SQLAlchemyError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        return fail(f"cannot be reached: {reason}", fix="start the database, or correct MAKEGOOD_DATABASE_URL")
+    if current is None:
+        return fail("there are no tables yet", fix="run `makegood up` once, or `makegood migrate`")
+    if current != newest:
+        return fail(f"its tables are at {current}, this version needs {newest}", fix="makegood migrate")
+    return ok(f"reachable, tables at {current}")
+
+
+def judge_skew(seconds: float) -> Finding:
+    """What the difference between the host's clock and the database's means."""
+    told = f"this host's clock and the database's differ by {seconds:.1f} s"
+    if abs(seconds) > LARGE_SKEW_SECONDS:
+        return fail(told, fix="synchronise both machines' clocks (NTP): signatures and deadlines depend on them")
+    if abs(seconds) > SMALL_SKEW_SECONDS:
+        return warn(told, fix="synchronise both machines' clocks (NTP)")
+    return ok(told)
+
+
+def judge_beats(beats: "Sequence[Beat]") -> Finding:
+    """What the workers' heartbeats say."""
+    start = "start one: `makegood worker`, or everything: `makegood up`"
+    workers = [beat for beat in beats if beat.role == "worker"]
+    if not workers:
+        return fail("no worker has ever written a heartbeat, or none lately", fix=start)
+    youngest_seconds = max(0.0, min(beat.age_seconds for beat in workers))
+    if youngest_seconds > FRESH_BEAT_SECONDS:
+        return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
+    fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
+    if silent := sorted({name for beat in fresh for name, value in beat.report.items() if value is False}):
+        told = f"{len(fresh)} alive, but one reports: {', '.join(name.replace('_', ' ') for name in silent)} is not so"
+        return fail(told, fix="see whether Temporal answers at TEMPORAL_ADDRESS, then the worker's log")
+    return ok(f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago")
+
+
+async def _with_store(database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]") -> Finding:
+    from sqlalchemy.exc import DBAPIError
+
+    from domain.errors import Unavailable
+
+    if database is None:
+        return fail(NO_STORE, fix=MEND_STORE)
+    try:
+        return await check(database)
+    except (Unavailable, DBAPIError, OSError):
+        return fail(NO_STORE, fix=MEND_STORE)
+
+
+async def _check_clock(database: "Database") -> Finding:
+    if database.dialect == "sqlite":
+        return ok("the host's own, as SQLite has none")
+    async with database.reading() as session:
+        before = datetime.now(UTC)
+        there = await database.now(session)
+        here = before + (datetime.now(UTC) - before) / 2
+    return judge_skew((here - there).total_seconds())
+
+
+async def _check_worker(database: "Database") -> Finding:
+    from store.heartbeats import read_beats
+
+    async with database.reading() as session:
+        return judge_beats(await read_beats(session, await database.now(session)))
+
+
+async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:
+    from store.projects import list_projects
+
+    async with database.reading() as session:
+        projects = [project for project in await list_projects(session) if not project.is_suspended]
+    if not projects:
+        return warn("there is no project yet", fix="makegood project create NAME --mode test")
+    problems = [problem for project in projects if (problem := await _repair_problem(project, settings))]
+    if problems:
+        name, told = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return warn(f"{name}: {told}{more}", fix=f"makegood project set {name!r} --repair-url https://…")
+    return ok(f"{len(projects)} may be called")
+
+
+async def _repair_problem(project: "Project", settings: "Settings") -> tuple[str, str] | None:
+    """The project's name and what is wrong; None when its URL may be called now."""
+    from activities.transport import judge_repair_url
+    from domain.egress import UnsafeUrl
+
+    if project.repair_url is None:
+        return project.name, "has no repair URL, so Reprocess is refused"
+    if project.repair_url_gone:
+        return project.name, "its repair URL answered 410 Gone"
+    try:
+        await judge_repair_url(project.repair_url, allow=settings.egress_allow)
+    except UnsafeUrl as error:
+        return project.name, str(error)
+    return None

@@ -1,0 +1,97 @@
+"""Who is alive, and single facts about this installation.
+
+API and worker write a beat every 2 s; `/readyz`, doctor and the outage credit read them. Nothing here judges what is too old.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.instants import milliseconds
+from store import tables
+
+BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
+FACTS = tables.Fact.metadata.tables["facts"]
+FORGOTTEN_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The last word of a process: `role` is `api` or `worker`; `age_seconds` by the store's clock; `report` JSON values."""
+
+    process: str
+    role: str
+    started_at: datetime
+    at: datetime
+    age_seconds: float
+    report: dict[str, object]
+
+
+async def beat(
+    session: AsyncSession, *, process: str, role: str, started_at: datetime, now: datetime, report: Mapping[str, object]
+) -> None:
+    """Say that a process is alive, and what it knows of itself."""
+    await session.execute(
+        text(
+            "INSERT INTO heartbeats (process, role, started_at, at, report) VALUES (:process, :role, :started_at, :at, :report) "
+            "ON CONFLICT (process) DO UPDATE SET role = excluded.role, started_at = excluded.started_at, at = excluded.at, "
+            "report = excluded.report"
+        ),
+        {
+            "process": process,
+            "role": role,
+            "started_at": milliseconds(started_at),
+            "at": milliseconds(now),
+            "report": json.dumps(dict(report)),
+        },
+    )
+
+
+async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
+    """The last beat of every process not yet forgotten, the youngest first."""
+    rows = await session.execute(select(BEATS).order_by(BEATS.c.at.desc(), BEATS.c.process))
+    return [_beat_from(row, now) for row in rows]
+
+
+async def latest_api_beat(session: AsyncSession) -> datetime | None:
+    """When an API process last was alive: ingest was up until then. None in a new installation."""
+    latest: datetime | None = await session.scalar(select(func.max(BEATS.c.at)).where(BEATS.c.role == "api"))
+    return latest
+
+
+async def forget_stale(session: AsyncSession, now: datetime) -> int:
+    """Delete the beats of processes silent for 10 minutes; how many. The API's last one stays: the outage credit needs it."""
+    is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
+    last_api = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api").scalar_subquery()
+    is_last_api = (BEATS.c.role == "api") & (BEATS.c.at == last_api)
+    gone = await session.execute(delete(BEATS).where(is_stale, ~is_last_api).returning(BEATS.c.process))
+    return len(gone.all())
+
+
+async def read_fact(session: AsyncSession, name: str) -> str | None:
+    value: str | None = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == name))
+    return value
+
+
+async def write_fact(session: AsyncSession, name: str, value: str) -> None:
+    """Keep a fact, in place of the one before."""
+    await session.execute(
+        text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+        {"name": name, "value": value},
+    )
+
+
+def _beat_from(row: Row[Any], now: datetime) -> Beat:
+    return Beat(
+        process=row.process,
+        role=row.role,
+        started_at=row.started_at,
+        at=row.at,
+        age_seconds=(now - row.at).total_seconds(),
+        report=json.loads(row.report),
+    )

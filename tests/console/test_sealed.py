@@ -1,0 +1,36 @@
+"""Form tokens and notices belong to one session; nobody else's are taken."""
+
+from api.console.sealed import ConsoleKeys, Notice, Secret
+
+KEYS = ConsoleKeys("k" * 40)
+NOTICE = Notice("good", "Copy it now.", (Secret("API key", "sk_test_1"),))
+
+
+def test_a_notice_comes_back_to_its_session() -> None:
+    assert KEYS.unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") == NOTICE
+
+
+def test_a_notice_of_another_session_is_not_read() -> None:
+    assert KEYS.unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="theirs") is None
+
+
+def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
+    assert ConsoleKeys("x" * 40).unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") is None
+
+
+def test_a_cookie_that_was_not_made_here_is_not_read() -> None:
+    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+        assert KEYS.unseal(cookie, session_token="mine") is None
+
+
+def test_a_notice_hides_its_secret() -> None:
+    assert "sk_test_1" not in KEYS.seal(NOTICE, session_token="mine")
+
+
+def test_a_form_token_is_of_one_session() -> None:
+    token = KEYS.form_token("mine")
+
+    assert KEYS.is_form_token(token, session_token="mine")
+    assert not KEYS.is_form_token(token, session_token="theirs")
+    assert not KEYS.is_form_token("", session_token="mine")
+    assert not KEYS.is_form_token("ä", session_token="mine")

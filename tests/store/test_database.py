@@ -1,0 +1,169 @@
+"""The one transaction, the snapshot that reads, the clock, and what counts as unavailable."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from domain.errors import Unavailable
+from store.database import Clock, Database, dialect_of, sqlite_path
+from store.heartbeats import read_fact, write_fact
+
+
+async def test_what_a_transaction_did_is_seen_afterwards(database: Database) -> None:
+    async with database.transaction() as session:
+        await write_fact(session, "colour", "green")
+
+    async with database.reading() as session:
+        assert await read_fact(session, "colour") == "green"
+
+
+async def test_an_exception_undoes_the_transaction_and_passes_through(database: Database) -> None:
+    async def write_and_fail() -> None:
+        async with database.transaction() as session:
+            await write_fact(session, "colour", "green")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await write_and_fail()
+
+    async with database.reading() as session:
+        assert await read_fact(session, "colour") is None
+
+
+async def test_reading_cannot_write(database: Database) -> None:
+    with pytest.raises((DBAPIError, Unavailable)):
+        async with database.reading() as session:
+            await session.execute(text("INSERT INTO facts (name, value) VALUES ('a', 'b')"))
+
+    async with database.transaction() as session:
+        await write_fact(session, "colour", "green")  # the connection that read is not in the way
+
+
+async def test_reading_goes_on_beside_an_open_transaction_and_keeps_its_snapshot(database: Database) -> None:
+    async with database.transaction() as session:
+        await write_fact(session, "colour", "green")
+    async with database.reading() as reader:
+        before = await read_fact(reader, "colour")
+        async with database.transaction() as writer:
+            await write_fact(writer, "colour", "red")
+            during = await read_fact(reader, "colour")
+        after = await read_fact(reader, "colour")
+
+    assert (before, during, after) == ("green", "green", "green")
+
+
+async def test_concurrent_read_then_write_transactions_all_commit(database: Database) -> None:
+    async def count_up() -> None:
+        async with database.transaction() as session:
+            await session.execute(text("INSERT INTO facts (name, value) VALUES ('n', '0') ON CONFLICT DO NOTHING"))
+            lock = " FOR UPDATE" if database.dialect == "postgresql" else ""
+            value = (await session.execute(text(f"SELECT value FROM facts WHERE name = 'n'{lock}"))).scalar_one()
+            await session.execute(text("UPDATE facts SET value = :v WHERE name = 'n'"), {"v": str(int(value) + 1)})
+
+    second = Database.open(database.url)
+    await asyncio.gather(*(count_up() for _ in range(20)))
+    await second.close()
+
+    async with database.reading() as session:
+        assert await read_fact(session, "n") == "20"
+
+
+async def test_two_processes_wait_for_each_other_on_sqlite(sqlite_url: str) -> None:
+    databases = [Database.open(sqlite_url) for _ in range(3)]
+
+    async def write(database: Database, number: int) -> None:
+        async with database.transaction() as session:
+            await session.execute(text("SELECT count(*) FROM facts"))
+            await write_fact(session, f"fact {number}", "x")
+
+    await asyncio.gather(*(write(databases[n % 3], n) for n in range(60)))
+
+    async with databases[0].reading() as session:
+        assert (await session.execute(text("SELECT count(*) FROM facts"))).scalar_one() == 60
+    for database in databases:
+        await database.close()
+
+
+async def test_sqlite_is_set_to_survive_a_power_cut(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+
+    async with database.transaction() as session:
+        names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+        found = [(await session.execute(text(f"PRAGMA {name}"))).scalar_one() for name in names]
+
+    await database.close()
+    assert found == ["wal", 2, 10_000, 1]
+
+
+async def test_the_clock_is_the_stores_and_moves_with_its_skew(database: Database) -> None:
+    async with database.transaction() as session:
+        first = await database.now(session)
+        database.clock.skew = timedelta(hours=3)
+        second = await database.now(session)
+
+    assert abs(first - datetime.now(UTC)) < timedelta(seconds=5)
+    assert timedelta(hours=3) <= second - first < timedelta(hours=3, seconds=5)
+    assert first.microsecond % 1000 == 0
+
+
+async def test_postgresqls_clock_goes_on_within_a_transaction(postgres_url: str) -> None:
+    database = Database.open(postgres_url)
+
+    async with database.transaction() as session:
+        first = await database.now(session)
+        await session.execute(text("SELECT pg_sleep(0.01)"))
+        second = await database.now(session)
+
+    await database.close()
+    assert second > first
+
+
+async def test_a_store_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
+    sqlite = Database.open(f"sqlite:///{tmp_path / 'missing' / 'makegood.db'}")
+    postgres = Database.open(f"postgresql://nobody@/none?host={tmp_path}")
+
+    for database in (sqlite, postgres):
+        with pytest.raises(Unavailable) as refused:
+            async with database.transaction() as session:
+                await session.execute(text("SELECT 1"))
+        assert refused.value.retry_after_seconds
+        await database.close()
+
+
+async def test_a_statement_at_fault_is_not_unavailable(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.transaction() as session:
+            await session.execute(text("INSERT INTO facts (name, value) VALUES ('a', 'b'), ('a', 'c')"))
+
+
+async def test_a_lost_connection_is_unavailable_once_and_then_mended(postgres_url: str) -> None:
+    database = Database.open(postgres_url)
+
+    with pytest.raises(Unavailable):
+        async with database.transaction() as session:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    async with database.transaction() as session:
+        answer = (await session.execute(text("SELECT 1"))).scalar_one()
+
+    await database.close()
+    assert answer == 1
+
+
+@pytest.mark.parametrize("url", ["mysql://a/b", "", "makegood.db", "postgres://x/y"])
+def test_another_kind_of_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:/// or postgresql://"):
+        dialect_of(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must name a file"):
+        sqlite_path(url)
+
+
+def test_a_clock_has_no_skew_unless_told() -> None:
+    assert Clock().skew == timedelta(0)
