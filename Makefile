@@ -18,6 +18,7 @@ up: install
 	@exec $(BIN)/makegood up
 
 test: install-test
+	@bash tests/install_chromium.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: lint types test

@@ -1,25 +1,51 @@
-"""What REST routes are given: the caller, once the gate let it in, and the body, read as strictly as the front door reads.
+"""What REST routes are given: the operations, the caller once the gate let it in, and the body, strictly read.
 
-FastAPI never reads a body here: its own reader has no cap, takes repeated names, and echoes what was sent.
+FastAPI never reads a body here: its own reader takes repeated names and echoes what was sent. What is shared by all requests
+hangs on the application as one `Shared`, so that routes, and the document made from them, need nothing to exist.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from api.auth import Gate
 from api.bodies import Json, read_body, read_object
 from api.headers import check_content_type, read_headers
+from api.operations import Operations
 from domain.projects import AuthenticatedKey, Scope
 
 
-def caller_with(gate: Gate, scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey]]:
-    """A dependency that lets a key with this scope in."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What `create_app` hangs on the application for the routes."""
 
+    operations: Operations
+    gate: Gate
+
+
+def _shared(request: Request) -> Shared:
+    shared: Shared = request.app.state.shared
+    return shared
+
+
+def _operations(request: Request) -> Operations:
+    return _shared(request).operations
+
+
+def _caller_with(scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey]]:
     async def admit(request: Request) -> AuthenticatedKey:
-        return await gate.admit(read_headers(request.scope["headers"]), scope)
+        return await _shared(request).gate.admit(read_headers(request.scope["headers"]), scope)
 
     return admit
+
+
+TheOperations = Annotated[Operations, Depends(_operations)]
+Reader = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.READ))]
+Operator = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.OPERATE))]
+Admin = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.ADMIN))]
 
 
 async def json_body(request: Request) -> Json:

@@ -198,9 +198,7 @@ class Problems:
             "retryable": meaning.is_retryable,
         }
         if errors:
-            document["errors"] = [
-                {"pointer": error.pointer, "code": error.code, "message": error.message} for error in errors
-            ]
+            document["errors"] = [{"pointer": error.pointer, "code": error.code, "message": error.message} for error in errors]
         return orjson.dumps(document)
 
     def body_of(self, refusal: Refusal, *, request_id: str) -> bytes:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
-from api.schemas import ResolveBody, validated
+from api.schemas import ResolveBody, known_id, validated
 from api.views import Json, event_view, full_event_view, incident_view
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
@@ -64,7 +64,7 @@ class Operations(ProjectOperations):
     async def read_event(self, project_id: str | None, event_id: str) -> Json:
         """The event with its repairs and timeline. Raises: NotFound."""
         async with self._database.reading() as session:
-            event = await reading.read_event(session, _project(project_id), EventId(event_id))
+            event = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if event is None:
             raise NotFound("There is no such event.")
         return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
@@ -93,7 +93,7 @@ class Operations(ProjectOperations):
             await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.resolve_by_hand(
-                SessionStatements(session), IncidentId(incident_id), now, reason=reason, requested_by=requested_by
+                SessionStatements(session), IncidentId(known_id(incident_id)), now, reason=reason, requested_by=requested_by
             )
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
@@ -102,20 +102,22 @@ class Operations(ProjectOperations):
         async with self._database.transaction() as session:
             await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
-            await requests.acknowledge(SessionStatements(session), IncidentId(incident_id), now, requested_by=requested_by)
+            await requests.acknowledge(
+                SessionStatements(session), IncidentId(known_id(incident_id)), now, requested_by=requested_by
+            )
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
     async def expire(self, project_id: str | None, event_id: str, requested_by: str = "console") -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
         async with self._database.transaction() as session:
-            found = await reading.read_event(session, _project(project_id), EventId(event_id))
+            found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")
             if found.receipt.livemode:
                 raise Forbidden("Only receipts of test projects can expire by request.")
             now = await self._database.now(session)
             await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=requested_by)
-            after = await reading.read_event(session, _project(project_id), EventId(event_id))
+            after = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if after is None:
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
@@ -134,14 +136,14 @@ class Operations(ProjectOperations):
 
 
 async def _incident(session: AsyncSession, project_id: str | None, incident_id: str) -> reading.IncidentRow:
-    row = await reading.read_incident(session, _project(project_id), IncidentId(incident_id))
+    row = await reading.read_incident(session, _project(project_id), IncidentId(known_id(incident_id)))
     if row is None:
         raise NotFound("There is no such incident.")
     return row
 
 
 def _project(project_id: str | None) -> ProjectId | None:
-    return None if project_id is None else ProjectId(project_id)
+    return None if project_id is None else ProjectId(known_id(project_id))
 
 
 def _narrowed(project_id: str | None, filters: ListFilters) -> reading.ListFilters:

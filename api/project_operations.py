@@ -13,9 +13,9 @@ from api.project_changes import (
     judged_changes,
     repair_url_errors,
 )
-from api.schemas import timeout_errors, validated
+from api.schemas import known_id, timeout_errors, validated
 from api.views import Json, created_project_view, key_view, project_view
-from domain.errors import NotFound, ValidationFailed
+from domain.errors import ValidationFailed
 from domain.ids import KeyId, ProjectId
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from store import keys, projects
@@ -48,7 +48,7 @@ class ProjectOperations:
     async def read_project(self, project_id: str) -> Json:
         """Raises: NotFound."""
         async with self._database.reading() as session:
-            return project_view(await projects.read_project(session, ProjectId(project_id)))
+            return project_view(await projects.read_project(session, ProjectId(known_id(project_id))))
 
     async def create_project(
         self,
@@ -86,13 +86,11 @@ class ProjectOperations:
         """The project after the changes, which are the body of REST's PATCH. Raises: NotFound, ValidationFailed."""
         patch = validated(ProjectPatch, changes)
         async with self._database.reading() as session:
-            project = await projects.read_project(session, ProjectId(project_id))
+            project = await projects.read_project(session, ProjectId(known_id(project_id)))
         # Names are resolved here, with no transaction open.
         judged = await judged_changes(patch, project=project, judge=self._judge)
         async with self._database.transaction() as session:
-            changed = await projects.change_project(
-                session, project.id, changes=judged, now=await self._database.now(session)
-            )
+            changed = await projects.change_project(session, project.id, changes=judged, now=await self._database.now(session))
         self._forget()
         return project_view(changed)
 
@@ -100,25 +98,25 @@ class ProjectOperations:
         """The project, refused or taken from again. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            changed = await projects.set_suspended(session, ProjectId(project_id), suspended=suspended, now=now)
+            changed = await projects.set_suspended(session, ProjectId(known_id(project_id)), suspended=suspended, now=now)
         self._forget()
         return project_view(changed)
 
     async def list_keys(self, project_id: str) -> Json:
         """The project's keys, revoked ones too. Raises: NotFound."""
         async with self._database.reading() as session:
-            await projects.read_project(session, ProjectId(project_id))
-            return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(project_id))]}
+            await projects.read_project(session, ProjectId(known_id(project_id)))
+            return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(known_id(project_id)))]}
 
     async def create_key(self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",)) -> Json:
         """A new key with its text, shown this once. Raises: NotFound, ValidationFailed."""
         new = validated(NewKey, {"label": label, "scopes": list(scopes)})
         async with self._database.transaction() as session:
-            await projects.read_project(session, ProjectId(project_id))
+            await projects.read_project(session, ProjectId(known_id(project_id)))
             key, api_key = await keys.create_key(
                 session,
                 self._sealer,
-                project_id=ProjectId(project_id),
+                project_id=ProjectId(known_id(project_id)),
                 label=new.label,
                 scopes=frozenset(new.scopes),
                 now=await self._database.now(session),
@@ -129,25 +127,24 @@ class ProjectOperations:
         """The key, refused from now on here, and within 5 s by every other process. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            await keys.revoke_key(session, ProjectId(project_id), KeyId(key_id), now=now)
-            found = next((key for key in await keys.list_keys(session, ProjectId(project_id)) if key.id == key_id), None)
+            revoked = await keys.revoke_key(session, ProjectId(known_id(project_id)), KeyId(known_id(key_id)), now=now)
         self._forget()
-        if found is None:
-            raise NotFound("There is no such key.")
-        return key_view(found)
+        return key_view(revoked)
 
     async def rotate_signing_secret(self, project_id: str) -> Json:
         """The next signing secret, shown this once; callbacks carry both signatures until `finish_rotation`. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            secret = await projects.rotate_signing_secret(session, self._sealer, project_id=ProjectId(project_id), now=now)
+            secret = await projects.rotate_signing_secret(
+                session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
+            )
         return {"project_id": project_id, "signing_secret": secret}
 
     async def finish_rotation(self, project_id: str) -> Json:
         """The project, signing with the next secret alone. Raises: NotFound."""
         async with self._database.transaction() as session:
-            await projects.finish_rotation(session, project_id=ProjectId(project_id))
-            return project_view(await projects.read_project(session, ProjectId(project_id)))
+            await projects.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
+            return project_view(await projects.read_project(session, ProjectId(known_id(project_id))))
 
     def _forget(self) -> None:
         for forget in self._on_change:

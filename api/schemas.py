@@ -72,7 +72,8 @@ def _read_instant(value: object) -> datetime:
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 WireInstant = Annotated[
-    datetime, BeforeValidator(_read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})])
+    datetime,
+    BeforeValidator(_read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
 ]
 Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -113,9 +114,7 @@ class ResultBody(BaseModel):
     provider_event_id: Reference | None = Field(default=None, description="Or the provider's own id of the event.")
     stripe_event_id: Reference | None = Field(default=None, description="Or the same, implying stripe.")
     provider: Provider | None = Field(default=None, description="Whose `provider_event_id` it is, where that is not plain.")
-    effect_type: EffectType | None = Field(
-        default=None, description="Only needed where one provider event has several effects."
-    )
+    effect_type: EffectType | None = Field(default=None, description="Only needed where one provider event has several effects.")
     status: ResultStatus = Field(description="Whether the business effect was applied.")
     error_code: str | None = Field(default=None, description="Your own code of the failure; `failed` only.")
     error_message: str | None = Field(default=None, description="What went wrong, for people; `failed` only.")
@@ -143,10 +142,20 @@ def validated(model: type[M], content: Json) -> M:
 
 def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """What is wrong, place by place, in the contract's form."""
-    return tuple(
-        _field_error(problem["loc"], problem["type"], problem["msg"], problem.get("ctx", {}))
-        for problem in error.errors(include_url=False, include_input=False)
-    )
+    return tuple(field_error(problem) for problem in error.errors(include_url=False, include_input=False))
+
+
+# Any: Pydantic's own account of an error.
+def field_error(problem: Any, *, skip: int = 0) -> FieldError:
+    """One of Pydantic's errors in the contract's form; the first `skip` steps of its place are not in the body."""
+    pointer, kind = pointer_to(problem["loc"][skip:]), problem["type"]
+    if kind in ("enum", "literal_error"):
+        return FieldError(pointer, "unknown_value", f"Must be {problem['ctx']['expected']}.")
+    if kind in _MESSAGES:
+        return FieldError(pointer, *_MESSAGES[kind])
+    if kind in ("wrong_type", "invalid_format"):  # our own validators, whose messages quote nothing
+        return FieldError(pointer, kind, problem["msg"])
+    return FieldError(pointer, "invalid_value", "Is not of the expected form.")
 
 
 def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceipt:
@@ -168,6 +177,7 @@ def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceip
     provider_event_id = body.provider_event_id or body.stripe_event_id or ""
     return NewReceipt(
         project_id=project.id,
+        livemode=project.livemode,
         provider=body.provider,
         provider_event_id=provider_event_id,
         stripe_event_id=provider_event_id if body.provider is Provider.STRIPE else None,
@@ -193,7 +203,7 @@ def result_of(content: Json, *, project: Project, request_id: str) -> NewResult:
         raise ValidationFailed(errors=tuple(errors))
     return NewResult(
         project_id=project.id,
-        event_id=None if body.event_id is None else EventId(_known_shape(body.event_id)),
+        event_id=None if body.event_id is None else EventId(known_id(body.event_id)),
         provider_event_id=body.provider_event_id,
         stripe_event_id=body.stripe_event_id,
         provider=Provider.STRIPE if body.stripe_event_id is not None else body.provider,
@@ -201,7 +211,7 @@ def result_of(content: Json, *, project: Project, request_id: str) -> NewResult:
         status=body.status,
         error_code=_kept(body.error_code),
         error_message=_kept(body.error_message),
-        replay_id=None if body.replay_id is None else ReplayId(_known_shape(body.replay_id)),
+        replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
     )
 
@@ -217,20 +227,14 @@ def timeout_errors(minutes: float, *, livemode: bool) -> list[FieldError]:
     return []
 
 
+def known_id(identifier: str) -> str:
+    """The id as it may be looked up; what has no shape of an id is unknown, never an error."""
+    return identifier if _ID.fullmatch(identifier) else UNKNOWN_ID
+
+
 def pointer_to(location: tuple[int | str, ...]) -> str:
     """The RFC 6901 pointer of a place in the body."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)
-
-
-def _field_error(location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]) -> FieldError:
-    pointer = pointer_to(location)
-    if kind in ("enum", "literal_error"):
-        return FieldError(pointer, "unknown_value", f"Must be {context['expected']}.")
-    if kind in _MESSAGES:
-        return FieldError(pointer, *_MESSAGES[kind])
-    if kind in ("wrong_type", "invalid_format"):  # our own validators, whose messages quote nothing
-        return FieldError(pointer, kind, message)
-    return FieldError(pointer, "invalid_value", "Is not of the expected form.")
 
 
 def _receipt_id_errors(body: ReceiptBody) -> list[FieldError]:
@@ -281,7 +285,3 @@ def _required(pointer: str) -> FieldError:
 def _kept(text: str | None) -> str | None:
     """As it is stored; None when nothing is left of it."""
     return kept(text) or None if text is not None else None
-
-
-def _known_shape(identifier: str) -> str:
-    return identifier if _ID.fullmatch(identifier) else UNKNOWN_ID

@@ -54,7 +54,9 @@ async def _run(check: Check) -> Finding:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check.run()
     except TimeoutError:
-        return fail(f"no answer within {CHECK_SECONDS} s", fix="see whether the machine or its network is overloaded, then run it again")
+        return fail(
+            f"no answer within {CHECK_SECONDS} s", fix="see whether the machine or its network is overloaded, then run it again"
+        )
 
 
 def _row(name: str, finding: Finding) -> dict[str, str | None]:

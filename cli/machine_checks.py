@@ -93,7 +93,9 @@ def check_secret_key(settings: "Settings") -> Finding:
         return ok("given by the environment")
     mode = stat.S_IMODE(settings.secret_key_path.stat().st_mode)
     if mode & OTHERS:
-        return fail(f"{settings.secret_key_path} can be read by others (mode {mode:o})", fix=f"chmod 600 {settings.secret_key_path}")
+        return fail(
+            f"{settings.secret_key_path} can be read by others (mode {mode:o})", fix=f"chmod 600 {settings.secret_key_path}"
+        )
     return ok(f"{settings.secret_key_path}, mode {mode:o}")
 
 
@@ -129,7 +131,9 @@ def check_egress(settings: "Settings") -> Finding:
     told = ", ".join(str(network) for network in ranges)
     # overlaps() of two families is False.
     if any(network.overlaps(METADATA) for network in ranges if network.version == METADATA.version):
-        return fail(f"{told} opens a cloud's metadata service", fix="narrow MAKEGOOD_EGRESS_ALLOW to the addresses of your own apps")
+        return fail(
+            f"{told} opens a cloud's metadata service", fix="narrow MAKEGOOD_EGRESS_ALLOW to the addresses of your own apps"
+        )
     if any(not _is_refused_by_default(network) for network in ranges):
         return warn(f"{told} also allows plain http to public addresses", fix="narrow MAKEGOOD_EGRESS_ALLOW to private ranges")
     if any(network.is_loopback for network in ranges):

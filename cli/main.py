@@ -37,7 +37,7 @@ for _name, _group in (
 def main() -> None:
     """Run the command line; ends the process."""
     try:
-        app()
+        app(prog_name="makegood")
     except CommandFailed as failure:
         tell(f"makegood: {failure}")
         sys.exit(int(failure.code))

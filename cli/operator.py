@@ -40,12 +40,17 @@ def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]
 
     Raises: CommandFailed for a refusal, and when the store cannot be used.
     """
+    return asyncio.run(with_open_store(settings, action))
+
+
+async def with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
+    """The same for a caller on the event loop."""
     from sqlalchemy.exc import DBAPIError
 
     from domain.errors import Refusal, Unavailable
 
     try:
-        return asyncio.run(_run(settings, action))
+        return await _with_open_store(settings, action)
     except Unavailable:
         raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:
@@ -99,7 +104,7 @@ async def find_project_id(operations: "Operations", name_or_id: str | None) -> s
     return None if name_or_id is None else str((await find_project(operations, name_or_id))["project_id"])
 
 
-async def _run(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
+async def _with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
     from store.database import Database
 
     # SQLite would make an empty file where none is.

@@ -11,6 +11,8 @@ LimitOption = Annotated[int, typer.Option(min=1, max=100, help="How many at most
 CursorOption = Annotated[str | None, typer.Option(help="Go on after an earlier answer: its next_cursor.")]
 KeyOption = Annotated[
     str,
-    typer.Option("--key", envvar="MAKEGOOD_KEY", show_envvar=True, help="An API key. Better in the variable than in the shell's history."),
+    typer.Option(
+        "--key", envvar="MAKEGOOD_KEY", show_envvar=True, help="An API key. Better in the variable than in the shell's history."
+    ),
 ]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Where the API is, if not at MAKEGOOD_PUBLIC_URL.")]

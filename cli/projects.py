@@ -85,11 +85,19 @@ def set_fields(
     no_alert_emails: Annotated[bool, typer.Option("--no-alert-emails", help="Tell nobody by mail.")] = False,
     timeout_minutes: TimeoutMinutes = None,
     late_result: Annotated[LateResult | None, typer.Option(help="What a late success without replay_id does.")] = None,
-    snapshots: Annotated[bool | None, typer.Option("--snapshots/--no-snapshots", help="Keep payloads, encrypted, 30 days.")] = None,
+    snapshots: Annotated[
+        bool | None, typer.Option("--snapshots/--no-snapshots", help="Keep payloads, encrypted, 30 days.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Change a project's settings; what is not named stays."""
-    given = {"name": name, "repair_url": repair_url, "alert_emails": alert_emails, "timeout_minutes": timeout_minutes}
+    # JSON values, as the PATCH of REST would carry them.
+    given: dict[str, Any] = {
+        "name": name,
+        "repair_url": repair_url,
+        "alert_emails": alert_emails,
+        "timeout_minutes": timeout_minutes,
+    }
     given |= {"late_result": late_result and late_result.value, "snapshots": snapshots}
     changes = {field: value for field, value in given.items() if value is not None}
     changes |= {"repair_url": None} if no_repair_url else {}

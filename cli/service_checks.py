@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cli.findings import Check, Finding, fail, ok, warn
 
@@ -41,7 +40,9 @@ async def check_api(url: str) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return fail(f"no answer at {url} ({type(error).__name__})", fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL")
     if alive.status_code != 200:
-        return fail(f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL")
+        return fail(
+            f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL"
+        )
     if ready.status_code != 200:
         return fail(f"{url} is not ready: {_red(ready)}", fix=f"look at {url}/readyz, and mend what is red there")
     return ok(f"{url} is ready")
@@ -55,7 +56,11 @@ async def check_temporal(settings: "Settings") -> Finding:
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
         writer.close()
     except (OSError, TimeoutError, ValueError) as error:
-        fix = "run `makegood up`" if settings.temporal_address is None else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
+        fix = (
+            "run `makegood up`"
+            if settings.temporal_address is None
+            else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
+        )
         return fail(f"nothing at {settings.temporal_target} takes a connection ({type(error).__name__})", fix=fix)
     return ok(f"{settings.temporal_target} takes connections")
 
@@ -64,32 +69,35 @@ async def check_mail(settings: "Settings") -> Finding:
     """Whether the mail server greets, offers what the URL asks for, and takes the password."""
     import aiosmtplib
 
-    from activities.mail import read_smtp_url
+    from activities.smtp import parse_mail_server
 
-    server = read_smtp_url(settings.smtp_url_or_default)
     is_ours = settings.smtp_url is None
     mend = "run `makegood up`" if is_ours else "correct MAKEGOOD_SMTP_URL, or ask who runs the mail server"
+    try:
+        server = parse_mail_server(settings.smtp_url_or_default)
+    except ValueError as error:
+        return fail(str(error), fix="correct MAKEGOOD_SMTP_URL")
     client = aiosmtplib.SMTP(
-        hostname=server.host, port=server.port, use_tls=server.use_tls, start_tls=server.start_tls, timeout=CONNECT_SECONDS
+        hostname=server.host,
+        port=server.port,
+        username=server.username,
+        password=server.password,
+        use_tls=server.is_implicit_tls,
+        start_tls=server.starttls,
+        timeout=CONNECT_SECONDS,
     )
     try:
+        # Connecting greets, says EHLO, starts TLS and signs in, as the URL has it.
         async with client:
-            if server.username is not None:
-                await client.login(server.username, server.password or "")
-            greeted = f"{server.host}:{server.port} greets" + (", takes the password" if server.username is not None else "")
+            is_encrypted = client.transport is not None and client.transport.get_extra_info("ssl_object") is not None
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-        return fail(f"{server.host}:{server.port}: {type(error).__name__}", fix=mend)
+        return fail(f"{server.host}:{server.port} ({type(error).__name__})", fix=mend)
+    greeted = f"{server.host}:{server.port} greets" + ("" if server.username is None else " and takes the password")
     if is_ours:
-        return ok(f"{greeted}; the built-in mailbox, which forwards nothing")
-    if not client_is_encrypted(settings.smtp_url_or_default) and server.username is not None:
-        return warn(f"{greeted}, but unencrypted", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
-    return ok(greeted)
-
-
-def client_is_encrypted(smtp_url: str) -> bool:
-    """Whether the URL insists on TLS."""
-    parts = urlsplit(smtp_url)
-    return parts.scheme == "smtps" or "starttls=required" in parts.query
+        return ok(f"{greeted}: the built-in mailbox, which forwards nothing")
+    if server.username is not None and not is_encrypted:
+        return warn(f"{greeted}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
+    return ok(f"{greeted}{', encrypted' if is_encrypted else ''}")
 
 
 def _tls(settings: "Settings") -> ssl.SSLContext | None:

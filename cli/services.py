@@ -28,8 +28,9 @@ def up() -> None:
 
 def api() -> None:
     """Run one API process: the two ingest endpoints, REST and the console."""
+    from api.main import run_api
+
     from activities.transport import judge_repair_url
-    from api.app import run_api
 
     settings = read_settings()
 

@@ -32,7 +32,10 @@ STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 SecretOption = Annotated[
     list[str],
     typer.Option(
-        "--secret", envvar="MAKEGOOD_SIGNING_SECRET", show_envvar=True, help="The signing secret; during a rotation also the next."
+        "--secret",
+        envvar="MAKEGOOD_SIGNING_SECRET",
+        show_envvar=True,
+        help="The signing secret; during a rotation also the next.",
     ),
 ]
 BodyOption = Annotated[Path, typer.Option("--body", help="A file with the raw body, byte for byte; - reads standard input.")]

@@ -32,8 +32,12 @@ def trigger(
         str,
         typer.Option("--secret", envvar="STRIPE_WEBHOOK_SECRET", show_envvar=True, help="The endpoint's signing secret, whsec_…"),
     ],
-    reference: Annotated[str | None, typer.Option(help="The app's own id of the thing affected. Default: a new order number.")] = None,
-    event_id: Annotated[str | None, typer.Option(help="The event's id, to send the same event again. Default: a new one.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The app's own id of the thing affected. Default: a new order number.")
+    ] = None,
+    event_id: Annotated[
+        str | None, typer.Option(help="The event's id, to send the same event again. Default: a new one.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Post a signed Stripe-shaped event. 0 when the endpoint answered 2xx."""
@@ -62,5 +66,5 @@ def post_event(url: str, *, secret: str, body: bytes, at: int) -> int:
         # The app is mostly on this machine, which a proxy of the environment cannot know.
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             return client.post(url, content=body, headers=headers).status_code
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CommandFailed(f"no answer from {url} ({type(error).__name__}): is the app running there?") from None

@@ -27,6 +27,11 @@ from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult, Result, ResultStatus, Said
 from domain.users import User
+from store import tables
+
+RECEIPTS = tables.Receipt.metadata.tables["receipts"]
+# Without `payload`: up to 32 KiB that nobody reads in a list.
+RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
 
 def project_from(row: Row[Any]) -> Project:

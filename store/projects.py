@@ -1,32 +1,30 @@
-"""Projects, their API keys and signing secrets: made, read, changed.
+"""Projects and their signing secrets: made, read, changed. Their API keys are in `store.keys`.
 
-A key's text is returned once, when it is made, and stored nowhere; a signing secret's also when a callback is to be signed.
-Called by the API, the command line and the callback activity.
+A signing secret leaves this file as text when it is made and when a callback is to be signed, and is stored sealed alone.
+Called by the API's operations, which the command line shares, and the callback activity.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy import Row, Select, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
-from domain.ids import KeyId, ProjectId
-from domain.keys import hint_of
-from domain.projects import UNSET, AuthenticatedKey, CreatedProject, Key, Project, ProjectChanges, Scope, SigningSecrets
+from domain.ids import ProjectId
+from domain.projects import UNSET, CreatedProject, Project, ProjectChanges, Scope, SigningSecrets
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import LateResult
 from domain.texts import kept
 from store import tables
-from store.conversions import key_from, project_from
-from store.minting import new_api_key, new_key_id, new_project_id, new_secret_id, new_signing_secret
+from store.conversions import project_from
+from store.keys import create_key
+from store.minting import new_project_id, new_secret_id, new_signing_secret
 from store.sealing import Sealer
 
 PROJECTS = tables.Project.metadata.tables["projects"]
-KEYS = tables.ApiKey.metadata.tables["api_keys"]
 SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 FIRST_KEY_LABEL = "first key"
 
@@ -117,58 +115,6 @@ async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspend
         suspension = suspension.values(suspended_at=None)
     await session.execute(suspension)
     return await read_project(session, project_id)
-
-
-async def create_key(
-    session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, label: str, scopes: frozenset[Scope], now: datetime
-) -> tuple[Key, str]:
-    """A new key and its text, which is shown this once. Raises: NotFound when there is no such project."""
-    project = await read_project(session, project_id)
-    api_key = new_api_key(livemode=project.livemode)
-    values = {
-        "id": new_key_id(),
-        "project_id": project_id,
-        "label": kept(label),
-        "digest": sealer.key_digest(api_key),
-        "hint": hint_of(api_key),
-        "scopes": " ".join(sorted(scopes)),
-        "created_at": now,
-    }
-    row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
-    return key_from(row), api_key
-
-
-async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
-    """The project's keys, revoked ones too, oldest first."""
-    rows = await session.execute(select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id))
-    return [key_from(row) for row in rows]
-
-
-async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
-    """The key, revoked now or before. Raises: NotFound."""
-    is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
-    await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
-    row = (await session.execute(select(KEYS).where(*is_meant))).first()
-    if row is None:
-        raise NotFound("There is no such key.")
-    return key_from(row)
-
-
-async def find_key(session: AsyncSession, digest: str) -> AuthenticatedKey | None:
-    """The key with this digest and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
-    row = (await session.execute(select(KEYS).where(KEYS.c.digest == digest, KEYS.c.revoked_at.is_(None)))).first()
-    if row is None:
-        return None
-    return AuthenticatedKey(key=key_from(row), project=await read_project(session, row.project_id))
-
-
-async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
-    """Record when keys were last used; an older instant does not replace a younger one."""
-    if not used:
-        return
-    is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
-    touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
-    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in used.items()])
 
 
 async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:

@@ -46,9 +46,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """The address of an empty, migrated PostgreSQL database."""
-    name = postgres.create(template=TEMPLATE)
+    name = postgres.borrow()
     yield postgres.url(name)
-    postgres.drop(name)
+    postgres.give_back(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

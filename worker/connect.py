@@ -36,7 +36,6 @@ SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
     "MgProviderEventId": KEYWORD,
     "MgDeadline": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
 }
-_NOT_OURS_TO_CHANGE = {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED}
 
 log = structlog.get_logger(__name__)
 
@@ -79,14 +78,17 @@ async def connect(engine: Engine) -> Client:
     )
 
 
-async def prepare_namespace(client: Client) -> str:
-    """Make the namespace fit where that is permitted; its id, which another Temporal database does not have.
+async def prepare_namespace(client: Client, *, is_ours: bool) -> str:
+    """Make the namespace fit; its id, which another Temporal database does not have.
+
+    `is_ours`: nothing else lives in it, so that its retention may be shortened.
 
     Raises:
         RPCError: the engine does not answer, or the search attributes are missing and may not be added.
     """
     described = await _describe_or_register(client)
-    await _shorten_retention(client, described)
+    if is_ours:
+        await _shorten_retention(client, described)
     await _register_search_attributes(client)
     return described.namespace_info.id
 
@@ -125,12 +127,8 @@ async def _shorten_retention(client: Client, described: DescribeNamespaceRespons
         return
     update = UpdateNamespaceRequest(namespace=client.namespace)
     update.config.workflow_execution_retention_ttl.FromTimedelta(RETENTION)
-    try:
-        await client.workflow_service.update_namespace(update, timeout=RPC_SECONDS)
-        log.info("namespace_retention_set", days=RETENTION.days)
-    except RPCError as error:
-        if error.status not in _NOT_OURS_TO_CHANGE:
-            raise
+    await client.workflow_service.update_namespace(update, timeout=RPC_SECONDS)
+    log.info("namespace_retention_set", days=RETENTION.days)
 
 
 async def _register_search_attributes(client: Client) -> None:

@@ -15,7 +15,7 @@ from api.console.parts import ConsoleParts
 from api.console.rendering import HEADERS, Pages, Values, asked_by_htmx
 from api.console.sealed import Notice
 from api.console.sessions import FormRejected, Sessions, SignInNeeded, Viewer
-from domain.errors import NotFound, Refusal
+from domain.errors import NotFound, Refusal, Unavailable
 
 Handler = Callable[[Request], Awaitable[Response]]
 # FastAPI's own annotation of a route's handler.
@@ -35,10 +35,12 @@ class Console:
         """The signed-in person. Raises: SignInNeeded."""
         return await self.sessions.viewer(request)
 
-    async def show(self, request: Request, viewer: Viewer, *, page: str, here: str, values: Values, region: str = "") -> Response:
+    async def show(
+        self, request: Request, viewer: Viewer, *, page: str, here: str, values: Values, region: str = "", status: int = 200
+    ) -> Response:
         """A page in its frame; `region` names the template that htmx asks for again, empty when nothing updates itself.
 
-        `here` is the part of the navigation that is marked.
+        `here` is the part of the navigation that is marked; `status` is 422 for a form that comes back with its problems.
         """
         if region and asked_by_htmx(request):
             return self.pages.fragment(request, self.pages.region(region, {**values, "viewer": viewer}))
@@ -46,7 +48,7 @@ class Console:
         if region:
             response = self.pages.answer(request, page=page, region=region, values={**frame, **values})
         else:
-            response = self.pages.page(page, {**frame, **values})
+            response = self.pages.page(page, {**frame, **values}, status=status)
         self.sessions.forget_notice(request, response)
         return response
 
@@ -95,6 +97,8 @@ def console_route(console: Console) -> type[APIRoute]:
                     return _problem(console, 403, "The form was not accepted", rejected.__doc__ or "")
                 except NotFound as refusal:
                     return _problem(console, 404, "Not found", refusal.detail)
+                except Unavailable:
+                    return _problem(console, 503, "The store does not answer", "Nothing can be shown or changed right now.")
                 except Refusal as refusal:
                     return _problem(console, 400, "That did not work", refusal.detail)
 

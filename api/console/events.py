@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from api.console import timeline
 from api.console.console import Console
-from api.console.filters import EVENT_TABS, has_empty_fields, read_address
-from api.console.lists import ROWS, Json, filters_for, list_values
+from api.console.filters import EVENT_TABS, read_address
+from api.console.lists import list_values, shortened
+from api.console.rows import Json, event_rows, read_event
 from api.console.wording import instant
 from domain.instants import wire
 
@@ -24,27 +25,24 @@ class EventPages:
     async def listing(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
-        if has_empty_fields(request.query_params):
-            return self._console.sessions.redirect(str(address))
-        page = await self._operations.list_events(
-            address.chosen.get("project"), filters_for(address), limit=ROWS, cursor=address.cursor
-        )
+        if elsewhere := shortened(self._console, request, address):
+            return elsewhere
+        page = await event_rows(self._console.parts.database, address)
         values = await list_values(self._console, address, page, tabs=EVENT_TABS)
-        values["rows"] = page["data"]
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = wire(self._console.parts.now())
         return await self._console.show(request, viewer, page="events.html", here="events", values=values, region="_events.html")
 
     async def one(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
-        event = await self._operations.read_event(None, event_id)
+        event = await read_event(self._console.parts.database, event_id)
         values = {
             "event": event,
             "moments": timeline.tell(event["timeline"], viewer_id=viewer.user_id),
             "next_step": timeline.next_step(event),
             "run_url": self._run_url(event_id),
             "share_of_wait": self._share_of_wait(event),
-            "project": await self._project(event),
+            "project": await self._operations.read_project(event["project_id"]),
             "form_token": viewer.form_token,
         }
         here = "incidents" if event["incident"] else "events"
@@ -53,12 +51,8 @@ class EventPages:
     async def expire(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.expire(None, event_id)
+        action = self._operations.expire(None, event_id, requested_by=viewer.user_id)
         return await self._console.act(viewer, action, said="The deadline is now.", back=f"/events/{quote(event_id)}")
-
-    async def _project(self, event: Json) -> Json | None:
-        project_id = event.get("project_id")
-        return None if project_id is None else await self._operations.read_project(project_id)
 
     def _share_of_wait(self, event: Json) -> int:
         """How much of the time until the deadline has passed, in per cent."""

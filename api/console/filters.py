@@ -70,8 +70,9 @@ class ListAddress:
 
     @property
     def created_after(self) -> datetime | None:
-        """The start of the first day, UTC."""
-        return _midnight(self.chosen.get("from"))
+        """The last instant before the first day, UTC."""
+        start = _midnight(self.chosen.get("from"))
+        return None if start is None else start - timedelta(milliseconds=1)
 
     @property
     def created_before(self) -> datetime | None:

@@ -4,8 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.console import Console
-from api.console.filters import INCIDENT_TABS, has_empty_fields, read_address
-from api.console.lists import ROWS, Json, filters_for, list_values
+from api.console.filters import INCIDENT_TABS, read_address
+from api.console.lists import list_values, shortened
+from api.console.rows import incident_rows
 from api.console.sealed import Notice
 from api.console.sessions import safe_return
 
@@ -22,13 +23,10 @@ class IncidentPages:
     async def listing(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
-        if has_empty_fields(request.query_params):
-            return self._console.sessions.redirect(str(address))
-        page = await self._operations.list_incidents(
-            address.chosen.get("project"), filters_for(address), limit=ROWS, cursor=address.cursor
-        )
+        if elsewhere := shortened(self._console, request, address):
+            return elsewhere
+        page = await incident_rows(self._console.parts.database, address)
         values = await list_values(self._console, address, page, tabs=INCIDENT_TABS)
-        values["rows"] = [await self._row(incident) for incident in page["data"]]
         return await self._console.show(
             request, viewer, page="incidents.html", here="incidents", values=values, region="_incidents.html"
         )
@@ -63,7 +61,3 @@ class IncidentPages:
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
         action = self._operations.resolve(None, incident_id, reason=reason, requested_by=viewer.user_id)
         return await self._console.act(viewer, action, said="Resolved by hand.", back=back)
-
-    async def _row(self, incident: Json) -> Json:
-        """The incident with its event, which names the thing that was paid for."""
-        return {"incident": incident, "event": await self._operations.read_event(None, incident["event_id"])}

@@ -1,47 +1,34 @@
-"""What the two lists have in common: their rows, filters, tabs and pages."""
+"""What the two lists have in common: the values of their tabs, filters and pages."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.console import filters
 from api.console.console import Console
-from api.console.filters import ListAddress
-from api.operations import ListFilters
-
-ROWS = 25
-# The REST shape of an answer: JSON, so its values are of any JSON type.
-Json = Mapping[str, Any]
+from api.console.filters import ListAddress, has_empty_fields
+from api.console.rows import Json, RowPage
 
 
-def filters_for(address: ListAddress) -> ListFilters:
-    """What the list's address asks of the store."""
-    chosen = address.chosen
-    return ListFilters(
-        state=address.state,
-        provider=chosen.get("provider"),
-        event_type=chosen.get("event_type"),
-        effect_type=chosen.get("effect_type"),
-        internal_reference=chosen.get("internal_reference"),
-        created_after=address.created_after,
-        created_before=address.created_before,
-        q=chosen.get("q"),
-    )
+def shortened(console: Console, request: Request, address: ListAddress) -> Response | None:
+    """To the same list by its short address, when a form was sent with fields left empty."""
+    return console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
 
 
-async def list_values(console: Console, address: ListAddress, page: Json, *, tabs: Sequence[str]) -> dict[str, object]:
-    """What both list templates need beside their rows."""
+async def list_values(console: Console, address: ListAddress, page: RowPage, *, tabs: Sequence[str]) -> dict[str, object]:
+    """What a list's templates need."""
     projects = await all_projects(console)
     return {
+        "rows": page.rows,
+        "next_cursor": page.next_cursor,
         "address_of": address,
         "tabs": tabs,
         "projects": projects,
         "project_names": {project["project_id"]: project["name"] for project in projects},
-        "providers": filters.PROVIDERS,
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
         "counts": await console.operations.counts(address.chosen.get("project")),
-        "has_more": page["has_more"],
-        "next_cursor": page["next_cursor"],
     }
 
 

@@ -13,7 +13,10 @@ Readiness = Callable[[], Awaitable[dict[str, bool]]]
 
 @dataclass(frozen=True, slots=True)
 class ConsoleParts:
-    """`readiness` answers {"store": …, "engine": …, "worker": …}; `mailbox_path` is None when mail goes to another server."""
+    """`readiness` is that of `Health`.
+
+    `mailbox_path` is None when mail goes to another server, `temporal_ui_url` when no UI is known.
+    """
 
     operations: Operations
     database: Database

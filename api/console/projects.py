@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.console import Console
-from api.console.lists import Json, all_projects
+from api.console.lists import all_projects
+from api.console.rows import Json
 from api.console.sealed import Notice, Secret
 from api.console.sessions import Viewer
 from domain.errors import Refusal
@@ -91,13 +92,22 @@ class ProjectPages:
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
-            text = "A new signing secret. Copy it now: it is not shown again."
+            text = "The next signing secret. Copy it now: it is not shown again. Until you finish, calls carry both signatures."
             notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
+    async def finish_rotation(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        action = self._operations.finish_rotation(project_id)
+        said = "Calls are signed with the new secret alone."
+        return await self._console.act(viewer, action, said=said, back=_path(project_id))
+
     async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
         values = {"projects": await all_projects(self._console), "typed": typed, "problems": _problems(refusal)}
-        return await self._console.show(request, viewer, page="projects.html", here="projects", values=values)
+        return await self._console.show(
+            request, viewer, page="projects.html", here="projects", values=values, status=_status(refusal)
+        )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
         values = {
@@ -107,7 +117,9 @@ class ProjectPages:
             "keys": (await self._operations.list_keys(project["project_id"]))["data"],
             "scopes": SCOPES,
         }
-        return await self._console.show(request, viewer, page="project.html", here="projects", values=values)
+        return await self._console.show(
+            request, viewer, page="project.html", here="projects", values=values, status=_status(refusal)
+        )
 
 
 # JSON values of a PATCH, of any JSON type.
@@ -147,6 +159,10 @@ def _problems(refusal: Refusal | None) -> dict[str, str]:
         return {}
     by_field = {error.pointer.strip("/").split("/")[0]: error.message for error in refusal.errors}
     return by_field or {"": refusal.detail}
+
+
+def _status(refusal: Refusal | None) -> int:
+    return 200 if refusal is None else 422
 
 
 def _told(refusal: Refusal) -> str:

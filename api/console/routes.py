@@ -50,6 +50,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/projects/{project_id}/keys", projects.create_key),
         ("/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key),
         ("/projects/{project_id}/signing-secret", projects.rotate_signing_secret),
+        ("/projects/{project_id}/signing-secret/finish", projects.finish_rotation),
     ):
         router.add_api_route(path, do, methods=["POST"])
     return router

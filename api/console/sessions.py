@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from api.console.parts import ConsoleParts
 from api.console.rendering import HEADERS
 from api.console.sealed import NOTICE_SECONDS, ConsoleKeys, Notice
+from domain.ids import UserId
 from store import users
 
 SESSION_SECONDS = 14 * 86_400
@@ -32,8 +33,9 @@ class FormRejected(Exception):
 class Viewer:
     """The signed-in person; `token` is the session's secret and stays in this process."""
 
-    user_id: str
+    user_id: UserId
     email: str
+    has_password: bool
     token: str
     form_token: str
 
@@ -59,7 +61,7 @@ class Sessions:
             found = await users.read_session(session, token=token, now=await self._parts.database.now(session))
         if found is None:
             raise SignInNeeded
-        return Viewer(found.user_id, found.email or "", token, self._keys.form_token(token))
+        return Viewer(found.user_id, found.email or "", found.has_password, token, self._keys.form_token(token))
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The form's fields once its token was found right. Raises: FormRejected."""

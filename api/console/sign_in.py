@@ -3,6 +3,8 @@
 Opening the link changes nothing: mail and link scanners open links too. The button on that page redeems it.
 """
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,10 +12,13 @@ from api.console.console import Console
 from api.console.rendering import Values
 from api.console.sealed import Notice
 from api.console.sessions import Viewer
+from domain.errors import ValidationFailed
+from domain.users import User
 from store import users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
+HASHED_AT_ONCE = 1
 
 
 class SignInPages:
@@ -23,6 +28,7 @@ class SignInPages:
         self._console = console
         self._parts = console.parts
         self._sessions = console.sessions
+        self._hashing = asyncio.Semaphore(HASHED_AT_ONCE)
 
     async def sign_in(self, request: Request) -> Response:
         return self._early_page(request, "sign_in.html", {"email": "", "problem": ""})
@@ -30,13 +36,13 @@ class SignInPages:
     async def check_password(self, request: Request) -> Response:
         fields = await self._sessions.early_form(request)
         email = fields.get("email", "").strip()
-        async with self._parts.database.transaction() as session:
-            now = await self._parts.database.now(session)
-            user = await users.check_password(session, email=email, password=fields.get("password", ""))
-            token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
-        if token is None:
+        user = await self._who(email, fields.get("password", ""))
+        if user is None:
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            token = await users.open_session(session, user_id=user.user_id, now=now)
         return self._sessions.begin(self._sessions.redirect("/incidents"), token)
 
     async def link(self, request: Request) -> Response:
@@ -64,9 +70,10 @@ class SignInPages:
         problem = _password_problem(email, password)
         if problem:
             return self._password_page(viewer, email=email, problem=problem)
-        async with self._parts.database.transaction() as session:
-            now = await self._parts.database.now(session)
-            await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+        try:
+            await self._keep_password(viewer, email, password)
+        except ValidationFailed as refusal:
+            return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
         notice = Notice("good", "Your password is set. Next time, sign in with it.")
         return self._sessions.redirect("/incidents", viewer=viewer, notice=notice)
 
@@ -76,6 +83,16 @@ class SignInPages:
         async with self._parts.database.transaction() as session:
             await users.close_session(session, token=viewer.token)
         return self._sessions.end(self._sessions.redirect("/login"))
+
+    async def _who(self, email: str, password: str) -> User | None:
+        # Hashing takes long and much memory: no transaction that writes is open, and a flood of guesses waits in line.
+        async with self._hashing, self._parts.database.reading() as session:
+            return await users.check_password(session, email=email, password=password)
+
+    async def _keep_password(self, viewer: Viewer, email: str, password: str) -> None:
+        async with self._hashing, self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)

@@ -74,7 +74,8 @@ class ShopState:
         """The receipt is on record: the effect is owed, once."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE orders SET event_id = ?, timeout_at = ? WHERE stripe_event_id = ?", (event_id, timeout_at, stripe_event_id)
+                "UPDATE orders SET event_id = ?, timeout_at = ? WHERE stripe_event_id = ?",
+                (event_id, timeout_at, stripe_event_id),
             )
             db.execute(
                 "INSERT INTO work (stripe_event_id, fault, due_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -97,7 +98,8 @@ class ShopState:
         with self._lock:
             row = self._connection.execute(
                 "SELECT work.id, stripe_event_id, event_type, reference, replay_id, fault "
-                "FROM work JOIN orders USING (stripe_event_id) WHERE outcome IS NULL AND due_at <= ? ORDER BY due_at, work.id LIMIT 1",
+                "FROM work JOIN orders USING (stripe_event_id) "
+                "WHERE outcome IS NULL AND due_at <= ? ORDER BY due_at, work.id LIMIT 1",
                 (time.time(),),
             ).fetchone()
         return None if row is None else Work(*row)
@@ -128,7 +130,9 @@ class ShopState:
             db.execute("DELETE FROM nonces WHERE seen_at < ?", (now - NONCE_SECONDS,))
             return db.execute("INSERT INTO nonces VALUES (?, ?) ON CONFLICT DO NOTHING", (nonce, now)).rowcount == 0
 
-    def keep_callback(self, verdict: str, *, replay_id: str | None = None, attempt: str | None = None, request: str = "{}") -> None:
+    def keep_callback(
+        self, verdict: str, *, replay_id: str | None = None, attempt: str | None = None, request: str = "{}"
+    ) -> None:
         """Remember that the repair endpoint was called, and whether the signature held."""
         with self._transaction() as db:
             db.execute(

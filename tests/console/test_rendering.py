@@ -25,7 +25,7 @@ def asked(query: str) -> Request:
 def test_the_vendored_htmx_is_the_published_one() -> None:
     digest = sha384((STATIC / HTMX).read_bytes()).digest()
 
-    assert HTMX_INTEGRITY == "sha384-" + base64.b64encode(digest).decode()
+    assert "sha384-" + base64.b64encode(digest).decode() == HTMX_INTEGRITY
 
 
 def test_a_region_that_was_seen_is_not_sent_again() -> None:

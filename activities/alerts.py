@@ -1,0 +1,86 @@
+"""Tells people: claims the alerts that are due, sends each over SMTP, records what became of it.
+
+The workflow runs it beside its wait; the reconciler sends what is left, with the same `deliver`. A lease keeps two senders from one
+alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+
+import structlog
+from temporalio import activity
+
+from activities.mail import MailWriter
+from activities.messages import AlertsSent, SendAlerts
+from activities.smtp import MailNotSent
+from domain.ids import IncidentId
+from store.alerts import AlertDue, claim_alerts, record_alert_failed, record_alert_sent
+from store.database import Database
+
+# Longer than a sending takes, so that a claim is lost only with its process.
+LEASE_SECONDS = 30
+ALERTS_AT_ONCE = 8
+SEND_SECONDS = 15
+FIRST_RETRY_SECONDS = 5
+LONGEST_RETRY_SECONDS = 600
+
+Mailer = Callable[[EmailMessage], Awaitable[None]]
+log = structlog.get_logger(__name__)
+
+
+class AlertActivities:
+    """The activity that sends an incident's mail. `now` is the host's clock, for the Date header alone."""
+
+    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._writer = writer
+        self._mailer = mailer
+        self._now = now
+
+    @activity.defn(name="send_alerts")
+    async def send_alerts(self, order: SendAlerts) -> AlertsSent:
+        """Send what is due of one incident. A second run finds the first's sent or under its lease, and sends the rest."""
+        return await self.deliver(incident_id=IncidentId(order.incident_id))
+
+    async def deliver(self, *, incident_id: IncidentId | None) -> AlertsSent:
+        """Send up to eight alerts that are due, of one incident or, with None, of any."""
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            due = await claim_alerts(
+                session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS
+            )
+        outcomes = await asyncio.gather(*(self._send(alert) for alert in due))
+        await self._record(list(zip(due, outcomes, strict=True)))
+        failed = sum(error is not None for error in outcomes)
+        return AlertsSent(sent=len(due) - failed, failed=failed)
+
+    async def _send(self, alert: AlertDue) -> str | None:
+        """None once the server has taken it, else what went wrong, without an address."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._mailer(self._writer.write(alert, at=self._now()))
+        except (MailNotSent, TimeoutError) as failure:
+            error = str(failure) or type(failure).__name__
+            log.warning("alert_failed", alert_id=alert.alert_id, incident_id=alert.incident.id, kind=alert.kind, error=error)
+            return error
+        log.info("alert_sent", alert_id=alert.alert_id, incident_id=alert.incident.id, kind=alert.kind)
+        return None
+
+    async def _record(self, outcomes: list[tuple[AlertDue, str | None]]) -> None:
+        if not outcomes:
+            return
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            for alert, error in outcomes:
+                if error is None:
+                    await record_alert_sent(session, alert.alert_id, now)
+                else:
+                    retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
+                    await record_alert_failed(session, alert.alert_id, now, error=error, retry_at=retry_at)
+
+
+def retry_seconds(tries: int) -> int:
+    """How long an alert waits that failed after `tries` earlier failures: 5 s, doubling to 10 minutes."""
+    return int(min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(tries, 10)))

@@ -1,0 +1,169 @@
+"""Builds the application from injected parts: the two POSTs ahead of everything, REST, health, reference, console.
+
+The lifespan starts the committer and the heartbeat, which credits an outage, before the first request, and ends both in order.
+There is no framework middleware but the edge, and nothing of FastAPI's in the way of a receipt.
+"""
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Gate, KeyRing, is_in_force
+from api.console.parts import ConsoleParts
+from api.console.routes import console_router
+from api.dependencies import Shared
+from api.edge import Edge
+from api.errors import Problems, headers_of, status_of
+from api.headers import problem_type
+from api.health import Health, health_router
+from api.ingest import Ingest
+from api.limits import RateLimit
+from api.manage import manage_router
+from api.metrics import Counts
+from api.openapi import document
+from api.operations import Operations
+from api.parts import AppParts
+from api.pulse import Pulse
+from api.reference import reference_router
+from api.schemas import field_error, receipt_of, result_of
+from api.snapshots import Snapshots
+from domain.errors import Code, NotFound, Refusal, ValidationFailed
+from domain.ids import ProjectId
+from domain.projects import AuthenticatedKey
+from store import keys, projects
+from store.database import Database
+
+# Full collections stop the process for 50 to 100 ms: let them be rare, and over what requests left behind alone.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def create_app(parts: AppParts) -> FastAPI:
+    """The application on these parts; whoever runs it must run its lifespan."""
+    settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
+    key_ring = KeyRing(find_key=_finder(parts.database), digest=parts.sealer.key_digest, clock=monotonic)
+    gate = Gate(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=monotonic))
+    operations = Operations(database=parts.database, sealer=parts.sealer, judge_repair_url=parts.judge_repair_url)
+    operations.call_on_change(key_ring.forget)
+    health = Health(database=parts.database)
+    pulse = Pulse(
+        database=parts.database,
+        key_ring=key_ring,
+        accepted=lambda: counts.accepted_total,
+        outage_seconds=settings.outage_seconds,
+    )
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan(parts, pulse))
+    app.state.shared = Shared(operations=operations, gate=gate)
+    app.include_router(health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open))
+    app.include_router(manage_router())
+    app.include_router(reference_router(document()))
+    app.include_router(console_router(_console_parts(parts, operations, health)))
+    _answer_in_one_shape(app, problems)
+    app.add_middleware(Edge, ingest=_ingest(parts, gate, problems, counts), problems=problems, counts=counts)
+    return app
+
+
+def calm_garbage_collection() -> None:
+    """Freeze what start-up made, and collect rarely from here on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> dict[str, Ingest]:
+    """The two endpoints by every path that they are served at."""
+    snapshots = Snapshots(sealer=parts.sealer, read_data_key=_data_key_reader(parts.database))
+    make = partial(Ingest, gate=gate, commit=parts.committer.accept, snapshots=snapshots, problems=problems, counts=counts)
+    receipt, result = make("receipt", read_value=receipt_of), make("result", read_value=result_of)
+    return {"/api/v1/receipt": receipt, "/v1/receipt": receipt, "/api/v1/result": result, "/v1/result": result}
+
+
+def _lifespan(parts: AppParts, pulse: Pulse) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await parts.committer.start()
+        await pulse.start()
+        calm_garbage_collection()
+        try:
+            yield
+        finally:
+            await pulse.stop()
+            await parts.committer.stop()
+
+    return lifespan
+
+
+def _finder(database: Database) -> Callable[[str], Awaitable[AuthenticatedKey | None]]:
+    async def find(digest: str) -> AuthenticatedKey | None:
+        async with database.reading() as session:
+            caller = await keys.find_key(session, digest)
+            return caller if caller is not None and is_in_force(caller, await database.now(session)) else None
+
+    return find
+
+
+def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[bytes]]:
+    async def read(project_id: ProjectId) -> bytes:
+        async with database.reading() as session:
+            return await projects.read_data_key(session, project_id)
+
+    return read
+
+
+def _console_parts(parts: AppParts, operations: Operations, health: Health) -> ConsoleParts:
+    clock = parts.database.clock
+    return ConsoleParts(
+        operations=operations,
+        database=parts.database,
+        secret_key=parts.settings.secret_key,
+        public_url=parts.settings.public_url,
+        temporal_ui_url=parts.settings.temporal_ui_url,
+        temporal_namespace=parts.settings.temporal_namespace,
+        mailbox_path=parts.settings.mailbox_path,
+        readiness=health.readiness,
+        now=lambda: datetime.now(UTC) + clock.skew,
+    )
+
+
+def _answer_in_one_shape(app: FastAPI, problems: Problems) -> None:
+    """Refusals and the framework's own errors as problem documents. What nobody expected is the edge's."""
+
+    def problem(request: Request, refusal: Refusal) -> Response:
+        body = problems.body_of(refusal, request_id=request.state.request_id)
+        response = _response(request, refusal.code, body)
+        for name, value in headers_of(refusal):
+            response.headers[name.decode()] = value.decode()
+        return response
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        return problem(request, refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # The first step of each place is "query" or "path".
+        return problem(request, ValidationFailed(errors=tuple(field_error(one, skip=1) for one in error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code != 405:
+            return problem(request, NotFound("There is nothing at this address."))
+        detail = "This address does not take that method."
+        body = problems.body(Code.METHOD_NOT_ALLOWED, request_id=request.state.request_id, detail=detail)
+        response = _response(request, Code.METHOD_NOT_ALLOWED, body)
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _response(request: Request, code: Code, body: bytes) -> Response:
+    accept = request.headers.get("accept")
+    media_type = problem_type(None if accept is None else accept.encode("latin-1"))
+    return Response(body, status_code=status_of(code), headers={"Content-Type": media_type.decode()})

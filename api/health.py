@@ -1,0 +1,156 @@
+"""Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
+
+Ready means: the store answers and its tables are current, a worker lives, and a worker reaches the engine. Each check says so
+for itself, so that a red answer names its cause.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from fastapi import APIRouter
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.auth import KeyRing
+from api.headers import bearer_token
+from api.metrics import Counts, StoreGauges, render
+from domain.errors import Forbidden, Unavailable
+from domain.projects import Scope
+from store import gauges, heartbeats, outbox, reading
+from store.database import Database, migration_state
+from store.heartbeats import Beat
+
+# Beats come every 2 s; a worker that is busy or restarting gets a few of them.
+FRESH_SECONDS = 10.0
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FORWARDED = ("forwarded", "x-forwarded-for")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must work, and what is wrong with it when it does not."""
+
+    name: str
+    is_ok: bool
+    detail: str
+
+
+class Health:
+    """The checks on one store."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+        self._is_migrated = False
+
+    async def checks(self) -> tuple[Check, ...]:
+        """Every check, now."""
+        try:
+            async with self._database.reading() as session:
+                beats = await heartbeats.read_beats(session, await self._database.now(session))
+        except (Unavailable, SQLAlchemyError):
+            return (
+                Check("store", False, "The store does not answer."),
+                Check("migrations", False, "Not known while the store does not answer."),
+                Check("engine", False, "Not known while the store does not answer."),
+                Check("worker", False, "Not known while the store does not answer."),
+            )
+        return (Check("store", True, "It answers."), await self._migrations(), *judge_workers(beats))
+
+    async def readiness(self) -> dict[str, bool]:
+        """The checks by name, for the console."""
+        return {check.name: check.is_ok for check in await self.checks()}
+
+    async def gauges(self) -> StoreGauges | None:
+        """What the store knows for `/metrics`; None while it does not answer."""
+        try:
+            async with self._database.reading() as session:
+                now = await self._database.now(session)
+                counted = await reading.counts(session, None, now)
+                measured = await gauges.read_gauges(session, now)
+                outbox_age = await outbox.oldest_age(session, now)
+                return StoreGauges(
+                    waiting=counted.waiting,
+                    open_incidents=counted.open,
+                    repairing_incidents=counted.repairing,
+                    outbox_rows=await outbox.count(session),
+                    outbox_age_seconds=0.0 if outbox_age is None else outbox_age.total_seconds(),
+                    deadline_lag_seconds=measured.deadline_lag_seconds,
+                    attempts=measured.attempts,
+                )
+        except (Unavailable, SQLAlchemyError):
+            return None
+
+    async def _migrations(self) -> Check:
+        if not self._is_migrated:
+            try:
+                current, head = await asyncio.to_thread(migration_state, self._database.url)
+            except (OSError, SQLAlchemyError):
+                return Check("migrations", False, "The store does not answer.")
+            self._is_migrated = current == head
+        if self._is_migrated:
+            return Check("migrations", True, "The tables are current.")
+        return Check("migrations", False, "The tables are not current: run `makegood migrate`.")
+
+
+def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
+    """The checks of engine and worker, from what the workers last said."""
+    fresh = [beat for beat in beats if beat.role == "worker" and beat.age_seconds <= FRESH_SECONDS]
+    if not fresh:
+        return (
+            Check("engine", False, "Not known: no worker is alive to say."),
+            Check("worker", False, "No worker has been alive in the last 10 seconds."),
+        )
+    reaches_engine = any(beat.report.get("engine_reachable") for beat in fresh)
+    is_polling = any(beat.report.get("pollers_alive") for beat in fresh)
+    engine = "A worker reaches it." if reaches_engine else "No worker reaches Temporal."
+    worker = f"{len(fresh)} alive." if is_polling else "No living worker takes work from Temporal."
+    return Check("engine", reaches_engine, engine), Check("worker", is_polling, worker)
+
+
+def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metrics_open: bool) -> APIRouter:
+    """The three routes."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/livez")
+    async def livez() -> JSONResponse:
+        """This process serves requests; nothing else is asked."""
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """200 when everything works, else 503; each check with what it found."""
+        checks = await health.checks()
+        is_ready = all(check.is_ok for check in checks)
+        found = {check.name: {"status": "ok" if check.is_ok else "failed", "detail": check.detail} for check in checks}
+        body = {"status": "ok" if is_ready else "failed", "checks": found}
+        return JSONResponse(body, status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
+
+    @router.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        """For Prometheus, from this machine or with a key that may read."""
+        if not is_metrics_open and not is_own_machine(request):
+            await _admit_reader(request, key_ring)
+        return Response(render(counts, await health.gauges()), media_type=METRICS_TYPE)
+
+    return router
+
+
+def is_own_machine(request: Request) -> bool:
+    """A loopback peer that speaks for itself: behind a proxy on this machine everybody would look like one."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _admit_reader(request: Request, key_ring: KeyRing) -> None:
+    authorization = request.headers.get("authorization")
+    caller = await key_ring.caller(bearer_token(None if authorization is None else authorization.encode("latin-1")))
+    # Figures of the whole installation: a project's key that may only send receipts has no business with them.
+    if not caller.key.scopes & {Scope.READ, Scope.ADMIN}:
+        raise Forbidden("Metrics need a key with the scope read or admin.")

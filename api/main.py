@@ -1,0 +1,90 @@
+"""Composes and runs one API process: opens the real parts as the settings say, serves until told to stop, closes them in order.
+
+Opens no Temporal client. What judges repair URLs is handed in by `cli`, since `api` must not know the activities.
+"""
+
+import asyncio
+
+import uvicorn
+
+from api.app import create_app
+from api.parts import AppParts, AppSettings
+from api.project_changes import JudgeRepairUrl
+from logs import configure_logging
+from settings import Settings
+from store.committer import Committer
+from store.database import Database
+from store.front_door import open_front_door
+from store.sealing import Sealer
+
+GRACEFUL_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 2_048
+
+
+def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl) -> int:
+    """Serve until SIGINT or SIGTERM; 0 when it was told to stop, 1 when it could not start."""
+    configure_logging(settings.log_level, settings.log_format, role="api")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, judge_repair_url))
+
+
+async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
+    secret_key = settings.read_secret_key()
+    database = Database.open(settings.database_url_or_default)
+    parts = AppParts(
+        database=database,
+        sealer=Sealer(secret_key),
+        committer=Committer(open_front_door(database.url), database.clock),
+        judge_repair_url=judge_repair_url,
+        settings=app_settings(settings, secret_key=secret_key),
+    )
+    try:
+        server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
+        await server.serve()
+        return 0 if server.started else 1
+    finally:
+        await database.close()
+
+
+def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
+    """What of the settings the application itself obeys."""
+    has_own_engine, has_own_mailbox = settings.temporal_address is None, settings.smtp_url is None
+    return AppSettings(
+        public_url=settings.public_url_or_default,
+        secret_key=secret_key,
+        rate_limit=settings.rate_limit,
+        rate_burst=settings.rate_burst,
+        outage_seconds=settings.outage_seconds,
+        is_metrics_open=settings.metrics_open,
+        temporal_ui_url=f"http://127.0.0.1:{settings.temporal_ui_port}" if has_own_engine else None,
+        temporal_namespace=settings.temporal_namespace,
+        mailbox_path=settings.mailbox_dir if has_own_mailbox else None,
+    )
+
+
+def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
+    """uvicorn as this service runs it: nothing in the way of a request, no word about itself in the answers."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # uvicorn's own union of application types does not know FastAPI's
+        host=host,
+        port=port,
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+    )
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """uvloop where it exists, which is not on Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop

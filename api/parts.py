@@ -1,0 +1,35 @@
+"""What an API process is made of. `api.main` opens the real parts; a test hands in its own."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from api.project_changes import JudgeRepairUrl
+from store.committer import Committer
+from store.database import Database
+from store.sealing import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """The settings that the application itself obeys, as plain values; the defaults are the contract's."""
+
+    public_url: str
+    secret_key: str = field(repr=False)
+    rate_limit: int = 1_000
+    rate_burst: int = 2_000
+    outage_seconds: int = 60
+    is_metrics_open: bool = False
+    temporal_ui_url: str | None = None
+    temporal_namespace: str = "default"
+    mailbox_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppParts:
+    """The opened parts; `create_app` starts and stops the committer, and closes nothing that it did not open."""
+
+    database: Database
+    sealer: Sealer
+    committer: Committer
+    judge_repair_url: JudgeRepairUrl
+    settings: AppSettings

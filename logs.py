@@ -1,0 +1,70 @@
+"""How every process of ours logs: one JSON object a line (or text for people), ids as fields, nothing secret.
+
+Called once at start by the compositions of API and worker. What is logged is the callers' matter; bodies, keys and signatures
+never are.
+"""
+
+import logging
+import sys
+
+import structlog
+
+from settings import LogFormat, LogLevel
+
+_LEVELS: dict[LogLevel, int] = {
+    LogLevel.DEBUG: logging.DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+}
+# Libraries that log each request or each retried activity at INFO or WARNING, with traces that tell nothing new.
+_QUIETER: dict[str, int] = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "aiosqlite": logging.WARNING,
+    "alembic": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+    "temporalio.activity": logging.ERROR,
+}
+
+
+def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> None:
+    """Send our own logs and the libraries' to standard output, in one form; `role` (api, worker) is in every line."""
+    shared: tuple[structlog.typing.Processor, ...] = (
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _with_role(role),
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(log_format)],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
+    for name, least in _QUIETER.items():
+        logging.getLogger(name).setLevel(max(least, _LEVELS[level]))
+
+
+def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:
+    match log_format:
+        case LogFormat.JSON:
+            return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+        case LogFormat.CONSOLE:
+            return (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),)
+
+
+def _with_role(role: str) -> structlog.typing.Processor:
+    def add(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event.setdefault("role", role)
+        return event
+
+    return add

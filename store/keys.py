@@ -1,0 +1,78 @@
+"""API keys: made, listed, found by their digest, revoked. A key's text is returned once, by `create_key`, and stored nowhere.
+
+Called by the API, which asks who calls, and by its operations, which the command line shares.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from domain.ids import KeyId, ProjectId
+from domain.keys import hint_of
+from domain.projects import AuthenticatedKey, Key, Scope
+from domain.texts import kept
+from store import tables
+from store.conversions import key_from, project_from
+from store.minting import new_api_key, new_key_id
+from store.sealing import Sealer
+
+KEYS = tables.ApiKey.metadata.tables["api_keys"]
+PROJECTS = tables.Project.metadata.tables["projects"]
+
+
+async def create_key(
+    session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, label: str, scopes: frozenset[Scope], now: datetime
+) -> tuple[Key, str]:
+    """A new key and its text, which is shown this once. Raises: NotFound when there is no such project."""
+    mode = await session.scalar(select(PROJECTS.c.mode).where(PROJECTS.c.id == project_id))
+    if mode is None:
+        raise NotFound("There is no such project.")
+    api_key = new_api_key(livemode=mode == "live")
+    values = {
+        "id": new_key_id(),
+        "project_id": project_id,
+        "label": kept(label),
+        "digest": sealer.key_digest(api_key),
+        "hint": hint_of(api_key),
+        "scopes": " ".join(sorted(scopes)),
+        "created_at": now,
+    }
+    row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
+    return key_from(row), api_key
+
+
+async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
+    """The project's keys, revoked ones too, oldest first."""
+    rows = await session.execute(select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id))
+    return [key_from(row) for row in rows]
+
+
+async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
+    """The key, revoked now or before. Raises: NotFound."""
+    is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
+    await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
+    row = (await session.execute(select(KEYS).where(*is_meant))).first()
+    if row is None:
+        raise NotFound("There is no such key.")
+    return key_from(row)
+
+
+async def find_key(session: AsyncSession, digest: str) -> AuthenticatedKey | None:
+    """The key with this digest and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
+    row = (await session.execute(select(KEYS).where(KEYS.c.digest == digest, KEYS.c.revoked_at.is_(None)))).first()
+    if row is None:
+        return None
+    project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
+    return AuthenticatedKey(key=key_from(row), project=project_from(project))
+
+
+async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
+    """Record when keys were last used; an older instant does not replace a younger one."""
+    if not used:
+        return
+    is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
+    touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
+    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in used.items()])

@@ -1,0 +1,101 @@
+"""What the engine must still be told: claimed by the dispatcher under a lease, deleted when the engine has taken it.
+
+An event's oldest row stands for the event: who has its lease has the event, so that what is said of one event is said in order
+and by one dispatcher at a time. No lock is held while the engine is called. `store.standing` and the front door write the rows.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId
+from domain.receipts import Receipt
+from store import tables
+from store.conversions import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+
+OUTBOX = tables.Outbox.metadata.tables["outbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One thing to tell: `kind` is start, result, reprocess, resolve or expire; `fields` are JSON values."""
+
+    id: int
+    kind: str
+    fields: dict[str, Any]  # Any: JSON, as the kind has it
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """Everything to tell about one event, oldest first."""
+
+    event_id: EventId
+    receipt: Receipt
+    rows: tuple[OutboxRow, ...]
+
+
+async def claim(session: AsyncSession, now: datetime, *, limit: int, lease_seconds: int = 10) -> list[OutboxEvent]:
+    """Up to `limit` events that nobody else is telling about, oldest first, under a lease; each with all its rows."""
+    heads = [row.event_id for row in await session.execute(_free_heads(now, limit))]
+    if not heads:
+        return []
+    leased_until = now + timedelta(seconds=lease_seconds)
+    lease = update(OUTBOX).where(OUTBOX.c.event_id.in_(heads)).values(claimed_until=leased_until)
+    leased = await session.execute(lease.returning(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.kind, OUTBOX.c.fields))
+    rows: defaultdict[str, list[OutboxRow]] = defaultdict(list)
+    for row in sorted(leased, key=lambda row: int(row.id)):
+        rows[row.event_id].append(OutboxRow(id=row.id, kind=row.kind, fields=json.loads(row.fields)))
+    receipts = await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(heads)))
+    events = (_event(row, rows[row.event_id]) for row in receipts)
+    return sorted(events, key=lambda event: event.rows[0].id)
+
+
+async def settle(session: AsyncSession, row_ids: list[int]) -> None:
+    """The engine has taken these rows."""
+    if row_ids:
+        await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(row_ids)))
+
+
+async def release(session: AsyncSession, row_ids: list[int], until: datetime) -> None:
+    """These rows could not be told; they are not claimed again before `until`."""
+    if row_ids:
+        await session.execute(update(OUTBOX).where(OUTBOX.c.id.in_(row_ids)).values(claimed_until=until))
+
+
+async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:
+    """Have the engine told of an event once more, from its start; False when that is already waiting to be told."""
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
+    if (await session.execute(waits.limit(1))).first() is not None:
+        return False
+    await session.execute(insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now))
+    return True
+
+
+async def oldest_age(session: AsyncSession, now: datetime) -> timedelta | None:
+    """How long the oldest row has been waiting; None when there is none."""
+    oldest: datetime | None = await session.scalar(select(OUTBOX.c.created_at).order_by(OUTBOX.c.id).limit(1))
+    return None if oldest is None else max(now - oldest, timedelta(0))
+
+
+async def count(session: AsyncSession) -> int:
+    """How many rows there are, claimed ones too."""
+    counted: int | None = await session.scalar(select(func.count()).select_from(OUTBOX))
+    return counted or 0
+
+
+def _free_heads(now: datetime, limit: int) -> Select[Any]:
+    """The oldest row of each event, where nobody has its lease."""
+    older = OUTBOX.alias("older")
+    has_older = exists().where(older.c.event_id == OUTBOX.c.event_id, older.c.id < OUTBOX.c.id)
+    is_free = or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now)
+    heads = select(OUTBOX.c.event_id).where(is_free, ~has_older).order_by(OUTBOX.c.id).limit(limit)
+    return heads.with_for_update(skip_locked=True, of=OUTBOX)
+
+
+def _event(receipt: Row[Any], rows: list[OutboxRow]) -> OutboxEvent:
+    return OutboxEvent(event_id=EventId(receipt.event_id), receipt=receipt_from(receipt), rows=tuple(rows))

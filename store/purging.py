@@ -1,0 +1,70 @@
+"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent login links and sessions. Receipts are kept.
+
+Called by the worker's purge loop, in batches, so that no transaction holds SQLite's one write lock for long.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from store import tables
+from store.conversions import RECEIPTS
+
+IDEMPOTENCY = tables.Idempotency.metadata.tables["idempotency"]
+LINKS = tables.LoginLink.metadata.tables["login_links"]
+SESSIONS = tables.Session.metadata.tables["sessions"]
+ANSWERS_KEPT = timedelta(hours=24)
+PAYLOADS_KEPT = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many of each were purged in one batch."""
+
+    answers: int
+    payloads: int
+    login_links: int
+    sessions: int
+
+    @property
+    def total(self) -> int:
+        return self.answers + self.payloads + self.login_links + self.sessions
+
+
+async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
+    """One batch of at most `limit` of each kind; there may be more when one of the counts reaches it."""
+    return Purged(
+        answers=await _purge_answers(session, now, limit),
+        payloads=await _purge_payloads(session, now, limit),
+        login_links=await _purge_login_links(session, now, limit),
+        sessions=await _purge_sessions(session, now, limit),
+    )
+
+
+async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
+    columns = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
+    is_old = IDEMPOTENCY.c.created_at <= now - ANSWERS_KEPT
+    old = select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit)
+    # The age once more: a key used again meanwhile has a young row in the old one's place.
+    purged = delete(IDEMPOTENCY).where(tuple_(*columns).in_(old), is_old)
+    return len((await session.execute(purged.returning(IDEMPOTENCY.c.key))).all())
+
+
+async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
+    is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOADS_KEPT)
+    old = select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit)
+    purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
+    return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
+
+
+async def _purge_login_links(session: AsyncSession, now: datetime, limit: int) -> int:
+    spent = select(LINKS.c.digest).where(or_(LINKS.c.expires_at <= now, LINKS.c.used_at.is_not(None))).limit(limit)
+    return len((await session.execute(delete(LINKS).where(LINKS.c.digest.in_(spent)).returning(LINKS.c.digest))).all())
+
+
+async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
+    old = select(SESSIONS.c.digest).where(SESSIONS.c.expires_at <= now).limit(limit)
+    purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
+    return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())

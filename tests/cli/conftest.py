@@ -1,0 +1,22 @@
+"""For the command line's tests: `makegood`, run on the test's own store, on both engines."""
+
+from pathlib import Path
+
+import pytest
+
+from store.database import Database
+from tests.cli.commands import Makegood
+from tests.conftest import SECRET_KEY
+
+
+@pytest.fixture
+def bare_makegood(tmp_path: Path) -> Makegood:
+    """The command line where nothing was ever set up."""
+    return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def makegood(database: Database, tmp_path: Path) -> Makegood:
+    """The command line on the store of the fixture `database`."""
+    settings = {"MAKEGOOD_DATA_DIR": str(tmp_path / "data"), "MAKEGOOD_DATABASE_URL": database.url}
+    return Makegood({**settings, "MAKEGOOD_SECRET_KEY": SECRET_KEY})

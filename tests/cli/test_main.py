@@ -1,0 +1,105 @@
+"""The command line as a whole: every command has its help, usage errors are 2, and short commands stay light."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.commands import Makegood
+from tests.processes import ROOT
+
+COMMANDS = [
+    ("up",),
+    ("api",),
+    ("worker",),
+    ("mailbox",),
+    ("migrate",),
+    ("doctor",),
+    ("demo",),
+    ("trigger",),
+    ("config",),
+    ("openapi",),
+    ("version",),
+    *[("project", name) for name in ("create", "list", "show", "set", "suspend", "resume", "rotate-secret", "finish-rotation")],
+    *[("key", name) for name in ("create", "list", "revoke")],
+    *[("user", name) for name in ("link", "list")],
+    *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
+    *[("receipt", name) for name in ("send", "list", "show", "expire")],
+    ("result", "send"),
+    *[("signature", name) for name in ("make", "verify")],
+]
+HEAVY = ("temporalio", "sqlalchemy", "fastapi", "httpx", "pydantic")
+
+
+def run_in_process(*arguments: str, then: str) -> str:
+    """What a piece of Python prints after the command ran in the same interpreter."""
+    code = f"import sys\nfrom cli.main import app\ntry:\n    app({list(arguments)!r})\nexcept SystemExit:\n    pass\n{then}"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return ended.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...], bare_makegood: Makegood) -> None:
+    done = bare_makegood(*command, "--help")
+
+    assert done.code == 0, done.err
+    assert f"Usage: makegood {' '.join(command)}" in done.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("project", "create", "shop"),
+        ("project", "create", "shop", "--mode", "production"),
+        ("receipt", "send", "--key", "sk_test_x"),
+        ("incident", "list", "--state", "lost"),
+        ("incident", "list", "--limit", "101"),
+        ("result", "send", "--key", "sk_test_x", "--status", "success"),
+        ("trigger", "customer.created", "--to", "http://127.0.0.1:9", "--secret", "whsec_x"),
+    ],
+    ids=" ".join,
+)
+def test_usage_error_is_exit_code_2(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
+    done = bare_makegood(*arguments)
+
+    assert done.code == 2
+    assert done.err
+    assert "Traceback" not in done.err
+
+
+def test_wrong_setting_is_named_on_one_line(bare_makegood: Makegood) -> None:
+    done = bare_makegood("config", MAKEGOOD_PORT="many")
+
+    assert done.code == 2
+    assert done.err.startswith("makegood: wrong settings: MAKEGOOD_PORT: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("project", "create", "--help"), ("up", "--help")], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    printed = run_in_process(*arguments, then=f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])")
+
+    assert printed.rstrip().endswith("heavy: []")
+
+
+@pytest.mark.parametrize("arguments", [("project", "list"), ("incident", "list"), ("doctor",), ("openapi",)], ids=" ".join)
+def test_short_commands_never_import_a_temporal_client(arguments: tuple[str, ...]) -> None:
+    printed = run_in_process(*arguments, then="print('\\ntemporal:', 'temporalio.client' in sys.modules)")
+
+    assert printed.rstrip().endswith("temporal: False")
+
+
+@pytest.mark.parametrize("arguments", [("project", "list"), ("user", "link"), ("incident", "list")], ids=" ".join)
+def test_missing_store_is_told_with_what_to_do(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
+    done = bare_makegood(*arguments)
+
+    assert done.code == 1
+    assert "makegood up" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_failure_goes_to_stderr_and_leaves_stdout_empty(bare_makegood: Makegood) -> None:
+    done = bare_makegood("project", "list", "--json")
+
+    assert done.out == ""

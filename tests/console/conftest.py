@@ -1,0 +1,104 @@
+"""The console in one process on a real store, and a browser-like client that is signed in."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.console.parts import ConsoleParts
+from api.console.routes import console_router
+from api.operations import Operations
+from domain.projects import CreatedProject
+from store import users
+from store.database import Database
+from store.sealing import Sealer
+from tests.conftest import SECRET_KEY
+from tests.given import START, Story
+
+PASSWORD = "a sentence is easier to keep"
+EMAIL = "nadia@shop.example"
+
+
+class Visitor:
+    """A client that keeps cookies and fills in the token of the form that it posts, as a browser would."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def open(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(path, headers=headers)
+
+    async def post(self, path: str, *, page: str, **fields: str) -> httpx.Response:
+        """Send the form of `page` whose action is `path`, with these fields."""
+        html = (await self.open(page)).text
+        form = re.search(rf'<form[^>]*action="{re.escape(path)}".*?</form>', html, re.DOTALL)
+        assert form is not None, f"{page} has no form for {path}"
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
+        return await self.client.post(path, data={**hidden, **fields})
+
+
+class Desk:
+    """The console's parts as a test may set them: which checks work, what time the pages think it is."""
+
+    def __init__(self) -> None:
+        self.checks = {"store": True, "engine": True, "worker": True}
+        self.at = START + timedelta(hours=2)
+
+    async def readiness(self) -> dict[str, bool]:
+        return self.checks
+
+    def now(self) -> datetime:
+        return self.at
+
+
+async def judge_nothing(url: str) -> None:
+    """Every repair URL is fine here; what may be called has tests of its own."""
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def visitor(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> AsyncIterator[Visitor]:
+    """Someone who is not signed in."""
+    parts = ConsoleParts(
+        operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
+        database=database,
+        secret_key=SECRET_KEY,
+        public_url="http://makegood.example",
+        temporal_ui_url="http://temporal.example",
+        temporal_namespace="default",
+        mailbox_path=tmp_path / "mailbox",
+        readiness=desk.readiness,
+        now=desk.now,
+    )
+    app = FastAPI()
+    app.include_router(console_router(parts))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://makegood.example") as client:
+        yield Visitor(client)
+
+
+@pytest.fixture
+async def login_token(database: Database) -> str:
+    async with database.transaction() as session:
+        return await users.create_login_link(session, now=await database.now(session))
+
+
+@pytest.fixture
+async def operator(visitor: Visitor, login_token: str) -> Visitor:
+    """Someone who signed in by a one-time link."""
+    answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
+    assert answer.status_code == 303
+    return visitor
+
+
+@pytest.fixture
+def story(database: Database, project: CreatedProject) -> Story:
+    return Story(database, project.project)

@@ -1,0 +1,226 @@
+"""The console's story in a real browser on a running instance: from the one-time link to an incident that is made good.
+
+Nothing is reloaded where the page says that it updates itself. Screenshots stay under `artefacts/console/`; the README's
+picture is renewed when MAKEGOOD_KEEP_PICTURES=1.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from tests.console import browser
+from tests.console.conftest import EMAIL, PASSWORD
+from tests.console.receiver import Receiver, receiving
+from tests.processes import free_ports, python, running
+from tests.waiting import wait_until_async
+
+WAIT_MS = 15_000
+REFERENCE = "order-10482"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A running Makegood: its address, a link that signs in once, and the endpoint that its repairs call."""
+
+    url: str
+    login_url: str
+    receiver: Receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project made in the console, with the secrets that it showed once."""
+
+    url: str
+    api_key: str
+
+    async def post(self, instance: Instance, what: str, **body: object) -> dict[str, object]:
+        """Send a receipt or a result, as the merchant's app would."""
+        headers = {
+            "Authorization": f"Bearer {self.api_key}",
+            "Idempotency-Key": os.urandom(8).hex(),
+            "Accept": "application/json",
+        }
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{instance.url}/api/v1/{what}", json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+        told: dict[str, object] = answer.json()
+        return told
+
+    async def receive(self, instance: Instance, **changes: object) -> str:
+        """Send a receipt; its event id."""
+        receipt = {
+            "provider": "stripe",
+            "provider_event_id": f"evt_{os.urandom(8).hex()}",
+            "event_type": "checkout.session.completed",
+            "effect_type": "access_unlock",
+            "internal_reference": REFERENCE,
+            "occurred_at": datetime.now(UTC).isoformat(),
+        }
+        return str((await self.post(instance, "receipt", **(receipt | changes)))["event_id"])
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    """`makegood up` in a directory of its own, allowed to call this machine."""
+    browser.find_chromium()
+    port, temporal, temporal_ui, smtp = free_ports(4)
+    environment = {
+        "MAKEGOOD_DATA_DIR": str(tmp_path / "data"),
+        "MAKEGOOD_PORT": str(port),
+        "MAKEGOOD_TEMPORAL_PORT": str(temporal),
+        "MAKEGOOD_TEMPORAL_UI_PORT": str(temporal_ui),
+        "MAKEGOOD_SMTP_PORT": str(smtp),
+        "MAKEGOOD_EGRESS_ALLOW": "127.0.0.0/8",
+    }
+    with receiving() as receiver, running(*python("-m", "cli.main", "up"), environment=environment) as program:
+        program.wait_for("/login/link?token=", seconds=60)
+        login_url = re.findall(r"http\S+/login/link\?token=\S+", program.output)[0]
+        yield Instance(f"http://127.0.0.1:{port}", login_url, receiver)
+
+
+@pytest.fixture
+async def page(instance: Instance) -> AsyncIterator[Page]:
+    """A page of a fresh browser; complaints of scripts or policies fail the test at its end."""
+    async with browser.chromium() as chromium:
+        width, height = browser.DESKTOP
+        context: BrowserContext = await chromium.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(WAIT_MS)
+        page = await context.new_page()
+        complaints = browser.complaints_of(page)
+        yield page
+        assert complaints == []
+
+
+@pytest.mark.timeout(180)
+async def test_an_incident_is_seen_repaired_and_proven_in_the_console(instance: Instance, page: Page) -> None:
+    await sign_in(instance, page)
+    project = await make_project(instance, page)
+    event_id = await see_incident_open(instance, project, page)
+    await read_alert(instance, page)
+    replay_id = await reprocess(instance, page, event_id)
+    await see_recovery(instance, project, page, event_id, replay_id)
+    await resolve_another_by_hand(instance, project, page)
+    await sign_out_and_in(instance, page)
+
+
+async def sign_in(instance: Instance, page: Page) -> None:
+    await page.goto(instance.url)
+    await expect(page).to_have_url(re.compile("/login$"))
+    await browser.keep_schemes(page, "1-sign-in")
+    await page.goto(instance.login_url)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_label("E-mail").fill(EMAIL)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Save and go on").click()
+    await expect(page.get_by_role("heading", name="Nothing needs you")).to_be_visible()
+    await page.get_by_role("link", name="Receipts").click()
+    await expect(page.get_by_role("heading", name="No receipts yet")).to_be_visible()
+    await browser.keep_schemes(page, "2-empty")
+
+
+async def make_project(instance: Instance, page: Page) -> Project:
+    await page.get_by_role("link", name="Projects").first.click()
+    await page.get_by_label("Name", exact=True).fill("Acme Cloud")
+    await page.get_by_label("Repair URL").fill(instance.receiver.url)
+    await page.get_by_label("Alert addresses").fill("oncall@acme.example")
+    await page.get_by_role("button", name="Create project").click()
+    api_key = await page.locator('[data-secret="API key"]').inner_text()
+    await browser.keep_schemes(page, "3-project")
+    await page.reload()
+    await expect(page.locator("[data-secret]")).to_have_count(0)
+    return Project(page.url, api_key)
+
+
+async def see_incident_open(instance: Instance, project: Project, page: Page) -> str:
+    """The list is open before the receipt is sent; the incident comes to it by itself."""
+    await page.goto(f"{instance.url}/incidents")
+    event_id = await project.receive(instance, timeout_minutes=0.02)
+    await project.receive(instance, internal_reference="workspace-771", effect_type="seat_update")
+    failed = await project.receive(instance, internal_reference="invoice-2026-1187", event_type="invoice.paid")
+    error = {"error_code": "entitlement_write_failed", "error_message": "could not obtain lock on row"}
+    await project.post(instance, "result", event_id=failed, status="failed", **error)
+    row = page.get_by_role("link", name=REFERENCE)
+    await expect(row).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_role("link", name="Incidents 2 open")).to_be_visible(timeout=WAIT_MS)
+    await keep_readme_picture(page)
+    await browser.keep_schemes(page, "4-incidents")
+    await row.click()
+    await expect(page.get_by_role("heading", name="No result in time")).to_be_visible()
+    await expect(page.get_by_text("Alert sent")).to_be_visible(timeout=WAIT_MS)
+    await browser.keep_schemes(page, "5-incident")
+    return event_id
+
+
+async def read_alert(instance: Instance, page: Page) -> None:
+    await page.get_by_role("link", name="Mailbox").click()
+    await page.get_by_role("link", name=re.compile(REFERENCE)).first.click()
+    await expect(page.get_by_text("oncall@acme.example")).to_be_visible()
+    await expect(page.locator("pre.mail-text")).to_contain_text(REFERENCE)
+    await expect(page.frame_locator("iframe").locator("body")).to_contain_text(REFERENCE)
+    await browser.keep_schemes(page, "6-mail")
+
+
+async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
+    """Press the button while a reason is half typed elsewhere on the page; the call arrives, the page tells it."""
+    await page.goto(f"{instance.url}/events/{event_id}")
+    await page.get_by_role("button", name="Reprocess").click()
+    await expect(page.get_by_text("Repair started")).to_be_visible()
+    await page.get_by_text("Resolve by hand…").click()
+    await page.get_by_label("Reason").fill("half a tho")
+    calls = instance.receiver.calls
+    await wait_until_async(lambda: bool(calls), seconds=15, what="the repair call")
+    await expect(page.get_by_text("Repair call 1 answered 200")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_text("Waiting for the app to report success")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_label("Reason")).to_have_value("half a tho")
+    await expect(page.get_by_label("Reason")).to_be_focused()
+    await browser.keep_schemes(page, "7-repairing")
+    assert calls[0].body["event_id"] == event_id
+    assert calls[0].headers["x-sendpromptly-attempt"] == "1"
+    return str(calls[0].body["replay_id"])
+
+
+async def see_recovery(instance: Instance, project: Project, page: Page, event_id: str, replay_id: str) -> None:
+    await project.post(instance, "result", event_id=event_id, status="success", replay_id=replay_id)
+    await expect(page.get_by_role("heading", name="Repaired", exact=True)).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_text("Success reported")).to_be_visible()
+    await expect(page.get_by_text("Recovered")).to_be_visible()
+    await browser.keep_schemes(page, "8-recovered")
+
+
+async def resolve_another_by_hand(instance: Instance, project: Project, page: Page) -> None:
+    await page.goto(f"{instance.url}/incidents?q=invoice-2026-1187")
+    await page.get_by_role("link", name="invoice-2026-1187").click()
+    await page.get_by_role("button", name="Acknowledge").click()
+    await page.get_by_text("Resolve by hand…").click()
+    await page.get_by_label("Reason").fill("Refunded in Stripe, ticket 4711")
+    await page.get_by_role("button", name="Resolve", exact=True).click()
+    await expect(page.get_by_text("By hand: Refunded in Stripe, ticket 4711")).to_be_visible()
+    await page.goto(f"{instance.url}/incidents?state=resolved")
+    await expect(page.get_by_role("link", name="invoice-2026-1187")).to_be_visible()
+    await expect(page.get_by_role("link", name=REFERENCE)).to_be_visible()
+    await browser.keep_schemes(page, "9-resolved")
+
+
+async def sign_out_and_in(instance: Instance, page: Page) -> None:
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_label("E-mail").fill(EMAIL)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("heading", name="Incidents", exact=True)).to_be_visible()
+
+
+async def keep_readme_picture(page: Page) -> None:
+    """The picture of the README, from this very run, when it is asked for."""
+    path = await browser.keep_picture(page, "readme")
+    if os.environ.get("MAKEGOOD_KEEP_PICTURES") == "1":
+        browser.PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, browser.PICTURE)

@@ -1,0 +1,50 @@
+"""Stand-ins for what a test must hold in its hand: front doors that count, hold back or fail commits around the real one.
+
+Each does all its work through a real front door, so that what is stored and what is undone is the store's own doing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from store.front_door import FrontDoor
+from store.statements import Statements
+
+
+class WatchedFrontDoor:
+    """Counts the transactions that committed; raises what `failures` holds, one each, after a transaction's work was done."""
+
+    def __init__(self, real: FrontDoor, *failures: Exception) -> None:
+        self.commits = 0
+        self._real = real
+        self._failures = list(failures)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        async with self._real.transaction() as statements:
+            yield statements
+            if self._failures:
+                raise self._failures.pop(0)
+        self.commits += 1
+
+    async def close(self) -> None:
+        await self._real.close()
+
+
+class HeldFrontDoor:
+    """Does a transaction's work and then keeps its commit back until it is told to `let_go`."""
+
+    def __init__(self, real: FrontDoor) -> None:
+        self.has_worked = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self._real = real
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Statements]:
+        async with self._real.transaction() as statements:
+            yield statements
+            self.has_worked.set()
+            await self.let_go.wait()
+
+    async def close(self) -> None:
+        await self._real.close()

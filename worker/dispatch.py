@@ -1,0 +1,197 @@
+"""Empties the outbox into Temporal: claims, tells, and settles what was told, many at a time.
+
+A row is held by a lease and no lock while Temporal is called; what is told twice is told in vain (`worker.gateway`). A receipt
+that fails waits longer each time and stops no other; an engine that does not answer stops all, until it does. Run by
+`worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import Unavailable
+from store.database import Database
+from store.heartbeats import read_beats
+from store.outbox import OutboxEvent, claim, release, settle
+from worker.gateway import Gateway
+from worker.pace import Pace
+
+CALLS_AT_ONCE = 24
+# Longer than the slowest telling, so that a claim is lost only with its process.
+LEASE_SECONDS = 10
+TELL_SECONDS = 8
+FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 60.0
+# While the engine is away: short, so that what waits is started soon after it is back.
+ENGINE_BACKOFF_SECONDS = 1.0
+STORE_BACKOFF_SECONDS = 1.0
+# Tellings end together under load; a moment's patience settles them in one transaction.
+GATHER_SECONDS = 0.005
+BUSY_POLL_SECONDS = 0.05
+IDLE_POLL_SECONDS = 0.25
+NOTIFIED_POLL_SECONDS = 1.0
+BUSY_FOR_SECONDS = 2.0
+FRONT_DOOR_EVERY_SECONDS = 1.0
+FRONT_DOOR_STALE_SECONDS = 10.0
+_ENGINE_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Ended:
+    """Tellings that ended since the last transaction."""
+
+    told: list[OutboxEvent] = field(default_factory=list)
+    failed: list[tuple[OutboxEvent, float]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.told or self.failed)
+
+
+class Dispatcher:
+    """One process's share of the outbox. `is_notified`: somebody calls `wake` when there is something new."""
+
+    def __init__(self, database: Database, gateway: Gateway, pace: Pace, *, is_notified: bool) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._pace = pace
+        self._idle_seconds = NOTIFIED_POLL_SECONDS if is_notified else IDLE_POLL_SECONDS
+        self._running: set[asyncio.Task[None]] = set()
+        self._ended = _Ended()
+        self._tries: dict[str, int] = {}
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._paused_until = 0.0
+        self._busy_until = 0.0
+        self._looked_at_front_door = 0.0
+        self._is_away = False
+
+    def wake(self) -> None:
+        """Something is in the outbox."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when what is being told has ended."""
+        self._stopping = True
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Dispatch until `stop`."""
+        while not self._stopping:
+            try:
+                await self._turn()
+            except Unavailable:
+                log.warning("dispatch_store_unavailable")
+                await self._rest(STORE_BACKOFF_SECONDS)
+        await asyncio.gather(*self._running, return_exceptions=True)
+        with suppress(Unavailable):
+            async with self._database.transaction() as session:
+                await self._settle(session, self._taken(), await self._database.now(session))
+
+    async def _turn(self) -> None:
+        await self._look_at_front_door()
+        self._woken.clear()
+        ended, limit = self._taken(), self._limit()
+        if not ended and not limit:
+            await self._rest(self._nap_seconds())
+            return
+        try:
+            async with self._database.transaction() as session:
+                now = await self._database.now(session)
+                await self._settle(session, ended, now)
+                claimed = await claim(session, now, limit=limit, lease_seconds=LEASE_SECONDS) if limit else []
+        except Unavailable:
+            self._ended.told += ended.told
+            self._ended.failed += ended.failed
+            raise
+        self._pace.spend(len(claimed))
+        for event in claimed:
+            task = asyncio.create_task(self._tell(event))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        if claimed or ended:
+            self._busy_until = time.monotonic() + BUSY_FOR_SECONDS
+        if claimed and len(claimed) == limit and len(self._running) < CALLS_AT_ONCE:
+            return
+        await self._rest(self._nap_seconds())
+
+    def _limit(self) -> int:
+        if self._stopping or time.monotonic() < self._paused_until:
+            return 0
+        return self._pace.allowance(time.monotonic(), wanted=CALLS_AT_ONCE - len(self._running))
+
+    def _taken(self) -> _Ended:
+        ended, self._ended = self._ended, _Ended()
+        return ended
+
+    async def _settle(self, session: AsyncSession, ended: _Ended, now: datetime) -> None:
+        if ended.told:
+            await settle(session, [row.id for event in ended.told for row in event.rows])
+        for event, backoff_seconds in ended.failed:
+            await release(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds))
+
+    async def _tell(self, event: OutboxEvent) -> None:
+        try:
+            async with asyncio.timeout(TELL_SECONDS):
+                await self._gateway.start_or_tell(event)
+        except (RPCError, TimeoutError) as error:
+            self._ended.failed.append((event, self._backoff_after(event, error)))
+        except Exception:
+            # The edge of this loop: a row that cannot be told must not stop the others.
+            log.exception("dispatch_failed", event_id=event.event_id)
+            self._ended.failed.append((event, self._backoff(event)))
+        else:
+            self._tries.pop(event.event_id, None)
+            self._ended.told.append(event)
+            if self._is_away:
+                self._is_away = False
+                log.info("engine_is_back")
+        self._woken.set()
+
+    def _backoff_after(self, event: OutboxEvent, error: RPCError | TimeoutError) -> float:
+        if isinstance(error, TimeoutError) or error.status in _ENGINE_AWAY:
+            self._paused_until = time.monotonic() + ENGINE_BACKOFF_SECONDS
+            if not self._is_away:
+                self._is_away = True
+                log.warning("engine_is_away", event_id=event.event_id)
+            return ENGINE_BACKOFF_SECONDS
+        seconds = self._backoff(event)
+        if seconds == FIRST_BACKOFF_SECONDS:
+            log.warning("dispatch_refused", event_id=event.event_id, status=error.status.name, reason=error.message)
+        return seconds
+
+    def _backoff(self, event: OutboxEvent) -> float:
+        tries = self._tries.get(event.event_id, 0)
+        self._tries[event.event_id] = tries + 1
+        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0**tries))
+
+    def _nap_seconds(self) -> float:
+        return BUSY_POLL_SECONDS if time.monotonic() < self._busy_until else self._idle_seconds
+
+    async def _rest(self, seconds: float) -> None:
+        """Until something wakes us, at most this long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+            if self._ended and not self._stopping:
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def _look_at_front_door(self) -> None:
+        if time.monotonic() - self._looked_at_front_door < FRONT_DOOR_EVERY_SECONDS:
+            return
+        self._looked_at_front_door = time.monotonic()
+        async with self._database.reading() as session:
+            beats = await read_beats(session, await self._database.now(session))
+        rates = [
+            float(rate)
+            for beat in beats
+            if beat.role == "api" and beat.age_seconds < FRONT_DOOR_STALE_SECONDS
+            and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
+        ]
+        self._pace.set_front_door(max(rates, default=0.0))

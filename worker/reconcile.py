@@ -1,0 +1,201 @@
+"""Mends what store and engine disagree on, by having the engine told again; alone it suffices to open every incident.
+
+It moves nothing itself: whatever it suspects is put back into the outbox, and a run that is told again asks the store. A suspect
+that was right all along costs one activity. Every worker runs it; what two find is told once. Run by `worker.main`.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from temporalio.service import RPCError
+
+from activities.alerts import ALERTS_AT_ONCE, AlertActivities
+from activities.ledger import INGEST_SILENT
+from domain.errors import Unavailable
+from domain.ids import EventId
+from store.database import Database
+from store.heartbeats import latest_api_beat, read_fact, write_fact
+from store.outbox import oldest_age, tell_again
+from store.reading import overdue, unended
+from store.sweeping import unended_among
+from worker.gateway import Gateway
+
+GRACE_SECONDS = 5
+# The same receipt is not told again sooner than this, so that a slow engine is not made slower.
+AGAIN_AFTER_SECONDS = 60.0
+OVERDUE_AT_ONCE = 200
+OVERDUE_LOOKED_AT = 2_000
+CLOSED_LOOKED_AT = 2_000
+# Visibility runs behind the engine, and hosts' clocks differ.
+CLOSED_OVERLAP = timedelta(seconds=60)
+SWEPT_AT_ONCE = 200
+RETOLD_AT_ONCE = 500
+OUTBOX_OLD = timedelta(seconds=60)
+ALERT_BATCHES = 10
+NAMESPACE_FACT = "temporal_namespace_id"
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """The reconciler of one worker process. `every_seconds` is the pause between passes.
+
+    `holds_when_ingest_is_down`: what is overdue while the front door is silent is left alone, as the ledger leaves it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        gateway: Gateway,
+        alerts: AlertActivities,
+        *,
+        every_seconds: float,
+        holds_when_ingest_is_down: bool,
+    ) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._alerts = alerts
+        self._every_seconds = every_seconds
+        self._holds_when_ingest_is_down = holds_when_ingest_is_down
+        self._told_at: dict[EventId, float] = {}
+        self._swept_until = datetime.now(UTC) - CLOSED_OVERLAP
+        self._cursor: EventId | None = None
+        self._failing: set[str] = set()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """`run` returns after the step it is in."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Reconcile until `stop`."""
+        while not self._stopping.is_set():
+            await self.reconcile()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
+
+    async def reconcile(self) -> None:
+        """One pass; a step that cannot be done now leaves the others to be done."""
+        self._forget_long_told()
+        steps = (
+            ("namespace", self._mend_lost_engine),
+            ("overdue", self._mend_overdue),
+            ("closed", self._mend_closed_early),
+            ("sweep", self._sweep),
+            ("alerts", self._send_alerts),
+            ("outbox", self._watch_outbox),
+        )
+        for name, step in steps:
+            async with self._guarded(name):
+                await step()
+
+    async def _mend_lost_engine(self) -> None:
+        """Another namespace id is another Temporal database: it knows of nothing, so that everything is told again."""
+        namespace_id = await self._gateway.namespace_id()
+        async with self._database.reading() as session:
+            known = await read_fact(session, NAMESPACE_FACT)
+        if known == namespace_id:
+            return
+        told = 0
+        if known is not None:
+            log.warning("engine_database_is_new", namespace_id=namespace_id)
+            await self._gateway.prepare_namespace()
+            told = await self._tell_everything()
+            log.warning("engine_told_everything", receipts=told)
+        if not self._stopping.is_set():
+            async with self._database.transaction() as session:
+                await write_fact(session, NAMESPACE_FACT, namespace_id)
+
+    async def _tell_everything(self) -> int:
+        cursor: EventId | None = None
+        told = 0
+        while not self._stopping.is_set():
+            async with self._database.reading() as session:
+                batch = await unended(session, after=cursor, limit=RETOLD_AT_ONCE)
+            if not batch:
+                break
+            cursor = batch[-1][0]
+            told += await self._tell([event_id for event_id, _ in batch], why="engine_lost")
+        return told
+
+    async def _mend_overdue(self) -> None:
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+            if await self._is_held(await latest_api_beat(session), now):
+                return
+            found = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_LOOKED_AT)
+        await self._tell(self._untold(found)[:OVERDUE_AT_ONCE], why="overdue")
+
+    async def _is_held(self, api_beat: datetime | None, now: datetime) -> bool:
+        return self._holds_when_ingest_is_down and api_beat is not None and now - api_beat > INGEST_SILENT
+
+    async def _mend_closed_early(self) -> None:
+        """Runs that closed lately of receipts that have not ended: terminated by hand, or completed by a made-up signal."""
+        began_at = datetime.now(UTC)
+        closed = {event_id async for event_id in self._gateway.closed_since(self._swept_until, limit=CLOSED_LOOKED_AT)}
+        async with self._database.reading() as session:
+            wrongly = await unended_among(session, closed)
+        await self._tell(self._untold(wrongly), why="closed_early")
+        self._swept_until = began_at - CLOSED_OVERLAP
+
+    async def _sweep(self) -> None:
+        """Everything that has not ended, a part in each pass: for what closed longer ago, or was lost."""
+        async with self._database.reading() as session:
+            batch = await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)
+        self._cursor = batch[-1][0] if len(batch) == SWEPT_AT_ONCE else None
+        without_run = await self._gateway.without_run([event_id for event_id, _ in batch])
+        async with self._database.reading() as session:
+            still = await unended_among(session, without_run)
+        await self._tell(self._untold(still), why="without_run")
+
+    async def _send_alerts(self) -> None:
+        for _ in range(ALERT_BATCHES):
+            outcome = await self._alerts.deliver(incident_id=None)
+            if outcome.sent + outcome.failed < ALERTS_AT_ONCE or self._stopping.is_set():
+                return
+
+    async def _watch_outbox(self) -> None:
+        async with self._database.reading() as session:
+            age = await oldest_age(session, await self._database.now(session))
+        if age is not None and age > OUTBOX_OLD:
+            log.warning("outbox_is_old", oldest_seconds=int(age.total_seconds()))
+
+    async def _tell(self, event_ids: Collection[EventId], *, why: str) -> int:
+        if not event_ids:
+            return 0
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            told = [event_id for event_id in event_ids if await tell_again(session, event_id, now)]
+        at = time.monotonic()
+        self._told_at.update((event_id, at) for event_id in event_ids)
+        if told:
+            log.info("told_again", why=why, receipts=len(told), first_event_id=told[0])
+        return len(told)
+
+    def _untold(self, event_ids: Collection[EventId]) -> list[EventId]:
+        return [event_id for event_id in event_ids if event_id not in self._told_at]
+
+    def _forget_long_told(self) -> None:
+        oldest = time.monotonic() - AGAIN_AFTER_SECONDS
+        self._told_at = {event_id: at for event_id, at in self._told_at.items() if at > oldest}
+
+    @asynccontextmanager
+    async def _guarded(self, step: str) -> AsyncIterator[None]:
+        """A step that fails is logged once, and again when it works."""
+        try:
+            yield
+        except (RPCError, Unavailable, TimeoutError) as error:
+            if step not in self._failing:
+                self._failing.add(step)
+                log.warning("reconcile_step_failed", step=step, error=type(error).__name__)
+        except Exception:
+            # The edge of this loop: one broken step must not stop the others for good.
+            log.exception("reconcile_step_broken", step=step)
+        else:
+            if step in self._failing:
+                self._failing.discard(step)
+                log.info("reconcile_step_works_again", step=step)
