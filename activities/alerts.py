@@ -1,7 +1,7 @@
 """Tells people: claims the alerts that are due, sends each over SMTP, records what became of it.
 
-The workflow runs it beside its wait; the reconciler sends what is left, with the same `deliver`. A lease keeps two senders from one
-alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
+The workflow runs it beside its wait; the reconciler sends what is left, with the same `deliver`. A lease keeps two senders from
+one alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
 """
 
 import asyncio
@@ -48,9 +48,7 @@ class AlertActivities:
         """Send up to eight alerts that are due, of one incident or, with None, of any."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            due = await claim_alerts(
-                session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS
-            )
+            due = await claim_alerts(session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS)
         outcomes = await asyncio.gather(*(self._send(alert) for alert in due))
         await self._record(list(zip(due, outcomes, strict=True)))
         failed = sum(error is not None for error in outcomes)

@@ -33,8 +33,17 @@ from domain.incidents import AttemptState, Incident, Repair
 from domain.instants import wire
 from domain.lifecycle import Position
 from domain.receipts import Provider, Receipt
-from domain.retries import Accepted, ErrorClass, Exhausted, ExchangeOutcome, Rejected, TryAgain, Verdict
-from domain.retries import delay_before_attempt, judge_exchange
+from domain.retries import (
+    Accepted,
+    ErrorClass,
+    ExchangeOutcome,
+    Exhausted,
+    Rejected,
+    TryAgain,
+    Verdict,
+    delay_before_attempt,
+    judge_exchange,
+)
 from domain.signing import SigningSecrets, callback_headers
 from store.database import Database
 from store.projects import read_project, signing_secrets
@@ -80,9 +89,7 @@ class PreparedAttempt:
 class CallbackActivities:
     """The activity that calls a project's repair endpoint."""
 
-    def __init__(
-        self, database: Database, *, sealer: Sealer, transport: Transport, rules: CallbackRules, chance: Chance
-    ) -> None:
+    def __init__(self, database: Database, *, sealer: Sealer, transport: Transport, rules: CallbackRules, chance: Chance) -> None:
         self._database = database
         self._sealer = sealer
         self._transport = transport

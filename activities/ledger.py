@@ -28,9 +28,9 @@ from domain.incidents import RepairCause
 from domain.lifecycle import Position
 from store.database import Database
 from store.heartbeats import latest_api_beat
-from store.moves import NotYet, note, open_incident, result_is_stored
+from store.moves import NotYet, open_incident, result_is_stored
 from store.repairs import RepairRefused, begin_repair, fail_overdue_repair
-from store.standing import read_standing
+from store.standing import note, read_standing
 from store.statements import SessionStatements, Statements
 
 RECEIPT_UNKNOWN = "receipt_unknown"
@@ -110,9 +110,7 @@ class LedgerActivities:
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             try:
-                outcome = await fail_overdue_repair(
-                    st, event_id, ReplayId(question.replay_id), await self._database.now(session)
-                )
+                outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), await self._database.now(session))
             except NotFound:
                 _fail_unknown(event_id)
             wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None

@@ -5,7 +5,7 @@ There is no framework middleware but the edge, and nothing of FastAPI's in the w
 """
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -13,16 +13,18 @@ from time import monotonic
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from api.auth import Gate, KeyRing, is_in_force
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
 from api.dependencies import Shared
 from api.edge import Edge
-from api.errors import Problems, headers_of, status_of
+from api.errors import Header, Problems, headers_of, status_of
 from api.headers import problem_type
 from api.health import Health, health_router
 from api.ingest import Ingest
@@ -62,11 +64,15 @@ def create_app(parts: AppParts) -> FastAPI:
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan(parts, pulse))
     app.state.shared = Shared(operations=operations, gate=gate)
-    app.include_router(health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open))
-    app.include_router(manage_router())
-    app.include_router(reference_router(document()))
-    app.include_router(console_router(_console_parts(parts, operations, health)))
-    _answer_in_one_shape(app, problems)
+    routers = (
+        health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open),
+        manage_router(),
+        reference_router(document()),
+        console_router(_console_parts(parts, operations, health)),
+    )
+    for router in routers:
+        app.include_router(router)
+    _answer_in_one_shape(app, problems, counts, routes=[route for router in routers for route in router.routes])
     app.add_middleware(Edge, ingest=_ingest(parts, gate, problems, counts), problems=problems, counts=counts)
     return app
 
@@ -133,14 +139,19 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
     )
 
 
-def _answer_in_one_shape(app: FastAPI, problems: Problems) -> None:
+def _answer_in_one_shape(app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]) -> None:
     """Refusals and the framework's own errors as problem documents. What nobody expected is the edge's."""
 
     def problem(request: Request, refusal: Refusal) -> Response:
         body = problems.body_of(refusal, request_id=request.state.request_id)
-        response = _response(request, refusal.code, body)
-        for name, value in headers_of(refusal):
-            response.headers[name.decode()] = value.decode()
+        return answer(request, refusal.code, body, headers_of(refusal))
+
+    def answer(request: Request, code: Code, body: bytes, headers: list[Header]) -> Response:
+        counts.refused["other", code.value] += 1
+        accept = request.headers.get("accept")
+        response = Response(body, status_code=status_of(code))
+        response.raw_headers.append((b"content-type", problem_type(None if accept is None else accept.encode("latin-1"))))
+        response.raw_headers.extend(headers)
         return response
 
     @app.exception_handler(Refusal)
@@ -158,12 +169,10 @@ def _answer_in_one_shape(app: FastAPI, problems: Problems) -> None:
             return problem(request, NotFound("There is nothing at this address."))
         detail = "This address does not take that method."
         body = problems.body(Code.METHOD_NOT_ALLOWED, request_id=request.state.request_id, detail=detail)
-        response = _response(request, Code.METHOD_NOT_ALLOWED, body)
-        response.headers.update(error.headers or {})
-        return response
+        return answer(request, Code.METHOD_NOT_ALLOWED, body, [(b"allow", _methods_at(routes, request).encode())])
 
 
-def _response(request: Request, code: Code, body: bytes) -> Response:
-    accept = request.headers.get("accept")
-    media_type = problem_type(None if accept is None else accept.encode("latin-1"))
-    return Response(body, status_code=status_of(code), headers={"Content-Type": media_type.decode()})
+def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:
+    """Every method that some route takes at this address; the framework names those of the first route alone."""
+    here = (route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(request.url.path))
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))

@@ -82,11 +82,13 @@ def _malformed(code: str, message: str) -> ValidationFailed:
 
 
 def _count_names(value: object) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum(_count_names(inner) for inner in value.values() if isinstance(inner, dict | list))
-    if isinstance(value, list):
-        return sum(_count_names(inner) for inner in value)
-    return 0
+    if not isinstance(value, dict | list):
+        return 0
+    count = len(value) if isinstance(value, dict) else 0
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            count += _count_names(inner)
+    return count
 
 
 def _refuse_repeated_names(body: bytes) -> None:

@@ -157,7 +157,7 @@ def temporal_server(directory: Path, port: int) -> tuple[str, ...]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs="*", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
+    parser.add_argument("stores", nargs="*", metavar="STORE", help="sqlite, postgresql, or both")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-temporal", action="store_true")
@@ -174,7 +174,7 @@ def main() -> int:
         base = f"http://127.0.0.1:{bare_port}"
         answers(f"{base}/openapi.json", stack.enter_context(running(*python(*baseline))))
         started = None if chosen.without_temporal else f"{base}/temporal"
-        for dialect in chosen.stores:
+        for dialect in chosen.stores or ["sqlite", "postgresql"]:
             with ExitStack() as store:
                 url = None
                 if dialect == "postgresql":

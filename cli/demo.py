@@ -38,8 +38,9 @@ def demo(
     as_json: JsonFlag = False,
 ) -> None:
     """Play the whole story with a demo merchant in under a minute: payment, incident, e-mail, repair, proof."""
-    watch = asyncio.run(_demo(read_settings(), is_fresh=fresh, is_quiet=as_json))
-    seconds = round(time.monotonic() - watch.began, 1)
+    began = time.monotonic()
+    watch = asyncio.run(_demo(read_settings(), began=began, is_fresh=fresh, is_quiet=as_json))
+    seconds = round(time.monotonic() - began, 1)
     if as_json:
         steps = [{"story": step.story, "step": step.text, "at_seconds": step.at_seconds} for step in watch.steps]
         print_json({"ok": True, "seconds": seconds, "steps": steps})
@@ -47,10 +48,10 @@ def demo(
         typer.echo(f"\nAll of it was observed, {len(watch.steps)} steps in {seconds} s.")
 
 
-async def _demo(settings: "Settings", *, is_fresh: bool, is_quiet: bool) -> "Watch":
+async def _demo(settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool) -> "Watch":
     try:
         async with asyncio.timeout(ALL_SECONDS), _instance(settings, is_fresh=is_fresh) as (playing, is_own):
-            return await _play(playing, is_own=is_own, is_quiet=is_quiet)
+            return await _play(playing, began=began, is_own=is_own, is_quiet=is_quiet)
     except TimeoutError:
         raise CommandFailed(f"the demo took longer than {ALL_SECONDS} s and was ended") from None
 
@@ -67,7 +68,7 @@ async def _instance(settings: "Settings", *, is_fresh: bool) -> "AsyncIterator[t
         yield own, True
 
 
-async def _play(settings: "Settings", *, is_own: bool, is_quiet: bool) -> "Watch":
+async def _play(settings: "Settings", *, began: float, is_own: bool, is_quiet: bool) -> "Watch":
     import httpx
 
     from cli.demo_instance import make_project
@@ -75,7 +76,7 @@ async def _play(settings: "Settings", *, is_own: bool, is_quiet: bool) -> "Watch
     from cli.demo_stories import Stage, play_all
     from cli.demo_watch import Watch
 
-    began, url = time.monotonic(), settings.public_url_or_default
+    url = settings.public_url_or_default
     project = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
     headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
     with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:

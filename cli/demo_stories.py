@@ -53,7 +53,7 @@ async def _failed_and_repaired(stage: Stage) -> None:
     incident = event["incident"]
     _must(incident["reason"] == "failed_result", "the incident's reason is failed_result")
     stage.watch.saw(f"the incident opened at once: {incident['reason']}, {incident['error_code']}")
-    await _mailed(stage, event)
+    await _mailed(stage, event, "Incident open: ")
     await _reprocess(stage, event)
 
 
@@ -67,7 +67,7 @@ async def _lost_and_repaired(stage: Stage) -> None:
     waited = (_instant(incident["opened_at"]) - _instant(event["deadline_at"])).total_seconds()
     _must(waited >= 0, "the incident did not open before its deadline")
     stage.watch.saw(f"no result came; the incident opened {waited:.3f} s after the deadline, never before: {incident['reason']}")
-    await _mailed(stage, event)
+    await _mailed(stage, event, "Incident open: ")
     await _reprocess(stage, event)
 
 
@@ -100,14 +100,15 @@ async def _in_state(stage: Stage, event_id: str, state: str) -> Json:
     return await stage.watch.until(lambda: stage.watch.event_in(event_id, state), expected=f"{event_id} in state {state}")
 
 
-async def _mailed(stage: Stage, event: Json) -> None:
+async def _mailed(stage: Stage, event: Json, about: str) -> None:
+    """The e-mail of that kind arrives, if mail goes where it can be read."""
     reference = event["internal_reference"]
-    if stage.watch.mailbox is None:
-        return
-    subject = await stage.watch.until(
-        lambda: stage.watch.subject_of_mail(reference, event["event_type"]), expected=f"an e-mail about {reference}"
-    )
-    stage.watch.saw(f"the e-mail arrived: {subject}")
+    if stage.watch.mailbox is not None:
+        look = stage.watch.subject_of_mail
+        subject = await stage.watch.until(
+            lambda: look(f"{about}{reference}", event["event_type"]), expected=f"an e-mail, {about}{reference}"
+        )
+        stage.watch.saw(f"the e-mail arrived: {subject}")
 
 
 async def _reprocess(stage: Stage, event: Json) -> None:
@@ -130,6 +131,7 @@ async def _reprocess(stage: Stage, event: Json) -> None:
     grants = await stage.merchant.rows("grants", reference=event["internal_reference"])
     _must(len(grants) == 1 and grants[0]["granted_by"] == replay_id, "the merchant granted it once, for this repair")
     stage.watch.saw("the merchant granted what was paid for, once, and reported success with the replay_id: resolved")
+    await _mailed(stage, event, "Incident resolved: ")
 
 
 def _must(is_so: bool, expected: str) -> None:

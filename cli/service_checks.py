@@ -44,7 +44,9 @@ async def check_api(url: str) -> Finding:
             f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL"
         )
     if ready.status_code != 200:
-        return fail(f"{url} is not ready: {_red(ready)}", fix=f"look at {url}/readyz, and mend what is red there")
+        return fail(
+            f"{url} is not ready: {_red(ready)}", fix="mend what it names; right after a start, wait some seconds and look again"
+        )
     return ok(f"{url} is ready")
 
 
@@ -111,9 +113,10 @@ def _tls(settings: "Settings") -> ssl.SSLContext | None:
 
 
 def _red(answer: "httpx.Response") -> str:
-    """The names of what is not well in a readyz answer."""
+    """What is not well in a readyz answer, in its own words."""
     try:
-        checks = answer.json().get("checks", {})
-    except (ValueError, AttributeError):
+        checks = answer.json()["checks"]
+        red = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] != "ok"]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"it answered {answer.status_code}"
-    return ", ".join(sorted(name for name, state in checks.items() if state not in (True, "ok"))) or f"{answer.status_code}"
+    return ", ".join(red) or f"it answered {answer.status_code}"

@@ -7,7 +7,7 @@ import typer
 
 from cli.options import JsonFlag
 from cli.output import CommandFailed, print_record
-from cli.settings_told import read_settings
+from cli.settings_told import read_settings, read_whole_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def api() -> None:
 
     from activities.transport import judge_repair_url
 
-    settings = read_settings()
+    settings = read_whole_settings()
 
     async def judge(url: str) -> None:
         await judge_repair_url(url, allow=settings.egress_allow)
@@ -44,7 +44,7 @@ def worker() -> None:
     """Run one worker process: it tells Temporal what is stored, runs the workflows, sends alerts and callbacks."""
     from worker.main import run_worker
 
-    raise typer.Exit(run_worker(read_settings()))
+    raise typer.Exit(run_worker(read_whole_settings()))
 
 
 def mailbox() -> None:

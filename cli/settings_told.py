@@ -19,3 +19,18 @@ def read_settings() -> "Settings":
         return load_settings()
     except SettingsError as error:
         raise CommandFailed(f"wrong settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None
+
+
+def read_whole_settings() -> "Settings":
+    """The settings of a process that needs the root secret.
+
+    Raises: CommandFailed when a setting is wrong, or when there is no root secret.
+    """
+    from settings import SettingsError
+
+    settings = read_settings()
+    try:
+        settings.read_secret_key()
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from None
+    return settings

@@ -97,8 +97,8 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
     fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
     if silent := sorted({name for beat in fresh for name, value in beat.report.items() if value is False}):
-        told = f"{len(fresh)} alive, but one reports: {', '.join(name.replace('_', ' ') for name in silent)} is not so"
-        return fail(told, fix="see whether Temporal answers at TEMPORAL_ADDRESS, then the worker's log")
+        told = f"{len(fresh)} alive, but one says no to: {', '.join(name.replace('_', ' ') for name in silent)}"
+        return fail(told, fix="see whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log")
     return ok(f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago")
 
 

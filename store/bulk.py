@@ -25,7 +25,7 @@ WHERE idempotency.created_at <= $6 RETURNING 1"""
 _SQLITE_RECEIPT = f"""
 INSERT INTO receipts ({_RECEIPT_COLUMNS})
 VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15)
-ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING RETURNING 1"""
+ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING RETURNING 1"""  # noqa: S608 - of constants alone
 _SQLITE_OUTBOX = "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
 
 _POSTGRES = f"""
@@ -51,7 +51,7 @@ given AS (
 ), told AS (
   INSERT INTO outbox (event_id, kind, fields, created_at) SELECT event_id, 'start', '{{}}', accepted_at FROM placed
 )
-SELECT k.subject, p.timeout_at FROM keys k LEFT JOIN placed p ON p.event_id = k.subject"""
+SELECT k.subject, p.timeout_at FROM keys k LEFT JOIN placed p ON p.event_id = k.subject"""  # noqa: S608 - of constants alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from domain.errors import IdempotencyInProgress, Refusal, Unavailable
 from store.database import Clock
 from store.front_door import FrontDoor, is_store_failure
-from store.intake import Answer, IngestRequest, take_in
+from store.intake import Answer, IngestRequest, place_receipts, take_in
 
 QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 256
@@ -72,11 +72,8 @@ class Committer:
         self._queue.append(_Waiting(request, answer))
         self._wake.set()
         try:
-            return await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            # The caller hung up; what it said is stored all the same, and nobody reads the verdict.
-            answer.add_done_callback(_consume)
-            raise
+            # A caller that hangs up cancels the future alone: what it said is stored all the same, and nobody reads the verdict.
+            return await answer
         finally:
             if self._in_flight.get(key) is answer:
                 del self._in_flight[key]
@@ -107,29 +104,53 @@ class Committer:
             await asyncio.sleep(0)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        verdicts = await self._attempt(batch)
-        if verdicts is None:
-            for waiting in batch:
-                single = await self._attempt([waiting], is_last=True)
-                _answer(waiting, single[0] if single else Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
-            return
-        for waiting, verdict in zip(batch, verdicts, strict=True):
-            _answer(waiting, verdict)
+        left = await self._place(batch)
+        if left and not await self._take(left):
+            for waiting in left:
+                await self._take([waiting])
 
-    async def _attempt(self, batch: list[_Waiting], *, is_last: bool = False) -> list[_Verdict] | None:
-        """The verdicts of one transaction; None when it failed and its members are to be tried singly."""
+    async def _place(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Answer the receipts that one statement could store, committed by itself; the others, which need a transaction."""
+        requests = [waiting.request for waiting in batch]
+        try:
+            async with self._front_door.outside_transaction() as statements:
+                placed = {} if statements is None else await place_receipts(statements, self._clock, requests)
+        except Exception as error:  # a process edge: what fails here fails a request, never the loop
+            if not is_store_failure(error):
+                return batch
+            _answer_all(batch, _unavailable(error, len(batch)))
+            return []
+        for i, verdict in placed.items():
+            _answer(batch[i], verdict)
+        return [waiting for i, waiting in enumerate(batch) if i not in placed]
+
+    async def _take(self, batch: list[_Waiting]) -> bool:
+        """Answer them from one transaction; False when it failed as a whole and its members are to be tried singly."""
         try:
             async with self._front_door.transaction() as statements:
-                return await take_in(statements, self._clock, [waiting.request for waiting in batch])
-        except Exception as error:  # a process edge: what fails here fails a request, never the loop
+                verdicts = await take_in(statements, self._clock, [waiting.request for waiting in batch])
+        except Exception as error:  # a process edge, as above
             if is_store_failure(error):
-                log.warning("the store could not commit", extra={"error": type(error).__name__, "requests": len(batch)})
-                return [Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS) for _ in batch]
-            if len(batch) > 1 and not is_last:
-                return None
-            if not isinstance(error, Refusal):
+                error = _unavailable(error, len(batch))
+            elif len(batch) > 1:
+                return False
+            elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
-            return [error for _ in batch]
+            _answer_all(batch, error)
+            return True
+        for waiting, verdict in zip(batch, verdicts, strict=True):
+            _answer(waiting, verdict)
+        return True
+
+
+def _unavailable(error: Exception, requests: int) -> Unavailable:
+    log.warning("the store could not commit", extra={"error": type(error).__name__, "requests": requests})
+    return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _answer_all(batch: list[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        _answer(waiting, error)
 
 
 def _answer(waiting: _Waiting, verdict: _Verdict) -> None:
@@ -139,8 +160,3 @@ def _answer(waiting: _Waiting, verdict: _Verdict) -> None:
         waiting.answer.set_exception(verdict)
     else:
         waiting.answer.set_result(verdict)
-
-
-def _consume(answer: asyncio.Future[Answer]) -> None:
-    if not answer.cancelled() and (error := answer.exception()) is not None and not isinstance(error, Refusal):
-        log.error("a request that nobody waits for failed", extra={"error": type(error).__name__})

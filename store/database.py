@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY
@@ -18,7 +19,6 @@ import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 10
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
-POOL_WAIT_SECONDS = 15
+TURN_SECONDS = 15
 RETRY_AFTER_SECONDS = 2
 SQLITE_READERS = 4
-POSTGRES_CONNECTIONS = 10
+POSTGRES_CONNECTIONS = 20
 MIGRATION_LOCK = 72_338_000  # any number that is ours
 # FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
 SQLITE_PRAGMAS = (
@@ -69,7 +69,7 @@ class Clock:
 class Database:
     """An opened store."""
 
-    def __init__(self, *, url: str, clock: Clock, writing: AsyncEngine, reading: AsyncEngine) -> None:
+    def __init__(self, *, url: str, clock: Clock, writing: "_Lane", reading: "_Lane") -> None:
         self.url = url
         self.clock = clock
         self.dialect = dialect_of(url)
@@ -84,9 +84,9 @@ class Database:
         """
         match dialect_of(url):
             case "sqlite":
-                writing, reading = _sqlite_engines(sqlite_path(url))
+                writing, reading = _sqlite_lanes(sqlite_path(url))
             case "postgresql":
-                writing, reading = _postgres_engines(url)
+                writing, reading = _postgres_lanes(url)
         return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
 
     @asynccontextmanager
@@ -113,8 +113,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
-        await self._writing.dispose()
-        await self._reading.dispose()
+        await self._writing.engine.dispose()
+        await self._reading.engine.dispose()
 
 
 def dialect_of(url: str) -> Dialect:
@@ -147,17 +147,33 @@ async def connect_postgres(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """An engine, and who may use it next: as many as it has connections, first come, first served.
+
+    The pool's own queue would do but for one thing: those waiting in it are not woken when making a connection fails or is
+    cancelled, and on SQLite there is one connection to wait for.
+    """
+
+    engine: AsyncEngine
+    turns: asyncio.Semaphore
+
+
 @asynccontextmanager
-async def _session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+async def _session(lane: _Lane) -> AsyncIterator[AsyncSession]:
     try:
-        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-    except PoolTimeoutError as error:
+        await asyncio.wait_for(lane.turns.acquire(), TURN_SECONDS)
+    except TimeoutError as error:
         raise _unavailable() from error
+    try:
+        async with AsyncSession(lane.engine, expire_on_commit=False) as session, session.begin():
+            yield session
     except DBAPIError as error:
         if _is_unavailable(error):
             raise _unavailable() from error
         raise
+    finally:
+        lane.turns.release()
 
 
 def is_sqlite_failure(error: sqlite3.Error) -> bool:
@@ -180,11 +196,12 @@ def _unavailable() -> Unavailable:
     return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
-def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
-    # One writing connection: SQLite has one writer anyway, and waiting in the pool's queue is fair where polling the lock is not.
+def _sqlite_lanes(path: Path) -> tuple[_Lane, _Lane]:
+    # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
     writing = _sqlite_engine(path, connections=1, begin="BEGIN IMMEDIATE", pragmas=SQLITE_PRAGMAS)
     pragmas = (*SQLITE_PRAGMAS, "PRAGMA query_only = ON")
-    return writing, _sqlite_engine(path, connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
+    reading = _sqlite_engine(path, connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
+    return _Lane(writing, asyncio.Semaphore(1)), _Lane(reading, asyncio.Semaphore(SQLITE_READERS))
 
 
 def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
@@ -206,7 +223,6 @@ def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[s
         poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
         pool_size=connections,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_SECONDS,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -223,23 +239,23 @@ def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[s
     return engine
 
 
-def _postgres_engines(url: str, *, statement_seconds: int | None = STATEMENT_SECONDS) -> tuple[AsyncEngine, AsyncEngine]:
+def _postgres_lanes(url: str) -> tuple[_Lane, _Lane]:
+    engine, turns = _postgres_engine(url, statement_seconds=STATEMENT_SECONDS), asyncio.Semaphore(POSTGRES_CONNECTIONS)
+    # The same pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return _Lane(engine, turns), _Lane(reading, turns)
+
+
+def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         try:
             return await connect_postgres(url, statement_seconds=statement_seconds)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _unavailable() from error
 
-    writing = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connect,
-        pool_size=POSTGRES_CONNECTIONS,
-        max_overflow=POSTGRES_CONNECTIONS,
-        pool_timeout=POOL_WAIT_SECONDS,
-        pool_pre_ping=True,
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
     )
-    # The same pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
-    return writing, writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def migrate(url: str) -> None:
@@ -286,7 +302,7 @@ def _with_connection(url: str, work: Callable[[Connection], None]) -> None:
 async def _worked(url: str, work: Callable[[Connection], None]) -> None:
     is_sqlite = dialect_of(url) == "sqlite"
     # No limit of time: a later migration may have a large table to go through.
-    engine, reading = _sqlite_engines(sqlite_path(url)) if is_sqlite else _postgres_engines(url, statement_seconds=None)
+    engine = _sqlite_lanes(sqlite_path(url))[0].engine if is_sqlite else _postgres_engine(url, statement_seconds=None)
     try:
         async with engine.begin() as connection:
             if not is_sqlite:
@@ -296,4 +312,3 @@ async def _worked(url: str, work: Callable[[Connection], None]) -> None:
         raise ConnectionError(f"the store refused the connection: {error.__cause__}") from error
     finally:
         await engine.dispose()
-        await reading.dispose()

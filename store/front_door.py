@@ -30,13 +30,19 @@ LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet co
 FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
 OUTBOX_CHANNEL = "makegood_outbox"
-NOTIFY_EVERY_SECONDS = 0.02
+NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
+# InternalClientError: what a connection says between the server's farewell and its end.
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
 class FrontDoor(Protocol):
     """Where the committer's transactions come from."""
 
     def transaction(self) -> AbstractAsyncContextManager[Statements]: ...
+
+    def outside_transaction(self) -> AbstractAsyncContextManager[Statements | None]:
+        """Statements that commit each by itself, where that saves round trips; None where it would only cost syncs."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -61,7 +67,7 @@ def is_store_failure(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         # A deadlock or a lost race is the batch's, not the store's: its members succeed singly.
         return is_postgres_failure(error.sqlstate) and not isinstance(error, asyncpg.TransactionRollbackError)
-    return isinstance(error, Unavailable | OSError | asyncpg.InterfaceError | TimeoutError)
+    return isinstance(error, (Unavailable, *BROKEN))
 
 
 class SqliteFrontDoor:
@@ -82,6 +88,11 @@ class SqliteFrontDoor:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[None]:
+        """Never: each statement would be a sync of its own."""
+        yield None
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -108,11 +119,17 @@ class PostgresFrontDoor:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Statements]:
+        async with self.outside_transaction() as statements:
+            connection = await self._connect()
+            await connection.execute("BEGIN")
+            yield statements
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[Statements]:
         connection = await self._connect()
         try:
-            await connection.execute("BEGIN")
             yield PostgresStatements(connection)
-            await connection.execute("COMMIT")
         except asyncpg.LockNotAvailableError as error:
             await self._abandon(connection)
             raise IdempotencyInProgress(retry_after_seconds=1) from error
@@ -136,7 +153,7 @@ class PostgresFrontDoor:
         """Roll back; a connection that cannot even do that is given up."""
         try:
             await connection.execute("ROLLBACK", timeout=2)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except BROKEN:
             connection.terminate()
 
     async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -146,7 +163,7 @@ class PostgresFrontDoor:
         self._notified_at = now
         try:
             await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except BROKEN:
             connection.terminate()  # what was said is committed; the dispatchers poll as well
 
 

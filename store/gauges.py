@@ -26,4 +26,6 @@ async def read_gauges(session: AsyncSession, now: datetime) -> Gauges:
         select(func.min(RECEIPTS.c.deadline_at)).where(RECEIPTS.c.state == ReceiptState.WAITING.value)
     )
     lag_seconds = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-    return Gauges(deadline_lag_seconds=lag_seconds, attempts=await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0)
+    return Gauges(
+        deadline_lag_seconds=lag_seconds, attempts=await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0
+    )

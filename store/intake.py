@@ -86,6 +86,23 @@ async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -
     return [verdicts[i] for i in range(len(requests))]
 
 
+async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
+    """Store those of the requests that are receipts in one statement that commits by itself; the answers of the new ones.
+
+    The others are `take_in`'s. A key that this claimed for a receipt whose identity was taken is left with an event that does not
+    exist, and whoever finds it so next, `take_in` or an equal request, gives it its answer.
+    """
+    receipts = {i: row for i, request in enumerate(requests) if (row := _new_row(request)) is not None}
+    if not receipts:
+        return {}
+    placed = await insert_receipts(st, clock.skew, list(receipts.values()), kept_for=ANSWERS_KEPT_FOR)
+    return {
+        i: Answer(ACCEPTED, _accepted_receipt(row.event_id, placed.timeout_at_ms[row.event_id]))
+        for i, row in receipts.items()
+        if row.event_id in placed.timeout_at_ms
+    }
+
+
 async def _take_receipts(
     st: Statements, clock: Clock, requests: list[IngestRequest], rows: dict[int, NewRow], verdicts: dict[int, Verdict]
 ) -> None:
@@ -153,6 +170,8 @@ async def _stored_answer(st: Statements, request: IngestRequest) -> Verdict:
     fingerprint, status, body, event_id, timeout_at_ms = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
+    if body is None and timeout_at_ms is None and isinstance(request.value, NewReceipt):
+        return await _repeat_of_receipt(st, request, request.value)
     return Answer(status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True)
 
 

@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from store import tables
 from store.conversions import RECEIPTS
+from store.intake import ANSWERS_KEPT_FOR
 
 IDEMPOTENCY = tables.Idempotency.metadata.tables["idempotency"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
-ANSWERS_KEPT = timedelta(hours=24)
-PAYLOADS_KEPT = timedelta(days=30)
+PAYLOADS_KEPT_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> 
 
 async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
     columns = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
-    is_old = IDEMPOTENCY.c.created_at <= now - ANSWERS_KEPT
+    is_old = IDEMPOTENCY.c.created_at <= now - ANSWERS_KEPT_FOR
     old = select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit)
     # The age once more: a key used again meanwhile has a young row in the old one's place.
     purged = delete(IDEMPOTENCY).where(tuple_(*columns).in_(old), is_old)
@@ -53,7 +53,7 @@ async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> in
 
 
 async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
-    is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOADS_KEPT)
+    is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOADS_KEPT_FOR)
     old = select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit)
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())

@@ -8,26 +8,25 @@ from collections.abc import Iterable, Sequence
 from domain.incidents import Attempt, Repair, TimelineEntry, TimelineKind
 from domain.instants import wire
 from domain.receipts import Receipt
-from domain.results import Result
+from domain.results import Result, ResultStatus
 
-# For entries of the same millisecond: what follows from another comes after it.
-_ORDER = (
-    TimelineKind.RECEIPT_ACCEPTED,
-    TimelineKind.DEADLINE_CREDITED,
-    TimelineKind.DEADLINE_PASSED,
-    TimelineKind.RESULT_RECEIVED,
-    TimelineKind.INCIDENT_OPENED,
-    TimelineKind.ALERT_SENT,
-    TimelineKind.ALERT_FAILED,
-    TimelineKind.INCIDENT_ACKNOWLEDGED,
-    TimelineKind.REPROCESS_REQUESTED,
-    TimelineKind.ATTEMPT,
-    TimelineKind.REPAIR_FAILED,
-    TimelineKind.INCIDENT_RESOLVED,
-    TimelineKind.NOTED,
-    TimelineKind.FLAGGED,
-)
-_RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
+# For entries of the same millisecond: what follows from another comes after it. A first failure opens the incident (4); any
+# other result answers a repair or ends the incident (9).
+_RANK = {
+    TimelineKind.RECEIPT_ACCEPTED: 1,
+    TimelineKind.DEADLINE_CREDITED: 2,
+    TimelineKind.DEADLINE_PASSED: 3,
+    TimelineKind.INCIDENT_OPENED: 5,
+    TimelineKind.ALERT_SENT: 6,
+    TimelineKind.ALERT_FAILED: 6,
+    TimelineKind.INCIDENT_ACKNOWLEDGED: 6,
+    TimelineKind.REPROCESS_REQUESTED: 7,
+    TimelineKind.ATTEMPT: 8,
+    TimelineKind.REPAIR_FAILED: 10,
+    TimelineKind.INCIDENT_RESOLVED: 11,
+    TimelineKind.NOTED: 12,
+    TimelineKind.FLAGGED: 13,
+}
 
 
 def merged_timeline(
@@ -36,7 +35,14 @@ def merged_timeline(
     """The whole timeline, oldest first; `stored` in the order of writing, which is kept."""
     attempts = (_attempt(repair, attempt) for repair in repairs for attempt in repair.attempts)
     entries: Sequence[TimelineEntry] = [_accepted(receipt), *map(_received, results), *attempts, *stored]
-    return tuple(sorted(entries, key=lambda entry: (entry.at, _RANK[entry.kind])))
+    return tuple(sorted(entries, key=lambda entry: (entry.at, _rank(entry))))
+
+
+def _rank(entry: TimelineEntry) -> int:
+    if entry.kind is TimelineKind.RESULT_RECEIVED:
+        is_first_failure = entry.fields["status"] == ResultStatus.FAILED and "replay_id" not in entry.fields
+        return 4 if is_first_failure else 9
+    return _RANK[entry.kind]
 
 
 def _accepted(receipt: Receipt) -> TimelineEntry:

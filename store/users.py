@@ -1,7 +1,7 @@
 """People who sign in to the console: one-time links, passwords, sessions. Tokens are stored as digests, passwords by argon2id.
 
 Called by the console's sign-in pages and by `makegood up` and `makegood user`, which print links. Hashing takes some 26 ms and
-64 MiB, and is done in a thread; callers need hold no transaction open before `set_password` and `check_password`.
+64 MiB, and is done in a thread: best before the transaction's first statement, while no lock is held.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +26,11 @@ LINKS = tables.LoginLink.metadata.tables["login_links"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
 LINK_LIFETIME = timedelta(hours=24)
 SESSION_LIFETIME = timedelta(days=14)
+
+
+async def list_users(session: AsyncSession) -> list[User]:
+    """Everyone, the first one first."""
+    return [user_from(row) for row in await session.execute(select(USERS).order_by(USERS.c.id))]
 
 
 async def create_login_link(session: AsyncSession, *, now: datetime) -> str:
@@ -50,7 +55,7 @@ async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime)
 
 
 async def set_password(session: AsyncSession, *, user_id: UserId, email: str, password: str, now: datetime) -> User:
-    """The user, who signs in with these from now on; of letters, an e-mail address has small ones.
+    """The user, who signs in with these from now on; links that were waiting to be used sign in no more.
 
     Raises:
         NotFound: no such user.
@@ -62,6 +67,8 @@ async def set_password(session: AsyncSession, *, user_id: UserId, email: str, pa
         await session.execute(update(USERS).where(USERS.c.id == user_id).values(values))
     except IntegrityError as error:
         raise ValidationFailed(errors=(FieldError("/email", "taken", "Another user has this address."),)) from error
+    is_waiting = (or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)), LINKS.c.used_at.is_(None))
+    await session.execute(update(LINKS).where(*is_waiting).values(used_at=now))
     return user_from(await _user(session, user_id))
 
 

@@ -14,7 +14,7 @@ LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.md")
 def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in (*PACKAGES, "settings.py", "pyproject.toml", "README.md"):
+    for name in (*PACKAGES, *(path.name for path in ROOT.glob("*.py")), "pyproject.toml", "README.md"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=LEFT_BEHIND)
         elif (ROOT / name).exists():

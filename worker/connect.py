@@ -115,8 +115,8 @@ async def _describe_or_register(client: Client) -> DescribeNamespaceResponse:
     try:
         await service.register_namespace(register, timeout=RPC_SECONDS)
         log.info("namespace_registered", namespace=client.namespace)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+    except RPCError as refusal:
+        if refusal.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
     return await service.describe_namespace(request, retry=True, timeout=RPC_SECONDS)
 

@@ -32,10 +32,10 @@ LONGEST_BACKOFF_SECONDS = 60.0
 ENGINE_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
 # Tellings end together under load; a moment's patience settles them in one transaction.
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.01
 BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
-NOTIFIED_POLL_SECONDS = 1.0
+NOTIFIED_POLL_SECONDS = 0.5
 BUSY_FOR_SECONDS = 2.0
 FRONT_DOOR_EVERY_SECONDS = 1.0
 FRONT_DOOR_STALE_SECONDS = 10.0
@@ -191,7 +191,8 @@ class Dispatcher:
         rates = [
             float(rate)
             for beat in beats
-            if beat.role == "api" and beat.age_seconds < FRONT_DOOR_STALE_SECONDS
+            if beat.role == "api"
+            and beat.age_seconds < FRONT_DOOR_STALE_SECONDS
             and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
         ]
         self._pace.set_front_door(max(rates, default=0.0))

@@ -109,7 +109,9 @@ class Gateway:
 
     async def closed_since(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, whatever the store says of them."""
-        query = f"WorkflowType = 'receipt' AND ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND CloseTime >= '{wire(since)}'"
+        query = (
+            f"WorkflowType = 'receipt' AND ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND CloseTime >= '{wire(since)}'"
+        )
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
             yield EventId(found.id.removeprefix("receipt-"))
 
@@ -182,9 +184,7 @@ class Gateway:
                 await self.wake(receipt)
                 return
 
-    async def _start(
-        self, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None
-    ) -> None:
+    async def _start(self, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None) -> None:
         """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
         told: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:

@@ -11,8 +11,8 @@ import asyncpg
 import structlog
 
 from store.database import connect_postgres
+from store.front_door import OUTBOX_CHANNEL
 
-CHANNEL = "makegood_outbox"
 RETRY_SECONDS = 1.0
 # A connection that is dead behind a proxy says nothing: it is asked.
 ALIVE_EVERY_SECONDS = 15.0
@@ -33,7 +33,7 @@ async def keep_listening(database_url: str, wake: Callable[[], None]) -> None:
 async def _listen(database_url: str, wake: Callable[[], None]) -> None:
     connection = await connect_postgres(database_url)
     try:
-        await connection.add_listener(CHANNEL, lambda *_: wake())
+        await connection.add_listener(OUTBOX_CHANNEL, lambda *_: wake())
         wake()
         while True:
             await asyncio.sleep(ALIVE_EVERY_SECONDS)

@@ -1,4 +1,4 @@
-"""Deletes what has served, once an hour: stored answers, old payloads, spent links, silent processes' heartbeats. Never a receipt.
+"""Deletes what has served, once an hour: stored answers, old payloads, spent links, stale heartbeats. Never a receipt.
 
 In batches with pauses, so that nobody waits for the store's write lock. Run by `worker.main`; several workers share the work.
 """

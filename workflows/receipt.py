@@ -211,9 +211,7 @@ class ReceiptWorkflow:
                 return None
         return self._told.popleft() if self._told else None
 
-    async def _ask(
-        self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str
-    ) -> None:
+    async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
         """Ask the ledger, and obey its answer."""
         answer = await workflow.execute_activity_method(
             activity,

@@ -41,7 +41,7 @@ class IncidentPages:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         action = self._operations.reprocess(None, incident_id, requested_by=viewer.user_id)
-        said = "Repair started. The incident ends when the app reports success."
+        said = "A repair was asked for. The incident ends when the app reports success."
         return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
 
     async def acknowledge(self, request: Request, incident_id: str) -> Response:

@@ -20,7 +20,6 @@ FRAME_HEADERS = {
     ),
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 

@@ -29,7 +29,6 @@ HEADERS = {
     ),
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Vary": "HX-Request",
 }
@@ -90,7 +89,7 @@ class Pages:
             return Response(status_code=404, headers=HEADERS)
         kept = "public, max-age=31536000, immutable" if version == _version(content) else "no-cache"
         media_type = MEDIA_TYPES[Path(name).suffix]
-        return Response(content, media_type=media_type, headers={"Cache-Control": kept, "X-Content-Type-Options": "nosniff"})
+        return Response(content, media_type=media_type, headers={"Cache-Control": kept})
 
     def _static_url(self, name: str) -> str:
         return f"/static/{name}?v={_version(self._static[name])}"

@@ -40,7 +40,7 @@ def tell(entries: Sequence[Json], *, viewer_id: str) -> list[Moment]:
     for entry in entries:
         at = str(entry["at"])
         seconds = 0.0 if before is None else (wording.instant(at) - wording.instant(before)).total_seconds()
-        gap = "" if before is None or seconds < 0 else f"+{wording.exact_span(seconds)}"
+        gap = "" if before is None or seconds <= 0 else f"+{wording.exact_span(seconds)}"
         own = entry.get("requested_by") == viewer_id
         moments.append(Moment(at, gap, say({**entry, "requested_by": "you"} if own else entry)))
         before = at
@@ -209,7 +209,7 @@ def _label(name: str) -> str:
 def _value(name: str, value: object) -> str:
     if name.endswith("_at") or name == "down_from":
         return wording.moment(str(value))
-    return wording.short_id(str(value)) if name.endswith("_id") else str(value)
+    return wording.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
 TELLERS: Mapping[str, Callable[[Json], Saying]] = {

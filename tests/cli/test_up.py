@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from tests.processes import ROOT, Program, all_gone, free_ports, python, running
 from tests.waiting import wait_until
 
 READY_SECONDS = 10.0
+STOP_SECONDS = 10.0
 UP = python("-m", "cli.main", "up")
 
 
@@ -49,6 +51,36 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance,
     with running(*UP, environment=instance.environment) as program:
         program.wait_for("Ctrl-C stops everything", seconds=30)
         yield instance, program
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """A first run that was killed by SIGKILL, and a second one in its directory that was ended by SIGTERM."""
+
+    first: Program
+    below_first: list[psutil.Process]
+    second: Program
+    below_second: list[psutil.Process]
+    exit_code: int
+    stop_seconds: float
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
+    instance = Instance(tmp_path_factory.mktemp("runs") / "data")
+    with running(*UP, environment=instance.environment) as first:
+        first.wait_for("Ctrl-C stops everything", seconds=30)
+        below_first = first.descendants()
+        first.process.kill()
+        first.process.wait()
+        wait_until(lambda: all_gone(below_first), seconds=5, what=f"gone: {below_first}")
+    with running(*UP, environment=instance.environment) as second:
+        second.wait_for("Ctrl-C stops everything", seconds=30)
+        below_second = second.descendants()
+        asked_at = time.monotonic()
+        second.process.send_signal(signal.SIGTERM)
+        code = second.ended(seconds=12)
+        return TwoRuns(first, below_first, second, below_second, code, time.monotonic() - asked_at)
 
 
 def status(url: str) -> int:
@@ -110,6 +142,17 @@ def test_secret_key_is_never_printed(shared: tuple[Instance, Program]) -> None:
     assert (instance.data_dir / "secret_key").read_text() not in program.output
 
 
+@pytest.mark.parametrize("part", ["api", "worker"])
+def test_health_check_of_the_image_finds_both_well(shared: tuple[Instance, Program], part: str) -> None:
+    instance, _ = shared
+
+    def is_well() -> bool:
+        with running(*python("-m", "cli.healthcheck", part), environment=instance.environment) as check:
+            return check.ended() == 0
+
+    wait_until(is_well, seconds=20, what=f"{part} is well")
+
+
 def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
 
@@ -139,44 +182,25 @@ def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Insta
     assert not (instance.data_dir / "temporal.db").exists()
 
 
-def test_sigterm_ends_all_within_ten_seconds_and_what_was_stored_stays(instance: Instance) -> None:
-    with running(*UP, environment=instance.environment) as first:
-        first.wait_for("Ctrl-C stops everything", seconds=30)
-        below = first.descendants()
-        asked_at = time.monotonic()
-        first.process.send_signal(signal.SIGTERM)
-        assert first.ended(seconds=12) == 0
-    assert time.monotonic() - asked_at < 10
-    assert len(below) >= 8
-    assert all_gone(below)
-    assert "did not end in time" not in first.output
+def test_sigkill_of_the_supervisor_leaves_no_orphan(two_runs: TwoRuns) -> None:
+    assert len(two_runs.below_first) == 8  # a launcher and a program for each of the four
+    assert all_gone(two_runs.below_first)
 
-    with running(*UP, environment=instance.environment) as second:
-        second.wait_for("Ctrl-C stops everything", seconds=30)
 
-    keys = re.findall(r"Bearer (\S+)\"", first.output), re.findall(r"Bearer (\S+)\"", second.output)
-    assert keys[0][0].startswith("sk_")
+def test_sigterm_ends_all_within_ten_seconds_with_exit_code_0(two_runs: TwoRuns) -> None:
+    assert two_runs.exit_code == 0
+    assert two_runs.stop_seconds < STOP_SECONDS
+    assert all_gone(two_runs.below_second)
+    assert "did not end in time" not in two_runs.second.output
+
+
+def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(two_runs: TwoRuns) -> None:
+    keys = re.findall(r"Bearer (\S+)\"", two_runs.first.output), re.findall(r"Bearer (\S+)\"", two_runs.second.output)
+
+    assert keys[0][0].startswith("sk_test_")
     assert keys[1] == ["$MAKEGOOD_KEY"]
-    assert keys[0][0] not in second.output
-    assert "wrote a new secret key" not in second.output
-
-
-def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_run_starts(instance: Instance) -> None:
-    with running(*UP, environment=instance.environment) as first:
-        first.wait_for("Ctrl-C stops everything", seconds=30)
-        below = first.descendants()
-        assert any("start-dev" in process.cmdline() for process in below)
-
-        first.process.kill()
-
-        wait_until(lambda: all_gone(below), seconds=5, what=f"gone: {_names(below)}")
-
-    with running(*UP, environment=instance.environment) as second:
-        second.wait_for("Ctrl-C stops everything", seconds=30)
-
-
-def _names(processes: list[psutil.Process]) -> list[str]:
-    return [process.name() for process in processes if process.is_running()]
+    assert keys[0][0] not in two_runs.second.output
+    assert "wrote a new secret key" not in two_runs.second.output
 
 
 def test_make_up_runs_this_command() -> None:

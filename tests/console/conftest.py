@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -65,9 +66,8 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-async def visitor(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> AsyncIterator[Visitor]:
-    """Someone who is not signed in."""
-    parts = ConsoleParts(
+def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleParts:
+    return ConsoleParts(
         operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
         secret_key=SECRET_KEY,
@@ -78,11 +78,22 @@ async def visitor(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path
         readiness=desk.readiness,
         now=desk.now,
     )
+
+
+@asynccontextmanager
+async def visiting(parts: ConsoleParts) -> AsyncIterator[Visitor]:
+    """Someone at the console that these parts make."""
     app = FastAPI()
     app.include_router(console_router(parts))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://makegood.example") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=parts.public_url) as client:
         yield Visitor(client)
+
+
+@pytest.fixture
+async def visitor(parts: ConsoleParts) -> AsyncIterator[Visitor]:
+    """Someone who is not signed in."""
+    async with visiting(parts) as visitor:
+        yield visitor
 
 
 @pytest.fixture

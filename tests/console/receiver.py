@@ -15,6 +15,7 @@ class Call:
 
     headers: dict[str, str]
     body: dict[str, Any]  # JSON
+    raw: bytes  # the body's bytes, as they were signed
 
 
 class Receiver:
@@ -35,7 +36,7 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.calls.append(Call(headers, json.loads(body)))
+            receiver.calls.append(Call(headers, json.loads(body), body))
             self.send_response(receiver.status)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -110,9 +110,9 @@ async def test_reprocess_asks_for_one_repair(operator: Visitor, story: Story) ->
     assert (answer.status_code, answer.headers["location"]) == (303, page)
     assert [row["state"] for row in await story.rows("repairs", event_id)] == ["calling"]
     shown = (await operator.open(page)).text
-    assert "Repair started" in shown
+    assert "A repair was asked for" in shown
     assert "By you." in shown
-    assert "Repair started" not in (await operator.open(page)).text
+    assert "A repair was asked for" not in (await operator.open(page)).text
 
 
 async def test_acknowledge_is_told_on_the_page(operator: Visitor, story: Story) -> None:

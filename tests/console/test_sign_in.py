@@ -1,9 +1,14 @@
 """Signing in: the link works once and only by its button, then the password; nothing without a session or a form token."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.console.conftest import EMAIL, PASSWORD, Visitor
+from api.console.parts import ConsoleParts
+from store.database import Database
+from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 
 PAGES = ("/", "/incidents", "/events", "/events/evt_x", "/projects", "/projects/prj_x", "/mailbox", "/login/password", "/rail")
 
@@ -106,3 +111,27 @@ async def test_every_answer_carries_the_strict_policy(operator: Visitor) -> None
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleParts, login_token: str) -> None:
+    async with visiting(replace(parts, public_url="https://makegood.example")) as visitor:
+        answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
+        inside = await visitor.open("/incidents")
+
+    session = next(value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value)
+    assert session.startswith("__Host-makegood_session=")
+    assert "secure" in session.lower()
+    assert "domain=" not in session.lower()
+    assert inside.status_code == 200
+
+
+async def test_a_store_that_does_not_answer_is_told_as_that(parts: ConsoleParts, tmp_path: Path) -> None:
+    nowhere = Database.open(f"sqlite:///{tmp_path / 'no' / 'such' / 'makegood.db'}")
+    async with visiting(replace(parts, database=nowhere)) as visitor:
+        visitor.client.cookies.set("makegood_session", "some token")
+
+        answer = await visitor.open("/incidents")
+    await nowhere.close()
+
+    assert answer.status_code == 503
+    assert "The store does not answer" in answer.text

@@ -148,10 +148,9 @@ async def see_incident_open(instance: Instance, project: Project, page: Page) ->
     failed = await project.receive(instance, internal_reference="invoice-2026-1187", event_type="invoice.paid")
     error = {"error_code": "entitlement_write_failed", "error_message": "could not obtain lock on row"}
     await project.post(instance, "result", event_id=failed, status="failed", **error)
-    row = page.get_by_role("link", name=REFERENCE)
+    row = page.get_by_role("link", name=REFERENCE, exact=True)
     await expect(row).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_role("link", name="Incidents 2 open")).to_be_visible(timeout=WAIT_MS)
-    await keep_readme_picture(page)
     await browser.keep_schemes(page, "4-incidents")
     await row.click()
     await expect(page.get_by_role("heading", name="No result in time")).to_be_visible()
@@ -173,7 +172,7 @@ async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     """Press the button while a reason is half typed elsewhere on the page; the call arrives, the page tells it."""
     await page.goto(f"{instance.url}/events/{event_id}")
     await page.get_by_role("button", name="Reprocess").click()
-    await expect(page.get_by_text("Repair started")).to_be_visible()
+    await expect(page.get_by_text("A repair was asked for")).to_be_visible()
     await page.get_by_text("Resolve by hand…").click()
     await page.get_by_label("Reason").fill("half a tho")
     calls = instance.receiver.calls
@@ -193,20 +192,22 @@ async def see_recovery(instance: Instance, project: Project, page: Page, event_i
     await expect(page.get_by_role("heading", name="Repaired", exact=True)).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_text("Success reported")).to_be_visible()
     await expect(page.get_by_text("Recovered")).to_be_visible()
+    await page.reload()
+    await keep_readme_picture(page)
     await browser.keep_schemes(page, "8-recovered")
 
 
 async def resolve_another_by_hand(instance: Instance, project: Project, page: Page) -> None:
     await page.goto(f"{instance.url}/incidents?q=invoice-2026-1187")
-    await page.get_by_role("link", name="invoice-2026-1187").click()
+    await page.get_by_role("link", name="invoice-2026-1187", exact=True).click()
     await page.get_by_role("button", name="Acknowledge").click()
     await page.get_by_text("Resolve by hand…").click()
     await page.get_by_label("Reason").fill("Refunded in Stripe, ticket 4711")
     await page.get_by_role("button", name="Resolve", exact=True).click()
     await expect(page.get_by_text("By hand: Refunded in Stripe, ticket 4711")).to_be_visible()
     await page.goto(f"{instance.url}/incidents?state=resolved")
-    await expect(page.get_by_role("link", name="invoice-2026-1187")).to_be_visible()
-    await expect(page.get_by_role("link", name=REFERENCE)).to_be_visible()
+    await expect(page.get_by_role("link", name="invoice-2026-1187", exact=True)).to_be_visible()
+    await expect(page.get_by_role("link", name=REFERENCE, exact=True)).to_be_visible()
     await browser.keep_schemes(page, "9-resolved")
 
 

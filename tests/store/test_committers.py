@@ -9,7 +9,7 @@ import pytest
 from domain.errors import Unavailable
 from domain.projects import CreatedProject
 from store.database import Database
-from store.front_door import open_front_door
+from store.front_door import is_store_failure, open_front_door
 from store.intake import Answer
 from store.standing import note
 from store.statements import SessionStatements
@@ -51,33 +51,28 @@ async def test_two_processes_with_results_for_the_same_events_lose_none(database
     assert await count(database, "outbox", "kind = 'result'") == 20
 
 
-async def test_front_door_and_another_writer_share_the_database(database: Database, project: CreatedProject) -> None:
-    written = 0
-    has_ended = asyncio.Event()
-
+async def test_front_door_under_load_leaves_another_writer_its_turn(database: Database, project: CreatedProject) -> None:
     async def write(event_id: str) -> None:
-        nonlocal written
-        while not has_ended.is_set():
+        for _ in range(10):
             async with database.transaction() as session:
                 st = SessionStatements(session)
                 await note(st, event_id, await database.now(session), text="busy")  # type: ignore[arg-type]
-                written += 1
-            await asyncio.sleep(0)
 
     async with committing(database, project) as desk:
         event_id = await desk.stored()
-        writers = [asyncio.create_task(write(event_id)) for _ in range(2)]
-        for _ in range(20):
+        writer = asyncio.create_task(write(event_id))
+        accepted = 1
+        while not writer.done():
             answers = await asyncio.gather(*(desk.say(desk.receipt()) for _ in range(20)))
-            assert {answer.status for answer in answers} == {202}
-        has_ended.set()
-        await asyncio.gather(*writers)
+            accepted += sum(answer.status == 202 for answer in answers)
+            assert accepted < 20_000, "the writer was starved"
+        await writer
 
-    assert await count(database, "receipts") == 401
-    assert await count(database, "timeline") == written >= 20
+    assert await count(database, "receipts") == accepted > 20
+    assert await count(database, "timeline") == 10
 
 
-async def test_front_door_comes_back_after_its_connection_was_cut(postgres_url: str, sealer: object) -> None:
+async def test_front_door_comes_back_after_its_connection_was_cut(postgres_url: str) -> None:
     front_door = open_front_door(postgres_url)
     async with front_door.transaction() as statements:
         ((pid,),) = await statements.fetch("SELECT pg_backend_pid()")
@@ -89,14 +84,16 @@ async def test_front_door_comes_back_after_its_connection_was_cut(postgres_url: 
         try:
             async with front_door.transaction() as statements:
                 return bool(await statements.fetch("SELECT 1"))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except Exception as error:
+            if not is_store_failure(error):
+                raise
             return False
 
     await wait_until_async(works, what="a transaction on a new connection")
     await front_door.close()
 
 
-async def test_cut_connection_is_a_503_and_never_a_202(postgres: object, database: Database, project: CreatedProject) -> None:
+async def test_cut_connection_is_a_503_and_never_a_202(database: Database, project: CreatedProject) -> None:
     if database.dialect != "postgresql":
         pytest.skip("SQLite has no connection to cut")
     async with committing(database, project) as desk:

@@ -1,6 +1,7 @@
 """The one transaction, the snapshot that reads, the clock, and what counts as unavailable."""
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -167,3 +168,46 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
 
 def test_a_clock_has_no_skew_unless_told() -> None:
     assert Clock().skew == timedelta(0)
+
+
+async def test_cancelled_transactions_leave_nothing_behind_and_hold_nobody_up(database: Database) -> None:
+    async def write(number: int) -> None:
+        async with database.transaction() as session:
+            await write_fact(session, f"fact {number}", "x")
+            await session.execute(text("SELECT count(*) FROM facts"))
+            await write_fact(session, f"second fact {number}", "x")
+
+    for delay in (0, 0.0005, 0.002, 0.005, 0.02):
+        tasks = [asyncio.create_task(write(number)) for number in range(30)]
+        await asyncio.sleep(delay)  # to be at another place each time, not to wait for anything
+        for task in tasks[::2]:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), asyncio.CancelledError}
+
+    async with asyncio.timeout(5), database.transaction() as session:
+        first = set(await session.scalars(text("SELECT name FROM facts WHERE name LIKE 'fact %'")))
+        second = set(await session.scalars(text("SELECT substr(name, 8) FROM facts WHERE name LIKE 'second %'")))
+        await write_fact(session, "last", "x")
+    assert first == second
+
+
+async def test_a_writer_elsewhere_is_waited_for(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    other = sqlite3.connect(sqlite_path(sqlite_url), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def write() -> None:
+        async with database.transaction() as session:
+            await write_fact(session, "colour", "green")
+
+    waiting = asyncio.create_task(write())
+    async with database.reading() as session:
+        before = await read_fact(session, "colour")
+    other.execute("COMMIT")
+    await waiting
+
+    async with database.reading() as session:
+        assert (before, await read_fact(session, "colour")) == (None, "green")
+    other.close()
+    await database.close()

@@ -1,0 +1,130 @@
+"""`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is printed."""
+
+import json
+import os
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.findings import Verdict
+from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
+from cli.store_checks import judge_beats, judge_skew
+from settings import Settings
+from store.heartbeats import Beat
+from tests.cli.commands import Makegood
+
+NAMES = {
+    *("Python", "Data directory", "Secret key", "Disk space", "Temporal program", "Allowed egress"),
+    *("Store", "Clock", "Worker", "Repair URLs", "API", "Temporal", "Mail"),
+}
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def settings_of(tmp_path: Path, **values: Any) -> Settings:
+    return Settings(data_dir=tmp_path / "data", **values)
+
+
+def beat(*, role: str = "worker", age_seconds: float = 1.0, **report: object) -> Beat:
+    return Beat(process="w1", role=role, started_at=NOW, at=NOW, age_seconds=age_seconds, report=report)
+
+
+def test_every_failure_on_a_fresh_machine_has_a_fix(bare_makegood: Makegood) -> None:
+    done = bare_makegood("doctor", "--json", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9")
+
+    told = json.loads(done.out)
+    assert done.code == 1
+    assert told["ok"] is False
+    assert {check["name"] for check in told["checks"]} == NAMES
+    assert all(check["fix"] for check in told["checks"] if check["status"] != "ok")
+    failed = {check["name"] for check in told["checks"] if check["status"] == "fail"}
+    assert failed >= {"Data directory", "Secret key", "Store", "Worker", "API", "Temporal", "Mail"}
+
+
+def test_looking_changes_nothing(bare_makegood: Makegood) -> None:
+    bare_makegood("doctor")
+
+    assert not Path(bare_makegood.settings["MAKEGOOD_DATA_DIR"]).exists()
+
+
+async def test_store_that_is_up_to_date_is_well(makegood: Makegood) -> None:
+    done = makegood("doctor", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9")
+
+    assert "ok    Store " in done.out
+    assert "ok    Clock " in done.out
+    assert "ok    Secret key " in done.out
+
+
+def test_password_of_an_unreachable_store_is_not_shown(bare_makegood: Makegood) -> None:
+    done = bare_makegood("doctor", MAKEGOOD_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:9/makegood")
+
+    assert done.code == 1
+    assert "hunter2" not in done.out + done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("beats", "verdict"),
+    [
+        ([], Verdict.FAIL),
+        ([beat(role="api")], Verdict.FAIL),
+        ([beat(age_seconds=60)], Verdict.FAIL),
+        ([beat(engine=False)], Verdict.FAIL),
+        ([beat(engine=True), beat(age_seconds=60)], Verdict.OK),
+    ],
+    ids=["none", "only an API", "old", "engine away", "one alive, one gone"],
+)
+def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
+    assert judge_beats(beats).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(0.1, Verdict.OK), (-5, Verdict.WARN), (120, Verdict.FAIL), (-120, Verdict.FAIL)]
+)
+def test_clock_skew_is_judged(seconds: float, verdict: Verdict) -> None:
+    assert judge_skew(seconds).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("ranges", "verdict"),
+    [
+        ((), Verdict.OK),
+        (("10.1.0.0/16",), Verdict.OK),
+        (("fd12:3456::/32",), Verdict.OK),
+        (("127.0.0.0/8",), Verdict.WARN),
+        (("203.0.114.0/24",), Verdict.WARN),
+        (("0.0.0.0/0",), Verdict.FAIL),
+        (("169.254.0.0/16",), Verdict.FAIL),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, tuple) else None,
+)
+def test_allowed_egress_is_judged(ranges: tuple[str, ...], verdict: Verdict, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, egress_allow=tuple(map(ip_network, ranges)))
+
+    assert check_egress(settings).verdict is verdict
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(0o700, Verdict.OK), (0o755, Verdict.WARN)])
+def test_data_directory_open_to_others_is_a_warning(mode: int, verdict: Verdict, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.data_dir.mkdir()
+    settings.data_dir.chmod(mode)
+
+    assert check_data_directory(settings).verdict is verdict
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(0o600, Verdict.OK), (0o644, Verdict.FAIL)])
+def test_secret_key_open_to_others_fails(mode: int, verdict: Verdict, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.data_dir.mkdir()
+    settings.secret_key_path.write_text("k" * 48)
+    os.chmod(settings.secret_key_path, mode)
+
+    assert check_secret_key(settings).verdict is verdict
+
+
+def test_old_python_fails() -> None:
+    assert check_python((3, 10)).verdict is Verdict.FAIL
+    assert check_python((3, 11)).verdict is Verdict.OK

@@ -1,0 +1,78 @@
+"""The health checks of the image: the API over HTTP, the worker by its heartbeat."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cli.healthcheck import api_problem, worker_problem
+from settings import Settings
+from store.database import Database, migrate
+from store.heartbeats import beat
+from tests.processes import free_ports, python, running
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> Settings:
+    settings = Settings(data_dir=tmp_path, port=free_ports(1)[0])
+    await asyncio.to_thread(migrate, settings.database_url_or_default)
+    return settings
+
+
+async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, pollers_alive: bool = True) -> None:
+    database = Database.open(settings.database_url_or_default)
+    async with database.transaction() as session:
+        at = datetime.now(UTC) - timedelta(seconds=age_seconds)
+        report = {"engine_reachable": True, "pollers_alive": pollers_alive}
+        await beat(session, process=process, role="worker", started_at=at, now=at, report=report)
+    await database.close()
+
+
+async def test_worker_that_lives_and_polls_is_well(settings: Settings) -> None:
+    await write_beat(settings, process="worker-here-1-abc")
+
+    assert await worker_problem(settings, host_name="here") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has been alive"),
+        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has been alive"),
+        ({"process": "worker-here-1-abc", "pollers_alive": False}, "takes work from Temporal"),
+    ],
+    ids=["another host's", "silent", "not polling"],
+)
+async def test_worker_that_does_not_is_not(settings: Settings, told: dict[str, object], problem: str) -> None:
+    await write_beat(settings, **told)  # type: ignore[arg-type]  # the table's values fit their names
+
+    assert problem in (await worker_problem(settings, host_name="here") or "")
+
+
+async def test_store_without_tables_is_told(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    assert "the store does not answer" in (await worker_problem(settings, host_name="here") or "")
+
+
+async def test_api_that_does_not_answer_is_not_well(settings: Settings) -> None:
+    assert await api_problem(settings) == f"no API answers on port {settings.port}"
+
+
+async def test_api_that_answers_livez_with_200_is_well(settings: Settings) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" if line.startswith(b"GET /livez ") else b"HTTP/1.1 404 Not Found\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", settings.port):
+        assert await api_problem(settings) is None
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["worker"], 1), (["api"], 1), ([], 2), (["mailbox"], 2)])
+def test_command_ends_with_its_code(tmp_path: Path, arguments: list[str], code: int) -> None:
+    environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0])}
+
+    with running(*python("-m", "cli.healthcheck", *arguments), environment=environment) as program:
+        assert program.ended() == code, program.output

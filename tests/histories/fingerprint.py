@@ -1,0 +1,34 @@
+"""The commands of a history: what the workflow's code asked of the engine, in order, without ids and instants."""
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+
+FILE = "fingerprint.json"
+_PREFIX = "EVENT_TYPE_"
+_COMMANDS = frozenset(
+    {
+        "TIMER_STARTED",
+        "TIMER_CANCELED",
+        "ACTIVITY_TASK_SCHEDULED",
+        "ACTIVITY_TASK_CANCEL_REQUESTED",
+        "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES",
+        "MARKER_RECORDED",
+        "WORKFLOW_EXECUTION_COMPLETED",
+        "WORKFLOW_EXECUTION_FAILED",
+        "WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
+    }
+)
+
+
+def commands_of(history: WorkflowHistory) -> list[str]:
+    """One line for each command."""
+    return [line for event in history.events if (line := _command(event)) is not None]
+
+
+def _command(event: HistoryEvent) -> str | None:
+    name = EventType.Name(event.event_type).removeprefix(_PREFIX)
+    if name not in _COMMANDS:
+        return None
+    activity = event.activity_task_scheduled_event_attributes.activity_type.name
+    return f"{name.lower()} {activity}".strip()

@@ -1,0 +1,157 @@
+"""Every path through the `receipt` workflow, each lived through the real engine: recorded, replayed and fingerprinted.
+
+Time runs as it does, so that a history holds nothing but what a real one would. Each life returns the receipt it was lived by.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from activities.callback import CallbackRules
+from domain.ids import EventId
+from domain.lifecycle import Position
+from tests.workflows.world import World
+
+Life = Callable[[World], Awaitable[EventId]]
+SECOND_MINUTES = 1 / 60
+# Attempts a second apart, so that a series takes no longer than that.
+PACE = {"rules": CallbackRules(schedule=(0, 1, 1), jitter=0)}
+
+
+async def success(world: World) -> EventId:
+    event_id = await _started(world)
+    await world.report(event_id, "success")
+    return await _ended(world, event_id, Position.APPLIED)
+
+
+async def success_told_with_the_start(world: World) -> EventId:
+    return await _ended(world, await world.accept_applied(), Position.APPLIED)
+
+
+async def failed(world: World) -> EventId:
+    event_id = await _started(world)
+    await world.report(event_id, "failed", error_code="out_of_seats")
+    await _open(world, event_id)
+    await world.resolve(event_id)
+    return await _ended(world, event_id, Position.CLOSED)
+
+
+async def timeout(world: World) -> EventId:
+    event_id = await _started(world, timeout_minutes=SECOND_MINUTES)
+    await _open(world, event_id)
+    await world.resolve(event_id)
+    return await _ended(world, event_id, Position.CLOSED)
+
+
+async def late(world: World) -> EventId:
+    event_id = await _opened(world)
+    await world.report(event_id, "success")
+    return await _ended(world, event_id, Position.RECOVERED)
+
+
+async def repaired(world: World) -> EventId:
+    event_id = await _opened(world)
+    replay_id = await world.reprocess(event_id)
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.report(event_id, "success", replay_id=replay_id)
+    return await _ended(world, event_id, Position.RECOVERED)
+
+
+async def repair_failed_then_repaired(world: World) -> EventId:
+    event_id = await _opened(world)
+    first = await world.reprocess(event_id)
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.report(event_id, "failed", replay_id=first)
+    await world.reaches(event_id, Position.OPEN)
+    await world.subjects(2)
+    second = await world.reprocess(event_id)
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.report(event_id, "success", replay_id=second)
+    return await _ended(world, event_id, Position.RECOVERED)
+
+
+async def exhausted(world: World) -> EventId:
+    world.receiver.status = 503
+    event_id = await _opened(world)
+    await world.reprocess(event_id)
+    await world.attempted(event_id, 3)
+    await world.reaches(event_id, Position.OPEN)
+    await world.subjects(2)
+    await world.resolve(event_id)
+    return await _ended(world, event_id, Position.CLOSED)
+
+
+async def settled_during_the_series(world: World) -> EventId:
+    world.receiver.status = 503
+    event_id = await _opened(world)
+    replay_id = await world.reprocess(event_id)
+    await world.attempted(event_id, 1)
+    await world.report(event_id, "success", replay_id=replay_id)
+    return await _ended(world, event_id, Position.RECOVERED)
+
+
+async def duplicate_reprocess(world: World) -> EventId:
+    event_id = await _opened(world)
+    await world.signal(event_id, "reprocess")
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    for _ in range(3):
+        await world.signal(event_id, "reprocess")
+    replay_id = (await world.repairs(event_id))[0]["replay_id"]
+    await world.report(event_id, "success", replay_id=replay_id)
+    return await _ended(world, event_id, Position.RECOVERED)
+
+
+async def dropped_request(world: World) -> EventId:
+    event_id = await _started(world)
+    await world.signal(event_id, "reprocess")
+    await world.report(event_id, "success")
+    return await _ended(world, event_id, Position.APPLIED)
+
+
+async def resumed(world: World) -> EventId:
+    event_id = await _opened(world)
+    first = await world.run_id(event_id)
+    await world.handle(event_id).terminate()
+    await world.eventually(lambda: world.has_other_run(event_id, first), "another run")
+    await _open(world, event_id)
+    # The reconciler's nudge, which came with the start, has been heard.
+    await world.ran(event_id, "heed", times=1)
+    await world.resolve(event_id)
+    return await _ended(world, event_id, Position.CLOSED)
+
+
+LIVES: tuple[Life, ...] = (
+    success,
+    success_told_with_the_start,
+    failed,
+    timeout,
+    late,
+    repaired,
+    repair_failed_then_repaired,
+    exhausted,
+    settled_during_the_series,
+    duplicate_reprocess,
+    dropped_request,
+    resumed,
+)
+
+
+async def _started(world: World, **changes: object) -> EventId:
+    event_id = await world.accept(**changes)
+    await world.started(event_id)
+    return event_id
+
+
+async def _opened(world: World) -> EventId:
+    event_id = await _started(world)
+    await world.expire(event_id)
+    await _open(world, event_id)
+    return event_id
+
+
+async def _open(world: World, event_id: EventId) -> None:
+    await world.reaches(event_id, Position.OPEN)
+    await world.subjects(1)
+
+
+async def _ended(world: World, event_id: EventId, position: Position) -> EventId:
+    assert await world.ended(event_id) == position
+    return event_id

@@ -1,0 +1,37 @@
+"""One dev server for all lives; for each test a store, the API, the worker, a mail server and a repair endpoint."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from domain.projects import CreatedProject
+from store.database import Database
+from store.sealing import Sealer
+from tests.lives.shop import Shop, serving, working
+from tests.workflows.world import World, start_engine
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[WorkflowEnvironment]:
+    with asyncio.Runner() as runner:
+        environment = runner.run(start_engine())
+        yield environment
+        runner.run(environment.shutdown())
+
+
+@pytest.fixture
+async def shop(database: Database, sealer: Sealer, project: CreatedProject) -> AsyncIterator[Shop]:
+    """The merchant's app and its operator, with the API at work."""
+    async with serving(database, sealer) as http:
+        yield Shop(http, project)
+
+
+@pytest.fixture
+async def makegood(
+    engine: WorkflowEnvironment, database: Database, sealer: Sealer, project: CreatedProject, shop: Shop
+) -> AsyncIterator[World]:
+    """Everything behind the API, at work."""
+    async with working(engine, database, sealer, project) as made:
+        yield made

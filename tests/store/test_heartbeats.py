@@ -1,0 +1,61 @@
+"""Beats and facts."""
+
+from datetime import UTC, datetime, timedelta
+
+from store import heartbeats
+from store.database import Database
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+async def beat(database: Database, process: str, at: datetime, *, role: str = "worker", **report: object) -> None:
+    async with database.transaction() as session:
+        await heartbeats.beat(session, process=process, role=role, started_at=NOW - timedelta(days=1), now=at, report=report)
+
+
+async def test_the_last_beat_of_each_process_is_read(database: Database) -> None:
+    await beat(database, "one", NOW, engine=False)
+    await beat(database, "one", NOW + timedelta(seconds=2), engine=True)
+    await beat(database, "two", NOW + timedelta(seconds=1), role="api")
+
+    async with database.reading() as session:
+        beats = await heartbeats.read_beats(session, NOW + timedelta(seconds=3))
+
+    assert [(found.process, found.role, found.age_seconds) for found in beats] == [("one", "worker", 1), ("two", "api", 2)]
+    assert beats[0].report == {"engine": True}
+    assert beats[0].started_at == NOW - timedelta(days=1)
+
+
+async def test_the_latest_beat_of_an_api_is_known_however_old(database: Database) -> None:
+    async with database.reading() as session:
+        none_yet = await heartbeats.latest_api_beat(session)
+    await beat(database, "api 1", NOW, role="api")
+    await beat(database, "api 2", NOW + timedelta(seconds=1), role="api")
+    await beat(database, "worker", NOW + timedelta(days=2))
+
+    async with database.transaction() as session:
+        forgotten = await heartbeats.forget_stale(session, NOW + timedelta(days=2))
+        latest = await heartbeats.latest_api_beat(session)
+        beats = await heartbeats.read_beats(session, NOW + timedelta(days=2))
+
+    assert none_yet is None
+    assert (latest, forgotten) == (NOW + timedelta(seconds=1), 1)
+    assert [found.process for found in beats] == ["worker", "api 2"]
+
+
+async def test_a_process_silent_for_less_than_ten_minutes_is_not_forgotten(database: Database) -> None:
+    await beat(database, "worker", NOW)
+
+    async with database.transaction() as session:
+        assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10)) == 0
+        assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10, milliseconds=1)) == 1
+
+
+async def test_a_fact_is_kept_and_replaced(database: Database) -> None:
+    async with database.transaction() as session:
+        before = await heartbeats.read_fact(session, "namespace")
+        await heartbeats.write_fact(session, "namespace", "one")
+        await heartbeats.write_fact(session, "namespace", "two")
+        after = await heartbeats.read_fact(session, "namespace")
+
+    assert (before, after) == (None, "two")

@@ -1,0 +1,149 @@
+"""The outbox: everything of one event to one dispatcher at a time, nothing lost, nothing twice during a lease."""
+
+import asyncio
+from datetime import timedelta
+
+from domain.ids import EventId
+from domain.receipts import ReceiptState
+from store import outbox
+from store.database import Database
+from store.outbox import OutboxEvent
+from store.standing import tell_engine
+from store.statements import SessionStatements
+from tests.given import START, Story
+
+
+async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100) -> list[OutboxEvent]:
+    async with story.database.transaction() as session:
+        return await outbox.claim(session, START + timedelta(seconds=after_seconds), limit=limit)
+
+
+async def settle(story: Story, event: OutboxEvent) -> None:
+    async with story.database.transaction() as session:
+        await outbox.settle(session, [row.id for row in event.rows])
+
+
+async def started(story: Story) -> EventId:
+    event_id = await story.receipt()
+    await tell(story, event_id, "start")
+    return event_id
+
+
+async def tell(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
+    async with story.database.transaction() as session:
+        await tell_engine(SessionStatements(session), event_id, kind, story.at, **fields)
+
+
+async def test_an_event_is_claimed_whole_with_its_receipt_in_order(story: Story) -> None:
+    first, second = await started(story), await started(story)
+    await tell(story, first, "result", result_id="res_1", status="success")
+
+    events = await claim(story)
+
+    assert [event.event_id for event in events] == [first, second]
+    assert [row.kind for row in events[0].rows] == ["start", "result"]
+    assert events[0].rows[1].fields == {"result_id": "res_1", "status": "success"}
+    assert (events[0].receipt.event_id, events[0].receipt.state) == (first, ReceiptState.WAITING)
+
+
+async def test_nothing_claimed_is_claimed_again_before_its_lease_ends(story: Story) -> None:
+    event_id = await started(story)
+    await claim(story)
+
+    during, after = await claim(story, after_seconds=9.9), await claim(story, after_seconds=10)
+
+    assert (during, [event.event_id for event in after]) == ([], [event_id])
+
+
+async def test_what_comes_for_a_claimed_event_waits_for_its_turn(story: Story) -> None:
+    event_id = await started(story)
+    (claimed,) = await claim(story)
+    await tell(story, event_id, "result")
+
+    during = await claim(story, after_seconds=1)
+    await settle(story, claimed)
+    after = await claim(story, after_seconds=1)
+
+    assert during == []
+    assert [row.kind for row in after[0].rows] == ["result"]
+
+
+async def test_settled_rows_are_gone(story: Story) -> None:
+    await started(story)
+    (claimed,) = await claim(story)
+
+    await settle(story, claimed)
+
+    async with story.database.reading() as session:
+        assert await outbox.count(session) == 0
+        assert await outbox.oldest_age(session, START) is None
+
+
+async def test_a_settled_rows_id_is_not_given_to_another(story: Story) -> None:
+    await started(story)
+    (late,) = await claim(story)
+    await settle(story, late)
+    event_id = await started(story)
+
+    await settle(story, late)
+
+    assert [event.event_id for event in await claim(story)] == [event_id]
+
+
+async def test_released_rows_wait_until_told_and_hold_back_their_event(story: Story) -> None:
+    event_id = await started(story)
+    (claimed,) = await claim(story)
+    async with story.database.transaction() as session:
+        await outbox.release(session, [row.id for row in claimed.rows], START + timedelta(seconds=60))
+    await tell(story, event_id, "result")
+
+    before, after = await claim(story, after_seconds=59), await claim(story, after_seconds=60)
+
+    assert (before, [len(event.rows) for event in after]) == ([], [2])
+
+
+async def test_a_claim_takes_the_oldest_up_to_its_limit(story: Story) -> None:
+    event_ids = [await started(story) for _ in range(5)]
+
+    first, second = await claim(story, limit=2), await claim(story, limit=10)
+
+    assert [event.event_id for event in first] == event_ids[:2]
+    assert [event.event_id for event in second] == event_ids[2:]
+
+
+async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> None:
+    event_ids = [await started(story) for _ in range(30)]
+    for event_id in event_ids:
+        await tell(story, event_id, "result")
+    other = Story(Database.open(story.database.url), story.project)
+
+    claims = await asyncio.gather(*(claim(one, limit=4) for one in (story, other) * 10))
+
+    await other.database.close()
+    claimed = [event.event_id for events in claims for event in events]
+    assert len(claimed) == len(set(claimed))
+    assert all(len(event.rows) == 2 for events in claims for event in events)
+    left = await claim(story)
+    assert sorted([*claimed, *(event.event_id for event in left)]) == sorted(event_ids)
+
+
+async def test_an_event_is_told_again_once(story: Story) -> None:
+    event_id = await story.receipt()
+
+    async with story.database.transaction() as session:
+        first = await outbox.tell_again(session, event_id, START)
+        second = await outbox.tell_again(session, event_id, START)
+        count = await outbox.count(session)
+
+    assert (first, second, count) == (True, False, 1)
+
+
+async def test_the_age_is_the_oldest_rows(story: Story) -> None:
+    await started(story)
+    story.later(seconds=30)
+    await started(story)
+
+    async with story.database.reading() as session:
+        age = await outbox.oldest_age(session, START + timedelta(seconds=45))
+
+    assert age == timedelta(seconds=45)

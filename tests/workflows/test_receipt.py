@@ -1,0 +1,243 @@
+"""The lives of a receipt, through the real engine, the worker's loops, the store, mail and a repair endpoint."""
+
+from datetime import timedelta
+
+from domain.lifecycle import Position
+from tests.workflows.world import World
+
+
+async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+
+    await makegood.report(event_id, "success")
+
+    assert await makegood.ended(event_id) == Position.APPLIED
+    events = await makegood.event_types(event_id)
+    assert "ACTIVITY_TASK_SCHEDULED" not in events
+    assert len(events) <= 12, events
+
+
+async def test_receipt_and_success_told_together_cost_seven_events(makegood: World) -> None:
+    event_id = await makegood.accept_applied()
+
+    assert await makegood.ended(event_id) == Position.APPLIED
+    events = await makegood.event_types(event_id)
+    assert len(events) <= 7, events
+
+
+async def test_missing_result_opens_one_incident_and_mails_it(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+
+    await makegood.advance(event_id, minutes=30)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    subjects = await makegood.subjects(1)
+    assert "missing_result" in subjects[0]
+
+
+async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    makegood.database.clock.skew = timedelta(seconds=-30)
+    await makegood.advance(event_id, minutes=30)
+    await makegood.ran(event_id, "open_incident", times=1)
+    assert await makegood.stored(event_id) is Position.WAITING
+
+    await makegood.advance(event_id, seconds=30)
+
+    await makegood.reaches(event_id, Position.OPEN)
+
+
+async def test_failed_result_opens_the_incident_at_once(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+
+    await makegood.report(event_id, "failed", error_code="card_gone")
+
+    await makegood.reaches(event_id, Position.OPEN)
+    assert "failed_result" in (await makegood.subjects(1))[0]
+
+
+async def test_repaired_receipt_is_recovered(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    replay_id = await makegood.reprocess(event_id)
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+
+    await makegood.report(event_id, "success", replay_id=replay_id)
+
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert [call.body["replay_id"] for call in makegood.receiver.calls] == [replay_id]
+    assert "resolved" in (await makegood.subjects(2))[-1]
+
+
+async def test_signal_without_payload_repairs_as_the_console_does(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert len(await makegood.repairs(event_id)) == 1
+
+
+async def test_requests_while_repairing_are_dropped_and_never_run_later(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    for _ in range(5):
+        await makegood.signal(event_id, "reprocess")
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.advance(event_id, minutes=30)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    assert len(await makegood.repairs(event_id)) == 1
+    assert "Repair failed" in (await makegood.subjects(2))[-1]
+
+
+async def test_series_is_exhausted_on_the_schedule(makegood: World) -> None:
+    makegood.receiver.status = 503
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+    await makegood.advance(event_id, seconds=60)
+    await makegood.attempted(event_id, 2)
+    await makegood.advance(event_id, seconds=600)
+
+    await makegood.reaches(event_id, Position.OPEN)
+
+    assert [row["status"] for row in await makegood.attempts(event_id)] == [503, 503, 503]
+    assert [row["cause"] for row in await makegood.repairs(event_id)] == ["exhausted"]
+    assert len({repr(call.body) for call in makegood.receiver.calls}) == 1
+
+
+async def test_success_in_the_middle_of_a_series_ends_it(makegood: World) -> None:
+    makegood.receiver.status = 503
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    replay_id = await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+
+    await makegood.report(event_id, "success", replay_id=replay_id)
+
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert len(await makegood.attempts(event_id)) == 1
+
+
+async def test_failed_result_of_the_active_repair_opens_again_and_the_next_request_repairs(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    first = await makegood.reprocess(event_id)
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.report(event_id, "failed", replay_id=first)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    second = await makegood.reprocess(event_id)
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
+
+
+async def test_gone_url_ends_the_series_and_the_next_signal_fails_for_want_of_one(makegood: World) -> None:
+    makegood.receiver.status = 410
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.signal(event_id, "reprocess")
+    await makegood.attempted(event_id, 1)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.repaired_for(event_id, ["rejected", "repair_url_missing"])
+    assert len(await makegood.subjects(3)) == 3
+
+
+async def test_late_success_without_replay_id_recovers(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await makegood.report(event_id, "success")
+
+    assert await makegood.ended(event_id) == Position.RECOVERED
+
+
+async def test_resolution_by_hand_ends_a_running_series(makegood: World) -> None:
+    makegood.receiver.status = 503
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+
+    await makegood.resolve(event_id)
+
+    assert await makegood.ended(event_id) == Position.CLOSED
+    assert [row["cause"] for row in await makegood.repairs(event_id)] == ["closed"]
+
+
+async def test_request_before_the_incident_is_acted_on_when_it_opens(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.expire(event_id)
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+
+
+async def test_request_before_a_success_is_noted_and_dropped(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.report(event_id, "success")
+
+    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.notes(event_id) == ["A reprocess request was dropped: there is no incident left to repair."]
+
+
+async def test_run_grown_long_continues_as_new_and_loses_no_request(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    first = await makegood.run_id(event_id)
+    await makegood.signal(event_id, "reprocess")
+
+    for _ in range(25):
+        await makegood.signal(event_id, "expire")
+
+    await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+
+
+async def test_silent_mail_server_delays_no_result(makegood: World) -> None:
+    makegood.post.is_refusing = True
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    await makegood.report(event_id, "failed")
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await makegood.report(event_id, "success")
+
+    assert await makegood.ended(event_id) == Position.RECOVERED

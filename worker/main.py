@@ -1,0 +1,307 @@
+"""Composes one worker process from its parts, runs its loops, and ends them in order.
+
+`run_worker` builds the parts from the settings; `build_worker` builds the same worker from given parts, which tests use. Decides
+nothing about receipts. Called by `cli`.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.alerts import AlertActivities, Mailer
+from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
+from activities.ledger import LedgerActivities
+from activities.mail import MailWriter
+from activities.smtp import SmtpMailer, parse_mail_server
+from activities.transport import exchange
+from logs import configure_logging
+from settings import Settings
+from store.database import Database
+from store.sealing import Sealer
+from worker.connect import Engine, connect
+from worker.dispatch import Dispatcher
+from worker.gateway import Gateway
+from worker.heartbeat import Heartbeat
+from worker.listen import keep_listening
+from worker.pace import Pace
+from worker.purge import keep_purging
+from worker.reconcile import Reconciler
+from workflows.canary import CanaryWorkflow
+from workflows.messages import TASK_QUEUE
+from workflows.receipt import ReceiptWorkflow
+
+MAX_CACHED_WORKFLOWS = 1_000
+ACTIVITIES_AT_ONCE = 100
+STICKY_SECONDS = timedelta(seconds=2)
+# Within the 10 s in which everything ends; an attempt still in flight then is sent again by the next worker.
+GRACE_SECONDS = timedelta(seconds=2)
+HEARTBEAT_THROTTLE = timedelta(seconds=2)
+CONNECT_AGAIN_SECONDS = 1.0
+# Without it a process that used the Temporal client may crash while the interpreter exits (engine.md).
+DROP_CLIENT_SECONDS = 0.3
+# What the activity's start-to-close timeout leaves room for.
+LONGEST_CALLBACK_SECONDS = 30
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker is built from. `now` is the host's clock."""
+
+    database: Database
+    sealer: Sealer
+    mailer: Mailer
+    transport: Transport
+    rules: CallbackRules
+    chance: Chance
+    mail_from: str
+    public_url: str
+    holds_when_ingest_is_down: bool
+    dispatch_rate: int = 40
+    reconcile_seconds: float = 5
+    owns_namespace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltWorker:
+    """A worker that is not running yet: Temporal's own, and the loops beside it."""
+
+    temporal: Worker
+    gateway: Gateway
+    dispatcher: Dispatcher
+    reconciler: Reconciler
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The worker at work while the block runs, then ended in order; for tests, and for whoever needs no heartbeat."""
+        async with self.temporal:
+            loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
+            try:
+                yield
+            finally:
+                self.dispatcher.stop()
+                self.reconciler.stop()
+                await asyncio.gather(*loops)
+
+
+def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
+    """A worker over the given client and parts."""
+    gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
+    ledger = LedgerActivities(parts.database, holds_when_ingest_is_down=parts.holds_when_ingest_is_down)
+    writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
+    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    callback = CallbackActivities(
+        parts.database, sealer=parts.sealer, transport=parts.transport, rules=parts.rules, chance=parts.chance
+    )
+    temporal = Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[ReceiptWorkflow, CanaryWorkflow],
+        activities=[
+            ledger.load_standing,
+            ledger.open_incident,
+            ledger.heed,
+            ledger.begin_repair,
+            ledger.fail_overdue_repair,
+            ledger.note_dropped_request,
+            alerts.send_alerts,
+            callback.send_callback,
+        ],
+        max_cached_workflows=MAX_CACHED_WORKFLOWS,
+        max_concurrent_activities=ACTIVITIES_AT_ONCE,
+        sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
+        graceful_shutdown_timeout=GRACE_SECONDS,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )
+    is_notified = parts.database.dialect == "postgresql"
+    return BuiltWorker(
+        temporal=temporal,
+        gateway=gateway,
+        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=is_notified),
+        reconciler=Reconciler(
+            parts.database,
+            gateway,
+            alerts,
+            every_seconds=parts.reconcile_seconds,
+            holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
+        ),
+    )
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again."""
+    configure_logging(settings.log_level, settings.log_format, role="worker")
+    try:
+        return asyncio.run(_run(settings))
+    except KeyboardInterrupt:
+        return 0
+
+
+def parts_from(settings: Settings) -> WorkerParts:
+    """The parts of a real worker.
+
+    Raises:
+        SettingsError, ValueError: a setting is missing or wrong.
+    """
+    timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
+    return WorkerParts(
+        database=Database.open(settings.database_url_or_default),
+        sealer=Sealer(settings.read_secret_key()),
+        mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
+        transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),
+        rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
+        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
+        mail_from=settings.mail_from,
+        public_url=settings.public_url_or_default,
+        holds_when_ingest_is_down=settings.outage_seconds > 0,
+        dispatch_rate=settings.dispatch_rate,
+        reconcile_seconds=settings.reconcile_seconds,
+        owns_namespace=settings.temporal_address is None,
+    )
+
+
+def engine_from(settings: Settings, *, identity: str) -> Engine:
+    """Where the settings say that Temporal is. Raises: OSError when a certificate cannot be read."""
+    certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
+    ca, certificate, key = (None if path is None else path.read_bytes() for path in certificates)
+    return Engine(
+        target=settings.temporal_target,
+        namespace=settings.temporal_namespace,
+        identity=identity,
+        tls=settings.uses_temporal_tls,
+        server_name=settings.temporal_tls_server_name,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+        ca_certificate=ca,
+        client_certificate=certificate,
+        client_key=key,
+    )
+
+
+async def _run(settings: Settings) -> int:
+    stopping = _stop_on_signals()
+    identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    engine, parts = engine_from(settings, identity=identity), parts_from(settings)
+    heartbeat = Heartbeat(parts.database, identity=identity, started_at=datetime.now(UTC))
+    beating = asyncio.create_task(heartbeat.keep_beating())
+    try:
+        client = await _unless(stopping, _connect(engine, parts))
+        if client is None:
+            return 0
+        return await _work(client, parts, heartbeat, stopping)
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        await parts.database.close()
+        client = None
+        gc.collect()
+        await asyncio.sleep(DROP_CLIENT_SECONDS)
+        log.info("worker_stopped")
+
+
+async def _work(client: Client, parts: WorkerParts, heartbeat: Heartbeat, stopping: asyncio.Event) -> int:
+    built = build_worker(client, parts)
+    loops: list[Coroutine[object, object, None]] = [
+        heartbeat.keep_looking(built.gateway),
+        heartbeat.keep_running_canaries(built.gateway),
+        keep_purging(parts.database),
+    ]
+    if parts.database.dialect == "postgresql":
+        loops.append(keep_listening(parts.database.url, built.dispatcher.wake))
+    _tune_garbage_collection()
+    async with _whole(built) as whole:
+        beside = [asyncio.create_task(loop) for loop in loops]
+        log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
+        ended, _ = await asyncio.wait([whole, *beside, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+        code = 0 if stopping.is_set() else 1
+        for task in ended:
+            if error := task.exception():
+                log.error("worker_failed", error=type(error).__name__, exc_info=error)
+                code = 1
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    return code
+
+
+@asynccontextmanager
+async def _whole(built: BuiltWorker) -> AsyncIterator[asyncio.Task[None]]:
+    """Temporal's worker, dispatcher and reconciler as one task, which ends when one of them fails; ended in order after."""
+    polling = asyncio.create_task(built.temporal.run())
+    loops = [asyncio.create_task(built.dispatcher.run()), asyncio.create_task(built.reconciler.run())]
+
+    async def first_failure() -> None:
+        done, _ = await asyncio.wait([polling, *loops], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    whole = asyncio.create_task(first_failure())
+    try:
+        yield whole
+    finally:
+        built.dispatcher.stop()
+        built.reconciler.stop()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await built.temporal.shutdown()
+        await asyncio.gather(polling, whole, return_exceptions=True)
+
+
+async def _connect(engine: Engine, parts: WorkerParts) -> Client:
+    """The client, once the engine answers and its namespace fits."""
+    is_told = False
+    while True:
+        try:
+            client = await connect(engine)
+            gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
+            await gateway.prepare_namespace()
+        except (RuntimeError, RPCError) as error:
+            if not is_told:
+                is_told = True
+                log.warning("engine_not_ready", target=engine.target, error=type(error).__name__, reason=str(error)[:300])
+            await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+        else:
+            return client
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[object, object, Client]) -> Client | None:
+    """What the work returns; None when told to stop before."""
+    task = asyncio.create_task(work)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return None
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    stop: Callable[[], None] = stopping.set
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return stopping
+
+
+def _tune_garbage_collection() -> None:
+    """Full collections stop the process for up to 100 ms: what start-up made is frozen, and the rest is left alone longer."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
