@@ -4,6 +4,8 @@ Opens no Temporal client. What judges repair URLs is handed in by `cli`, since `
 """
 
 import asyncio
+import signal
+from types import FrameType
 
 import uvicorn
 
@@ -41,6 +43,9 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
     )
     try:
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
+        # Once stopped, uvicorn raises the signal again for whoever handled it before; by default that ends the process here.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _already_heard)
         await server.serve()
         return 0 if server.started else 1
     finally:
@@ -79,6 +84,10 @@ def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
+
+
+def _already_heard(number: int, frame: FrameType | None) -> None:
+    del number, frame
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -1,34 +1,8 @@
-"""The minimal workflows that the engine is measured against, driven by their own worker process, the least work that is possible.
+"""The least that opening an incident and mailing it can be: one timer and two empty activities. Driven by `bench.driven`."""
 
-    python -m bench.minimal signals|deadlines --temporal HOST:PORT --count 300
-
-`signals`: so many workflows of one timer and one signal: all are started, then all are signalled, until all have completed.
-`deadlines`: so many workflows of one timer, due for all at the same instant, and two empty activities, until all have completed.
-Prints one JSON line: `rate` per second, and for deadlines whether all had been started in time (`late`, 0 or 1).
-"""
-
-import argparse
-import asyncio
-import gc
-import json
-import time
-import uuid
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from temporalio import activity, workflow
-from temporalio.client import Client
-from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
-
-with workflow.unsafe.imports_passed_through():
-    from bench.baselines import TASK_QUEUE, Minimal
-    from bench.watch import completed, connected, has_no_backlog, until
-
-CALLS_AT_ONCE = 24  # the dispatcher's
-WARM_UP = 20
-# Not passing the folder through would have the sandbox import FastAPI for every workflow.
-RUNNER = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("bench"))
 
 
 @activity.defn(name="nothing")
@@ -38,85 +12,10 @@ async def nothing(number: int) -> int:
 
 @workflow.defn(name="minimal_deadline")
 class MinimalDeadline:
-    """One timer and two empty activities: the least that opening an incident and mailing it can be."""
+    """Waits until the instant, then runs the two activities."""
 
     @workflow.run
     async def run(self, due_at: datetime) -> None:
         await workflow.sleep(due_at - workflow.now())
         for number in (1, 2):
             await workflow.execute_activity(nothing, number, start_to_close_timeout=timedelta(seconds=5))
-
-
-async def drive(count: int, call: Callable[[int], Awaitable[object]]) -> None:
-    """Call for each number, so many at once."""
-    numbers = iter(range(count))
-
-    async def caller() -> None:
-        for number in numbers:
-            await call(number)
-
-    await asyncio.gather(*(caller() for _ in range(CALLS_AT_ONCE)))
-
-
-async def signals(client: Client, count: int) -> float:
-    """Lives per second."""
-    run, before = uuid.uuid4().hex, await completed(client, "minimal")
-
-    async def all_have_completed() -> bool:
-        return await completed(client, "minimal") >= before + count
-
-    started = time.perf_counter()
-    await drive(count, lambda n: client.start_workflow(Minimal.run, 1800, id=f"{run}-{n}", task_queue=TASK_QUEUE))
-    await until(lambda: has_no_backlog(client, TASK_QUEUE), what="every first task done")
-    await drive(count, lambda n: client.get_workflow_handle(f"{run}-{n}").signal(Minimal.done))
-    await until(all_have_completed, what="every workflow completed")
-    return count / (time.perf_counter() - started)
-
-
-async def deadlines(client: Client, count: int, seconds: float) -> tuple[float, bool]:
-    """Timers per second from the instant at which all are due; whether some had not been started by then."""
-    run, before = uuid.uuid4().hex, await completed(client, "minimal_deadline")
-    due_at = datetime.now(UTC) + timedelta(seconds=seconds)
-
-    async def all_have_completed() -> bool:
-        return await completed(client, "minimal_deadline") >= before + count
-
-    await drive(count, lambda n: client.start_workflow(MinimalDeadline.run, due_at, id=f"{run}-{n}", task_queue=TASK_QUEUE))
-    await until(lambda: has_no_backlog(client, TASK_QUEUE), what="every first task done")
-    is_late = datetime.now(UTC) > due_at
-    await until(all_have_completed, what="every workflow completed")
-    return count / (datetime.now(UTC) - due_at).total_seconds(), is_late
-
-
-async def measure(kind: str, address: str, count: int, seconds: float) -> dict[str, float]:
-    async with connected(address) as client:
-        worker = Worker(
-            client,
-            task_queue=TASK_QUEUE,
-            workflows=[Minimal, MinimalDeadline],
-            activities=[nothing],
-            workflow_runner=RUNNER,
-        )
-        async with worker:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 100)
-            await signals(client, WARM_UP)
-            if kind == "signals":
-                return {"rate": await signals(client, count)}
-            rate, is_late = await deadlines(client, count, seconds)
-            return {"rate": rate, "late": float(is_late)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["signals", "deadlines"])
-    parser.add_argument("--temporal", required=True)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=20.0, help="until the deadline that all have")
-    chosen = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(chosen.kind, chosen.temporal, chosen.count, chosen.seconds))), flush=True)
-
-
-if __name__ == "__main__":
-    main()

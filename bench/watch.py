@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 POLL_SECONDS = 0.05
-GIVE_UP_SECONDS = 600
+GIVE_UP_SECONDS = 240
 
 
 @asynccontextmanager

@@ -28,9 +28,8 @@ def up() -> None:
 
 def api() -> None:
     """Run one API process: the two ingest endpoints, REST and the console."""
-    from api.main import run_api
-
     from activities.transport import judge_repair_url
+    from api.main import run_api
 
     settings = read_whole_settings()
 

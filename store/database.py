@@ -7,7 +7,7 @@ by the compositions of API, worker and CLI; a test opens its own.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ STATEMENT_SECONDS = 30
 TURN_SECONDS = 15
 RETRY_AFTER_SECONDS = 2
 SQLITE_READERS = 4
-POSTGRES_CONNECTIONS = 20
+POSTGRES_CONNECTIONS = 15
 MIGRATION_LOCK = 72_338_000  # any number that is ours
 # FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
 SQLITE_PRAGMAS = (
@@ -82,30 +82,22 @@ class Database:
 
         Raises: ValueError when the URL is of neither form.
         """
-        match dialect_of(url):
-            case "sqlite":
-                writing, reading = _sqlite_lanes(sqlite_path(url))
-            case "postgresql":
-                writing, reading = _postgres_lanes(url)
+        writing, reading = _sqlite_lanes(sqlite_path(url)) if dialect_of(url) == "sqlite" else _postgres_lanes(url)
         return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session whose work is committed at the end, or none of it when an exception leaves the block.
+    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session whose work is committed at the end, or none of it when an exception leaves the block. Not to be nested.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
-        async with _session(self._writing) as session:
-            yield session
+        return _session(self._writing)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
+    def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session that sees one snapshot, takes no write lock, and cannot write.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        async with _session(self._reading) as session:
-            yield session
+        return _session(self._reading)
 
     async def now(self, session: AsyncSession) -> datetime:
         """This instant by the store's clock."""
@@ -139,12 +131,8 @@ async def connect_postgres(
     url: str, *, statement_seconds: int | None = STATEMENT_SECONDS
 ) -> "asyncpg.Connection[asyncpg.Record]":
     """A raw connection; asyncpg reads the URL itself, so that sockets, `sslmode` and several hosts work as libpq has them."""
-    return await asyncpg.connect(
-        url,
-        timeout=CONNECT_SECONDS,
-        command_timeout=statement_seconds,
-        server_settings={"application_name": "makegood"},
-    )
+    named = {"application_name": "makegood"}
+    return await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=statement_seconds, server_settings=named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +150,8 @@ class _Lane:
 @asynccontextmanager
 async def _session(lane: _Lane) -> AsyncIterator[AsyncSession]:
     try:
-        await asyncio.wait_for(lane.turns.acquire(), TURN_SECONDS)
+        async with asyncio.timeout(TURN_SECONDS):
+            await lane.turns.acquire()
     except TimeoutError as error:
         raise _unavailable() from error
     try:
@@ -266,7 +255,7 @@ def migrate(url: str) -> None:
     # Here, since only this needs Alembic, and every process imports this file.
     from alembic import command
 
-    _with_connection(url, lambda connection: command.upgrade(_alembic_config(connection), "head"))
+    asyncio.run(_worked(url, lambda connection: command.upgrade(_alembic_config(connection), "head")))
 
 
 def migration_state(url: str) -> tuple[str | None, str]:
@@ -281,7 +270,7 @@ def migration_state(url: str) -> tuple[str | None, str]:
     if dialect_of(url) == "sqlite" and not sqlite_path(url).exists():
         return None, head
     current: list[str | None] = []
-    _with_connection(url, lambda c: current.append(MigrationContext.configure(c).get_current_revision()))
+    asyncio.run(_worked(url, lambda c: current.append(MigrationContext.configure(c).get_current_revision())))
     return current[0], head
 
 
@@ -294,12 +283,8 @@ def _alembic_config(connection: Connection | None) -> "Config":
     return config
 
 
-def _with_connection(url: str, work: Callable[[Connection], None]) -> None:
-    """Do the work in one transaction that no other migration runs beside."""
-    asyncio.run(_worked(url, work))
-
-
 async def _worked(url: str, work: Callable[[Connection], None]) -> None:
+    """Do the work in one transaction that no other migration runs beside."""
     is_sqlite = dialect_of(url) == "sqlite"
     # No limit of time: a later migration may have a large table to go through.
     engine = _sqlite_lanes(sqlite_path(url))[0].engine if is_sqlite else _postgres_engine(url, statement_seconds=None)

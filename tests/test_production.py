@@ -1,7 +1,7 @@
-"""The production shape of docker-compose.yml as plain processes: its commands and its environment, on a real PostgreSQL and Temporal.
+"""The production shape of docker-compose.yml as plain processes: its commands, its environment, a real PostgreSQL and Temporal.
 
-Two API and two worker processes share the one store; only addresses differ from the file's. What containers add (images, networks,
-volumes) is not proved here.
+Two API and two worker processes share the one store; only addresses differ from the file's. What containers add (images,
+networks, volumes) is not proved here.
 """
 
 import json

@@ -4,6 +4,7 @@ Called once at start by `worker.main`; the search attributes are registered at e
 lost has forgotten them. Holds no policy of receipts.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceRequest,
 )
 from temporalio.client import Client
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 RETENTION = timedelta(days=1)
@@ -55,7 +57,14 @@ class Engine:
     client_key: bytes | None = field(default=None, repr=False)
 
 
-async def connect(engine: Engine) -> Client:
+def quiet_runtime() -> Runtime:
+    """The library's own log goes where ours goes, and without a line for each retry while the engine is away."""
+    forwarded = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    core_filter = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=core_filter, forwarding=forwarded)))
+
+
+async def connect(engine: Engine, runtime: Runtime) -> Client:
     """A client of the engine; it reconnects by itself.
 
     Raises:
@@ -74,6 +83,7 @@ async def connect(engine: Engine) -> Client:
         api_key=engine.api_key,
         tls=tls if engine.tls else False,
         retry_config=RETRIES,
+        runtime=runtime,
         keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000),
     )
 

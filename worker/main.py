@@ -32,7 +32,7 @@ from logs import configure_logging
 from settings import Settings
 from store.database import Database
 from store.sealing import Sealer
-from worker.connect import Engine, connect
+from worker.connect import Engine, connect, quiet_runtime
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.heartbeat import Heartbeat
@@ -263,10 +263,10 @@ async def _whole(built: BuiltWorker) -> AsyncIterator[asyncio.Task[None]]:
 
 async def _connect(engine: Engine, parts: WorkerParts) -> Client:
     """The client, once the engine answers and its namespace fits."""
-    is_told = False
+    runtime, is_told = quiet_runtime(), False
     while True:
         try:
-            client = await connect(engine)
+            client = await connect(engine, runtime)
             gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
             await gateway.prepare_namespace()
         except (RuntimeError, RPCError) as error:

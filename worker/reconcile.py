@@ -171,7 +171,8 @@ class Reconciler:
             now = await self._database.now(session)
             told = [event_id for event_id in event_ids if await tell_again(session, event_id, now)]
         at = time.monotonic()
-        self._told_at.update((event_id, at) for event_id in event_ids)
+        # Not those whose start still waits in the outbox: what becomes of it is not known yet.
+        self._told_at.update((event_id, at) for event_id in told)
         if told:
             log.info("told_again", why=why, receipts=len(told), first_event_id=told[0])
         return len(told)

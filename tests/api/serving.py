@@ -55,7 +55,7 @@ class Caller:
         return replace(self, api_key=api_key)
 
     async def send(
-        self, name: str, body: object, *, key: str | None = None, headers: Mapping[str, str | None] | None = None
+        self, name: str, body: object, *, key: str | None = None, headers: Mapping[str, str | bytes | None] | None = None
     ) -> httpx.Response:
         """A receipt or a result; `body` is JSON, or bytes as they are. A header of None is left out."""
         given = {

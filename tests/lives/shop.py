@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 import uvicorn
-from temporalio.testing import WorkflowEnvironment
+from temporalio.client import Client
+from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from api.app import create_app
 from api.main import server_config
@@ -25,8 +26,11 @@ from store.front_door import open_front_door
 from store.projects import change_project
 from store.sealing import Sealer
 from tests.conftest import SECRET_KEY
+from tests.console.receiver import receiving
 from tests.waiting import wait_until_async
-from tests.workflows.world import World, world
+from tests.workflows.world import World, taking_mail, worker_parts
+from worker.connect import prepare_namespace
+from worker.main import build_worker
 
 # Skipped time would look like an outage of ingest.
 NEVER_SECONDS = 10**9
@@ -137,18 +141,20 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
 
 @asynccontextmanager
 async def working(
-    engine: WorkflowEnvironment, database: Database, sealer: Sealer, created: CreatedProject, **changes: Any
+    engine: WorkflowEnvironment, database: Database, sealer: Sealer, created: CreatedProject
 ) -> AsyncIterator[World]:
     """Worker, mail server and repair endpoint for a project that exists."""
 
-    async def adopt(repair_url: str) -> CreatedProject:
+    client = await Client.connect(engine.client.service_client.config.target_host, namespace=engine.client.namespace)
+    await prepare_namespace(client, is_ours=True)
+    skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
+    with taking_mail() as (post, smtp_url), receiving() as receiver:
+        changes = ProjectChanges(repair_url=receiver.url)
         async with database.transaction() as session:
-            now = await database.now(session)
-            await change_project(session, created.project.id, changes=ProjectChanges(repair_url=repair_url), now=now)
-        return created
-
-    async with world(engine, database, sealer, adopt, **changes) as made:
-        yield made
+            await change_project(session, created.project.id, changes=changes, now=await database.now(session))
+        built = build_worker(skipper.client, worker_parts(database, sealer, smtp_url))
+        async with built.running():
+            yield World(database, created, skipper=skipper, built=built, post=post, receiver=receiver)
 
 
 async def _judge_nothing(url: str) -> None:

@@ -1,0 +1,161 @@
+"""What a receipt must look like, and what two receipts of one event are to each other."""
+
+import json
+
+import pytest
+from sqlalchemy import text
+
+from domain.projects import CreatedProject
+from store.database import Database
+from store.projects import read_data_key
+from store.sealing import Sealer
+from tests.api.serving import Caller, Json, receipt
+
+SHOPIFY = {
+    "provider": "shopify",
+    "event_type": "orders/paid",
+    "shopify_shop_domain": "example.myshopify.com",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"provider": None}, "/provider", "required"),
+        ({"provider": "paypal"}, "/provider", "unknown_value"),
+        ({"provider": 7}, "/provider", "unknown_value"),
+        ({"provider_event_id": None}, "/provider_event_id", "required"),
+        ({"provider_event_id": ""}, "/provider_event_id", "too_short"),
+        ({"provider_event_id": "x" * 256}, "/provider_event_id", "too_long"),
+        ({"stripe_event_id": "another"}, "/stripe_event_id", "mismatch"),
+        ({"event_type": "orders/paid"}, "/event_type", "unknown_value"),
+        ({"event_type": "invoice.voided"}, "/event_type", "unknown_value"),
+        ({"effect_type": "refund"}, "/effect_type", "unknown_value"),
+        ({"internal_reference": None}, "/internal_reference", "required"),
+        ({"internal_reference": 42}, "/internal_reference", "wrong_type"),
+        ({"internal_reference": "x" * 256}, "/internal_reference", "too_long"),
+        ({"internal_reference": "a\0b"}, "/internal_reference", "invalid_format"),
+        ({"occurred_at": "2026-11-23T11:13:55"}, "/occurred_at", "invalid_format"),
+        ({"occurred_at": "2026-11-23"}, "/occurred_at", "invalid_format"),
+        ({"occurred_at": "1795432435"}, "/occurred_at", "invalid_format"),
+        ({"occurred_at": "0001-01-01T00:00:00+14:00"}, "/occurred_at", "invalid_format"),
+        ({"occurred_at": 1795432435}, "/occurred_at", "wrong_type"),
+        ({"shopify_shop_domain": "example.myshopify.com"}, "/shopify_shop_domain", "not_allowed"),
+        ({**SHOPIFY, "shopify_shop_domain": None}, "/shopify_shop_domain", "required"),
+        ({**SHOPIFY, "stripe_event_id": "evt_1"}, "/stripe_event_id", "not_allowed"),
+        ({"timeout_minutes": 0}, "/timeout_minutes", "out_of_range"),
+        ({"timeout_minutes": 0.009}, "/timeout_minutes", "out_of_range"),
+        ({"timeout_minutes": 10_081}, "/timeout_minutes", "out_of_range"),
+        ({"timeout_minutes": "30"}, "/timeout_minutes", "wrong_type"),
+        ({"timeout_minutes": True}, "/timeout_minutes", "wrong_type"),
+        ({"timeout_minutes": 10**400}, "/timeout_minutes", "wrong_type"),
+        ({"payload": []}, "/payload", "wrong_type"),
+        ({"payload": {"text": "x" * 32_768}}, "/payload", "too_long"),
+    ],
+    ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else str(value),
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_wrong_field_is_named(caller: Caller, changes: Json, pointer: str, code: str) -> None:
+    answer = await caller.send("receipt", receipt(**changes))
+
+    assert answer.status_code == 422, answer.text
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stripe_event_id": "evt_alone", "provider_event_id": None},
+        {"stripe_event_id": "evt_both", "provider_event_id": "evt_both"},
+        SHOPIFY,
+        {"occurred_at": "2026-11-23T12:13:55.123456+01:00"},
+        {"occurred_at": "20261123T111355Z"},
+        {"timeout_minutes": 0.01},
+        {"timeout_minutes": 10_080},
+        {"payload": {"id": "evt", "nested": {"amount": 12345678901234567890123, "list": [{"a": 1}, {"a": 2}]}}},
+        {"unknown": {"field": [1, 2, 3]}, "another": None},
+        {"internal_reference": ': "odd": "\\ and ümläut 🎉'},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_right_receipt_is_accepted(caller: Caller, changes: Json) -> None:
+    answer = await caller.send("receipt", receipt(**changes))
+
+    assert answer.status_code == 202, answer.text
+    assert set(answer.json()) == {"accepted", "event_id", "timeout_at"}
+
+
+async def test_null_is_as_good_as_absent(caller: Caller) -> None:
+    nulls = dict.fromkeys(("stripe_event_id", "shopify_shop_domain", "payload", "timeout_minutes"))
+
+    assert (await caller.send("receipt", {**receipt(), **nulls})).status_code == 202
+
+
+async def test_live_project_takes_whole_minutes_only(caller: Caller, live_project: CreatedProject) -> None:
+    live = caller.with_key(live_project.api_key)
+
+    answers = [await live.send("receipt", receipt(timeout_minutes=minutes)) for minutes in (0.5, 1.5, 1, 10_080, 5.0)]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 202, 202, 202]
+    assert answers[1].json()["errors"][0]["pointer"] == "/timeout_minutes"
+
+
+async def test_accepted_receipt_is_read_back(caller: Caller) -> None:
+    sent = receipt(occurred_at="2026-11-23T12:13:55.1234+01:00", timeout_minutes=15)
+
+    accepted = (await caller.send("receipt", sent)).json()
+    event = (await caller.ask("GET", f"/events/{accepted['event_id']}")).json()
+
+    assert accepted["event_id"].startswith("evt_")
+    assert event["state"] == "waiting"
+    assert event["stripe_event_id"] == event["provider_event_id"] == sent["provider_event_id"]
+    assert event["occurred_at"] == "2026-11-23T11:13:55.123Z"
+    assert event["timeout_at"] == event["deadline_at"] == accepted["timeout_at"]
+    assert event["livemode"] is False
+    assert [entry["kind"] for entry in event["timeline"]] == ["receipt_accepted"]
+
+
+async def test_same_identity_again_gets_the_first_answer(caller: Caller) -> None:
+    first = receipt(timeout_minutes=10)
+    accepted = (await caller.send("receipt", first)).json()
+
+    again = await caller.send("receipt", {**first, "timeout_minutes": 99, "occurred_at": "2026-11-24T00:00:00Z"})
+
+    assert again.status_code == 202
+    assert again.json() == accepted
+    assert "Idempotent-Replayed" not in again.headers
+
+
+@pytest.mark.parametrize("changes", [{"event_type": "invoice.paid"}, {"internal_reference": "another"}], ids=str)
+async def test_same_identity_with_other_facts_is_a_conflict(caller: Caller, changes: Json) -> None:
+    first = receipt()
+    await caller.send("receipt", first)
+
+    assert (await caller.send("receipt", {**first, **changes})).json()["code"] == "receipt_conflict"
+
+
+async def test_another_effect_of_one_event_is_another_receipt(caller: Caller) -> None:
+    first = receipt()
+
+    ids = {await caller.accept(**first), await caller.accept(**{**first, "effect_type": "credit_grant"})}
+
+    assert len(ids) == 2
+
+
+async def test_payload_is_kept_sealed_and_only_when_wanted(
+    caller: Caller, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    unwanted = await caller.accept(payload={"card": "4242"})
+    changed = await caller.ask("PATCH", "/project", json={"snapshots": True})
+    wanted = await caller.accept(payload={"card": "4242"})
+
+    assert changed.json()["snapshots"] is True
+    async with database.reading() as session:
+        rows = {row.event_id: row.payload for row in await session.execute(text("SELECT event_id, payload FROM receipts"))}
+        data_key = await read_data_key(session, project.project.id)
+    sealed = bytes(rows[wanted])
+    assert rows[unwanted] is None
+    assert b"4242" not in sealed
+    place = {"project_id": project.project.id, "table": "receipts", "column": "payload", "row": wanted}
+    assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
