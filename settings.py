@@ -51,9 +51,7 @@ Seconds = Annotated[int, Field(ge=1)]
 Network = IPv4Network | IPv6Network
 # NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
-Delays = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)
-]
+Delays = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -73,13 +71,14 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = None
     mail_from: str = Field(default="makegood@localhost", pattern=r"^[^\s@]+@[^\s@]+$")
     public_url: str | None = None
+    temporal_ui_url: str | None = None
     secret_key: SecretStr | None = None
     egress_allow: Networks = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
     rate_limit: int = Field(default=1_000, ge=1)
     rate_burst: int = Field(default=2_000, ge=1)
-    outage_seconds: Seconds = 60
+    outage_seconds: int = Field(default=60, ge=0)  # 0: no outage is credited
     callback_schedule_seconds: Delays = (0, 60, 600, 3_600, 21_600)
     callback_timeout_seconds: Seconds = 30
     callback_jitter: float = Field(default=0.1, ge=0, lt=1)
@@ -200,13 +199,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
             raise ValueError("must look like https://makegood.example.com")
         return value.rstrip("/")
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate, KeyRing, is_in_force
 from api.console.parts import ConsoleParts
@@ -48,6 +49,20 @@ from store.database import Database
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
+class Application(FastAPI):
+    """FastAPI, with the two POSTs taken out before anything of the framework runs."""
+
+    def __init__(self, *, ingest: dict[str, Ingest], lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> None:
+        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+        self.ingest = ingest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and (endpoint := self.ingest.get(scope["path"])) is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(parts: AppParts) -> FastAPI:
     """The application on these parts; whoever runs it must run its lifespan."""
     settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
@@ -62,7 +77,7 @@ def create_app(parts: AppParts) -> FastAPI:
         accepted=lambda: counts.accepted_total,
         outage_seconds=settings.outage_seconds,
     )
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_lifespan(parts, pulse))
+    app = Application(ingest=_ingest(parts, gate, problems, counts), lifespan=_lifespan(parts, pulse))
     app.state.shared = Shared(operations=operations, gate=gate)
     routers = (
         health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open),
@@ -73,7 +88,7 @@ def create_app(parts: AppParts) -> FastAPI:
     for router in routers:
         app.include_router(router)
     _answer_in_one_shape(app, problems, counts, routes=[route for router in routers for route in router.routes])
-    app.add_middleware(Edge, ingest=_ingest(parts, gate, problems, counts), problems=problems, counts=counts)
+    app.add_middleware(Edge, ingest_paths=frozenset(app.ingest), problems=problems, counts=counts)
     return app
 
 

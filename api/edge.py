@@ -1,10 +1,9 @@
-"""The outermost layer: sends the two POSTs to `api.ingest` and gives every other answer its `Request-Id`, cap and last resort.
+"""The layer around all but the two POSTs: gives every answer its `Request-Id`, a cap on what is read, and a last resort.
 
-Bare ASGI, since everything passes here. What the application raises and nobody handled becomes a logged 500 in the contract's
-shape. A body is cut off after 64 KiB whatever reads it.
+Bare ASGI, since everything else passes here. What the application raises and nobody handled becomes a logged 500 in the
+contract's shape. A body is cut off after 64 KiB whatever reads it.
 """
 
-from collections.abc import Mapping
 from time import perf_counter
 
 import structlog
@@ -22,29 +21,22 @@ NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 
 
 class Edge:
-    """ASGI middleware; `ingest` holds the endpoints by path."""
+    """ASGI middleware; `ingest_paths` are those that take POST alone, which `api.app` has taken out before."""
 
-    def __init__(self, app: ASGIApp, *, ingest: Mapping[str, ASGIApp], problems: Problems, counts: Counts) -> None:
-        self._app, self._ingest = app, ingest
+    def __init__(self, app: ASGIApp, *, ingest_paths: frozenset[str], problems: Problems, counts: Counts) -> None:
+        self._app, self._ingest_paths = app, ingest_paths
         self._problems, self._counts = problems, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        endpoint = self._ingest.get(scope["path"])
-        if endpoint is not None and scope["method"] == "POST":
-            await endpoint(scope, receive, send)
-        else:
-            await self._pass_on(scope, receive, send, is_ingest=endpoint is not None)
-
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, is_ingest: bool) -> None:
         began = perf_counter()
         headers = read_headers(scope["headers"])
         answer = _Answer(send, new_request_id(), self._problems, headers)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         try:
-            if is_ingest:
+            if scope["path"] in self._ingest_paths:
                 detail = "Receipts and results are sent by POST."
                 await answer.problem(Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:

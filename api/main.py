@@ -19,7 +19,7 @@ from store.database import Database
 from store.front_door import open_front_door
 from store.sealing import Sealer
 
-GRACEFUL_SECONDS = 5
+GRACEFUL_SECONDS = 2  # less than a supervisor waits
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
@@ -54,7 +54,8 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
 
 def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
     """What of the settings the application itself obeys."""
-    has_own_engine, has_own_mailbox = settings.temporal_address is None, settings.smtp_url is None
+    has_own_mailbox = settings.smtp_url is None
+    own_ui_url = f"http://127.0.0.1:{settings.temporal_ui_port}" if settings.temporal_address is None else None
     return AppSettings(
         public_url=settings.public_url_or_default,
         secret_key=secret_key,
@@ -62,7 +63,7 @@ def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
         rate_burst=settings.rate_burst,
         outage_seconds=settings.outage_seconds,
         is_metrics_open=settings.metrics_open,
-        temporal_ui_url=f"http://127.0.0.1:{settings.temporal_ui_port}" if has_own_engine else None,
+        temporal_ui_url=settings.temporal_ui_url or own_ui_url,
         temporal_namespace=settings.temporal_namespace,
         mailbox_path=settings.mailbox_dir if has_own_mailbox else None,
     )

@@ -103,5 +103,7 @@ class Pulse:
         return await moves.credit_outage(SessionStatements(session), down_from=down_from, now=now)
 
     async def _is_outage(self, session: AsyncSession, now: datetime) -> bool:
+        if not self._outage:
+            return False
         last_at = await heartbeats.latest_api_beat(session)
         return last_at is not None and now - last_at > self._outage

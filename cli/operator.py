@@ -68,12 +68,14 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
     Raises: CommandFailed when there is no root secret.
     """
-    from activities.transport import judge_repair_url
     from api.operations import Operations
     from settings import SettingsError
     from store.sealing import Sealer
 
     async def judge(url: str) -> None:
+        # Here, since few commands save a URL, and its HTTP library is slow to import.
+        from activities.transport import judge_repair_url
+
         await judge_repair_url(url, allow=settings.egress_allow)
 
     try:

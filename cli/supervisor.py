@@ -112,7 +112,8 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` means what it says.
+            # `nohup` means what it says; a script that started us in the background ignores SIGINT without meaning it.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.stop)
         keepers = [self._watched(self._keep(child)) for child in self._children]
         story = self._watched(self._tell(prepare, announce))

@@ -99,7 +99,7 @@ def welcome(settings: Settings, steps: FirstSteps, *, ready_seconds: float, run_
     if settings.temporal_address is None:
         temporal = f"http://{LOOPBACK}:{settings.temporal_ui_port}"
     else:
-        temporal = f"the cluster at {settings.temporal_address}"
+        temporal = settings.temporal_ui_url or f"the cluster at {settings.temporal_address}"
     mail = f"{url}/mailbox" if settings.smtp_url is None else "your mail server (MAKEGOOD_SMTP_URL)"
     key_note = "" if steps.api_key else "  (MAKEGOOD_KEY is an API key: `makegood key create default --label laptop`)\n"
     return (

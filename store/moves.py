@@ -6,7 +6,7 @@ the engine must be told goes into the outbox.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
 from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
@@ -29,6 +29,8 @@ from store.standing import (
     tell_engine,
 )
 from store.statements import Statements
+
+BETWEEN_HEARTBEATS = timedelta(seconds=5)  # they come every 2 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +112,17 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
 
 
 async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:
-    """Move the deadlines that were open when ingest went down by as long as it was down; how many were moved."""
+    """Move the deadlines that were open when ingest went down by as long as it was down; how many were moved.
+
+    `down_from` is the last heartbeat; what was accepted after it, before the next one was due, was open as well.
+    """
     outage_ms = milliseconds(now) - milliseconds(down_from)
     credited = await st.fetch(
         "UPDATE receipts SET deadline_at = deadline_at + $1 WHERE state = 'waiting' AND deadline_at > $2 AND accepted_at <= $3 "
         "RETURNING event_id",
         outage_ms,
         milliseconds(down_from),
-        milliseconds(down_from),
+        milliseconds(down_from + BETWEEN_HEARTBEATS),
     )
     for (event_id,) in credited:
         await add_timeline(

@@ -34,7 +34,8 @@ printf '==> Installing Chromium for the browser tests (apt-get install chromium)
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium; } > "$log" 2>&1; then
-  skip "apt-get could not install Chromium: $(tail -n 1 "$log")"
+  reason="$(tail -n 1 "$log")"
+  skip "apt-get could not install Chromium: ${reason:-it gave no reason}"
 fi
 
 path="$(find_chromium)" || skip 'apt-get installed no program named chromium'

@@ -21,7 +21,7 @@ from store.database import Database
 from store.heartbeats import latest_api_beat, read_fact, write_fact
 from store.outbox import oldest_age, tell_again
 from store.reading import overdue, unended
-from store.sweeping import unended_among
+from store.sweeping import told_and_unended
 from worker.gateway import Gateway
 
 GRACE_SECONDS = 5
@@ -134,23 +134,23 @@ class Reconciler:
         return self._holds_when_ingest_is_down and api_beat is not None and now - api_beat > INGEST_SILENT
 
     async def _mend_closed_early(self) -> None:
-        """Runs that closed lately of receipts that have not ended: terminated by hand, or completed by a made-up signal."""
+        """Runs that closed lately without having said in their search attributes that the receipt ended."""
         began_at = datetime.now(UTC)
-        closed = {event_id async for event_id in self._gateway.closed_since(self._swept_until, limit=CLOSED_LOOKED_AT)}
-        async with self._database.reading() as session:
-            wrongly = await unended_among(session, closed)
-        await self._tell(self._untold(wrongly), why="closed_early")
+        closed = {event_id async for event_id in self._gateway.closed_early(self._swept_until, limit=CLOSED_LOOKED_AT)}
+        await self._tell(self._untold(await self._told_and_unended(closed)), why="closed_early")
         self._swept_until = began_at - CLOSED_OVERLAP
 
     async def _sweep(self) -> None:
-        """Everything that has not ended, a part in each pass: for what closed longer ago, or was lost."""
+        """Everything that has not ended, a part in each pass: for what closed otherwise, or was lost."""
         async with self._database.reading() as session:
-            batch = await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)
-        self._cursor = batch[-1][0] if len(batch) == SWEPT_AT_ONCE else None
-        without_run = await self._gateway.without_run([event_id for event_id, _ in batch])
+            batch = [event_id for event_id, _ in await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
+        self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
+        without_run = await self._gateway.without_run(await self._told_and_unended(batch))
+        await self._tell(self._untold(await self._told_and_unended(without_run)), why="without_run")
+
+    async def _told_and_unended(self, event_ids: Collection[EventId]) -> list[EventId]:
         async with self._database.reading() as session:
-            still = await unended_among(session, without_run)
-        await self._tell(self._untold(still), why="without_run")
+            return await told_and_unended(session, event_ids)
 
     async def _send_alerts(self) -> None:
         for _ in range(ALERT_BATCHES):

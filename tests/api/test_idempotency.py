@@ -157,6 +157,6 @@ async def test_keys_of_every_printable_kind_are_taken(caller: Caller) -> None:
     for key in ("a", "x" * 255, "order 1042/receipt", '{"json": true}', "schlüssel".encode()):
         answer = await caller.send("receipt", receipt(), headers={"Idempotency-Key": key})
         assert answer.status_code == 202, key
-    for key in ("x" * 256, " ", "tab\there"):
+    for key in ("x" * 256, "", "tab\there"):
         refused = await caller.send("receipt", receipt(), headers={"Idempotency-Key": key})
         assert refused.json()["code"] == "missing_idempotency_key", key

@@ -16,6 +16,13 @@ def bare_makegood(tmp_path: Path) -> Makegood:
 
 
 @pytest.fixture
+def sqlite_makegood(sqlite_url: str, tmp_path: Path) -> Makegood:
+    """The command line on an empty SQLite store alone, for what no engine has a say in."""
+    settings = {"MAKEGOOD_DATA_DIR": str(tmp_path / "data"), "MAKEGOOD_DATABASE_URL": sqlite_url}
+    return Makegood({**settings, "MAKEGOOD_SECRET_KEY": SECRET_KEY})
+
+
+@pytest.fixture
 def makegood(database: Database, tmp_path: Path) -> Makegood:
     """The command line on the store of the fixture `database`."""
     settings = {"MAKEGOOD_DATA_DIR": str(tmp_path / "data"), "MAKEGOOD_DATABASE_URL": database.url}

@@ -10,6 +10,9 @@ from store.sealing import Sealer
 from tests.cli.commands import Makegood
 from tests.given import Story
 
+# What the engines have no say in is run on one of them: each command is a process that must import everything.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def story(database: Database, project: CreatedProject) -> Story:
@@ -41,6 +44,7 @@ async def test_acknowledge_then_resolve_by_hand(makegood: Makegood, story: Story
     assert makegood("receipt", "show", event_id, "--json").json["state"] == "closed"
 
 
+@on_sqlite
 async def test_reprocess_without_repair_url_is_refused(makegood: Makegood, story: Story) -> None:
     _, incident_id = await story.opened()
     makegood("project", "set", "shop", "--no-repair-url")
@@ -60,6 +64,7 @@ async def test_expire_ends_the_waiting_of_a_test_receipt(makegood: Makegood, sto
     assert "expire" in [kind for kind, _ in await story.outbox(event_id)]
 
 
+@on_sqlite
 async def test_expire_in_a_live_project_is_not_allowed(makegood: Makegood, database: Database, sealer: Sealer) -> None:
     async with database.transaction() as session:
         now = await database.now(session)
@@ -69,12 +74,14 @@ async def test_expire_in_a_live_project_is_not_allowed(makegood: Makegood, datab
     assert makegood("receipt", "expire", event_id).code == 4
 
 
+@on_sqlite
 async def test_expire_of_a_receipt_that_ended_fails(makegood: Makegood, story: Story) -> None:
     event_id, _ = await story.reach(Position.APPLIED)
 
     assert makegood("receipt", "expire", event_id).code == 1
 
 
+@on_sqlite
 async def test_lists_can_be_narrowed_and_paged(makegood: Makegood, story: Story) -> None:
     waiting, (open_event, incident_id) = await story.receipt(internal_reference="order A"), await story.opened()
 
@@ -91,6 +98,7 @@ async def test_lists_can_be_narrowed_and_paged(makegood: Makegood, story: Story)
     assert makegood("incident", "list", "--state", "resolved", "--json").json["data"] == []
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "arguments", [("incident", "show", "inc_no"), ("incident", "reprocess", "inc_no"), ("receipt", "show", "x")], ids=" ".join
 )
@@ -98,6 +106,7 @@ def test_unknown_id_is_exit_code_3(makegood: Makegood, arguments: tuple[str, ...
     assert makegood(*arguments).code == 3
 
 
+@on_sqlite
 async def test_receipt_for_people_tells_its_timeline_without_control_characters(makegood: Makegood, story: Story) -> None:
     event_id = await story.receipt(internal_reference="order \x1b[2J\x07 1")
     await story.result(event_id, "failed", error_code="E\x1b]0;x", error_message="the ledger\nwas locked")

@@ -20,9 +20,9 @@ def test_created_project_shows_its_secrets_once(makegood: Makegood) -> None:
     assert shown.json["timeout_minutes"] == 30
 
 
-def test_live_project_has_a_live_key(makegood: Makegood) -> None:
-    made = makegood("project", "create", "shop", "--mode", "live", "--scope", "read", "--scope", "ingest", "--json").json
-    keys = makegood("key", "list", made["project_id"], "--json").json
+def test_live_project_has_a_live_key(sqlite_makegood: Makegood) -> None:
+    made = sqlite_makegood("project", "create", "shop", "--mode", "live", "--scope", "read", "--scope", "ingest", "--json").json
+    keys = sqlite_makegood("key", "list", made["project_id"], "--json").json
 
     assert made["api_key"].startswith("sk_live_")
     assert keys["data"][0]["scopes"] == ["ingest", "read"]
@@ -38,20 +38,20 @@ def test_live_project_has_a_live_key(makegood: Makegood) -> None:
     ],
     ids=["plain http", "loopback", "no address", "too short"],
 )
-def test_refused_value_names_its_field(makegood: Makegood, arguments: tuple[str, ...], told: str) -> None:
-    done = makegood("project", "create", "shop", "--mode", "test", *arguments)
+def test_refused_value_names_its_field(sqlite_makegood: Makegood, arguments: tuple[str, ...], told: str) -> None:
+    done = sqlite_makegood("project", "create", "shop", "--mode", "test", *arguments)
 
     assert done.code == 2
     assert told in done.err
     assert done.err.count("\n") == 1
-    assert makegood("project", "list", "--json").json["data"] == []
+    assert sqlite_makegood("project", "list", "--json").json["data"] == []
 
 
-def test_repair_url_on_loopback_is_taken_where_egress_is_opened(makegood: Makegood) -> None:
+def test_repair_url_on_loopback_is_taken_where_egress_is_opened(sqlite_makegood: Makegood) -> None:
     url = "http://127.0.0.1:4242/makegood/repair"
-    makegood("project", "create", "shop", "--mode", "test")
+    sqlite_makegood("project", "create", "shop", "--mode", "test")
 
-    done = makegood("project", "set", "shop", "--repair-url", url, "--json", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8")
+    done = sqlite_makegood("project", "set", "shop", "--repair-url", url, "--json", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8")
 
     assert done.json["repair_url"] == url
 
@@ -108,20 +108,20 @@ def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     ],
     ids=" ".join,
 )
-def test_unknown_thing_is_exit_code_3(makegood: Makegood, arguments: tuple[str, ...]) -> None:
-    makegood("project", "create", "shop", "--mode", "test")
+def test_unknown_thing_is_exit_code_3(sqlite_makegood: Makegood, arguments: tuple[str, ...]) -> None:
+    sqlite_makegood("project", "create", "shop", "--mode", "test")
 
-    done = makegood(*arguments)
+    done = sqlite_makegood(*arguments)
 
     assert done.code == 3
     assert done.err.startswith("makegood: ")
 
 
-def test_table_for_people_cuts_nothing_off(makegood: Makegood) -> None:
+def test_table_for_people_cuts_nothing_off(sqlite_makegood: Makegood) -> None:
     address = "a-rather-long-address-of-someone@an-even-longer-domain-name.example"
-    made = makegood("project", "create", "shop", "--mode", "test", "--alert-email", address, "--json").json
+    made = sqlite_makegood("project", "create", "shop", "--mode", "test", "--alert-email", address, "--json").json
 
-    done = makegood("project", "list", COLUMNS="40")
+    done = sqlite_makegood("project", "list", COLUMNS="40")
 
     assert made["project_id"] in done.out
     assert address in done.out

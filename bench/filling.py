@@ -1,0 +1,74 @@
+"""Fills a store as the front door would, without one: receipts and their results, in the committer's own transactions."""
+
+import secrets
+from datetime import UTC, datetime
+
+from bench.processes import Installation
+from domain.errors import Refusal
+from domain.receipts import EffectType, EventType, NewReceipt, Provider
+from domain.results import NewResult, ResultStatus
+from store.database import Clock
+from store.front_door import open_front_door
+from store.intake import Answer, IngestRequest, take_in
+
+BATCH = 500
+
+
+def new_numbers(count: int) -> list[str]:
+    """Numbers of Stripe events that no receipt names yet."""
+    return [secrets.token_hex(12) for _ in range(count)]
+
+
+async def fill(installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800) -> None:
+    """Commit a `receipt`, a `result` (success), or both together, for each number, up to 500 in one transaction."""
+    front_door = open_front_door(installation.database_url)
+    for start in range(0, len(numbers), BATCH):
+        batch = numbers[start : start + BATCH]
+        requests = [_request(installation, kind, number, timeout_seconds) for kind in kinds for number in batch]
+        async with front_door.transaction() as statements:
+            verdicts = await take_in(statements, Clock(), requests)
+        assert all(isinstance(verdict, Answer) and verdict.status == 202 for verdict in verdicts), verdicts[0]
+    await front_door.close()
+
+
+def _request(installation: Installation, kind: str, number: str, timeout_seconds: float) -> IngestRequest:
+    if kind == "receipt":
+        return IngestRequest(installation.project_id, "receipt", number, number, _receipt(installation, number, timeout_seconds), _render)
+    return IngestRequest(installation.project_id, "result", number, number, _success(installation, number), _render)
+
+
+def _receipt(installation: Installation, number: str, timeout_seconds: float) -> NewReceipt:
+    return NewReceipt(
+        project_id=installation.project_id,
+        livemode=False,
+        provider=Provider.STRIPE,
+        provider_event_id=f"evt_{number}",
+        stripe_event_id=f"evt_{number}",
+        event_type=EventType.INVOICE_PAID,
+        effect_type=EffectType.ACCESS_UNLOCK,
+        internal_reference=f"order-{number}",
+        shopify_shop_domain=None,
+        occurred_at=datetime.now(UTC),
+        timeout_minutes=timeout_seconds / 60,
+        request_id=f"req_{number}",
+    )
+
+
+def _success(installation: Installation, number: str) -> NewResult:
+    return NewResult(
+        project_id=installation.project_id,
+        event_id=None,
+        provider_event_id=f"evt_{number}",
+        stripe_event_id=None,
+        provider=None,
+        effect_type=None,
+        status=ResultStatus.SUCCESS,
+        error_code=None,
+        error_message=None,
+        replay_id=None,
+        request_id=f"req_{number}",
+    )
+
+
+def _render(refusal: Refusal) -> bytes:
+    return refusal.code.encode()

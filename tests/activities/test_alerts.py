@@ -1,0 +1,119 @@
+"""Mail about incidents: over real SMTP, recognisable as a copy, threaded, and recorded as sent or failed."""
+
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+
+import pytest
+
+from activities.alerts import AlertActivities, retry_seconds
+from activities.mail import MailWriter
+from activities.messages import AlertsSent, SendAlerts
+from activities.smtp import SmtpMailer, parse_mail_server
+from domain.incidents import RepairCause
+from domain.lifecycle import Position
+from store.database import Database
+from tests.given import Story
+from tests.workflows.world import taking_mail
+
+WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
+
+
+def activities(database: Database, smtp_url: str) -> AlertActivities:
+    mailer = SmtpMailer(parse_mail_server(smtp_url))
+    return AlertActivities(database, writer=WRITER, mailer=mailer, now=lambda: datetime.now(UTC))
+
+
+def text_of(mail: EmailMessage, subtype: str) -> str:
+    part = mail.get_body((subtype,))
+    assert part is not None
+    content = part.get_content()
+    assert isinstance(content, str)
+    return content
+
+
+async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(database: Database, story: Story) -> None:
+    event_id, incident_id = await story.opened(internal_reference="order <1001>")
+    story.database.clock.skew = timedelta(hours=1)
+
+    with taking_mail() as (post, url):
+        sent = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    assert sent == AlertsSent(sent=1, failed=0)
+    mail = post.mails[0]
+    assert mail["Subject"] == "[test] Incident open: order <1001> · invoice.paid · missing_result"
+    assert mail["To"] == "ops@shop.example"
+    for subtype in ("plain", "html"):
+        assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
+        assert "missing_result" in text_of(mail, subtype)
+    assert "order &lt;1001&gt;" in text_of(mail, "html")
+    assert (await story.told(event_id))[-1] == "alert_sent"
+
+
+async def test_second_run_sends_nothing_more(database: Database, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    story.database.clock.skew = timedelta(hours=1)
+
+    with taking_mail() as (post, url):
+        await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+        again = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    assert again == AlertsSent(sent=0, failed=0)
+    assert len(post.mails) == 1
+
+
+async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(database: Database, story: Story) -> None:
+    event_id, _ = await story.reach(Position.OPEN)
+    story.database.clock.skew = timedelta(hours=2)
+    incident_id = await story.incident_id(event_id)
+
+    with taking_mail() as (post, url):
+        await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    opened, failed = post.mails
+    assert opened["Message-ID"] != failed["Message-ID"]
+    assert failed["In-Reply-To"] == failed["References"] == opened["Message-ID"]
+    assert "rejected" in text_of(failed, "plain")
+    assert RepairCause.REJECTED in text_of(failed, "html")
+
+
+async def test_refused_mail_is_recorded_without_the_address_and_due_again(database: Database, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    story.database.clock.skew = timedelta(hours=1)
+
+    with taking_mail() as (post, url):
+        post.is_refusing = True
+        failed = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+        post.is_refusing = False
+        story.database.clock.skew += timedelta(seconds=5)
+        sent = await activities(database, url).deliver(incident_id=None)
+
+    assert (failed, sent) == (AlertsSent(0, 1), AlertsSent(1, 0))
+    row = next(row for row in await story.rows("timeline", event_id) if row["kind"] == "alert_failed")
+    assert row["fields"]["error"] == "SMTPDataError 451"
+
+
+async def test_server_that_is_not_there_is_a_failure_like_any_other(database: Database, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    story.database.clock.skew = timedelta(hours=1)
+
+    outcome = await activities(database, "smtp://127.0.0.1:1").send_alerts(SendAlerts(event_id, incident_id))
+
+    assert outcome == AlertsSent(sent=0, failed=1)
+
+
+async def test_line_breaks_of_the_app_make_no_headers(database: Database, story: Story) -> None:
+    event_id, incident_id = await story.opened(internal_reference="order\r\nBcc: all@example.com")
+    story.database.clock.skew = timedelta(hours=1)
+
+    with taking_mail() as (post, url):
+        await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    assert post.mails[0]["Bcc"] is None
+    assert "order Bcc: all@example.com" in post.mails[0]["Subject"]
+
+
+@pytest.mark.parametrize(
+    ("tries", "seconds"), [(0, 5), (1, 10), (6, 320), (7, 600), (500, 600)], ids=["first", "second", "7th", "8th", "500th"]
+)
+def test_retries_double_from_five_seconds_to_ten_minutes(tries: int, seconds: int) -> None:
+    assert retry_seconds(tries) == seconds

@@ -1,0 +1,184 @@
+"""One attempt of a callback: the same bytes every time, signed, recorded, judged; and what a crash leaves behind."""
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.callback import CallbackActivities, CallbackRules, Chance
+from activities.messages import Answer, SendCallback
+from activities.transport import OutgoingRequest
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.projects import CreatedProject, ProjectChanges
+from domain.retries import ErrorClass, ExchangeOutcome
+from store.database import Database
+from store.projects import change_project
+from store.repairs import begin_attempt
+from store.sealing import Sealer
+from tests.given import Story
+
+CHANCE = Chance(draw=lambda: 0.5, nonce=lambda: "ab" * 16, now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC))
+REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
+
+
+class Endpoint:
+    """The transport's place: answers in turn, the last answer for ever; keeps what it was sent."""
+
+    def __init__(self, *outcomes: int | ExchangeOutcome) -> None:
+        self.requests: list[OutgoingRequest] = []
+        self._outcomes = list(outcomes)
+
+    async def __call__(self, request: OutgoingRequest) -> ExchangeOutcome:
+        self.requests.append(request)
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+        return outcome if isinstance(outcome, ExchangeOutcome) else ExchangeOutcome(outcome, None, 12)
+
+    def headers(self, number: int = 0) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.requests[number].headers}
+
+
+async def send(story: Story, sealer: Sealer, endpoint: Endpoint, order: SendCallback) -> Answer:
+    """Run the activity once, as Temporal would."""
+    rules = CallbackRules(schedule=(0, 60, 600), jitter=0.1)
+    activities = CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE)
+    return await ActivityEnvironment().run(activities.send_callback, order)
+
+
+async def failing(story: Story, sealer: Sealer, endpoint: Endpoint, order: SendCallback) -> ApplicationError:
+    """The error that the activity ends with."""
+    with pytest.raises(ApplicationError) as failure:
+        await send(story, sealer, endpoint, order)
+    return failure.value
+
+
+@pytest.fixture
+async def order(story: Story) -> SendCallback:
+    """A repair that calls."""
+    event_id, replay_id = await story.repairing()
+    return SendCallback(event_id, replay_id)
+
+
+async def test_body_and_headers_are_the_contracts(
+    story: Story, sealer: Sealer, order: SendCallback, project: CreatedProject
+) -> None:
+    endpoint = Endpoint(200)
+
+    answer = await send(story, sealer, endpoint, order)
+
+    assert answer.standing.position is Position.AWAITING_RESULT
+    body, headers = endpoint.requests[0].body, endpoint.headers()
+    assert list(json.loads(body)) == [
+        *("type", "replay_id", "incident_id", "event_id", "provider", "provider_event_id", "stripe_event_id", "event_type"),
+        *("effect_type", "internal_reference", "occurred_at", "reason", "error_code", "requested_at", "livemode"),
+    ]
+    signed = f"{headers['x-sendpromptly-timestamp']}.{headers['x-sendpromptly-nonce']}.".encode() + body
+    signature = hmac.new(project.signing_secret.encode(), signed, hashlib.sha256).hexdigest()
+    assert headers["x-sendpromptly-signature"] == signature
+    assert headers["webhook-id"] == order.replay_id
+    assert headers["x-sendpromptly-attempt"] == "1"
+    assert headers["content-type"] == "application/json"
+    receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
+    assert headers["request-id"] == receipt["request_id"]
+
+
+async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    failure = await failing(story, sealer, Endpoint(503), order)
+
+    assert failure.type == "attempt_failed"
+    assert failure.next_retry_delay == timedelta(seconds=60)
+    rows = await story.rows("attempts", EventId(order.event_id))
+    assert [(row["number"], row["status"], row["state"]) for row in rows] == [(1, 503, "finished")]
+
+
+async def test_network_failure_is_recorded_by_its_class(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    await failing(story, sealer, Endpoint(REFUSED_CONNECTION), order)
+
+    rows = await story.rows("attempts", EventId(order.event_id))
+    assert [(row["status"], row["error_class"]) for row in rows] == [(None, "connect_failed")]
+
+
+async def test_attempt_after_a_lost_delay_waits_for_the_schedule(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    endpoint = Endpoint(503)
+    await failing(story, sealer, endpoint, order)
+
+    failure = await failing(story, sealer, endpoint, order)
+
+    assert failure.type == "attempt_failed"
+    assert failure.next_retry_delay is not None
+    assert timedelta(seconds=50) < failure.next_retry_delay <= timedelta(seconds=54)
+    assert len(endpoint.requests) == 1
+
+
+async def test_every_attempt_sends_the_same_bytes(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    endpoint = Endpoint(503)
+    await failing(story, sealer, endpoint, order)
+    story.database.clock.skew += timedelta(seconds=60)
+
+    await failing(story, sealer, endpoint, order)
+
+    assert endpoint.requests[0].body == endpoint.requests[1].body
+    assert endpoint.headers(1)["x-sendpromptly-attempt"] == "2"
+
+
+async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    await story.do(begin_attempt, order.event_id, order.replay_id)
+    endpoint = Endpoint(200)
+
+    answer = await send(story, sealer, endpoint, order)
+
+    assert answer.standing.position is Position.AWAITING_RESULT
+    assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
+
+
+@pytest.mark.parametrize("status", [400, 302])
+async def test_declined_callback_ends_the_series(story: Story, sealer: Sealer, order: SendCallback, status: int) -> None:
+    failure = await failing(story, sealer, Endpoint(status), order)
+
+    assert (failure.type, failure.non_retryable) == ("repair_rejected", True)
+    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == ["rejected"]
+
+
+async def test_gone_endpoint_marks_the_url(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    await failing(story, sealer, Endpoint(410), order)
+
+    assert (await story.standing(EventId(order.event_id))).repair_url is None
+
+
+async def test_last_attempt_of_the_schedule_exhausts_it(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    endpoint = Endpoint(500)
+    for seconds in (60, 600):
+        await failing(story, sealer, endpoint, order)
+        story.database.clock.skew += timedelta(seconds=seconds)
+
+    failure = await failing(story, sealer, endpoint, order)
+
+    assert (failure.type, failure.non_retryable) == ("repair_exhausted", True)
+
+
+async def test_settled_receipt_gets_no_attempt(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    await story.result(EventId(order.event_id), replay_id=order.replay_id)
+    endpoint = Endpoint(200)
+
+    failure = await failing(story, sealer, endpoint, order)
+
+    assert (failure.type, failure.non_retryable) == ("repair_over", True)
+    assert endpoint.requests == []
+
+
+async def test_url_removed_in_the_middle_ends_the_series(
+    story: Story, sealer: Sealer, order: SendCallback, database: Database, project: CreatedProject
+) -> None:
+    async with database.transaction() as session:
+        now = await database.now(session)
+        await change_project(session, project.project.id, changes=ProjectChanges(repair_url=None), now=now)
+
+    failure = await failing(story, sealer, Endpoint(200), order)
+
+    assert failure.type == "repair_rejected"

@@ -1,0 +1,139 @@
+"""The ledger activities answer with where the store stands, and each may run twice."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.ledger import LedgerActivities
+from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
+from domain.lifecycle import Position
+from store.database import Database
+from store.heartbeats import beat
+from tests.given import Story
+
+PAST = {"timeout_minutes": -1.0}
+
+
+@pytest.fixture
+def ledger(database: Database) -> LedgerActivities:
+    return LedgerActivities(database, holds_when_ingest_is_down=True)
+
+
+async def _api_was_alive(story: Story, *, seconds_ago: float) -> None:
+    at = story.at - timedelta(seconds=seconds_ago)
+    async with story.database.transaction() as session:
+        await beat(session, process="api-1", role="api", started_at=at, now=at, report={})
+
+
+async def test_incident_is_opened_once_however_often_it_is_asked(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt(**PAST)
+
+    first = await ledger.open_incident(OpenIncident(event_id))
+    second = await ledger.open_incident(OpenIncident(event_id))
+
+    assert first.standing.position is Position.OPEN
+    assert second == first
+    assert (await story.told(event_id)).count("incident_opened") == 1
+
+
+async def test_deadline_ahead_is_not_yet(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt()
+
+    answer = await ledger.open_incident(OpenIncident(event_id))
+
+    assert answer.standing.position is Position.WAITING
+    assert answer.wait_ms is not None
+    assert 29 * 60_000 < answer.wait_ms <= 30 * 60_000
+
+
+async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt(**PAST)
+    await _api_was_alive(story, seconds_ago=30)
+
+    held = await ledger.open_incident(OpenIncident(event_id))
+    await _api_was_alive(story, seconds_ago=0)
+    opened = await ledger.open_incident(OpenIncident(event_id))
+
+    assert (held.standing.position, held.wait_ms) == (Position.WAITING, 2_000)
+    assert opened.standing.position is Position.OPEN
+
+
+async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
+    event_id = await story.receipt(**PAST)
+    await _api_was_alive(story, seconds_ago=30)
+
+    answer = await LedgerActivities(database, holds_when_ingest_is_down=False).open_incident(OpenIncident(event_id))
+
+    assert answer.standing.position is Position.OPEN
+
+
+async def test_unknown_result_is_noted(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt()
+
+    answer = await ledger.heed(Heed(event_id, "res_madeup\0"))
+
+    assert answer.standing.position is Position.WAITING
+    notes = [row["fields"] for row in await story.rows("timeline", event_id)]
+    assert [note["result_id"] for note in notes] == ["res_madeup"]
+
+
+async def test_stored_result_is_heeded_in_silence(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt()
+    result = await story.result(event_id)
+
+    answer = await ledger.heed(Heed(event_id, result.result_id))
+
+    assert answer.standing.position is Position.APPLIED
+    assert "noted" not in await story.told(event_id)
+
+
+async def test_second_request_adopts_the_first_ones_repair(ledger: LedgerActivities, story: Story) -> None:
+    event_id, _ = await story.opened()
+
+    first = await ledger.begin_repair(BeginRepair(event_id))
+    second = await ledger.begin_repair(BeginRepair(event_id))
+
+    assert first.standing.position is Position.CALLING
+    assert second.standing.replay_id == first.standing.replay_id
+    assert len(await story.rows("repairs", event_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [(None, "temporal"), ("usr_1", "usr_1"), ("jane@shop.example", "temporal"), ("x" * 65, "temporal")],
+    ids=["nobody", "id", "address", "too_long"],
+)
+async def test_requester_is_an_id_and_never_an_address(
+    ledger: LedgerActivities, story: Story, said: str | None, kept: str
+) -> None:
+    event_id, _ = await story.opened()
+
+    await ledger.begin_repair(BeginRepair(event_id, requested_by=said))
+
+    assert [row["requested_by"] for row in await story.rows("repairs", event_id)] == [kept]
+
+
+async def test_repair_within_its_deadline_is_not_overdue(ledger: LedgerActivities, story: Story) -> None:
+    event_id, replay_id = await story.awaiting_result()
+
+    answer = await ledger.fail_overdue_repair(FailOverdueRepair(event_id, replay_id))
+
+    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.wait_ms is not None
+
+
+async def test_dropped_request_is_noted(ledger: LedgerActivities, story: Story) -> None:
+    event_id, _ = await story.reach(Position.APPLIED)
+
+    answer = await ledger.note_dropped_request(NoteDroppedRequest(event_id))
+
+    assert answer.standing.position is Position.APPLIED
+    assert (await story.told(event_id))[-1] == "noted"
+
+
+async def test_unknown_receipt_fails_and_is_not_retried(ledger: LedgerActivities) -> None:
+    with pytest.raises(ApplicationError) as failure:
+        await ledger.load_standing(ReadStanding("evt_unknown"))
+
+    assert failure.value.non_retryable

@@ -1,0 +1,198 @@
+"""How long a key is trusted, how often the store is asked about it, and the rate at which a project may send."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from api.auth import REFRESH_SECONDS, TRUST_SECONDS, KeyRing, is_in_force
+from api.limits import RateLimit
+from domain.errors import RateLimited, Unauthorized, Unavailable
+from domain.ids import KeyId, ProjectId
+from domain.keys import api_key_text
+from domain.projects import AuthenticatedKey, CreatedProject, Key, Project, Scope
+from domain.results import LateResult
+from store.database import Database
+from store.keys import revoke_key
+from tests.api.serving import Caller, receipt
+
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TOKEN = api_key_text(bytes(32), livemode=False)
+PROJECT = Project(
+    id=ProjectId("prj_1"),
+    name="shop",
+    livemode=False,
+    repair_url=None,
+    repair_url_gone=False,
+    timeout_minutes=30.0,
+    late_result=LateResult.RESOLVE,
+    snapshots=False,
+    alert_emails=(),
+    is_suspended=False,
+    created_at=AT,
+)
+
+
+def key(*, expires_at: datetime | None = None, revoked_at: datetime | None = None) -> AuthenticatedKey:
+    return AuthenticatedKey(
+        Key(
+            id=KeyId("key_1"),
+            project_id=PROJECT.id,
+            label="app",
+            hint="sk_test_…abcd",
+            scopes=frozenset({Scope.INGEST}),
+            created_at=AT,
+            expires_at=expires_at,
+            revoked_at=revoked_at,
+            last_used_at=None,
+        ),
+        PROJECT,
+    )
+
+
+class KeyStore:
+    """What a store would say of the one key; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.found: AuthenticatedKey | None = key()
+        self.is_away = False
+        self.asked = 0
+        self.seconds = 0.0
+
+    async def find(self, _: str) -> AuthenticatedKey | None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise Unavailable
+        return self.found
+
+    def ring(self) -> KeyRing:
+        return KeyRing(find_key=self.find, digest=lambda token: token, clock=lambda: self.seconds)
+
+
+async def settle() -> None:
+    """Let what was started in the background end."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_store_is_asked_once_for_all_who_wait() -> None:
+    store = KeyStore()
+    ring = store.ring()
+
+    await asyncio.gather(*(ring.caller(TOKEN) for _ in range(20)))
+    await ring.caller(TOKEN)
+
+    assert store.asked == 1
+
+
+async def test_key_in_use_is_asked_for_again_in_the_background() -> None:
+    store = KeyStore()
+    ring = store.ring()
+    await ring.caller(TOKEN)
+    store.seconds, store.found = REFRESH_SECONDS + 0.1, None
+
+    still = await ring.caller(TOKEN)
+    await settle()
+
+    assert still.project == PROJECT
+    assert store.asked == 2
+    with pytest.raises(Unauthorized):
+        await ring.caller(TOKEN)
+
+
+async def test_revoked_key_is_refused_within_five_seconds_at_the_latest() -> None:
+    store = KeyStore()
+    ring = store.ring()
+    await ring.caller(TOKEN)
+    store.seconds, store.found = TRUST_SECONDS, None
+
+    with pytest.raises(Unauthorized):
+        await ring.caller(TOKEN)
+    assert TRUST_SECONDS <= 5
+
+
+async def test_failed_refresh_turns_nobody_away_until_the_trust_ends() -> None:
+    store = KeyStore()
+    ring = store.ring()
+    await ring.caller(TOKEN)
+    store.seconds, store.is_away = REFRESH_SECONDS + 0.1, True
+
+    await ring.caller(TOKEN)
+    await settle()
+    await ring.caller(TOKEN)
+    store.seconds = TRUST_SECONDS
+
+    with pytest.raises(Unavailable):
+        await ring.caller(TOKEN)
+
+
+async def test_what_cannot_be_a_key_is_never_looked_up() -> None:
+    store = KeyStore()
+    ring = store.ring()
+    for token in (None, "", "sk_test_", TOKEN[:-1], TOKEN[:-1] + "x", "ümläut"):
+        with pytest.raises(Unauthorized):
+            await ring.caller(token)
+
+    assert store.asked == 0
+
+
+async def test_unknown_key_is_remembered_for_as_long() -> None:
+    store = KeyStore()
+    store.found = None
+    ring = store.ring()
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await ring.caller(TOKEN)
+
+    assert store.asked == 1
+
+
+async def test_forgetting_asks_again_at_once() -> None:
+    store = KeyStore()
+    ring = store.ring()
+    await ring.caller(TOKEN)
+    ring.forget()
+    await ring.caller(TOKEN)
+
+    assert store.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("caller", "is_taken"),
+    [
+        (key(), True),
+        (key(expires_at=AT + timedelta(seconds=1)), True),
+        (key(expires_at=AT), False),
+        (key(revoked_at=AT - timedelta(days=1)), False),
+    ],
+    ids=["plain", "expires later", "expires now", "revoked"],
+)
+def test_key_is_in_force_until_it_expires_or_is_revoked(caller: AuthenticatedKey, is_taken: bool) -> None:
+    assert is_in_force(caller, AT) is is_taken
+
+
+async def test_revoked_key_stops_working(caller: Caller, database: Database, project: CreatedProject) -> None:
+    async with database.transaction() as session:
+        await revoke_key(session, project.project.id, project.key.id, now=await database.now(session))
+
+    answer = await caller.send("receipt", receipt())
+
+    assert answer.json()["code"] == "unauthorized"
+
+
+def test_burst_is_let_through_and_then_the_rate() -> None:
+    seconds = 0.0
+    limit = RateLimit(rate=10, burst=20, clock=lambda: seconds)
+    for _ in range(20):
+        limit.take(PROJECT.id)
+
+    with pytest.raises(RateLimited) as refused:
+        limit.take(PROJECT.id)
+    assert refused.value.retry_after_seconds == 1
+    seconds = 0.25
+    limit.take(PROJECT.id)
+    limit.take(PROJECT.id)
+    with pytest.raises(RateLimited):
+        limit.take(PROJECT.id)
+    limit.take(ProjectId("prj_2"))

@@ -1,0 +1,180 @@
+"""Liveness, readiness, metrics; the heartbeat and what it credits; that the garbage collector is calmed."""
+
+import gc
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+
+from api.app import GC_THRESHOLDS, create_app
+from api.auth import KeyRing
+from api.health import judge_workers
+from api.pulse import Pulse
+from domain.projects import CreatedProject
+from store.database import Database
+from store.heartbeats import Beat, beat, read_beats
+from store.sealing import Sealer
+from tests.api.serving import Caller, parts_on, receipt, serving
+
+ALIVE = {"engine_reachable": True, "pollers_alive": True}
+
+
+async def say_alive(database: Database, **report: object) -> None:
+    """A worker's heartbeat, now."""
+    async with database.transaction() as session:
+        now = await database.now(session)
+        await beat(session, process="worker_1", role="worker", started_at=now, now=now, report=report)
+
+
+def told(answer: httpx.Response) -> dict[str, str]:
+    return {name: check["status"] for name, check in answer.json()["checks"].items()}
+
+
+async def test_process_that_serves_is_alive(caller: Caller) -> None:
+    assert (await caller.client.get("/livez")).json() == {"status": "ok"}
+
+
+async def test_ready_when_a_living_worker_reaches_the_engine(caller: Caller, database: Database) -> None:
+    await say_alive(database, **ALIVE)
+
+    answer = await caller.client.get("/readyz")
+
+    assert answer.status_code == 200, answer.text
+    assert told(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok"}
+
+
+async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
+    nobody = await caller.client.get("/readyz")
+    await say_alive(database, engine_reachable=False, pollers_alive=True)
+    no_engine = await caller.client.get("/readyz")
+
+    assert (nobody.status_code, no_engine.status_code) == (503, 503)
+    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "failed"}
+    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "ok"}
+
+
+async def test_not_ready_without_its_store(sealer: Sealer) -> None:
+    database = Database.open("postgresql://nobody@127.0.0.1:1/nothing")
+    async with serving(create_app(parts_on(database, sealer))) as client:
+        ready = await client.get("/readyz")
+        refused = await Caller(client, sealer_key()).send("receipt", receipt())
+        metrics = await client.get("/metrics")
+    await database.close()
+
+    assert ready.status_code == 503
+    assert set(told(ready).values()) == {"failed"}
+    assert refused.json()["code"] == "unavailable"
+    assert "makegood_store_up 0.0" in metrics.text
+
+
+def sealer_key() -> str:
+    """A key of the right shape, of which no store knows."""
+    from domain.keys import api_key_text
+
+    return api_key_text(bytes(32), livemode=False)
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "report", "engine", "worker"),
+    [
+        (1.0, ALIVE, True, True),
+        (9.9, ALIVE, True, True),
+        (10.1, ALIVE, False, False),
+        (1.0, {"engine_reachable": True, "pollers_alive": False}, True, False),
+        (1.0, {"engine_reachable": False, "pollers_alive": True}, False, True),
+        (1.0, {}, False, False),
+    ],
+)
+def test_workers_are_judged_by_their_last_word(age_seconds: float, report: dict[str, object], engine: bool, worker: bool) -> None:
+    at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
+    beats = [Beat(process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report)]
+
+    assert tuple(check.is_ok for check in judge_workers(beats)) == (engine, worker)
+
+
+async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> None:
+    event_id = await caller.accept()
+    await caller.incident_of(event_id)
+    await caller.send("receipt", {})
+    await caller.send("receipt", {}, headers={"Accept": "text/html"})
+
+    page = (await caller.client.get("/metrics")).text
+
+    for line in (
+        'makegood_accepted_total{endpoint="receipt"} 1.0',
+        'makegood_accepted_total{endpoint="result"} 1.0',
+        'makegood_refused_total{code="validation_error",endpoint="receipt"} 1.0',
+        'makegood_refused_total{code="not_acceptable",endpoint="receipt"} 1.0',
+        'makegood_request_duration_seconds_count{endpoint="receipt"} 3.0',
+        'makegood_incidents{state="open"} 1.0',
+        "makegood_receipts_waiting 0.0",
+        "makegood_outbox_rows 2.0",
+        "makegood_store_up 1.0",
+        "makegood_attempts 0.0",
+        "makegood_deadline_lag_seconds 0.0",
+    ):
+        assert line in page, line
+
+
+async def test_metrics_are_for_this_machine_or_a_key(caller: Caller) -> None:
+    from_afar = {"X-Forwarded-For": "203.0.113.7"}
+
+    stranger = await caller.client.get("/metrics", headers=from_afar)
+    reader = await caller.client.get("/metrics", headers={**from_afar, "Authorization": f"Bearer {caller.api_key}"})
+
+    assert stranger.status_code == 401
+    assert reader.status_code == 200
+
+
+async def test_garbage_collector_is_calmed_once_serving(caller: Caller) -> None:
+    assert gc.get_threshold() == GC_THRESHOLDS
+    assert gc.get_freeze_count() > 10_000
+
+
+async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database: Database) -> None:
+    async with database.reading() as session:
+        beats = await read_beats(session, await database.now(session))
+
+    assert [one.role for one in beats] == ["api"]
+    assert set(beats[0].report) == {"accepted_per_second", "accepted"}
+
+
+async def deadline_of(caller: Caller, event_id: str) -> tuple[datetime, datetime, list[str]]:
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    kinds = [entry["kind"] for entry in event["timeline"]]
+    return datetime.fromisoformat(event["timeout_at"]), datetime.fromisoformat(event["deadline_at"]), kinds
+
+
+def pulse_on(database: Database, sealer: Sealer) -> Pulse:
+    async def find(_: str) -> None:
+        return None
+
+    ring = KeyRing(find_key=find, digest=sealer.key_digest, clock=lambda: 0.0)
+    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60)
+
+
+@pytest.mark.parametrize(("away_seconds", "credited"), [(59, 0), (300, 1)])
+async def test_outage_is_credited_once(
+    caller: Caller, database: Database, sealer: Sealer, away_seconds: int, credited: int
+) -> None:
+    event_id = await caller.accept()
+    database.clock.skew = timedelta(seconds=away_seconds)
+
+    first, second = await pulse_on(database, sealer).beat(), await pulse_on(database, sealer).beat()
+    timeout_at, deadline_at, kinds = await deadline_of(caller, event_id)
+
+    assert (first, second) == (credited, 0)
+    assert kinds.count("deadline_credited") == credited
+    if credited:
+        assert timedelta(seconds=away_seconds - 5) < deadline_at - timeout_at < timedelta(seconds=away_seconds + 30)
+    else:
+        assert deadline_at == timeout_at
+
+
+async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+    app = create_app(parts_on(database, sealer))
+    async with serving(app) as client:
+        await Caller(client, project.api_key).accept()
+    keys = await app.state.shared.operations.list_keys(project.project.id)
+
+    assert keys["data"][0]["last_used_at"] is not None

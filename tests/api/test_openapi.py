@@ -1,0 +1,194 @@
+"""The document is a valid OpenAPI 3.1 and tells what the service does; no generated request brings the service down."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from api.app import create_app
+from api.openapi import document
+from domain.projects import Scope
+from store.database import Database
+from store.projects import create_project
+from store.sealing import Sealer
+from tests.api.serving import Caller, parts_on, serving
+from tests.conftest import SECRET_KEY
+
+EXAMPLES = 20
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+SCHEMA = schemathesis.openapi.from_dict(document())
+OPERATIONS = [found.ok().label for found in SCHEMA.get_all_operations()]
+
+
+def test_document_is_valid() -> None:
+    told = document()
+
+    assert told["openapi"].startswith("3.1")
+    OPENAPI_31_VALIDATOR.validate(told)
+    assert list(told["webhooks"]) == ["repair.requested"]
+
+
+def test_every_reference_leads_somewhere() -> None:
+    told = document()
+    for reference in _references(told):
+        place: Any = told
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_every_operation_names_its_key_its_errors_and_the_request_id() -> None:
+    told = document()
+    for path, item in told["paths"].items():
+        for operation in item.values():
+            assert operation["security"] == [{"key": []}], path
+            assert {"401", "402", "403", "429", "503"} <= set(operation["responses"]), path
+            assert all("Request-Id" in response["headers"] for response in operation["responses"].values()), path
+
+
+def test_ingest_names_every_error_that_it_gives() -> None:
+    receipt = document()["paths"]["/api/v1/receipt"]["post"]
+
+    assert set(receipt["responses"]) == set(
+        ["202", "400", "401", "402", "403", "406", "409", "413", "415", "422", "429", "500", "503"]
+    )
+    assert receipt["requestBody"]["content"]["application/json"]["examples"]
+
+
+def _references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(reference := value.get("$ref"), str):
+            yield reference
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+async def test_document_and_reference_are_served_without_anything_foreign(caller: Caller) -> None:
+    served = await caller.client.get("/openapi.json")
+    page = await caller.client.get("/docs")
+
+    assert served.json() == document()
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "<script" not in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    for item in document()["paths"]:
+        assert item in page.text
+
+
+async def test_every_code_has_its_page(caller: Caller) -> None:
+    refused = (await caller.send("receipt", {})).json()
+
+    page = await caller.client.get(refused["type"].removeprefix("http://makegood.example"))
+    unknown = await caller.client.get("/docs/errors/nonsense")
+
+    assert page.status_code == 200
+    assert "What to do" in page.text
+    assert unknown.status_code == 404
+
+
+class ServedApart:
+    """The API served by a thread of its own, for callers that know no event loop."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._told: Queue[tuple[str, str] | BaseException] = Queue()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> tuple[str, str]:
+        self._thread.start()
+        told = self._told.get(timeout=30)
+        if isinstance(told, BaseException):
+            raise told
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=20)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # the edge of a thread: the test must hear of it
+            self._told.put(error)
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        sealer, database = Sealer(SECRET_KEY), Database.open(self._url)
+        async with database.transaction() as session:
+            now, scopes = await database.now(session), frozenset(Scope)
+            made = await create_project(session, sealer, name="generated", livemode=False, scopes=scopes, now=now)
+        parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
+        async with serving(create_app(parts)) as client:
+            await Caller(client, made.api_key).accept()
+            self._told.put((str(client.base_url), made.api_key))
+            await self._stop.wait()
+        await database.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of an API and a key for it, on each store."""
+    from store.database import migrate
+    from tests.postgres import TEMPLATE
+
+    if request.param == "sqlite":
+        path: Path = tmp_path_factory.mktemp("served") / "makegood.db"
+        url = f"sqlite:///{path}"
+        migrate(url)
+    else:
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.url(postgres.create(template=TEMPLATE))
+    with ServedApart(url) as told:
+        yield told
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_generated_requests_get_what_the_document_says(served: tuple[str, str], label: str, mode: GenerationMode) -> None:
+    address, api_key = served
+    method, path = label.split(" ")
+    operation = SCHEMA[path][method]
+    headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def holds(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=address, headers=headers, checks=CHECKS)
+
+    holds()

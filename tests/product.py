@@ -1,0 +1,166 @@
+"""The product as its real processes: Temporal, an API and a worker, each started, stopped and killed as a test says.
+
+Mail goes to a server in the test's process, callbacks to an endpoint there. Projects are made with the command line, receipts and
+results are sent over HTTP. Nothing of the product runs in the test's own process.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cli.temporal_program import find_temporal_program, start_dev_command, temporal_environment
+from settings import Settings
+from tests.cli.commands import Makegood
+from tests.console.receiver import Receiver, receiving
+from tests.processes import Program, free_ports, python
+from tests.waiting import wait_until
+from tests.workflows.world import TEMPORAL, Post, taking_mail
+
+SECRET_KEY = "a root secret for the product's tests, long enough"
+_numbers = itertools.count(1)
+
+
+class Product:
+    """One installation. `post` has the mails that were sent, `receiver` the callbacks."""
+
+    def __init__(self, data_dir: Path, database_url: str, *, post: Post, smtp_url: str, receiver: Receiver) -> None:
+        self.post = post
+        self.receiver = receiver
+        self._port, temporal_port, temporal_ui_port = free_ports(3)
+        self._temporal_address = f"127.0.0.1:{temporal_port}"
+        self._engine = Settings(data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port)
+        self._environment = {
+            "MAKEGOOD_DATA_DIR": str(data_dir),
+            "MAKEGOOD_DATABASE_URL": database_url,
+            "MAKEGOOD_SECRET_KEY": SECRET_KEY,
+            "MAKEGOOD_PORT": str(self._port),
+            "MAKEGOOD_SMTP_URL": smtp_url,
+            "MAKEGOOD_EGRESS_ALLOW": "127.0.0.0/8",
+            "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,1",
+            "MAKEGOOD_RECONCILE_SECONDS": "1",
+            "TEMPORAL_ADDRESS": self._temporal_address,
+        }
+        self._programs: dict[str, Program] = {}
+        self._api_key = ""
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20)
+        self.makegood = Makegood(self._environment)
+
+    def start(self, name: str) -> None:
+        """Start `temporal`, `api` or `worker`, and wait until it is at work."""
+        if name == "temporal":
+            command = start_dev_command(find_temporal_program(self._engine.data_dir), self._engine)
+            self._programs[name] = Program(command, temporal_environment())
+            wait_until(self._temporal_answers, seconds=30, what="Temporal answers")
+            return
+        self._programs[name] = Program(python("-m", "cli.main", name), self._environment)
+        if name == "api":
+            wait_until(self._api_answers, seconds=30, what="the API answers")
+        else:
+            self._programs[name].wait_for("worker_ready", seconds=30)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and wait for its end."""
+        self._programs.pop(name).end()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        self._programs[name].process.kill()
+        self.stop(name)
+
+    def close(self) -> None:
+        """End everything that runs."""
+        for name in ("api", "worker", "temporal"):
+            if name in self._programs:
+                self.stop(name)
+        self.http.close()
+
+    def create_project(self) -> dict[str, Any]:
+        """A test project whose key has every scope, made with the command line."""
+        scopes = [word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)]
+        arguments = ("--mode", "test", "--repair-url", self.receiver.url, "--alert-email", "ops@shop.example", *scopes)
+        created: dict[str, Any] = self.makegood("project", "create", "shop", *arguments, "--json").json
+        self._api_key = created["api_key"]
+        return created
+
+    def receipt(self, **changes: Any) -> str:
+        """The event of a new receipt that was answered with 202."""
+        number = next(_numbers)
+        body = {
+            "provider": "stripe",
+            "provider_event_id": f"evt_{number}",
+            "event_type": "invoice.paid",
+            "effect_type": "credit_grant",
+            "internal_reference": f"order_{number}",
+            "occurred_at": "2026-11-23T11:13:55Z",
+        }
+        return str(self.say("receipt", body | changes)["event_id"])
+
+    def say(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a receipt or a result."""
+        headers = self._headers | {"Idempotency-Key": f"key {next(_numbers)}"}
+        answer = self.http.post(f"/api/v1/{endpoint}", json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def event(self, event_id: str) -> dict[str, Any]:
+        answer = self.http.get(f"/api/v1/events/{event_id}", headers=self._headers)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def reprocess(self, event_id: str) -> str:
+        """The `replay_id` of the repair that was asked for."""
+        incident_id = self.event(event_id)["incident"]["id"]
+        answer = self.http.post(f"/api/v1/incidents/{incident_id}/reprocess", headers=self._headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["replay_id"])
+
+    def becomes(self, event_id: str, state: str, *, seconds: float = 30) -> dict[str, Any]:
+        """The event once it is in the state."""
+        wait_until(lambda: self.event(event_id)["state"] == state, seconds=seconds, what=f"{event_id} is {state}")
+        return self.event(event_id)
+
+    def temporal(self, *arguments: str) -> str:
+        """What Temporal's own command line answers."""
+        with_address = (str(TEMPORAL), *arguments, "--address", self._temporal_address)
+        program = Program(with_address, temporal_environment())
+        try:
+            assert program.ended() == 0, program.output
+            return program.output
+        finally:
+            program.end()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._api_key}", "Accept": "application/json"}
+
+    def _api_answers(self) -> bool:
+        try:
+            return self.http.get("/livez").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _temporal_answers(self) -> bool:
+        program = Program((str(TEMPORAL), "operator", "cluster", "health", "--address", self._temporal_address), {})
+        try:
+            return program.ended() == 0
+        finally:
+            program.end()
+
+
+@contextmanager
+def product(data_dir: Path, database_url: str) -> Iterator[Product]:
+    """An installation on a migrated store, all of it at work."""
+    data_dir.mkdir(exist_ok=True)
+    with taking_mail() as (post, smtp_url), receiving() as receiver:
+        installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver)
+        try:
+            for name in ("temporal", "api", "worker"):
+                installation.start(name)
+            installation.create_project()
+            yield installation
+        finally:
+            installation.close()

@@ -1,0 +1,185 @@
+"""The rules that hold the design together, read off the source: who may import whom, what `domain` may know, where SQL stands.
+
+An exception is named here beside its reason, so that adding one is a decision that a reviewer sees.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("domain", "store", "activities", "workflows", "worker", "api", "cli")
+LONGEST_FILE, LONGEST_TEST = 300, 400
+# Whom each package may import beside itself: design.md, "Layout".
+ALLOWED = {
+    "domain": set(),
+    "store": {"domain"},
+    "activities": {"domain", "store"},
+    "workflows": {"domain", "activities"},
+    "worker": {"domain", "store", "activities", "workflows"},
+    "api": {"domain", "store"},
+    "cli": {"domain", "store", "activities", "workflows", "worker", "api", "settings", "logs"},
+}
+# The compositions of the two processes turn settings into plain values and set up logging; nothing else below `cli` may.
+COMPOSITIONS = {"worker/main.py", "api/main.py"}
+# What may not be in `domain`, nor where a workflow's sandbox looks away: it would make a replay differ.
+IMPURE_MODULES = {"asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
+IMPURE_CALLS = {"now", "utcnow", "today", "uuid4", "uuid1", "uuid7", "time", "monotonic", "open", "input", "print", "getenv"}
+# Reached past the sandbox, beside all of `workflows`: the messages, and what they are made of.
+PASSED_THROUGH = ("activities/messages.py",)
+# `workflow.now()` is the engine's clock, the same in every replay.
+ENGINE_CLOCK = {"workflow.now"}
+# Process edges: what fails there is logged, answered or tried again, and the process goes on.
+CATCHES_EVERYTHING = {
+    "store/committer.py": "a request that cannot be stored fails alone",
+    "worker/dispatch.py": "a row that cannot be told does not stop the others",
+    "worker/reconcile.py": "a broken step does not stop the others",
+    "api/edge.py": "a bug is a 500 with a request id",
+    "api/ingest.py": "a bug in the hot path is a 500 with a request id",
+    "api/pulse.py": "a failed beat is not the end of the heart",
+}
+# Who may use a database driver outside the store.
+USES_A_DRIVER = {"worker/listen.py": "LISTEN needs a connection of its own for as long as the process lives"}
+DRIVERS = {"sqlalchemy", "sqlmodel", "asyncpg", "aiosqlite", "sqlite3", "alembic"}
+MAY_BE_LONGER = {"store/tables.py": "every table on one page"}
+
+
+def sources(*packages: str) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def parsed(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"), filename=name)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each module that is imported, anywhere in the file, with the names taken from it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or "", tuple(alias.name for alias in node.names)
+
+
+def called(tree: ast.AST) -> Iterator[str]:
+    """What is called, dotted as it is written."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def ours(tree: ast.AST) -> set[str]:
+    top = {module.partition(".")[0] for module, _ in imports(tree)}
+    return top & {*PACKAGES, "settings", "logs", "examples", "bench", "tests"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package: str) -> None:
+    wrong = {}
+    for name in sources(package):
+        allowed = ALLOWED[package] | {package} | ({"settings", "logs"} if name in COMPOSITIONS else set())
+        if beyond := ours(parsed(name)) - allowed:
+            wrong[name] = beyond
+    assert not wrong
+
+
+def test_domain_imports_the_standard_library_alone_and_none_of_its_impure_parts() -> None:
+    wrong = {}
+    for name in sources("domain"):
+        tops = {module.partition(".")[0] for module, _ in imports(parsed(name))} - {"domain"}
+        if beyond := {top for top in tops if top not in sys.stdlib_module_names or top in IMPURE_MODULES}:
+            wrong[name] = beyond
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", [*sources("domain", "workflows"), *PASSED_THROUGH])
+def test_no_clock_and_no_chance_where_a_replay_must_come_out_the_same(name: str) -> None:
+    tree = parsed(name)
+    calls = {call for call in called(tree) if call not in ENGINE_CLOCK and call.rpartition(".")[2] in IMPURE_CALLS}
+    modules = {module for module, _ in imports(tree) if module.partition(".")[0] in IMPURE_MODULES}
+
+    assert not calls
+    assert not modules
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_files_are_empty(package: str) -> None:
+    files = [name for name in sources(package) if name.endswith("__init__.py")]
+
+    assert files
+    assert [name for name in files if (ROOT / name).read_text(encoding="utf-8").strip()] == []
+
+
+def test_no_query_stands_outside_the_store() -> None:
+    wrong = []
+    for name in sources(*(package for package in PACKAGES if package != "store")):
+        for module, taken in imports(parsed(name)):
+            # The type of a session that is passed on, and the failures that a process edge tells of, query nothing.
+            is_harmless = module == "sqlalchemy.exc" or (module == "sqlalchemy.ext.asyncio" and set(taken) == {"AsyncSession"})
+            if module.partition(".")[0] in DRIVERS and not is_harmless and name not in USES_A_DRIVER:
+                wrong.append((name, module))
+    assert not wrong
+
+
+def test_tables_are_named_only_in_the_store() -> None:
+    wrong = [
+        name
+        for name in sources(*(package for package in PACKAGES if package != "store"))
+        for module, taken in imports(parsed(name))
+        if module == "store.tables" or (module == "store" and "tables" in taken)
+    ]
+    assert not wrong
+
+
+def test_only_process_edges_catch_everything() -> None:
+    found = set()
+    for name in sources(*PACKAGES):
+        for node in ast.walk(parsed(name)):
+            if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in {"Exception"}):
+                found.add(name)
+    assert found <= set(CATCHES_EVERYTHING)
+
+
+def test_only_transactions_of_the_store_commit() -> None:
+    wrong = [name for name in sources(*PACKAGES) for call in called(parsed(name)) if call.endswith((".commit", ".rollback"))]
+
+    assert not wrong
+
+
+def test_temporals_client_is_used_by_the_worker_alone() -> None:
+    wrong = [
+        name
+        for name in sources("domain", "store", "activities", "workflows", "api")
+        for module, _ in imports(parsed(name))
+        if module.startswith(("temporalio.client", "temporalio.worker", "temporalio.service", "temporalio.api"))
+    ]
+    assert not wrong
+    assert [n for n in sources("domain", "store", "api") for m, _ in imports(parsed(n)) if m.startswith("temporalio")] == []
+
+
+def test_every_file_opens_with_what_it_is_for() -> None:
+    files = [name for name in (*sources(*PACKAGES), "settings.py", "logs.py") if not name.endswith("__init__.py")]
+
+    assert [name for name in files if not ast.get_docstring(parsed(name))] == []
+
+
+@pytest.mark.parametrize(("packages", "longest"), [(PACKAGES, LONGEST_FILE), (("tests",), LONGEST_TEST)], ids=["code", "tests"])
+def test_files_are_not_too_long(packages: tuple[str, ...], longest: int) -> None:
+    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in sources(*packages)}
+
+    assert {name: length for name, length in lengths.items() if length > longest and name not in MAY_BE_LONGER} == {}
+
+
+def test_nothing_is_built_at_import() -> None:
+    """A client, application or settings object at module level would make imports have effects."""
+    built = {"FastAPI", "Settings", "load_settings", "AsyncClient", "create_app", "create_async_engine", "Database.open"}
+    wrong = []
+    for name in sources(*PACKAGES):
+        for node in parsed(name).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr):
+                wrong += [(name, call) for call in called(node) if call in built]
+    assert not wrong
