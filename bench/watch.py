@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 GIVE_UP_SECONDS = 240
 
 

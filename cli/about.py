@@ -33,9 +33,11 @@ def config(as_json: JsonFlag = False) -> None:
         typer.echo(f"{row['name']:<{width}}  {cell(row['value'])}  ({row['source']})")
 
 
-def openapi() -> None:
-    """Print the OpenAPI 3.1 document of the API, as `/openapi.json` serves it."""
+def openapi(as_json: JsonFlag = True) -> None:
+    """Print the OpenAPI 3.1 document of the API, as `/openapi.json` serves it; it is JSON in any case."""
     from api.openapi import document
+
+    del as_json
 
     print_json(document())
 

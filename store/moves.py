@@ -6,7 +6,7 @@ the engine must be told goes into the outbox.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
 from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
@@ -29,8 +29,6 @@ from store.standing import (
     tell_engine,
 )
 from store.statements import Statements
-
-BETWEEN_HEARTBEATS = timedelta(seconds=5)  # they come every 2 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,8 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
 async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:
     """Move the deadlines that were open when ingest went down by as long as it was down; how many were moved.
 
-    `down_from` is the last heartbeat; what was accepted after it, before the next one was due, was open as well.
+    `down_from` is the last heartbeat. A little was still accepted after it, and some since ingest is back: the middle of the
+    outage tells the two apart.
     """
     outage_ms = milliseconds(now) - milliseconds(down_from)
     credited = await st.fetch(
@@ -122,7 +121,7 @@ async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -
         "RETURNING event_id",
         outage_ms,
         milliseconds(down_from),
-        milliseconds(down_from + BETWEEN_HEARTBEATS),
+        milliseconds(down_from) + outage_ms // 2,
     )
     for (event_id,) in credited:
         await add_timeline(

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -39,6 +41,24 @@ def run_in_process(*arguments: str, then: str) -> str:
     code = f"import sys\nfrom cli import main\n{run}\n{then}"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     return ended.stdout
+
+
+def commands_of(group: TyperGroup) -> set[tuple[str, ...]]:
+    """The paths of all commands below a group."""
+    return {
+        (name, *below)
+        for name, command in group.commands.items()
+        for below in (commands_of(command) if isinstance(command, TyperGroup) else {()})
+    }
+
+
+def test_table_names_every_command() -> None:
+    assert commands_of(get_command(app)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one != ("mailbox",)], ids=" ".join)
+def test_every_command_has_its_line_in_the_documentation(command: tuple[str, ...]) -> None:
+    assert f"`makegood {' '.join(command)}" in (ROOT / "docs" / "command-line.md").read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
