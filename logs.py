@@ -17,14 +17,13 @@ _LEVELS: dict[LogLevel, int] = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
-# Libraries that log each request or each retried activity at INFO or WARNING, with traces that tell nothing new.
+# Libraries that log each request or statement at INFO.
 _QUIETER: dict[str, int] = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "aiosqlite": logging.WARNING,
     "alembic": logging.WARNING,
     "uvicorn.access": logging.WARNING,
-    "temporalio.activity": logging.ERROR,
 }
 
 

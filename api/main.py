@@ -48,6 +48,8 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
             signal.signal(number, _already_heard)
         await server.serve()
         return 0 if server.started else 1
+    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
+        return 1
     finally:
         await database.close()
 

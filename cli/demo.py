@@ -8,10 +8,10 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,31 +71,40 @@ async def _instance(settings: "Settings", *, is_fresh: bool) -> "AsyncIterator[t
 async def _play(settings: "Settings", *, began: float, is_own: bool, is_quiet: bool) -> "Watch":
     import httpx
 
-    from cli.demo_instance import make_project
-    from cli.demo_merchant import demo_merchant, merchant_port
-    from cli.demo_stories import Stage, play_all
+    from cli.demo_instance import make_project, retire_project
     from cli.demo_watch import Watch
 
     url = settings.public_url_or_default
     project = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
     headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
-    with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
+    try:
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
             watch = Watch(client, settings.mailbox_dir if settings.smtp_url is None else None, began, is_quiet)
             watch.begin(f"Makegood at {url}" + (", started for this demo" if is_own else ""))
-            port = merchant_port()
-            merchant_is = demo_merchant(
-                makegood_url=url,
-                api_key=project["api_key"],
-                signing_secret=project["signing_secret"],
-                port=port,
-                directory=Path(directory),
-            )
-            async with merchant_is as merchant:
-                await _save_repair_url(client, url, merchant.repair_url)
-                watch.saw(f"test project {project['name']} repairs at {merchant.repair_url}")
-                await play_all(Stage(merchant, watch))
+            await _play_with_merchant(watch, url, project)
+    finally:
+        if not is_own:
+            await asyncio.shield(retire_project(settings, project["project_id"]))
     return watch
+
+
+# The project's values are JSON, of any type.
+async def _play_with_merchant(watch: "Watch", url: str, project: Mapping[str, Any]) -> None:
+    from cli.demo_merchant import demo_merchant, merchant_port
+    from cli.demo_stories import Stage, play_all
+
+    with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
+        merchant_is = demo_merchant(
+            makegood_url=url,
+            api_key=project["api_key"],
+            signing_secret=project["signing_secret"],
+            port=merchant_port(),
+            directory=Path(directory),
+        )
+        async with merchant_is as merchant:
+            await _save_repair_url(watch.client, url, merchant.repair_url)
+            watch.saw(f"test project {project['name']} repairs at {merchant.repair_url}")
+            await play_all(Stage(merchant, watch))
 
 
 async def _save_repair_url(client: "httpx.AsyncClient", url: str, repair_url: str) -> None:

@@ -18,6 +18,7 @@ from cli.output import CommandFailed
 
 if TYPE_CHECKING:
     from settings import Settings
+    from store.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30
@@ -76,7 +77,7 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
     """
     from cli.operator import build_operations, with_open_store
 
-    async def make(database: Any) -> Mapping[str, Any]:
+    async def make(database: "Database") -> Mapping[str, Any]:
         return await build_operations(settings, database).create_project(
             name=name,
             mode="test",
@@ -87,6 +88,16 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
         )
 
     return await with_open_store(settings, make)
+
+
+async def retire_project(settings: "Settings", project_id: str) -> None:
+    """Suspend the project: its key is refused from now on, and nobody is asked to look after its repair URL."""
+    from cli.operator import build_operations, with_open_store
+
+    async def retire(database: "Database") -> None:
+        await build_operations(settings, database).set_suspended(project_id, suspended=True)
+
+    await with_open_store(settings, retire)
 
 
 async def _ready(url: str, up: DemoProcess) -> None:

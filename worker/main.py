@@ -7,7 +7,6 @@ nothing about receipts. Called by `cli`.
 import asyncio
 import gc
 import os
-import random
 import secrets
 import signal
 import socket
@@ -15,29 +14,26 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from activities.alerts import AlertActivities, Mailer
-from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
+from activities.alerts import AlertActivities
+from activities.callback import CallbackActivities
 from activities.ledger import LedgerActivities
 from activities.mail import MailWriter
-from activities.smtp import SmtpMailer, parse_mail_server
-from activities.transport import exchange
 from logs import configure_logging
 from settings import Settings
-from store.database import Database
-from store.sealing import Sealer
+from worker.configuration import engine_from, parts_from
 from worker.connect import Engine, connect, quiet_runtime
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.heartbeat import Heartbeat
 from worker.listen import keep_listening
 from worker.pace import Pace
+from worker.parts import WorkerParts
 from worker.purge import keep_purging
 from worker.reconcile import Reconciler
 from workflows.canary import CanaryWorkflow
@@ -53,50 +49,41 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 CONNECT_AGAIN_SECONDS = 1.0
 # Without it a process that used the Temporal client may crash while the interpreter exits (engine.md).
 DROP_CLIENT_SECONDS = 0.3
-# What the activity's start-to-close timeout leaves room for.
-LONGEST_CALLBACK_SECONDS = 30
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What a worker is built from. `now` is the host's clock."""
-
-    database: Database
-    sealer: Sealer
-    mailer: Mailer
-    transport: Transport
-    rules: CallbackRules
-    chance: Chance
-    mail_from: str
-    public_url: str
-    holds_when_ingest_is_down: bool
-    dispatch_rate: int = 40
-    reconcile_seconds: float = 5
-    owns_namespace: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class BuiltWorker:
-    """A worker that is not running yet: Temporal's own, and the loops beside it."""
+    """A worker that is not running yet: Temporal's own, and the loops beside it.
+
+    `listened_url` is the PostgreSQL that says when there is something to dispatch; None on SQLite, which is polled.
+    """
 
     temporal: Worker
     gateway: Gateway
     dispatcher: Dispatcher
     reconciler: Reconciler
+    listened_url: str | None
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The worker at work while the block runs, then ended in order; for tests, and for whoever needs no heartbeat."""
-        async with self.temporal:
-            loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
-            try:
-                yield
-            finally:
-                self.dispatcher.stop()
-                self.reconciler.stop()
-                await asyncio.gather(*loops)
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
+        polling = asyncio.create_task(self.temporal.run())
+        loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
+        if self.listened_url is not None:
+            loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
+        whole = asyncio.create_task(_first_failure([polling, *loops]))
+        try:
+            yield whole
+        finally:
+            self.dispatcher.stop()
+            self.reconciler.stop()
+            await asyncio.gather(*loops[:2], return_exceptions=True)
+            for listening in loops[2:]:
+                listening.cancel()
+            await self.temporal.shutdown()
+            await asyncio.gather(polling, whole, *loops[2:], return_exceptions=True)
 
 
 def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
@@ -129,11 +116,11 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    is_notified = parts.database.dialect == "postgresql"
+    listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
     return BuiltWorker(
         temporal=temporal,
         gateway=gateway,
-        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=is_notified),
+        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
         reconciler=Reconciler(
             parts.database,
             gateway,
@@ -141,6 +128,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
             every_seconds=parts.reconcile_seconds,
             holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
         ),
+        listened_url=listened_url,
     )
 
 
@@ -151,46 +139,6 @@ def run_worker(settings: Settings) -> int:
         return asyncio.run(_run(settings))
     except KeyboardInterrupt:
         return 0
-
-
-def parts_from(settings: Settings) -> WorkerParts:
-    """The parts of a real worker.
-
-    Raises:
-        SettingsError, ValueError: a setting is missing or wrong.
-    """
-    timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
-    return WorkerParts(
-        database=Database.open(settings.database_url_or_default),
-        sealer=Sealer(settings.read_secret_key()),
-        mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
-        transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),
-        rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
-        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
-        mail_from=settings.mail_from,
-        public_url=settings.public_url_or_default,
-        holds_when_ingest_is_down=settings.outage_seconds > 0,
-        dispatch_rate=settings.dispatch_rate,
-        reconcile_seconds=settings.reconcile_seconds,
-        owns_namespace=settings.temporal_address is None,
-    )
-
-
-def engine_from(settings: Settings, *, identity: str) -> Engine:
-    """Where the settings say that Temporal is. Raises: OSError when a certificate cannot be read."""
-    certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
-    ca, certificate, key = (None if path is None else path.read_bytes() for path in certificates)
-    return Engine(
-        target=settings.temporal_target,
-        namespace=settings.temporal_namespace,
-        identity=identity,
-        tls=settings.uses_temporal_tls,
-        server_name=settings.temporal_tls_server_name,
-        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-        ca_certificate=ca,
-        client_certificate=certificate,
-        client_key=key,
-    )
 
 
 async def _run(settings: Settings) -> int:
@@ -221,10 +169,8 @@ async def _work(client: Client, parts: WorkerParts, heartbeat: Heartbeat, stoppi
         heartbeat.keep_running_canaries(built.gateway),
         keep_purging(parts.database),
     ]
-    if parts.database.dialect == "postgresql":
-        loops.append(keep_listening(parts.database.url, built.dispatcher.wake))
-    _tune_garbage_collection()
-    async with _whole(built) as whole:
+    tune_garbage_collection()
+    async with built.running() as whole:
         beside = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
         ended, _ = await asyncio.wait([whole, *beside, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -239,26 +185,11 @@ async def _work(client: Client, parts: WorkerParts, heartbeat: Heartbeat, stoppi
     return code
 
 
-@asynccontextmanager
-async def _whole(built: BuiltWorker) -> AsyncIterator[asyncio.Task[None]]:
-    """Temporal's worker, dispatcher and reconciler as one task, which ends when one of them fails; ended in order after."""
-    polling = asyncio.create_task(built.temporal.run())
-    loops = [asyncio.create_task(built.dispatcher.run()), asyncio.create_task(built.reconciler.run())]
-
-    async def first_failure() -> None:
-        done, _ = await asyncio.wait([polling, *loops], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-
-    whole = asyncio.create_task(first_failure())
-    try:
-        yield whole
-    finally:
-        built.dispatcher.stop()
-        built.reconciler.stop()
-        await asyncio.gather(*loops, return_exceptions=True)
-        await built.temporal.shutdown()
-        await asyncio.gather(polling, whole, return_exceptions=True)
+async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
+    """Return when one of them ends, or fail as it did."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 async def _connect(engine: Engine, parts: WorkerParts) -> Client:
@@ -300,7 +231,7 @@ def _stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-def _tune_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
     """Full collections stop the process for up to 100 ms: what start-up made is frozen, and the rest is left alone longer."""
     gc.collect()
     gc.freeze()

@@ -62,7 +62,7 @@ async def test_starttls_and_password(monkeypatch: pytest.MonkeyPatch, tmp_path_f
 
     def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, auth: object) -> AuthResult:
         is_right = isinstance(auth, LoginPassword) and (auth.login, auth.password) == (b"ops", b"secret")
-        return AuthResult(success=is_right)
+        return AuthResult(success=is_right, handled=False)
 
     controller = Controller(keeper, hostname="localhost", port=port, tls_context=context, authenticator=check, auth_required=True)
     controller.start()

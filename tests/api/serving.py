@@ -55,7 +55,7 @@ class Caller:
         return replace(self, api_key=api_key)
 
     async def send(
-        self, name: str, body: object, *, key: str | None = None, headers: Mapping[str, str | bytes | None] | None = None
+        self, endpoint: str, body: object, *, key: str | None = None, headers: Mapping[str, str | bytes | None] | None = None
     ) -> httpx.Response:
         """A receipt or a result; `body` is JSON, or bytes as they are. A header of None is left out."""
         given = {
@@ -65,8 +65,8 @@ class Caller:
             **(headers or {}),
         }
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {header: value for header, value in given.items() if value is not None}
-        return await self.client.post(f"/api/v1/{name}", content=content, headers=sent)
+        sent = [(name.encode(), _bytes(value)) for name, value in given.items() if value is not None]
+        return await self.client.post(f"/api/v1/{endpoint}", content=content, headers=sent)
 
     async def accept(self, **changes: object) -> str:
         """The id of the event whose receipt was just accepted."""
@@ -85,6 +85,10 @@ class Caller:
         assert answer.status_code == 202, answer.text
         event = (await self.ask("GET", f"/events/{event_id}")).json()
         return str(event["incident"]["id"])
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 async def judge_shape(url: str) -> None:

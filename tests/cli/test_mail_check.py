@@ -30,7 +30,7 @@ def with_password() -> SMTP:
 
     def is_right(server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object) -> AuthResult:
         del server, session, envelope, mechanism
-        return AuthResult(success=given == LoginPassword(b"robot", b"right"))
+        return AuthResult(success=given == LoginPassword(b"robot", b"right"), handled=False)
 
     return SMTP(Sink(), authenticator=is_right, auth_require_tls=False)
 

@@ -4,6 +4,7 @@ Time runs as it does, so that a history holds nothing but what a real one would.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from activities.callback import CallbackRules
 from domain.ids import EventId
@@ -134,7 +135,7 @@ LIVES: tuple[Life, ...] = (
 )
 
 
-async def _started(world: World, **changes: object) -> EventId:
+async def _started(world: World, **changes: Any) -> EventId:
     event_id = await world.accept(**changes)
     await world.started(event_id)
     return event_id

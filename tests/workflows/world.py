@@ -42,7 +42,8 @@ from tests.given import OPERATOR, Story, new_result
 from tests.processes import free_ports
 from tests.waiting import wait_until_async
 from worker.connect import prepare_namespace, read_namespace_id
-from worker.main import BuiltWorker, WorkerParts, build_worker
+from worker.main import BuiltWorker, build_worker
+from worker.parts import WorkerParts
 from worker.reconcile import NAMESPACE_FACT
 from workflows.messages import workflow_id
 
@@ -144,6 +145,15 @@ class World:
         """An operator presses Reprocess in the console."""
         begun = await (await self._now()).do(request_repair, event_id, requested_by=OPERATOR)
         return begun.replay_id
+
+    async def crowd(self, event_id: EventId, count: int) -> None:
+        """So many people ask for a repair at once, every other one in the console."""
+        story = await self._now()
+        asking: list[Awaitable[object]] = []
+        for _ in range(count // 2):
+            asking.append(story.do(request_repair, event_id, requested_by=OPERATOR))
+            asking.append(self.signal(event_id, "reprocess"))
+        await asyncio.gather(*asking)
 
     async def resolve(self, event_id: EventId) -> None:
         """An operator closes the incident by hand."""
@@ -261,7 +271,7 @@ class World:
         events = [event async for event in self.handle(event_id).fetch_history_events()]
         return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in events]
 
-    async def eventually(self, predicate: Callable[[], Awaitable[object]], what: str) -> None:
+    async def eventually(self, predicate: Callable[[], Awaitable[bool]], what: str) -> None:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:

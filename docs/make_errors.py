@@ -1,0 +1,45 @@
+"""Writes `reference/errors.md` from the table of codes that the API answers with.
+
+    .venv/bin/python docs/make_errors.py
+
+`tests/test_docs.py` fails while the page differs from the code.
+"""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from api.errors import MEANINGS  # noqa: E402
+
+PAGE = DOCS / "reference" / "errors.md"
+HEAD = """# Error codes
+
+Every error has one shape, `application/problem+json` (`application/json` where only that is accepted):
+
+```json
+{"type": "https://…/docs/errors/validation_error", "title": "Invalid request", "status": 422, "detail": "…",
+ "code": "validation_error", "request_id": "req_…", "retryable": false, "errors": [{"pointer": "/provider", "code": "missing", "message": "…"}]}
+```
+
+Branch on `code`, which never changes; show `detail` to people. `errors` comes with 422 alone and never repeats what was sent.
+`retryable` says whether the same request, with the same `Idempotency-Key`, may succeed later. Each code has its page at
+`/docs/errors/{code}` of your own API.
+
+| code | status | retryable | what happened | what to do |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def write_page() -> str:
+    """The whole page."""
+    rows = [
+        f"| `{code.value}` | {meaning.status} | {'yes' if meaning.is_retryable else 'no'} | {meaning.what} | {meaning.remedy} |"
+        for code, meaning in MEANINGS.items()
+    ]
+    return HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(write_page(), encoding="utf-8")

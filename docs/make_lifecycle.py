@@ -1,0 +1,152 @@
+"""Draws the life of a receipt from `domain.lifecycle.TABLE`: the picture, and the table in `how-recovery-works.md`.
+
+    .venv/bin/python docs/make_lifecycle.py
+
+writes both; `tests/test_docs.py` fails while either differs from the code.
+"""
+
+import sys
+from html import escape
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, TABLE, Happening, Move, Position  # noqa: E402
+
+PICTURE = DOCS / "pictures" / "lifecycle.svg"
+PAGE = DOCS / "how-recovery-works.md"
+BEGIN, END = "<!-- the table: made by docs/make_lifecycle.py -->", "<!-- end of the table -->"
+GROUP = "incident"
+WIDTH, HEIGHT = 1000, 660
+BOX_WIDTH, BOX_HEIGHT = 170, 56
+LINE_HEIGHT = 17
+# Centres of the boxes; the incident's positions stand in a frame of their own.
+CENTRES: dict[str, tuple[int, int]] = {
+    Position.WAITING: (120, 330),
+    Position.APPLIED: (120, 624),
+    Position.OPEN: (450, 330),
+    Position.CALLING: (820, 200),
+    Position.AWAITING_RESULT: (820, 460),
+    Position.RECOVERED: (640, 624),
+    Position.CLOSED: (640, 36),
+}
+FRAME = (345, 115, 580, 415)
+STYLE = """
+  text { font: 14px system-ui, sans-serif; fill: #1f2937; text-anchor: middle; }
+  .name { font-weight: 600; font-size: 15px; }
+  .why { font-size: 13px; fill: #374151; paint-order: stroke; stroke: #ffffff; stroke-width: 6px; stroke-linejoin: round; }
+  .box { fill: #eef2ff; stroke: #4f46e5; stroke-width: 1.5; }
+  .incident { fill: #fff7ed; stroke: #ea580c; }
+  .end { fill: #ecfdf5; stroke: #059669; }
+  .frame { fill: none; stroke: #ea580c; stroke-dasharray: 5 5; }
+  .edge { fill: none; stroke: #4b5563; stroke-width: 1.5; marker-end: url(#tip); }"""
+
+Point = tuple[float, float]
+
+
+def draw_picture() -> str:
+    """The picture, as SVG."""
+    x, y, width, height = FRAME
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="The life of a receipt">',
+        f"<style>{STYLE}\n</style>",
+        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0 L10 5 L0 10 z" fill="#4b5563"/></marker></defs>',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="12" fill="#ffffff"/>',
+        f'<rect class="frame" x="{x}" y="{y}" width="{width}" height="{height}" rx="14"/>',
+        f'<text x="{x + 60}" y="{y + height - 14}" class="name">{GROUP}</text>',
+    ]
+    parts += [_edge(start, to, happenings) for (start, to), happenings in sorted(_edges().items())]
+    parts += [_box(position) for position in Position]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def write_table() -> str:
+    """The table of every pair, in Markdown."""
+    head = ["what happens", *(position.value for position in Position)]
+    rows = [[f"`{happening.value}`", *(_cell(position, row) for position in Position)] for happening, row in TABLE.items()]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def page_with_table(page: str) -> str:
+    """The page with the table as it is now between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{write_table()}\n{END}{after}"
+
+
+def _edges() -> dict[tuple[str, str], tuple[Happening, ...]]:
+    """What leads from where to where; what leads there from every position of an incident leads there from its frame."""
+    found: dict[tuple[str, str], list[Happening]] = {}
+    for happening, row in TABLE.items():
+        for position, move in row.items():
+            if move.to is not position:
+                found.setdefault((position, move.to), []).append(happening)
+    for target in Position:
+        shared = [found.get((position, target)) for position in OPEN_POSITIONS]
+        if shared[0] and all(happenings == shared[0] for happenings in shared):
+            found[GROUP, target] = shared[0]
+            for position in OPEN_POSITIONS:
+                del found[position, target]
+    return {pair: tuple(happenings) for pair, happenings in found.items()}
+
+
+def _edge(start: str, to: str, happenings: tuple[Happening, ...]) -> str:
+    tail, head = _ends(start, to)
+    bend = 0 if GROUP in (start, to) or {start, to} & {Position.WAITING} or (to, start) not in _edges() else 50
+    dx, dy = head[0] - tail[0], head[1] - tail[1]
+    length = max(1.0, (dx * dx + dy * dy) ** 0.5)
+    middle = ((tail[0] + head[0]) / 2 - dy / length * bend, (tail[1] + head[1]) / 2 + dx / length * bend)
+    path = f'<path class="edge" d="M{tail[0]:.0f} {tail[1]:.0f} Q{middle[0]:.0f} {middle[1]:.0f} {head[0]:.0f} {head[1]:.0f}"/>'
+    top = middle[1] - (len(happenings) - 1) * LINE_HEIGHT / 2 + 4
+    words = [
+        f'<text class="why" x="{middle[0]:.0f}" y="{top + number * LINE_HEIGHT:.0f}">{escape(happening.value)}</text>'
+        for number, happening in enumerate(happenings)
+    ]
+    return "\n".join([path, *words])
+
+
+def _ends(start: str, to: str) -> tuple[Point, Point]:
+    """Where an edge leaves and arrives, on the rims of the boxes."""
+    head = CENTRES[to]
+    if start == GROUP:
+        _, y, _, height = FRAME
+        above = head[1] < y
+        return (head[0], y if above else y + height), (head[0], head[1] + (1 if above else -1) * BOX_HEIGHT / 2)
+    return _rim(CENTRES[start], head), _rim(head, CENTRES[start])
+
+
+def _rim(centre: Point, towards: Point) -> Point:
+    dx, dy = towards[0] - centre[0], towards[1] - centre[1]
+    scale = min(
+        BOX_WIDTH / 2 / abs(dx) if dx else float("inf"),
+        BOX_HEIGHT / 2 / abs(dy) if dy else float("inf"),
+    )
+    return centre[0] + dx * scale, centre[1] + dy * scale
+
+
+def _box(position: Position) -> str:
+    x, y = CENTRES[position]
+    kind = "end" if position in END_POSITIONS else "incident" if position in OPEN_POSITIONS else ""
+    corner = f'x="{x - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}"'
+    box = f'<rect class="box {kind}" {corner} width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="10"/>'
+    return f'{box}\n<text class="name" x="{x}" y="{y + 5}">{position.value}</text>'
+
+
+def _cell(position: Position, row: dict[Position, Move]) -> str:
+    move = row.get(position)
+    if move is None:
+        return ""
+    if move.refusal is not None:
+        return f"`{move.refusal.value}`"
+    words = [] if move.to is position else [f"→ **{move.to.value}**"]
+    words += ["noted"] if move.noted else []
+    words += [f"`{move.flag.value}`"] if move.flag else []
+    return ", ".join(words) or "stays"
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(draw_picture(), encoding="utf-8")
+    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

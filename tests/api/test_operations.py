@@ -1,0 +1,121 @@
+"""What console and command line do beyond REST: projects, keys, secrets; through the same functions, with the same JSON."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from api.operations import ListFilters, Operations
+from api.views import whole_if_whole
+from domain.errors import NotFound, ValidationFailed
+from domain.projects import CreatedProject
+from store.database import Database
+from store.projects import signing_secrets
+from store.sealing import Sealer
+from tests.api.serving import Caller, judge_shape, receipt
+
+
+@pytest.fixture
+def operations(database: Database, sealer: Sealer) -> Operations:
+    return Operations(database=database, sealer=sealer, judge_repair_url=judge_shape)
+
+
+async def test_project_is_made_with_its_secrets_shown_once(operations: Operations) -> None:
+    made = await operations.create_project(name="new", mode="test", alert_emails=["a@b.example"], timeout_minutes=0.5)
+    read = await operations.read_project(made["project_id"])
+
+    assert made["api_key"].startswith("sk_test_")
+    assert made["signing_secret"].startswith("whsec_")
+    assert read == {name: value for name, value in made.items() if name not in ("api_key", "signing_secret", "key_id")}
+    assert await operations.list_projects() == {"data": [read]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"name": ""}, "/name"),
+        ({"mode": "prod"}, "/mode"),
+        ({"scopes": ["everything"]}, "/scopes/0"),
+        ({"scopes": []}, "/scopes"),
+        ({"alert_emails": ["x"]}, "/alert_emails/0"),
+        ({"mode": "live", "timeout_minutes": 0.5}, "/timeout_minutes"),
+        ({"repair_url": "https://10.0.0.1/"}, "/repair_url"),
+    ],
+    ids=str,
+)
+async def test_wrong_project_is_refused(operations: Operations, fields: dict[str, object], pointer: str) -> None:
+    wanted: dict[str, object] = {"name": "new", "mode": "test", **fields}
+
+    with pytest.raises(ValidationFailed) as refused:
+        await operations.create_project(**wanted)  # type: ignore[arg-type]  # wrong on purpose
+
+    assert [error.pointer for error in refused.value.errors] == [pointer]
+
+
+async def test_key_is_made_listed_and_revoked(operations: Operations, project: CreatedProject) -> None:
+    project_id = project.project.id
+    made = await operations.create_key(project_id, label="cron", scopes=["read", "ingest"])
+    listed = (await operations.list_keys(project_id))["data"]
+    revoked = await operations.revoke_key(project_id, made["key_id"])
+
+    assert made["scopes"] == ["ingest", "read"]
+    assert [key["label"] for key in listed] == ["first key", "cron"]
+    assert all("api_key" not in key for key in listed)
+    assert revoked["revoked_at"] is not None
+    with pytest.raises(NotFound):
+        await operations.revoke_key(project_id, "key_unknown")
+    with pytest.raises(NotFound):
+        await operations.create_key("prj_unknown", label="x")
+
+
+async def test_signing_secret_is_rotated_with_an_overlap(
+    operations: Operations, project: CreatedProject, database: Database, sealer: Sealer
+) -> None:
+    project_id = project.project.id
+    added = (await operations.rotate_signing_secret(project_id))["signing_secret"]
+    async with database.reading() as session:
+        during = await signing_secrets(session, sealer, project_id)
+    await operations.finish_rotation(project_id)
+    async with database.reading() as session:
+        after = await signing_secrets(session, sealer, project_id)
+
+    assert (during.current, during.next) == (project.signing_secret, added)
+    assert (after.current, after.next) == (added, None)
+
+
+async def test_change_is_obeyed_at_once_by_the_process_that_made_it(caller: Caller) -> None:
+    await caller.accept()
+    await caller.ask("PATCH", "/project", json={"timeout_minutes": 2})
+
+    event = (await caller.ask("GET", f"/events/{await caller.accept()}")).json()
+
+    span = datetime.fromisoformat(event["timeout_at"]) - datetime.fromisoformat(event["accepted_at"])
+    assert span == timedelta(minutes=2)
+
+
+async def test_counts_are_over_all_projects_or_one(
+    caller: Caller, operations: Operations, project: CreatedProject, live_project: CreatedProject
+) -> None:
+    await caller.accept()
+    await caller.incident_of(await caller.accept())
+    await caller.with_key(live_project.api_key).accept()
+
+    everywhere, here = await operations.counts(None), await operations.counts(project.project.id)
+
+    assert everywhere == {"waiting": 2, "open": 1, "repairing": 0, "repaired_this_week": 0}
+    assert here == {"waiting": 1, "open": 1, "repairing": 0, "repaired_this_week": 0}
+
+
+async def test_several_states_may_be_asked_for(caller: Caller, operations: Operations) -> None:
+    waiting = await caller.accept(**receipt())
+    open_one = await caller.accept()
+    await caller.incident_of(open_one)
+
+    page = await operations.list_events(None, ListFilters(state="waiting,incident"))
+
+    assert {event["event_id"] for event in page["data"]} == {waiting, open_one}
+    assert page["has_more"] is False
+
+
+@pytest.mark.parametrize(("number", "told"), [(30.0, "30"), (0.5, "0.5")])
+def test_whole_minutes_are_told_as_integers(number: float, told: str) -> None:
+    assert str(whole_if_whole(number)) == told

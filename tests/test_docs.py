@@ -1,0 +1,92 @@
+"""What a reader of `docs/` relies on: every setting, code and state has its line, pictures are current, links lead somewhere."""
+
+import importlib.util
+import re
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from domain.errors import Code
+from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
+from domain.lifecycle import Position
+from domain.receipts import Flag, ReceiptState
+from settings import Settings, environment_name, environment_names
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
+STATES = (ReceiptState, IncidentState, RepairState, Position, Reason, Resolution, RepairCause, Flag, TimelineKind)
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def first_cells(page: str) -> list[str]:
+    """The code words of each table row's first cell."""
+    rows = re.findall(r"^\| (`[^|]*?) \|", page, re.MULTILINE)
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row)]
+
+
+def program(name: str) -> ModuleType:
+    """A program of `docs/`, loaded by its path: `docs` is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_setting_has_its_line_and_no_other_is_named() -> None:
+    named = first_cells(read("reference/settings.md"))
+
+    assert sorted(named) == sorted(environment_names())
+
+
+@pytest.mark.parametrize(
+    "field", [name for name, field in Settings.model_fields.items() if isinstance(field.default, int | float)]
+)
+def test_documented_default_is_the_settings_own(field: str) -> None:
+    default = Settings.model_fields[field].default
+    told = str(default).lower() if isinstance(default, bool) else str(default)
+
+    assert f"| `{environment_name(field)}` | `{told}` |" in read("reference/settings.md")
+
+
+def test_every_error_code_has_its_line() -> None:
+    assert first_cells(read("reference/errors.md")) == [code.value for code in Code]
+
+
+def test_errors_page_is_made_from_the_code() -> None:
+    assert read("reference/errors.md") == program("make_errors").write_page(), "run .venv/bin/python docs/make_errors.py"
+
+
+@pytest.mark.parametrize("states", STATES, ids=lambda states: states.__name__)
+def test_every_state_has_its_line(states: type[Enum]) -> None:
+    lines = first_cells(read("reference/states.md"))
+
+    assert {state.value for state in states} <= set(lines)
+
+
+def test_no_unknown_state_is_described() -> None:
+    assert set(first_cells(read("reference/states.md"))) == {state.value for states in STATES for state in states}
+
+
+def test_picture_and_table_are_drawn_from_the_lifecycle() -> None:
+    made = program("make_lifecycle")
+    page = read("how-recovery-works.md")
+
+    assert read("pictures/lifecycle.svg") == made.draw_picture(), "run .venv/bin/python docs/make_lifecycle.py"
+    assert page == made.page_with_table(page), "run .venv/bin/python docs/make_lifecycle.py"
+    assert "pictures/lifecycle.svg" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -1,0 +1,105 @@
+"""The worker as a process of its own: it waits for its engine, says what it knows, and ends when it is told to."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from store.database import Database
+from store.heartbeats import Beat, read_beats
+from tests.conftest import SECRET_KEY
+from tests.processes import Program, free_ports, python, running
+from tests.waiting import wait_until_async
+
+TEMPORAL = Path(sys.executable).parent / "temporal"
+TUNED = "import gc, worker.main as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
+
+
+class Setting:
+    """A store, and the addresses that a worker is started with."""
+
+    def __init__(self, database_url: str, directory: Path) -> None:
+        self.port = free_ports(1)[0]
+        self.directory = directory
+        self.database = Database.open(database_url)
+        self.environment = {
+            "MAKEGOOD_DATABASE_URL": database_url,
+            "MAKEGOOD_DATA_DIR": str(directory),
+            "MAKEGOOD_SECRET_KEY": SECRET_KEY,
+            "MAKEGOOD_SMTP_URL": "smtp://127.0.0.1:1",
+            "MAKEGOOD_LOG_FORMAT": "json",
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{self.port}",
+        }
+
+    def engine(self) -> tuple[str, ...]:
+        """The command of a dev server on a file, so that it can go and come back."""
+        file = str(self.directory / "temporal.db")
+        return (str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(self.port), "--db-filename", file)
+
+    async def says(self, **report: object) -> Beat:
+        """The worker's heartbeat, once it says that."""
+
+        async def told() -> list[Beat]:
+            async with self.database.reading() as session:
+                beats = await read_beats(session, await self.database.now(session))
+            return [beat for beat in beats if report.items() <= beat.report.items()]
+
+        return (await wait_until_async(told, seconds=25, what=f"a worker that says {report}"))[0]
+
+
+@pytest.fixture
+async def setting(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Setting]:
+    made = Setting(sqlite_url, tmp_path)
+    yield made
+    await made.database.close()
+
+
+@pytest.fixture
+def worker(setting: Setting) -> Iterator[Program]:
+    with running(*python("-m", "cli.main", "worker"), environment=setting.environment) as program:
+        yield program
+
+
+async def test_worker_waits_for_its_engine_and_outlives_it(setting: Setting, worker: Program) -> None:
+    await setting.says(engine_reachable=False)
+
+    with running(*setting.engine()):
+        alive = await setting.says(engine_reachable=True, pollers_alive=True)
+    gone = await setting.says(engine_reachable=False, pollers_alive=False)
+    with running(*setting.engine()):
+        await setting.says(engine_reachable=True, pollers_alive=True)
+
+    assert gone.process == alive.process
+    assert worker.process.poll() is None
+
+
+async def test_worker_ends_in_order_and_logs_json(setting: Setting, worker: Program) -> None:
+    with running(*setting.engine()):
+        await asyncio.to_thread(worker.wait_for, "worker_ready")
+
+        worker.process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.to_thread(worker.ended, seconds=8) == 0
+    lines = [json.loads(line) for line in worker.output.splitlines()]
+    assert lines[-1]["event"] == "worker_stopped"
+    assert all(line["role"] == "worker" for line in lines)
+    assert SECRET_KEY not in worker.output
+
+
+async def test_worker_that_waits_for_its_engine_ends_at_once(setting: Setting, worker: Program) -> None:
+    await setting.says(engine_reachable=False)
+
+    worker.process.send_signal(signal.SIGINT)
+
+    assert await asyncio.to_thread(worker.ended, seconds=8) == 0
+
+
+def test_full_collections_are_rare_once_the_worker_is_ready() -> None:
+    with running(*python("-c", TUNED)) as program:
+        assert program.ended() == 0
+
+    assert program.output.split() == ["50000", "20", "100"]
