@@ -99,7 +99,7 @@ def _operation(path: str, method: str, operation: Json) -> str:
         f"<p>{_prose(operation.get('description', ''))}</p>{_parameters(operation.get('parameters', []))}"
         + (f"<p>Body: {_type(body['schema'])}</p>" if body else "")
         + "".join(_example(name, example["value"]) for name, example in body.get("examples", {}).items())
-        + f"<p>Answers: {_answers(operation['responses'])}</p>"
+        + f"<p>Answers:</p>{_answers(operation['responses'])}"
     )
 
 
@@ -115,11 +115,19 @@ def _parameters(parameters: list[Json]) -> str:
 
 
 def _answers(responses: Json) -> str:
+    """What each status means; the refusals together, since they all have one shape and a page for each code."""
     told = []
-    for status, response in responses.items():
+    for status, response in sorted(responses.items()):
         schema = response.get("content", {}).get("application/json", {}).get("schema")
-        told.append(f"<code>{_text(status)}</code>" + (f" {_type(schema)}" if schema else ""))
-    return ", ".join(told)
+        if schema is None:
+            told.append(f"<li><code>{_text(status)}</code> {_prose(response['description'])}</li>")
+        elif not schema.get("$ref", "").endswith("/Problem"):
+            told.append(f"<li><code>{_text(status)}</code> {_type(schema)}</li>")
+    refusals = ", ".join(
+        f"<code>{_text(status)}</code>" for status in sorted(responses) if status[0] in "45" and status.isdigit()
+    )
+    shape = {"$ref": "#/components/schemas/Problem"}
+    return f"<ul>{''.join(told)}{f'<li>{refusals} {_type(shape)}</li>' if refusals else ''}</ul>"
 
 
 def _example(name: str, value: Json) -> str:

@@ -22,7 +22,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal import MinimalDeadline, nothing
-from bench.watch import completed, connected, has_no_backlog, until
+from bench.watch import completed, connected, until, until_first_tasks_done
 
 CALLS_AT_ONCE = 24  # the dispatcher's
 WARM_UP = 20
@@ -50,7 +50,7 @@ async def signals(client: Client, count: int) -> float:
 
     started = time.perf_counter()
     await drive(count, lambda n: client.start_workflow(Minimal.run, 1800, id=f"{run}-{n}", task_queue=TASK_QUEUE))
-    await until(lambda: has_no_backlog(client, TASK_QUEUE), what="every first task done")
+    await until_first_tasks_done(client, [f"{run}-{n}" for n in range(count)])
     await drive(count, lambda n: client.get_workflow_handle(f"{run}-{n}").signal(Minimal.done))
     await until(all_have_completed, what="every workflow completed")
     return count / (time.perf_counter() - started)
@@ -65,7 +65,7 @@ async def deadlines(client: Client, count: int, seconds: float) -> tuple[float, 
         return await completed(client, "minimal_deadline") >= before + count
 
     await drive(count, lambda n: client.start_workflow(MinimalDeadline.run, due_at, id=f"{run}-{n}", task_queue=TASK_QUEUE))
-    await until(lambda: has_no_backlog(client, TASK_QUEUE), what="every first task done")
+    await until_first_tasks_done(client, [f"{run}-{n}" for n in range(count)])
     is_late = datetime.now(UTC) > due_at
     await until(all_have_completed, what="every workflow completed")
     return count / (datetime.now(UTC) - due_at).total_seconds(), is_late

@@ -22,10 +22,10 @@ from temporalio.client import Client
 from bench.figures import ratio_held, told
 from bench.filling import fill, new_numbers
 from bench.processes import Installation, install, measured, temporal_server, worker
-from bench.watch import completed, connected, has_no_backlog, until
+from bench.watch import completed, connected, until, until_first_tasks_done
 from store.database import Database
 from store.outbox import count as count_outbox
-from workflows.messages import RECEIPT_WORKFLOW, TASK_QUEUE
+from workflows.messages import RECEIPT_WORKFLOW
 
 LEAST_APART = 0.80
 LEAST_TOGETHER = 1.30
@@ -44,9 +44,9 @@ class Ours:
         """Lives per second, the success of each told after its start."""
         numbers, before = new_numbers(count), await completed(self._client, RECEIPT_WORKFLOW)
         started = time.perf_counter()
-        await fill(self._installation, "receipt", numbers=numbers)
+        event_ids = await fill(self._installation, "receipt", numbers=numbers)
         await until(self._has_told_everything, what="every receipt told")
-        await until(lambda: has_no_backlog(self._client, TASK_QUEUE), what="every first task done")
+        await until_first_tasks_done(self._client, [f"receipt-{event_id}" for event_id in event_ids])
         await fill(self._installation, "result", numbers=numbers)
         await self._until_completed(before + count)
         return count / (time.perf_counter() - started)

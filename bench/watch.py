@@ -4,11 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 POLL_SECONDS = 0.1
 GIVE_UP_SECONDS = 240
@@ -40,13 +38,13 @@ async def completed(client: Client, workflow_type: str) -> int:
     return counted.count
 
 
-async def has_no_backlog(client: Client, task_queue: str) -> bool:
-    """Whether no first workflow task waits for a worker."""
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=task_queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        report_stats=True,
-    )
-    described = await client.workflow_service.describe_task_queue(request)
-    return described.stats.approximate_backlog_count == 0
+async def until_first_tasks_done(client: Client, workflow_ids: list[str]) -> None:
+    """Return once the workflows have set their timers: no task of theirs is pending. Looks at one in ten, the last among them."""
+    for workflow_id in reversed(workflow_ids[-1::-10]):
+        handle = client.get_workflow_handle(workflow_id)
+
+        async def has_no_task(handle: WorkflowHandle[Any, Any] = handle) -> bool:
+            described = await handle.describe()
+            return not described.raw_description.HasField("pending_workflow_task")
+
+        await until(has_no_task, what=f"the first task of {workflow_id}")

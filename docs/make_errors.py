@@ -20,7 +20,8 @@ Every error has one shape, `application/problem+json` (`application/json` where 
 
 ```json
 {"type": "https://…/docs/errors/validation_error", "title": "Invalid request", "status": 422, "detail": "…",
- "code": "validation_error", "request_id": "req_…", "retryable": false, "errors": [{"pointer": "/provider", "code": "missing", "message": "…"}]}
+ "code": "validation_error", "request_id": "req_…", "retryable": false,
+ "errors": [{"pointer": "/provider", "code": "missing", "message": "…"}]}
 ```
 
 Branch on `code`, which never changes; show `detail` to people. `errors` comes with 422 alone and never repeats what was sent.

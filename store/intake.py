@@ -81,9 +81,17 @@ async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -
     if others:
         now = await clock.now(st)
         claimed = [i for i in others if await _claim(st, requests[i], now)]
-        for i in others:
+        for i in sorted(others, key=lambda i: _named_event(requests[i])):
             verdicts[i] = await (_take_other(st, requests[i], now) if i in claimed else _stored_answer(st, requests[i]))
     return [verdicts[i] for i in range(len(requests))]
+
+
+def _named_event(request: IngestRequest) -> tuple[str, str]:
+    """What a result names its event by: the receipts' rows are held in this order."""
+    result = request.value
+    if not isinstance(result, NewResult):
+        return "", ""
+    return result.event_id or "", result.provider_event_id or result.stripe_event_id or ""
 
 
 async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, ValidationFailed
@@ -186,7 +186,8 @@ async def overdue(session: AsyncSession, now: datetime, *, grace_seconds: float,
 
 async def unended(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
     """Receipts that have not ended, in the order of their ids, from the one after `after`."""
-    is_unended = RECEIPTS.c.state.in_((ReceiptState.WAITING.value, ReceiptState.INCIDENT.value))
+    # Spelled out, not bound: only so do both engines see that the partial index `receipts_unended` holds them all.
+    is_unended = RECEIPTS.c.state.in_((literal_column("'waiting'"), literal_column("'incident'")))
     query = select(RECEIPTS.c.event_id, RECEIPTS.c.state).where(is_unended, RECEIPTS.c.event_id > (after or ""))
     rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
     return [(EventId(row.event_id), ReceiptState(row.state)) for row in rows]

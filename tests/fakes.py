@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from store.front_door import FrontDoor
+from store.front_door import FrontDoor, PostgresFrontDoor
 from store.statements import Statements
 
 
 class WatchedFrontDoor:
-    """Counts the transactions that committed; raises what `failures` holds, one each, after a transaction's work was done."""
+    """Counts what committed; raises what `failures` holds, one each, so that what was to be committed is not."""
 
     def __init__(self, real: FrontDoor, *failures: Exception) -> None:
         self.commits = 0
@@ -26,6 +26,14 @@ class WatchedFrontDoor:
             if self._failures:
                 raise self._failures.pop(0)
         self.commits += 1
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
+        async with self._real.outside_transaction() as statements:
+            if statements is not None and self._failures:
+                raise self._failures.pop(0)
+            yield statements
+        self.commits += statements is not None
 
     async def close(self) -> None:
         await self._real.close()
@@ -45,6 +53,15 @@ class HeldFrontDoor:
             yield statements
             self.has_worked.set()
             await self.let_go.wait()
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
+        if not isinstance(self._real, PostgresFrontDoor):
+            yield None
+            return
+        # A transaction in its place: a statement's own commit cannot be kept back.
+        async with self.transaction() as statements:
+            yield statements
 
     async def close(self) -> None:
         await self._real.close()

@@ -49,18 +49,18 @@ class Product:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20)
         self.makegood = Makegood(self._environment)
 
-    def start(self, name: str) -> None:
-        """Start `temporal`, `api` or `worker`, and wait until it is at work."""
-        if name == "temporal":
-            command = start_dev_command(find_temporal_program(self._engine.data_dir), self._engine)
-            self._programs[name] = Program(command, temporal_environment())
-            wait_until(self._temporal_answers, seconds=30, what="Temporal answers")
-            return
-        self._programs[name] = Program(python("-m", "cli.main", name), self._environment)
-        if name == "api":
-            wait_until(self._api_answers, seconds=30, what="the API answers")
-        else:
-            self._programs[name].wait_for("worker_ready", seconds=30)
+    def start(self, *names: str) -> None:
+        """Start `temporal`, `api`, `worker`, or some of them, at once, and wait until each is at work."""
+        for name in names:
+            self._programs[name] = self._spawn(name)
+        for name in names:
+            match name:
+                case "temporal":
+                    wait_until(self._temporal_answers, seconds=40, what="Temporal answers")
+                case "api":
+                    wait_until(self._api_answers, seconds=40, what="the API answers")
+                case _:
+                    self._programs[name].wait_for("worker_ready", seconds=40)
 
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for its end."""
@@ -137,6 +137,12 @@ class Product:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}", "Accept": "application/json"}
 
+    def _spawn(self, name: str) -> Program:
+        if name != "temporal":
+            return Program(python("-m", "cli.main", name), self._environment)
+        command = start_dev_command(find_temporal_program(self._engine.data_dir), self._engine)
+        return Program(command, temporal_environment())
+
     def _api_answers(self) -> bool:
         try:
             return self.http.get("/livez").status_code == 200
@@ -158,8 +164,7 @@ def product(data_dir: Path, database_url: str) -> Iterator[Product]:
     with taking_mail() as (post, smtp_url), receiving() as receiver:
         installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver)
         try:
-            for name in ("temporal", "api", "worker"):
-                installation.start(name)
+            installation.start("temporal", "api", "worker")
             installation.create_project()
             yield installation
         finally:

@@ -85,8 +85,7 @@ def _goes_on_after_everything_stopped(shop: Product) -> None:
     for name in ("api", "worker", "temporal"):
         shop.stop(name)
 
-    for name in ("temporal", "api", "worker"):
-        shop.start(name)
+    shop.start("temporal", "api", "worker")
 
     assert shop.event(with_incident)["state"] == "incident"
     assert shop.becomes(waiting, "incident")["incident"]["reason"] == "missing_result"

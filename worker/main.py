@@ -1,135 +1,46 @@
-"""Composes one worker process from its parts, runs its loops, and ends them in order.
+"""Composes one worker process from the settings, runs its loops, and ends them in order.
 
-`run_worker` builds the parts from the settings; `build_worker` builds the same worker from given parts, which tests use. Decides
-nothing about receipts. Called by `cli`.
+What the worker is made of is `worker.parts`; this adds what only a process of its own has: signals, heartbeat, canaries, purge.
+Decides nothing about receipts. Called by `cli`.
 """
 
 import asyncio
 import gc
 import os
+import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import Worker
 
-from activities.alerts import AlertActivities
-from activities.callback import CallbackActivities
-from activities.ledger import LedgerActivities
-from activities.mail import MailWriter
+from activities.callback import CallbackRules, Chance
+from activities.smtp import SmtpMailer, parse_mail_server
+from activities.transport import exchange
 from logs import configure_logging
 from settings import Settings
-from worker.configuration import engine_from, parts_from
+from store.database import Database
+from store.sealing import Sealer
 from worker.connect import Engine, connect, quiet_runtime
-from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.heartbeat import Heartbeat
-from worker.listen import keep_listening
-from worker.pace import Pace
-from worker.parts import WorkerParts
+from worker.parts import WorkerParts, build_worker
 from worker.purge import keep_purging
-from worker.reconcile import Reconciler
-from workflows.canary import CanaryWorkflow
 from workflows.messages import TASK_QUEUE
-from workflows.receipt import ReceiptWorkflow
 
-MAX_CACHED_WORKFLOWS = 1_000
-ACTIVITIES_AT_ONCE = 100
-STICKY_SECONDS = timedelta(seconds=2)
-# Within the 10 s in which everything ends; an attempt still in flight then is sent again by the next worker.
-GRACE_SECONDS = timedelta(seconds=2)
-HEARTBEAT_THROTTLE = timedelta(seconds=2)
 CONNECT_AGAIN_SECONDS = 1.0
-# Without it a process that used the Temporal client may crash while the interpreter exits (engine.md).
+# Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
 DROP_CLIENT_SECONDS = 0.3
+# What the activity's start-to-close timeout leaves room for.
+LONGEST_CALLBACK_SECONDS = 30
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltWorker:
-    """A worker that is not running yet: Temporal's own, and the loops beside it.
-
-    `listened_url` is the PostgreSQL that says when there is something to dispatch; None on SQLite, which is polled.
-    """
-
-    temporal: Worker
-    gateway: Gateway
-    dispatcher: Dispatcher
-    reconciler: Reconciler
-    listened_url: str | None
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
-        polling = asyncio.create_task(self.temporal.run())
-        loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
-        if self.listened_url is not None:
-            loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
-        whole = asyncio.create_task(_first_failure([polling, *loops]))
-        try:
-            yield whole
-        finally:
-            self.dispatcher.stop()
-            self.reconciler.stop()
-            await asyncio.gather(*loops[:2], return_exceptions=True)
-            for listening in loops[2:]:
-                listening.cancel()
-            await self.temporal.shutdown()
-            await asyncio.gather(polling, whole, *loops[2:], return_exceptions=True)
-
-
-def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
-    """A worker over the given client and parts."""
-    gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-    ledger = LedgerActivities(parts.database, holds_when_ingest_is_down=parts.holds_when_ingest_is_down)
-    writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
-    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
-    callback = CallbackActivities(
-        parts.database, sealer=parts.sealer, transport=parts.transport, rules=parts.rules, chance=parts.chance
-    )
-    temporal = Worker(
-        client,
-        task_queue=TASK_QUEUE,
-        workflows=[ReceiptWorkflow, CanaryWorkflow],
-        activities=[
-            ledger.load_standing,
-            ledger.open_incident,
-            ledger.heed,
-            ledger.begin_repair,
-            ledger.fail_overdue_repair,
-            ledger.note_dropped_request,
-            alerts.send_alerts,
-            callback.send_callback,
-        ],
-        max_cached_workflows=MAX_CACHED_WORKFLOWS,
-        max_concurrent_activities=ACTIVITIES_AT_ONCE,
-        sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
-        graceful_shutdown_timeout=GRACE_SECONDS,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-    )
-    listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
-    return BuiltWorker(
-        temporal=temporal,
-        gateway=gateway,
-        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
-        reconciler=Reconciler(
-            parts.database,
-            gateway,
-            alerts,
-            every_seconds=parts.reconcile_seconds,
-            holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
-        ),
-        listened_url=listened_url,
-    )
 
 
 def run_worker(settings: Settings) -> int:
@@ -139,6 +50,46 @@ def run_worker(settings: Settings) -> int:
         return asyncio.run(_run(settings))
     except KeyboardInterrupt:
         return 0
+
+
+def parts_from(settings: Settings) -> WorkerParts:
+    """The parts of a real worker.
+
+    Raises:
+        SettingsError, ValueError: a setting is missing or wrong.
+    """
+    timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
+    return WorkerParts(
+        database=Database.open(settings.database_url_or_default),
+        sealer=Sealer(settings.read_secret_key()),
+        mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
+        transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),
+        rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
+        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
+        mail_from=settings.mail_from,
+        public_url=settings.public_url_or_default,
+        holds_when_ingest_is_down=settings.outage_seconds > 0,
+        dispatch_rate=settings.dispatch_rate,
+        reconcile_seconds=settings.reconcile_seconds,
+        owns_namespace=settings.temporal_address is None,
+    )
+
+
+def engine_from(settings: Settings, *, identity: str) -> Engine:
+    """Where the settings say that Temporal is. Raises: OSError when a certificate cannot be read."""
+    certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
+    ca, certificate, key = (None if path is None else path.read_bytes() for path in certificates)
+    return Engine(
+        target=settings.temporal_target,
+        namespace=settings.temporal_namespace,
+        identity=identity,
+        tls=settings.uses_temporal_tls,
+        server_name=settings.temporal_tls_server_name,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+        ca_certificate=ca,
+        client_certificate=certificate,
+        client_key=key,
+    )
 
 
 async def _run(settings: Settings) -> int:
@@ -183,13 +134,6 @@ async def _work(client: Client, parts: WorkerParts, heartbeat: Heartbeat, stoppi
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     return code
-
-
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Return when one of them ends, or fail as it did."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
 
 
 async def _connect(engine: Engine, parts: WorkerParts) -> Client:

@@ -1,11 +1,38 @@
-"""What a worker is built from, given by the settings or by a test. Holds values only."""
+"""What a worker is built from, and the worker that is built: Temporal's own, dispatcher and reconciler, run and ended together.
 
+Reads no settings, so that a test builds the same worker from its own parts. Called by `worker.main`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
-from activities.alerts import Mailer
-from activities.callback import CallbackRules, Chance, Transport
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.alerts import AlertActivities, Mailer
+from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
+from activities.ledger import LedgerActivities
+from activities.mail import MailWriter
 from store.database import Database
 from store.sealing import Sealer
+from worker.dispatch import Dispatcher
+from worker.gateway import Gateway
+from worker.listen import keep_listening
+from worker.pace import Pace
+from worker.reconcile import Reconciler
+from workflows.canary import CanaryWorkflow
+from workflows.messages import TASK_QUEUE
+from workflows.receipt import ReceiptWorkflow
+
+MAX_CACHED_WORKFLOWS = 1_000
+ACTIVITIES_AT_ONCE = 100
+STICKY_SECONDS = timedelta(seconds=2)
+# Within the 10 s in which everything ends; an attempt still in flight then is sent again by the next worker.
+GRACE_SECONDS = timedelta(seconds=2)
+HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +51,89 @@ class WorkerParts:
     dispatch_rate: int = 40
     reconcile_seconds: float = 5
     owns_namespace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltWorker:
+    """A worker that is not running yet: Temporal's own, and the loops beside it.
+
+    `listened_url` is the PostgreSQL that says when there is something to dispatch; None on SQLite, which is polled.
+    """
+
+    temporal: Worker
+    gateway: Gateway
+    dispatcher: Dispatcher
+    reconciler: Reconciler
+    listened_url: str | None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
+        polling = asyncio.create_task(self.temporal.run())
+        loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
+        if self.listened_url is not None:
+            loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
+        whole = asyncio.create_task(_first_failure([polling, *loops]))
+        try:
+            yield whole
+        finally:
+            self.dispatcher.stop()
+            self.reconciler.stop()
+            await asyncio.gather(*loops[:2], return_exceptions=True)
+            for listening in loops[2:]:
+                listening.cancel()
+            await self.temporal.shutdown()
+            await asyncio.gather(polling, whole, *loops[2:], return_exceptions=True)
+
+
+def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
+    """A worker over the given client and parts."""
+    gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
+    ledger = LedgerActivities(parts.database, holds_when_ingest_is_down=parts.holds_when_ingest_is_down)
+    writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
+    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    callback = CallbackActivities(
+        parts.database, sealer=parts.sealer, transport=parts.transport, rules=parts.rules, chance=parts.chance
+    )
+    temporal = Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[ReceiptWorkflow, CanaryWorkflow],
+        activities=[
+            ledger.load_standing,
+            ledger.open_incident,
+            ledger.heed,
+            ledger.begin_repair,
+            ledger.fail_overdue_repair,
+            ledger.note_dropped_request,
+            alerts.send_alerts,
+            callback.send_callback,
+        ],
+        max_cached_workflows=MAX_CACHED_WORKFLOWS,
+        max_concurrent_activities=ACTIVITIES_AT_ONCE,
+        sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
+        graceful_shutdown_timeout=GRACE_SECONDS,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )
+    listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
+    return BuiltWorker(
+        temporal=temporal,
+        gateway=gateway,
+        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
+        reconciler=Reconciler(
+            parts.database,
+            gateway,
+            alerts,
+            every_seconds=parts.reconcile_seconds,
+            holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
+        ),
+        listened_url=listened_url,
+    )
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
+    """Return when one of them ends, or fail as it did."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()

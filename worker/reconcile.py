@@ -27,7 +27,9 @@ from worker.gateway import Gateway
 GRACE_SECONDS = 5
 # The same receipt is not told again sooner than this, so that a slow engine is not made slower.
 AGAIN_AFTER_SECONDS = 60.0
+NUDGE_AFTER_SECONDS = 60
 OVERDUE_AT_ONCE = 200
+NUDGED_AT_ONCE = 50
 OVERDUE_LOOKED_AT = 2_000
 CLOSED_LOOKED_AT = 2_000
 # Visibility runs behind the engine, and hosts' clocks differ.
@@ -123,12 +125,19 @@ class Reconciler:
         return told
 
     async def _mend_overdue(self) -> None:
+        """Overdue receipts without a run are told at once; those with one only when it is long overdue.
+
+        After a burst of deadlines many runs are on their way to the store: to nudge them would slow them down.
+        """
         async with self._database.reading() as session:
             now = await self._database.now(session)
             if await self._is_held(await latest_api_beat(session), now):
                 return
-            found = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_LOOKED_AT)
-        await self._tell(self._untold(found)[:OVERDUE_AT_ONCE], why="overdue")
+            lately = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_AT_ONCE)
+            long_ago = await overdue(session, now, grace_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
+            suspects = await told_and_unended(session, self._untold(lately))
+        await self._tell(await self._gateway.without_run(suspects), why="overdue_without_run")
+        await self._tell(self._untold(long_ago)[:NUDGED_AT_ONCE], why="overdue")
 
     async def _is_held(self, api_beat: datetime | None, now: datetime) -> bool:
         return self._holds_when_ingest_is_down and api_beat is not None and now - api_beat > INGEST_SILENT

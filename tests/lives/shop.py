@@ -30,7 +30,7 @@ from tests.console.receiver import receiving
 from tests.waiting import wait_until_async
 from tests.workflows.world import World, taking_mail, worker_parts
 from worker.connect import prepare_namespace
-from worker.main import build_worker
+from worker.parts import build_worker
 
 # Skipped time would look like an outage of ingest.
 NEVER_SECONDS = 10**9

@@ -1,5 +1,7 @@
 """What the engine forgets, is told wrongly, or is told twice, the store and the reconciler put right."""
 
+from datetime import timedelta
+
 from domain.lifecycle import Position
 from domain.results import ResultStatus
 from store.heartbeats import write_fact
@@ -118,3 +120,25 @@ async def test_one_row_that_cannot_be_told_stops_no_other(makegood: World) -> No
     event_id = await makegood.accept()
 
     await makegood.started(event_id)
+
+
+async def test_run_that_overslept_is_woken(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+
+    # The store's clock alone: for the engine the deadline is still ahead.
+    makegood.database.clock.skew += timedelta(minutes=32)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    assert "deadline_passed" in await makegood.timeline(event_id)
+
+
+async def test_run_on_its_way_to_a_deadline_is_not_disturbed(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    makegood.database.clock.skew += timedelta(minutes=30, seconds=20)
+
+    await makegood.reconciled(3)
+
+    assert await makegood.believed(event_id) == Position.WAITING
+    assert "WORKFLOW_EXECUTION_SIGNALED" not in await makegood.event_types(event_id)

@@ -42,8 +42,7 @@ from tests.given import OPERATOR, Story, new_result
 from tests.processes import free_ports
 from tests.waiting import wait_until_async
 from worker.connect import prepare_namespace, read_namespace_id
-from worker.main import BuiltWorker, build_worker
-from worker.parts import WorkerParts
+from worker.parts import BuiltWorker, WorkerParts, build_worker
 from worker.reconcile import NAMESPACE_FACT
 from workflows.messages import workflow_id
 
@@ -253,6 +252,11 @@ class World:
 
     async def has_other_run(self, event_id: EventId, run_id: str) -> bool:
         return await self.run_id(event_id) != run_id
+
+    async def reconciled(self, passes: int) -> None:
+        """Return once the reconciler has looked so many times."""
+        for _ in range(passes):
+            await self.built.reconciler.reconcile()
 
     async def told_of(self, event_id: EventId, kind: str) -> bool:
         return kind in await self.timeline(event_id)
