@@ -43,7 +43,7 @@ from workflows.messages import (
 )
 from workflows.receipt import ReceiptWorkflow
 
-# Ten seconds by default: a lost task costs that much. See engine.md, "at saturation".
+# Ten seconds by default, and a task that was lost costs that much.
 TASK_SECONDS = timedelta(seconds=5)
 CANARY_SECONDS = timedelta(seconds=60)
 # The longest that Temporal's visibility keeps; one more and it refuses the start.
