@@ -1,0 +1,214 @@
+"""What many waiting receipts cost, and how fast a burst of deadlines becomes incidents and mails.
+
+    python -m bench.waiting [--small] [--rounds 3] [--burst 300] [--skip-waiting]
+
+1. One worker with none, 5,000, then 20,000 receipts waiting for their results: its memory grows by less than 150 MiB over none, and
+   stays flat (within 25 MiB) between the two. With the 20,000, and 100 open incidents among them, the console's lists and the REST
+   lists each answer within 300 ms, the slowest of 20 calls, over HTTP.
+2. A burst: receipts whose deadlines fall on the same instant, each opening an incident and mailing it over SMTP, in turn with
+   minimal workflows of one timer and two empty activities on the same dev server; from the common deadline to the last mail
+   accepted, and to the last workflow completed. No less than 70 % of the minimal rate.
+`--small` waits with 500 and 2,000 alone.
+"""
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import httpx
+import psutil
+from sqlalchemy import select
+from temporalio.client import Client
+
+from bench.figures import held, ratio_held, told
+from bench.filling import fill, new_numbers
+from bench.processes import Installation, MailServer, api, command, install, mail_server, measured, temporal_server, worker
+from bench.watch import connected, until, until_first_tasks_done
+from store import tables
+from store.database import Database
+from store.outbox import count as count_outbox
+
+WAITING = (5_000, 20_000)
+WAITING_SMALL = (500, 2_000)
+MOST_GROWTH_MIB = 150.0
+MOST_DIFFERENCE_MIB = 25.0
+MOST_LIST_MS = 300.0
+LEAST_BURST = 0.70
+WEEK_SECONDS = 7 * 24 * 3600.0
+LISTS = ("/incidents", "/events", "/api/v1/incidents?limit=100", "/api/v1/events?limit=100")
+CALLS = 20
+OPEN_INCIDENTS = 100
+SETTLE_SECONDS = 3.0
+STARTS_PER_SECOND = 12  # at least, on a machine with other work to do
+INCIDENTS = tables.Incident.metadata.tables["incidents"]
+RECEIPTS = tables.Receipt.metadata.tables["receipts"]
+
+
+async def until_told(database: Database, *, quiet: bool = False) -> None:
+    """Until the engine has taken everything in the outbox; says every ten seconds how far it is."""
+    spoke_at = time.monotonic()
+
+    async def has_told_everything() -> bool:
+        nonlocal spoke_at
+        async with database.reading() as session:
+            left = await count_outbox(session)
+        if not quiet and time.monotonic() - spoke_at > 10:
+            spoke_at = time.monotonic()
+            print(f"    {left} receipts are still to be started", flush=True)
+        return left == 0
+
+    await until(has_told_everything, what="every receipt started", seconds=1_800)
+
+
+async def memory_while_waiting(installation: Installation, counts: tuple[int, ...]) -> list[float]:
+    """MiB of the worker's memory with no receipt waiting, then with each of `counts`; the lists are called at the last."""
+    database = Database.open(installation.database_url)
+    with worker(installation) as program:
+        process = psutil.Process(program.process.pid)
+        await open_incidents(installation, database)
+        found, waiting = [mebibytes(process)], 0
+        for count in counts:
+            await fill(installation, "receipt", numbers=new_numbers(count - waiting), timeout_seconds=WEEK_SECONDS)
+            waiting = count
+            await until_told(database)
+            await asyncio.sleep(SETTLE_SECONDS)  # what was started last is still being run
+            found.append(mebibytes(process))
+            print(f"  worker with {count} waiting: {found[-1]:.0f} MiB (none: {found[0]:.0f} MiB)", flush=True)
+    await database.close()
+    return found
+
+
+async def open_incidents(installation: Installation, database: Database) -> None:
+    """Some incidents to be listed, which also has the worker do once what it does."""
+    await fill(installation, "receipt", numbers=new_numbers(OPEN_INCIDENTS), timeout_seconds=1)
+
+    async def all_are_open() -> bool:
+        async with database.reading() as session:
+            return len((await session.execute(select(INCIDENTS.c.id))).all()) == OPEN_INCIDENTS
+
+    await until(all_are_open, what="every incident open")
+
+
+def lists_answer(installation: Installation) -> bool:
+    """Call each list as a signed-in person, or a machine with a key, would."""
+    headers = {"Authorization": f"Bearer {installation.api_key}", "Accept": "application/json"}
+    are_held = []
+    with httpx.Client(base_url=installation.api_url, timeout=30, follow_redirects=True) as http:
+        sign_in(http, installation)
+        for path in LISTS:
+            took_ms = []
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                answer = http.get(path, headers=headers if path.startswith("/api") else {})
+                took_ms.append((time.perf_counter() - began) * 1000)
+                assert answer.status_code == 200 and "/login" not in str(answer.url), answer.text[:500]
+            told(f"{path}", took_ms, "ms")
+            are_held.append(held(f"{path}: the slowest of {CALLS}", max(took_ms), most=MOST_LIST_MS, unit="ms"))
+    return all(are_held)
+
+
+def sign_in(http: httpx.Client, installation: Installation) -> None:
+    """Open a one-time link and press its button."""
+    url = str(command(installation.environment, "user", "link", "--json")["url"])
+    page = http.get(url).text
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    assert fields, page
+    http.post("/login/link", data=fields, headers={"Origin": installation.api_url}).raise_for_status()
+
+
+def mebibytes(process: psutil.Process) -> float:
+    return float(process.memory_info().rss) / 2**20
+
+
+async def burst(installation: Installation, client: Client, mails: MailServer, count: int, seconds: float) -> float:
+    """Incidents mailed per second, from the instant at which all deadlines fall."""
+    database = Database.open(installation.database_url)
+    event_ids = await fill(installation, "receipt", numbers=new_numbers(count), timeout_seconds=seconds)
+    await until_told(database, quiet=True)
+    await until_first_tasks_done(client, [f"receipt-{event_id}" for event_id in event_ids])
+    started_at = datetime.now(UTC)
+    opened = select(INCIDENTS.c.id, RECEIPTS.c.timeout_at).where(
+        INCIDENTS.c.event_id == RECEIPTS.c.event_id, RECEIPTS.c.event_id.in_(event_ids)
+    )
+
+    async def all_are_mailed() -> bool:
+        async with database.reading() as session:
+            incident_ids = {row.id for row in await session.execute(opened)}
+        return len(incident_ids) == count and incident_ids <= mails.accepted().keys()
+
+    async with database.reading() as session:
+        due_at = (await session.execute(select(RECEIPTS.c.timeout_at).where(RECEIPTS.c.event_id == event_ids[-1]))).scalar_one()
+    assert started_at < due_at, "not all receipts were started before their deadline: give --burst less"
+    await asyncio.sleep((due_at - datetime.now(UTC) + timedelta(seconds=1)).total_seconds())
+    await until(all_are_mailed, what="every incident mailed")
+    async with database.reading() as session:
+        incident_ids = [row.id for row in await session.execute(opened)]
+    await database.close()
+    accepted = mails.accepted()
+    return count / (max(accepted[incident_id] for incident_id in incident_ids) - due_at).total_seconds()
+
+
+async def burst_of_ours(installation: Installation, temporal: str, mails: MailServer, count: int, seconds: float) -> float:
+    async with connected(temporal) as client:
+        with worker(installation):
+            await burst(installation, client, mails, 20, 5)  # warm
+            return await burst(installation, client, mails, count, seconds)
+
+
+def measure_bursts(directory: Path, count: int, rounds: int) -> bool:
+    """Minimal and ours in turn, each with one worker process that nothing else runs beside."""
+    seconds = 5 + count / STARTS_PER_SECOND
+    ours: list[float] = []
+    minimal: list[float] = []
+    with temporal_server(directory / "temporal-burst") as temporal, mail_server(directory / "mail") as mails:
+        installation = install(directory / "burst", temporal=temporal, smtp_port=mails.port)
+        for number in range(rounds):
+            arguments = ("--temporal", temporal, "--count", str(count), "--seconds", str(seconds))
+            driven = measured("bench.driven", "deadlines", *arguments)
+            assert not driven["late"], "not all minimal workflows were started before their deadline: give --burst less"
+            minimal.append(driven["rate"])
+            ours.append(asyncio.run(burst_of_ours(installation, temporal, mails, count, seconds)))
+            print(f"  round {number + 1}: minimal {minimal[-1]:.1f}, ours {ours[-1]:.1f} /s", flush=True)
+    told("minimal: one timer, two empty activities", minimal, "/s")
+    told("ours: deadline, incident stored, mail accepted", ours, "/s")
+    return ratio_held("ours / minimal", ours, minimal, least=LEAST_BURST)
+
+
+def measure_waiting(directory: Path, counts: tuple[int, ...]) -> bool:
+    with temporal_server(directory / "temporal-waiting") as temporal:
+        installation = install(directory / "waiting", temporal=temporal)
+        none, *found = asyncio.run(memory_while_waiting(installation, counts))
+        name = f"worker's growth with {counts[-1]} waiting over none"
+        are_held = [held(name, max(found) - none, most=MOST_GROWTH_MIB, unit="MiB")]
+        name = f"between {counts[0]} and {counts[-1]} waiting"
+        are_held.append(held(name, abs(found[-1] - found[0]), most=MOST_DIFFERENCE_MIB, unit="MiB"))
+        with api(installation):
+            are_held.append(lists_answer(installation))
+    return all(are_held)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--burst", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip-waiting", action="store_true")
+    parser.add_argument("--skip-burst", action="store_true")
+    chosen = parser.parse_args()
+    are_held = []
+    with tempfile.TemporaryDirectory(prefix="makegood-bench-") as directory:
+        if not chosen.skip_burst:
+            are_held.append(measure_bursts(Path(directory), chosen.burst, chosen.rounds))
+        if not chosen.skip_waiting:
+            are_held.append(measure_waiting(Path(directory), WAITING_SMALL if chosen.small else WAITING))
+    return 0 if all(are_held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
