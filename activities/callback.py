@@ -44,7 +44,7 @@ from domain.retries import (
     delay_before_attempt,
     judge_exchange,
 )
-from domain.signing import SigningSecrets, callback_headers
+from domain.signing import callback_headers
 from store.database import Database
 from store.projects import read_project, signing_secrets
 from store.reading import read_event
@@ -170,7 +170,7 @@ class CallbackActivities:
             return None
         secrets = await signing_secrets(session, self._sealer, receipt.project_id)
         signed = callback_headers(
-            secrets=SigningSecrets(secrets.current, secrets.next),
+            secrets=secrets,
             replay_id=replay_id,
             attempt_number=number,
             timestamp=int(self._chance.now().timestamp()),

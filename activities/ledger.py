@@ -45,7 +45,7 @@ _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 class LedgerActivities:
     """The activities that write the store's ledger.
 
-    `holds_when_ingest_is_down`: no incident opens while the front door is silent, since its outage will be credited.
+    `holds_when_ingest_is_down`: no deadline counts while the front door is silent, since its outage will be credited.
     """
 
     def __init__(self, database: Database, *, holds_when_ingest_is_down: bool) -> None:
@@ -109,6 +109,8 @@ class LedgerActivities:
         event_id = EventId(question.event_id)
         async with self._database.transaction() as session:
             st = SessionStatements(session)
+            if await self._is_held(session, event_id):
+                return Answer(await _standing(st, event_id), wait_ms=HOLD_MS)
             try:
                 outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), await self._database.now(session))
             except NotFound:
@@ -133,7 +135,11 @@ class LedgerActivities:
             return False
         now = await self._database.now(session)
         standing = await _standing(SessionStatements(session), event_id)
-        if standing.position is not Position.WAITING or now < standing.deadline_at:
+        is_due = {
+            Position.WAITING: now >= standing.deadline_at,
+            Position.AWAITING_RESULT: standing.result_deadline_at is not None and now >= standing.result_deadline_at,
+        }
+        if not is_due.get(standing.position, False):
             return False
         beat = await latest_api_beat(session)
         return beat is not None and now - beat > INGEST_SILENT

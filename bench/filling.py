@@ -38,7 +38,9 @@ async def fill(installation: Installation, *kinds: str, numbers: list[str], time
 
 def _request(installation: Installation, kind: str, number: str, timeout_seconds: float) -> IngestRequest:
     if kind == "receipt":
-        return IngestRequest(installation.project_id, "receipt", number, number, _receipt(installation, number, timeout_seconds), _render)
+        return IngestRequest(
+            installation.project_id, "receipt", number, number, _receipt(installation, number, timeout_seconds), _render
+        )
     return IngestRequest(installation.project_id, "result", number, number, _success(installation, number), _render)
 
 

@@ -44,7 +44,11 @@ async def send(installation: Installation, *, per_second: float, seconds: float,
     """Post receipts at an even rate, whether earlier ones were answered or not; the ids of their events."""
     loop, count = asyncio.get_running_loop(), int(per_second * seconds)
     began_at = loop.time()
-    headers = {"Authorization": f"Bearer {installation.api_key}", "Accept": "application/json", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {installation.api_key}",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+    }
     async with httpx.AsyncClient(base_url=installation.api_url, headers=headers, timeout=30) as http:
 
         async def post(position: int, number: str) -> str:
@@ -69,7 +73,9 @@ async def start_lags(installation: Installation, client: Client, database: Datab
 
     await until(all_have_started, what="every workflow started")
     async with database.reading() as session:
-        rows = await session.execute(select(RECEIPTS.c.event_id, RECEIPTS.c.accepted_at).where(RECEIPTS.c.event_id.in_(event_ids)))
+        rows = await session.execute(
+            select(RECEIPTS.c.event_id, RECEIPTS.c.accepted_at).where(RECEIPTS.c.event_id.in_(event_ids))
+        )
         return _milliseconds((row.accepted_at, started[row.event_id]) for row in rows)
 
 
@@ -109,7 +115,9 @@ async def measure(
             incident, mail = await deadline_lags(installation, database, mails, seconds)
             lags["incident"].append(incident)
             lags["mail"].append(mail)
-            print(f"  round {number + 1}: p99 " + ", ".join(f"{name} {p99(of[-1]):.0f} ms" for name, of in lags.items()), flush=True)
+            print(
+                f"  round {number + 1}: p99 " + ", ".join(f"{name} {p99(of[-1]):.0f} ms" for name, of in lags.items()), flush=True
+            )
     await database.close()
     return lags
 

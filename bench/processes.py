@@ -151,5 +151,3 @@ def measured(module: str, *arguments: str) -> dict[str, float]:
     assert ended.stdout.strip() or ended.returncode == 0, f"{module} ended with {ended.returncode}"
     figures: dict[str, float] = json.loads(ended.stdout.strip().splitlines()[-1])
     return figures
-
-

@@ -68,14 +68,6 @@ class CreatedProject:
     signing_secret: str
 
 
-@dataclass(frozen=True, slots=True)
-class SigningSecrets:
-    """What callbacks are signed with; `next` only while a rotation overlaps."""
-
-    current: str
-    next: str | None
-
-
 class Unset(Enum):
     """The type of `UNSET`: leave the field as it is, which None could not say."""
 

@@ -117,6 +117,7 @@ class Committer:
                 placed = {} if statements is None else await place_receipts(statements, self._clock, requests)
         except Exception as error:  # a process edge: what fails here fails a request, never the loop
             if not is_store_failure(error):
+                log.info("receipts go through a transaction", extra={"error": type(error).__name__, "requests": len(batch)})
                 return batch
             _answer_all(batch, _unavailable(error, len(batch)))
             return []

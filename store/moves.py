@@ -110,7 +110,8 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
 
 
 async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:
-    """Move the deadlines that were open when ingest went down by as long as it was down; how many were moved.
+    """Move the deadlines that were open when ingest went down by as long as it was down: of receipts, and of repairs whose result
+    is awaited. How many were moved.
 
     `down_from` is the last heartbeat. A little was still accepted after it, and some since ingest is back: the middle of the
     outage tells the two apart.
@@ -123,11 +124,18 @@ async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -
         milliseconds(down_from),
         milliseconds(down_from) + outage_ms // 2,
     )
+    repairs = await st.fetch(
+        "UPDATE repairs SET result_deadline_at = result_deadline_at + $1 WHERE state = 'awaiting_result' "
+        "AND result_deadline_at > $2 RETURNING event_id, replay_id",
+        outage_ms,
+        milliseconds(down_from),
+    )
+    fields: dict[str, object] = {"down_from": wire(down_from), "credited_seconds": outage_ms // 1000}
     for (event_id,) in credited:
-        await add_timeline(
-            st, event_id, TimelineKind.DEADLINE_CREDITED, now, down_from=wire(down_from), credited_seconds=outage_ms // 1000
-        )
-    return len(credited)
+        await add_timeline(st, event_id, TimelineKind.DEADLINE_CREDITED, now, **fields)
+    for event_id, replay_id in repairs:
+        await add_timeline(st, event_id, TimelineKind.DEADLINE_CREDITED, now, replay_id=replay_id, **fields)
+    return len(credited) + len(repairs)
 
 
 async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:

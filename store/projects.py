@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId
-from domain.projects import UNSET, CreatedProject, Project, ProjectChanges, Scope, SigningSecrets
+from domain.projects import UNSET, CreatedProject, Project, ProjectChanges, Scope
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import LateResult
+from domain.signing import SigningSecrets
 from domain.texts import kept
 from store import tables
 from store.conversions import project_from

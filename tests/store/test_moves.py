@@ -152,6 +152,21 @@ async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) 
         assert "deadline_credited" not in await story.told(other)
 
 
+async def test_outage_is_credited_to_a_repair_whose_result_is_awaited(story: Story) -> None:
+    event_id, replay_id = await story.awaiting_result()
+    due_at = (await story.standing(event_id)).result_deadline_at
+    story.later(minutes=5)
+    down_from = story.at
+    story.later(minutes=2)
+
+    count = await story.do(outage_credited(down_from))
+
+    assert count == 1
+    assert due_at is not None
+    assert (await story.standing(event_id)).result_deadline_at == due_at + timedelta(minutes=2)
+    assert (await story.rows("timeline", event_id))[-1]["fields"]["replay_id"] == replay_id
+
+
 async def test_credited_deadline_decides_when_the_incident_opens(story: Story) -> None:
     event_id = await story.receipt(timeout_minutes=30.0)
     story.later(minutes=10)
