@@ -17,8 +17,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
-from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal import MinimalDeadline, nothing
@@ -26,8 +25,6 @@ from bench.watch import completed, connected, until, until_first_tasks_done
 
 CALLS_AT_ONCE = 24  # the dispatcher's
 WARM_UP = 20
-# Not passing the folder through would have the sandbox import FastAPI for every workflow.
-RUNNER = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("bench"))
 
 
 async def drive(count: int, call: Callable[[int], Awaitable[object]]) -> None:
@@ -78,7 +75,7 @@ async def measure(kind: str, address: str, count: int, seconds: float) -> dict[s
             task_queue=TASK_QUEUE,
             workflows=[Minimal, MinimalDeadline],
             activities=[nothing],
-            workflow_runner=RUNNER,
+            workflow_runner=UnsandboxedWorkflowRunner(),  # as ours
         )
         async with worker:
             gc.collect()

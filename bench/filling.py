@@ -21,7 +21,7 @@ def new_numbers(count: int) -> list[str]:
 
 
 async def fill(installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800) -> list[str]:
-    """Commit a `receipt`, a `result` (success), or both together, for each number, up to 500 in one transaction; the events' ids, in order."""
+    """Commit a `receipt`, a `result` (success), or both together, for each number, 500 at a time; the ids of the events."""
     event_ids: list[str] = []
     front_door = open_front_door(installation.database_url)
     for start in range(0, len(numbers), BATCH):

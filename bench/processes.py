@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from settings import Settings
 from cli.temporal_program import find_temporal_program, start_dev_command
 from domain.ids import ProjectId
+from settings import Settings
 from tests.processes import ROOT, Program, free_ports, python, running
 from tests.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""Looks at Temporal and at the store from outside while the programs of this folder measure; the same way for ours and baselines."""
+"""Looks at Temporal from outside while the programs of this folder measure; the same way for ours and for baselines."""
 
 import asyncio
 import time

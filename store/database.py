@@ -43,6 +43,8 @@ SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    # Else each upsert keeps its undo journal in a temporary file: four writes in five of the front door went there.
+    "PRAGMA temp_store = MEMORY",
 )
 _SQLITE_UNAVAILABLE = {SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY}
 # Connection lost, resources exhausted, operator intervention, system error, deadlock or serialisation failure.
