@@ -19,7 +19,7 @@ up: install
 
 test: install-test
 	@bash tests/install_chromium.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: lint types test
 

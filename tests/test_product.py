@@ -73,6 +73,7 @@ def _starts_what_was_accepted_while_temporal_was_away(shop: Product) -> None:
 
     wait_until(lambda: shop.http.get("/readyz").status_code == 503, seconds=30, what="not ready without the engine")
     shop.start("temporal")
+    wait_until(lambda: shop.http.get("/readyz").status_code == 200, seconds=60, what="ready with the engine back")
     wait_until(lambda: count_of_workflows(shop) >= before + 50, seconds=60, what="every workflow started")
     assert len(set(events)) == 50
     assert shop.say("result", {"event_id": events[0], "status": "success"})["state"] == "applied"
