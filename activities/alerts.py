@@ -14,6 +14,7 @@ from temporalio import activity
 
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
+from activities.recording import recorded
 from activities.smtp import MailNotSent
 from domain.ids import IncidentId
 from store.alerts import AlertDue, claim_alerts, record_alert_failed, record_alert_sent
@@ -22,7 +23,9 @@ from store.database import Database
 # Longer than a sending takes, so that a claim is lost only with its process.
 LEASE_SECONDS = 30
 ALERTS_AT_ONCE = 8
-SEND_SECONDS = 15
+# With `RECORD_SECONDS`, within the activity's start-to-close timeout.
+SEND_SECONDS = 14
+RECORD_SECONDS = 4
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600
 
@@ -49,34 +52,44 @@ class AlertActivities:
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             due = await claim_alerts(session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS)
-        outcomes = await asyncio.gather(*(self._send(alert) for alert in due))
-        await self._record(list(zip(due, outcomes, strict=True)))
-        failed = sum(error is not None for error in outcomes)
+        # Each is recorded as soon as it is known: what holds up one must not have the others sent again.
+        errors = await asyncio.gather(*(self._tell(alert) for alert in due), return_exceptions=True)
+        for error in errors:
+            if isinstance(error, BaseException):
+                raise error
+        failed = sum(error is not None for error in errors)
         return AlertsSent(sent=len(due) - failed, failed=failed)
+
+    async def _tell(self, alert: AlertDue) -> str | None:
+        error = await self._send(alert)
+        await recorded(lambda: self._record(alert, error), seconds=RECORD_SECONDS)
+        return error
 
     async def _send(self, alert: AlertDue) -> str | None:
         """None once the server has taken it, else what went wrong, without an address."""
+        fields = {"alert_id": alert.alert_id, "incident_id": alert.incident.id, "kind": alert.kind}
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._mailer(self._writer.write(alert, at=self._now()))
         except (MailNotSent, TimeoutError) as failure:
             error = str(failure) or type(failure).__name__
-            log.warning("alert_failed", alert_id=alert.alert_id, incident_id=alert.incident.id, kind=alert.kind, error=error)
+            log.warning("alert_failed", **fields, error=error)
             return error
-        log.info("alert_sent", alert_id=alert.alert_id, incident_id=alert.incident.id, kind=alert.kind)
+        except Exception as failure:
+            # The edge of one alert: a mail that cannot be written waits like one that cannot be sent, and holds up no other.
+            log.exception("alert_broken", **fields)
+            return type(failure).__name__
+        log.info("alert_sent", **fields)
         return None
 
-    async def _record(self, outcomes: list[tuple[AlertDue, str | None]]) -> None:
-        if not outcomes:
-            return
+    async def _record(self, alert: AlertDue, error: str | None) -> None:
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            for alert, error in outcomes:
-                if error is None:
-                    await record_alert_sent(session, alert.alert_id, now)
-                else:
-                    retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
-                    await record_alert_failed(session, alert.alert_id, now, error=error, retry_at=retry_at)
+            if error is None:
+                await record_alert_sent(session, alert.alert_id, now)
+            else:
+                retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
+                await record_alert_failed(session, alert.alert_id, now, error=error, retry_at=retry_at)
 
 
 def retry_seconds(tries: int) -> int:

@@ -6,7 +6,7 @@ the transport makes of the URL. Called from `workflows.receipt`; transport, draw
 """
 
 import asyncio
-import json
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.callback_body import callback_body
 from activities.messages import (
     ATTEMPT_FAILED,
     REPAIR_EXHAUSTED,
@@ -27,12 +28,12 @@ from activities.messages import (
     SendCallback,
     Standing,
 )
+from activities.recording import finished, recorded
 from activities.transport import OutgoingRequest
 from domain.ids import EventId, ReplayId
-from domain.incidents import AttemptState, Incident, Repair
-from domain.instants import wire
+from domain.incidents import AttemptState, Repair
 from domain.lifecycle import Position
-from domain.receipts import Provider, Receipt
+from domain.receipts import Receipt
 from domain.retries import (
     Accepted,
     ErrorClass,
@@ -49,11 +50,13 @@ from store.database import Database
 from store.projects import read_project, signing_secrets
 from store.reading import read_event
 from store.repairs import Ending, SeriesOver, begin_attempt, record_attempt
-from store.sealing import Sealer
+from store.sealing import SealBroken, Sealer
 from store.standing import read_standing
 from store.statements import SessionStatements
 
 HEARTBEAT_SECONDS = 2
+# From its start: within the activity's start-to-close timeout, 30 s of which the sending may take.
+RECORD_BEGINS_SECONDS = 33
 
 Transport = Callable[[OutgoingRequest], Awaitable[ExchangeOutcome]]
 log = structlog.get_logger(__name__)
@@ -78,7 +81,7 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class PreparedAttempt:
-    """An attempt that is recorded as started. `request` is None when the project has no repair URL any more."""
+    """An attempt that is recorded as started. `request` is None when it could not be written and signed."""
 
     event_id: EventId
     replay_id: ReplayId
@@ -107,22 +110,30 @@ class CallbackActivities:
         Raises:
             ApplicationError: `attempt_failed` with the delay to the next one; else, not to be retried, the series' end.
         """
+        beating = asyncio.create_task(_keep_beating())
         attempt = asyncio.create_task(self._attempt(order))
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            # Settled while in flight: the attempt is only recorded. A stopping worker leaves it to the next one.
+            # Settled while in flight: the attempt is only recorded. A stopping worker leaves it to the next one, unless it is
+            # being recorded already.
             if activity.is_worker_shutdown():
                 attempt.cancel()
             with suppress(ApplicationError, asyncio.CancelledError):
                 await attempt
             raise
+        finally:
+            beating.cancel()
 
     async def _attempt(self, order: SendCallback) -> Answer:
-        prepared = await self._prepare(order)
+        record_until = time.monotonic() + RECORD_BEGINS_SECONDS
+        prepared = await finished(lambda: self._prepare(order))
+        if isinstance(prepared, SeriesOver):
+            _end(REPAIR_OVER, f"the receipt stands at {prepared.position}")
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
-        standing = await self._record(prepared, outcome, verdict)
+        seconds_left = record_until - time.monotonic()
+        standing = await recorded(lambda: self._record(prepared, outcome, verdict), seconds=seconds_left)
         log.info(
             "attempt_ended",
             event_id=prepared.event_id,
@@ -134,7 +145,7 @@ class CallbackActivities:
         )
         return _follow(verdict, standing)
 
-    async def _prepare(self, order: SendCallback) -> PreparedAttempt:
+    async def _prepare(self, order: SendCallback) -> PreparedAttempt | SeriesOver:
         event_id, replay_id = EventId(order.event_id), ReplayId(order.replay_id)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
@@ -145,7 +156,8 @@ class CallbackActivities:
             self._refuse_too_soon(repair, now)
             begun = await begin_attempt(SessionStatements(session), event_id, replay_id, now)
             if isinstance(begun, SeriesOver):
-                _end(REPAIR_OVER, f"the receipt stands at {begun.position}")
+                # Returned, not raised: it may have ended the repair here, for want of a URL.
+                return begun
             body = callback_body(event.receipt, event.incident, repair)
             request = await self._request(session, event.receipt, replay_id, begun.number, body)
             return PreparedAttempt(event_id, replay_id, begun.number, request)
@@ -153,12 +165,13 @@ class CallbackActivities:
     def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:
         """After a crash or a lost engine nobody remembers the delay; the schedule, at its soonest, still holds."""
         last = repair.attempts[-1] if repair.attempts else None
-        if last is None or last.state is AttemptState.STARTED:
+        if last is not None and last.state is AttemptState.STARTED:
             return
+        before, following = (repair.requested_at, 1) if last is None else (last.at, last.number + 1)
         schedule = self._rules.schedule
-        following = min(last.number + 1, len(schedule))
-        delay_seconds = delay_before_attempt(following, schedule=schedule, jitter=self._rules.jitter, draw=0)
-        remaining = last.at + timedelta(seconds=delay_seconds) - now
+        seconds = delay_before_attempt(min(following, len(schedule)), schedule=schedule, jitter=self._rules.jitter, draw=0)
+        # Never longer than the schedule, should the clock have been set back.
+        remaining = min(before + timedelta(seconds=seconds) - now, timedelta(seconds=seconds))
         if remaining > timedelta():
             _try_again("too soon for the next attempt", remaining)
 
@@ -166,9 +179,14 @@ class CallbackActivities:
         self, session: AsyncSession, receipt: Receipt, replay_id: ReplayId, number: int, body: bytes
     ) -> OutgoingRequest | None:
         project = await read_project(session, receipt.project_id)
-        if project.repair_url is None or project.repair_url_gone:
+        if project.repair_url is None:
             return None
-        secrets = await signing_secrets(session, self._sealer, receipt.project_id)
+        try:
+            secrets = await signing_secrets(session, self._sealer, receipt.project_id)
+        except SealBroken:
+            # Perhaps this worker has another root secret than who sealed them: it counts, and may be put right in time.
+            log.error("signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id)
+            return None
         signed = callback_headers(
             secrets=secrets,
             replay_id=replay_id,
@@ -182,16 +200,17 @@ class CallbackActivities:
 
     async def _send(self, prepared: PreparedAttempt) -> ExchangeOutcome:
         if prepared.request is None:
-            return ExchangeOutcome(status=None, error_class=ErrorClass.REFUSED_ADDRESS, duration_ms=0)
-        beating = asyncio.create_task(_keep_beating())
+            return ExchangeOutcome(status=None, error_class=ErrorClass.PROTOCOL_ERROR, duration_ms=0)
+        started = time.monotonic()
         try:
             return await self._transport(prepared.request)
-        finally:
-            beating.cancel()
+        except Exception:
+            # The edge of one attempt: what the transport has no class for is a bug, and leaves no attempt running for ever.
+            log.exception("attempt_broken", event_id=prepared.event_id, replay_id=prepared.replay_id, number=prepared.number)
+            duration_ms = round((time.monotonic() - started) * 1000)
+            return ExchangeOutcome(status=None, error_class=ErrorClass.PROTOCOL_ERROR, duration_ms=duration_ms)
 
     def _judge(self, prepared: PreparedAttempt, outcome: ExchangeOutcome) -> Verdict:
-        if prepared.request is None:
-            return Rejected(url_gone=False)
         return judge_exchange(
             outcome,
             attempt_number=prepared.number,
@@ -213,7 +232,7 @@ class CallbackActivities:
                 duration_ms=outcome.duration_ms,
                 error_class=outcome.error_class,
                 ending=_ending(verdict),
-                url_gone=isinstance(verdict, Rejected) and verdict.url_gone,
+                gone_url=prepared.request.url if prepared.request and verdict == Rejected(url_gone=True) else None,
             )
             stored = await read_standing(st, prepared.event_id)
             return Standing(
@@ -223,31 +242,6 @@ class CallbackActivities:
                 replay_id=stored.active_replay_id,
                 result_deadline_at=stored.result_deadline_at,
             )
-
-
-def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes:
-    """The contract's JSON of a repair callback: from stored values alone, so that every attempt sends the same bytes."""
-    fields: dict[str, str | bool | None] = {
-        "type": "repair.requested",
-        "replay_id": repair.replay_id,
-        "incident_id": incident.id,
-        "event_id": receipt.event_id,
-        "provider": receipt.provider.value,
-        "provider_event_id": receipt.provider_event_id,
-    }
-    if receipt.provider is Provider.STRIPE:
-        fields["stripe_event_id"] = receipt.stripe_event_id or receipt.provider_event_id
-    fields |= {
-        "event_type": receipt.event_type.value,
-        "effect_type": receipt.effect_type.value,
-        "internal_reference": receipt.internal_reference,
-        "occurred_at": wire(receipt.occurred_at),
-        "reason": incident.reason.value,
-        "error_code": incident.error_code,
-        "requested_at": wire(repair.requested_at),
-        "livemode": receipt.livemode,
-    }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _ending(verdict: Verdict) -> Ending | None:

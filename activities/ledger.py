@@ -6,7 +6,7 @@ One short transaction per activity; it sends nothing. The workflow obeys the ans
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
@@ -24,8 +24,8 @@ from activities.messages import (
 )
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
-from domain.incidents import RepairCause
 from domain.lifecycle import Position
+from domain.texts import kept
 from store.database import Database
 from store.heartbeats import latest_api_beat
 from store.moves import NotYet, open_incident, result_is_stored
@@ -36,7 +36,10 @@ from store.statements import SessionStatements, Statements
 RECEIPT_UNKNOWN = "receipt_unknown"
 # An API writes its heartbeat every 2 s; this long without one, and what it would have been told may be missing.
 INGEST_SILENT = timedelta(seconds=10)
-HOLD_MS = 2_000
+# How long a hold lasts before the store is asked again: half the silence so far, so that a long one costs little, and the
+# incidents that it held back open soon after it.
+SHORTEST_HOLD_MS = 2_000
+LONGEST_HOLD_MS = 30_000
 ASKED_IN_TEMPORAL = "temporal"
 # Ids of ours and short names; a signal sent by hand may hold anything, an address among it.
 _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -65,8 +68,9 @@ class LedgerActivities:
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             await _note_unknown_result(st, event_id, question.result_id, await self._database.now(session))
-            if await self._is_held(session, event_id):
-                return Answer(await _standing(st, event_id), wait_ms=HOLD_MS)
+            held_ms = await self._held_ms(session, event_id)
+            if held_ms is not None:
+                return Answer(await _standing(st, event_id), wait_ms=held_ms)
             try:
                 outcome = await open_incident(st, event_id, await self._database.now(session))
             except NotFound:
@@ -85,22 +89,31 @@ class LedgerActivities:
 
     @activity.defn(name="begin_repair")
     async def begin_repair(self, question: BeginRepair) -> Answer:
-        """Begin the repair that a signal asks for. One active repair per incident: a second run adopts the first's."""
+        """Begin the repair that a signal asks for, or note that it is dropped.
+
+        One active repair per incident, and one for each `mint_as`: a second run adopts the first's, or finds that it has ended.
+        """
         event_id = EventId(question.event_id)
         requested_by = question.requested_by or ASKED_IN_TEMPORAL
+        named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
+            now = await self._database.now(session)
             try:
                 outcome = await begin_repair(
                     st,
                     event_id,
-                    await self._database.now(session),
+                    now,
                     requested_by=requested_by if _REQUESTER.fullmatch(requested_by) else ASKED_IN_TEMPORAL,
-                    replay_id=None if question.replay_id is None else ReplayId(question.replay_id),
+                    replay_id=named,
+                    mint_as=None if question.mint_as is None else ReplayId(question.mint_as),
                 )
             except NotFound:
                 _fail_unknown(event_id)
-            has_news = isinstance(outcome, RepairRefused) and outcome.cause is RepairCause.REPAIR_URL_MISSING
+            if outcome == RepairRefused(None):
+                await _note_dropped(st, event_id, named, now)
+            # A repair that failed in the same transaction, or in that of a run whose answer was lost.
+            has_news = isinstance(outcome, RepairRefused) and outcome.cause is not None
             return Answer(await _standing(st, event_id), has_news=has_news)
 
     @activity.defn(name="fail_overdue_repair")
@@ -109,8 +122,9 @@ class LedgerActivities:
         event_id = EventId(question.event_id)
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            if await self._is_held(session, event_id):
-                return Answer(await _standing(st, event_id), wait_ms=HOLD_MS)
+            held_ms = await self._held_ms(session, event_id)
+            if held_ms is not None:
+                return Answer(await _standing(st, event_id), wait_ms=held_ms)
             try:
                 outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), await self._database.now(session))
             except NotFound:
@@ -122,17 +136,17 @@ class LedgerActivities:
     async def note_dropped_request(self, question: NoteDroppedRequest) -> Answer:
         """Note a reprocess request that no incident came to need. A second run notes it once more, and nothing acts on it."""
         event_id = EventId(question.event_id)
-        replay: dict[str, Any] = {"replay_id": question.replay_id} if question.replay_id else {}  # Any: JSON fields
+        named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             standing = await _standing(st, event_id)
-            text = "A reprocess request was dropped: there is no incident left to repair."
-            await note(st, event_id, await self._database.now(session), text=text, **replay)
+            await _note_dropped(st, event_id, named, await self._database.now(session))
             return Answer(standing)
 
-    async def _is_held(self, session: AsyncSession, event_id: EventId) -> bool:
+    async def _held_ms(self, session: AsyncSession, event_id: EventId) -> int | None:
+        """How long to leave a deadline alone that is due while ingest is silent; None when it counts now."""
         if not self._holds_when_ingest_is_down:
-            return False
+            return None
         now = await self._database.now(session)
         standing = await _standing(SessionStatements(session), event_id)
         is_due = {
@@ -140,9 +154,16 @@ class LedgerActivities:
             Position.AWAITING_RESULT: standing.result_deadline_at is not None and now >= standing.result_deadline_at,
         }
         if not is_due.get(standing.position, False):
-            return False
+            return None
         beat = await latest_api_beat(session)
-        return beat is not None and now - beat > INGEST_SILENT
+        if beat is None or now - beat <= INGEST_SILENT:
+            return None
+        return hold_ms(now - beat)
+
+
+def hold_ms(silence: timedelta) -> int:
+    """For how many milliseconds a deadline is left alone once ingest has been silent for so long."""
+    return min(LONGEST_HOLD_MS, max(SHORTEST_HOLD_MS, silence // timedelta(milliseconds=2)))
 
 
 async def _standing(st: Statements, event_id: str) -> Standing:
@@ -162,11 +183,19 @@ async def _standing(st: Statements, event_id: str) -> Standing:
 async def _note_unknown_result(st: Statements, event_id: EventId, result_id: str | None, now: datetime) -> None:
     if result_id is None:
         return
-    named = result_id.replace("\0", "")[:2048]
+    named = kept(result_id)
     if await result_is_stored(st, event_id, ResultId(named)):
         return
     await _standing(st, event_id)  # Fails for an unknown receipt: no timeline begins with this.
     await note(st, event_id, now, text="A signal named a result that is not stored; it was ignored.", result_id=named)
+
+
+async def _note_dropped(st: Statements, event_id: EventId, replay_id: ReplayId | None, now: datetime) -> None:
+    if replay_id is None:
+        text, named = "A reprocess request was dropped: there is no incident left to repair.", {}
+    else:
+        text, named = "A reprocess request was dropped: the repair that it names is not active.", {"replay_id": replay_id}
+    await note(st, event_id, now, text=text, **named)
 
 
 def _fail_unknown(event_id: str) -> NoReturn:

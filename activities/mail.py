@@ -8,7 +8,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.headerregistry import HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
+from email.policy import EmailPolicy
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -67,7 +69,7 @@ class MailWriter:
 
     def write(self, alert: AlertDue, *, at: datetime) -> EmailMessage:
         """The message of an alert; `at` is the instant of this sending."""
-        message = EmailMessage()
+        message = EmailMessage(policy=_policy())
         words = _words(alert)
         message["Subject"] = _subject(alert, words)
         message["From"] = f"Makegood <{self._mail_from}>"
@@ -96,6 +98,14 @@ class MailWriter:
         destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
         parts = (alert.incident.id, kind.value, replay_id or "", destination)
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
+
+
+def _policy() -> "EmailPolicy[EmailMessage]":
+    """Ids longer than a line stay as they are in every header: Python knows `Message-ID` alone as one, and encodes the others."""
+    headers = HeaderRegistry()
+    headers.map_to_type("in-reply-to", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
+    headers.map_to_type("references", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
+    return EmailPolicy(header_factory=headers)
 
 
 def _words(alert: AlertDue) -> Words:

@@ -62,11 +62,15 @@ class Heed:
 
 @dataclass(frozen=True, slots=True)
 class BeginRepair:
-    """`replay_id` is given when the store has already minted the repair. `requested_by` is an id, never an address."""
+    """`replay_id` is given when the store has already minted the repair. `requested_by` is an id, never an address.
+
+    `mint_as` is the id for a repair that is minted now, the same whenever the activity is run again.
+    """
 
     event_id: str
     replay_id: str | None = None
     requested_by: str | None = None
+    mint_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

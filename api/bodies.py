@@ -7,6 +7,7 @@ numbers without end, NaN, nesting deeper than 200.
 import json
 import re
 from collections.abc import Sequence
+from math import isinf
 from typing import Any
 
 from pydantic_core import from_json
@@ -62,6 +63,8 @@ def read_object(body: bytes) -> Json:
         raise _malformed("invalid_json", "The body must be one well-formed JSON object in UTF-8.") from None
     if not isinstance(content, dict):
         raise _malformed("wrong_type", "The body must be a JSON object.")
+    if _holds_infinity(content):
+        raise _malformed("out_of_range", "A number is too large to be read.")
     # A name ends in a quote and a colon. Text inside values can only add to their number, so equal numbers prove that no
     # name was given twice; otherwise the slow decoder tells.
     if len(_NAME_END.findall(body)) != _count_names(content):
@@ -79,6 +82,15 @@ def _capped(body: bytes) -> bytes:
 
 def _malformed(code: str, message: str) -> ValidationFailed:
     return ValidationFailed(errors=(FieldError("", code, message),))
+
+
+def _holds_infinity(value: object) -> bool:
+    """Whether a number is too large for a float, such as 1e400: the reader makes infinity of it."""
+    if isinstance(value, float):
+        return isinf(value)
+    if isinstance(value, dict | list):
+        return any(_holds_infinity(inner) for inner in (value.values() if isinstance(value, dict) else value))
+    return False
 
 
 def _count_names(value: object) -> int:

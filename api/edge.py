@@ -38,17 +38,21 @@ class Edge:
         try:
             if scope["path"] in self._ingest_paths:
                 detail = "Receipts and results are sent by POST."
-                await answer.problem(Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
+                await self._refuse(answer, Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:
                 check_content_length(headers.get(b"content-length"))
                 await self._app(scope, _capped(receive), answer.send)
         except Refusal as refusal:
-            await answer.problem(refusal.code, refusal.detail, headers_of(refusal))
+            await self._refuse(answer, refusal.code, refusal.detail, headers_of(refusal))
         except Exception:
             # The edge of the process: answered if that is still possible, and logged in any case.
             logger.exception("request failed", request_id=answer.request_id, path=scope["path"])
-            await answer.problem(Code.INTERNAL_ERROR, "Something failed on our side.", [])
+            await self._refuse(answer, Code.INTERNAL_ERROR, "Something failed on our side.", [])
         self._counts.durations["other"].observe(perf_counter() - began)
+
+    async def _refuse(self, answer: "_Answer", code: Code, detail: str, extra: list[Header]) -> None:
+        self._counts.refused["other", code.value] += 1
+        await answer.problem(code, detail, extra)
 
 
 class _Answer:

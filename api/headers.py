@@ -41,14 +41,17 @@ def check_accept(accept: bytes | None) -> None:
     """
     if accept is None or not accept.strip():
         raise MissingAcceptHeader
-    if not any(_is_json(name) for name in _accepted(accept)):
+    allowed = _ranges(accept)
+    # The most specific range decides: `application/json;q=0, */*` takes all but what is sent here.
+    plain = next((allowed[name] for name in (JSON_TYPE, b"application/*", b"*/*") if name in allowed), False)
+    if not plain and not any(is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()):
         raise NotAcceptable
 
 
 @lru_cache(maxsize=256)
 def problem_type(accept: bytes | None) -> bytes:
     """The media type for an error: problem+json, unless the caller takes `application/json` and nothing wider."""
-    names = _accepted(accept or b"")
+    names = [name for name, is_allowed in _ranges(accept or b"").items() if is_allowed]
     takes_problems = any(name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names)
     return JSON_TYPE if JSON_TYPE in names and not takes_problems else PROBLEM_TYPE
 
@@ -105,15 +108,11 @@ def bearer_token(authorization: bytes | None) -> str | None:
         return None
 
 
-def _accepted(accept: bytes) -> tuple[bytes, ...]:
-    """The media ranges that the header allows; those with a quality of zero are refused by it."""
-    ranges = (item.lower().replace(b" ", b"").split(b";") for item in accept.split(b","))
-    return tuple(name for name, *parameters in ranges if not any(_is_zero(parameter) for parameter in parameters))
+def _ranges(accept: bytes) -> dict[bytes, bool]:
+    """The media ranges that the header names, and whether it allows them; one with a quality of zero is refused by it."""
+    ranges = (item.lower().translate(None, b" \t").split(b";") for item in accept.split(b","))
+    return {name: not any(_is_zero(parameter) for parameter in parameters) for name, *parameters in ranges}
 
 
 def _is_zero(parameter: bytes) -> bool:
     return parameter.startswith(b"q=") and not parameter[2:].strip(b"0.")
-
-
-def _is_json(name: bytes) -> bool:
-    return name in (b"*/*", b"application/*", JSON_TYPE) or name.endswith(b"+json")

@@ -1,12 +1,13 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
 Ready means: the store answers and its tables are current, a worker lives, and a worker reaches the engine. Each check says so
-for itself, so that a red answer names its cause.
+for itself, so that a red answer names its cause, and what cannot be known because of it is `unknown`.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import ip_address
 
 from fastapi import APIRouter
@@ -29,12 +30,18 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
 
+class CheckStatus(StrEnum):
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must work, and what is wrong with it when it does not."""
+    """One thing that must work, and what was found; `unknown` where another check that failed hides it."""
 
     name: str
-    is_ok: bool
+    status: CheckStatus
     detail: str
 
 
@@ -52,16 +59,16 @@ class Health:
                 beats = await heartbeats.read_beats(session, await self._database.now(session))
         except (Unavailable, SQLAlchemyError):
             return (
-                Check("store", False, "The store does not answer."),
-                Check("migrations", False, "Not known while the store does not answer."),
-                Check("engine", False, "Not known while the store does not answer."),
-                Check("worker", False, "Not known while the store does not answer."),
+                Check("store", CheckStatus.FAILED, "The store does not answer."),
+                Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (Check("store", True, "It answers."), await self._migrations(), *judge_workers(beats))
+        return (Check("store", CheckStatus.OK, "It answers."), await self._migrations(), *judge_workers(beats))
 
-    async def readiness(self) -> dict[str, bool]:
+    async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
-        return {check.name: check.is_ok for check in await self.checks()}
+        return {check.name: check.status for check in await self.checks()}
 
     async def gauges(self) -> StoreGauges | None:
         """What the store knows for `/metrics`; None while it does not answer."""
@@ -88,11 +95,11 @@ class Health:
             try:
                 current, head = await asyncio.to_thread(migration_state, self._database.url)
             except (OSError, SQLAlchemyError):
-                return Check("migrations", False, "The store does not answer.")
+                return Check("migrations", CheckStatus.UNKNOWN, "The store does not answer.")
             self._is_migrated = current == head
         if self._is_migrated:
-            return Check("migrations", True, "The tables are current.")
-        return Check("migrations", False, "The tables are not current: run `makegood migrate`.")
+            return Check("migrations", CheckStatus.OK, "The tables are current.")
+        return Check("migrations", CheckStatus.FAILED, "The tables are not current: run `makegood migrate`.")
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
@@ -100,14 +107,18 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     fresh = [beat for beat in beats if beat.role == "worker" and beat.age_seconds <= FRESH_SECONDS]
     if not fresh:
         return (
-            Check("engine", False, "Not known: no worker is alive to say."),
-            Check("worker", False, "No worker has been alive in the last 10 seconds."),
+            Check("engine", CheckStatus.UNKNOWN, "Not known: no worker is alive to say."),
+            Check("worker", CheckStatus.FAILED, "No worker has been alive in the last 10 seconds."),
         )
-    reaches_engine = any(beat.report.get("engine_reachable") for beat in fresh)
-    is_polling = any(beat.report.get("pollers_alive") for beat in fresh)
-    engine = "A worker reaches it." if reaches_engine else "No worker reaches Temporal."
-    worker = f"{len(fresh)} alive." if is_polling else "No living worker takes work from Temporal."
-    return Check("engine", reaches_engine, engine), Check("worker", is_polling, worker)
+    if not any(beat.report.get("engine_reachable") for beat in fresh):
+        return (
+            Check("engine", CheckStatus.FAILED, "No worker reaches Temporal."),
+            Check("worker", CheckStatus.UNKNOWN, f"{len(fresh)} alive; whether they take work shows once Temporal is reached."),
+        )
+    engine = Check("engine", CheckStatus.OK, "A worker reaches it.")
+    if not any(beat.report.get("pollers_alive") for beat in fresh):
+        return engine, Check("worker", CheckStatus.FAILED, "No living worker takes work from Temporal.")
+    return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
 
 def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metrics_open: bool) -> APIRouter:
@@ -123,8 +134,8 @@ def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metri
     async def readyz() -> JSONResponse:
         """200 when everything works, else 503; each check with what it found."""
         checks = await health.checks()
-        is_ready = all(check.is_ok for check in checks)
-        found = {check.name: {"status": "ok" if check.is_ok else "failed", "detail": check.detail} for check in checks}
+        is_ready = all(check.status is CheckStatus.OK for check in checks)
+        found = {check.name: {"status": check.status.value, "detail": check.detail} for check in checks}
         body = {"status": "ok" if is_ready else "failed", "checks": found}
         return JSONResponse(body, status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
 

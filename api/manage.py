@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from api import answers
 from api.answers import problem_responses
 from api.dependencies import Admin, Operator, Reader, TheOperations, json_body
-from api.operations import DEFAULT_LIMIT, MAXIMUM_LIMIT, ListFilters
+from api.operations import DEFAULT_LIMIT, MAXIMUM_LIMIT, ListFilters, refuse_live
 from api.project_changes import ProjectPatch
 from api.schemas import Reference, ResolveBody, WireInstant, validated
 from api.views import Json
@@ -20,14 +20,25 @@ from domain.errors import Code
 from domain.incidents import IncidentState
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 
-EVERY_CALL = (Code.UNAUTHORIZED, Code.SUBSCRIPTION_REQUIRED, Code.FORBIDDEN, Code.RATE_LIMITED, Code.UNAVAILABLE)
+EVERY_CALL = (
+    Code.UNAUTHORIZED,
+    Code.SUBSCRIPTION_REQUIRED,
+    Code.FORBIDDEN,
+    Code.RATE_LIMITED,
+    Code.METHOD_NOT_ALLOWED,
+    Code.INTERNAL_ERROR,
+    Code.UNAVAILABLE,
+)
 WITH_BODY = (Code.UNSUPPORTED_MEDIA_TYPE, Code.PAYLOAD_TOO_LARGE, Code.TOO_MANY_FIELDS, Code.VALIDATION_ERROR)
 
 Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)]
 Cursor = Annotated[Reference | None, Query(description="`next_cursor` of the page before.")]
-Since = Annotated[WireInstant | None, Query(description="From this instant on.")]
+Since = Annotated[WireInstant | None, Query(description="After this instant.")]
 Until = Annotated[WireInstant | None, Query(description="Before this instant.")]
-Search = Annotated[Reference | None, Query(description="Part of an id or of the internal reference.")]
+Search = Annotated[
+    Reference | None,
+    Query(description="Part of the internal reference or of the provider's id of the event, or a whole id of ours."),
+]
 
 
 class Narrowing:
@@ -80,6 +91,8 @@ async def read_event(caller: Reader, operations: TheOperations, event_id: str) -
 
 async def expire(caller: Operator, operations: TheOperations, event_id: str) -> Json:
     """The deadline is now; test projects only. Scope `operate`."""
+    # The look-up is the last of the checks: in a live project there is nothing to look up.
+    refuse_live(caller.project.livemode)
     return await operations.expire(caller.project.id, event_id, caller.key.id)
 
 

@@ -42,11 +42,16 @@ INGEST_CODES = (
     Code.IDEMPOTENCY_CONFLICT,
     Code.IDEMPOTENCY_IN_PROGRESS,
     Code.VALIDATION_ERROR,
+    Code.METHOD_NOT_ALLOWED,
     Code.INTERNAL_ERROR,
     Code.UNAVAILABLE,
 )
+_HEADERS_OF = {"405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
 SENT_MODELS: tuple[type[BaseModel], ...] = (ReceiptBody, ResultBody, ResolveBody, ProjectPatch)
 TOLD_MODELS: tuple[type[BaseModel], ...] = (answers.AcceptedReceipt, answers.AcceptedResult, answers.Problem, RepairRequest)
+
+# No control character and no space but the plain one, which is not counted at the ends.
+IDEMPOTENCY_KEY_PATTERN = r"^[^\x00-\x20\x7f-\xa0\xad]([^\x00-\x1f\x7f-\xa0\xad]*[^\x00-\x20\x7f-\xa0\xad])?$"
 
 RECEIPT_EXAMPLES: Json = {
     "stripe": {
@@ -122,14 +127,20 @@ def _secure(told: Json) -> None:
         "key": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_test_…` or `sk_live_…`."}
     }
     told["components"]["headers"] = {
-        "Request-Id": {"description": "Names this request in our logs.", "schema": {"type": "string"}}
+        "Request-Id": {"description": "Names this request in our logs.", "schema": {"type": "string"}},
+        "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+        "Allow": {"description": "The methods that this address takes.", "schema": {"type": "string"}},
     }
     for path in told["paths"].values():
         for operation in path.values():
             operation["security"] = [{"key": []}]
             _drop_foreign_422(operation)
-            for response in operation["responses"].values():
-                response["headers"] = {"Request-Id": {"$ref": "#/components/headers/Request-Id"}}
+            for status, response in operation["responses"].items():
+                response["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _drop_foreign_422(operation: Json) -> None:
@@ -172,15 +183,15 @@ def _ingest(
     codes: tuple[Code, ...],
 ) -> Json:
     sent = {"schema": _ref(body), "examples": examples}
-    request_id = {"Request-Id": {"$ref": "#/components/headers/Request-Id"}}
     replayed = {"description": "`true` when this answer was given before.", "schema": {"type": "string", "enum": ["true"]}}
-    refusals = {str(status): {**told, "headers": request_id} for status, told in problem_responses(*codes).items()}
-    for status in ("429", "503", "409"):
-        retry_after = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-        refusals[status]["headers"] = {**request_id, **retry_after}
+    refusals = {str(status): told for status, told in problem_responses(*codes).items()}
+    for status, told in refusals.items():
+        told["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
+    # With `idempotency_in_progress`.
+    refusals["409"]["headers"] |= _headers("Retry-After")
     accepted = {
         "description": "On disk.",
-        "headers": {**request_id, "Idempotent-Replayed": replayed},
+        "headers": {**_headers("Request-Id"), "Idempotent-Replayed": replayed},
         "content": {"application/json": {"schema": _ref(answer)}},
     }
     return {
@@ -200,8 +211,9 @@ def _idempotency_key() -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "required": True,
-        "description": "The same on every retry of a request, different for every other one. Kept for 24 hours.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"},
+        "description": "The same on every retry of a request, different for every other one. Kept for 24 hours. Printable "
+        "characters; beyond ASCII as UTF-8.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN},
         "example": "receipt-order_1042",
     }
 
@@ -221,6 +233,7 @@ def _callback() -> Json:
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(RepairRequest)}}},
         "responses": {
             "2XX": {"description": "Taken. The incident ends when the result says success, not before."},
+            "3XX": {"description": "Refused: no redirect is followed, and the repair fails at once."},
             "4XX": {
                 "description": "Refused: the repair fails at once, except for 408 and 429, which are repeated; 410 also "
                 "marks the repair URL as gone."

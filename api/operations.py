@@ -113,8 +113,7 @@ class Operations(ProjectOperations):
             found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")
-            if found.receipt.livemode:
-                raise Forbidden("Only receipts of test projects can expire by request.")
+            refuse_live(found.receipt.livemode)
             now = await self._database.now(session)
             await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=requested_by)
             after = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
@@ -133,6 +132,12 @@ class Operations(ProjectOperations):
             "repairing": counted.repairing,
             "repaired_this_week": counted.repaired_this_week,
         }
+
+
+def refuse_live(livemode: bool) -> None:
+    """Nothing for a test project. Raises: Forbidden."""
+    if livemode:
+        raise Forbidden("Only receipts of test projects can expire by request.")
 
 
 async def _incident(session: AsyncSession, project_id: str | None, incident_id: str) -> reading.IncidentRow:

@@ -35,6 +35,8 @@ class Pulse:
         """`accepted` counts what was answered with 202 since this process began."""
         self._database, self._key_ring, self._accepted = database, key_ring, accepted
         self._outage = timedelta(seconds=outage_seconds)
+        # Several beats fit into the shortest outage that counts, or each pause between two would be one.
+        self._every_seconds = min(BEAT_SECONDS, outage_seconds / 4) if outage_seconds else BEAT_SECONDS
         self._process = f"api_{uuid_utils.uuid7().hex}"
         self._started_at: datetime | None = None
         self._accepted_before = 0
@@ -60,10 +62,11 @@ class Pulse:
         Raises: Unavailable.
         """
         accepted = self._accepted()
-        report = {"accepted_per_second": round((accepted - self._accepted_before) / BEAT_SECONDS, 1), "accepted": accepted}
+        report = {"accepted_per_second": round((accepted - self._accepted_before) / self._every_seconds, 1), "accepted": accepted}
         async with self._database.transaction() as session:
+            credited = await self._credit_outage(session, await self._database.now(session))
+            # Read again: the credit itself may take long, and a beat from before it would look like the next outage.
             now = await self._database.now(session)
-            credited = await self._credit_outage(session, now)
             self._started_at = self._started_at or now
             await heartbeats.beat(session, process=self._process, role="api", started_at=self._started_at, now=now, report=report)
             if is_last or self._beats % BEATS_BETWEEN_CHORES == 0:
@@ -76,7 +79,7 @@ class Pulse:
     async def _run(self) -> None:
         while not self._stop.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), BEAT_SECONDS)
+                await asyncio.wait_for(self._stop.wait(), self._every_seconds)
             if not self._stop.is_set():
                 await self._try_to_beat()
 

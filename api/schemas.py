@@ -75,6 +75,13 @@ WireInstant = Annotated[
     datetime,
     BeforeValidator(_read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
 ]
+# An id of any shape that is unknown is 404, never 422: what is no text is looked up as an id that nothing has.
+AnyId = Annotated[
+    str | None,
+    BeforeValidator(
+        lambda value: value if value is None or isinstance(value, str) else UNKNOWN_ID, json_schema_input_type=str | None
+    ),
+]
 Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -110,7 +117,7 @@ class ResultBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, title="Result")
 
-    event_id: str | None = Field(default=None, description="Our id of the event, from the receipt's answer.")
+    event_id: AnyId = Field(default=None, description="Our id of the event, from the receipt's answer.")
     provider_event_id: Reference | None = Field(default=None, description="Or the provider's own id of the event.")
     stripe_event_id: Reference | None = Field(default=None, description="Or the same, implying stripe.")
     provider: Provider | None = Field(default=None, description="Whose `provider_event_id` it is, where that is not plain.")
@@ -118,7 +125,7 @@ class ResultBody(BaseModel):
     status: ResultStatus = Field(description="Whether the business effect was applied.")
     error_code: str | None = Field(default=None, description="Your own code of the failure; `failed` only.")
     error_message: str | None = Field(default=None, description="What went wrong, for people; `failed` only.")
-    replay_id: str | None = Field(default=None, description="The repair that this result reports on.")
+    replay_id: AnyId = Field(default=None, description="The repair that this result reports on.")
 
 
 class ResolveBody(BaseModel):

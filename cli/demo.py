@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cli.demo_watch import Watch
     from settings import Settings
 
-ALL_SECONDS = 110
+ALL_SECONDS = 60
 
 
 def register(app: typer.Typer) -> None:

@@ -44,7 +44,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Revoke a key; it is refused from now on."""
+    """Revoke a key; every API process refuses it within 5 seconds."""
     operate(lambda operations: _revoke(operations, project, key_id))
     print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
 

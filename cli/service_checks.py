@@ -113,10 +113,10 @@ def _tls(settings: "Settings") -> ssl.SSLContext | None:
 
 
 def _red(answer: "httpx.Response") -> str:
-    """What is not well in a readyz answer, in its own words."""
+    """What failed in a readyz answer, in its own words; what is only unknown is so because of that."""
     try:
         checks = answer.json()["checks"]
-        red = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] != "ok"]
+        red = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] == "failed"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"it answered {answer.status_code}"
     return ", ".join(red) or f"it answered {answer.status_code}"

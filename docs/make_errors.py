@@ -19,9 +19,9 @@ HEAD = """# Error codes
 Every error has one shape, `application/problem+json` (`application/json` where only that is accepted):
 
 ```json
-{"type": "https://…/docs/errors/validation_error", "title": "Invalid request", "status": 422, "detail": "…",
+{"type": "https://…/docs/errors/validation_error", "title": "Validation failed", "status": 422, "detail": "…",
  "code": "validation_error", "request_id": "req_…", "retryable": false,
- "errors": [{"pointer": "/provider", "code": "missing", "message": "…"}]}
+ "errors": [{"pointer": "/provider", "code": "required", "message": "This field is required."}]}
 ```
 
 Branch on `code`, which never changes; show `detail` to people. `errors` comes with 422 alone and never repeats what was sent.

@@ -41,6 +41,7 @@ class Happening(StrEnum):
     SUCCESS_TO_NOTE = "success_to_note"
     SUCCESS_BY_REPLAY = "success_by_replay"
     FAILED = "failed"
+    FAILED_AFTER_SUCCESS = "failed_after_success"
     FAILED_BY_ACTIVE_REPLAY = "failed_by_active_replay"
     REPEATED = "repeated"
     DEADLINE_PASSED = "deadline_passed"
@@ -102,6 +103,7 @@ TABLE: dict[Happening, dict[Position, Move]] = {
     Happening.SUCCESS_TO_NOTE: _note(O, C, R),
     Happening.SUCCESS_BY_REPLAY: _to(V, O, C, R) | {V: _DOUBLE_RECOVERED, X: _LATE},
     Happening.FAILED: _to(O, W) | _note(O, C, R, X) | {A: _CONTRADICTED_APPLIED, V: _CONTRADICTED_RECOVERED},
+    Happening.FAILED_AFTER_SUCCESS: {X: Move(X, True, Flag.CONTRADICTION)},
     Happening.FAILED_BY_ACTIVE_REPLAY: _to(O, C, R),
     Happening.REPEATED: _stay(A, V, X),
     # What time and attempts decide. Being late is normal here: a settled receipt ignores them.

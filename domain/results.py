@@ -79,6 +79,9 @@ def happening_of(
     if position in END_POSITIONS and (said in earlier or _is_the_ending_success(said, position, ended_by_replay_id)):
         return Happening.REPEATED
     if said.status is ResultStatus.FAILED:
+        # Where a success was the end, every failure speaks against it; closed by hand, only what was said tells.
+        if position is Position.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
+            return Happening.FAILED_AFTER_SUCCESS
         is_active = said.replay_id is not None and said.replay_id == active_replay_id
         return Happening.FAILED_BY_ACTIVE_REPLAY if is_active else Happening.FAILED
     if said.replay_id is not None:

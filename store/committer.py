@@ -2,7 +2,8 @@
 
 One per API process. Whatever waits while a transaction runs goes into the next one, so that a sync is paid once for many. Nothing
 is acknowledged before its commit; each item has its own verdict; when a transaction fails as a whole, its items are tried again
-singly, so that one bad item never fails its neighbours. The queue is bounded: beyond it, and while the store cannot commit, a
+singly, so that one bad item never fails its neighbours. A key that another process holds is waited for once, and then tried apart
+from the others, so that it stalls no neighbour twice. The queue is bounded: beyond it, and while the store cannot commit, a
 request is refused as unavailable. What is written is `store.intake`'s; how a transaction begins and ends `store.front_door`'s.
 """
 
@@ -10,9 +11,10 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeAlias
 
-from domain.errors import IdempotencyInProgress, Refusal, Unavailable
+from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
 from store.database import Clock
 from store.front_door import FrontDoor, is_store_failure
 from store.intake import Answer, IngestRequest, place_receipts, take_in
@@ -21,6 +23,7 @@ QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 256
 EQUAL_REQUEST_WAIT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 1
+STUCK_SECONDS = 60.0
 
 _Key: TypeAlias = tuple[str, str, str]
 _Verdict: TypeAlias = Answer | Exception
@@ -33,6 +36,18 @@ class _Waiting:
     request: IngestRequest
     answer: asyncio.Future[Answer]
 
+    @property
+    def key(self) -> _Key:
+        return (self.request.project_id, self.request.endpoint, self.request.key)
+
+
+class _Ending(Enum):
+    """What became of a batch: each has its verdict, or all must be tried singly; `LOCKED`: a lock was not given in time."""
+
+    ANSWERED = auto()
+    LOCKED = auto()
+    FAILED = auto()
+
 
 class Committer:
     """The one writer of an API process for receipts and results."""
@@ -42,7 +57,8 @@ class Committer:
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
-        self._in_flight: dict[_Key, asyncio.Future[Answer]] = {}
+        self._in_flight: dict[_Key, _Waiting] = {}
+        self._stuck: dict[_Key, float] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -63,29 +79,27 @@ class Committer:
         Raises:
             Refusal: as the contract has it, for what is not stored; `Unavailable` when the store cannot commit.
         """
-        key = (request.project_id, request.endpoint, request.key)
-        await self._wait_for_equal(key)
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        await self._wait_for_equal(waiting)
         if self._is_stopping or len(self._queue) >= QUEUE_LIMIT:
             raise Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._in_flight[key] = answer
-        self._queue.append(_Waiting(request, answer))
+        self._in_flight[waiting.key] = waiting
+        self._queue.append(waiting)
         self._wake.set()
-        try:
-            # A caller that hangs up cancels the future alone: what it said is stored all the same, and nobody reads the verdict.
-            return await answer
-        finally:
-            if self._in_flight.get(key) is answer:
-                del self._in_flight[key]
+        # Shielded: when a caller hangs up, what it said is stored all the same, and its key is in flight until then.
+        return await asyncio.shield(waiting.answer)
 
-    async def _wait_for_equal(self, key: _Key) -> None:
-        """Wait while a request with this key is in flight here; its stored answer is then found in the store."""
-        while (first := self._in_flight.get(key)) is not None:
-            await asyncio.wait((first,), timeout=EQUAL_REQUEST_WAIT_SECONDS)
-            if not first.done():
+    async def _wait_for_equal(self, waiting: _Waiting) -> None:
+        """Wait while an equal request is in flight here; its stored answer is then found in the store.
+
+        Raises: IdempotencyConflict for another body; IdempotencyInProgress when it takes long.
+        """
+        while (first := self._in_flight.get(waiting.key)) is not None:
+            if first.request.fingerprint != waiting.request.fingerprint:
+                raise IdempotencyConflict
+            await asyncio.wait((first.answer,), timeout=EQUAL_REQUEST_WAIT_SECONDS)
+            if not first.answer.done():
                 raise IdempotencyInProgress(retry_after_seconds=RETRY_AFTER_SECONDS)
-            if self._in_flight.get(key) is first:
-                del self._in_flight[key]
 
     async def _run(self) -> None:
         while not (self._is_stopping and not self._queue):
@@ -104,60 +118,77 @@ class Committer:
             await asyncio.sleep(0)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        left = await self._place(batch)
-        if left and not await self._take(left):
+        apart = self._lately_stuck(batch)
+        together = [waiting for waiting in batch if waiting.key not in apart]
+        left, ending = await self._place(together) if together else ([], _Ending.ANSWERED)
+        if left and ending is _Ending.ANSWERED:
+            ending = await self._take(left)
+        if ending is not _Ending.ANSWERED:
             for waiting in left:
-                await self._take([waiting])
+                await self._take([waiting], is_hurried=ending is _Ending.LOCKED)
+        for waiting in batch:
+            if waiting.key in apart:
+                await self._take([waiting], is_hurried=True)
 
-    async def _place(self, batch: list[_Waiting]) -> list[_Waiting]:
+    def _lately_stuck(self, batch: list[_Waiting]) -> set[_Key]:
+        """The keys among these that were waited for in vain a short while ago."""
+        if not self._stuck:
+            return set()
+        oldest = asyncio.get_running_loop().time() - STUCK_SECONDS
+        self._stuck = {key: at for key, at in self._stuck.items() if at > oldest}
+        return {waiting.key for waiting in batch if waiting.key in self._stuck}
+
+    async def _place(self, batch: list[_Waiting]) -> tuple[list[_Waiting], _Ending]:
         """Answer the receipts that one statement could store, committed by itself; the others, which need a transaction."""
         requests = [waiting.request for waiting in batch]
         try:
             async with self._front_door.outside_transaction() as statements:
                 placed = {} if statements is None else await place_receipts(statements, self._clock, requests)
+        except IdempotencyInProgress:
+            return batch, _Ending.LOCKED
         except Exception as error:  # a process edge: what fails here fails a request, never the loop
             if not is_store_failure(error):
                 log.info("receipts go through a transaction", extra={"error": type(error).__name__, "requests": len(batch)})
-                return batch
-            _answer_all(batch, _unavailable(error, len(batch)))
-            return []
+                return batch, _Ending.ANSWERED
+            self._answer_all(batch, _unavailable(error, len(batch)))
+            return [], _Ending.ANSWERED
         for i, verdict in placed.items():
-            _answer(batch[i], verdict)
-        return [waiting for i, waiting in enumerate(batch) if i not in placed]
+            self._answer(batch[i], verdict)
+        return [waiting for i, waiting in enumerate(batch) if i not in placed], _Ending.ANSWERED
 
-    async def _take(self, batch: list[_Waiting]) -> bool:
-        """Answer them from one transaction; False when it failed as a whole and its members are to be tried singly."""
+    async def _take(self, batch: list[_Waiting], *, is_hurried: bool = False) -> _Ending:
+        """Answer them from one transaction, unless it failed as a whole and its members are to be tried singly."""
         try:
-            async with self._front_door.transaction() as statements:
+            async with self._front_door.transaction(is_hurried=is_hurried) as statements:
                 verdicts = await take_in(statements, self._clock, [waiting.request for waiting in batch])
         except Exception as error:  # a process edge, as above
+            is_locked = isinstance(error, IdempotencyInProgress)
             if is_store_failure(error):
                 error = _unavailable(error, len(batch))
             elif len(batch) > 1:
-                return False
+                return _Ending.LOCKED if is_locked else _Ending.FAILED
+            elif is_locked:
+                self._stuck[batch[0].key] = asyncio.get_running_loop().time()
             elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
-            _answer_all(batch, error)
-            return True
+            self._answer_all(batch, error)
+            return _Ending.ANSWERED
         for waiting, verdict in zip(batch, verdicts, strict=True):
-            _answer(waiting, verdict)
-        return True
+            self._answer(waiting, verdict)
+        return _Ending.ANSWERED
+
+    def _answer_all(self, batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            self._answer(waiting, error)
+
+    def _answer(self, waiting: _Waiting, verdict: _Verdict) -> None:
+        del self._in_flight[waiting.key]
+        if isinstance(verdict, Exception):
+            waiting.answer.set_exception(verdict)
+        else:
+            waiting.answer.set_result(verdict)
 
 
 def _unavailable(error: Exception, requests: int) -> Unavailable:
     log.warning("the store could not commit", extra={"error": type(error).__name__, "requests": requests})
     return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-
-
-def _answer_all(batch: list[_Waiting], error: Exception) -> None:
-    for waiting in batch:
-        _answer(waiting, error)
-
-
-def _answer(waiting: _Waiting, verdict: _Verdict) -> None:
-    if waiting.answer.done():
-        return
-    if isinstance(verdict, Exception):
-        waiting.answer.set_exception(verdict)
-    else:
-        waiting.answer.set_result(verdict)

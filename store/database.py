@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from sqlite3 import SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY
 from typing import TYPE_CHECKING, Any, Self
 
 import aiosqlite
@@ -24,6 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from domain.errors import Unavailable
 from domain.instants import from_milliseconds, milliseconds
+from store.failures import BROKEN, is_session_failure, name_driver_failure, unavailable
 from store.statements import Dialect, SessionStatements, Statements
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ BUSY_SECONDS = 10
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 TURN_SECONDS = 15
-RETRY_AFTER_SECONDS = 2
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 15
 MIGRATION_LOCK = 72_338_000  # any number that is ours
@@ -43,12 +42,17 @@ SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    # Else each upsert keeps its undo journal in a temporary file: four writes in five of the front door went there.
-    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",  # pages, 16 MiB: checkpoints cost the front door a tenth at the default of 1000
+    "PRAGMA temp_store = MEMORY",  # else each upsert writes an undo journal to a file
 )
-_SQLITE_UNAVAILABLE = {SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_LOCKED, SQLITE_READONLY}
-# Connection lost, resources exhausted, operator intervention, system error, deadlock or serialisation failure.
-_POSTGRES_UNAVAILABLE = ("08", "53", "57", "58", "40")
+# A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
+POSTGRES_SESSION = {
+    "application_name": "makegood",
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 
 
 class Clock:
@@ -79,12 +83,13 @@ class Database:
         self._reading = reading
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None) -> Self:
+    def open(cls, url: str, *, clock: Clock | None = None, statement_seconds: int = STATEMENT_SECONDS) -> Self:
         """A store at `sqlite:///path` or `postgresql://…`; it connects when it is first used.
 
         Raises: ValueError when the URL is of neither form.
         """
-        writing, reading = _sqlite_lanes(sqlite_path(url)) if dialect_of(url) == "sqlite" else _postgres_lanes(url)
+        is_sqlite = dialect_of(url) == "sqlite"
+        writing, reading = _sqlite_lanes(sqlite_path(url)) if is_sqlite else _postgres_lanes(url, statement_seconds)
         return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -133,8 +138,9 @@ async def connect_postgres(
     url: str, *, statement_seconds: int | None = STATEMENT_SECONDS
 ) -> "asyncpg.Connection[asyncpg.Record]":
     """A raw connection; asyncpg reads the URL itself, so that sockets, `sslmode` and several hosts work as libpq has them."""
-    named = {"application_name": "makegood"}
-    return await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=statement_seconds, server_settings=named)
+    return await asyncpg.connect(
+        url, timeout=CONNECT_SECONDS, command_timeout=statement_seconds, server_settings=POSTGRES_SESSION
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,36 +161,25 @@ async def _session(lane: _Lane) -> AsyncIterator[AsyncSession]:
         async with asyncio.timeout(TURN_SECONDS):
             await lane.turns.acquire()
     except TimeoutError as error:
-        raise _unavailable() from error
+        raise unavailable() from error
     try:
         async with AsyncSession(lane.engine, expire_on_commit=False) as session, session.begin():
+            await _connected(session)
             yield session
     except DBAPIError as error:
-        if _is_unavailable(error):
-            raise _unavailable() from error
+        if is_session_failure(error):
+            raise unavailable() from error
         raise
     finally:
         lane.turns.release()
 
 
-def is_sqlite_failure(error: sqlite3.Error) -> bool:
-    """Whether the store, not the statement, is at fault: the same again later may well succeed."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_UNAVAILABLE
-
-
-def is_postgres_failure(sqlstate: str | None) -> bool:
-    """The same for the SQLSTATE that PostgreSQL gave."""
-    return (sqlstate or "").startswith(_POSTGRES_UNAVAILABLE)
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    if isinstance(error.orig, sqlite3.Error):
-        return is_sqlite_failure(error.orig)
-    return error.connection_invalidated or is_postgres_failure(getattr(error.orig, "sqlstate", None))
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+async def _connected(session: AsyncSession) -> None:
+    """Check a connection out now: what breaks here is the store's, while the block's own errors are the caller's."""
+    try:
+        await session.connection()
+    except BROKEN as error:
+        raise unavailable() from error
 
 
 def _sqlite_lanes(path: Path) -> tuple[_Lane, _Lane]:
@@ -230,8 +225,8 @@ def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[s
     return engine
 
 
-def _postgres_lanes(url: str) -> tuple[_Lane, _Lane]:
-    engine, turns = _postgres_engine(url, statement_seconds=STATEMENT_SECONDS), asyncio.Semaphore(POSTGRES_CONNECTIONS)
+def _postgres_lanes(url: str, statement_seconds: int) -> tuple[_Lane, _Lane]:
+    engine, turns = _postgres_engine(url, statement_seconds=statement_seconds), asyncio.Semaphore(POSTGRES_CONNECTIONS)
     # The same pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return _Lane(engine, turns), _Lane(reading, turns)
@@ -241,12 +236,14 @@ def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         try:
             return await connect_postgres(url, statement_seconds=statement_seconds)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise _unavailable() from error
+        except BROKEN as error:
+            raise unavailable() from error
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=connect, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
     )
+    event.listen(engine.sync_engine, "handle_error", name_driver_failure)
+    return engine
 
 
 def migrate(url: str) -> None:

@@ -14,31 +14,27 @@ from typing import Protocol
 import asyncpg
 
 from domain.errors import IdempotencyInProgress, Unavailable
-from store.database import (
-    BUSY_SECONDS,
-    RETRY_AFTER_SECONDS,
-    SQLITE_PRAGMAS,
-    connect_postgres,
-    dialect_of,
-    is_postgres_failure,
-    is_sqlite_failure,
-    sqlite_path,
-)
+from store.database import BUSY_SECONDS, SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
+from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure, unavailable
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
+HURRIED_LOCK_TIMEOUT = "200ms"  # for one that was waited for in vain before
 FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
 OUTBOX_CHANNEL = "makegood_outbox"
 NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
-# InternalClientError: what a connection says between the server's farewell and its end.
-BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
 class FrontDoor(Protocol):
     """Where the committer's transactions come from."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Statements]: ...
+    def transaction(self, *, is_hurried: bool = False) -> AbstractAsyncContextManager[Statements]:
+        """`is_hurried`: wait for no lock of another process that is held for longer than a moment.
+
+        Raises: IdempotencyInProgress when a lock was not given in time.
+        """
+        ...
 
     def outside_transaction(self) -> AbstractAsyncContextManager[Statements | None]:
         """Statements that commit each by itself, where that saves round trips; None where it would only cost syncs."""
@@ -67,7 +63,7 @@ def is_store_failure(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         # A deadlock or a lost race is the batch's, not the store's: its members succeed singly.
         return is_postgres_failure(error.sqlstate) and not isinstance(error, asyncpg.TransactionRollbackError)
-    return isinstance(error, (Unavailable, *BROKEN))
+    return isinstance(error, Unavailable) or is_driver_failure(error)
 
 
 class SqliteFrontDoor:
@@ -78,7 +74,8 @@ class SqliteFrontDoor:
         self._connection: sqlite3.Connection | None = None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Statements]:
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+        """There is one lock, and it is waited for in any case."""
         connection = self._connect()
         await _begin_immediate(connection)
         try:
@@ -118,10 +115,10 @@ class PostgresFrontDoor:
         self._notified_at = 0.0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Statements]:
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
         async with self.outside_transaction() as statements:
             connection = await self._connect()
-            await connection.execute("BEGIN")
+            await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '{HURRIED_LOCK_TIMEOUT}'" if is_hurried else "BEGIN")
             yield statements
             await connection.execute("COMMIT")
 
@@ -180,6 +177,6 @@ async def _begin_immediate(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             if loop.time() > give_up_at:
-                raise Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+                raise unavailable() from error
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)

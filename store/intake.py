@@ -17,6 +17,7 @@ from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
 from store.bulk import NewRow, insert_receipts
 from store.database import Clock
+from store.matching import match_event
 from store.minting import new_event_id
 from store.moves import apply_result
 from store.statements import Statements
@@ -80,18 +81,29 @@ async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -
     others = [i for i in order if i not in receipts]
     if others:
         now = await clock.now(st)
-        claimed = [i for i in others if await _claim(st, requests[i], now)]
-        for i in sorted(others, key=lambda i: _named_event(requests[i])):
-            verdicts[i] = await (_take_other(st, requests[i], now) if i in claimed else _stored_answer(st, requests[i]))
+        claimed = {i for i in others if await _claim(st, requests[i], now)}
+        events = {i: await _named_event(st, requests[i]) for i in others if i in claimed}
+        await _hold(st, sorted({event for event in events.values() if isinstance(event, str)}))
+        for i in others:
+            take = _take_other(st, requests[i], events[i], now) if i in claimed else _stored_answer(st, requests[i], now)
+            verdicts[i] = await take
     return [verdicts[i] for i in range(len(requests))]
 
 
-def _named_event(request: IngestRequest) -> tuple[str, str]:
-    """What a result names its event by: the receipts' rows are held in this order."""
-    result = request.value
-    if not isinstance(result, NewResult):
-        return "", ""
-    return result.event_id or "", result.provider_event_id or result.stripe_event_id or ""
+async def _named_event(st: Statements, request: IngestRequest) -> EventId | Refusal | None:
+    """The receipt that a result speaks of, or why there is none; None for what is no result."""
+    if not isinstance(request.value, NewResult):
+        return None
+    try:
+        return await match_event(st, request.value)
+    except Refusal as refusal:
+        return refusal
+
+
+async def _hold(st: Statements, event_ids: list[EventId]) -> None:
+    """Hold the receipts in the one order that every process keeps, before any is moved; SQLite's writer is alone anyway."""
+    if st.dialect == "postgresql" and len(event_ids) > 1:
+        await st.fetch("SELECT 1 FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE", event_ids)
 
 
 async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
@@ -122,7 +134,7 @@ async def _take_receipts(
         elif row.event_id in placed.claimed:
             verdicts[i] = await _repeat_of_receipt(st, requests[i], row.receipt)
         else:
-            verdicts[i] = await _stored_answer(st, requests[i])
+            verdicts[i] = await _stored_answer(st, requests[i], await clock.now(st))
 
 
 async def _repeat_of_receipt(st: Statements, request: IngestRequest, receipt: NewReceipt) -> Verdict:
@@ -143,8 +155,8 @@ async def _repeat_of_receipt(st: Statements, request: IngestRequest, receipt: Ne
     return await _keep_refusal(st, request, ReceiptConflict(), CONFLICT)
 
 
-async def _take_other(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
-    """A result, or a prepared refusal, under a key that this transaction has claimed."""
+async def _take_other(st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime) -> Verdict:
+    """A result, or a prepared refusal, under a key that this transaction has claimed; `event` is what the result names."""
     if isinstance(request.value, Prepared):
         if request.value.is_stored:
             return await _keep_refusal(st, request, request.value.refusal, request.value.status)
@@ -152,19 +164,18 @@ async def _take_other(st: Statements, request: IngestRequest, now: datetime) -> 
         return request.value.refusal
     if isinstance(request.value, NewReceipt):
         raise AssertionError("receipts are taken before")
-    try:
-        applied = await apply_result(st, request.value, now)
-    except ValidationFailed as refusal:
-        return await _keep_refusal(st, request, refusal, UNPROCESSABLE)
-    except Refusal as refusal:
+    if isinstance(event, ValidationFailed):
+        return await _keep_refusal(st, request, event, UNPROCESSABLE)
+    if isinstance(event, Refusal):
         await _release_key(st, request)
-        return refusal
+        return event
+    applied = await apply_result(st, request.value, now, event_id=event)
     body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % (applied.event_id.encode(), applied.state.value.encode())
     await _keep_answer(st, request, ACCEPTED, body=body)
     return Answer(ACCEPTED, body)
 
 
-async def _stored_answer(st: Statements, request: IngestRequest) -> Verdict:
+async def _stored_answer(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
     """What is stored under a key that was claimed before: the answer again, or a conflict when the body differs."""
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
@@ -178,8 +189,10 @@ async def _stored_answer(st: Statements, request: IngestRequest) -> Verdict:
     fingerprint, status, body, event_id, timeout_at_ms = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
-    if body is None and timeout_at_ms is None and isinstance(request.value, NewReceipt):
-        return await _repeat_of_receipt(st, request, request.value)
+    if body is None and timeout_at_ms is None:  # claimed for an event that does not exist: nobody was answered yet
+        if isinstance(request.value, NewReceipt):
+            return await _repeat_of_receipt(st, request, request.value)
+        return await _take_other(st, request, None, now)
     return Answer(status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True)
 
 

@@ -15,6 +15,9 @@ _BY_PROVIDER_ID = """
 SELECT event_id, provider, effect_type, provider_event_id FROM receipts
 WHERE project_id = $1 AND provider IN ('stripe', 'shopify') AND provider_event_id = $2"""
 
+_BY_REPLAY_ID = """
+SELECT r.event_id FROM repairs p JOIN receipts r ON r.event_id = p.event_id WHERE p.replay_id = $1 AND r.project_id = $2"""
+
 
 async def match_event(st: Statements, new: NewResult) -> EventId:
     """The one receipt of the project that a result names; its `replay_id`, if any, is one of that receipt's repairs.
@@ -23,6 +26,7 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
         NotFound: there is none, or the `replay_id` is not of its repairs.
         ValidationFailed: the ids name different events, or several effects of one event are left to choose from.
     """
+    repaired_id = None if new.replay_id is None else await _event_of_repair(st, new)
     provider = Provider.STRIPE if new.stripe_event_id is not None else new.provider
     candidates = [row for row in await _candidates(st, new) if provider is None or row[1] == provider.value]
     candidates = [row for row in candidates if new.effect_type is None or row[2] == new.effect_type.value]
@@ -31,27 +35,33 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
     if len(candidates) > 1:
         raise _ambiguous(candidates)
     event_id = EventId(candidates[0][0])
-    if new.replay_id is not None and not await _is_repair_of(st, new.replay_id, event_id):
+    if repaired_id is not None and repaired_id != event_id:
         raise NotFound("This replay_id is not one of this event's repairs.")
     return event_id
 
 
+async def _event_of_repair(st: Statements, new: NewResult) -> EventId:
+    """Asked before anything else: a `replay_id` that is unknown is 404, whatever the other ids are."""
+    rows = await st.fetch(_BY_REPLAY_ID, new.replay_id, new.project_id)
+    if not rows:
+        raise NotFound("No repair of this project has this replay_id.")
+    return EventId(rows[0][0])
+
+
 async def _candidates(st: Statements, new: NewResult) -> list[Row]:
     provider_id = new.provider_event_id if new.provider_event_id is not None else new.stripe_event_id
+    rows = [] if new.event_id is None else list(await st.fetch(_BY_EVENT_ID, new.project_id, new.event_id))
+    if new.event_id is not None and not rows:
+        return []
     if new.stripe_event_id is not None and new.stripe_event_id != provider_id:
         message = "This id and provider_event_id name different events."
         raise ValidationFailed(errors=(FieldError("/stripe_event_id", "mismatch", message),))
     if new.event_id is None:
         return [] if provider_id is None else list(await st.fetch(_BY_PROVIDER_ID, new.project_id, provider_id))
-    rows = list(await st.fetch(_BY_EVENT_ID, new.project_id, new.event_id))
-    if rows and provider_id is not None and rows[0][3] != provider_id:
+    if provider_id is not None and rows[0][3] != provider_id:
         field = "provider_event_id" if new.provider_event_id is not None else "stripe_event_id"
         raise ValidationFailed(errors=(FieldError(f"/{field}", "mismatch", "This id and event_id name different events."),))
     return rows
-
-
-async def _is_repair_of(st: Statements, replay_id: str, event_id: EventId) -> bool:
-    return bool(await st.fetch("SELECT 1 FROM repairs WHERE replay_id = $1 AND event_id = $2", replay_id, event_id))
 
 
 def _ambiguous(candidates: list[Row]) -> ValidationFailed:

@@ -5,6 +5,7 @@ became of it. Run twice, the second finds the first's work and changes nothing. 
 the engine must be told goes into the outbox.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,6 +30,23 @@ from store.standing import (
     tell_engine,
 )
 from store.statements import Statements
+
+# What is told and what is credited are the same rows: the conditions of each pair are equal.
+_TELL_CREDITED_RECEIPTS = """
+INSERT INTO timeline (event_id, at, kind, fields)
+SELECT event_id, CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT)
+FROM receipts WHERE state = 'waiting' AND deadline_at > $1 AND accepted_at <= $2"""
+_CREDIT_RECEIPTS = """
+UPDATE receipts SET deadline_at = deadline_at + $3
+WHERE state = 'waiting' AND deadline_at > $1 AND accepted_at <= $2 RETURNING 1"""
+# The same object, with the `replay_id`, an id of ours, put before its first name.
+_TELL_CREDITED_REPAIRS = """
+INSERT INTO timeline (event_id, at, kind, fields)
+SELECT event_id, CAST($2 AS BIGINT), CAST($3 AS TEXT), '{"replay_id":"' || replay_id || '",' || substr(CAST($4 AS TEXT), 2)
+FROM repairs WHERE state = 'awaiting_result' AND result_deadline_at > $1"""
+_CREDIT_REPAIRS = """
+UPDATE repairs SET result_deadline_at = result_deadline_at + $2
+WHERE state = 'awaiting_result' AND result_deadline_at > $1 RETURNING 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +79,14 @@ class NotYet:
     remaining_ms: int
 
 
-async def apply_result(st: Statements, new: NewResult, now: datetime) -> AppliedResult:
-    """Store a result and make the move that it alone decides.
+async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None) -> AppliedResult:
+    """Store a result and make the move that it alone decides. `event_id` is what it was matched to before, if it was.
 
     Raises:
         NotFound: no receipt of this project is named, or the `replay_id` is not of its repairs.
         ValidationFailed: the ids name different events, or several effects of one.
     """
-    event_id = await match_event(st, new)
+    event_id = event_id or await match_event(st, new)
     standing = await hold_standing(st, event_id)
     said = Said(new.status, new.replay_id, new.error_code, new.error_message)
     happening = happening_of(
@@ -117,25 +135,16 @@ async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -
     outage tells the two apart.
     """
     outage_ms = milliseconds(now) - milliseconds(down_from)
-    credited = await st.fetch(
-        "UPDATE receipts SET deadline_at = deadline_at + $1 WHERE state = 'waiting' AND deadline_at > $2 AND accepted_at <= $3 "
-        "RETURNING event_id",
-        outage_ms,
-        milliseconds(down_from),
-        milliseconds(down_from) + outage_ms // 2,
-    )
-    repairs = await st.fetch(
-        "UPDATE repairs SET result_deadline_at = result_deadline_at + $1 WHERE state = 'awaiting_result' "
-        "AND result_deadline_at > $2 RETURNING event_id, replay_id",
-        outage_ms,
-        milliseconds(down_from),
-    )
-    fields: dict[str, object] = {"down_from": wire(down_from), "credited_seconds": outage_ms // 1000}
-    for (event_id,) in credited:
-        await add_timeline(st, event_id, TimelineKind.DEADLINE_CREDITED, now, **fields)
-    for event_id, replay_id in repairs:
-        await add_timeline(st, event_id, TimelineKind.DEADLINE_CREDITED, now, replay_id=replay_id, **fields)
-    return len(credited) + len(repairs)
+    bounds = (milliseconds(down_from), milliseconds(down_from) + outage_ms // 2)
+    fields = json.dumps({"down_from": wire(down_from), "credited_seconds": outage_ms // 1000}, separators=(",", ":"))
+    told = (milliseconds(now), TimelineKind.DEADLINE_CREDITED.value, fields)
+    # A statement each, never one for each row: there may be hundreds of thousands, and nothing is accepted meanwhile.
+    held = " FOR UPDATE" if st.dialect == "postgresql" else ""
+    await st.fetch(_TELL_CREDITED_RECEIPTS + held, *bounds, *told)
+    receipts = await st.fetch(_CREDIT_RECEIPTS, *bounds, outage_ms)
+    await st.fetch(_TELL_CREDITED_REPAIRS + held, *bounds[:1], *told)
+    repairs = await st.fetch(_CREDIT_REPAIRS, *bounds[:1], outage_ms)
+    return len(receipts) + len(repairs)
 
 
 async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:

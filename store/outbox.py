@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
@@ -19,6 +19,12 @@ from store import tables
 from store.conversions import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
+URGENT_KINDS = ("reprocess", "resolve", "expire")  # what a person asked for
+# Both engines bound the values of one statement.
+IDS_AT_ONCE = 5_000
+_URGENT = OUTBOX.alias("urgent")
+# Spelled out, not bound: only so do both engines see that the partial index `outbox_urgent` holds them all.
+_is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind}'") for kind in URGENT_KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,24 @@ class OutboxEvent:
     receipt: Receipt
     rows: tuple[OutboxRow, ...]
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a person waits for what it says."""
+        return any(row.kind in URGENT_KINDS for row in self.rows)
 
-async def claim(session: AsyncSession, now: datetime, *, limit: int, lease_seconds: int = 10) -> list[OutboxEvent]:
-    """Up to `limit` events that nobody else is telling about, oldest first, under a lease; each with all its rows."""
-    heads = [row.event_id for row in await session.execute(_free_heads(now, limit))]
+
+async def claim(
+    session: AsyncSession, now: datetime, *, limit: int, urgent_limit: int = 0, lease_seconds: int = 10
+) -> list[OutboxEvent]:
+    """Events that nobody else is telling about, under a lease, each with all its rows; oldest first.
+
+    Up to `limit` whatever they are and, besides, up to `urgent_limit` of those that somebody waits for: a person asked.
+    """
+    urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
+    heads = [row.event_id for row in await session.execute(_free_heads(now, urgent_limit, urgent))] if urgent_limit else []
+    if limit:
+        others = OUTBOX.c.event_id.not_in(heads)
+        heads += [row.event_id for row in await session.execute(_free_heads(now, limit, others))]
     if not heads:
         return []
     leased_until = now + timedelta(seconds=lease_seconds)
@@ -57,14 +77,14 @@ async def claim(session: AsyncSession, now: datetime, *, limit: int, lease_secon
 
 async def settle(session: AsyncSession, row_ids: list[int]) -> None:
     """The engine has taken these rows."""
-    if row_ids:
-        await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(row_ids)))
+    for ids in _in_parts(row_ids):
+        await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids)))
 
 
 async def release(session: AsyncSession, row_ids: list[int], until: datetime) -> None:
     """These rows could not be told; they are not claimed again before `until`."""
-    if row_ids:
-        await session.execute(update(OUTBOX).where(OUTBOX.c.id.in_(row_ids)).values(claimed_until=until))
+    for ids in _in_parts(row_ids):
+        await session.execute(update(OUTBOX).where(OUTBOX.c.id.in_(ids)).values(claimed_until=until))
 
 
 async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:
@@ -88,13 +108,17 @@ async def count(session: AsyncSession) -> int:
     return counted or 0
 
 
-def _free_heads(now: datetime, limit: int) -> Select[Any]:
+def _free_heads(now: datetime, limit: int, wanted: ColumnElement[bool]) -> Select[Any]:
     """The oldest row of each event, where nobody has its lease."""
     older = OUTBOX.alias("older")
     has_older = exists().where(older.c.event_id == OUTBOX.c.event_id, older.c.id < OUTBOX.c.id)
     is_free = or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now)
-    heads = select(OUTBOX.c.event_id).where(is_free, ~has_older).order_by(OUTBOX.c.id).limit(limit)
+    heads = select(OUTBOX.c.event_id).where(is_free, ~has_older, wanted).order_by(OUTBOX.c.id).limit(limit)
     return heads.with_for_update(skip_locked=True, of=OUTBOX)
+
+
+def _in_parts(ids: list[int]) -> list[list[int]]:
+    return [ids[first : first + IDS_AT_ONCE] for first in range(0, len(ids), IDS_AT_ONCE)]
 
 
 def _event(receipt: Row[Any], rows: list[OutboxRow]) -> OutboxEvent:

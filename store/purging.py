@@ -5,8 +5,9 @@ Called by the worker's purge loop, in batches, so that no transaction holds SQLi
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy import Select, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store import tables
@@ -46,7 +47,7 @@ async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> 
 async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
     columns = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
     is_old = IDEMPOTENCY.c.created_at <= now - ANSWERS_KEPT_FOR
-    old = select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit)
+    old = _held(select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit))
     # The age once more: a key used again meanwhile has a young row in the old one's place.
     purged = delete(IDEMPOTENCY).where(tuple_(*columns).in_(old), is_old)
     return len((await session.execute(purged.returning(IDEMPOTENCY.c.key))).all())
@@ -54,17 +55,24 @@ async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> in
 
 async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
     is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOADS_KEPT_FOR)
-    old = select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit)
+    old = _held(select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit))
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
 
 
 async def _purge_login_links(session: AsyncSession, now: datetime, limit: int) -> int:
-    spent = select(LINKS.c.digest).where(or_(LINKS.c.expires_at <= now, LINKS.c.used_at.is_not(None))).limit(limit)
+    is_spent = or_(LINKS.c.expires_at <= now, LINKS.c.used_at.is_not(None))
+    spent = _held(select(LINKS.c.digest).where(is_spent).order_by(LINKS.c.digest).limit(limit))
     return len((await session.execute(delete(LINKS).where(LINKS.c.digest.in_(spent)).returning(LINKS.c.digest))).all())
 
 
 async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
-    old = select(SESSIONS.c.digest).where(SESSIONS.c.expires_at <= now).limit(limit)
+    old = _held(select(SESSIONS.c.digest).where(SESSIONS.c.expires_at <= now).order_by(SESSIONS.c.digest).limit(limit))
     purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
     return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())
+
+
+def _held(chosen: Select[Any]) -> Select[Any]:
+    """Rows that nobody else holds, held from here on: a purge waits for no row, so that it never waits in a circle."""
+    # A common table expression: it is run once, where PostgreSQL might run a subquery with a limit again.
+    return select(chosen.with_for_update(skip_locked=True).cte("chosen"))

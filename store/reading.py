@@ -39,7 +39,8 @@ ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 RESULTS = tables.Result.metadata.tables["results"]
 TIMELINE = tables.Timeline.metadata.tables["timeline"]
 WEEK = timedelta(days=7)
-_CURSOR = re.compile(r"(?:evt|inc)_[0-9a-f]{32}")
+# Of each list by its key: the cursor of one says nothing in the other.
+_CURSORS = {"event_id": re.compile(r"evt_[0-9a-f]{32}"), "id": re.compile(r"inc_[0-9a-f]{32}")}
 _ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ async def _page(
     session: AsyncSession, query: Select[Any], column: ColumnElement[str], *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Row[Any]], str | None]:
     if cursor is not None:
-        query = query.where(column < _id_in(cursor))
+        query = query.where(column < _id_in(cursor, of=column.name))
     # One more than asked for tells whether there is a next page.
     rows = (await session.execute(query.order_by(column.desc()).limit(limit + 1))).all()
     if len(rows) <= limit:
@@ -228,12 +229,12 @@ async def _page(
     return rows[:limit], base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
 
 
-def _id_in(cursor: str) -> str:
+def _id_in(cursor: str, *, of: str) -> str:
     try:
         found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
         found = ""
-    if _CURSOR.fullmatch(found) is None:
+    if _CURSORS[of].fullmatch(found) is None:
         raise ValidationFailed(errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),))
     return found
 

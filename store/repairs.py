@@ -31,9 +31,13 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class RepairRefused:
-    """No repair began. `cause` is what the failed repair was recorded with; None when nothing was recorded."""
+    """No repair began. `cause` is what the failed repair was recorded with; None when nothing was recorded.
+
+    `is_repeat`: the same was asked before, and what began then has ended; the request was not dropped.
+    """
 
     cause: RepairCause | None
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class AttemptBegun:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOver:
-    """The repair is no longer calling: no attempt begins."""
+    """The repair is no longer calling, or ended now for want of a URL: no attempt begins."""
 
     position: Position
 
@@ -68,20 +72,29 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
     if move(standing.position, Happening.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
         raise IncidentAlreadyResolved
     if standing.active_replay_id is not None:
+        await _tell_uncalled(st, standing, standing.active_replay_id, requested_by, now)
         return Begun(standing.active_replay_id, is_new=False)
     if standing.repair_url is None:
         raise RepairUrlMissing
-    replay_id = await _mint(st, standing, requested_by, now)
+    replay_id = new_replay_id()
+    await _mint(st, standing, replay_id, requested_by, now)
     await tell_engine(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
     return Begun(replay_id, is_new=True)
 
 
 async def begin_repair(
-    st: Statements, event_id: EventId, now: datetime, *, requested_by: str, replay_id: ReplayId | None
+    st: Statements,
+    event_id: EventId,
+    now: datetime,
+    *,
+    requested_by: str,
+    replay_id: ReplayId | None,
+    mint_as: ReplayId | None = None,
 ) -> Begun | RepairRefused:
     """Begin what a `reprocess` signal asks for. One that names a `replay_id` only finds it if it is the active one.
 
     Without one, an active repair is adopted, else one is minted; without a repair URL it is recorded as failed at once.
+    `mint_as` is the id that it is minted under, so that asking twice begins one repair, even when the first has ended.
 
     Raises:
         NotFound: no such receipt.
@@ -91,19 +104,24 @@ async def begin_repair(
         return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
     if standing.active_replay_id is not None:
         return Begun(standing.active_replay_id, is_new=False)
+    mint_as = mint_as or new_replay_id()
+    minted = await st.fetch("SELECT cause FROM repairs WHERE replay_id = $1", mint_as)
+    if minted:
+        return RepairRefused(None if minted[0][0] is None else RepairCause(minted[0][0]), is_repeat=True)
     if standing.position is not Position.OPEN:
         return RepairRefused(None)
     if standing.repair_url is None:
-        await _mint_failed(st, standing, requested_by, now)
+        await _mint_failed(st, standing, mint_as, requested_by, now)
         return RepairRefused(RepairCause.REPAIR_URL_MISSING)
-    return Begun(await _mint(st, standing, requested_by, now), is_new=True)
+    await _mint(st, standing, mint_as, requested_by, now)
+    return Begun(mint_as, is_new=True)
 
 
 async def begin_attempt(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> AttemptBegun | SeriesOver:
     """Record that the next attempt of a calling repair starts; once this commits it may be sent.
 
     An attempt that is still `started` was left by a process that died: what became of it is unknown, and it is sent again
-    under the same number.
+    under the same number. Without a repair URL none begins, and the repair fails.
 
     Raises:
         NotFound: no such receipt.
@@ -111,6 +129,8 @@ async def begin_attempt(st: Statements, event_id: EventId, replay_id: ReplayId, 
     standing = await hold_standing(st, event_id)
     if standing.position is not Position.CALLING or standing.active_replay_id != replay_id:
         return SeriesOver(standing.position)
+    if standing.repair_url is None:
+        return SeriesOver(await _end_without_url(st, standing, replay_id, now))
     rows = await st.fetch("SELECT number, state FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id)
     if rows and rows[0][1] == "started":
         await st.fetch(
@@ -142,11 +162,12 @@ async def record_attempt(
     duration_ms: int,
     error_class: str | None,
     ending: Ending | None,
-    url_gone: bool = False,
+    gone_url: str | None = None,
 ) -> Position:
     """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
 
-    An attempt that ends after its repair did is recorded and moves nothing.
+    An attempt that ends after its repair did is recorded and moves nothing. `gone_url` was called and said that it is gone:
+    it is marked, unless the project has another one by now.
 
     Raises:
         NotFound: no such receipt.
@@ -161,8 +182,9 @@ async def record_attempt(
         replay_id,
         number,
     )
-    if url_gone:
-        await st.fetch("UPDATE projects SET repair_url_gone = $1 WHERE id = $2", True, standing.project_id)
+    if gone_url is not None:
+        gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"
+        await st.fetch(gone, True, standing.project_id, gone_url)
     if ending is None or standing.active_replay_id != replay_id:
         return standing.position
     if ending == "accepted":
@@ -201,15 +223,33 @@ async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId,
     return to
 
 
-async def _mint(st: Statements, standing: Standing, requested_by: str, now: datetime) -> ReplayId:
-    replay_id = new_replay_id()
+async def _end_without_url(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
+    """The URL was removed, or said that it is gone, in the middle of the series."""
+    left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
+    await st.fetch(left, replay_id)
+    await reopen(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    return move(standing.position, Happening.CALLBACK_ENDED).to
+
+
+async def _tell_uncalled(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    """A repair that nobody calls, though the engine was told of it, is told once more: the net, should the telling be lost."""
+    if standing.position is not Position.CALLING:
+        return
+    known = await st.fetch(
+        "SELECT 1 FROM attempts WHERE replay_id = $1 UNION ALL SELECT 1 FROM outbox WHERE event_id = $2 AND kind = 'reprocess'",
+        replay_id,
+        standing.event_id,
+    )
+    if not known:
+        await tell_engine(st, standing.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+
+
+async def _mint(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await _insert(st, standing, replay_id, requested_by, now)
     await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", standing.incident)
-    return replay_id
 
 
-async def _mint_failed(st: Statements, standing: Standing, requested_by: str, now: datetime) -> None:
-    replay_id = new_replay_id()
+async def _mint_failed(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await _insert(st, standing, replay_id, requested_by, now)
     await end_repair(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
     await add_alerts(st, standing, standing.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)

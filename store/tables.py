@@ -210,7 +210,16 @@ class Outbox(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "outbox"
     # Autoincrement: an id used again could be settled in the name of the row that had it before.
-    __table_args__ = (Index("outbox_by_event", "event_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("outbox_by_event", "event_id", "id"),
+        Index(
+            "outbox_urgent",
+            "event_id",
+            sqlite_where=text("kind IN ('reprocess', 'resolve', 'expire')"),
+            postgresql_where=text("kind IN ('reprocess', 'resolve', 'expire')"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
 
     id: int | None = _sequence()
     event_id: str = _text()

@@ -20,8 +20,8 @@ class WatchedFrontDoor:
         self._failures = list(failures)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Statements]:
-        async with self._real.transaction() as statements:
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(is_hurried=is_hurried) as statements:
             yield statements
             if self._failures:
                 raise self._failures.pop(0)
@@ -48,8 +48,8 @@ class HeldFrontDoor:
         self._real = real
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Statements]:
-        async with self._real.transaction() as statements:
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(is_hurried=is_hurried) as statements:
             yield statements
             self.has_worked.set()
             await self.let_go.wait()

@@ -30,13 +30,18 @@ IMPURE_MODULES = {"asyncio", "io", "logging", "os", "pathlib", "random", "secret
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid4", "uuid1", "uuid7", "time", "monotonic", "open", "input", "print", "getenv"}
 # Reached past the sandbox, beside all of `workflows`: the messages, and what they are made of.
 PASSED_THROUGH = ("activities/messages.py",)
-# `workflow.now()` is the engine's clock, the same in every replay.
-ENGINE_CLOCK = {"workflow.now"}
+# The engine's own clock and chance, the same in every replay.
+ENGINE_CLOCK = {"workflow.now", "workflow.uuid4"}
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
     "store/committer.py": "a request that cannot be stored fails alone",
+    "activities/alerts.py": "a mail that cannot be written or sent is recorded, and holds up no other",
+    "activities/callback.py": "an attempt that breaks is recorded as ended",
     "worker/dispatch.py": "a row that cannot be told does not stop the others",
     "worker/reconcile.py": "a broken step does not stop the others",
+    "worker/alerting.py": "mail that cannot be sent now does not end the worker",
+    "worker/heartbeat.py": "a failed beat is not the end of the heart",
+    "worker/purge.py": "what cannot be purged now does not end the worker",
     "api/edge.py": "a bug is a 500 with a request id",
     "api/ingest.py": "a bug in the hot path is a 500 with a request id",
     "api/pulse.py": "a failed beat is not the end of the heart",

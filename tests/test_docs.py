@@ -1,6 +1,7 @@
 """What a reader of `docs/` relies on: every setting, code and state has its line, pictures are current, links lead somewhere."""
 
 import importlib.util
+import json
 import re
 from enum import Enum
 from pathlib import Path
@@ -8,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from domain.errors import Code
+from api.errors import Problems
+from api.schemas import ReceiptBody, validated
+from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
 from domain.lifecycle import Position
 from domain.receipts import Flag, ReceiptState
@@ -63,6 +66,27 @@ def test_every_error_code_has_its_line() -> None:
 
 def test_errors_page_is_made_from_the_code() -> None:
     assert read("reference/errors.md") == program("make_errors").write_page(), "run .venv/bin/python docs/make_errors.py"
+
+
+def test_example_of_an_error_is_what_a_body_without_fields_gets() -> None:
+    example = re.search(r"```json\n(.*?)```", read("reference/errors.md"), re.DOTALL)
+    assert example is not None
+    told = json.loads(example[1])
+
+    with pytest.raises(ValidationFailed) as refused:
+        validated(ReceiptBody, {})
+
+    made = json.loads(Problems("https://…").body_of(refused.value, request_id="req_…"))
+    assert told | {"detail": made["detail"], "errors": made["errors"]} == made
+    assert told["errors"][0] in made["errors"]
+
+
+def test_readme_keeps_the_secrets_of_production_where_compose_reads_them() -> None:
+    (line,) = re.findall(r"^#   (printf .* > \.env)$", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert line in readme
+    assert "export MAKEGOOD_SECRET_KEY" not in readme
 
 
 @pytest.mark.parametrize("states", STATES, ids=lambda states: states.__name__)

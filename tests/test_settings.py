@@ -104,6 +104,8 @@ def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         ("MAKEGOOD_PUBLIC_URL", "makegood.example.com"),
         ("MAKEGOOD_EGRESS_ALLOW", "10.0.0.1/8"),
         ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,-1"),
+        ("MAKEGOOD_CALLBACK_TIMEOUT_SECONDS", "0"),
+        ("MAKEGOOD_CALLBACK_TIMEOUT_SECONDS", "31"),
         ("MAKEGOOD_LOG_LEVEL", "loud"),
         ("TEMPORAL_ADDRESS", "temporal.example.com"),
         ("TEMPORAL_TLS", "perhaps"),

@@ -1,8 +1,8 @@
 """Empties the outbox into Temporal: claims, tells, and settles what was told, many at a time.
 
 A row is held by a lease and no lock while Temporal is called; what is told twice is told in vain (`worker.gateway`). A receipt
-that fails waits longer each time and stops no other; an engine that does not answer stops all, until it does. Run by
-`worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
+that fails waits longer each time and stops no other; an engine that does not answer stops all, until it does. What a person asked
+for goes before, whatever the pace. Run by `worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
 """
 
 import asyncio
@@ -23,11 +23,14 @@ from worker.gateway import Gateway
 from worker.pace import Pace
 
 CALLS_AT_ONCE = 24
+# Places that only what a person asked for may take, so that neither keeps the other from being told.
+URGENT_CALLS_AT_ONCE = 8
 # Longer than the slowest telling, so that a claim is lost only with its process.
 LEASE_SECONDS = 10
 TELL_SECONDS = 8
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
+TRIES_KEPT_SECONDS = LONGEST_BACKOFF_SECONDS * 5
 # While the engine is away: short, so that what waits is started soon after it is back.
 ENGINE_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
@@ -64,8 +67,9 @@ class Dispatcher:
         self._pace = pace
         self._idle_seconds = NOTIFIED_POLL_SECONDS if is_notified else IDLE_POLL_SECONDS
         self._running: set[asyncio.Task[None]] = set()
+        self._running_urgent: set[asyncio.Task[None]] = set()
         self._ended = _Ended()
-        self._tries: dict[str, int] = {}
+        self._tries: dict[str, tuple[int, float]] = {}
         self._woken = asyncio.Event()
         self._stopping = False
         self._paused_until = 0.0
@@ -90,7 +94,11 @@ class Dispatcher:
             except Unavailable:
                 log.warning("dispatch_store_unavailable")
                 await self._rest(STORE_BACKOFF_SECONDS)
-        await asyncio.gather(*self._running, return_exceptions=True)
+            except Exception:
+                # The edge of this loop: a store that is odd for a while must not end the worker.
+                log.exception("dispatch_turn_failed")
+                await self._rest(STORE_BACKOFF_SECONDS)
+        await asyncio.gather(*self._running, *self._running_urgent, return_exceptions=True)
         with suppress(Unavailable):
             async with self._database.transaction() as session:
                 await self._settle(session, self._taken(), await self._database.now(session))
@@ -98,34 +106,43 @@ class Dispatcher:
     async def _turn(self) -> None:
         await self._look_at_front_door()
         self._woken.clear()
-        ended, limit = self._taken(), self._limit()
-        if not ended and not limit:
+        ended, (limit, urgent_limit) = self._taken(), self._limits()
+        if not ended and not limit and not urgent_limit:
             await self._rest(self._nap_seconds())
             return
         try:
             async with self._database.transaction() as session:
                 now = await self._database.now(session)
                 await self._settle(session, ended, now)
-                claimed = await claim(session, now, limit=limit, lease_seconds=LEASE_SECONDS) if limit else []
-        except Unavailable:
+                claimed = []
+                if limit or urgent_limit:
+                    claimed = await claim(session, now, limit=limit, urgent_limit=urgent_limit, lease_seconds=LEASE_SECONDS)
+        except BaseException:
             self._ended.told += ended.told
             self._ended.failed += ended.failed
             raise
-        self._pace.spend(len(claimed))
         for event in claimed:
-            task = asyncio.create_task(self._tell(event))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._begin(event)
         if claimed or ended:
             self._busy_until = time.monotonic() + BUSY_FOR_SECONDS
-        if claimed and len(claimed) == limit and len(self._running) < CALLS_AT_ONCE:
+        if claimed and len(claimed) >= limit > 0 and len(self._running) < CALLS_AT_ONCE:
             return
         await self._rest(self._nap_seconds())
 
-    def _limit(self) -> int:
+    def _begin(self, event: OutboxEvent) -> None:
+        running = self._running_urgent if event.is_urgent else self._running
+        if not event.is_urgent:
+            self._pace.spend(1)
+        task = asyncio.create_task(self._tell(event))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    def _limits(self) -> tuple[int, int]:
+        """How many events may be claimed now, and how many urgent ones besides."""
         if self._stopping or time.monotonic() < self._paused_until:
-            return 0
-        return self._pace.allowance(time.monotonic(), wanted=CALLS_AT_ONCE - len(self._running))
+            return 0, 0
+        limit = self._pace.allowance(time.monotonic(), wanted=CALLS_AT_ONCE - len(self._running))
+        return limit, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
 
     def _taken(self) -> _Ended:
         ended, self._ended = self._ended, _Ended()
@@ -156,7 +173,8 @@ class Dispatcher:
         self._woken.set()
 
     def _backoff_after(self, event: OutboxEvent, error: RPCError | TimeoutError) -> float:
-        if isinstance(error, TimeoutError) or error.status in _ENGINE_AWAY:
+        # Our own limit says that this event has much to tell; each call has a limit too, and says that the engine is away.
+        if isinstance(error, RPCError) and error.status in _ENGINE_AWAY:
             self._paused_until = time.monotonic() + ENGINE_BACKOFF_SECONDS
             if not self._is_away:
                 self._is_away = True
@@ -164,13 +182,15 @@ class Dispatcher:
             return ENGINE_BACKOFF_SECONDS
         seconds = self._backoff(event)
         if seconds == FIRST_BACKOFF_SECONDS:
-            log.warning("dispatch_refused", event_id=event.event_id, status=error.status.name, reason=error.message)
+            status, reason = (error.status.name, error.message) if isinstance(error, RPCError) else ("TIMEOUT", "")
+            log.warning("dispatch_refused", event_id=event.event_id, status=status, reason=reason)
         return seconds
 
     def _backoff(self, event: OutboxEvent) -> float:
-        tries = self._tries.get(event.event_id, 0)
-        self._tries[event.event_id] = tries + 1
-        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0**tries))
+        now = time.monotonic()
+        tries, _ = self._tries.get(event.event_id, (0, now))
+        self._tries[event.event_id] = (tries + 1, now)
+        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
 
     def _nap_seconds(self) -> float:
         return BUSY_POLL_SECONDS if time.monotonic() < self._busy_until else self._idle_seconds
@@ -185,7 +205,9 @@ class Dispatcher:
     async def _look_at_front_door(self) -> None:
         if time.monotonic() - self._looked_at_front_door < FRONT_DOOR_EVERY_SECONDS:
             return
-        self._looked_at_front_door = time.monotonic()
+        self._looked_at_front_door = now = time.monotonic()
+        # Another process may have told them since: what is not tried again in time is forgotten.
+        self._tries = {name: tried for name, tried in self._tries.items() if now - tried[1] < TRIES_KEPT_SECONDS}
         async with self._database.reading() as session:
             beats = await read_beats(session, await self._database.now(session))
         rates = [

@@ -6,6 +6,7 @@ store where it stands. Called by `worker.dispatch` and `worker.reconcile`.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,11 +49,20 @@ TASK_SECONDS = timedelta(seconds=5)
 CANARY_SECONDS = timedelta(seconds=60)
 # The longest that Temporal's visibility keeps; one more and it refuses the start.
 KEYWORD_CHARACTERS = 255
+SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
 
 Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutRun:
+    """The receipts found without a run; from `first_left` on, in the order that was asked, they were not looked at."""
+
+    found: list[EventId]
+    first_left: EventId | None
 
 
 class Gateway:
@@ -81,7 +91,10 @@ class Gateway:
             RPCError: Temporal does not answer, or refuses; nothing, or only some, was told.
         """
         signals = [_signal_of(row) for row in event.rows if row.kind != "start"]
-        if len(signals) == len(event.rows):
+        is_started = len(signals) == len(event.rows)
+        # Each says no more than "ask the store": all that they are about is stored, minted repairs too.
+        signals = signals if len(signals) <= SIGNALS_AT_ONCE else [ExpireSignal()]
+        if is_started:
             await self._tell(event.receipt, signals)
             return
         first = signals[0] if _is_whole_life(event.receipt, signals) else None
@@ -118,8 +131,8 @@ class Gateway:
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
             yield EventId(found.id.removeprefix("receipt-"))
 
-    async def without_run(self, event_ids: Sequence[EventId]) -> list[EventId]:
-        """Those of the receipts that have no open run; a few at a time, what is left is found in a later call.
+    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+        """Those of the receipts that have no open run; a few at a time, what is left is to be asked for again.
 
         Visibility runs behind and is cheap, the engine itself knows: the first names suspects, the second decides.
 
@@ -129,7 +142,9 @@ class Gateway:
         suspects: list[EventId] = []
         for first in range(0, len(event_ids), LISTED_AT_ONCE):
             suspects += await self._not_seen_running(event_ids[first : first + LISTED_AT_ONCE])
-        return [event_id for event_id in suspects[:DESCRIBED_AT_ONCE] if not await self._is_running(event_id)]
+        looked_at, left = suspects[:DESCRIBED_AT_ONCE], suspects[DESCRIBED_AT_ONCE:]
+        found = [event_id for event_id in looked_at if not await self._is_running(event_id)]
+        return WithoutRun(found=found, first_left=left[0] if left else None)
 
     async def last_polled_by(self, identity: str) -> datetime | None:
         """When the engine last heard that worker ask for workflow tasks, by the engine's clock; None: never, or long ago.

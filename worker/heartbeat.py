@@ -6,10 +6,10 @@ last heard from this worker, and a canary workflow is run through the whole of i
 
 import asyncio
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
@@ -46,20 +46,22 @@ class Heartbeat:
         self._canary_at: datetime | None = None
 
     async def keep_beating(self) -> None:
-        """Write a row every 2 s, for ever."""
+        """Write a row every 2 s, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
-            with suppress(Unavailable):
+            try:
                 async with self._database.transaction() as session:
-                    now = await self._database.now(session)
-                    await beat(
-                        session,
-                        process=self._identity,
-                        role="worker",
-                        started_at=self._started_at,
-                        now=now,
-                        report=self._report(),
-                    )
+                    await self._beat(session)
+            except Unavailable:
+                pass  # said by those who wanted more of the store than this
+            except Exception:
+                # The edge of this loop: whatever is wrong now, the next beat may be right.
+                log.exception("heartbeat_failed")
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _beat(self, session: AsyncSession) -> None:
+        now = await self._database.now(session)
+        report = self._report()
+        await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
 
     async def keep_looking(self, gateway: Gateway) -> None:
         """Ask the engine every 5 s whether it hears this worker.

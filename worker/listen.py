@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import asyncpg
 import structlog
 
 from store.database import connect_postgres
+from store.failures import BROKEN
 from store.front_door import OUTBOX_CHANNEL
 
 RETRY_SECONDS = 1.0
@@ -25,7 +25,7 @@ async def keep_listening(database_url: str, wake: Callable[[], None]) -> None:
     while True:
         try:
             await _listen(database_url, wake)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except BROKEN as error:
             log.warning("listen_lost", error=type(error).__name__)
         await asyncio.sleep(RETRY_SECONDS)
 
@@ -39,5 +39,5 @@ async def _listen(database_url: str, wake: Callable[[], None]) -> None:
             await asyncio.sleep(ALIVE_EVERY_SECONDS)
             await connection.fetch("SELECT 1", timeout=RETRY_SECONDS * 5)
     finally:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*BROKEN):
             await connection.close(timeout=1)

@@ -35,6 +35,7 @@ from worker.purge import keep_purging
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
+COLLECT_SECONDS = 30.0
 # Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
 DROP_CLIENT_SECONDS = 0.3
 # What the activity's start-to-close timeout leaves room for.
@@ -102,7 +103,7 @@ async def _run(settings: Settings) -> int:
         client = await _unless(stopping, _connect(engine, parts))
         if client is None:
             return 0
-        return await _work(client, parts, heartbeat, stopping)
+        return await _work(client, parts, heartbeat, beating, stopping)
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
@@ -113,18 +114,22 @@ async def _run(settings: Settings) -> int:
         log.info("worker_stopped")
 
 
-async def _work(client: Client, parts: WorkerParts, heartbeat: Heartbeat, stopping: asyncio.Event) -> int:
+async def _work(
+    client: Client, parts: WorkerParts, heartbeat: Heartbeat, beating: asyncio.Task[None], stopping: asyncio.Event
+) -> int:
     built = build_worker(client, parts)
     loops: list[Coroutine[object, object, None]] = [
         heartbeat.keep_looking(built.gateway),
         heartbeat.keep_running_canaries(built.gateway),
         keep_purging(parts.database),
+        keep_collecting(),
     ]
     tune_garbage_collection()
     async with built.running() as whole:
         beside = [asyncio.create_task(loop) for loop in loops]
         log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
-        ended, _ = await asyncio.wait([whole, *beside, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+        watched = [whole, beating, *beside, asyncio.create_task(stopping.wait())]
+        ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         code = 0 if stopping.is_set() else 1
         for task in ended:
             if error := task.exception():
@@ -173,6 +178,13 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     return stopping
+
+
+async def keep_collecting() -> None:
+    """Collect in full now and then: evicted workflows are cycles, and by the thresholds alone they would pile up for hours."""
+    while True:
+        await asyncio.sleep(COLLECT_SECONDS)
+        gc.collect()
 
 
 def tune_garbage_collection() -> None:

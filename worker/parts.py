@@ -4,10 +4,11 @@ Reads no settings, so that a test builds the same worker from its own parts. Cal
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -18,6 +19,7 @@ from activities.ledger import LedgerActivities
 from activities.mail import MailWriter
 from store.database import Database
 from store.sealing import Sealer
+from worker.alerting import keep_alerting
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.listen import keep_listening
@@ -64,6 +66,7 @@ class BuiltWorker:
     gateway: Gateway
     dispatcher: Dispatcher
     reconciler: Reconciler
+    alerting: Callable[[], Coroutine[object, object, None]]
     listened_url: str | None
 
     @asynccontextmanager
@@ -71,6 +74,7 @@ class BuiltWorker:
         """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
         polling = asyncio.create_task(self.temporal.run())
         loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
+        loops.append(asyncio.create_task(self.alerting()))
         if self.listened_url is not None:
             loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
         whole = asyncio.create_task(_first_failure([polling, *loops]))
@@ -79,9 +83,9 @@ class BuiltWorker:
         finally:
             self.dispatcher.stop()
             self.reconciler.stop()
+            for endless in loops[2:]:
+                endless.cancel()
             await asyncio.gather(*loops[:2], return_exceptions=True)
-            for listening in loops[2:]:
-                listening.cancel()
             await self.temporal.shutdown()
             await asyncio.gather(polling, whole, *loops[2:], return_exceptions=True)
 
@@ -127,10 +131,10 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
         reconciler=Reconciler(
             parts.database,
             gateway,
-            alerts,
             every_seconds=parts.reconcile_seconds,
             holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
         ),
+        alerting=partial(keep_alerting, alerts, every_seconds=parts.reconcile_seconds),
         listened_url=listened_url,
     )
 

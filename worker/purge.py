@@ -26,6 +26,9 @@ async def keep_purging(database: Database) -> None:
             await purge_all(database)
         except Unavailable:
             log.warning("purge_store_unavailable")
+        except Exception:
+            # The edge of this loop: what cannot be purged now must not end the worker.
+            log.exception("purge_failed")
         await asyncio.sleep(EVERY_SECONDS)
 
 

@@ -11,23 +11,26 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.service import RPCError
 
-from activities.alerts import ALERTS_AT_ONCE, AlertActivities
 from activities.ledger import INGEST_SILENT
 from domain.errors import Unavailable
 from domain.ids import EventId
+from domain.receipts import Receipt
 from store.database import Database
 from store.heartbeats import latest_api_beat, read_fact, write_fact
 from store.outbox import oldest_age, tell_again
 from store.reading import overdue, unended
-from store.sweeping import told_and_unended
+from store.sweeping import overdue_untold, stuck_repairs, told_and_unended
 from worker.gateway import Gateway
 
 GRACE_SECONDS = 5
 # The same receipt is not told again sooner than this, so that a slow engine is not made slower.
 AGAIN_AFTER_SECONDS = 60.0
 NUDGE_AFTER_SECONDS = 60
+# Longer than the dispatcher's lease.
+UNTOLD_AFTER_SECONDS = 15
 OVERDUE_AT_ONCE = 200
 NUDGED_AT_ONCE = 50
 OVERDUE_LOOKED_AT = 2_000
@@ -35,9 +38,10 @@ CLOSED_LOOKED_AT = 2_000
 # Visibility runs behind the engine, and hosts' clocks differ.
 CLOSED_OVERLAP = timedelta(seconds=60)
 SWEPT_AT_ONCE = 200
-RETOLD_AT_ONCE = 500
+# Few, and with pauses: on SQLite the front door waits meanwhile.
+RETOLD_AT_ONCE = 100
+RETOLD_PAUSE_SECONDS = 0.2
 OUTBOX_OLD = timedelta(seconds=60)
-ALERT_BATCHES = 10
 NAMESPACE_FACT = "temporal_namespace_id"
 
 log = structlog.get_logger(__name__)
@@ -53,14 +57,12 @@ class Reconciler:
         self,
         database: Database,
         gateway: Gateway,
-        alerts: AlertActivities,
         *,
         every_seconds: float,
         holds_when_ingest_is_down: bool,
     ) -> None:
         self._database = database
         self._gateway = gateway
-        self._alerts = alerts
         self._every_seconds = every_seconds
         self._holds_when_ingest_is_down = holds_when_ingest_is_down
         self._told_at: dict[EventId, float] = {}
@@ -77,21 +79,25 @@ class Reconciler:
         """Reconcile until `stop`."""
         while not self._stopping.is_set():
             await self.reconcile()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
+            await self._pause(self._every_seconds)
 
     async def reconcile(self) -> None:
         """One pass; a step that cannot be done now leaves the others to be done."""
         self._forget_long_told()
+        # First what needs the store alone, then what the engine itself does, then what its visibility must answer.
         steps = (
+            ("overdue", self._nudge_overdue),
+            ("outbox", self._watch_outbox),
+            ("untold", self._wake_untold),
+            ("repairs", self._wake_repairs),
             ("namespace", self._mend_lost_engine),
-            ("overdue", self._mend_overdue),
+            ("overdue_without_run", self._mend_overdue),
             ("closed", self._mend_closed_early),
             ("sweep", self._sweep),
-            ("alerts", self._send_alerts),
-            ("outbox", self._watch_outbox),
         )
         for name, step in steps:
+            if self._stopping.is_set():
+                return
             async with self._guarded(name):
                 await step()
 
@@ -122,7 +128,36 @@ class Reconciler:
                 break
             cursor = batch[-1][0]
             told += await self._tell([event_id for event_id, _ in batch], why="engine_lost")
+            await self._pause(RETOLD_PAUSE_SECONDS)
         return told
+
+    async def _nudge_overdue(self) -> None:
+        """Long overdue: whatever its run does, it is told once more."""
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+            if await self._is_held(session, now):
+                return
+            long_ago = await overdue(session, now, grace_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
+        await self._tell(self._untold(long_ago)[:NUDGED_AT_ONCE], why="overdue")
+
+    async def _wake_untold(self) -> None:
+        """Overdue, and its start still in the outbox: its run is started from here, and the dispatcher finds it."""
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+            if await self._is_held(session, now):
+                return
+            untold = await overdue_untold(session, now, grace_seconds=UNTOLD_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
+        await self._wake(untold, why="overdue_untold")
+
+    async def _wake_repairs(self) -> None:
+        """A repair past its deadline, or never called: its run has forgotten it."""
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+            grace_seconds = None if await self._is_held(session, now) else NUDGE_AFTER_SECONDS
+            stuck = await stuck_repairs(
+                session, now, grace_seconds=grace_seconds, silent_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT
+            )
+        await self._wake(stuck, why="repair_stuck")
 
     async def _mend_overdue(self) -> None:
         """Overdue receipts without a run are told at once; those with one only when it is long overdue.
@@ -131,16 +166,17 @@ class Reconciler:
         """
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            if await self._is_held(await latest_api_beat(session), now):
+            if await self._is_held(session, now):
                 return
             lately = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_AT_ONCE)
-            long_ago = await overdue(session, now, grace_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
             suspects = await told_and_unended(session, self._untold(lately))
-        await self._tell(await self._gateway.without_run(suspects), why="overdue_without_run")
-        await self._tell(self._untold(long_ago)[:NUDGED_AT_ONCE], why="overdue")
+        await self._tell((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
 
-    async def _is_held(self, api_beat: datetime | None, now: datetime) -> bool:
-        return self._holds_when_ingest_is_down and api_beat is not None and now - api_beat > INGEST_SILENT
+    async def _is_held(self, session: AsyncSession, now: datetime) -> bool:
+        if not self._holds_when_ingest_is_down:
+            return False
+        api_beat = await latest_api_beat(session)
+        return api_beat is not None and now - api_beat > INGEST_SILENT
 
     async def _mend_closed_early(self) -> None:
         """Runs that closed lately without having said in their search attributes that the receipt ended."""
@@ -153,19 +189,20 @@ class Reconciler:
         """Everything that has not ended, a part in each pass: for what closed otherwise, or was lost."""
         async with self._database.reading() as session:
             batch = [event_id for event_id, _ in await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
-        self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
         without_run = await self._gateway.without_run(await self._told_and_unended(batch))
-        await self._tell(self._untold(await self._told_and_unended(without_run)), why="without_run")
+        await self._tell(self._untold(await self._told_and_unended(without_run.found)), why="without_run")
+        self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
+        if without_run.first_left is not None:
+            self._cursor = batch[batch.index(without_run.first_left) - 1]
 
     async def _told_and_unended(self, event_ids: Collection[EventId]) -> list[EventId]:
         async with self._database.reading() as session:
             return await told_and_unended(session, event_ids)
 
-    async def _send_alerts(self) -> None:
-        for _ in range(ALERT_BATCHES):
-            outcome = await self._alerts.deliver(incident_id=None)
-            if outcome.sent + outcome.failed < ALERTS_AT_ONCE or self._stopping.is_set():
-                return
+    async def _pause(self, seconds: float) -> None:
+        """At most so long: `stop` ends it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _watch_outbox(self) -> None:
         async with self._database.reading() as session:
@@ -185,6 +222,16 @@ class Reconciler:
         if told:
             log.info("told_again", why=why, receipts=len(told), first_event_id=told[0])
         return len(told)
+
+    async def _wake(self, receipts: Collection[Receipt], *, why: str) -> None:
+        """Straight to the engine, past the outbox; a run that exists is only told to ask the store."""
+        known = self._untold([receipt.event_id for receipt in receipts])
+        chosen = [receipt for receipt in receipts if receipt.event_id in set(known[:NUDGED_AT_ONCE])]
+        for receipt in chosen:
+            await self._gateway.wake(receipt)
+            self._told_at[receipt.event_id] = time.monotonic()
+        if chosen:
+            log.info("woken", why=why, receipts=len(chosen), first_event_id=chosen[0].event_id)
 
     def _untold(self, event_ids: Collection[EventId]) -> list[EventId]:
         return [event_id for event_id in event_ids if event_id not in self._told_at]

@@ -85,18 +85,20 @@ class ReceiptEnded:
 
 @dataclass(frozen=True, slots=True)
 class StateAnswer:
-    """Where this run stands, to be compared with the store, which is the truth."""
+    """Where this run stands, to be compared with the store, which is the truth. Instants as the contract writes them."""
 
     position: Position
-    deadline_at: datetime
+    deadline_at: str
     incident_id: str | None
     replay_id: str | None
-    result_deadline_at: datetime | None
+    result_deadline_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineLine:
-    at: datetime
+    """`at` is as the contract writes instants."""
+
+    at: str
     text: str
 
 

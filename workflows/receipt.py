@@ -7,12 +7,13 @@ hold, except a success while waiting, which is trusted, so that the usual life c
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from datetime import timedelta
+from typing import NoReturn, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeUpdate
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -34,14 +35,12 @@ with workflow.unsafe.imports_passed_through():
         SendCallback,
         Standing,
     )
-    from domain.instants import wire
-    from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, Position, states_at
+    from domain.instants import wire, wire_or_none
+    from domain.lifecycle import END_POSITIONS, REPAIRING_POSITIONS, Position
     from domain.results import ResultStatus
+    from workflows.changes import deadline_of, is_news, replay_id_made, search_attributes
     from workflows.details import Told, describe_standing, describe_told
     from workflows.messages import (
-        MG_DEADLINE,
-        MG_INCIDENT_ID,
-        MG_STATE,
         ExpireSignal,
         ReceiptEnded,
         ReceiptInput,
@@ -127,14 +126,16 @@ class ReceiptWorkflow:
     @workflow.query(description="Where this run stands: position, deadlines, incident and active repair.")
     def state(self) -> StateAnswer:
         now = self._standing
-        return StateAnswer(now.position, now.deadline_at, now.incident_id, now.replay_id, now.result_deadline_at)
+        due = wire_or_none(now.result_deadline_at)
+        return StateAnswer(now.position, wire(now.deadline_at), now.incident_id, now.replay_id, due)
 
     @workflow.query(description="What this run has heard and done, the latest last.")
     def timeline(self) -> TimelineAnswer:
         return TimelineAnswer(tuple(self._lines))
 
     async def _wait_for_result(self) -> None:
-        told = await self._next_told(f"Result due by {wire(self._standing.deadline_at)}")
+        await self._until(lambda: bool(self._told), f"Result due by {wire(self._standing.deadline_at)}")
+        told = self._told.popleft() if self._told else None
         if isinstance(told, ResultSignal) and told.status is ResultStatus.SUCCESS:
             self._stand(replace(self._standing, position=Position.APPLIED))
             return
@@ -148,11 +149,20 @@ class ReceiptWorkflow:
         if self._told:
             await self._heed(self._told.popleft())
             return
+        await self._answer_request()
+
+    async def _answer_request(self) -> None:
+        """Have the store adopt the repair that is active, or mint one, at once: nothing is kept to be run later."""
         request = self._requests.popleft()
-        begin = BeginRepair(self._start.event_id, request.replay_id, request.requested_by)
+        if request.replay_id is not None and request.replay_id == self._standing.replay_id:
+            return
+        is_bare = request.replay_id is None
+        mint_as = replay_id_made(workflow.now(), workflow.uuid4()) if is_bare else None
+        begin = BeginRepair(self._start.event_id, request.replay_id, request.requested_by, mint_as)
         await self._ask(LedgerActivities.begin_repair, begin, "Begin the repair that was asked for")
-        # Whatever came while it began asked for this one.
-        self._forget_repeats()
+        if is_bare or self._standing.position in REPAIRING_POSITIONS:
+            # Whatever came while it began asked for this one.
+            self._requests = deque(kept for kept in self._requests if kept.replay_id is not None)
 
     async def _call_back(self) -> None:
         replay_id = self._standing.replay_id or ""
@@ -164,12 +174,18 @@ class ReceiptWorkflow:
             retry_policy=CALLBACK_RETRIES,
             summary=f"Call the repair endpoint for {replay_id}",
         )
+        # Retrieved, so that the failure of a cancelled call is not reported as forgotten.
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())
         while (self._standing.position, self._standing.replay_id) == (Position.CALLING, replay_id):
-            await workflow.wait_condition(lambda: call.done() or bool(self._told))
+            await workflow.wait_condition(lambda: call.done() or bool(self._told or self._requests))
             if call.done():
                 await self._end_series(call)
                 return
-            await self._heed(self._told.popleft())
+            if self._requests:
+                # The store may have ended this repair, and its news be on the way.
+                await self._answer_request()
+            else:
+                await self._heed(self._told.popleft())
         call.cancel()
 
     async def _end_series(self, call: Awaitable[Answer]) -> None:
@@ -183,9 +199,12 @@ class ReceiptWorkflow:
 
     async def _wait_for_repair(self) -> None:
         replay_id = self._standing.replay_id or ""
-        told = await self._next_told(f"Result of {replay_id} due")
-        if told is not None:
-            await self._heed(told)
+        await self._until(lambda: bool(self._told or self._requests), f"Result of {replay_id} due")
+        if self._requests:
+            await self._answer_request()
+            return
+        if self._told:
+            await self._heed(self._told.popleft())
             return
         overdue = FailOverdueRepair(self._start.event_id, replay_id)
         await self._ask(LedgerActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
@@ -201,15 +220,12 @@ class ReceiptWorkflow:
         self._requests.clear()
         await self._ask(LedgerActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
 
-    async def _next_told(self, summary: str) -> Told | None:
-        """The next thing told, None when it is time to look."""
+    async def _until(self, has_come: Callable[[], bool], summary: str) -> None:
+        """Return when it has come, or when it is time to look."""
         remaining = self._look_at - workflow.now()
-        if not self._told and remaining > timedelta():
-            try:
-                await workflow.wait_condition(lambda: bool(self._told), timeout=remaining, timeout_summary=summary)
-            except TimeoutError:
-                return None
-        return self._told.popleft() if self._told else None
+        if not has_come() and remaining > timedelta():
+            with suppress(TimeoutError):
+                await workflow.wait_condition(has_come, timeout=remaining, timeout_summary=summary)
 
     async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
         """Ask the ledger, and obey its answer."""
@@ -231,23 +247,21 @@ class ReceiptWorkflow:
 
     def _stand(self, now: Standing) -> None:
         before, self._standing = self._standing, now
-        self._look_at = _deadline_of(now)
-        if {before.position, now.position} & REPAIRING_POSITIONS:
-            self._forget_repeats()
+        self._look_at = deadline_of(now)
+        self._forget_named(before.replay_id, now.replay_id)
         if before == now:
             return
         self._note(f"stands at: {now.position}" + (f" ({now.replay_id})" if now.replay_id else ""))
         workflow.set_current_details(describe_standing(now))
-        if updates := _search_attributes(before, now):
+        if updates := search_attributes(before, now):
             workflow.upsert_search_attributes(updates)
-        if _is_news(before, now):
+        if is_news(before, now):
             self._tell_people()
 
-    def _forget_repeats(self) -> None:
-        """Requests that ask for what is already being repaired are never run later."""
-        current = self._standing.replay_id
-        kept = [request for request in self._requests if request.replay_id not in (None, current)]
-        self._requests = deque(kept)
+    def _forget_named(self, *replay_ids: str | None) -> None:
+        """Requests that name a repair which is under way, or has just ended, have been acted on."""
+        acted_on = set(replay_ids) - {None}
+        self._requests = deque(kept for kept in self._requests if kept.replay_id not in acted_on)
 
     def _tell_people(self) -> None:
         """Send mail beside the wait: a silent mail server delays no result, and the end waits for no mail."""
@@ -266,32 +280,9 @@ class ReceiptWorkflow:
         self._note(describe_told(told))
 
     def _note(self, text: str) -> None:
-        self._lines.append(TimelineLine(workflow.now(), text))
+        self._lines.append(TimelineLine(wire(workflow.now()), text))
 
     def _continue_as_new(self) -> NoReturn:
         """The store knows everything but requests that it has not minted yet."""
         unminted = tuple(request for request in self._requests if request.replay_id is None)
         workflow.continue_as_new(replace(self._start, resume=True, requests=unminted))
-
-
-def _deadline_of(standing: Standing) -> datetime:
-    return standing.result_deadline_at or standing.deadline_at
-
-
-def _is_news(before: Standing, now: Standing) -> bool:
-    """Whether an incident opened, or a repair failed, between the two."""
-    if now.position not in OPEN_POSITIONS or before.position is Position.OPEN:
-        return False
-    return before.position is Position.WAITING or before.replay_id != now.replay_id
-
-
-def _search_attributes(before: Standing, now: Standing) -> list[SearchAttributeUpdate[Any]]:
-    # Any: the attributes are of different types.
-    updates: list[SearchAttributeUpdate[Any]] = []
-    if states_at(now.position)[0] is not states_at(before.position)[0]:
-        updates.append(MG_STATE.value_set(states_at(now.position)[0].value))
-    if now.incident_id is not None and now.incident_id != before.incident_id:
-        updates.append(MG_INCIDENT_ID.value_set(now.incident_id))
-    if now.deadline_at != before.deadline_at:
-        updates.append(MG_DEADLINE.value_set(now.deadline_at))
-    return updates

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from api.health import CheckStatus
 from api.operations import Operations
 from store.database import Database
 
-Readiness = Callable[[], Awaitable[dict[str, bool]]]
+Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 
 
 @dataclass(frozen=True, slots=True)

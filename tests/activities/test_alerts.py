@@ -1,7 +1,10 @@
 """Mail about incidents: over real SMTP, recognisable as a copy, threaded, and recorded as sent or failed."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import compat32
 
 import pytest
 
@@ -9,10 +12,14 @@ from activities.alerts import AlertActivities, retry_seconds
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
 from activities.smtp import SmtpMailer, parse_mail_server
+from domain.ids import EventId
 from domain.incidents import RepairCause
 from domain.lifecycle import Position
+from domain.projects import ProjectChanges
 from store.database import Database
+from store.projects import change_project
 from tests.given import Story
+from tests.waiting import wait_until_async
 from tests.workflows.world import taking_mail
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
@@ -76,6 +83,20 @@ async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(datab
     assert RepairCause.REJECTED in text_of(failed, "html")
 
 
+async def test_thread_stands_in_the_bytes_on_the_wire_as_mail_programs_read_it(database: Database, story: Story) -> None:
+    event_id, _ = await story.reach(Position.OPEN)
+    story.database.clock.skew = timedelta(hours=2)
+    incident_id = await story.incident_id(event_id)
+
+    with taking_mail() as (post, url):
+        await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    opened, failed = (message_from_bytes(raw, policy=compat32) for raw in post.raw)
+    message_id = opened["Message-ID"].strip()
+    assert message_id.startswith(f"<{incident_id}.incident_opened.")
+    assert failed["In-Reply-To"].strip() == failed["References"].strip() == message_id
+
+
 async def test_refused_mail_is_recorded_without_the_address_and_due_again(database: Database, story: Story) -> None:
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
@@ -99,6 +120,66 @@ async def test_server_that_is_not_there_is_a_failure_like_any_other(database: Da
     outcome = await activities(database, "smtp://127.0.0.1:1").send_alerts(SendAlerts(event_id, incident_id))
 
     assert outcome == AlertsSent(sent=0, failed=1)
+
+
+class Courier:
+    """The mailer's place: takes a mail, or does with it what its destination's name says."""
+
+    def __init__(self) -> None:
+        self.tries: list[str] = []
+        self.both_tried = asyncio.Event()
+
+    async def __call__(self, mail: EmailMessage) -> None:
+        self.tries.append(mail["To"])
+        if len(self.tries) == 2:
+            self.both_tried.set()
+        if mail["To"].startswith("silent"):
+            await asyncio.Event().wait()
+        if mail["To"].startswith("broken"):
+            raise LookupError("a bug")
+
+
+async def opened_for(story: Story, *destinations: str) -> SendAlerts:
+    async with story.database.transaction() as session:
+        changes = ProjectChanges(alert_emails=destinations)
+        await change_project(session, story.project.id, changes=changes, now=story.at)
+    event_id, incident_id = await story.opened()
+    story.database.clock.skew = timedelta(hours=1)
+    return SendAlerts(event_id, incident_id)
+
+
+async def test_cancelled_sending_keeps_what_was_sent(database: Database, story: Story) -> None:
+    order = await opened_for(story, "ops@shop.example", "silent@shop.example")
+    courier = Courier()
+    alerts = AlertActivities(database, writer=WRITER, mailer=courier, now=lambda: datetime.now(UTC))
+
+    sending = asyncio.create_task(alerts.send_alerts(order))
+    await courier.both_tried.wait()
+    await wait_until_async(
+        lambda: is_sent(story, order.event_id, "ops@shop.example"), what="the record of the mail that was sent"
+    )
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+
+    assert not await is_sent(story, order.event_id, "silent@shop.example")
+
+
+async def is_sent(story: Story, event_id: str, destination: str) -> bool:
+    rows = await story.rows("alerts", EventId(event_id))
+    return any(row["sent_at"] is not None for row in rows if row["destination"] == destination)
+
+
+async def test_mail_that_breaks_is_recorded_as_failed_and_holds_up_no_other(database: Database, story: Story) -> None:
+    order = await opened_for(story, "broken@shop.example", "ops@shop.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=Courier(), now=lambda: datetime.now(UTC))
+
+    outcome = await alerts.send_alerts(order)
+
+    rows = {row["destination"]: row for row in await story.rows("alerts", EventId(order.event_id))}
+    assert outcome == AlertsSent(sent=1, failed=1)
+    assert (rows["broken@shop.example"]["last_error"], rows["broken@shop.example"]["tries"]) == ("LookupError", 1)
+    assert await is_sent(story, order.event_id, "ops@shop.example")
 
 
 async def test_line_breaks_of_the_app_make_no_headers(database: Database, story: Story) -> None:

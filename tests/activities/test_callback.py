@@ -1,5 +1,6 @@
 """One attempt of a callback: the same bytes every time, signed, recorded, judged; and what a crash leaves behind."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -9,7 +10,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.callback import CallbackActivities, CallbackRules, Chance
+from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.messages import Answer, SendCallback
 from activities.transport import OutgoingRequest
 from domain.ids import EventId
@@ -20,9 +21,12 @@ from store.database import Database
 from store.projects import change_project
 from store.repairs import begin_attempt
 from store.sealing import Sealer
+from store.standing import hold_standing
+from store.statements import SessionStatements
 from tests.given import Story
 
 CHANCE = Chance(draw=lambda: 0.5, nonce=lambda: "ab" * 16, now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC))
+SCHEDULE = (0, 60, 600)
 REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
 
 
@@ -42,17 +46,24 @@ class Endpoint:
         return {name.lower(): value for name, value in self.requests[number].headers}
 
 
-async def send(story: Story, sealer: Sealer, endpoint: Endpoint, order: SendCallback) -> Answer:
+def built(story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE) -> CallbackActivities:
+    rules = CallbackRules(schedule=schedule, jitter=0.1)
+    return CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE)
+
+
+async def send(
+    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
+) -> Answer:
     """Run the activity once, as Temporal would."""
-    rules = CallbackRules(schedule=(0, 60, 600), jitter=0.1)
-    activities = CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE)
-    return await ActivityEnvironment().run(activities.send_callback, order)
+    return await ActivityEnvironment().run(built(story, sealer, endpoint, schedule).send_callback, order)
 
 
-async def failing(story: Story, sealer: Sealer, endpoint: Endpoint, order: SendCallback) -> ApplicationError:
+async def failing(
+    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
+) -> ApplicationError:
     """The error that the activity ends with."""
     with pytest.raises(ApplicationError) as failure:
-        await send(story, sealer, endpoint, order)
+        await send(story, sealer, endpoint, order, schedule)
     return failure.value
 
 
@@ -179,6 +190,136 @@ async def test_url_removed_in_the_middle_ends_the_series(
         now = await database.now(session)
         await change_project(session, project.project.id, changes=ProjectChanges(repair_url=None), now=now)
 
-    failure = await failing(story, sealer, Endpoint(200), order)
+    endpoint = Endpoint(200)
 
-    assert failure.type == "repair_rejected"
+    failure = await failing(story, sealer, endpoint, order)
+
+    assert failure.type == "repair_over"
+    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == ["repair_url_missing"]
+    assert (endpoint.requests, await story.rows("attempts", EventId(order.event_id))) == ([], [])
+
+
+async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    async def replaced_while_called(request: OutgoingRequest) -> ExchangeOutcome:
+        async with story.database.transaction() as session:
+            changes = ProjectChanges(repair_url="https://shop.example/new")
+            await change_project(session, story.project.id, changes=changes, now=story.at)
+        return ExchangeOutcome(410, None, 12)
+
+    await failing(story, sealer, replaced_while_called, order)
+
+    assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
+
+
+async def test_first_attempt_waits_for_the_schedules_first_delay(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    # The story was told half an hour ahead.
+    story.database.clock.skew = timedelta(minutes=30)
+    endpoint = Endpoint(200)
+
+    early = await failing(story, sealer, endpoint, order, schedule=(20, 60))
+    story.database.clock.skew += timedelta(seconds=20)
+    answer = await send(story, sealer, endpoint, order, schedule=(20, 60))
+
+    assert early.next_retry_delay is not None
+    assert timedelta(seconds=10) < early.next_retry_delay <= timedelta(seconds=18)
+    assert answer.standing.position is Position.AWAITING_RESULT
+    assert len(endpoint.requests) == 1
+
+
+async def test_attempt_that_breaks_is_recorded_as_ended_and_followed(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    async def broken(request: OutgoingRequest) -> ExchangeOutcome:
+        raise LookupError("a bug")
+
+    failure = await failing(story, sealer, broken, order)
+
+    assert (failure.type, failure.next_retry_delay) == ("attempt_failed", timedelta(seconds=60))
+    rows = await story.rows("attempts", EventId(order.event_id))
+    assert [(row["state"], row["status"], row["error_class"]) for row in rows] == [("finished", None, "protocol_error")]
+
+
+async def test_secrets_that_cannot_be_read_count_as_ended_attempts(story: Story, order: SendCallback) -> None:
+    endpoint = Endpoint(200)
+    other = Sealer("the root secret of another installation")
+
+    failure = await failing(story, other, endpoint, order, schedule=(0,))
+
+    assert failure.type == "repair_exhausted"
+    rows = await story.rows("attempts", EventId(order.event_id))
+    assert [(row["state"], row["error_class"]) for row in rows] == [("finished", "protocol_error")]
+    assert endpoint.requests == []
+
+
+class Slow:
+    """An endpoint that answers once it is let to."""
+
+    def __init__(self) -> None:
+        self.is_called = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, request: OutgoingRequest) -> ExchangeOutcome:
+        self.is_called.set()
+        await self.may_answer.wait()
+        return ExchangeOutcome(200, None, 12)
+
+
+async def test_stopping_worker_leaves_an_attempt_in_flight_to_the_next_one(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    environment, slow = ActivityEnvironment(), Slow()
+    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
+    await slow.is_called.wait()
+
+    environment.worker_shutdown()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["started"]
+
+
+async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    environment, slow = ActivityEnvironment(), Slow()
+    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
+    await slow.is_called.wait()
+
+    async with story.database.transaction():
+        # Nobody else writes meanwhile: the record has begun, and waits.
+        slow.may_answer.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        environment.worker_shutdown()
+        running.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
+
+
+async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    slow = Slow()
+    running = asyncio.create_task(ActivityEnvironment().run(built(story, sealer, slow).send_callback, order))
+    await slow.is_called.wait()
+
+    running.cancel()
+    slow.may_answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
+
+
+async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    environment, beaten = ActivityEnvironment(), asyncio.Event()
+    environment.on_heartbeat = lambda *_: beaten.set()
+
+    async with story.database.transaction() as session:
+        await hold_standing(SessionStatements(session), EventId(order.event_id))
+        running = asyncio.create_task(environment.run(built(story, sealer, Endpoint(200)).send_callback, order))
+        await asyncio.wait_for(beaten.wait(), 5)
+    answer = await running
+
+    assert answer.standing.position is Position.AWAITING_RESULT

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.ledger import LedgerActivities
+from activities.ledger import LedgerActivities, hold_ms
 from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
+from domain.ids import ReplayId
 from domain.lifecycle import Position
 from store.database import Database
 from store.heartbeats import beat
@@ -55,8 +56,15 @@ async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities
     await _api_was_alive(story, seconds_ago=0)
     opened = await ledger.open_incident(OpenIncident(event_id))
 
-    assert (held.standing.position, held.wait_ms) == (Position.WAITING, 2_000)
+    assert held.standing.position is Position.WAITING
+    assert held.wait_ms is not None
+    assert 15_000 <= held.wait_ms < 20_000
     assert opened.standing.position is Position.OPEN
+
+
+@pytest.mark.parametrize(("seconds", "wait_ms"), [(1, 2_000), (4, 2_000), (11, 5_500), (60, 30_000), (86_400, 30_000)], ids=str)
+def test_hold_grows_with_the_silence_and_ends_soon_after_it(seconds: int, wait_ms: int) -> None:
+    assert hold_ms(timedelta(seconds=seconds)) == wait_ms
 
 
 async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
@@ -121,6 +129,43 @@ async def test_repair_within_its_deadline_is_not_overdue(ledger: LedgerActivitie
 
     assert answer.standing.position is Position.AWAITING_RESULT
     assert answer.wait_ms is not None
+
+
+async def test_repair_begun_twice_under_one_id_is_one_repair_even_when_the_first_has_ended(
+    ledger: LedgerActivities, story: Story
+) -> None:
+    event_id, _ = await story.opened()
+    question = BeginRepair(event_id, mint_as="rpl_1")
+    await ledger.begin_repair(question)
+    await story.result(event_id, "failed", replay_id=ReplayId("rpl_1"))
+
+    again = await ledger.begin_repair(question)
+
+    assert (again.standing.position, again.has_news) == (Position.OPEN, True)
+    assert [row["replay_id"] for row in await story.rows("repairs", event_id)] == ["rpl_1"]
+    assert "noted" not in await story.told(event_id)
+
+
+@pytest.mark.parametrize("named", ["rpl_made_up\0", None], ids=["unknown", "ended"])
+async def test_request_that_names_a_repair_that_is_not_active_is_noted(
+    ledger: LedgerActivities, story: Story, named: str | None
+) -> None:
+    event_id, ended = await story.reach(Position.OPEN)
+    assert ended is not None
+
+    await ledger.begin_repair(BeginRepair(event_id, replay_id=named or ended))
+
+    noted = [row["fields"] for row in await story.rows("timeline", event_id) if row["kind"] == "noted"]
+    assert [fields["replay_id"] for fields in noted] == ["rpl_made_up" if named else ended]
+
+
+async def test_request_for_what_has_ended_is_noted(ledger: LedgerActivities, story: Story) -> None:
+    event_id, _ = await story.reach(Position.CLOSED)
+
+    answer = await ledger.begin_repair(BeginRepair(event_id, mint_as="rpl_1"))
+
+    assert answer.standing.position is Position.CLOSED
+    assert (await story.told(event_id))[-1] == "noted"
 
 
 async def test_dropped_request_is_noted(ledger: LedgerActivities, story: Story) -> None:

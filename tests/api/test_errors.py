@@ -195,6 +195,7 @@ async def test_live_receipts_do_not_expire_by_request(caller: Caller, live_proje
     event_id = await live.accept()
 
     assert_problem(await live.ask("POST", f"/events/{event_id}/expire"), Code.FORBIDDEN)
+    assert_problem(await live.ask("POST", "/events/evt_unknown/expire"), Code.FORBIDDEN)
 
 
 async def test_suspended_project_is_refused(database: Database, sealer: Sealer, project: CreatedProject) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import httpx
 import pytest
+from sqlalchemy import Engine, event
 
 from api.app import GC_THRESHOLDS, create_app
 from api.auth import KeyRing
@@ -51,8 +52,8 @@ async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) 
     no_engine = await caller.client.get("/readyz")
 
     assert (nobody.status_code, no_engine.status_code) == (503, 503)
-    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "failed"}
-    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "ok"}
+    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "unknown", "worker": "failed"}
+    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "unknown"}
 
 
 async def test_not_ready_without_its_store(sealer: Sealer) -> None:
@@ -64,7 +65,7 @@ async def test_not_ready_without_its_store(sealer: Sealer) -> None:
     await database.close()
 
     assert ready.status_code == 503
-    assert set(told(ready).values()) == {"failed"}
+    assert told(ready) == {"store": "failed", "migrations": "unknown", "engine": "unknown", "worker": "unknown"}
     assert refused.json()["code"] == "unavailable"
     assert "makegood_store_up 0.0" in metrics.text
 
@@ -79,19 +80,19 @@ def sealer_key() -> str:
 @pytest.mark.parametrize(
     ("age_seconds", "report", "engine", "worker"),
     [
-        (1.0, ALIVE, True, True),
-        (9.9, ALIVE, True, True),
-        (10.1, ALIVE, False, False),
-        (1.0, {"engine_reachable": True, "pollers_alive": False}, True, False),
-        (1.0, {"engine_reachable": False, "pollers_alive": True}, False, True),
-        (1.0, {}, False, False),
+        (1.0, ALIVE, "ok", "ok"),
+        (9.9, ALIVE, "ok", "ok"),
+        (10.1, ALIVE, "unknown", "failed"),
+        (1.0, {"engine_reachable": True, "pollers_alive": False}, "ok", "failed"),
+        (1.0, {"engine_reachable": False, "pollers_alive": True}, "failed", "unknown"),
+        (1.0, {}, "failed", "unknown"),
     ],
 )
-def test_workers_are_judged_by_their_last_word(age_seconds: float, report: dict[str, object], engine: bool, worker: bool) -> None:
+def test_workers_are_judged_by_their_last_word(age_seconds: float, report: dict[str, object], engine: str, worker: str) -> None:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
     beats = [Beat(process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report)]
 
-    assert tuple(check.is_ok for check in judge_workers(beats)) == (engine, worker)
+    assert tuple(check.status.value for check in judge_workers(beats)) == (engine, worker)
 
 
 async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> None:
@@ -114,6 +115,28 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_store_up 1.0",
         "makegood_attempts 0.0",
         "makegood_deadline_lag_seconds 0.0",
+    ):
+        assert line in page, line
+
+
+async def test_metrics_count_what_the_edge_refuses(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+    app = create_app(parts_on(database, sealer))
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    async with serving(app) as client:
+        await client.get("/api/v1/receipt")
+        await client.put("/v1/result")
+        await client.patch("/api/v1/project", content=b"x" * 70_000)
+        await client.get("/broken")
+        page = (await client.get("/metrics")).text
+
+    for line in (
+        'makegood_refused_total{code="method_not_allowed",endpoint="other"} 2.0',
+        'makegood_refused_total{code="payload_too_large",endpoint="other"} 1.0',
+        'makegood_refused_total{code="internal_error",endpoint="other"} 1.0',
     ):
         assert line in page, line
 
@@ -173,6 +196,27 @@ async def test_outage_is_credited_once(
         assert timedelta(seconds=away_seconds - 5) < deadline_at - timeout_at < timedelta(seconds=away_seconds + 30)
     else:
         assert deadline_at == timeout_at
+
+
+async def test_credit_that_takes_longer_than_an_outage_is_no_outage_itself(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    async with serving(create_app(parts_on(database, sealer))) as client:
+        event_id = await Caller(client, project.api_key).accept()
+    database.clock.skew = timedelta(seconds=300)
+
+    def take_long(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "INSERT INTO timeline" in statement:
+            database.clock.skew += timedelta(seconds=61)
+
+    event.listen(Engine, "after_cursor_execute", take_long)
+    try:
+        credited = [await pulse_on(database, sealer).beat() for _ in range(3)]
+    finally:
+        event.remove(Engine, "after_cursor_execute", take_long)
+
+    assert credited == [1, 0, 0]
+    assert (await deadline_of(database, event_id))[2].count("deadline_credited") == 1
 
 
 async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sealer, project: CreatedProject) -> None:

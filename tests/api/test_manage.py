@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from domain.projects import CreatedProject
+from domain.projects import CreatedProject, Scope
+from store.database import Database
+from store.projects import create_project
+from store.sealing import Sealer
 from tests.api.serving import Caller, receipt
 
 EVENT_FIELDS = [
@@ -74,6 +77,19 @@ async def test_pages_follow_one_another_newest_first(caller: Caller) -> None:
             break
 
     assert seen == ids[::-1]
+
+
+async def test_cursor_of_one_list_is_refused_by_the_other(caller: Caller) -> None:
+    for _ in range(2):
+        await caller.incident_of(await caller.accept())
+    for one, other in (("/events", "/incidents"), ("/incidents", "/events")):
+        cursor = (await caller.ask("GET", one, params={"limit": 1})).json()["next_cursor"]
+
+        answer = await caller.ask("GET", other, params={"cursor": cursor})
+
+        assert answer.status_code == 422, other
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/cursor"]
+        assert (await caller.ask("GET", one, params={"cursor": cursor})).status_code == 200
 
 
 async def test_filters_narrow_the_lists(caller: Caller) -> None:
@@ -243,7 +259,6 @@ async def test_another_projects_things_are_not_found(caller: Caller, live_projec
 
     for method, path in (
         ("GET", f"/events/{event_id}"),
-        ("POST", f"/events/{event_id}/expire"),
         ("GET", f"/incidents/{incident_id}"),
         ("POST", f"/incidents/{incident_id}/reprocess"),
         ("POST", f"/incidents/{incident_id}/resolve"),
@@ -253,6 +268,26 @@ async def test_another_projects_things_are_not_found(caller: Caller, live_projec
         assert answer.json()["code"] == "not_found", path
     assert await listed(stranger, "/events") == await listed(stranger, "/incidents") == []
     assert (await listed(caller, "/incidents"))[0]["state"] == "open"
+
+
+async def test_what_a_patch_does_not_know_is_ignored_and_rest_asks_for_no_accept(caller: Caller) -> None:
+    before = (await caller.ask("GET", "/project")).json()
+
+    answer = await caller.ask("PATCH", "/project", json={"snapshots": True, "colour": "red"}, headers={"Accept": "text/html"})
+
+    assert answer.status_code == 200
+    assert answer.json() == before | {"snapshots": True}
+
+
+async def test_another_test_projects_receipt_cannot_be_expired(caller: Caller, database: Database, sealer: Sealer) -> None:
+    event_id = await caller.accept()
+    async with database.transaction() as session:
+        now = await database.now(session)
+        other = await create_project(session, sealer, name="next door", livemode=False, scopes=frozenset(Scope), now=now)
+
+    answer = await caller.with_key(other.api_key).ask("POST", f"/events/{event_id}/expire")
+
+    assert answer.json()["code"] == "not_found"
 
 
 @pytest.mark.parametrize(

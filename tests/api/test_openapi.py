@@ -1,6 +1,7 @@
 """The document is a valid OpenAPI 3.1 and tells what the service does; no generated request brings the service down."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from api.app import create_app
+from api.headers import idempotency_key
 from api.openapi import document
+from domain.errors import MissingIdempotencyKey
 from domain.projects import Scope
 from store.database import Database
 from store.projects import create_project
@@ -64,16 +67,39 @@ def test_every_operation_names_its_key_its_errors_and_the_request_id() -> None:
     for path, item in told["paths"].items():
         for operation in item.values():
             assert operation["security"] == [{"key": []}], path
-            assert {"401", "402", "403", "429", "503"} <= set(operation["responses"]), path
+            assert {"401", "402", "403", "405", "429", "500", "503"} <= set(operation["responses"]), path
+            assert all("Retry-After" in operation["responses"][status]["headers"] for status in ("429", "503")), path
+            assert "Allow" in operation["responses"]["405"]["headers"], path
             assert all("Request-Id" in response["headers"] for response in operation["responses"].values()), path
 
 
 def test_ingest_names_every_error_that_it_gives() -> None:
     receipt = document()["paths"]["/api/v1/receipt"]["post"]
 
-    statuses = (202, 400, 401, 402, 403, 406, 409, 413, 415, 422, 429, 500, 503)
+    statuses = (202, 400, 401, 402, 403, 405, 406, 409, 413, 415, 422, 429, 500, 503)
     assert set(receipt["responses"]) == set(map(str, statuses))
     assert receipt["requestBody"]["content"]["application/json"]["examples"]
+    assert "Retry-After" in receipt["responses"]["409"]["headers"]
+
+
+def test_callback_names_every_class_of_answer() -> None:
+    assert set(document()["webhooks"]["repair.requested"]["post"]["responses"]) == {"2XX", "3XX", "4XX", "5XX"}
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "order 1", "bestätigt", "注文-1", "🎉", "", " a", "a ", "a\tb", "a\x7fb", "a\x80b"], ids=repr
+)
+def test_documented_idempotency_keys_are_those_that_are_taken(key: str) -> None:
+    (parameter,) = document()["paths"]["/api/v1/receipt"]["post"]["parameters"]
+
+    is_taken = key == key.strip() and len(key) > 0 and key.isprintable()
+
+    assert bool(re.search(parameter["schema"]["pattern"], key)) is is_taken
+    if is_taken:
+        assert idempotency_key(key.encode()) == key
+    elif key == key.strip():
+        with pytest.raises(MissingIdempotencyKey):
+            idempotency_key(key.encode())
 
 
 def _references(value: object) -> Iterator[str]:

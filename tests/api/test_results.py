@@ -12,7 +12,7 @@ from tests.api.serving import Caller, Json, receipt
         ({"status": "success"}, "/event_id"),
         ({"event_id": "evt_1"}, "/status"),
         ({"event_id": "evt_1", "status": "done"}, "/status"),
-        ({"event_id": 7, "status": "success"}, "/event_id"),
+        ({"event_id": None, "status": "success"}, "/event_id"),
         ({"event_id": "evt_1", "status": "success", "error_code": "x"}, "/error_code"),
         ({"event_id": "evt_1", "status": "success", "error_message": "x"}, "/error_message"),
         ({"event_id": "evt_1", "status": "failed", "error_code": {}}, "/error_code"),
@@ -31,13 +31,17 @@ async def test_wrong_field_is_named(caller: Caller, body: Json, pointer: str) ->
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("event_id", ["", "x", "evt_", "evt_" + "0" * 32, "a\0b", "x" * 5_000, "ümläut", "inc_1"], ids=repr)
-async def test_unknown_event_of_any_shape_is_not_found(caller: Caller, event_id: str) -> None:
+@pytest.mark.parametrize(
+    "event_id",
+    ["", "x", "evt_", "evt_" + "0" * 32, "a\0b", "x" * 5_000, "ümläut", "inc_1", 5, 0.5, True, [], {"id": "evt_1"}],
+    ids=repr,
+)
+async def test_unknown_event_of_any_shape_is_not_found(caller: Caller, event_id: object) -> None:
     assert (await caller.send("result", {"event_id": event_id, "status": "success"})).json()["code"] == "not_found"
 
 
-@pytest.mark.parametrize("replay_id", ["", "x", "rpl_" + "0" * 32, "a\0b", "x" * 5_000], ids=repr)
-async def test_unknown_repair_of_any_shape_is_not_found(caller: Caller, replay_id: str) -> None:
+@pytest.mark.parametrize("replay_id", ["", "x", "rpl_" + "0" * 32, "a\0b", "x" * 5_000, 5, False, ["rpl_1"]], ids=repr)
+async def test_unknown_repair_of_any_shape_is_not_found(caller: Caller, replay_id: object) -> None:
     event_id = await caller.accept()
 
     answer = await caller.send("result", {"event_id": event_id, "status": "success", "replay_id": replay_id})

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
+from api.health import CheckStatus
 from api.operations import Operations
 from domain.projects import CreatedProject
 from store import users
@@ -46,10 +47,10 @@ class Desk:
     """The console's parts as a test may set them: which checks work, what time the pages think it is."""
 
     def __init__(self) -> None:
-        self.checks = {"store": True, "engine": True, "worker": True}
+        self.checks = dict.fromkeys(("store", "engine", "worker"), CheckStatus.OK)
         self.at = START + timedelta(hours=2)
 
-    async def readiness(self) -> dict[str, bool]:
+    async def readiness(self) -> dict[str, CheckStatus]:
         return self.checks
 
     def now(self) -> datetime:

@@ -4,6 +4,7 @@ import html
 
 import pytest
 
+from api.health import CheckStatus
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
 from tests.console.conftest import Desk, Visitor
@@ -186,12 +187,15 @@ async def test_what_is_not_there_is_a_page_that_says_so(operator: Visitor, path:
 async def test_the_rail_counts_and_names_what_is_down(operator: Visitor, story: Story, desk: Desk) -> None:
     await story.opened()
     whole = (await operator.open("/incidents")).text
-    desk.checks = {**desk.checks, "worker": False, "engine": False}
+    desk.checks = {**desk.checks, "engine": CheckStatus.FAILED, "worker": CheckStatus.UNKNOWN}
 
     rail = (await operator.open("/rail?here=incidents", **HTMX)).text
 
     assert "All systems working" in whole
-    assert "Engine, Worker not answering" in rail
+    assert "Engine not answering" in rail
+    assert '<li class="bad"><i class="dot"></i>Engine<span class="sr">: not answering' in rail
+    assert '<li class="unknown"><i class="dot"></i>Worker<span class="sr">: not known' in rail
+    assert '<li class="good"><i class="dot"></i>Store<span class="sr">: working' in rail
     assert '<b class="count">1<' in rail
 
 

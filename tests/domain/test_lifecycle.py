@@ -28,6 +28,7 @@ success                  applied  applied          recovered     recovered     r
 success_to_note          -        -                open+         calling+      awaiting+     -                  -
 success_by_replay        -        -                recovered     recovered     recovered     recovered+double   closed+late
 failed                   open     applied+against  open+         calling+      awaiting+     recovered+against  closed+
+failed_after_success     -        -                -             -             -             -                  closed+against
 failed_by_active_replay  -        -                -             open          open          -                  -
 repeated                 -        applied          -             -             -             recovered          closed
 deadline_passed          open     applied          open          calling       awaiting      recovered          closed

@@ -103,6 +103,13 @@ def test_failed_after_success_is_no_repeat_of_an_other_failure() -> None:
     assert classified(said("failed", None, "other"), "applied", earlier=frozenset({SUCCESS, FAILED})) is Happening.FAILED
 
 
+def test_failed_after_closing_by_hand_contradicts_only_a_success_that_was_said() -> None:
+    assert classified(FAILED, "closed", earlier=frozenset({SUCCESS})) is Happening.FAILED_AFTER_SUCCESS
+    assert classified(said("failed", OTHER), "closed", earlier=frozenset({SUCCESS})) is Happening.FAILED_AFTER_SUCCESS
+    assert classified(FAILED, "closed", earlier=frozenset({said("failed")})) is Happening.FAILED
+    assert classified(FAILED, "recovered", earlier=frozenset({SUCCESS})) is Happening.FAILED
+
+
 def test_success_after_closing_by_hand_is_told_even_with_the_late_results_only_noted() -> None:
     assert classified(SUCCESS, "closed", late_result="note") is Happening.SUCCESS
     assert classified(said("success", ENDING), "closed") is Happening.SUCCESS_BY_REPLAY

@@ -93,8 +93,9 @@ async def duplicate_reprocess(world: World) -> EventId:
     event_id = await _opened(world)
     await world.signal(event_id, "reprocess")
     await world.reaches(event_id, Position.AWAITING_RESULT)
-    for _ in range(3):
+    for asked in (2, 3, 4):
         await world.signal(event_id, "reprocess")
+        await world.ran(event_id, "begin_repair", times=asked)
     replay_id = (await world.repairs(event_id))[0]["replay_id"]
     await world.report(event_id, "success", replay_id=replay_id)
     return await _ended(world, event_id, Position.RECOVERED)

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from domain.errors import Code, FieldError, IdempotencyConflict, NotFound, Refusal, TooManyFields, Unavailable, ValidationFailed
 from domain.ids import ProjectId
+from domain.instants import milliseconds
 from domain.projects import CreatedProject
 from domain.receipts import NewReceipt
 from domain.results import NewResult
@@ -344,3 +345,46 @@ async def test_caller_that_hangs_up_leaves_its_receipt_and_key_behind(desk: Desk
 
     await wait_until_async(lambda: count(database, "receipts"), what="the receipt of the caller that hung up")
     assert (answer.status, answer.is_replayed) == (202, True)
+
+
+async def test_key_of_a_caller_that_hung_up_is_in_flight_until_its_commit(database: Database, project: CreatedProject) -> None:
+    held: list[HeldFrontDoor] = []
+
+    def hold(real: FrontDoor) -> FrontDoor:
+        held.append(HeldFrontDoor(real))
+        return held[0]
+
+    async with committing(database, project, hold) as desk:
+        receipt = desk.receipt()
+        asked = asyncio.create_task(desk.say(receipt, "same"))
+        await held[0].has_worked.wait()
+        asked.cancel()
+        again = asyncio.create_task(desk.say(receipt, "same"))
+
+        with pytest.raises(IdempotencyConflict):
+            await asyncio.wait_for(desk.say(desk.receipt(), "same"), 2)
+
+        held[0].let_go.set()
+        answer = await again
+    assert (answer.status, answer.is_replayed) == (202, True)
+
+
+async def test_key_that_was_left_without_an_answer_is_free_for_a_refusal(desk: Desk, database: Database) -> None:
+    invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
+    refused = desk.request(Prepared(invalid, 422, is_stored=True), "left", body="{")
+    async with database.transaction() as session:
+        await session.execute(
+            text(
+                "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at) "
+                "VALUES (:project_id, 'receipt', 'left', :fingerprint, 202, 'evt_of_nobody', :at)"
+            ),
+            {
+                "project_id": desk.project_id,
+                "fingerprint": refused.fingerprint,
+                "at": milliseconds(await database.now(session)),
+            },
+        )
+
+    answers = [await desk.committer.accept(refused) for _ in range(2)]
+
+    assert [(answer.status, answer.is_replayed) for answer in answers] == [(422, False), (422, True)]

@@ -6,13 +6,14 @@ import random
 import asyncpg
 import pytest
 
-from domain.errors import Unavailable
+from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.database import Database
-from store.front_door import is_store_failure, open_front_door
+from store.front_door import FrontDoor, is_store_failure, open_front_door
 from store.intake import Answer
 from store.standing import note
 from store.statements import SessionStatements
+from tests.fakes import WatchedFrontDoor
 from tests.given import new_result
 from tests.store.test_committer import committing, count, told
 from tests.waiting import wait_until_async
@@ -111,3 +112,54 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
         await admin.close()
 
     assert accepted <= {row["event_id"] for row in rows}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_results_of_two_processes_never_wait_in_a_circle(database: Database, project: CreatedProject) -> None:
+    doors: list[WatchedFrontDoor] = []
+
+    def watch(real: FrontDoor) -> FrontDoor:
+        doors.append(WatchedFrontDoor(real))
+        return doors[-1]
+
+    async with committing(database, project, watch) as one, committing(database, project, watch) as other:
+        receipts = [one.receipt() for _ in range(60)]
+        ids = [told(await one.say(receipt))["event_id"] for receipt in receipts]
+        before = sum(door.commits for door in doors)
+        # Named by our id or by the provider's, the other way round in the other process.
+        named = [{"event_id": a, "provider_event_id": b.provider_event_id} for a, b in zip(ids, receipts, strict=True)]
+        said = []
+        for n, names in enumerate(named):
+            first, second = sorted(names, reverse=n % 2 == 0)
+            said += [(one, {first: names[first]}), (other, {second: names[second]})]
+
+        answers = await asyncio.gather(*(desk.say(new_result(desk.project_id, **name)) for desk, name in said))
+
+    assert {told(answer)["state"] for answer in answers} == {"applied"}
+    # After a deadlock, the members of a batch are committed singly.
+    assert sum(door.commits for door in doors) - before < 20
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_key_that_another_process_holds_stalls_its_neighbours_once(database: Database, project: CreatedProject) -> None:
+    holder = await asyncpg.connect(database.url)
+    clock = asyncio.get_running_loop().time
+    async with committing(database, project) as desk:
+        await holder.execute("BEGIN")
+        await holder.execute(
+            "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) "
+            "VALUES ($1, 'receipt', 'held', 'f', 0, 9000000000000)",
+            desk.project_id,
+        )
+        spent: list[float] = []
+        answers: list[Answer | BaseException] = []
+        for _ in range(2):
+            began = clock()
+            said = (desk.say(desk.receipt(), "held"), desk.say(desk.receipt()))
+            answers += await asyncio.gather(*said, return_exceptions=True)
+            spent.append(clock() - began)
+        await holder.close()
+
+        assert [type(answer) for answer in answers] == [IdempotencyInProgress, Answer] * 2
+        assert spent[0] < 8
+        assert spent[1] < 3

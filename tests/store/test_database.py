@@ -154,6 +154,32 @@ async def test_a_lost_connection_is_unavailable_once_and_then_mended(postgres_ur
     assert answer == 1
 
 
+async def test_the_drivers_time_limit_is_unavailable_and_the_callers_own_stays_its_own(postgres_url: str) -> None:
+    database = Database.open(postgres_url, statement_seconds=1)
+
+    with pytest.raises(Unavailable):
+        async with database.transaction() as session:
+            await session.execute(text("SELECT pg_sleep(30)"))
+    with pytest.raises(TimeoutError):
+        async with database.transaction() as session, asyncio.timeout(0.01):
+            await session.execute(text("SELECT pg_sleep(1)"))
+    async with database.transaction() as session:
+        answer = (await session.execute(text("SELECT 1"))).scalar_one()
+
+    await database.close()
+    assert answer == 1
+
+
+async def test_a_postgresql_session_that_says_nothing_is_ended_soon(postgres_url: str) -> None:
+    database = Database.open(postgres_url)
+
+    async with database.reading() as session:
+        found = (await session.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one()
+
+    await database.close()
+    assert found == "15s"
+
+
 @pytest.mark.parametrize("url", ["mysql://a/b", "", "makegood.db", "postgres://x/y"])
 def test_another_kind_of_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:/// or postgresql://"):

@@ -112,3 +112,18 @@ async def test_another_projects_receipt_is_not_found(story: Story) -> None:
     for named in ({"event_id": event_id}, {"stripe_event_id": "evt_1"}):
         with pytest.raises(NotFound):
             await matched(story, ProjectId("prj_another"), **named)
+
+
+async def test_unknown_ids_are_not_found_whatever_else_is_wrong(story: Story) -> None:
+    same = {"provider_event_id": "evt_1", "stripe_event_id": "evt_1"}
+    await story.receipt(**same, effect_type=EffectType.ACCESS_UNLOCK)
+    await story.receipt(**same, effect_type=EffectType.CREDIT_GRANT)
+    unknown: tuple[dict[str, object], ...] = (
+        {"stripe_event_id": "evt_1", "replay_id": "of any shape"},
+        {"provider_event_id": "evt_1", "stripe_event_id": "evt_2", "replay_id": "rpl_unknown"},
+        {"event_id": "of any shape", "provider_event_id": "evt_1", "stripe_event_id": "evt_2"},
+    )
+
+    for named in unknown:
+        with pytest.raises(NotFound):
+            await matched(story, **named)

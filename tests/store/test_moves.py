@@ -1,8 +1,7 @@
 """What results and deadlines do to a stored receipt, on both engines: the contract's "Life of a receipt", clause by clause."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 
@@ -12,11 +11,11 @@ from domain.lifecycle import TABLE, Happening, Position, move
 from domain.projects import ProjectChanges
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
-from store.moves import NotYet, Opened, Settled, credit_outage, open_incident, result_is_stored
+from store.moves import NotYet, Opened, Settled, open_incident, result_is_stored
 from store.projects import change_project
 from store.repairs import Begun, request_repair
 from store.statements import SessionStatements, Statements
-from tests.given import OPERATOR, START, Story
+from tests.given import OPERATOR, Story
 
 OPEN = (Position.OPEN, Position.CALLING, Position.AWAITING_RESULT)
 OPS = "ops@shop.example"
@@ -26,10 +25,6 @@ async def only_note_late_results(story: Story) -> None:
     async with story.database.transaction() as session:
         changes = ProjectChanges(late_result=LateResult.NOTE)
         await change_project(session, story.project.id, changes=changes, now=story.at)
-
-
-def outage_credited(down_from: datetime) -> Callable[[Statements, datetime], Awaitable[int]]:
-    return lambda st, now: credit_outage(st, down_from=down_from, now=now)
 
 
 async def reprocess(st: Statements, event_id: EventId, now: datetime) -> Begun:
@@ -126,57 +121,6 @@ async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
     assert len({answer for answer in answers if isinstance(answer, Opened)}) == len(incidents) <= 1
     assert applied.state is (ReceiptState.RECOVERED if incidents else ReceiptState.APPLIED)
     assert (await story.standing(event_id)).receipt_state is applied.state
-
-
-async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) -> None:
-    before = await story.receipt(timeout_minutes=30.0)
-    over = await story.receipt(timeout_minutes=1.0)
-    settled = await story.receipt()
-    await story.result(settled)
-    story.later(minutes=5)
-    down_from = story.at
-    story.later(minutes=2)
-    during = await story.receipt()
-
-    count = await story.do(outage_credited(down_from))
-
-    assert count == 1
-    (row,) = await story.rows("receipts", before)
-    assert row["deadline_at"] - row["timeout_at"] == 120_000
-    assert row["timeout_at"] - row["accepted_at"] == 30 * 60_000
-    (entry,) = await story.rows("timeline", before)
-    assert (entry["kind"], entry["fields"]["credited_seconds"]) == ("deadline_credited", 120)
-    for other in (over, settled, during):
-        (row,) = await story.rows("receipts", other)
-        assert row["deadline_at"] == row["timeout_at"]
-        assert "deadline_credited" not in await story.told(other)
-
-
-async def test_outage_is_credited_to_a_repair_whose_result_is_awaited(story: Story) -> None:
-    event_id, replay_id = await story.awaiting_result()
-    due_at = (await story.standing(event_id)).result_deadline_at
-    story.later(minutes=5)
-    down_from = story.at
-    story.later(minutes=2)
-
-    count = await story.do(outage_credited(down_from))
-
-    assert count == 1
-    assert due_at is not None
-    assert (await story.standing(event_id)).result_deadline_at == due_at + timedelta(minutes=2)
-    assert (await story.rows("timeline", event_id))[-1]["fields"]["replay_id"] == replay_id
-
-
-async def test_credited_deadline_decides_when_the_incident_opens(story: Story) -> None:
-    event_id = await story.receipt(timeout_minutes=30.0)
-    story.later(minutes=10)
-    await story.do(outage_credited(START + timedelta(minutes=5)))
-    story.at = START + timedelta(minutes=30)
-
-    assert await story.do(open_incident, event_id) == NotYet(remaining_ms=5 * 60_000)
-
-    story.later(minutes=5)
-    assert isinstance(await story.do(open_incident, event_id), Opened)
 
 
 @pytest.mark.parametrize("position", OPEN)
@@ -302,6 +246,19 @@ async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
     assert (await story.standing(event_id)).flags == (flag,)
     assert await story.told(event_id) == [*told, "noted", "flagged"]
     assert await story.outbox(event_id) == outbox, "what comes after the end goes to the store alone"
+
+
+async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction(story: Story) -> None:
+    event_id, _ = await story.reach(Position.CLOSED)
+    await story.result(event_id, "failed", error_code="early")
+    before = (await story.standing(event_id)).flags
+
+    await story.result(event_id)
+    await story.result(event_id, "failed", error_code="late")
+
+    assert before == ()
+    assert set((await story.standing(event_id)).flags) == {Flag.LATE_SUCCESS, Flag.CONTRADICTION}
+    assert (await story.told(event_id))[-5:] == ["noted", "noted", "flagged", "noted", "flagged"]
 
 
 async def test_success_under_another_replay_than_the_one_that_ended_it_is_double(story: Story) -> None:

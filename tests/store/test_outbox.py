@@ -147,3 +147,42 @@ async def test_the_age_is_the_oldest_rows(story: Story) -> None:
         age = await outbox.oldest_age(session, START + timedelta(seconds=45))
 
     assert age == timedelta(seconds=45)
+
+
+async def test_what_a_person_waits_for_is_claimed_before_what_is_older(story: Story) -> None:
+    older = [await started(story) for _ in range(5)]
+    asked = await started(story)
+    await tell(story, asked, "reprocess", replay_id="rpl_1")
+
+    async with story.database.transaction() as session:
+        urgent = await outbox.claim(session, START, limit=0, urgent_limit=2)
+        others = await outbox.claim(session, START, limit=2, urgent_limit=2)
+
+    assert [[row.kind for row in event.rows] for event in urgent] == [["start", "reprocess"]]
+    assert ([event.event_id for event in urgent], [event.event_id for event in others]) == ([asked], older[:2])
+
+
+async def test_urgent_events_leave_the_oldest_its_turn(story: Story) -> None:
+    oldest = await started(story)
+    for kind in ("reprocess", "resolve", "expire"):
+        await tell(story, await started(story), kind)
+
+    async with story.database.transaction() as session:
+        claimed = await outbox.claim(session, START, limit=1, urgent_limit=2)
+
+    assert claimed[0].event_id == oldest
+    assert len(claimed) == 3
+
+
+async def test_ever_so_many_rows_of_one_event_are_settled(story: Story) -> None:
+    event_id = await started(story)
+    async with story.database.transaction() as session:
+        for _ in range(70):
+            row = {"event_id": event_id, "kind": "result", "fields": "{}", "created_at": START}
+            await session.execute(outbox.OUTBOX.insert(), [row] * 500)
+
+    (claimed,) = await claim(story)
+    await settle(story, claimed)
+
+    async with story.database.reading() as session:
+        assert (len(claimed.rows), await outbox.count(session)) == (35_001, 0)

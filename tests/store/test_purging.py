@@ -1,5 +1,6 @@
 """What has served goes, what has not stays, a batch at a time."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -86,3 +87,15 @@ async def test_spent_links_and_old_sessions_go(story: Story) -> None:
     async with story.database.transaction() as session:
         assert await users.redeem_login_link(session, token=waiting, now=START) is None
         assert await users.read_session(session, token=token, now=START) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_purge_waits_for_no_row_that_another_holds(story: Story) -> None:
+    await keep_answers(story, 3)
+
+    async with story.database.transaction() as holder:
+        await holder.execute(text("SELECT 1 FROM idempotency WHERE key = 'key 1' FOR UPDATE"))
+        beside = await asyncio.wait_for(purged(story, hours=24), 5)
+    after = await purged(story, hours=24)
+
+    assert (beside.answers, after.answers) == (2, 1)

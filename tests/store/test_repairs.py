@@ -10,6 +10,7 @@ from domain.incidents import RepairCause
 from domain.lifecycle import Position
 from domain.projects import ProjectChanges
 from store.moves import NotYet
+from store.outbox import settle
 from store.projects import change_project
 from store.repairs import (
     AttemptBegun,
@@ -40,6 +41,13 @@ async def signalled(story: Story, event_id: EventId, replay_id: ReplayId | None 
 async def set_repair_url(story: Story, repair_url: str | None) -> None:
     async with story.database.transaction() as session:
         await change_project(session, story.project.id, changes=ProjectChanges(repair_url=repair_url), now=story.at)
+
+
+async def settle_outbox(story: Story, event_id: EventId) -> None:
+    """The engine has taken everything there was to tell."""
+    row_ids = [row["id"] for row in await story.rows("outbox", event_id)]
+    async with story.database.transaction() as session:
+        await settle(session, row_ids)
 
 
 async def test_reprocess_while_open_begins_a_repair_and_tells_the_engine(story: Story) -> None:
@@ -125,6 +133,55 @@ async def test_signal_without_a_repair_url_records_a_failed_repair(story: Story)
     assert ("repair_failed", repair["replay_id"], OPS) in await story.alerts(event_id)
 
 
+async def test_signal_asked_twice_under_one_id_begins_one_repair(story: Story) -> None:
+    event_id, _ = await story.opened()
+    asked = {"requested_by": "signal", "replay_id": None, "mint_as": ReplayId("rpl_1")}
+
+    first = await story.do(begin_repair, event_id, **asked)
+    second = await story.do(begin_repair, event_id, **asked)
+    await story.result(event_id, "failed", replay_id=ReplayId("rpl_1"))
+    third = await story.do(begin_repair, event_id, **asked)
+
+    assert (first, second) == (Begun(ReplayId("rpl_1"), is_new=True), Begun(ReplayId("rpl_1"), is_new=False))
+    assert third == RepairRefused(RepairCause.FAILED_RESULT, is_repeat=True)
+    assert [row["replay_id"] for row in await story.rows("repairs", event_id)] == ["rpl_1"]
+
+
+async def test_signal_asked_twice_without_a_repair_url_fails_and_alerts_once(story: Story) -> None:
+    await set_repair_url(story, None)
+    event_id, _ = await story.opened()
+    asked = {"requested_by": "signal", "replay_id": None, "mint_as": ReplayId("rpl_1")}
+    await story.do(begin_repair, event_id, **asked)
+    alerts = await story.alerts(event_id)
+
+    again = await story.do(begin_repair, event_id, **asked)
+
+    assert again == RepairRefused(RepairCause.REPAIR_URL_MISSING, is_repeat=True)
+    assert len(await story.rows("repairs", event_id)) == 1
+    assert await story.alerts(event_id) == alerts
+
+
+async def test_request_for_a_repair_that_nobody_calls_tells_the_engine_again(story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    await settle_outbox(story, event_id)
+
+    begun = await requested(story, event_id)
+    await requested(story, event_id)
+
+    assert begun == Begun(replay_id, is_new=False)
+    assert await story.outbox(event_id) == [("reprocess", {"replay_id": replay_id, "requested_by": OPERATOR})]
+
+
+async def test_request_for_a_repair_that_was_called_tells_nothing_more(story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    await story.attempt(event_id, replay_id, status=503)
+    await settle_outbox(story, event_id)
+
+    await requested(story, event_id)
+
+    assert await story.outbox(event_id) == []
+
+
 async def test_signal_with_a_made_up_replay_changes_nothing(story: Story) -> None:
     event_id, _ = await story.opened()
 
@@ -164,13 +221,48 @@ async def test_rejected_call_ends_the_series_and_a_new_reprocess_is_a_new_replay
 
 async def test_gone_url_makes_reprocess_fail_until_it_is_saved_again(story: Story) -> None:
     event_id, replay_id = await story.repairing()
-    await story.attempt(event_id, replay_id, status=410, ending="rejected", url_gone=True)
+    await story.attempt(event_id, replay_id, status=410, ending="rejected", gone_url=story.project.repair_url)
 
     with pytest.raises(RepairUrlMissing):
         await requested(story, event_id)
 
     await set_repair_url(story, "https://shop.example/repair")
     assert (await requested(story, event_id)).is_new
+
+
+async def test_gone_url_that_was_replaced_in_the_meantime_leaves_the_new_one(story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    begun = await story.do(begin_attempt, event_id, replay_id)
+    await set_repair_url(story, "https://shop.example/new")
+
+    gone = {"status": 410, "duration_ms": 1, "error_class": None, "ending": "rejected", "gone_url": story.project.repair_url}
+    await story.do(record_attempt, event_id, replay_id, begun.number, **gone)
+
+    assert (await story.standing(event_id)).repair_url == "https://shop.example/new"
+
+
+async def test_url_removed_in_mid_series_ends_the_repair_before_another_attempt(story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    await story.attempt(event_id, replay_id, status=503)
+    await set_repair_url(story, None)
+
+    over = await story.do(begin_attempt, event_id, replay_id)
+
+    (repair,) = await story.rows("repairs", event_id)
+    assert over == SeriesOver(Position.OPEN)
+    assert (repair["state"], repair["cause"]) == ("failed", "repair_url_missing")
+    assert [row["number"] for row in await story.rows("attempts", event_id)] == [1]
+    assert ("repair_failed", replay_id, OPS) in await story.alerts(event_id)
+
+
+async def test_attempt_left_by_a_crash_is_not_left_running_when_the_url_is_removed(story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    await story.do(begin_attempt, event_id, replay_id)
+    await set_repair_url(story, None)
+
+    await story.do(begin_attempt, event_id, replay_id)
+
+    assert [(row["state"], row["error_class"]) for row in await story.rows("attempts", event_id)] == [("finished", "unknown")]
 
 
 async def test_accepted_call_awaits_its_result_with_a_deadline_of_its_own(story: Story) -> None:

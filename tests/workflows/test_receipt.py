@@ -1,8 +1,19 @@
 """The lives of a receipt, through the real engine, the worker's loops, the store, mail and a repair endpoint."""
 
+import gc
+import json
+import re
 from datetime import timedelta
+from uuid import RFC_4122, UUID
 
+import pytest
+
+from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
+from domain.projects import ProjectChanges
+from store.projects import change_project
+from store.repairs import fail_overdue_repair, record_attempt
+from store.statements import SessionStatements
 from tests.workflows.world import World
 
 
@@ -215,6 +226,120 @@ async def test_request_before_a_success_is_noted_and_dropped(makegood: World) ->
 
     assert await makegood.ended(event_id) == Position.APPLIED
     assert await makegood.notes(event_id) == ["A reprocess request was dropped: there is no incident left to repair."]
+
+
+async def test_request_while_a_result_is_awaited_begins_a_repair_if_the_store_has_ended_the_last(makegood: World) -> None:
+    event_id, first = await awaiting_result(makegood)
+    async with makegood.database.transaction() as session:
+        in_an_hour = await makegood.database.now(session) + timedelta(hours=1)
+        await fail_overdue_repair(SessionStatements(session), event_id, first, in_an_hour)
+
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.repaired_for(event_id, ["no_result", None])
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    second = (await makegood.repairs(event_id))[-1]["replay_id"]
+    assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
+
+
+async def test_request_during_a_series_begins_a_repair_if_the_store_has_ended_the_series(
+    makegood: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    makegood.receiver.status = 503
+    event_id = await opened(makegood)
+    first = await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+    async with makegood.database.transaction() as session:
+        st, now = SessionStatements(session), await makegood.database.now(session)
+        told = {"status": 503, "duration_ms": 1, "error_class": None}
+        await record_attempt(st, event_id, first, 1, now, ending="exhausted", **told)
+    makegood.receiver.status = 200
+
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.repaired_for(event_id, ["exhausted", None])
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    gc.collect()
+    assert "never retrieved" not in caplog.text  # what the call that was given up failed with
+
+
+async def test_copies_of_a_request_that_was_acted_on_are_not_noted_as_dropped(makegood: World) -> None:
+    event_id, replay_id = await awaiting_result(makegood)
+    for _ in range(2):
+        await makegood.signal(event_id, "reprocess", {"replay_id": replay_id})
+
+    await makegood.report(event_id, "success", replay_id=replay_id)
+
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert [note for note in await makegood.notes(event_id) if "dropped" in note] == []
+
+
+async def test_request_that_names_no_repair_of_the_store_is_noted(makegood: World) -> None:
+    event_id = await opened(makegood)
+
+    await makegood.signal(event_id, "reprocess", {"replay_id": "rpl_made_up"})
+
+    await makegood.ran(event_id, "begin_repair", times=1)
+    assert "A reprocess request was dropped: the repair that it names is not active." in await makegood.notes(event_id)
+    assert await makegood.repairs(event_id) == []
+
+
+async def test_repair_by_signal_is_minted_under_an_id_that_the_history_keeps(makegood: World) -> None:
+    event_id = await opened(makegood)
+
+    await makegood.signal(event_id, "reprocess")
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    (repair,) = await makegood.repairs(event_id)
+    minted = UUID(repair["replay_id"].removeprefix("rpl_"))
+    assert (minted.version, minted.variant) == (7, RFC_4122)
+    history = await makegood.handle(event_id).fetch_history()
+    asked = [event.activity_task_scheduled_event_attributes for event in history.events]
+    questions = [json.loads(ask.input.payloads[0].data) for ask in asked if ask.activity_type.name == "begin_repair"]
+    assert [question["mint_as"] for question in questions] == [repair["replay_id"]]
+
+
+async def test_url_removed_in_mid_series_ends_it_without_another_attempt(makegood: World) -> None:
+    makegood.receiver.status = 503
+    event_id = await opened(makegood)
+    await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+    async with makegood.database.transaction() as session:
+        now = await makegood.database.now(session)
+        await change_project(session, makegood.project.id, changes=ProjectChanges(repair_url=None), now=now)
+
+    await makegood.advance(event_id, seconds=60)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.repaired_for(event_id, ["repair_url_missing"])
+    assert len(await makegood.attempts(event_id)) == 1
+    assert "Repair failed" in (await makegood.subjects(2))[-1]
+
+
+async def test_queries_tell_instants_as_the_contract_writes_them(makegood: World) -> None:
+    event_id, _ = await awaiting_result(makegood)
+
+    state = await makegood.handle(event_id).query("state")
+    timeline = await makegood.handle(event_id).query("timeline")
+
+    instants = [state["deadline_at"], state["result_deadline_at"], *(line["at"] for line in timeline["lines"])]
+    assert len(instants) > 4
+    assert [at for at in instants if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)] == []
+
+
+async def opened(world: World) -> EventId:
+    event_id = await world.accept()
+    await world.started(event_id)
+    await world.expire(event_id)
+    await world.reaches(event_id, Position.OPEN)
+    return event_id
+
+
+async def awaiting_result(world: World) -> tuple[EventId, ReplayId]:
+    event_id = await opened(world)
+    replay_id = await world.reprocess(event_id)
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    return event_id, replay_id
 
 
 async def test_run_grown_long_continues_as_new_and_loses_no_request(makegood: World) -> None:

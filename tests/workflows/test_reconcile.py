@@ -136,6 +136,8 @@ async def test_run_that_overslept_is_woken(makegood: World) -> None:
 async def test_run_on_its_way_to_a_deadline_is_not_disturbed(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
+    # What still waits in the outbox would rightly be woken.
+    await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
     makegood.database.clock.skew += timedelta(minutes=30, seconds=20)
 
     await makegood.reconciled(3)

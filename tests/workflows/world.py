@@ -60,12 +60,14 @@ class Post:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.raw: list[bytes] = []
         self.is_refusing = False
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.is_refusing:
             return "451 not now"
         assert isinstance(envelope.content, bytes)
+        self.raw.append(envelope.content)
         mail = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(mail, EmailMessage)
         self.mails.append(mail)
@@ -224,7 +226,7 @@ class World:
 
         await self.eventually(have_ended, f"{count} attempts")
 
-    async def repaired_for(self, event_id: EventId, causes: list[str]) -> None:
+    async def repaired_for(self, event_id: EventId, causes: list[str | None]) -> None:
         """Return once the receipt's repairs have failed for these causes."""
 
         async def have_failed() -> bool:

@@ -211,6 +211,7 @@ def _engine() -> None:
     )
     _index("ix_outbox_claimed_until", "outbox", ["claimed_until"])
     _index("outbox_by_event", "outbox", ["event_id", "id"])
+    _index("outbox_urgent", "outbox", ["event_id"], where="kind IN ('reprocess', 'resolve', 'expire')")
     op.create_table(
         "heartbeats",
         _text("process"),

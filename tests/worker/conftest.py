@@ -1,0 +1,15 @@
+"""For the worker's loops: a project's receipts, and a world around a real engine."""
+
+import pytest
+
+from domain.projects import CreatedProject
+from store.database import Database
+from tests.given import Story
+from tests.workflows.conftest import engine, makegood
+
+__all__ = ["engine", "makegood", "story"]
+
+
+@pytest.fixture
+def story(database: Database, project: CreatedProject) -> Story:
+    return Story(database, project.project)

@@ -1,0 +1,88 @@
+"""The worker's small loops outlive whatever one of their turns meets."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from activities.alerts import AlertActivities
+from activities.messages import AlertsSent
+from domain.ids import IncidentId
+from store.database import Clock, Database
+from store.heartbeats import read_beats
+from tests.given import Story
+from tests.waiting import wait_until_async
+from worker.alerting import keep_alerting
+from worker.heartbeat import Heartbeat
+from worker.purge import keep_purging
+
+
+class OddClock(Clock):
+    """Fails the first time that it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def now(self, statements: object) -> datetime:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("odd")
+        return datetime.now(UTC)
+
+
+async def test_the_heart_goes_on_after_anything(story: Story) -> None:
+    database = Database.open(story.database.url, clock=OddClock())
+    heartbeat = Heartbeat(database, identity="worker-1", started_at=datetime.now(UTC))
+    beating = asyncio.create_task(heartbeat.keep_beating())
+
+    async def has_beaten() -> bool:
+        async with story.database.reading() as session:
+            return bool(await read_beats(session, datetime.now(UTC)))
+
+    await wait_until_async(has_beaten, what="a beat after the odd one")
+
+    assert not beating.done()
+    await _end(beating)
+    await database.close()
+
+
+async def test_purging_goes_on_after_anything(story: Story) -> None:
+    database = Database.open(story.database.url, clock=(clock := OddClock()))
+    purging = asyncio.create_task(keep_purging(database))
+
+    await wait_until_async(lambda: _is_true(clock.asked > 0), what="a first purge")
+    await asyncio.sleep(0)
+
+    assert not purging.done()
+    await _end(purging)
+    await database.close()
+
+
+class OddMail(AlertActivities):
+    """Fails, sends a full batch, and then has nothing left."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def deliver(self, *, incident_id: IncidentId | None) -> AlertsSent:
+        self.turns += 1
+        if self.turns == 1:
+            raise RuntimeError("odd")
+        return AlertsSent(sent=8 if self.turns == 2 else 0, failed=0)
+
+
+async def test_alerting_goes_on_after_anything_and_at_once_after_a_full_batch() -> None:
+    alerting = asyncio.create_task(keep_alerting(mail := OddMail(), every_seconds=0.01))
+
+    await wait_until_async(lambda: _is_true(mail.turns >= 4), what="four turns")
+
+    assert not alerting.done()
+    await _end(alerting)
+
+
+async def _is_true(said: bool) -> bool:
+    return said
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

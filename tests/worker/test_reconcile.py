@@ -1,0 +1,164 @@
+"""The reconciler alone suffices: for what nobody tells, for forgotten repairs, and while half of the engine is away."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+
+from structlog.testing import capture_logs
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.receipts import Receipt
+from store import outbox
+from store.sweeping import stuck_repairs
+from tests.given import Story
+from tests.workflows.world import World
+from worker.gateway import Gateway, WithoutRun
+from worker.reconcile import Reconciler
+
+
+class HalfAway(Gateway):
+    """A gateway to an engine of which nothing answers but, perhaps, the starts."""
+
+    def __init__(self) -> None:
+        self.woken: list[EventId] = []
+
+    async def wake(self, receipt: Receipt) -> None:
+        self.woken.append(receipt.event_id)
+
+    async def namespace_id(self) -> str:
+        raise _away()
+
+    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+        raise _away()
+
+    async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+        raise _away()
+        yield EventId("never")
+
+
+class Sweeping(HalfAway):
+    """Every receipt is without a run; two of those asked about are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[EventId]] = []
+
+    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+        self.asked.append(list(event_ids))
+        left = event_ids[2:]
+        return WithoutRun(found=list(event_ids[:2]), first_left=left[0] if left else None)
+
+
+def _away() -> RPCError:
+    return RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+
+def reconciler(story: Story, gateway: Gateway) -> Reconciler:
+    return Reconciler(story.database, gateway, every_seconds=1, holds_when_ingest_is_down=False)
+
+
+async def read_outbox(story: Story, event_id: EventId) -> list[str]:
+    return [kind for kind, _ in await story.outbox(event_id)]
+
+
+async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Story) -> None:
+    event_id = await _long_overdue(story)
+
+    with capture_logs() as logs:
+        await reconciler(story, HalfAway()).reconcile()
+
+    assert await read_outbox(story, event_id) == ["start"]
+    failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
+    assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
+
+
+async def test_what_still_waits_in_the_outbox_is_woken_once_a_minute(story: Story) -> None:
+    event_id = await _long_overdue(story)
+    async with story.database.transaction() as session:
+        await outbox.tell_again(session, event_id, story.at)
+    gateway = HalfAway()
+    under_test = reconciler(story, gateway)
+
+    await under_test.reconcile()
+    await under_test.reconcile()
+
+    assert gateway.woken == [event_id]
+
+
+async def test_sweep_goes_on_where_it_stopped_looking(story: Story) -> None:
+    story.at = await _now(story)
+    events = [await story.receipt() for _ in range(5)]
+    gateway = Sweeping()
+    under_test = reconciler(story, gateway)
+
+    for _ in range(3):
+        await under_test.reconcile()
+
+    asked = [batch for batch in gateway.asked if batch]
+    assert asked == [events, events[2:], events[4:]]
+    assert [await read_outbox(story, event_id) for event_id in events] == [["start"]] * 5
+
+
+async def test_a_sweep_that_fails_is_done_again(story: Story) -> None:
+    story.at = await _now(story)
+    event_id = await story.receipt()
+    gateway = HalfAway()
+    under_test = reconciler(story, gateway)
+    await under_test.reconcile()
+
+    under_test._gateway = Sweeping()
+    await under_test.reconcile()
+
+    assert await read_outbox(story, event_id) == ["start"]
+
+
+async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story: Story) -> None:
+    uncalled, _ = await story.repairing()
+    unanswered, _ = await story.awaiting_result()
+    called, replay_id = await story.repairing()
+    await story.attempt(called, replay_id, status=500)
+
+    async def stuck(*, grace_seconds: float | None, **after: float) -> set[EventId]:
+        async with story.database.reading() as session:
+            now = story.at + timedelta(**after)
+            found = await stuck_repairs(session, now, grace_seconds=grace_seconds, silent_seconds=60, limit=10)
+        return {receipt.event_id for receipt in found}
+
+    assert await stuck(grace_seconds=60, minutes=31) == {uncalled, unanswered}
+    assert await stuck(grace_seconds=None, minutes=31) == {uncalled}
+    assert await stuck(grace_seconds=60, minutes=-61) == set()
+
+
+async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: World) -> None:
+    event_id = await makegood.accept(telling=False)
+    async with makegood.database.transaction() as session:
+        now = await makegood.database.now(session)
+        await outbox.tell_again(session, event_id, now)
+        # A dispatcher that claimed it, and never came back for it.
+        await outbox.claim(session, now, limit=1, lease_seconds=1_000_000)
+
+    makegood.database.clock.skew += timedelta(minutes=31)
+
+    await makegood.reaches(event_id, Position.OPEN)
+
+
+async def test_runs_of_stuck_repairs_are_woken(story: Story) -> None:
+    story.at = await _now(story) - timedelta(hours=2)
+    uncalled, _ = await story.repairing()
+    unanswered, _ = await story.awaiting_result()
+    gateway = HalfAway()
+
+    await reconciler(story, gateway).reconcile()
+
+    assert gateway.woken == [uncalled, unanswered]
+
+
+async def _long_overdue(story: Story) -> EventId:
+    story.at = await _now(story) - timedelta(hours=1)
+    return await story.receipt()
+
+
+async def _now(story: Story) -> datetime:
+    async with story.database.reading() as session:
+        return await story.database.now(session)

@@ -1,0 +1,45 @@
+"""What follows from a change of standing: what to look for, whom to tell, what to show; and the id of a repair to be minted.
+
+Pure, of values alone, so that a replay comes out the same. Called by `workflows.receipt`.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from temporalio.common import SearchAttributeUpdate
+
+from activities.messages import Standing
+from domain.instants import milliseconds
+from domain.lifecycle import OPEN_POSITIONS, Position, states_at
+from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
+
+
+def deadline_of(standing: Standing) -> datetime:
+    """When to look, if nothing is told before."""
+    return standing.result_deadline_at or standing.deadline_at
+
+
+def is_news(before: Standing, now: Standing) -> bool:
+    """Whether an incident opened, or a repair failed, between the two."""
+    if now.position not in OPEN_POSITIONS or before.position is Position.OPEN:
+        return False
+    return before.position is Position.WAITING or before.replay_id != now.replay_id
+
+
+def search_attributes(before: Standing, now: Standing) -> list[SearchAttributeUpdate[Any]]:
+    """The search attributes that changed."""
+    # Any: the attributes are of different types.
+    updates: list[SearchAttributeUpdate[Any]] = []
+    if states_at(now.position)[0] is not states_at(before.position)[0]:
+        updates.append(MG_STATE.value_set(states_at(now.position)[0].value))
+    if now.incident_id is not None and now.incident_id != before.incident_id:
+        updates.append(MG_INCIDENT_ID.value_set(now.incident_id))
+    if now.deadline_at != before.deadline_at:
+        updates.append(MG_DEADLINE.value_set(now.deadline_at))
+    return updates
+
+
+def replay_id_made(at: datetime, chance: UUID) -> str:
+    """A `replay_id` like the store's: a UUIDv7, in the order of making. `chance` is a UUIDv4, whose bits it takes."""
+    return f"rpl_{milliseconds(at):012x}7{chance.hex[13:]}"
