@@ -1,6 +1,6 @@
 """The front door's rate and p99 beside a bare FastAPI route that stores nothing, and one that starts a workflow in the request.
 
-    python -m bench.front_door [sqlite] [postgresql] [--seconds 4] [--rounds 5] [--without-temporal]
+    python -m bench.front_door [sqlite] [postgresql] [--seconds 4] [--rounds 5] [--without-temporal | --only-backlog]
 
 One API process as it runs in production: authentication, idempotency, limits and metrics on, every key and body different. The
 load is a process of its own; ours and the baselines take turns in each round. Bounds: at 16 and 64 callers no less than 75 %
@@ -140,7 +140,8 @@ def under_backlog(environment: dict[str, str], temporal_port: int, *, seconds: f
     with api(environment | {"TEMPORAL_ADDRESS": f"127.0.0.1:{temporal_port}"}) as door:
         idle = [load(door.url, key=door.key, callers=16, seconds=seconds)["p99_ms"] for _ in range(rounds)]
         load(door.url, key=door.key, callers=16, seconds=60, limit=BACKLOG)
-        with running(*python("-m", "cli.main", "worker"), environment=door.environment) as worker:
+        told_ready = door.environment | {"MAKEGOOD_LOG_LEVEL": "info"}
+        with running(*python("-m", "cli.main", "worker"), environment=told_ready) as worker:
             worker.wait_for("worker_ready", seconds=60)
             busy = [load(door.url, key=door.key, callers=16, seconds=seconds)["p99_ms"] for _ in range(rounds)]
     told("idle: p99", idle, "ms")
@@ -161,6 +162,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-temporal", action="store_true")
+    parser.add_argument("--only-backlog", action="store_true")
     chosen = parser.parse_args()
     are_held: list[bool] = []
     with ExitStack() as stack:
@@ -182,7 +184,7 @@ def main() -> int:
                     url = postgres.url(postgres.create("bench"))
                 environment = environment_of(top / dialect, url)
                 with api(environment) as door:
-                    for callers in CALLERS:
+                    for callers in () if chosen.only_backlog else CALLERS:
                         are_held.append(
                             compare(
                                 door,

@@ -21,7 +21,7 @@ from store.statements import PostgresStatements, SqliteStatements, Statements
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
 HURRIED_LOCK_TIMEOUT = "200ms"  # for one that was waited for in vain before
 FIRST_PAUSE_SECONDS = 0.001
-LONGEST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.004
 OUTBOX_CHANNEL = "makegood_outbox"
 NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
 
