@@ -6,6 +6,7 @@ last heard from this worker, and a canary workflow is run through the whole of i
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -21,6 +22,7 @@ from worker.gateway import Gateway
 
 BEAT_SECONDS = 2.0
 LOOK_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 0.25  # until the engine has heard this worker once
 CANARY_SECONDS = 30.0
 # A healthy poll is answered, or asked again, within 60 s.
 SILENT_AFTER_SECONDS = 75.0
@@ -44,9 +46,10 @@ class Heartbeat:
         self._polled_at: datetime | None = None
         self._heard_at = time.monotonic()
         self._canary_at: datetime | None = None
+        self._changed = asyncio.Event()
 
     async def keep_beating(self) -> None:
-        """Write a row every 2 s, for ever: a worker whose heart stops is taken for dead while it works."""
+        """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
             try:
                 async with self._database.transaction() as session:
@@ -56,7 +59,9 @@ class Heartbeat:
             except Exception:
                 # The edge of this loop: whatever is wrong now, the next beat may be right.
                 log.exception("heartbeat_failed")
-            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), BEAT_SECONDS)
+            self._changed.clear()
 
     async def _beat(self, session: AsyncSession) -> None:
         now = await self._database.now(session)
@@ -77,7 +82,7 @@ class Heartbeat:
                 self._lose_engine()
             if time.monotonic() - self._heard_at > DEAD_AFTER_SECONDS:
                 raise PollingDied(self._identity)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(FIRST_LOOK_SECONDS if self._polled_at is None else LOOK_SECONDS)
 
     async def keep_running_canaries(self, gateway: Gateway) -> None:
         """Run the canary every half minute; one that does not come back is logged."""
@@ -92,15 +97,19 @@ class Heartbeat:
     def _hear(self, polled_at: datetime | None) -> None:
         if not self._engine_reachable:
             log.info("engine_reachable")
+            self._changed.set()
         self._engine_reachable = True
         # That it moves is what counts; the engine's clock and ours are never compared.
         if polled_at is not None and polled_at != self._polled_at:
+            if self._polled_at is None:
+                self._changed.set()
             self._polled_at = polled_at
             self._heard_at = time.monotonic()
 
     def _lose_engine(self) -> None:
         if self._engine_reachable:
             log.warning("engine_unreachable")
+            self._changed.set()
         self._engine_reachable = False
         # Nothing can be said of the polls now: begin to count when it is back.
         self._heard_at = time.monotonic()

@@ -11,7 +11,8 @@ from store.heartbeats import read_beats
 from tests.given import Story
 from tests.waiting import wait_until_async
 from worker.alerting import keep_alerting
-from worker.heartbeat import Heartbeat
+from worker.gateway import Gateway
+from worker.heartbeat import LOOK_SECONDS, Heartbeat
 from worker.purge import keep_purging
 
 
@@ -43,6 +44,32 @@ async def test_the_heart_goes_on_after_anything(story: Story) -> None:
     assert not beating.done()
     await _end(beating)
     await database.close()
+
+
+class HearingEngine(Gateway):
+    """Has not heard the worker at the first look, and has at the second."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def last_polled_by(self, identity: str) -> datetime | None:
+        self.looks += 1
+        return datetime.now(UTC) if self.looks > 1 else None
+
+
+async def test_a_new_worker_is_known_to_be_well_before_the_next_regular_look(story: Story) -> None:
+    heartbeat = Heartbeat(story.database, identity="worker-1", started_at=datetime.now(UTC))
+    tasks = [asyncio.create_task(heartbeat.keep_beating()), asyncio.create_task(heartbeat.keep_looking(HearingEngine()))]
+
+    async def is_well() -> bool:
+        async with story.database.reading() as session:
+            beats = await read_beats(session, datetime.now(UTC))
+        return any(one.report["engine_reachable"] and one.report["pollers_alive"] for one in beats)
+
+    await wait_until_async(is_well, seconds=LOOK_SECONDS - 1, what="a beat that says so")
+
+    for task in tasks:
+        await _end(task)
 
 
 async def test_purging_goes_on_after_anything(story: Story) -> None:
