@@ -90,7 +90,7 @@ class ProjectOperations:
         # Names are resolved here, with no transaction open.
         judged = await judged_changes(patch, project=project, judge=self._judge)
         async with self._database.transaction() as session:
-            changed = await projects.change_project(session, project.id, changes=judged, now=await self._database.now(session))
+            changed = await projects.change_project(session, project.id, changes=judged)
         self._forget()
         return project_view(changed)
 

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.worker import Worker
 
 TASK_QUEUE = "bench-minimal"
 
@@ -94,10 +93,6 @@ def create_app(temporal: str | None) -> FastAPI:
         return {"accepted": True, "event_id": event_id, "timeout_at": "2026-11-23T12:30:00.000Z"}
 
     return app
-
-
-def minimal_worker(client: Client) -> Worker:
-    return Worker(client, task_queue=TASK_QUEUE, workflows=[Minimal])
 
 
 def main() -> None:

@@ -104,16 +104,21 @@ def worker(installation: Installation) -> Iterator[Program]:
 def api(installation: Installation, *before: str) -> Iterator[Program]:
     """One API process that answers; `before` is what it is run by, such as strace."""
     with running(*before, *python("-m", "cli.main", "api"), environment=installation.environment) as program:
-
-        def is_up() -> bool:
-            assert program.process.poll() is None, program.output
-            try:
-                return httpx.get(f"{installation.api_url}/livez", timeout=1).status_code < 500
-            except httpx.HTTPError:
-                return False
-
-        wait_until(is_up, seconds=START_SECONDS, what="the API")
+        answers(f"{installation.api_url}/livez", program)
         yield program
+
+
+def answers(url: str, program: Program) -> None:
+    """Return once the program answers at the URL."""
+
+    def is_up() -> bool:
+        assert program.process.poll() is None, program.output
+        try:
+            return httpx.get(url, timeout=1).status_code < 500
+        except httpx.HTTPError:
+            return False
+
+    wait_until(is_up, seconds=START_SECONDS, what=url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,3 @@ LONGEST = 2_048
 def kept(text: str) -> str:
     """The text as it may be stored, logged or put in an error."""
     return text.replace("\0", "")[:LONGEST]
-
-
-def kept_or_none(text: str | None) -> str | None:
-    return None if text is None else kept(text)

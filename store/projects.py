@@ -89,7 +89,7 @@ async def list_projects(session: AsyncSession) -> list[Project]:
     return [project_from(row) for row in await session.execute(select(PROJECTS).order_by(PROJECTS.c.id))]
 
 
-async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges, now: datetime) -> Project:
+async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges) -> Project:
     """The project after the changes; a repair URL given, even the same again, is no longer gone.
 
     Raises:

@@ -14,7 +14,6 @@ from domain.results import ResultStatus
 
 TASK_QUEUE = "makegood"
 RECEIPT_WORKFLOW = "receipt"
-CANARY_WORKFLOW = "canary"
 
 MG_PROJECT = SearchAttributeKey.for_keyword("MgProject")
 MG_MODE = SearchAttributeKey.for_keyword("MgMode")

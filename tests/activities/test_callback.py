@@ -187,8 +187,7 @@ async def test_url_removed_in_the_middle_ends_the_series(
     story: Story, sealer: Sealer, order: SendCallback, database: Database, project: CreatedProject
 ) -> None:
     async with database.transaction() as session:
-        now = await database.now(session)
-        await change_project(session, project.project.id, changes=ProjectChanges(repair_url=None), now=now)
+        await change_project(session, project.project.id, changes=ProjectChanges(repair_url=None))
 
     endpoint = Endpoint(200)
 
@@ -205,7 +204,7 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
     async def replaced_while_called(request: OutgoingRequest) -> ExchangeOutcome:
         async with story.database.transaction() as session:
             changes = ProjectChanges(repair_url="https://shop.example/new")
-            await change_project(session, story.project.id, changes=changes, now=story.at)
+            await change_project(session, story.project.id, changes=changes)
         return ExchangeOutcome(410, None, 12)
 
     await failing(story, sealer, replaced_while_called, order)

@@ -151,7 +151,7 @@ async def working(
     with taking_mail() as (post, smtp_url), receiving() as receiver:
         changes = ProjectChanges(repair_url=receiver.url)
         async with database.transaction() as session:
-            await change_project(session, created.project.id, changes=changes, now=await database.now(session))
+            await change_project(session, created.project.id, changes=changes)
         built = build_worker(skipper.client, worker_parts(database, sealer, smtp_url))
         async with built.running():
             yield World(database, created, skipper=skipper, built=built, post=post, receiver=receiver)

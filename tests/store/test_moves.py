@@ -24,7 +24,7 @@ OPS = "ops@shop.example"
 async def only_note_late_results(story: Story) -> None:
     async with story.database.transaction() as session:
         changes = ProjectChanges(late_result=LateResult.NOTE)
-        await change_project(session, story.project.id, changes=changes, now=story.at)
+        await change_project(session, story.project.id, changes=changes)
 
 
 async def reprocess(st: Statements, event_id: EventId, now: datetime) -> Begun:
@@ -62,7 +62,7 @@ async def test_failed_while_waiting_opens_the_incident_at_once_with_its_error(st
 async def test_deadline_opens_the_incident_with_one_alert_to_each_destination(story: Story) -> None:
     async with story.database.transaction() as session:
         changes = ProjectChanges(alert_emails=(OPS, "cto@shop.example", OPS))
-        await change_project(session, story.project.id, changes=changes, now=story.at)
+        await change_project(session, story.project.id, changes=changes)
     event_id = await story.receipt(timeout_minutes=0.01)
     story.later(milliseconds=600)
 

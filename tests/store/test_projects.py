@@ -55,7 +55,7 @@ async def test_an_unknown_project_is_not_found(database: Database) -> None:
         with pytest.raises(NotFound):
             await projects.find_project(session, "nothing")
         with pytest.raises(NotFound):
-            await projects.change_project(session, NOWHERE, changes=ProjectChanges(name="x"), now=NOW)
+            await projects.change_project(session, NOWHERE, changes=ProjectChanges(name="x"))
         with pytest.raises(NotFound):
             await projects.set_suspended(session, NOWHERE, suspended=True, now=NOW)
         with pytest.raises(NotFound):
@@ -69,7 +69,7 @@ async def test_a_taken_name_is_refused(database: Database, sealer: Sealer, proje
         await create(database, sealer, name="shop")
     with pytest.raises(ValidationFailed):
         async with database.transaction() as session:
-            await projects.change_project(session, other.project.id, changes=ProjectChanges(name="shop"), now=NOW)
+            await projects.change_project(session, other.project.id, changes=ProjectChanges(name="shop"))
 
     assert [(error.pointer, error.code) for error in at_creation.value.errors] == [("/name", "taken")]
 
@@ -84,7 +84,7 @@ async def test_only_the_fields_given_change(database: Database, project: Created
     changes = ProjectChanges(timeout_minutes=5.5, late_result=LateResult.NOTE, alert_emails=("a@b.example", "c@d.example"))
 
     async with database.transaction() as session:
-        changed = await projects.change_project(session, project.project.id, changes=changes, now=NOW)
+        changed = await projects.change_project(session, project.project.id, changes=changes)
 
     assert (changed.timeout_minutes, changed.late_result) == (5.5, LateResult.NOTE)
     assert changed.alert_emails == ("a@b.example", "c@d.example")
@@ -95,9 +95,9 @@ async def test_saving_a_repair_url_even_the_same_makes_it_live_again(database: D
     url = project.project.repair_url
     async with database.transaction() as session:
         await session.execute(text("UPDATE projects SET repair_url_gone = :gone"), {"gone": True})
-        before = await projects.change_project(session, project.project.id, changes=ProjectChanges(snapshots=True), now=NOW)
-        after = await projects.change_project(session, project.project.id, changes=ProjectChanges(repair_url=url), now=NOW)
-        removed = await projects.change_project(session, project.project.id, changes=ProjectChanges(repair_url=None), now=NOW)
+        before = await projects.change_project(session, project.project.id, changes=ProjectChanges(snapshots=True))
+        after = await projects.change_project(session, project.project.id, changes=ProjectChanges(repair_url=url))
+        removed = await projects.change_project(session, project.project.id, changes=ProjectChanges(repair_url=None))
 
     assert (before.repair_url_gone, after.repair_url_gone, removed.repair_url) == (True, False, None)
     assert after.snapshots

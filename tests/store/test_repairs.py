@@ -40,7 +40,7 @@ async def signalled(story: Story, event_id: EventId, replay_id: ReplayId | None 
 
 async def set_repair_url(story: Story, repair_url: str | None) -> None:
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(repair_url=repair_url), now=story.at)
+        await change_project(session, story.project.id, changes=ProjectChanges(repair_url=repair_url))
 
 
 async def settle_outbox(story: Story, event_id: EventId) -> None:

@@ -305,8 +305,7 @@ async def test_url_removed_in_mid_series_ends_it_without_another_attempt(makegoo
     await makegood.reprocess(event_id)
     await makegood.attempted(event_id, 1)
     async with makegood.database.transaction() as session:
-        now = await makegood.database.now(session)
-        await change_project(session, makegood.project.id, changes=ProjectChanges(repair_url=None), now=now)
+        await change_project(session, makegood.project.id, changes=ProjectChanges(repair_url=None))
 
     await makegood.advance(event_id, seconds=60)
 
