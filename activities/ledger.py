@@ -147,16 +147,15 @@ class LedgerActivities:
         """How long to leave a deadline alone that is due while ingest is silent; None when it counts now."""
         if not self._holds_when_ingest_is_down:
             return None
-        now = await self._database.now(session)
+        now, beat = await self._database.now(session), await latest_api_beat(session)
+        if beat is None or now - beat <= INGEST_SILENT:
+            return None
         standing = await _standing(SessionStatements(session), event_id)
         is_due = {
             Position.WAITING: now >= standing.deadline_at,
             Position.AWAITING_RESULT: standing.result_deadline_at is not None and now >= standing.result_deadline_at,
         }
         if not is_due.get(standing.position, False):
-            return None
-        beat = await latest_api_beat(session)
-        if beat is None or now - beat <= INGEST_SILENT:
             return None
         return hold_ms(now - beat)
 

@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import HeaderRegistry, MessageIDHeader
+from email.headerregistry import BaseHeader, HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime
@@ -69,7 +69,7 @@ class MailWriter:
 
     def write(self, alert: AlertDue, *, at: datetime) -> EmailMessage:
         """The message of an alert; `at` is the instant of this sending."""
-        message = EmailMessage(policy=_policy())
+        message = EmailMessage(policy=_POLICY)
         words = _words(alert)
         message["Subject"] = _subject(alert, words)
         message["From"] = f"Makegood <{self._mail_from}>"
@@ -100,12 +100,23 @@ class MailWriter:
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-def _policy() -> "EmailPolicy[EmailMessage]":
-    """Ids longer than a line stay as they are in every header: Python knows `Message-ID` alone as one, and encodes the others."""
-    headers = HeaderRegistry()
-    headers.map_to_type("in-reply-to", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
-    headers.map_to_type("references", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
-    return EmailPolicy(header_factory=headers)
+class _Headers(HeaderRegistry):
+    """Makes the class of each header once, where the library makes one for every header of every message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Ids longer than a line stay as they are in every header: Python knows `Message-ID` alone as one, and encodes the others.
+        self.map_to_type("in-reply-to", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
+        self.map_to_type("references", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
+        self._made: dict[str, type[BaseHeader]] = {}
+
+    def __getitem__(self, name: str) -> type[BaseHeader]:
+        if name not in self._made:
+            self._made[name] = super().__getitem__(name)
+        return self._made[name]
+
+
+_POLICY = EmailPolicy(header_factory=_Headers())
 
 
 def _words(alert: AlertDue) -> Words:

@@ -15,16 +15,21 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal import MinimalDeadline, nothing
-from bench.watch import completed, connected, until, until_first_tasks_done
+from bench.watch import TIMERS_LEFT_SECONDS, completed, connected, until, until_first_tasks_done
+from worker.gateway import TASK_SECONDS
+from worker.parts import ACTIVITY_POLLS, MAX_CACHED_WORKFLOWS, NEW_RUN_POLLS, STICKY_SECONDS, TASK_POLLS
 
 CALLS_AT_ONCE = 24  # the dispatcher's
 WARM_UP = 20
+
+Argument = TypeVar("Argument")
 
 
 async def drive(count: int, call: Callable[[int], Awaitable[object]]) -> None:
@@ -38,6 +43,11 @@ async def drive(count: int, call: Callable[[int], Awaitable[object]]) -> None:
     await asyncio.gather(*(caller() for _ in range(CALLS_AT_ONCE)))
 
 
+async def start(client: Client, run: Callable[[Any, Argument], Awaitable[None]], argument: Argument, workflow_id: str) -> None:
+    """With the task timeout that ours have: a timer of the engine's for each task, which fires soon after."""
+    await client.start_workflow(run, argument, id=workflow_id, task_queue=TASK_QUEUE, task_timeout=TASK_SECONDS)
+
+
 async def signals(client: Client, count: int) -> float:
     """Lives per second."""
     run, before = uuid.uuid4().hex, await completed(client, "minimal")
@@ -46,7 +56,7 @@ async def signals(client: Client, count: int) -> float:
         return await completed(client, "minimal") >= before + count
 
     started = time.perf_counter()
-    await drive(count, lambda n: client.start_workflow(Minimal.run, 1800, id=f"{run}-{n}", task_queue=TASK_QUEUE))
+    await drive(count, lambda n: start(client, Minimal.run, 1800, f"{run}-{n}"))
     await until_first_tasks_done(client, [f"{run}-{n}" for n in range(count)])
     await drive(count, lambda n: client.get_workflow_handle(f"{run}-{n}").signal(Minimal.done))
     await until(all_have_completed, what="every workflow completed")
@@ -61,7 +71,7 @@ async def deadlines(client: Client, count: int, seconds: float) -> tuple[float, 
     async def all_have_completed() -> bool:
         return await completed(client, "minimal_deadline") >= before + count
 
-    await drive(count, lambda n: client.start_workflow(MinimalDeadline.run, due_at, id=f"{run}-{n}", task_queue=TASK_QUEUE))
+    await drive(count, lambda n: start(client, MinimalDeadline.run, due_at, f"{run}-{n}"))
     await until_first_tasks_done(client, [f"{run}-{n}" for n in range(count)])
     is_late = datetime.now(UTC) > due_at
     await until(all_have_completed, what="every workflow completed")
@@ -75,15 +85,24 @@ async def measure(kind: str, address: str, count: int, seconds: float) -> dict[s
             task_queue=TASK_QUEUE,
             workflows=[Minimal, MinimalDeadline],
             activities=[nothing],
-            workflow_runner=UnsandboxedWorkflowRunner(),  # as ours
+            # As ours.
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            max_cached_workflows=MAX_CACHED_WORKFLOWS,
+            sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
+            max_concurrent_workflow_task_polls=TASK_POLLS,
+            nonsticky_to_sticky_poll_ratio=NEW_RUN_POLLS,
+            max_concurrent_activity_task_polls=ACTIVITY_POLLS,
         )
         async with worker:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
             await signals(client, WARM_UP)
+            await asyncio.sleep(TIMERS_LEFT_SECONDS)
             if kind == "signals":
-                return {"rate": await signals(client, count)}
+                rate = await signals(client, count)
+                await asyncio.sleep(TIMERS_LEFT_SECONDS)
+                return {"rate": rate}
             rate, is_late = await deadlines(client, count, seconds)
             return {"rate": rate, "late": float(is_late)}
 

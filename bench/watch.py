@@ -8,8 +8,11 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 GIVE_UP_SECONDS = 240
+# The engine sets a timer for each task it gives out, and looks at it when it fires, the task long done: the longest that ours
+# and the minimal workflows have, and a second. What one measurement left must not be paid by the next.
+TIMERS_LEFT_SECONDS = 6.0
 
 
 @asynccontextmanager

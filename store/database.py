@@ -5,15 +5,14 @@ by the compositions of API, worker and CLI; a test opens its own.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import aiosqlite
 import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
@@ -24,12 +23,12 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from domain.errors import Unavailable
 from domain.instants import from_milliseconds, milliseconds
 from store.failures import BROKEN, is_session_failure, name_driver_failure, unavailable
+from store.sqlite_connections import BEGIN_WRITING, BUSY_SECONDS, connect_in_thread, connect_inline
 from store.statements import Dialect, SessionStatements, Statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-BUSY_SECONDS = 10
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 TURN_SECONDS = 15
@@ -42,7 +41,6 @@ SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA wal_autocheckpoint = 16000",  # pages, 64 MiB: a checkpoint stops the front door, so let it be rare
     "PRAGMA temp_store = MEMORY",  # else each upsert writes an undo journal to a file
 )
 # A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
@@ -184,28 +182,19 @@ async def _connected(session: AsyncSession) -> None:
 
 def _sqlite_lanes(path: Path) -> tuple[_Lane, _Lane]:
     # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
-    writing = _sqlite_engine(path, connections=1, begin="BEGIN IMMEDIATE", pragmas=SQLITE_PRAGMAS)
+    # Its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
+    pragmas = (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
+    writing = _sqlite_engine(path, connections=1, begin=BEGIN_WRITING, pragmas=pragmas)
     pragmas = (*SQLITE_PRAGMAS, "PRAGMA query_only = ON")
     reading = _sqlite_engine(path, connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
     return _Lane(writing, asyncio.Semaphore(1)), _Lane(reading, asyncio.Semaphore(SQLITE_READERS))
 
 
 def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
-    async def connect() -> aiosqlite.Connection:
-        # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
-        # writes, fails at once when another has written in between.
-        connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-        connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
-        try:
-            return await connection
-        except sqlite3.Error:
-            # Its thread still has a word for this loop, which may be about to close.
-            await asyncio.to_thread(connection._thread.join)
-            raise
-
+    connect = connect_inline if begin == BEGIN_WRITING else connect_in_thread
     engine = create_async_engine(
         "sqlite+aiosqlite:///",
-        async_creator=connect,
+        async_creator=partial(connect, path),
         poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
         pool_size=connections,
         max_overflow=0,

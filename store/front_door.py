@@ -14,8 +14,9 @@ from typing import Protocol
 import asyncpg
 
 from domain.errors import IdempotencyInProgress, Unavailable
-from store.database import BUSY_SECONDS, SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
+from store.database import SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
 from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure, unavailable
+from store.sqlite_connections import BUSY_SECONDS
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed

@@ -16,6 +16,8 @@ from domain.instants import milliseconds
 from store import tables
 
 BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
+# Built once: the ledger asks it for each deadline.
+_LATEST_API_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api")
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
 
@@ -60,7 +62,7 @@ async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
 
 async def latest_api_beat(session: AsyncSession) -> datetime | None:
     """When an API process last was alive: ingest was up until then. None in a new installation."""
-    latest: datetime | None = await session.scalar(select(func.max(BEATS.c.at)).where(BEATS.c.role == "api"))
+    latest: datetime | None = await session.scalar(_LATEST_API_BEAT)
     return latest
 
 

@@ -22,7 +22,7 @@ from store.outbox import OutboxEvent, claim, release, settle
 from worker.gateway import Gateway
 from worker.pace import Pace
 
-CALLS_AT_ONCE = 24
+CALLS_AT_ONCE = 16
 # Places that only what a person asked for may take, so that neither keeps the other from being told.
 URGENT_CALLS_AT_ONCE = 8
 # Longer than the slowest telling, so that a claim is lost only with its process.
@@ -36,6 +36,9 @@ ENGINE_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
 # Tellings end together under load; a moment's patience settles them in one transaction.
 GATHER_SECONDS = 0.01
+# While this many are still running, the engine has enough to do: the next claim waits for more to end, at most so long.
+ENOUGH_RUNNING = 4
+LONGEST_GATHER_SECONDS = 0.2
 BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
 NOTIFIED_POLL_SECONDS = 0.5
@@ -200,7 +203,15 @@ class Dispatcher:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)
             if self._ended and not self._stopping:
-                await asyncio.sleep(GATHER_SECONDS)
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """Let more tellings end: one transaction settles them all, and claims as many."""
+        await asyncio.sleep(GATHER_SECONDS)
+        async with asyncio.timeout(LONGEST_GATHER_SECONDS):
+            while len(self._running) > ENOUGH_RUNNING and not self._stopping:
+                self._woken.clear()
+                await self._woken.wait()
 
     async def _look_at_front_door(self) -> None:
         if time.monotonic() - self._looked_at_front_door < FRONT_DOOR_EVERY_SECONDS:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import structlog
+import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -48,7 +49,8 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again."""
     configure_logging(settings.log_level, settings.log_format, role="worker")
     try:
-        return asyncio.run(_run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings))
     except KeyboardInterrupt:
         return 0
 

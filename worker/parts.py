@@ -31,6 +31,10 @@ from workflows.receipt import ReceiptWorkflow
 
 MAX_CACHED_WORKFLOWS = 1_000
 ACTIVITIES_AT_ONCE = 100
+# A task that finds a poll waiting is handed over at once; else the server writes it down, reads it again and deletes it.
+TASK_POLLS = 40
+NEW_RUN_POLLS = 0.4  # of these; the others ask for the tasks of runs that are cached here
+ACTIVITY_POLLS = 20
 STICKY_SECONDS = timedelta(seconds=2)
 # Within the 10 s in which everything ends; an attempt still in flight then is sent again by the next worker.
 GRACE_SECONDS = timedelta(seconds=2)
@@ -118,6 +122,9 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=ACTIVITIES_AT_ONCE,
+        max_concurrent_workflow_task_polls=TASK_POLLS,
+        nonsticky_to_sticky_poll_ratio=NEW_RUN_POLLS,
+        max_concurrent_activity_task_polls=ACTIVITY_POLLS,
         sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
         graceful_shutdown_timeout=GRACE_SECONDS,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from temporalio.common import SearchAttributeUpdate
+from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import Standing
 from domain.instants import milliseconds
@@ -27,15 +27,18 @@ def is_news(before: Standing, now: Standing) -> bool:
     return before.position is Position.WAITING or before.replay_id != now.replay_id
 
 
-def search_attributes(before: Standing, now: Standing) -> list[SearchAttributeUpdate[Any]]:
-    """The search attributes that changed."""
+def search_attributes(shown: TypedSearchAttributes, now: Standing) -> list[SearchAttributeUpdate[Any]]:
+    """The search attributes to be written: those that do not show where the receipt stands. Each writing costs the engine as much
+    as a signal, so a life told as a whole writes none: its start says how it ended.
+    """
     # Any: the attributes are of different types.
     updates: list[SearchAttributeUpdate[Any]] = []
-    if states_at(now.position)[0] is not states_at(before.position)[0]:
-        updates.append(MG_STATE.value_set(states_at(now.position)[0].value))
-    if now.incident_id is not None and now.incident_id != before.incident_id:
+    state = states_at(now.position)[0].value
+    if shown.get(MG_STATE) != state:
+        updates.append(MG_STATE.value_set(state))
+    if now.incident_id is not None and shown.get(MG_INCIDENT_ID) != now.incident_id:
         updates.append(MG_INCIDENT_ID.value_set(now.incident_id))
-    if now.deadline_at != before.deadline_at:
+    if shown.get(MG_DEADLINE) != now.deadline_at:
         updates.append(MG_DEADLINE.value_set(now.deadline_at))
     return updates
 

@@ -1,5 +1,7 @@
 """The commands of a history: what the workflow's code asked of the engine, in order, without ids and instants."""
 
+import json
+
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
@@ -30,5 +32,11 @@ def _command(event: HistoryEvent) -> str | None:
     name = EventType.Name(event.event_type).removeprefix(_PREFIX)
     if name not in _COMMANDS:
         return None
-    activity = event.activity_task_scheduled_event_attributes.activity_type.name
+    activity = event.activity_task_scheduled_event_attributes.activity_type.name or local_activity_of(event)
     return f"{name.lower()} {activity}".strip()
+
+
+def local_activity_of(event: HistoryEvent) -> str:
+    """The activity that ran within the workflow's task, if the event says that one did."""
+    details = event.marker_recorded_event_attributes.details
+    return str(json.loads(details["data"].payloads[0].data)["activity_type"]) if "data" in details else ""

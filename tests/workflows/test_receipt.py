@@ -347,7 +347,7 @@ async def test_run_grown_long_continues_as_new_and_loses_no_request(makegood: Wo
     first = await makegood.run_id(event_id)
     await makegood.signal(event_id, "reprocess")
 
-    for _ in range(25):
+    for _ in range(60):
         await makegood.signal(event_id, "expire")
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")

@@ -1,0 +1,134 @@
+"""The two kinds of SQLite connections, with the interface of aiosqlite that SQLAlchemy's dialect uses.
+
+The one that writes runs each statement where it is asked for: it takes microseconds, and a transaction has a dozen. Sent to a
+thread, each would wait some four times for its turn on a busy event loop, while the one writer's place is held. Only waiting for
+that place leaves the loop to others. Those that read have a thread each, since a list may take longer. Made by `store.database`.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+BUSY_SECONDS = 10
+BEGIN_WRITING = "BEGIN IMMEDIATE"
+FIRST_PAUSE_SECONDS = 0.001
+LONGEST_PAUSE_SECONDS = 0.02
+
+
+async def connect_in_thread(path: Path) -> aiosqlite.Connection:
+    """A connection that runs its statements in a thread of its own."""
+    # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
+    # writes, fails at once when another has written in between.
+    connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
+    try:
+        return await connection
+    except sqlite3.Error:
+        # Its thread still has a word for this loop, which may be about to close.
+        await asyncio.to_thread(connection._thread.join)
+        raise
+
+
+async def connect_inline(path: Path) -> "InlineConnection":
+    """A connection that runs its statements on the event loop; it waits up to `BUSY_SECONDS` for the writer's place."""
+    # It may be closed from another thread, when what was left open is collected.
+    return InlineConnection(sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False))
+
+
+class InlineCursor:
+    """A cursor whose calls are coroutines and never wait, except for the writer's place."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:  # Any: what a statement is given
+        if sql == BEGIN_WRITING:
+            await self._begin()
+        else:
+            self._cursor.execute(sql, parameters)
+        return self
+
+    async def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> Self:
+        self._cursor.executemany(sql, parameters)
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall()
+
+    async def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+    async def fetchmany(self, size: int = 1) -> list[Any]:
+        return self._cursor.fetchmany(size)
+
+    async def close(self) -> None:
+        self._cursor.close()
+
+    @property
+    def description(self) -> Any:
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        return self._cursor.lastrowid
+
+    @property
+    def arraysize(self) -> int:
+        return self._cursor.arraysize
+
+    async def _begin(self) -> None:
+        """Take the writer's place, pausing while another process has it: the lock's own waiting would stop the loop."""
+        loop = asyncio.get_running_loop()
+        give_up_at, pause_seconds = loop.time() + BUSY_SECONDS, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                self._cursor.execute(BEGIN_WRITING)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > give_up_at:
+                    raise
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+
+class InlineConnection:
+    """A connection as SQLAlchemy's aiosqlite dialect expects it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection: sqlite3.Connection | None = connection
+
+    def cursor(self) -> InlineCursor:
+        return InlineCursor(self._opened().cursor())
+
+    async def create_function(self, *values: Any, **named: Any) -> None:
+        self._opened().create_function(*values, **named)
+
+    async def commit(self) -> None:
+        self._opened().commit()
+
+    async def rollback(self) -> None:
+        self._opened().rollback()
+
+    async def close(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ValueError("no active connection")
+        return self._connection
