@@ -150,9 +150,10 @@ def test_only_process_edges_catch_everything() -> None:
 
 
 def test_only_transactions_of_the_store_commit() -> None:
-    wrong = [name for name in sources(*PACKAGES) for call in called(parsed(name)) if call.endswith((".commit", ".rollback"))]
+    # SQLite's connections have the driver's interface, through which SQLAlchemy commits.
+    files = [name for name in sources(*PACKAGES) if name != "store/sqlite_connections.py"]
 
-    assert not wrong
+    assert [name for name in files for call in called(parsed(name)) if call.endswith((".commit", ".rollback"))] == []
 
 
 def test_temporals_client_is_used_by_the_worker_alone() -> None:

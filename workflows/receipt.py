@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.alerts import AlertActivities
@@ -55,6 +55,7 @@ with workflow.unsafe.imports_passed_through():
 LEDGER_TIMEOUT = timedelta(seconds=5)
 # Within the workflow's task, which has 5 s.
 LOCAL_TIMEOUT = timedelta(seconds=3)
+ONCE = RetryPolicy(maximum_attempts=1)
 ALERT_TIMEOUT = timedelta(seconds=20)
 CALLBACK_TIMEOUT = timedelta(seconds=35)
 CALLBACK_HEARTBEAT = timedelta(seconds=5)
@@ -145,23 +146,16 @@ class ReceiptWorkflow:
         await self._open_incident(OpenIncident(self._start.event_id, result_id))
 
     async def _open_incident(self, question: OpenIncident) -> None:
-        """Locally, within the task that found it due: when many fall due at once, half of the engine's work is saved.
-
-        When that fails, as an activity like the others, which the engine retries for as long as it takes.
-        """
-        summary = "Open the incident if it is due"
+        """Within the task that found it due; when that fails, as an activity, which the engine retries as long as it takes."""
+        opening, summary = LedgerActivities.open_incident, "Open the incident if it is due"
         try:
             answer = await workflow.execute_local_activity_method(
-                LedgerActivities.open_incident,
-                question,
-                schedule_to_close_timeout=LOCAL_TIMEOUT,
-                retry_policy=RetryPolicy(maximum_attempts=1),
-                summary=summary,
+                opening, question, schedule_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE, summary=summary
             )
-        except ActivityError as failure:
+        except FailureError as failure:  # a local activity's own, not wrapped in an `ActivityError`
             if is_cancelled_exception(failure):
                 raise
-            await self._ask(LedgerActivities.open_incident, question, summary)
+            await self._ask(opening, question, summary)
         else:
             self._obey(answer)
 
@@ -251,11 +245,7 @@ class ReceiptWorkflow:
     async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
         """Ask the ledger, and obey its answer."""
         answer = await workflow.execute_activity_method(
-            activity,
-            question,
-            start_to_close_timeout=LEDGER_TIMEOUT,
-            retry_policy=LEDGER_RETRIES,
-            summary=summary,
+            activity, question, start_to_close_timeout=LEDGER_TIMEOUT, retry_policy=LEDGER_RETRIES, summary=summary
         )
         self._obey(answer)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import RFC_4122, UUID
 
 import pytest
+from sqlalchemy import text
 
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
@@ -59,6 +60,21 @@ async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(ma
     await makegood.advance(event_id, seconds=30)
 
     await makegood.reaches(event_id, Position.OPEN)
+
+
+async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    async with makegood.database.transaction() as session:
+        await session.execute(text("ALTER TABLE incidents RENAME TO incidents_out_of_reach"))
+    await makegood.advance(event_id, minutes=30)
+    await makegood.eventually(lambda: makegood.is_scheduled(event_id, "open_incident"), "an activity that is retried")
+
+    async with makegood.database.transaction() as session:
+        await session.execute(text("ALTER TABLE incidents_out_of_reach RENAME TO incidents"))
+
+    await makegood.reaches(event_id, Position.OPEN)
+    assert "missing_result" in (await makegood.subjects(1))[0]
 
 
 async def test_failed_result_opens_the_incident_at_once(makegood: World) -> None:

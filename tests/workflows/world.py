@@ -235,6 +235,11 @@ class World:
 
         await self.eventually(have_failed, f"repairs failed: {causes}")
 
+    async def is_scheduled(self, event_id: EventId, activity: str) -> bool:
+        """Whether the engine was asked to have the activity run."""
+        events = [event async for event in self.handle(event_id).fetch_history_events()]
+        return activity in {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+
     async def ran(self, event_id: EventId, activity: str, *, times: int) -> None:
         """Return once the workflow's activities of that name have completed so often."""
 
