@@ -24,7 +24,7 @@ from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal import MinimalDeadline, nothing
 from bench.watch import TIMERS_LEFT_SECONDS, completed, connected, until, until_first_tasks_done
 from worker.gateway import TASK_SECONDS
-from worker.parts import ACTIVITY_POLLS, MAX_CACHED_WORKFLOWS, NEW_RUN_POLLS, STICKY_SECONDS, TASK_POLLS
+from worker.parts import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
 
 CALLS_AT_ONCE = 24  # the dispatcher's
 WARM_UP = 20
@@ -85,13 +85,10 @@ async def measure(kind: str, address: str, count: int, seconds: float) -> dict[s
             task_queue=TASK_QUEUE,
             workflows=[Minimal, MinimalDeadline],
             activities=[nothing],
-            # As ours.
+            # As ours; how many polls is the library's own choice, where ours has more.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_cached_workflows=MAX_CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
-            max_concurrent_workflow_task_polls=TASK_POLLS,
-            nonsticky_to_sticky_poll_ratio=NEW_RUN_POLLS,
-            max_concurrent_activity_task_polls=ACTIVITY_POLLS,
         )
         async with worker:
             gc.collect()
