@@ -36,7 +36,7 @@ from worker.purge import keep_purging
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
-COLLECT_SECONDS = 30.0
+COLLECT_SECONDS = 10.0
 # Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
 DROP_CLIENT_SECONDS = 0.3
 # What the activity's start-to-close timeout leaves room for.

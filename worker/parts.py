@@ -29,7 +29,8 @@ from workflows.canary import CanaryWorkflow
 from workflows.messages import TASK_QUEUE
 from workflows.receipt import ReceiptWorkflow
 
-MAX_CACHED_WORKFLOWS = 1_000
+# Some 130 KiB each; one that is not cached costs a replay of its short history when its time comes.
+MAX_CACHED_WORKFLOWS = 500
 ACTIVITIES_AT_ONCE = 100
 # A task that finds a poll waiting is handed over at once; else the server writes it down, reads it again and deletes it.
 TASK_POLLS = 40
