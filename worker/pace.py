@@ -7,11 +7,11 @@ BUSY_ACCEPTS_PER_SECOND = 200.0
 
 
 class Pace:
-    """Allows `rate_per_second` while the front door is busy, in bursts of at most half a second's worth; else no limit."""
+    """Allows `rate_per_second` while the front door is busy, in bursts of at most a fifth of a second's worth; else no limit."""
 
     def __init__(self, rate_per_second: int) -> None:
         self._rate = rate_per_second
-        self._burst = max(1.0, rate_per_second / 2)
+        self._burst = max(1.0, rate_per_second / 5)
         self._saved = self._burst
         self._saved_at = 0.0
         self.is_limiting = False

@@ -55,7 +55,7 @@ class WorkerParts:
     mail_from: str
     public_url: str
     holds_when_ingest_is_down: bool
-    dispatch_rate: int = 40
+    dispatch_rate: int = 25
     reconcile_seconds: float = 5
     owns_namespace: bool = False
 
