@@ -5,7 +5,7 @@ by the compositions of API, worker and CLI; a test opens its own.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,13 +81,19 @@ class Database:
         self._reading = reading
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None, statement_seconds: int = STATEMENT_SECONDS) -> Self:
+    def open(
+        cls, url: str, *, clock: Clock | None = None, statement_seconds: int = STATEMENT_SECONDS, writes_on_loop: bool = False
+    ) -> Self:
         """A store at `sqlite:///path` or `postgresql://…`; it connects when it is first used.
+
+        `writes_on_loop`: on SQLite the event loop itself writes, which costs less, and waits for the disk.
 
         Raises: ValueError when the URL is of neither form.
         """
         is_sqlite = dialect_of(url) == "sqlite"
-        writing, reading = _sqlite_lanes(sqlite_path(url)) if is_sqlite else _postgres_lanes(url, statement_seconds)
+        writing, reading = (
+            _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
+        )
         return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -180,21 +186,26 @@ async def _connected(session: AsyncSession) -> None:
         raise unavailable() from error
 
 
-def _sqlite_lanes(path: Path) -> tuple[_Lane, _Lane]:
+def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane]:
     # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
-    # Its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
-    pragmas = (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
-    writing = _sqlite_engine(path, connections=1, begin=BEGIN_WRITING, pragmas=pragmas)
+    # On the loop, its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
+    connect: Callable[[Path], Awaitable[Any]] = connect_in_thread
+    pragmas: tuple[str, ...] = SQLITE_PRAGMAS
+    if on_loop:
+        connect, pragmas = connect_inline, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
+    writing = _sqlite_engine(partial(connect, path), connections=1, begin=BEGIN_WRITING, pragmas=pragmas)
     pragmas = (*SQLITE_PRAGMAS, "PRAGMA query_only = ON")
-    reading = _sqlite_engine(path, connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
+    reading = _sqlite_engine(partial(connect_in_thread, path), connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
     return _Lane(writing, asyncio.Semaphore(1)), _Lane(reading, asyncio.Semaphore(SQLITE_READERS))
 
 
-def _sqlite_engine(path: Path, *, connections: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
-    connect = connect_inline if begin == BEGIN_WRITING else connect_in_thread
+def _sqlite_engine(
+    connect: Callable[[], Awaitable[Any]], *, connections: int, begin: str, pragmas: tuple[str, ...]
+) -> AsyncEngine:
+    # Any: the driver's connection, or one with its interface.
     engine = create_async_engine(
         "sqlite+aiosqlite:///",
-        async_creator=partial(connect, path),
+        async_creator=connect,
         poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
         pool_size=connections,
         max_overflow=0,

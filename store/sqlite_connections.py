@@ -1,8 +1,9 @@
 """The two kinds of SQLite connections, with the interface of aiosqlite that SQLAlchemy's dialect uses.
 
-The one that writes runs each statement where it is asked for: it takes microseconds, and a transaction has a dozen. Sent to a
-thread, each would wait some four times for its turn on a busy event loop, while the one writer's place is held. Only waiting for
-that place leaves the loop to others. Those that read have a thread each, since a list may take longer. Made by `store.database`.
+In the worker, the one that writes runs each statement where it is asked for: it takes microseconds, and a transaction has a
+dozen. Sent to a thread, each would wait some four times for its turn on a busy event loop, while the one writer's place is held.
+Only waiting for that place leaves the loop to others. All others have a thread each: an API must not stand while the disk is
+slow. Made by `store.database`.
 """
 
 import asyncio

@@ -63,7 +63,7 @@ def parts_from(settings: Settings) -> WorkerParts:
     """
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
     return WorkerParts(
-        database=Database.open(settings.database_url_or_default),
+        database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
         transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),

@@ -74,7 +74,7 @@ async def test_concurrent_read_then_write_transactions_all_commit(database: Data
 
 
 async def test_two_processes_wait_for_each_other_on_sqlite(sqlite_url: str) -> None:
-    databases = [Database.open(sqlite_url) for _ in range(3)]
+    databases = [Database.open(sqlite_url, writes_on_loop=n > 0) for n in range(3)]
 
     async def write(database: Database, number: int) -> None:
         async with database.transaction() as session:

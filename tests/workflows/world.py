@@ -312,7 +312,7 @@ async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Seale
     client = await Client.connect(config.target_host, namespace=engine.client.namespace, identity="tests")
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
-    database = Database.open(database_url, clock=Clock())
+    database = Database.open(database_url, clock=Clock(), writes_on_loop=True)
     try:
         with taking_mail() as (post, smtp_url), receiving() as receiver:
             created = await _project(database, sealer, receiver.url)
