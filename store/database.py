@@ -41,6 +41,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    "PRAGMA wal_autocheckpoint = 16000",  # pages, 64 MiB: a checkpoint stops the front door, so let it be rare
     "PRAGMA temp_store = MEMORY",  # else each upsert writes an undo journal to a file
 )
 # A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
