@@ -20,11 +20,24 @@ FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
 
 
+class Connection(sqlite3.Connection):
+    """A connection whose end is the end of its transaction.
+
+    A closed connection lives on while a cursor of it does, its transaction with it: the error of a cancelled task, kept by
+    somebody, would hold the writer's place until it is forgotten.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
+
 async def connect_in_thread(path: Path) -> aiosqlite.Connection:
     """A connection that runs its statements in a thread of its own."""
     # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
     # writes, fails at once when another has written in between.
-    connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection)
     connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
     try:
         return await connection
@@ -37,7 +50,27 @@ async def connect_in_thread(path: Path) -> aiosqlite.Connection:
 async def connect_inline(path: Path) -> "InlineConnection":
     """A connection that runs its statements on the event loop; it waits up to `BUSY_SECONDS` for the writer's place."""
     # It may be closed from another thread, when what was left open is collected.
-    return InlineConnection(sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False))
+    return InlineConnection(
+        sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False, factory=Connection)
+    )
+
+
+async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_seconds: float) -> None:
+    """Take the writer's place, pausing while another process has it: the lock's own waiting would stop the loop.
+
+    Raises: sqlite3.OperationalError, `SQLITE_BUSY` when it was not given within `BUSY_SECONDS`.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at, pause_seconds = loop.time() + BUSY_SECONDS, FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            on.execute(BEGIN_WRITING)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > give_up_at:
+                raise
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, longest_pause_seconds)
 
 
 class InlineCursor:
@@ -51,7 +84,7 @@ class InlineCursor:
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:  # Any: what a statement is given
         if sql == BEGIN_WRITING:
-            await self._begin()
+            await begin_writing(self._cursor, LONGEST_PAUSE_SECONDS)
         else:
             self._cursor.execute(sql, parameters)
         return self
@@ -87,20 +120,6 @@ class InlineCursor:
     @property
     def arraysize(self) -> int:
         return self._cursor.arraysize
-
-    async def _begin(self) -> None:
-        """Take the writer's place, pausing while another process has it: the lock's own waiting would stop the loop."""
-        loop = asyncio.get_running_loop()
-        give_up_at, pause_seconds = loop.time() + BUSY_SECONDS, FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                self._cursor.execute(BEGIN_WRITING)
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > give_up_at:
-                    raise
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
 
 
 class InlineConnection:

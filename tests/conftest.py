@@ -5,6 +5,7 @@ was migrated once a session.
 """
 
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from store.sealing import Sealer
 from tests.postgres import TEMPLATE, Postgres, running_postgres
 
 SECRET_KEY = "the root secret of the tests, long enough"
+
+
+def pytest_configure() -> None:
+    """A suite begun in a script's background is deaf to SIGINT, and so would be every program that its tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -218,6 +218,31 @@ async def test_cancelled_transactions_leave_nothing_behind_and_hold_nobody_up(da
     assert first == second
 
 
+async def test_cancelled_transaction_frees_the_writer_although_its_error_is_kept(sqlite_url: str) -> None:
+    # The kept error has the frames of the cancelled task, and these a cursor in the middle of its rows.
+    database = Database.open(sqlite_url)
+    loop, is_reading = asyncio.get_running_loop(), asyncio.Event()
+
+    async def write_and_read() -> None:
+        async with database.transaction() as session:
+            await write_fact(session, "colour", "green")
+            driver = (await (await session.connection()).get_raw_connection()).driver_connection
+            assert driver is not None
+            await driver.create_function("told", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row)
+            await session.execute(text("SELECT told(1) UNION ALL SELECT 2"))
+
+    cancelled = asyncio.create_task(write_and_read())
+    await is_reading.wait()
+    cancelled.cancel()
+    (kept,) = await asyncio.gather(cancelled, return_exceptions=True)
+
+    async with asyncio.timeout(5), database.transaction() as session:
+        assert await read_fact(session, "colour") is None
+        await write_fact(session, "colour", "red")
+    assert isinstance(kept, asyncio.CancelledError)
+    await database.close()
+
+
 async def test_a_writer_elsewhere_is_waited_for(sqlite_url: str) -> None:
     database = Database.open(sqlite_url)
     other = sqlite3.connect(sqlite_path(sqlite_url), isolation_level=None)
