@@ -67,12 +67,13 @@ class LedgerActivities:
         event_id = EventId(question.event_id)
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            await _note_unknown_result(st, event_id, question.result_id, await self._database.now(session))
-            held_ms = await self._held_ms(session, event_id)
+            now = await self._database.now(session)
+            await _note_unknown_result(st, event_id, question.result_id, now)
+            held_ms = await self._held_ms(session, event_id, now)
             if held_ms is not None:
                 return Answer(await _standing(st, event_id), wait_ms=held_ms)
             try:
-                outcome = await open_incident(st, event_id, await self._database.now(session))
+                outcome = await open_incident(st, event_id, now)
             except NotFound:
                 _fail_unknown(event_id)
             wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
@@ -122,11 +123,12 @@ class LedgerActivities:
         event_id = EventId(question.event_id)
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            held_ms = await self._held_ms(session, event_id)
+            now = await self._database.now(session)
+            held_ms = await self._held_ms(session, event_id, now)
             if held_ms is not None:
                 return Answer(await _standing(st, event_id), wait_ms=held_ms)
             try:
-                outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), await self._database.now(session))
+                outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), now)
             except NotFound:
                 _fail_unknown(event_id)
             wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
@@ -143,11 +145,11 @@ class LedgerActivities:
             await _note_dropped(st, event_id, named, await self._database.now(session))
             return Answer(standing)
 
-    async def _held_ms(self, session: AsyncSession, event_id: EventId) -> int | None:
+    async def _held_ms(self, session: AsyncSession, event_id: EventId, now: datetime) -> int | None:
         """How long to leave a deadline alone that is due while ingest is silent; None when it counts now."""
         if not self._holds_when_ingest_is_down:
             return None
-        now, beat = await self._database.now(session), await latest_api_beat(session)
+        beat = await latest_api_beat(session)
         if beat is None or now - beat <= INGEST_SILENT:
             return None
         standing = await _standing(SessionStatements(session), event_id)

@@ -8,6 +8,7 @@ import signal
 from types import FrameType
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import create_app
 from api.parts import AppParts, AppSettings
@@ -27,7 +28,7 @@ BACKLOG = 2_048
 def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl) -> int:
     """Serve until SIGINT or SIGTERM; 0 when it was told to stop, 1 when it could not start."""
     configure_logging(settings.log_level, settings.log_format, role="api")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         return runner.run(_serve(settings, judge_repair_url))
 
 
@@ -91,12 +92,3 @@ def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
 
 def _already_heard(number: int, frame: FrameType | None) -> None:
     del number, frame
-
-
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    """uvloop where it exists, which is not on Windows."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.Loop

@@ -11,6 +11,8 @@ import secrets
 import time
 from urllib.parse import urlsplit
 
+from uvicorn.loops.auto import auto_loop_factory
+
 SECONDS_AT_MOST = 120
 
 
@@ -79,13 +81,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--limit", type=int, default=1_000_000)
     chosen = parser.parse_args()
-    try:
-        import uvloop
-
-        run = uvloop.run
-    except ImportError:
-        run = asyncio.run  # type: ignore[assignment]  # the same call
-    print(json.dumps(run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))))
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        told = runner.run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,12 @@ import asyncpg
 
 from domain.errors import IdempotencyInProgress, Unavailable
 from store.database import SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
-from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure, unavailable
-from store.sqlite_connections import BUSY_SECONDS
+from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure
+from store.sqlite_connections import begin_writing
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
 HURRIED_LOCK_TIMEOUT = "200ms"  # for one that was waited for in vain before
-FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.004
 OUTBOX_CHANNEL = "makegood_outbox"
 NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
@@ -78,7 +77,7 @@ class SqliteFrontDoor:
     async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
         """There is one lock, and it is waited for in any case."""
         connection = self._connect()
-        await _begin_immediate(connection)
+        await begin_writing(connection, LONGEST_PAUSE_SECONDS)
         try:
             yield SqliteStatements(connection)
             connection.execute("COMMIT")
@@ -163,21 +162,3 @@ class PostgresFrontDoor:
             await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
         except BROKEN:
             connection.terminate()  # what was said is committed; the dispatchers poll as well
-
-
-async def _begin_immediate(connection: sqlite3.Connection) -> None:
-    """Take the writer's place, pausing while another has it, for as long as other writers would wait."""
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + BUSY_SECONDS
-    pause_seconds = FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            if loop.time() > give_up_at:
-                raise unavailable() from error
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)

@@ -37,6 +37,10 @@ def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, 
     )
 
 
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
 def _sequence() -> Any:
     # INTEGER on SQLite, where only that spelling counts up by itself.
     return Field(
@@ -92,20 +96,10 @@ class Receipt(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
         Index("receipts_by_state", "project_id", "state", "event_id"),
-        Index("receipts_due", "deadline_at", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
-        Index(
-            "receipts_unended",
-            "event_id",
-            sqlite_where=text("state IN ('waiting', 'incident')"),
-            postgresql_where=text("state IN ('waiting', 'incident')"),
-        ),
+        _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
         Index("receipts_by_reference", "project_id", "internal_reference"),
-        Index(
-            "receipts_with_payload",
-            "accepted_at",
-            sqlite_where=text("payload IS NOT NULL"),
-            postgresql_where=text("payload IS NOT NULL"),
-        ),
+        _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )
 
     event_id: str = _text(primary_key=True)
@@ -150,13 +144,7 @@ class Incident(SQLModel, table=True):
 class Repair(SQLModel, table=True):
     __tablename__: ClassVar[str] = "repairs"
     __table_args__ = (
-        Index(
-            "repairs_one_active",
-            "incident_id",
-            unique=True,
-            sqlite_where=text("state IN ('calling', 'awaiting_result')"),
-            postgresql_where=text("state IN ('calling', 'awaiting_result')"),
-        ),
+        _partial_index("repairs_one_active", "incident_id", unique=True, where="state IN ('calling', 'awaiting_result')"),
     )
 
     replay_id: str = _text(primary_key=True)
@@ -212,12 +200,7 @@ class Outbox(SQLModel, table=True):
     # Autoincrement: an id used again could be settled in the name of the row that had it before.
     __table_args__ = (
         Index("outbox_by_event", "event_id", "id"),
-        Index(
-            "outbox_urgent",
-            "event_id",
-            sqlite_where=text("kind IN ('reprocess', 'resolve', 'expire')"),
-            postgresql_where=text("kind IN ('reprocess', 'resolve', 'expire')"),
-        ),
+        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire')"),
         {"sqlite_autoincrement": True},
     )
 
@@ -233,7 +216,7 @@ class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
         UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
-        Index("alerts_unsent", "due_at", sqlite_where=text("sent_at IS NULL"), postgresql_where=text("sent_at IS NULL")),
+        _partial_index("alerts_unsent", "due_at", where="sent_at IS NULL"),
     )
 
     id: int | None = _sequence()

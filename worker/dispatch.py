@@ -202,16 +202,17 @@ class Dispatcher:
         """Until something wakes us, at most this long."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)
-            if self._ended and not self._stopping:
-                await self._gather()
+        if self._ended and not self._stopping:
+            await self._gather()
 
     async def _gather(self) -> None:
         """Let more tellings end: one transaction settles them all, and claims as many."""
         await asyncio.sleep(GATHER_SECONDS)
-        async with asyncio.timeout(LONGEST_GATHER_SECONDS):
-            while len(self._running) > ENOUGH_RUNNING and not self._stopping:
-                self._woken.clear()
-                await self._woken.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_GATHER_SECONDS):
+                while len(self._running) > ENOUGH_RUNNING and not self._stopping:
+                    self._woken.clear()
+                    await self._woken.wait()
 
     async def _look_at_front_door(self) -> None:
         if time.monotonic() - self._looked_at_front_door < FRONT_DOOR_EVERY_SECONDS:

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-import uvloop
 from temporalio.client import Client
 from temporalio.service import RPCError
+from uvicorn.loops.auto import auto_loop_factory
 
 from activities.callback import CallbackRules, Chance
 from activities.smtp import SmtpMailer, parse_mail_server
@@ -49,7 +49,7 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again."""
     configure_logging(settings.log_level, settings.log_format, role="worker")
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             return runner.run(_run(settings))
     except KeyboardInterrupt:
         return 0
