@@ -190,20 +190,17 @@ async def _connected(session: AsyncSession) -> None:
 def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane]:
     # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
     # On the loop, its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
-    connect: Callable[[Path], Awaitable[Any]] = connect_in_thread
-    pragmas: tuple[str, ...] = SQLITE_PRAGMAS
+    connect: Callable[[], Awaitable[Any]] = partial(connect_in_thread, path, SQLITE_PRAGMAS)
     if on_loop:
-        connect, pragmas = connect_inline, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
-    writing = _sqlite_engine(partial(connect, path), connections=1, begin=BEGIN_WRITING, pragmas=pragmas)
-    pragmas = (*SQLITE_PRAGMAS, "PRAGMA query_only = ON")
-    reading = _sqlite_engine(partial(connect_in_thread, path), connections=SQLITE_READERS, begin="BEGIN", pragmas=pragmas)
+        connect = partial(connect_inline, path, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0"))
+    writing = _sqlite_engine(connect, connections=1, begin=BEGIN_WRITING)
+    connect = partial(connect_in_thread, path, (*SQLITE_PRAGMAS, "PRAGMA query_only = ON"))
+    reading = _sqlite_engine(connect, connections=SQLITE_READERS, begin="BEGIN")
     return _Lane(writing, asyncio.Semaphore(1)), _Lane(reading, asyncio.Semaphore(SQLITE_READERS))
 
 
-def _sqlite_engine(
-    connect: Callable[[], Awaitable[Any]], *, connections: int, begin: str, pragmas: tuple[str, ...]
-) -> AsyncEngine:
-    # Any: the driver's connection, or one with its interface.
+# Any: the driver's connection, or one with its interface.
+def _sqlite_engine(connect: Callable[[], Awaitable[Any]], *, connections: int, begin: str) -> AsyncEngine:
     engine = create_async_engine(
         "sqlite+aiosqlite:///",
         async_creator=connect,
@@ -211,13 +208,6 @@ def _sqlite_engine(
         pool_size=connections,
         max_overflow=0,
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_pragmas(connection: Any, _: object) -> None:  # Any: the driver's connection has no public type
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin_transaction(connection: Connection) -> None:

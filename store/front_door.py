@@ -16,7 +16,7 @@ import asyncpg
 from domain.errors import IdempotencyInProgress, Unavailable
 from store.database import SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
 from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure
-from store.sqlite_connections import begin_writing
+from store.sqlite_connections import begin_writing, connect
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
@@ -98,11 +98,7 @@ class SqliteFrontDoor:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
-            for pragma in SQLITE_PRAGMAS:
-                connection.execute(pragma)
-            connection.execute("PRAGMA busy_timeout = 0")
-            self._connection = connection
+            self._connection = connect(self._path, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0"), cached_statements=256)
         return self._connection
 
 

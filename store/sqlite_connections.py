@@ -8,7 +8,9 @@ slow. Made by `store.database`.
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,11 +35,9 @@ class Connection(sqlite3.Connection):
         super().close()
 
 
-async def connect_in_thread(path: Path) -> aiosqlite.Connection:
+async def connect_in_thread(path: Path, pragmas: Sequence[str]) -> aiosqlite.Connection:
     """A connection that runs its statements in a thread of its own."""
-    # None: the driver begins nothing by itself; its BEGIN is deferred, and a deferred transaction that reads, then
-    # writes, fails at once when another has written in between.
-    connection = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection)
+    connection = aiosqlite.Connection(partial(connect, path, pragmas), iter_chunk_size=64)
     connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
     try:
         return await connection
@@ -47,12 +47,41 @@ async def connect_in_thread(path: Path) -> aiosqlite.Connection:
         raise
 
 
-async def connect_inline(path: Path) -> "InlineConnection":
+async def connect_inline(path: Path, pragmas: Sequence[str]) -> "InlineConnection":
     """A connection that runs its statements on the event loop; it waits up to `BUSY_SECONDS` for the writer's place."""
     # It may be closed from another thread, when what was left open is collected.
-    return InlineConnection(
-        sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False, factory=Connection)
-    )
+    return InlineConnection(connect(path, pragmas, check_same_thread=False))
+
+
+def connect(path: Path, pragmas: Sequence[str], **options: Any) -> Connection:  # Any: sqlite3's own options
+    """A raw connection that begins nothing by itself; a file that does not exist is made.
+
+    The driver's own BEGIN is deferred, and a deferred transaction that reads, then writes, fails at once when another has
+    written in between.
+
+    Raises: sqlite3.OperationalError when the file cannot be opened, or is held for longer than `BUSY_SECONDS`.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection, **options)
+    try:
+        for pragma in pragmas:
+            _set(connection, pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """Set one; the first switch of a new file to WAL fails at once, whatever the lock's waiting, when several do it."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(pragma)
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > give_up_at:
+                raise
+        time.sleep(FIRST_PAUSE_SECONDS)
 
 
 async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_seconds: float) -> None:
@@ -67,10 +96,14 @@ async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_s
             on.execute(BEGIN_WRITING)
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > give_up_at:
+            if not _is_busy(error) or loop.time() > give_up_at:
                 raise
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, longest_pause_seconds)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class InlineCursor:

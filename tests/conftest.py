@@ -20,9 +20,12 @@ SECRET_KEY = "the root secret of the tests, long enough"
 
 
 def pytest_configure() -> None:
-    """A suite begun in a script's background is deaf to SIGINT, and so would be every program that its tests interrupt."""
+    """A suite begun in a script's background, or by nohup, is deaf to some signals, and so would be every program that its
+    tests send them to: a signal that is caught is not inherited."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

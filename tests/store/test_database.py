@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.errors import Unavailable
-from store.database import Clock, Database, dialect_of, sqlite_path
+from store.database import SQLITE_PRAGMAS, Clock, Database, dialect_of, sqlite_path
 from store.heartbeats import read_fact, write_fact
+from store.sqlite_connections import connect
 
 
 async def test_what_a_transaction_did_is_seen_afterwards(database: Database) -> None:
@@ -241,6 +244,22 @@ async def test_cancelled_transaction_frees_the_writer_although_its_error_is_kept
         await write_fact(session, "colour", "red")
     assert isinstance(kept, asyncio.CancelledError)
     await database.close()
+
+
+def test_several_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(40):  # a tenth of these fails when the switch to WAL is not asked for again
+        opened = threading.Barrier(8)
+
+        def open_and_write(path: Path, opened: threading.Barrier) -> None:
+            opened.wait()
+            connection = connect(path, SQLITE_PRAGMAS)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE IF NOT EXISTS facts (name)")
+            connection.execute("COMMIT")
+            connection.close()
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(open_and_write, [tmp_path / f"{number}.db"] * 8, [opened] * 8))
 
 
 async def test_a_writer_elsewhere_is_waited_for(sqlite_url: str) -> None:
