@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import about, demo, doctor, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli import about, backup, demo, doctor, incidents, keys, projects, receipts, results, services, signatures, trigger, users
 from cli.output import CommandFailed, tell
 
 # Plain tracebacks: the framed ones print the values of variables, secrets among them.
@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _part in (services, doctor, demo, trigger, about):
+for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 for _name, _group in (
     ("project", projects.app),

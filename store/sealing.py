@@ -29,6 +29,7 @@ class Sealer:
         root = secret_key.encode()
         self._pepper = _derived(root, b"makegood/api-key-pepper/1")
         self._master = AESGCM(_derived(root, b"makegood/master-key/1"))
+        self.backup_key = _derived(root, b"makegood/backup/1")  # authenticates backups, and opens nothing
 
     def key_digest(self, api_key: str) -> str:
         """The digest under which an API key is stored."""

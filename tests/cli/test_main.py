@@ -18,6 +18,8 @@ COMMANDS = [
     ("worker",),
     ("mailbox",),
     ("migrate",),
+    ("backup",),
+    ("restore",),
     ("doctor",),
     ("demo",),
     ("trigger",),
