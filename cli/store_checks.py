@@ -62,7 +62,7 @@ def check_migrations(settings: "Settings") -> Finding:
     """Whether the store can be reached and its tables are those of this version. Not for the event loop."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from store.database import migration_state
+    from store.migrating import migration_state, revisions
 
     try:
         current, newest = migration_state(settings.database_url_or_default)
@@ -71,6 +71,9 @@ def check_migrations(settings: "Settings") -> Finding:
         return fail(f"cannot be reached: {reason}", fix="start the database, or correct MAKEGOOD_DATABASE_URL")
     if current is None:
         return fail("there are no tables yet", fix="run `makegood up` once, or `makegood migrate`")
+    if current not in revisions():
+        told = f"its tables are at {current}, of a newer version; this one needs {newest}"
+        return fail(told, fix=f"run that version, or have it go back first: makegood migrate --to {newest}")
     if current != newest:
         return fail(f"its tables are at {current}, this version needs {newest}", fix="makegood migrate")
     return ok(f"reachable, tables at {current}")

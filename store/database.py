@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import asyncpg
 from sqlalchemy import Connection, event
@@ -25,9 +25,6 @@ from domain.instants import from_milliseconds, milliseconds
 from store.failures import BROKEN, is_session_failure, name_driver_failure, unavailable
 from store.sqlite_connections import BEGIN_WRITING, BUSY_SECONDS, connect_in_thread, connect_inline
 from store.statements import Dialect, SessionStatements, Statements
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
@@ -237,44 +234,11 @@ def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
     return engine
 
 
-def migrate(url: str) -> None:
-    """Bring the tables to the newest revision, all or nothing; nothing changes when they are there. Not for the event loop.
+async def run_alone(url: str, work: Callable[[Connection], None]) -> None:
+    """Do the work in one transaction that no other such work runs beside: migrations.
 
     Raises: OSError when the store cannot be reached; SQLAlchemyError when it refuses.
     """
-    # Here, since only this needs Alembic, and every process imports this file.
-    from alembic import command
-
-    asyncio.run(_worked(url, lambda connection: command.upgrade(_alembic_config(connection), "head")))
-
-
-def migration_state(url: str) -> tuple[str | None, str]:
-    """The revision that the tables are at, None when there are none, and the newest one. Not for the event loop.
-
-    Raises: OSError, SQLAlchemyError.
-    """
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    head = ScriptDirectory.from_config(_alembic_config(None)).get_current_head() or ""
-    if dialect_of(url) == "sqlite" and not sqlite_path(url).exists():
-        return None, head
-    current: list[str | None] = []
-    asyncio.run(_worked(url, lambda c: current.append(MigrationContext.configure(c).get_current_revision())))
-    return current[0], head
-
-
-def _alembic_config(connection: Connection | None) -> "Config":
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
-async def _worked(url: str, work: Callable[[Connection], None]) -> None:
-    """Do the work in one transaction that no other migration runs beside."""
     is_sqlite = dialect_of(url) == "sqlite"
     # No limit of time: a later migration may have a large table to go through.
     engine = _sqlite_lanes(sqlite_path(url))[0].engine if is_sqlite else _postgres_engine(url, statement_seconds=None)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from domain.projects import CreatedProject, Scope
-from store.database import Database, migrate
+from store.database import Database
+from store.migrating import migrate
 from store.sealing import Sealer
 from tests.postgres import TEMPLATE, Postgres, running_postgres
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `store.database` hands over, inside its transaction."""
+"""Alembic's entry: runs the migrations on the connection that `store.migrating` hands over, inside its transaction."""
 
 from alembic import context
 from sqlalchemy import Connection

@@ -14,7 +14,7 @@ from pathlib import Path
 from temporalio.client import WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
-from store.database import migrate
+from store.migrating import migrate
 from store.sealing import Sealer
 from tests.conftest import SECRET_KEY
 from tests.histories.fingerprint import FILE, commands_of

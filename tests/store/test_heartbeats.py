@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from domain.outages import IngestBeats
 from store import heartbeats
 from store.database import Database
 
@@ -41,6 +42,23 @@ async def test_the_latest_beat_of_an_api_is_known_however_old(database: Database
     assert none_yet is None
     assert (latest, forgotten) == (NOW + timedelta(seconds=1), 1)
     assert [found.process for found in beats] == ["worker", "api 2"]
+
+
+async def test_ingest_is_heard_as_long_as_a_process_that_has_not_ended_beats(database: Database) -> None:
+    async def heard() -> IngestBeats | None:
+        async with database.reading() as session:
+            return await heartbeats.read_ingest_beats(session)
+
+    none_yet = await heard()
+    await beat(database, "worker", NOW + timedelta(days=2))
+    await beat(database, "api 1", NOW, role="api")
+    await beat(database, "api 2", NOW + timedelta(seconds=1), role="api", ended=True)
+    one_ended = await heard()
+    await beat(database, "api 1", NOW + timedelta(seconds=2), role="api", ended=True)
+
+    assert none_yet is None
+    assert one_ended == IngestBeats(last_at=NOW + timedelta(seconds=1), alive_at=NOW)
+    assert await heard() == IngestBeats(last_at=NOW + timedelta(seconds=2), alive_at=None)
 
 
 async def test_a_process_silent_for_less_than_ten_minutes_is_not_forgotten(database: Database) -> None:

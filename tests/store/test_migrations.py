@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from store import tables
-from store.database import Database, dialect_of, migrate, migration_state
+from store.database import Database, dialect_of
+from store.migrating import migrate, migration_state
 from tests.postgres import Postgres
 
 SCHEMA = {

@@ -1,40 +1,45 @@
 """Runs that were recorded still replay, and every path still gives the engine the commands of the committed fingerprint."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowHistory
+from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer
+from temporalio.worker import Worker
 
+from domain.ids import EventId
+from domain.results import ResultStatus
 from store.sealing import Sealer
 from tests import histories
+from tests.histories.changed import WithOneMoreActivity, WithOneMoreTimer, WithOneMoreTimerPatchedIn
 from tests.histories.fingerprint import FILE, commands_of
+from tests.histories.lesson import assert_replays, assert_same_commands
 from tests.histories.lives import LIVES, PACE, Life
+from tests.waiting import wait_until_async
 from tests.workflows.world import world_on
+from worker.connect import prepare_namespace
+from workflows.messages import ReceiptInput, ResultSignal, workflow_id
 from workflows.receipt import ReceiptWorkflow
 
 HISTORIES = Path(histories.__file__).parent
 RECORDED = sorted(path for path in HISTORIES.glob("*.json") if path.name != FILE)
 FINGERPRINT: dict[str, list[str]] = json.loads((HISTORIES / FILE).read_text())
-LESSON = """
-The commands of the workflow changed in the life {name!r}. Workflows that are running now would break on it. If that is meant:
-  1. put the change behind `if workflow.patched("a-name-for-it"):` in workflows/receipt.py, the old commands in its else;
-  2. keep the old recording: git mv tests/histories/{name}.json tests/histories/{name}_before_a_name_for_it.json;
-  3. record anew: .venv/bin/python -m tests.histories.record {name}
-  4. run this test again, and commit the workflow, both histories and fingerprint.json together.
-If it is not meant, the workflow's order of timers, activities and upserts must go back to what it was:
-  committed: {committed}
-  now:       {now}
-"""
+# What the lesson must name, whatever failed: the guard, the recording, the fingerprint.
+HOW = r"(?s)workflow\.patched.*git mv tests/histories/.*tests\.histories\.record.*fingerprint\.json"
+# In a run whose only timer fired, one more timer before it is taken for that one: there only the fingerprint tells them apart.
+TAKEN_FOR_THE_SAME = (WithOneMoreTimer, "timeout")
+BREAKING = [
+    (by, path) for by in (WithOneMoreTimer, WithOneMoreActivity) for path in RECORDED if (by, path.stem) != TAKEN_FOR_THE_SAME
+]
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_recorded_history_replays(path: Path) -> None:
-    history = WorkflowHistory.from_json("receipt-recorded", path.read_text())
-
-    await Replayer(workflows=[ReceiptWorkflow]).replay_workflow(history)
+    await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=ReceiptWorkflow)
 
 
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
@@ -45,8 +50,43 @@ async def test_life_gives_the_commands_of_the_fingerprint(
         event_id = await life(world)
         now = commands_of(await world.handle(event_id).fetch_history())
 
-    name = life.__name__
-    assert now == FINGERPRINT[name], LESSON.format(name=name, committed=FINGERPRINT[name], now=now)
+    assert_same_commands(life.__name__, committed=FINGERPRINT[life.__name__], now=now)
+
+
+@pytest.mark.parametrize(
+    ("changed", "path"), BREAKING, ids=lambda value: value.stem if isinstance(value, Path) else value.__name__
+)
+async def test_release_without_patched_breaks_recorded_runs_and_is_told_what_to_do(changed: type, path: Path) -> None:
+    with pytest.raises(AssertionError, match=HOW) as failed:
+        await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=changed)
+
+    assert "its replay breaks" in str(failed.value)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+async def test_release_with_patched_replays_every_recorded_run(path: Path) -> None:
+    await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=WithOneMoreTimerPatchedIn)
+
+
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [(WithOneMoreTimer, "timer_started"), (WithOneMoreTimerPatchedIn, "marker_recorded")],
+    ids=["forgotten", "patched"],
+)
+async def test_changed_life_differs_from_the_fingerprint_and_is_told_what_to_do(
+    changed: type, first: str, engine: WorkflowEnvironment
+) -> None:
+    now = await commands_of_a_success(engine, changed)
+
+    assert now[0] == first
+    with pytest.raises(AssertionError, match=HOW):
+        assert_same_commands("success", committed=FINGERPRINT["success"], now=now)
+
+
+async def test_unchanged_life_gives_the_fingerprint_without_the_rest_of_makegood_too(engine: WorkflowEnvironment) -> None:
+    now = await commands_of_a_success(engine, ReceiptWorkflow)
+
+    assert_same_commands("success", committed=FINGERPRINT["success"], now=now)
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -58,3 +98,28 @@ def test_recorded_history_holds_ids_and_nothing_of_people_or_machines(path: Path
 
 def test_every_life_is_recorded() -> None:
     assert {life.__name__ for life in LIVES} <= {path.stem for path in RECORDED}
+
+
+def test_every_recorded_history_has_its_fingerprint() -> None:
+    assert {path.stem: commands_of(recorded(path)) for path in RECORDED} == FINGERPRINT
+
+
+def recorded(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json("receipt-recorded", path.read_text())
+
+
+async def commands_of_a_success(engine: WorkflowEnvironment, by: type[ReceiptWorkflow]) -> list[str]:
+    """What the workflow asks of the engine in the usual life, which needs nothing but signals."""
+    await prepare_namespace(engine.client, is_ours=True)
+    event_id = EventId(f"evt_{uuid4().hex}")
+    start = ReceiptInput(event_id, "prj_1", datetime.now(UTC) + timedelta(minutes=30))
+    async with Worker(engine.client, task_queue=event_id, workflows=[by]):
+        handle = await engine.client.start_workflow("receipt", start, id=workflow_id(event_id), task_queue=event_id)
+        await wait_until_async(lambda: has_started(handle), what="the first task has been done")
+        await handle.signal("result", ResultSignal("res_1", ResultStatus.SUCCESS))
+        await handle.result()
+        return commands_of(await handle.fetch_history())
+
+
+async def has_started(handle: WorkflowHandle[Any, Any]) -> bool:
+    return "timer_started" in commands_of(await handle.fetch_history())

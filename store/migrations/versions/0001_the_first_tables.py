@@ -8,6 +8,12 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+TABLES = (
+    *("projects", "api_keys", "signing_secrets", "receipts", "results", "timeline"),
+    *("idempotency", "incidents", "repairs", "attempts", "alerts", "outbox"),
+    *("heartbeats", "facts", "users", "login_links", "sessions"),
+)
+
 
 def upgrade() -> None:
     _projects()
@@ -15,6 +21,12 @@ def upgrade() -> None:
     _incidents()
     _engine()
     _people()
+
+
+def downgrade() -> None:
+    """Nothing is left: only tests come here, since an operator names a revision to go back to."""
+    for name in reversed(TABLES):
+        op.drop_table(name)
 
 
 def _projects() -> None:

@@ -1,0 +1,218 @@
+"""What is stored outlives a change of revision, forth and back; a change that fails leaves everything as it was.
+
+There is one revision so far: a later one is planted in a copy of the history, as a release would bring it.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, Inspector, inspect, text
+from sqlmodel import SQLModel
+
+from domain.ids import UserId
+from domain.lifecycle import Position
+from store import tables, users
+from store.database import Database, run_alone
+from store.heartbeats import beat, write_fact
+from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
+from store.projects import create_project
+from store.sealing import Sealer
+from tests.given import START, Story
+from tests.postgres import TEMPLATE, Postgres
+
+LATER = '''"""A later revision, planted by a test."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("receipts") as receipts:
+        receipts.add_column(sa.Column("priority", sa.Text(), nullable=False, server_default="usual"))
+    op.create_index("receipts_by_priority", "receipts", ["priority", "event_id"])
+
+
+def downgrade() -> None:
+    op.drop_index("receipts_by_priority", "receipts")
+    with op.batch_alter_table("receipts") as receipts:
+        receipts.drop_column("priority")
+'''
+BROKEN = LATER.replace("\n\n\ndef downgrade", '\n    raise ValueError("half-way")\n\n\ndef downgrade')
+TABLES = sorted(SQLModel.metadata.tables)
+Rows = dict[str, list[dict[str, Any]]]  # of any column type
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """The history with one more revision."""
+    return history_with(LATER, tmp_path / "later")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, sealer: Sealer) -> Iterator[str]:
+    """The address of a store of its own, whatever becomes of its tables, that holds rows of every kind."""
+    if request.param == "sqlite":
+        url = request.getfixturevalue("sqlite_url")
+        asyncio.run(fill(url, sealer))
+        yield url
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create(template=TEMPLATE)
+    asyncio.run(fill(postgres.url(name), sealer))
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+async def fill(url: str, sealer: Sealer) -> None:
+    """Receipts at every position, and what is beside them."""
+    database = Database.open(url)
+    async with database.transaction() as session:
+        created = await create_project(
+            session,
+            sealer,
+            name="shop",
+            livemode=False,
+            repair_url="https://shop.example/repair",
+            alert_emails=("ops@shop.example",),
+            now=START,
+        )
+    story = Story(database, created.project)
+    for position in Position:
+        await story.reach(position)
+    async with database.transaction() as session:
+        link = await users.create_login_link(session, now=START)
+        await users.redeem_login_link(session, token=link, now=START)
+        user_id = UserId(str(await session.scalar(text("SELECT id FROM users"))))
+        await users.open_session(session, user_id=user_id, now=START)
+        await beat(session, process="w1", role="worker", started_at=START, now=START, report={"pollers_alive": True})
+        await write_fact(session, "temporal_namespace_id", "of an engine")
+        answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
+        session.add(tables.Idempotency(project_id=created.project.id, **answer))
+    await database.close()
+
+
+def history_with(revision: str, directory: Path) -> Path:
+    shutil.copytree(HISTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    (directory / "versions" / "0002_later.py").write_text(revision)
+    return directory
+
+
+def on(url: str, work: Callable[[Connection], Any]) -> Any:  # what the work returned
+    returned: list[Any] = []
+    asyncio.run(run_alone(url, lambda connection: returned.append(work(connection))))
+    return returned[0]
+
+
+def rows_of(url: str) -> Rows:
+    """Everything that is stored, the planted column apart."""
+
+    def read(connection: Connection) -> Rows:
+        stored = {}
+        for name in TABLES:
+            found = [dict(row) for row in connection.execute(text(f"SELECT * FROM {name}")).mappings()]
+            stored[name] = sorted(({**row, "priority": None} for row in found), key=repr)
+        return stored
+
+    return dict(on(url, read))
+
+
+def shape_of(url: str) -> dict[str, Any]:
+    """Columns, keys and indexes of every table, as the engine itself tells them."""
+
+    def look(connection: Connection) -> dict[str, Any]:
+        told = inspect(connection)
+        return {
+            name: (
+                [(column["name"], str(column["type"]), column["nullable"]) for column in told.get_columns(name)],
+                told.get_pk_constraint(name)["constrained_columns"],
+                sorted((key["name"] or "", key["column_names"]) for key in told.get_unique_constraints(name)),
+                sorted(indexes_of(told, name)),
+            )
+            for name in sorted(told.get_table_names())
+        }
+
+    return dict(on(url, look))
+
+
+def indexes_of(told: Inspector, name: str) -> list[str]:
+    """What each is of, and where a partial one applies."""
+    partial = f"{told.dialect.name}_where"
+    return [
+        f"{index['name']} {index['unique']} {index['column_names']} {index.get('dialect_options', {}).get(partial)}"
+        for index in told.get_indexes(name)
+    ]
+
+
+def test_later_revision_keeps_every_row_and_so_does_going_back(filled: str, later: Path) -> None:
+    rows, shape = rows_of(filled), shape_of(filled)
+    assert [name for name in TABLES if not rows[name]] == []
+
+    migrate(filled, history=later)
+
+    assert migration_state(filled)[0] == "0002"
+    assert rows_of(filled) == rows
+    priorities = on(filled, lambda connection: connection.scalars(text("SELECT priority FROM receipts")).all())
+    assert priorities == ["usual"] * len(rows["receipts"])
+
+    migrate(filled, to="0001", history=later)
+
+    assert migration_state(filled)[0] == "0001"
+    assert rows_of(filled) == rows
+    assert shape_of(filled) == shape
+
+
+def test_revision_that_fails_half_way_leaves_all_as_it_was(filled: str, tmp_path: Path) -> None:
+    broken = history_with(BROKEN, tmp_path / "broken")
+    rows, shape = rows_of(filled), shape_of(filled)
+
+    with pytest.raises(ValueError, match="half-way"):
+        migrate(filled, history=broken)
+
+    assert migration_state(filled)[0] == "0001"
+    assert (rows_of(filled), shape_of(filled)) == (rows, shape)
+
+
+def test_down_to_nothing_and_up_again_makes_the_same_tables(filled: str) -> None:
+    shape = shape_of(filled)
+
+    on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "base"))
+
+    assert set(shape_of(filled)) == {"alembic_version"}
+    migrate(filled)
+    assert shape_of(filled) == shape
+
+
+def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path) -> None:
+    migrate(filled, history=later)
+    rows, shape = rows_of(filled), shape_of(filled)
+
+    with pytest.raises(StoreIsNewer, match=r"0002.*makegood migrate --to 0001"):
+        migrate(filled)
+
+    assert (rows_of(filled), shape_of(filled)) == (rows, shape)
+
+
+@pytest.mark.parametrize("revision", ["base", "0003", "head", "-1"])
+def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> None:
+    rows = rows_of(filled)
+
+    with pytest.raises(RevisionUnknown, match="0001"):
+        migrate(filled, to=revision)
+
+    assert rows_of(filled) == rows
+
+
+@pytest.mark.parametrize("path", sorted((HISTORY / "versions").glob("0*.py")), ids=lambda path: path.stem)
+def test_every_revision_can_be_gone_back_from(path: Path) -> None:
+    assert "def downgrade() -> None:" in path.read_text(encoding="utf-8")
+    assert path.stem.partition("_")[0] in revisions()
