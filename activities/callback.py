@@ -55,6 +55,8 @@ from store.standing import read_standing
 from store.statements import SessionStatements
 
 HEARTBEAT_SECONDS = 2
+# As the workflow's heartbeat timeout: a run that was silent for so long is followed by another.
+GIVEN_UP_AFTER = timedelta(seconds=5)
 # From its start: within the activity's start-to-close timeout, 30 s of which the sending may take.
 RECORD_BEGINS_SECONDS = 33
 
@@ -163,9 +165,15 @@ class CallbackActivities:
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 
     def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:
-        """After a crash or a lost engine nobody remembers the delay; the schedule, at its soonest, still holds."""
+        """After a crash or a lost engine nobody remembers the delay; the schedule, at its soonest, still holds.
+
+        An attempt that began is not begun again while whoever began it may live: a worker that was frozen wakes to several runs.
+        """
         last = repair.attempts[-1] if repair.attempts else None
         if last is not None and last.state is AttemptState.STARTED:
+            remaining = min(last.at + GIVEN_UP_AFTER - now, GIVEN_UP_AFTER)
+            if remaining > timedelta():
+                _try_again("another run of this attempt may be in flight", remaining)
             return
         before, following = (repair.requested_at, 1) if last is None else (last.at, last.number + 1)
         schedule = self._rules.schedule

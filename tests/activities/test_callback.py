@@ -140,12 +140,27 @@ async def test_every_attempt_sends_the_same_bytes(story: Story, sealer: Sealer, 
 
 async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Story, sealer: Sealer, order: SendCallback) -> None:
     await story.do(begin_attempt, order.event_id, order.replay_id)
+    story.database.clock.skew += timedelta(seconds=5)
     endpoint = Endpoint(200)
 
     answer = await send(story, sealer, endpoint, order)
 
     assert answer.standing.position is Position.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
+
+
+async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    slow, endpoint = Slow(), Endpoint(200)
+    running = asyncio.create_task(send(story, sealer, slow, order))
+    await slow.is_called.wait()
+
+    failure = await failing(story, sealer, endpoint, order)
+
+    assert (failure.type, endpoint.requests) == ("attempt_failed", [])
+    assert failure.next_retry_delay is not None
+    assert timedelta(seconds=1) < failure.next_retry_delay <= timedelta(seconds=5)
+    slow.may_answer.set()
+    assert (await running).standing.position is Position.AWAITING_RESULT
 
 
 @pytest.mark.parametrize("status", [400, 302])
