@@ -5,12 +5,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: up test check lint types bench install install-test lock clean help
+.PHONY: up test faults check lint types bench install install-test lock clean help
 
 help:
 	@echo 'make up      run Makegood here: API and console, worker, Temporal, mailbox'
 	@echo 'make test    every test, through the real parts'
 	@echo 'make check   format, lint, types and every test'
+	@echo 'make faults  5,000 receipts under kills and every other fault, with a report'
 	@echo 'make bench   the measurements of bench/, printed as ratios'
 	@echo 'make lock    renew the hashed requirement files'
 
@@ -20,6 +21,9 @@ up: install
 test: install-test
 	@bash tests/install_chromium.sh
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+faults: install-test
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 check: lint types test
 

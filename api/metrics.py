@@ -62,6 +62,7 @@ class StoreGauges:
     outbox_age_seconds: float
     deadline_lag_seconds: float
     attempts: int
+    alerts_unsent: int
 
 
 def render(counts: Counts, gauges: StoreGauges | None) -> bytes:
@@ -111,3 +112,4 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
     lag = "How long the longest overdue receipt has waited past its deadline for its incident."
     yield GaugeMetricFamily("makegood_deadline_lag_seconds", lag, gauges.deadline_lag_seconds)
     yield GaugeMetricFamily("makegood_attempts", "Repair attempts recorded.", gauges.attempts)
+    yield GaugeMetricFamily("makegood_alerts_unsent", "Alerts that no mail server has taken yet.", gauges.alerts_unsent)

@@ -93,3 +93,12 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
             yield Postgres(server, port)
         finally:
             server.stop()
+
+
+def new_cluster(pgdata: Path, port: int) -> tuple[tuple[str, ...], str | None]:
+    """Make a cluster whose commits are on disk; the command that runs it in the foreground, and as whom (None: ourselves)."""
+    pgdata.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(pgdata, start=False, cleanup_mode=None)
+    server.ensure_pgdata_inited()
+    listening = ("-h", "127.0.0.1", "-p", str(port), "-k", "", "-c", "max_connections=200")
+    return (str(server.bin_path / "postgres"), "-D", str(pgdata), *listening), server.system_user

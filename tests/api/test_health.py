@@ -14,12 +14,12 @@ from api.pulse import Pulse
 from domain.ids import EventId
 from domain.projects import CreatedProject
 from store.database import Database
-from store.heartbeats import Beat, beat, read_beats
+from store.heartbeats import Beat, beat, read_beats, read_ingest_beats
 from store.reading import read_event
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, receipt, serving
 
-ALIVE = {"engine_reachable": True, "pollers_alive": True}
+ALIVE = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
 
 
 async def say_alive(database: Database, **report: object) -> None:
@@ -83,7 +83,9 @@ def sealer_key() -> str:
         (1.0, ALIVE, "ok", "ok"),
         (9.9, ALIVE, "ok", "ok"),
         (10.1, ALIVE, "unknown", "failed"),
-        (1.0, {"engine_reachable": True, "pollers_alive": False}, "ok", "failed"),
+        (1.0, ALIVE | {"pollers_alive": False}, "ok", "failed"),
+        (1.0, ALIVE | {"canary_fresh": False}, "ok", "failed"),
+        (1.0, {"engine_reachable": True, "pollers_alive": True}, "ok", "failed"),
         (1.0, {"engine_reachable": False, "pollers_alive": True}, "failed", "unknown"),
         (1.0, {}, "failed", "unknown"),
     ],
@@ -115,6 +117,7 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_store_up 1.0",
         "makegood_attempts 0.0",
         "makegood_deadline_lag_seconds 0.0",
+        "makegood_alerts_unsent 1.0",
     ):
         assert line in page, line
 
@@ -162,6 +165,18 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
 
     assert [one.role for one in beats] == ["api"]
     assert set(beats[0].report) == {"accepted_per_second", "accepted"}
+
+
+async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
+    async with serving(create_app(parts_on(database, sealer))), database.reading() as session:
+        alive = await read_ingest_beats(session)
+
+    async with database.reading() as session:
+        ended = await read_ingest_beats(session)
+    assert alive is not None
+    assert alive.alive_at is not None
+    assert ended is not None
+    assert ended.alive_at is None
 
 
 async def deadline_of(database: Database, event_id: str) -> tuple[datetime, datetime, list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from store.database import migrate
+from store.migrating import migrate
 from tests.conftest import SECRET_KEY
 from tests.processes import free_ports, python, running
 from tests.waiting import wait_until

@@ -194,7 +194,7 @@ class ServedApart:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The API on each store."""
-    from store.database import migrate
+    from store.migrating import migrate
     from tests.postgres import TEMPLATE
 
     if request.param == "sqlite":

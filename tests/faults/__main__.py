@@ -1,0 +1,81 @@
+"""`make faults`: 5,000 receipts and 40 kills, and one of every other fault, on each store; prints how far it is, and the verdict.
+
+A report with the timeline of faults and outcomes, and the recorded history, are left in a directory. It ends with 1 when the
+promise did not hold; the same seed has the same orders and the same faults.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from tests.faults.checker import check
+from tests.faults.history import History
+from tests.faults.installation import SCHEDULE_SECONDS, StoreKind
+from tests.faults.report import write_report
+from tests.faults.run import Plan, run, told
+from tests.faults.verdict import Bounds
+
+RECEIPTS_PER_SECOND = 12.0
+FAKETIME_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--store", choices=get_args(StoreKind), action="append", help="this store alone")
+    parser.add_argument("--receipts", type=int, default=5_000)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--out", type=Path, default=Path("artefacts/faults"))
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    held = [_run_one(store, chosen) for store in chosen.store or get_args(StoreKind)]
+    return 0 if all(held) else 1
+
+
+def _run_one(store: StoreKind, chosen: argparse.Namespace) -> bool:
+    plan = Plan(
+        store=store,
+        seed=chosen.seed,
+        receipts=chosen.receipts,
+        kills=chosen.kills,
+        over_seconds=chosen.receipts / RECEIPTS_PER_SECOND,
+        deadlines=(5.0, 40.0),
+        is_full=True,
+        clock_off=_clock_off(store),
+    )
+    _say(f"==> {store}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s, {plan.kills} kills")
+    history = History()
+    try:
+        signing_secret = asyncio.run(run(plan, history, say=_say))
+    finally:
+        history.save(chosen.out / f"{store}.jsonl")
+    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
+    report = chosen.out / f"{store}.html"
+    parameters = {"store": store, "seed": plan.seed, "receipts": plan.receipts, "kills": plan.kills}
+    write_report(history, verdict, report, parameters=parameters | {"clock 2 min off": ", ".join(plan.clock_off or ()) or "none"})
+    _say(told(verdict))
+    _say(f"report: {report}")
+    return verdict.held
+
+
+def _clock_off(store: StoreKind) -> Mapping[str, str]:
+    """One worker two minutes ahead, where the store has its own clock and libfaketime is installed; said when it is not."""
+    if store == "sqlite":
+        return {}  # whoever writes the store there tells the time
+    found = [path for place in FAKETIME_PLACES for path in Path(place).glob("**/faketime/libfaketimeMT.so.1")]
+    if not found:
+        _say("no libfaketime on this machine (apt-get install faketime): every clock is right")
+        return {}
+    return {"worker-2": str(found[0])}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The promise under faults: nothing lost, nothing doubled, never early; and that the harness catches bugs planted in the product.
+
+`make faults` is the long run, with every kind of fault.
+"""
+
+import asyncio
+
+import pytest
+
+from tests.faults.checker import check
+from tests.faults.history import History
+from tests.faults.installation import SCHEDULE_SECONDS, StoreKind
+from tests.faults.run import Plan, run, told
+from tests.faults.verdict import Bounds, Rule, Verdict
+from tests.processes import ROOT
+
+ARTEFACTS = ROOT / "artefacts" / "faults"
+
+
+def verdict_of(plan: Plan) -> Verdict:
+    history = History()
+    try:
+        signing_secret = asyncio.run(run(plan, history, say=print))
+    finally:
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        history.save(ARTEFACTS / f"{plan.planted or plan.store}.jsonl")
+    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
+    print(told(verdict))
+    return verdict
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_promise_is_kept_through_eight_kills(store: StoreKind) -> None:
+    verdict = verdict_of(Plan(store, seed=4, receipts=300, kills=8, over_seconds=25))
+
+    assert verdict.violations == ()
+    assert verdict.faults["kill"] == 8
+    assert verdict.counts["receipts acknowledged"] > 280
+
+
+@pytest.mark.parametrize(
+    ("bug", "rule"),
+    [
+        ("answer_before_commit", Rule.LOST_RECEIPT),
+        ("no_unique_key", Rule.DOUBLED_RECEIPT),
+        ("mail_before_record", Rule.MAIL_COPY),
+    ],
+)
+def test_planted_bug_is_caught(bug: str, rule: Rule) -> None:
+    # A lost receipt takes an API that dies; the others show by themselves.
+    killed = {"kills": 6, "killed": ("api-1", "api-2")} if bug == "answer_before_commit" else {"kills": 0}
+
+    verdict = verdict_of(Plan("sqlite", seed=5, receipts=80, over_seconds=8, deadlines=(1, 2), planted=bug, **killed))
+
+    assert verdict.violated(rule)

@@ -1,0 +1,130 @@
+"""Temporal's whole database is lost in mid-run: 1,000 open receipts, incidents and repairs among them.
+
+It comes back empty at the same address. Every incident opens all the same, none twice, and what was being repaired goes on.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from settings import Settings
+from tests.faults.told import Event, copies, count_of_runs, kinds, opening_mails, quantile, series, unix
+from tests.product import Product, product
+from tests.waiting import wait_until
+
+COUNT = 1_000
+# So many have a run when it happens; the others are still to be told.
+RUNNING_AT_LEAST = 400
+WITHIN_SECONDS = 180
+# Of these, incidents that are open when it happens; of those, repairs that wait for a result, and calls that are under way.
+INCIDENTS, AWAITING, CALLING = 30, 5, 2
+# Seconds from the first receipt to the first and the last deadline: the first come while nothing is there to keep them.
+DEADLINES_SECONDS = (16.0, 44.0)
+DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].default)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def shop(data_dir: Path, sqlite_url: str) -> Iterator[Product]:
+    with product(data_dir, sqlite_url, settings={"MAKEGOOD_RECONCILE_SECONDS": DEFAULT_RECONCILE_SECONDS}) as installation:
+        yield installation
+
+
+@pytest.mark.timeout(300)  # on a machine busy with other things
+def test_every_incident_opens_though_temporals_database_was_dropped(shop: Product, data_dir: Path) -> None:
+    event_ids = _accepted(shop)
+    awaiting, calling = _under_repair(shop, event_ids[-INCIDENTS:])
+    wait_until(lambda: count_of_runs(shop, status="Running") >= RUNNING_AT_LEAST, seconds=40, what="a run for most receipts")
+
+    lost_at = time.time()
+    shop.kill("temporal")
+    for path in (files := list(data_dir.glob("temporal.db*"))):
+        path.unlink()
+    shop.start("temporal")
+    # The calls that were under way are answered now, whoever still listens.
+    shop.receiver.answering.set()
+    back_seconds = time.time() - lost_at
+
+    assert data_dir / "temporal.db" in files
+    wait_until(lambda: not _waiting(shop), seconds=WITHIN_SECONDS, what="every incident is open")
+    with ThreadPoolExecutor(4) as threads:
+        events = list(threads.map(shop.event, event_ids))
+    _opened_once_and_in_time(events, lost_at)
+    print(f"Temporal was away for {back_seconds:.1f} s; all open {time.time() - lost_at:.0f} s after it was lost")
+    _repairs_go_on(shop, awaiting, calling)
+    incidents = {event["incident"]["id"] for event in events}
+    wait_until(lambda: set(opening_mails(shop.post.mails)) == incidents, seconds=30, what="a mail for each incident")
+    assert set(opening_mails(shop.post.mails).values()) == {1}
+    assert copies(shop.post.mails) == []
+
+
+def _accepted(shop: Product) -> list[str]:
+    began = time.time()
+    first, last = DEADLINES_SECONDS
+
+    def accept(number: int) -> str:
+        due_at = began + first + (last - first) * number / COUNT
+        return shop.receipt(timeout_minutes=(due_at - time.time()) / 60)
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(accept, range(COUNT)))
+
+
+def _under_repair(shop: Product, event_ids: list[str]) -> tuple[list[str], list[str]]:
+    """The receipts whose repair was accepted, and those whose repair is being called; the others have their incident open."""
+    awaiting, calling = event_ids[:AWAITING], event_ids[AWAITING : AWAITING + CALLING]
+    for event_id in event_ids:
+        assert shop.say("result", {"event_id": event_id, "status": "failed"})["state"] == "incident"
+    for event_id in awaiting:
+        shop.reprocess(event_id)
+    wait_until(lambda: {_repair(shop, name)["state"] for name in awaiting} == {"awaiting_result"}, what="the calls were accepted")
+    shop.receiver.answering.clear()
+    for event_id in calling:
+        shop.reprocess(event_id)
+    wait_until(lambda: len(shop.receiver.calls) == AWAITING + CALLING, what="the calls are under way")
+    return awaiting, calling
+
+
+def _waiting(shop: Product) -> list[Event]:
+    answer = shop.http.get("/api/v1/events", params={"state": "waiting", "limit": 1}, headers=shop.headers)
+    return list(answer.json()["data"])
+
+
+def _opened_once_and_in_time(events: list[Event], lost_at: float) -> None:
+    missing = [event for event in events if event["incident"]["reason"] == "missing_result"]
+    lateness = [unix(event["incident"]["opened_at"]) - unix(event["timeout_at"]) for event in missing]
+    p50, p99 = quantile(lateness, 0.5), quantile(lateness, 0.99)
+    lost = sum(unix(event["timeout_at"]) > lost_at for event in missing)
+    print(f"{lost} deadlines after the loss; opened late by p50 {p50:.2f} s, p99 {p99:.2f} s, at most {max(lateness):.2f} s")
+    assert (len(events), len(missing)) == (COUNT, COUNT - INCIDENTS)
+    assert lost > COUNT / 4
+    assert min(lateness) >= 0
+    assert max(lateness) < WITHIN_SECONDS
+    assert {kinds(event)["incident_opened"] for event in events} == {1}
+
+
+def _repairs_go_on(shop: Product, awaiting: list[str], calling: list[str]) -> None:
+    for event_id in (*awaiting, *calling):
+        wait_until(
+            lambda name=event_id: _repair(shop, name)["state"] == "awaiting_result", seconds=40, what="the call is answered"
+        )
+        replay_id = _repair(shop, event_id)["replay_id"]
+        answer = shop.say("result", {"event_id": event_id, "status": "success", "replay_id": replay_id})
+        assert answer["state"] == "recovered"
+    called = series(shop.receiver.calls)
+    assert set(called) == {_repair(shop, event_id)["replay_id"] for event_id in (*awaiting, *calling)}
+    # Only what was under way when its run was lost is called again.
+    assert all(called[_repair(shop, event_id)["replay_id"]] == [1] for event_id in awaiting)
+
+
+def _repair(shop: Product, event_id: str) -> dict[str, Any]:
+    (repair,) = shop.event(event_id)["repairs"]
+    return dict(repair)
