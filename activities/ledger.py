@@ -5,7 +5,7 @@ One short transaction per activity; it sends nothing. The workflow obeys the ans
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,21 +25,16 @@ from activities.messages import (
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
 from domain.lifecycle import Position
+from domain.outages import hold_ms, is_silent
 from domain.texts import kept
 from store.database import Database
-from store.heartbeats import latest_api_beat
+from store.heartbeats import read_ingest_beats
 from store.moves import NotYet, open_incident, result_is_stored
 from store.repairs import RepairRefused, begin_repair, fail_overdue_repair
 from store.standing import note, read_standing
 from store.statements import SessionStatements, Statements
 
 RECEIPT_UNKNOWN = "receipt_unknown"
-# An API writes its heartbeat every 2 s; this long without one, and what it would have been told may be missing.
-INGEST_SILENT = timedelta(seconds=10)
-# How long a hold lasts before the store is asked again: half the silence so far, so that a long one costs little, and the
-# incidents that it held back open soon after it.
-SHORTEST_HOLD_MS = 2_000
-LONGEST_HOLD_MS = 30_000
 ASKED_IN_TEMPORAL = "temporal"
 # Ids of ours and short names; a signal sent by hand may hold anything, an address among it.
 _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -48,12 +43,12 @@ _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 class LedgerActivities:
     """The activities that write the store's ledger.
 
-    `holds_when_ingest_is_down`: no deadline counts while the front door is silent, since its outage will be credited.
+    `outage_seconds`: a longer outage of ingest is credited, so that deadlines wait while the front door is silent; 0: none does.
     """
 
-    def __init__(self, database: Database, *, holds_when_ingest_is_down: bool) -> None:
+    def __init__(self, database: Database, *, outage_seconds: int) -> None:
         self._database = database
-        self._holds_when_ingest_is_down = holds_when_ingest_is_down
+        self._outage_seconds = outage_seconds
 
     @activity.defn(name="load_standing")
     async def load_standing(self, question: ReadStanding) -> Answer:
@@ -146,25 +141,20 @@ class LedgerActivities:
             return Answer(standing)
 
     async def _held_ms(self, session: AsyncSession, event_id: EventId, now: datetime) -> int | None:
-        """How long to leave a deadline alone that is due while ingest is silent; None when it counts now."""
-        if not self._holds_when_ingest_is_down:
-            return None
-        beat = await latest_api_beat(session)
-        if beat is None or now - beat <= INGEST_SILENT:
+        """How long to leave a deadline alone that is due while ingest is silent; None when it counts now.
+
+        Asked in the transaction that opens: whoever credits an outage beats in the same one, so that a beat which is seen here
+        has its credit with it.
+        """
+        beats = await read_ingest_beats(session)
+        if not is_silent(beats, now, outage_seconds=self._outage_seconds):
             return None
         standing = await _standing(SessionStatements(session), event_id)
-        is_due = {
-            Position.WAITING: now >= standing.deadline_at,
-            Position.AWAITING_RESULT: standing.result_deadline_at is not None and now >= standing.result_deadline_at,
-        }
-        if not is_due.get(standing.position, False):
-            return None
-        return hold_ms(now - beat)
-
-
-def hold_ms(silence: timedelta) -> int:
-    """For how many milliseconds a deadline is left alone once ingest has been silent for so long."""
-    return min(LONGEST_HOLD_MS, max(SHORTEST_HOLD_MS, silence // timedelta(milliseconds=2)))
+        due_at = {
+            Position.WAITING: standing.deadline_at,
+            Position.AWAITING_RESULT: standing.result_deadline_at,
+        }.get(standing.position)
+        return None if due_at is None else hold_ms(beats, now, due_at=due_at, outage_seconds=self._outage_seconds)
 
 
 async def _standing(st: Statements, event_id: str) -> Standing:

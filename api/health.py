@@ -1,7 +1,8 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
-Ready means: the store answers and its tables are current, a worker lives, and a worker reaches the engine. Each check says so
-for itself, so that a red answer names its cause, and what cannot be known because of it is `unknown`.
+Ready means: the store answers and its tables are current, a worker reaches the engine, and one does work: it asks for tasks, and
+a canary finished through it within 60 s. Each check says so for itself, so that a red answer names its cause, and what cannot be
+known because of it is `unknown`.
 """
 
 import asyncio
@@ -21,8 +22,9 @@ from api.metrics import Counts, StoreGauges, render
 from domain.errors import Forbidden, Unavailable
 from domain.projects import Scope
 from store import gauges, heartbeats, outbox, reading
-from store.database import Database, migration_state
+from store.database import Database
 from store.heartbeats import Beat
+from store.migrating import migration_state
 
 # Beats come every 2 s; a worker that is busy or restarting gets a few of them.
 FRESH_SECONDS = 10.0
@@ -86,6 +88,7 @@ class Health:
                     outbox_age_seconds=0.0 if outbox_age is None else outbox_age.total_seconds(),
                     deadline_lag_seconds=measured.deadline_lag_seconds,
                     attempts=measured.attempts,
+                    alerts_unsent=measured.alerts_unsent,
                 )
         except (Unavailable, SQLAlchemyError):
             return None
@@ -116,8 +119,11 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
             Check("worker", CheckStatus.UNKNOWN, f"{len(fresh)} alive; whether they take work shows once Temporal is reached."),
         )
     engine = Check("engine", CheckStatus.OK, "A worker reaches it.")
-    if not any(beat.report.get("pollers_alive") for beat in fresh):
+    polling = [beat for beat in fresh if beat.report.get("pollers_alive")]
+    if not polling:
         return engine, Check("worker", CheckStatus.FAILED, "No living worker takes work from Temporal.")
+    if not any(beat.report.get("canary_fresh") for beat in polling):
+        return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
 

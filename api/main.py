@@ -1,10 +1,13 @@
 """Composes and runs one API process: opens the real parts as the settings say, serves until told to stop, closes them in order.
 
-Opens no Temporal client. What judges repair URLs is handed in by `cli`, since `api` must not know the activities.
+Opens no Temporal client. What judges repair URLs is handed in by `cli`, since `api` must not know the activities, and so is what
+watches that its event loop runs.
 """
 
 import asyncio
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import FrameType
 
 import uvicorn
@@ -24,15 +27,20 @@ GRACEFUL_SECONDS = 2  # less than a supervisor waits
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
+WatchedLoop = Callable[[], AbstractContextManager[None]]
 
-def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl) -> int:
-    """Serve until SIGINT or SIGTERM; 0 when it was told to stop, 1 when it could not start."""
+
+def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
+    """Serve until SIGINT or SIGTERM; 0 when it was told to stop, 1 when it could not start.
+
+    `watched_loop` is entered on the event loop.
+    """
     configure_logging(settings.log_level, settings.log_format, role="api")
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        return runner.run(_serve(settings, judge_repair_url))
+        return runner.run(_serve(settings, judge_repair_url, watched_loop))
 
 
-async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
+async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
     secret_key = settings.read_secret_key()
     database = Database.open(settings.database_url_or_default)
     parts = AppParts(
@@ -47,7 +55,8 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl) -> int:
         # Once stopped, uvicorn raises the signal again for whoever handled it before; by default that ends the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _already_heard)
-        await server.serve()
+        with watched_loop():
+            await server.serve()
         return 0 if server.started else 1
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1

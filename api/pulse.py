@@ -1,4 +1,4 @@
-"""Says every 2 s that this API process lives, and credits an outage of ingest to the deadlines that were open in it.
+"""Says every 2 s, or oftener, that this API process lives, and credits an outage of ingest to the deadlines that were open in it.
 
 Each beat looks at the last one that any API process wrote: when that is longer ago than the setting allows, ingest was down since
 then, whether nothing ran, the machine slept, or the store was gone. One transaction notices, credits and beats, so that an
@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.auth import KeyRing
 from domain.errors import Unavailable
 from domain.instants import wire
+from domain.outages import beat_interval
 from store import heartbeats, keys, moves
 from store.database import Database
 from store.statements import SessionStatements
 
 logger = structlog.get_logger(__name__)
 
-BEAT_SECONDS = 2.0
 BEATS_BETWEEN_CHORES = 15
 OUTAGE_FACT = "outage_noticed_at"
 
@@ -35,8 +35,7 @@ class Pulse:
         """`accepted` counts what was answered with 202 since this process began."""
         self._database, self._key_ring, self._accepted = database, key_ring, accepted
         self._outage = timedelta(seconds=outage_seconds)
-        # Several beats fit into the shortest outage that counts, or each pause between two would be one.
-        self._every_seconds = min(BEAT_SECONDS, outage_seconds / 4) if outage_seconds else BEAT_SECONDS
+        self._every_seconds = beat_interval(outage_seconds).total_seconds()
         self._process = f"api_{uuid_utils.uuid7().hex}"
         self._started_at: datetime | None = None
         self._accepted_before = 0
@@ -50,7 +49,7 @@ class Pulse:
         self._task = asyncio.create_task(self._run(), name="pulse")
 
     async def stop(self) -> None:
-        """Beat a last time, so that an outage is counted from here."""
+        """Beat a last time and say so: an outage is counted from here, and no deadline waits to find out."""
         self._stop.set()
         if self._task is not None:
             await self._task
@@ -62,7 +61,8 @@ class Pulse:
         Raises: Unavailable.
         """
         accepted = self._accepted()
-        report = {"accepted_per_second": round((accepted - self._accepted_before) / self._every_seconds, 1), "accepted": accepted}
+        per_second = round((accepted - self._accepted_before) / self._every_seconds, 1)
+        report = {"accepted_per_second": per_second, "accepted": accepted} | ({heartbeats.ENDED: True} if is_last else {})
         async with self._database.transaction() as session:
             credited = await self._credit_outage(session, await self._database.now(session))
             # Read again: the credit itself may take long, and a beat from before it would look like the next outage.

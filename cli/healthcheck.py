@@ -1,7 +1,7 @@
 """Whether the API or the worker in this container is well: `python -m cli.healthcheck api|worker`, for container engines.
 
 It ends with 0 or 1 and says why in a line. The API is asked over HTTP; a worker, which serves nothing, is judged by its heartbeat
-in the store, so that one whose polls died is not well although its process lives.
+in the store, so that one through which no canary comes back is not well although its process lives.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def api_problem(settings: Settings) -> str | None:
 
 
 async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
-    """What is wrong with the workers that run on `host_name`; None when one is alive and takes work from Temporal."""
+    """What is wrong with the workers that run on `host_name`; None when one is alive and works for Temporal."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from domain.errors import Unavailable
@@ -40,10 +40,14 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
         await database.close()
     # Its process names itself by host, so that one of two workers cannot vouch for the other.
     ours = [beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process]
-    if not any(beat.age_seconds <= FRESH_SECONDS for beat in ours):
+    alive = [beat for beat in ours if beat.age_seconds <= FRESH_SECONDS]
+    if not alive:
         return "no worker on this host has been alive in the last 10 seconds"
-    if not any(beat.report.get("pollers_alive") for beat in ours if beat.age_seconds <= FRESH_SECONDS):
+    polling = [beat for beat in alive if beat.report.get("pollers_alive")]
+    if not polling:
         return "no worker on this host takes work from Temporal"
+    if not any(beat.report.get("canary_fresh") for beat in polling):
+        return "no worker on this host has finished a canary in the last 60 seconds"
     return None
 
 

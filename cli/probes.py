@@ -1,4 +1,4 @@
-"""Asks a child whether it is ready; each answers False rather than raise while the child is still starting.
+"""Asks a child whether it is ready, or still works; each answers False rather than raise while it does not.
 
 They open a connection and ask the least that proves it. None uses the Temporal client: a short-lived one may end its
 process by a signal. Called by `cli.up` for the supervisor, several times a second.
@@ -9,6 +9,9 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 TIMEOUT_SECONDS = 2.0
+# What opens a connection of HTTP/2, and an empty frame of settings; the other side answers with its own settings.
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_FRAME_BYTES, HTTP2_TYPE_AT, HTTP2_SETTINGS = 9, 3, 4
 # What a connection that is refused, cut, or answered with something else raises.
 NOT_YET = (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError)
 
@@ -22,6 +25,16 @@ async def answers_http(host: str, port: int, path: str) -> bool:
 async def greets_by_smtp(host: str, port: int) -> bool:
     """True when the mail server says its greeting."""
     return (await _first_line(host, port, b"")).startswith(b"220")
+
+
+async def speaks_http2(host: str, port: int) -> bool:
+    """True when what listens there shakes hands, as a gRPC server does before any call; a frozen one just lets one connect."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS), _connected(host, port) as (reader, writer):
+            writer.write(HTTP2_GREETING)
+            return (await reader.readexactly(HTTP2_FRAME_BYTES))[HTTP2_TYPE_AT] == HTTP2_SETTINGS
+    except NOT_YET:
+        return False
 
 
 async def temporal_is_healthy(program: str, host: str, port: int, environment: Mapping[str, str]) -> bool:

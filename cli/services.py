@@ -3,11 +3,18 @@
 Each composes one part from the settings and ends with its exit code; the parts do the rest.
 """
 
+from typing import Annotated
+
 import typer
 
 from cli.options import JsonFlag
-from cli.output import CommandFailed, print_record
+from cli.output import CommandFailed, ExitCode, print_record
 from cli.settings_told import read_settings, read_whole_settings
+
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(metavar="REVISION", help="Go to this revision, back too: with the newer version, before an older one starts."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,20 +37,22 @@ def api() -> None:
     """Run one API process: the two ingest endpoints, REST and the console."""
     from activities.transport import judge_repair_url
     from api.main import run_api
+    from cli.watchdog import watched_loop
 
     settings = read_whole_settings()
 
     async def judge(url: str) -> None:
         await judge_repair_url(url, allow=settings.egress_allow)
 
-    raise typer.Exit(run_api(settings, judge_repair_url=judge))
+    raise typer.Exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
 
 
 def worker() -> None:
     """Run one worker process: it tells Temporal what is stored, runs the workflows, sends alerts and callbacks."""
+    from cli.watchdog import watched_loop
     from worker.main import run_worker
 
-    raise typer.Exit(run_worker(read_whole_settings()))
+    raise typer.Exit(run_worker(read_whole_settings(), watched_loop=watched_loop))
 
 
 def mailbox() -> None:
@@ -53,12 +62,12 @@ def mailbox() -> None:
     raise typer.Exit(run_mailbox(read_settings()))
 
 
-def migrate(as_json: JsonFlag = False) -> None:
+def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     """Bring the store's tables up to date. `makegood up` does it by itself; in production run it before a new version starts."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from store.database import migrate as migrate_store
-    from store.database import migration_state
+    from store.migrating import RevisionUnknown, StoreIsNewer, migration_state
+    from store.migrating import migrate as migrate_store
 
     settings = read_settings()
     if settings.database_url is None:
@@ -66,9 +75,11 @@ def migrate(as_json: JsonFlag = False) -> None:
     url = settings.database_url_or_default
     try:
         before, _ = migration_state(url)
-        migrate_store(url)
+        migrate_store(url, to=to)
         after, _ = migration_state(url)
-    except (OSError, SQLAlchemyError) as error:
+    except RevisionUnknown as error:
+        raise CommandFailed(str(error), ExitCode.USAGE) from None
+    except (OSError, SQLAlchemyError, StoreIsNewer) as error:
         # The first line alone: what follows may quote a statement and its values.
         reason = str(error).partition("\n")[0][:300]
         raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None

@@ -1,8 +1,8 @@
-"""Keeps a few programs alive together: starts them, restarts the ones that die, ends them in order.
+"""Keeps a few programs alive together: starts them, restarts the ones that die or no longer work, ends them in order.
 
-It decides when a child is ready, when it deserves another start and when everything must stop. It knows nothing of what
-the children are: `cli.up` describes them. Each runs through `cli/launch.py`, in a process group of its own, and dies
-with this process however that dies.
+It decides when a child is ready, when it must be killed, when it deserves another start and when everything must stop.
+It knows nothing of what the children are: `cli.up` describes them. Each runs through `cli/launch.py`, in a process
+group of its own, and dies with this process however that dies.
 """
 
 import asyncio
@@ -11,41 +11,21 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-FIRST_DELAY_SECONDS = 0.2
-LONGEST_DELAY_SECONDS = 3.0
-DEATHS_BEFORE_GIVING_UP = 5
+from cli.children import DEATHS_BEFORE_GIVING_UP, ChildSpec, Restarts, lasting_problem
+
 PROBE_INTERVAL_SECONDS = 0.05
 PATIENCE_SECONDS = 10.0
 # A budget for ending everything, under the 10 s that are promised.
 STOP_SECONDS = 9.0
 LAST_LINES = 20
 LINE_BYTES = 65_536
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")))
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildSpec:
-    """One program: how it starts, how one knows that it is ready, how long it may take to end.
-
-    It is ready when it printed a line that contains `ready_line`, and `probe` answers True; each may be absent. `after`
-    names children, or the supervisor's `PREPARED`, that must be ready before it is started.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    ready_line: str | None = None
-    probe: Callable[[], Awaitable[bool]] | None = None
-    after: tuple[str, ...] = ()
-    stop_seconds: float = 2.0
 
 
 PREPARED = "preparation"
@@ -53,25 +33,6 @@ PREPARED = "preparation"
 
 class ChildGaveUp(Exception):
     """A child died too often before it was ready; the message holds its last lines."""
-
-
-@dataclass(slots=True)
-class Restarts:
-    """How often one child died in a row before it was ready, and what that means for its next start."""
-
-    deaths: int = 0
-    delay_seconds: float = FIRST_DELAY_SECONDS
-
-    def delay_after_death(self, *, was_ready: bool, ended_with: int) -> float | None:
-        """Seconds until the next start; None when it died too often. A SIGKILL comes from outside and is not counted."""
-        if was_ready:
-            self.deaths, self.delay_seconds = 0, FIRST_DELAY_SECONDS
-        elif ended_with not in KILLED:
-            self.deaths += 1
-        if self.deaths >= DEATHS_BEFORE_GIVING_UP:
-            return None
-        delay, self.delay_seconds = self.delay_seconds, min(2 * self.delay_seconds, LONGEST_DELAY_SECONDS)
-        return delay
 
 
 class _Child:
@@ -195,7 +156,9 @@ class Supervisor:
             child.signal(signal.SIGKILL)
         pump = asyncio.create_task(self._pump(child, output))
         prober = self._watched(_become_ready(child))
+        minder = self._watched(self._mind(child, process.pid))
         ended_with = await process.wait()
+        minder.cancel()
         child.signal(signal.SIGKILL)  # What it left behind in its group, when its launcher was the one to die.
         await asyncio.wait({pump}, timeout=1.0)
         pump.cancel()
@@ -204,6 +167,15 @@ class Supervisor:
         child.process = None
         child.ready.clear()
         return was_ready, ended_with
+
+    async def _mind(self, child: _Child, group: int) -> None:
+        """Kill a child that was ready and has not worked for long: frozen, or doing nothing, it may not end by itself."""
+        await child.ready.wait()
+        if child.spec.watch is None or self._stop.is_set():
+            return
+        problem = await lasting_problem(child.spec.watch, group)
+        self._say(f"{child.spec.name} lives and does not work: {problem}, for {child.spec.watch.red_seconds:g} s; killing it")
+        child.signal(signal.SIGKILL)
 
     async def _spawned(self, spec: ChildSpec) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.ReadTransport]:
         # A pipe of ours, not asyncio's: some versions of `Process.wait` also wait for the pipe's end, which a

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.children import ChildSpec
 from cli.data_directory import DataDirectoryError, ensure_secret_key, held
 from cli.first_steps import FirstSteps, take_first_steps
+from cli.liveness import USUAL, Patience, watch_api, watch_mailbox, watch_temporal, watch_worker
 from cli.ports import PortsError, check_ports, needed_ports
 from cli.probes import answers_http, greets_by_smtp, temporal_is_healthy
-from cli.supervisor import PREPARED, ChildSpec, Supervisor
+from cli.supervisor import PREPARED, Supervisor
 from cli.temporal_program import (
     TemporalProgramError,
     find_temporal_program,
@@ -34,8 +36,8 @@ class StoreUnusable(Exception):
     """The store cannot be opened or migrated; the message names its setting, never its address."""
 
 
-def run_up(settings: Settings) -> int:
-    """Run everything until SIGINT or SIGTERM; the exit code."""
+def run_up(settings: Settings, *, patience: Patience = USUAL) -> int:
+    """Run everything until SIGINT or SIGTERM; the exit code. `patience` is for children that live and do not work."""
     started_at = time.monotonic()
     os.umask(0o077)
     try:
@@ -44,7 +46,7 @@ def run_up(settings: Settings) -> int:
             if ensure_secret_key(settings):
                 _say(f"First run: wrote a new secret key to {settings.secret_key_path}; keep a copy, do not share it")
             settings.read_secret_key()
-            return asyncio.run(_Up(settings, started_at).run(child_specs(settings)))
+            return asyncio.run(_Up(settings, started_at).run(child_specs(settings, patience)))
     except (DataDirectoryError, PortsError, TemporalProgramError, SettingsError, StoreUnusable) as error:
         print(f"makegood up: {error}", file=sys.stderr)
         return 1
@@ -52,17 +54,17 @@ def run_up(settings: Settings) -> int:
         return 0
 
 
-def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
+def child_specs(settings: Settings, patience: Patience) -> tuple[ChildSpec, ...]:
     """The children in the order in which they start; they are ended in the reverse order.
 
     Raises: TemporalProgramError when Temporal must be started and no program is at hand.
     """
     specs: list[ChildSpec] = []
     if settings.temporal_address is None:
-        specs.append(_temporal(settings))
+        specs.append(_temporal(settings, patience))
     environment = _our_environment()
     if settings.smtp_url is None:
-        specs.append(_mailbox(settings, environment))
+        specs.append(_mailbox(settings, environment, patience))
     temporal = ("temporal",) if settings.temporal_address is None else ()
     specs.append(
         ChildSpec(
@@ -71,6 +73,7 @@ def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
             environment=environment,
             ready_line=WORKER_READY,
             after=(PREPARED, *temporal),
+            watch=watch_worker(settings.database_url_or_default, patience),
             stop_seconds=3.0,
         )
     )
@@ -82,6 +85,7 @@ def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
             environment=environment,
             probe=lambda: answers_http(host, settings.port, "/livez"),
             after=(PREPARED,),
+            watch=watch_api(host, settings.port, patience),
             stop_seconds=2.5,
         )
     )
@@ -141,17 +145,17 @@ class _Up:
 def _migrate(database_url: str) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from store.database import migrate
+    from store.migrating import StoreIsNewer, migrate
 
     try:
         migrate(database_url)
-    except (OSError, SQLAlchemyError) as error:
+    except (OSError, SQLAlchemyError, StoreIsNewer) as error:
         # The first line alone: what follows may quote the statement and its values.
         reason = str(error).partition("\n")[0][:300]
         raise StoreUnusable(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None
 
 
-def _temporal(settings: Settings) -> ChildSpec:
+def _temporal(settings: Settings, patience: Patience) -> ChildSpec:
     program = find_temporal_program(settings.data_dir)
     environment = temporal_environment()
     return ChildSpec(
@@ -159,16 +163,18 @@ def _temporal(settings: Settings) -> ChildSpec:
         command=start_dev_command(program, settings),
         environment=environment,
         probe=lambda: temporal_is_healthy(program, LOOPBACK, settings.temporal_port, environment),
+        watch=watch_temporal(LOOPBACK, settings.temporal_port, patience),
         stop_seconds=2.5,
     )
 
 
-def _mailbox(settings: Settings, environment: Mapping[str, str]) -> ChildSpec:
+def _mailbox(settings: Settings, environment: Mapping[str, str], patience: Patience) -> ChildSpec:
     return ChildSpec(
         name="mailbox",
         command=_ours("mailbox"),
         environment=environment,
         probe=lambda: greets_by_smtp(LOOPBACK, settings.smtp_port),
+        watch=watch_mailbox(LOOPBACK, settings.smtp_port, patience),
         stop_seconds=1.0,
     )
 

@@ -1,6 +1,7 @@
 """Who is alive, and single facts about this installation.
 
-API and worker write a beat every 2 s; `/readyz`, doctor and the outage credit read them. Nothing here judges what is too old.
+API and worker write a beat every 2 s, an API more often where shorter outages count; `/readyz`, doctor, supervisor and the outage
+credit read them. Nothing here judges what is too old.
 """
 
 import json
@@ -13,13 +14,19 @@ from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.instants import milliseconds
+from domain.outages import IngestBeats
 from store import tables
 
 BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
-# Built once: the ledger asks it for each deadline.
 _LATEST_API_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api")
+# Built once: the ledger asks it for each deadline. A row for each API process of the last minutes.
+_API_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == "api").order_by(BEATS.c.at.desc())
+# In the report of a process's last beat.
+ENDED = "ended"
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
+# The fact that names the Temporal database which was told what the store holds; under another one all is told anew.
+NAMESPACE_FACT = "temporal_namespace_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,15 @@ async def latest_api_beat(session: AsyncSession) -> datetime | None:
     """When an API process last was alive: ingest was up until then. None in a new installation."""
     latest: datetime | None = await session.scalar(_LATEST_API_BEAT)
     return latest
+
+
+async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
+    """The last beat of the front door, and whether a process that has not ended wrote one. None in a new installation."""
+    rows = (await session.execute(_API_BEATS)).all()
+    if not rows:
+        return None
+    alive_at = next((row.at for row in rows if not json.loads(row.report).get(ENDED)), None)
+    return IngestBeats(last_at=rows[0].at, alive_at=alive_at)
 
 
 async def forget_stale(session: AsyncSession, now: datetime) -> int:

@@ -5,7 +5,7 @@ results are sent over HTTP. Nothing of the product runs in the test's own proces
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,20 @@ _numbers = itertools.count(1)
 class Product:
     """One installation. `post` has the mails that were sent, `receiver` the callbacks."""
 
-    def __init__(self, data_dir: Path, database_url: str, *, post: Post, smtp_url: str, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str,
+        *,
+        post: Post,
+        smtp_url: str,
+        receiver: Receiver,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.post = post
         self.receiver = receiver
         self._port, temporal_port, temporal_ui_port = free_ports(3)
-        self._temporal_address = f"127.0.0.1:{temporal_port}"
+        self.temporal_address = f"127.0.0.1:{temporal_port}"
         self._engine = Settings(data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port)
         self._environment = {
             "MAKEGOOD_DATA_DIR": str(data_dir),
@@ -42,7 +51,8 @@ class Product:
             "MAKEGOOD_EGRESS_ALLOW": "127.0.0.0/8",
             "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,1",
             "MAKEGOOD_RECONCILE_SECONDS": "1",
-            "TEMPORAL_ADDRESS": self._temporal_address,
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            **(settings or {}),
         }
         self._programs: dict[str, Program] = {}
         self._api_key = ""
@@ -101,20 +111,20 @@ class Product:
 
     def say(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """The answer to a receipt or a result."""
-        headers = self._headers | {"Idempotency-Key": f"key {next(_numbers)}"}
+        headers = self.headers | {"Idempotency-Key": f"key {next(_numbers)}"}
         answer = self.http.post(f"/api/v1/{endpoint}", json=body, headers=headers)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
     def event(self, event_id: str) -> dict[str, Any]:
-        answer = self.http.get(f"/api/v1/events/{event_id}", headers=self._headers)
+        answer = self.http.get(f"/api/v1/events/{event_id}", headers=self.headers)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def reprocess(self, event_id: str) -> str:
         """The `replay_id` of the repair that was asked for."""
         incident_id = self.event(event_id)["incident"]["id"]
-        answer = self.http.post(f"/api/v1/incidents/{incident_id}/reprocess", headers=self._headers)
+        answer = self.http.post(f"/api/v1/incidents/{incident_id}/reprocess", headers=self.headers)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["replay_id"])
 
@@ -125,7 +135,7 @@ class Product:
 
     def temporal(self, *arguments: str) -> str:
         """What Temporal's own command line answers."""
-        with_address = (str(TEMPORAL), *arguments, "--address", self._temporal_address)
+        with_address = (str(TEMPORAL), *arguments, "--address", self.temporal_address)
         program = Program(with_address, temporal_environment())
         try:
             assert program.ended() == 0, program.output
@@ -134,7 +144,8 @@ class Product:
             program.end()
 
     @property
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The project's key, and that JSON is read."""
         return {"Authorization": f"Bearer {self._api_key}", "Accept": "application/json"}
 
     def _spawn(self, name: str) -> Program:
@@ -150,7 +161,7 @@ class Product:
             return False
 
     def _temporal_answers(self) -> bool:
-        program = Program((str(TEMPORAL), "operator", "cluster", "health", "--address", self._temporal_address), {})
+        program = Program((str(TEMPORAL), "operator", "cluster", "health", "--address", self.temporal_address), {})
         try:
             return program.ended() == 0
         finally:
@@ -158,11 +169,11 @@ class Product:
 
 
 @contextmanager
-def product(data_dir: Path, database_url: str) -> Iterator[Product]:
-    """An installation on a migrated store, all of it at work."""
+def product(data_dir: Path, database_url: str, *, settings: Mapping[str, str] | None = None) -> Iterator[Product]:
+    """An installation on a migrated store, all of it at work; `settings` are further variables, or others in place of these."""
     data_dir.mkdir(exist_ok=True)
     with taking_mail() as (post, smtp_url), receiving() as receiver:
-        installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver)
+        installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver, settings=settings)
         try:
             installation.start("temporal", "api", "worker")
             installation.create_project()

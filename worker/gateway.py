@@ -24,7 +24,6 @@ from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
 from store.outbox import OutboxEvent, OutboxRow
 from worker.connect import RPC_SECONDS, prepare_namespace, read_namespace_id
-from workflows.canary import CanaryWorkflow
 from workflows.messages import (
     MG_DEADLINE,
     MG_EFFECT,
@@ -46,7 +45,6 @@ from workflows.receipt import ReceiptWorkflow
 
 # Ten seconds by default, and a task that was lost costs that much.
 TASK_SECONDS = timedelta(seconds=5)
-CANARY_SECONDS = timedelta(seconds=60)
 # The longest that Temporal's visibility keeps; one more and it refuses the start.
 KEYWORD_CHARACTERS = 255
 SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
@@ -146,36 +144,20 @@ class Gateway:
         found = [event_id for event_id in looked_at if not await self._is_running(event_id)]
         return WithoutRun(found=found, first_left=left[0] if left else None)
 
-    async def last_polled_by(self, identity: str) -> datetime | None:
-        """When the engine last heard that worker ask for workflow tasks, by the engine's clock; None: never, or long ago.
+    async def last_polled_by(self, identity: str, queue: str = TASK_QUEUE) -> datetime | None:
+        """When the engine last heard that worker ask for workflow tasks there, by the engine's clock; None: never, or long ago.
 
         Raises:
             RPCError: Temporal does not answer.
         """
         request = DescribeTaskQueueRequest(
             namespace=self._client.namespace,
-            task_queue=TaskQueue(name=TASK_QUEUE),
+            task_queue=TaskQueue(name=queue),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
         described = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_SECONDS)
         heard = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers if poller.identity == identity]
         return max(heard, default=None)
-
-    async def run_canary(self, name: str) -> None:
-        """Return once a worker has run the canary.
-
-        Raises:
-            WorkflowFailureError, RPCError: none did, within a minute.
-        """
-        handle = await self._client.start_workflow(
-            CanaryWorkflow.run,
-            id=f"canary-{name}",
-            task_queue=TASK_QUEUE,
-            execution_timeout=CANARY_SECONDS,
-            id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
-            rpc_timeout=RPC_SECONDS,
-        )
-        await handle.result()
 
     async def _not_seen_running(self, event_ids: Sequence[EventId]) -> list[EventId]:
         ids = ", ".join(f"'{workflow_id(event_id)}'" for event_id in event_ids)

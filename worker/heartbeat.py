@@ -1,12 +1,16 @@
-"""Says every 2 s that this worker is alive and what it can do; ends the process when its own polling has died.
+"""Says every 2 s that this worker is alive and what it can do; ends the process when it lives and does no work.
 
-Looks from outside: a process whose long polls died behind a proxy lives on and does nothing, so that the engine is asked when it
-last heard from this worker, and a canary workflow is run through the whole of it. `/readyz` and doctor read the rows.
+Looks from outside: a process whose long polls died behind a proxy lives on and does nothing. So canaries are run through it, and
+the engine is asked when it last heard it ask for work. While the engine itself is away neither says anything of this process: it
+goes red, and stays. What counts is tries and pauses, never a clock alone: a process that was stopped and goes on finds hours gone
+by, and has lost nothing. `/readyz`, doctor, health checks and `makegood up` read the rows.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -18,34 +22,54 @@ from domain.errors import Unavailable
 from domain.instants import wire
 from store.database import Database
 from store.heartbeats import beat
+from worker.canary import canary_queue
 from worker.gateway import Gateway
 
 BEAT_SECONDS = 2.0
-LOOK_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 0.25  # until the engine has heard this worker once
-CANARY_SECONDS = 30.0
-# A healthy poll is answered, or asked again, within 60 s.
-SILENT_AFTER_SECONDS = 75.0
-DEAD_AFTER_SECONDS = SILENT_AFTER_SECONDS + 60.0
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """When a worker is red, and when it is lost. `silent`, `dead`: for so long the engine has not heard it ask for work."""
+
+    look_seconds: float = 5.0
+    # A healthy poll is answered, or asked again, within 60 s.
+    silent_seconds: float = 75.0
+    dead_seconds: float = 90.0
+    canary_every_seconds: float = 15.0
+    canary_patience_seconds: float = 25.0
+    canary_fresh_seconds: float = 60.0
+    # In a row, each taken by an engine that answered after it, and none in time to be fresh. An engine that did not hear the poll
+    # for canaries in all that time has lost this process; one that did may be swamped by deadlines, and is given longer.
+    canaries_lost_unheard: int = 3
+    canaries_lost_heard: int = 9
+
+
+USUAL = Bounds()
+
+
 class PollingDied(Exception):
-    """The engine answers, and has not heard this worker ask for work for over a minute."""
+    """The engine answers, and this process does no work for it."""
 
 
 class Heartbeat:
     """What one worker process says of itself. `identity` is its name in Temporal and in the store alike."""
 
-    def __init__(self, database: Database, *, identity: str, started_at: datetime) -> None:
+    def __init__(self, database: Database, *, identity: str, started_at: datetime, bounds: Bounds = USUAL) -> None:
         self._database = database
         self._identity = identity
         self._started_at = started_at
+        self._bounds = bounds
         self._engine_reachable = False
         self._polled_at: datetime | None = None
-        self._heard_at = time.monotonic()
+        self._unheard_seconds = 0.0
         self._canary_at: datetime | None = None
+        self._canary_finished = 0.0  # by the monotonic clock
+        self._canaries_lost = 0
+        self._canary_polled_at: datetime | None = None  # as the engine had it when the first in a row was lost
         self._changed = asyncio.Event()
 
     async def keep_beating(self) -> None:
@@ -74,25 +98,64 @@ class Heartbeat:
         Raises:
             PollingDied: it has not for long, while it answers.
         """
-        self._heard_at = time.monotonic()
         while True:
             try:
                 self._hear(await gateway.last_polled_by(self._identity))
             except RPCError:
                 self._lose_engine()
-            if time.monotonic() - self._heard_at > DEAD_AFTER_SECONDS:
+            if self._unheard_seconds > self._bounds.dead_seconds:
                 raise PollingDied(self._identity)
-            await asyncio.sleep(FIRST_LOOK_SECONDS if self._polled_at is None else LOOK_SECONDS)
+            pause = FIRST_LOOK_SECONDS if self._polled_at is None else self._bounds.look_seconds
+            await asyncio.sleep(pause)
+            # As long as was meant: a process that was stopped meanwhile looks once before it counts on.
+            self._unheard_seconds += pause
 
-    async def keep_running_canaries(self, gateway: Gateway) -> None:
-        """Run the canary every half minute; one that does not come back is logged."""
+    async def keep_running_canaries(self, run_canary: Callable[[], Awaitable[None]], gateway: Gateway) -> None:
+        """Run the canary several times a minute, and again soon when it did not come back.
+
+        Raises:
+            PollingDied: several were lost in a row and none finished for too long, while the engine answers.
+        """
         while True:
             try:
-                await gateway.run_canary(self._identity)
-                self._canary_at = datetime.now(UTC)
-            except (RPCError, WorkflowFailureError) as error:
-                log.warning("canary_failed", error=type(error).__name__)
-            await asyncio.sleep(CANARY_SECONDS)
+                async with asyncio.timeout(self._bounds.canary_patience_seconds):
+                    await run_canary()
+            except RPCError:
+                # Not even taken: the engine's trouble, or the way to it.
+                self._canaries_lost = 0
+            except (TimeoutError, WorkflowFailureError) as error:
+                await self._lose_canary(gateway, error)
+            else:
+                self._finish_canary()
+                await asyncio.sleep(self._bounds.canary_every_seconds)
+                continue
+            await asyncio.sleep(self._bounds.look_seconds / 5)
+
+    def _finish_canary(self) -> None:
+        if not self._is_canary_fresh():
+            self._changed.set()
+        if self._canaries_lost:
+            log.info("canary_finishes_again", lost=self._canaries_lost)
+        self._canary_at, self._canary_finished, self._canaries_lost = datetime.now(UTC), time.monotonic(), 0
+
+    async def _lose_canary(self, gateway: Gateway, error: Exception) -> None:
+        try:
+            polled_at = await gateway.last_polled_by(self._identity, canary_queue(self._identity))
+        except RPCError:
+            self._lose_engine()
+            self._canaries_lost = 0
+            return
+        if not self._canaries_lost:
+            self._canary_polled_at = polled_at
+        self._canaries_lost += 1
+        is_heard = polled_at != self._canary_polled_at
+        log.warning("canary_lost", in_a_row=self._canaries_lost, is_heard=is_heard, error=type(error).__name__)
+        if self._is_canary_fresh():
+            return
+        self._changed.set()
+        most = self._bounds.canaries_lost_heard if is_heard else self._bounds.canaries_lost_unheard
+        if self._canaries_lost >= most:
+            raise PollingDied(self._identity)
 
     def _hear(self, polled_at: datetime | None) -> None:
         if not self._engine_reachable:
@@ -104,7 +167,7 @@ class Heartbeat:
             if self._polled_at is None:
                 self._changed.set()
             self._polled_at = polled_at
-            self._heard_at = time.monotonic()
+            self._unheard_seconds = 0.0
 
     def _lose_engine(self) -> None:
         if self._engine_reachable:
@@ -112,12 +175,16 @@ class Heartbeat:
             self._changed.set()
         self._engine_reachable = False
         # Nothing can be said of the polls now: begin to count when it is back.
-        self._heard_at = time.monotonic()
+        self._unheard_seconds = 0.0
+
+    def _is_canary_fresh(self) -> bool:
+        return self._canary_at is not None and time.monotonic() - self._canary_finished <= self._bounds.canary_fresh_seconds
 
     def _report(self) -> dict[str, object]:
-        is_polling = self._polled_at is not None and time.monotonic() - self._heard_at < SILENT_AFTER_SECONDS
+        is_polling = self._polled_at is not None and self._unheard_seconds < self._bounds.silent_seconds
         return {
             "engine_reachable": self._engine_reachable,
             "pollers_alive": self._engine_reachable and is_polling,
+            "canary_fresh": self._is_canary_fresh(),
             "canary_at": None if self._canary_at is None else wire(self._canary_at),
         }

@@ -1,7 +1,7 @@
 """Composes one worker process from the settings, runs its loops, and ends them in order.
 
 What the worker is made of is `worker.parts`; this adds what only a process of its own has: signals, heartbeat, canaries, purge.
-Decides nothing about receipts. Called by `cli`.
+Decides nothing about receipts. Called by `cli`, which hands in what watches that the event loop runs.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ import random
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,29 +29,36 @@ from logs import configure_logging
 from settings import Settings
 from store.database import Database
 from store.sealing import Sealer
+from worker.canary import build_canary_worker, run_canary
 from worker.connect import Engine, connect, quiet_runtime
 from worker.gateway import Gateway
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import USUAL, Bounds, Heartbeat
 from worker.parts import WorkerParts, build_worker
 from worker.purge import keep_purging
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
 COLLECT_SECONDS = 10.0
+END_SECONDS = 10.0  # for a process that failed; one that is told to stop is killed by whoever told it
 # Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
 DROP_CLIENT_SECONDS = 0.3
 # What the activity's start-to-close timeout leaves room for.
 LONGEST_CALLBACK_SECONDS = 30
 
+WatchedLoop = Callable[[], AbstractContextManager[None]]
+
 log = structlog.get_logger(__name__)
 
 
-def run_worker(settings: Settings) -> int:
-    """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again."""
+def run_worker(settings: Settings, *, watched_loop: WatchedLoop, bounds: Bounds = USUAL) -> int:
+    """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again.
+
+    `watched_loop` is entered on the event loop.
+    """
     configure_logging(settings.log_level, settings.log_format, role="worker")
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            return runner.run(_run(settings))
+            return runner.run(_run(settings, watched_loop, bounds))
     except KeyboardInterrupt:
         return 0
 
@@ -71,7 +79,7 @@ def parts_from(settings: Settings) -> WorkerParts:
         chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
         mail_from=settings.mail_from,
         public_url=settings.public_url_or_default,
-        holds_when_ingest_is_down=settings.outage_seconds > 0,
+        outage_seconds=settings.outage_seconds,
         dispatch_rate=settings.dispatch_rate,
         reconcile_seconds=settings.reconcile_seconds,
         owns_namespace=settings.temporal_address is None,
@@ -95,17 +103,18 @@ def engine_from(settings: Settings, *, identity: str) -> Engine:
     )
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) -> int:
     stopping = _stop_on_signals()
     identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     engine, parts = engine_from(settings, identity=identity), parts_from(settings)
-    heartbeat = Heartbeat(parts.database, identity=identity, started_at=datetime.now(UTC))
+    heartbeat = Heartbeat(parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds)
     beating = asyncio.create_task(heartbeat.keep_beating())
     try:
-        client = await _unless(stopping, _connect(engine, parts))
-        if client is None:
-            return 0
-        return await _work(client, parts, heartbeat, beating, stopping)
+        with watched_loop():
+            client = await _unless(stopping, _connect(engine, parts))
+            if client is None:
+                return 0
+            return await _work(client, parts, heartbeat, beating, stopping)
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
@@ -119,10 +128,11 @@ async def _run(settings: Settings) -> int:
 async def _work(
     client: Client, parts: WorkerParts, heartbeat: Heartbeat, beating: asyncio.Task[None], stopping: asyncio.Event
 ) -> int:
-    built = build_worker(client, parts)
+    built, canaries = build_worker(client, parts), build_canary_worker(client)
     loops: list[Coroutine[object, object, None]] = [
+        canaries.run(),
         heartbeat.keep_looking(built.gateway),
-        heartbeat.keep_running_canaries(built.gateway),
+        heartbeat.keep_running_canaries(partial(run_canary, client), built.gateway),
         keep_purging(parts.database),
         keep_collecting(),
     ]
@@ -137,10 +147,19 @@ async def _work(
             if error := task.exception():
                 log.error("worker_failed", error=type(error).__name__, exc_info=error)
                 code = 1
+        if code:
+            _end_soon(code)
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     return code
+
+
+def _end_soon(code: int) -> None:
+    """End in order if that can be done soon: polls that the engine never answers would be waited for."""
+    ending = threading.Timer(END_SECONDS, os._exit, (code,))
+    ending.daemon = True
+    ending.start()
 
 
 async def _connect(engine: Engine, parts: WorkerParts) -> Client:

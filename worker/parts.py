@@ -25,7 +25,6 @@ from worker.gateway import Gateway
 from worker.listen import keep_listening
 from worker.pace import Pace
 from worker.reconcile import Reconciler
-from workflows.canary import CanaryWorkflow
 from workflows.messages import TASK_QUEUE
 from workflows.receipt import ReceiptWorkflow
 
@@ -44,7 +43,7 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker is built from. `now` is the host's clock."""
+    """What a worker is built from. `outage_seconds` 0: no deadline waits while ingest is silent."""
 
     database: Database
     sealer: Sealer
@@ -54,7 +53,7 @@ class WorkerParts:
     chance: Chance
     mail_from: str
     public_url: str
-    holds_when_ingest_is_down: bool
+    outage_seconds: int
     dispatch_rate: int = 25
     reconcile_seconds: float = 5
     owns_namespace: bool = False
@@ -98,7 +97,7 @@ class BuiltWorker:
 def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     """A worker over the given client and parts."""
     gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-    ledger = LedgerActivities(parts.database, holds_when_ingest_is_down=parts.holds_when_ingest_is_down)
+    ledger = LedgerActivities(parts.database, outage_seconds=parts.outage_seconds)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
     callback = CallbackActivities(
@@ -107,7 +106,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     temporal = Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[ReceiptWorkflow, CanaryWorkflow],
+        workflows=[ReceiptWorkflow],
         activities=[
             ledger.load_standing,
             ledger.open_incident,
@@ -140,7 +139,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
             parts.database,
             gateway,
             every_seconds=parts.reconcile_seconds,
-            holds_when_ingest_is_down=parts.holds_when_ingest_is_down,
+            outage_seconds=parts.outage_seconds,
         ),
         alerting=partial(keep_alerting, alerts, every_seconds=parts.reconcile_seconds),
         listened_url=listened_url,

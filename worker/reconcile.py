@@ -14,12 +14,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.service import RPCError
 
-from activities.ledger import INGEST_SILENT
 from domain.errors import Unavailable
 from domain.ids import EventId
+from domain.outages import is_silent
 from domain.receipts import Receipt
 from store.database import Database
-from store.heartbeats import latest_api_beat, read_fact, write_fact
+from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats, write_fact
 from store.outbox import oldest_age, tell_again
 from store.reading import overdue, unended
 from store.sweeping import overdue_untold, stuck_repairs, told_and_unended
@@ -28,6 +28,8 @@ from worker.gateway import Gateway
 GRACE_SECONDS = 5
 # The same receipt is not told again sooner than this, so that a slow engine is not made slower.
 AGAIN_AFTER_SECONDS = 60.0
+# Sooner, when the engine itself says that its run is gone once more; not at every pass, since it may end at once each time.
+GONE_AGAIN_AFTER_SECONDS = 10.0
 NUDGE_AFTER_SECONDS = 60
 # Longer than the dispatcher's lease.
 UNTOLD_AFTER_SECONDS = 15
@@ -42,7 +44,6 @@ SWEPT_AT_ONCE = 200
 RETOLD_AT_ONCE = 100
 RETOLD_PAUSE_SECONDS = 0.2
 OUTBOX_OLD = timedelta(seconds=60)
-NAMESPACE_FACT = "temporal_namespace_id"
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """The reconciler of one worker process. `every_seconds` is the pause between passes.
 
-    `holds_when_ingest_is_down`: what is overdue while the front door is silent is left alone, as the ledger leaves it.
+    `outage_seconds` not 0: what is overdue while the front door is silent is left alone, as the ledger leaves it.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class Reconciler:
         gateway: Gateway,
         *,
         every_seconds: float,
-        holds_when_ingest_is_down: bool,
+        outage_seconds: int,
     ) -> None:
         self._database = database
         self._gateway = gateway
         self._every_seconds = every_seconds
-        self._holds_when_ingest_is_down = holds_when_ingest_is_down
+        self._outage_seconds = outage_seconds
         self._told_at: dict[EventId, float] = {}
         self._swept_until = datetime.now(UTC) - CLOSED_OVERLAP
         self._cursor: EventId | None = None
@@ -169,20 +170,23 @@ class Reconciler:
             if await self._is_held(session, now):
                 return
             lately = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_AT_ONCE)
-            suspects = await told_and_unended(session, self._untold(lately))
+            suspects = await told_and_unended(session, self._untold(lately, for_seconds=GONE_AGAIN_AFTER_SECONDS))
         await self._tell((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
 
     async def _is_held(self, session: AsyncSession, now: datetime) -> bool:
-        if not self._holds_when_ingest_is_down:
-            return False
-        api_beat = await latest_api_beat(session)
-        return api_beat is not None and now - api_beat > INGEST_SILENT
+        beats = await read_ingest_beats(session)
+        return is_silent(beats, now, outage_seconds=self._outage_seconds)
 
     async def _mend_closed_early(self) -> None:
         """Runs that closed lately without having said in their search attributes that the receipt ended."""
         began_at = datetime.now(UTC)
         closed = {event_id async for event_id in self._gateway.closed_early(self._swept_until, limit=CLOSED_LOOKED_AT)}
-        await self._tell(self._untold(await self._told_and_unended(closed)), why="closed_early")
+        suspects = await self._told_and_unended(closed)
+        untold = self._untold(suspects)
+        # Those told lately have a run again, unless that one has ended too.
+        told = [event_id for event_id in suspects if event_id not in set(untold)]
+        gone_again = (await self._gateway.without_run(self._untold(told, for_seconds=GONE_AGAIN_AFTER_SECONDS))).found
+        await self._tell([*untold, *gone_again], why="closed_early")
         self._swept_until = began_at - CLOSED_OVERLAP
 
     async def _sweep(self) -> None:
@@ -190,7 +194,8 @@ class Reconciler:
         async with self._database.reading() as session:
             batch = [event_id for event_id, _ in await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
         without_run = await self._gateway.without_run(await self._told_and_unended(batch))
-        await self._tell(self._untold(await self._told_and_unended(without_run.found)), why="without_run")
+        gone = self._untold(without_run.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
+        await self._tell(await self._told_and_unended(gone), why="without_run")
         self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
         if without_run.first_left is not None:
             self._cursor = batch[batch.index(without_run.first_left) - 1]
@@ -233,8 +238,9 @@ class Reconciler:
         if chosen:
             log.info("woken", why=why, receipts=len(chosen), first_event_id=chosen[0].event_id)
 
-    def _untold(self, event_ids: Collection[EventId]) -> list[EventId]:
-        return [event_id for event_id in event_ids if event_id not in self._told_at]
+    def _untold(self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS) -> list[EventId]:
+        told_since = time.monotonic() - for_seconds
+        return [event_id for event_id in event_ids if self._told_at.get(event_id, told_since) <= told_since]
 
     def _forget_long_told(self) -> None:
         oldest = time.monotonic() - AGAIN_AFTER_SECONDS

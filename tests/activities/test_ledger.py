@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.ledger import LedgerActivities, hold_ms
+from activities.ledger import LedgerActivities
 from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
 from domain.ids import ReplayId
 from domain.lifecycle import Position
@@ -14,17 +14,18 @@ from store.heartbeats import beat
 from tests.given import Story
 
 PAST = {"timeout_minutes": -1.0}
+JUST_PAST = {"timeout_minutes": -0.1}
 
 
 @pytest.fixture
 def ledger(database: Database) -> LedgerActivities:
-    return LedgerActivities(database, holds_when_ingest_is_down=True)
+    return LedgerActivities(database, outage_seconds=60)
 
 
-async def _api_was_alive(story: Story, *, seconds_ago: float) -> None:
+async def _api_was_alive(story: Story, *, seconds_ago: float, **report: bool) -> None:
     at = story.at - timedelta(seconds=seconds_ago)
     async with story.database.transaction() as session:
-        await beat(session, process="api-1", role="api", started_at=at, now=at, report={})
+        await beat(session, process="api-1", role="api", started_at=at, now=at, report=report)
 
 
 async def test_incident_is_opened_once_however_often_it_is_asked(ledger: LedgerActivities, story: Story) -> None:
@@ -49,7 +50,7 @@ async def test_deadline_ahead_is_not_yet(ledger: LedgerActivities, story: Story)
 
 
 async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities, story: Story) -> None:
-    event_id = await story.receipt(**PAST)
+    event_id = await story.receipt(**JUST_PAST)
     await _api_was_alive(story, seconds_ago=30)
 
     held = await ledger.open_incident(OpenIncident(event_id))
@@ -62,16 +63,29 @@ async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities
     assert opened.standing.position is Position.OPEN
 
 
-@pytest.mark.parametrize(("seconds", "wait_ms"), [(1, 2_000), (4, 2_000), (11, 5_500), (60, 30_000), (86_400, 30_000)], ids=str)
-def test_hold_grows_with_the_silence_and_ends_soon_after_it(seconds: int, wait_ms: int) -> None:
-    assert hold_ms(timedelta(seconds=seconds)) == wait_ms
-
-
-async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
+async def test_deadline_that_passed_before_ingest_fell_silent_is_not_held(ledger: LedgerActivities, story: Story) -> None:
     event_id = await story.receipt(**PAST)
     await _api_was_alive(story, seconds_ago=30)
 
-    answer = await LedgerActivities(database, holds_when_ingest_is_down=False).open_incident(OpenIncident(event_id))
+    answer = await ledger.open_incident(OpenIncident(event_id))
+
+    assert answer.standing.position is Position.OPEN
+
+
+async def test_deadline_after_the_last_word_of_an_api_that_ended_is_held_at_once(ledger: LedgerActivities, story: Story) -> None:
+    event_id = await story.receipt(timeout_minutes=-0.001)
+    await _api_was_alive(story, seconds_ago=1, ended=True)
+
+    answer = await ledger.open_incident(OpenIncident(event_id))
+
+    assert answer.standing.position is Position.WAITING
+
+
+async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
+    event_id = await story.receipt(**JUST_PAST)
+    await _api_was_alive(story, seconds_ago=30)
+
+    answer = await LedgerActivities(database, outage_seconds=0).open_incident(OpenIncident(event_id))
 
     assert answer.standing.position is Position.OPEN
 

@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from cli.supervisor import ChildSpec, Supervisor
+from cli.children import ChildSpec, Watch
+from cli.supervisor import Supervisor
 
 
 async def main(path: str) -> int:
@@ -19,11 +20,21 @@ async def main(path: str) -> int:
             environment=os.environ,
             ready_line=child.get("ready_line"),
             after=tuple(child.get("after", ())),
+            watch=_watch(child["red_while"]) if "red_while" in child else None,
             stop_seconds=child.get("stop_seconds", 2.0),
         )
         for child in described
     )
     return await Supervisor(specs, say=lambda line: print(line, flush=True)).run(prepare=_prepare, announce=_announce)
+
+
+def _watch(path: str) -> Watch:
+    """Red while the file exists."""
+
+    async def problem(_: int) -> str | None:
+        return "it is red" if Path(path).exists() else None
+
+    return Watch(problem=problem, look_seconds=0.1, red_seconds=0.3)
 
 
 async def _prepare() -> None:

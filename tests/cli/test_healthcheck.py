@@ -8,8 +8,9 @@ import pytest
 
 from cli.healthcheck import api_problem, worker_problem
 from settings import Settings
-from store.database import Database, migrate
+from store.database import Database
 from store.heartbeats import beat
+from store.migrating import migrate
 from tests.processes import free_ports, python, running
 
 
@@ -20,11 +21,11 @@ async def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, pollers_alive: bool = True) -> None:
+async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, **changes: bool) -> None:
     database = Database.open(settings.database_url_or_default)
     async with database.transaction() as session:
         at = datetime.now(UTC) - timedelta(seconds=age_seconds)
-        report = {"engine_reachable": True, "pollers_alive": pollers_alive}
+        report = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True} | changes
         await beat(session, process=process, role="worker", started_at=at, now=at, report=report)
     await database.close()
 
@@ -41,8 +42,9 @@ async def test_worker_that_lives_and_polls_is_well(settings: Settings) -> None:
         ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has been alive"),
         ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has been alive"),
         ({"process": "worker-here-1-abc", "pollers_alive": False}, "takes work from Temporal"),
+        ({"process": "worker-here-1-abc", "canary_fresh": False}, "has finished a canary"),
     ],
-    ids=["another host's", "silent", "not polling"],
+    ids=["another host's", "silent", "not polling", "no canary"],
 )
 async def test_worker_that_does_not_is_not(settings: Settings, told: dict[str, object], problem: str) -> None:
     await write_beat(settings, **told)  # type: ignore[arg-type]  # the table's values fit their names

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.supervisor import KILLED, Restarts
+from cli.children import KILLED, Restarts, Watch, lasting_problem
 from tests.processes import Program, all_gone, python, running
 from tests.waiting import wait_until
 
@@ -199,6 +199,35 @@ def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, 
         program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
         program.wait_for("one | ready", count=2)
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+
+
+def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervise: Supervise, tmp_path: Path) -> None:
+    red = tmp_path / "red"
+    with supervise(one={"program": STUBBORN, "red_while": str(red)}) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+
+        red.touch()
+
+        program.wait_for("one lives and does not work: it is red, for 0.3 s; killing it")
+        red.unlink()
+        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one | ready", count=2)
+        wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+
+
+async def test_only_a_problem_at_every_look_lasts() -> None:
+    told = iter(["late", "late", None, *["gone"] * 10])
+    looks = 0
+
+    async def problem(_: int) -> str | None:
+        nonlocal looks
+        looks += 1
+        return next(told)
+
+    found = await lasting_problem(Watch(problem=problem, look_seconds=0.01, red_seconds=0.03), 1)
+
+    assert (found, looks) == ("gone", 3 + 4)
 
 
 def test_children_are_not_in_the_group_of_the_supervisor(supervise: Supervise) -> None:

@@ -16,12 +16,31 @@ from pathlib import Path
 import psutil
 import pytest
 
+from store.mailbox_files import list_mails
 from tests.processes import ROOT, Program, all_gone, free_ports, python, running
 from tests.waiting import wait_until
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0
 UP = python("-m", "cli.main", "up")
+# The same, with less patience for children that live and do not work.
+IMPATIENT_UP = python(
+    "-c",
+    "import sys; from cli.liveness import Patience; from cli.up import run_up; from settings import load_settings; "
+    "sys.exit(run_up(load_settings(), patience=Patience(look_seconds=0.5, red_seconds=1.5, silent_seconds=6)))",
+)
+PARTS = ("temporal", "mailbox", "worker", "api")
+
+
+RECEIPT = {
+    "provider": "stripe",
+    "stripe_event_id": "evt_frozen",
+    "event_type": "invoice.paid",
+    "effect_type": "access_unlock",
+    "internal_reference": "order-1",
+    "occurred_at": "2026-11-23T11:00:00Z",
+    "timeout_minutes": 0.02,
+}
 
 
 class Instance:
@@ -169,6 +188,44 @@ def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program
 
     program.wait_for("worker was ended by SIGKILL; starting it again in 0.2 s")
     program.wait_for("worker_ready", count=2)
+
+
+def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
+    with running(*IMPATIENT_UP, environment=instance.environment) as program:
+        program.wait_for("Ctrl-C stops everything", seconds=30)
+        frozen = [process for process in program.descendants() if not process.children()]
+
+        for process in frozen:
+            process.suspend()
+
+        for part in PARTS:
+            program.wait_for(f"{part} lives and does not work", seconds=40)
+            program.wait_for(f"{part} was ended by SIGKILL; starting it again", seconds=20)
+        assert len(frozen) == len(PARTS)
+        assert all_gone(frozen)
+        wait_until(lambda: is_ready(instance), seconds=30, what="all of it is well again")
+        key = re.findall(r"Bearer (\S+)\"", program.output)[0]
+        assert accept(instance, key)
+        wait_until(lambda: list_mails(instance.data_dir / "mailbox"), seconds=30, what="the mail of its incident")
+
+
+def is_ready(instance: Instance) -> bool:
+    try:
+        return status(f"http://127.0.0.1:{instance.api}/readyz") == 200
+    except OSError:  # an answer of 503 among them
+        return False
+
+
+def accept(instance: Instance, key: str) -> bool:
+    """Whether a receipt was accepted whose deadline comes in a second."""
+    headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{instance.api}/api/v1/receipt",
+        data=json.dumps(RECEIPT).encode(),
+        headers=headers | {"Idempotency-Key": "the first"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return bool(json.loads(answer.read())["accepted"])
 
 
 def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Instance) -> None:

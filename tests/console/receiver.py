@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,12 +19,14 @@ class Call:
 
 
 class Receiver:
-    """What came in, and the status that the next call is answered with."""
+    """What came in, and the status that the next call is answered with; while `answering` is cleared, calls are left hanging."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.status = 200
         self.url = ""
+        self.answering = threading.Event()
+        self.answering.set()
 
 
 @contextmanager
@@ -37,9 +39,11 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.calls.append(Call(headers, json.loads(body), body))
-            self.send_response(receiver.status)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            receiver.answering.wait()
+            with suppress(ConnectionError):  # who asked may have given up
+                self.send_response(receiver.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the test's output is its own."""
@@ -51,6 +55,7 @@ def receiving() -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
+        receiver.answering.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -12,7 +12,7 @@ from tests.given import Story
 from tests.waiting import wait_until_async
 from worker.alerting import keep_alerting
 from worker.gateway import Gateway
-from worker.heartbeat import LOOK_SECONDS, Heartbeat
+from worker.heartbeat import USUAL, Heartbeat
 from worker.purge import keep_purging
 
 
@@ -52,7 +52,7 @@ class HearingEngine(Gateway):
     def __init__(self) -> None:
         self.looks = 0
 
-    async def last_polled_by(self, identity: str) -> datetime | None:
+    async def last_polled_by(self, identity: str, queue: str = "") -> datetime | None:
         self.looks += 1
         return datetime.now(UTC) if self.looks > 1 else None
 
@@ -66,7 +66,7 @@ async def test_a_new_worker_is_known_to_be_well_before_the_next_regular_look(sto
             beats = await read_beats(session, datetime.now(UTC))
         return any(one.report["engine_reachable"] and one.report["pollers_alive"] for one in beats)
 
-    await wait_until_async(is_well, seconds=LOOK_SECONDS - 1, what="a beat that says so")
+    await wait_until_async(is_well, seconds=USUAL.look_seconds - 1, what="a beat that says so")
 
     for task in tasks:
         await _end(task)

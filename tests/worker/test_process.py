@@ -1,10 +1,10 @@
-"""The worker as a process of its own: it waits for its engine, says what it knows, and ends when it is told to."""
+"""The worker as a process of its own: it waits for its engine, says what it knows, ends when it is told to or does no work."""
 
 import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,20 @@ from store.heartbeats import Beat, read_beats
 from tests.conftest import SECRET_KEY
 from tests.processes import Program, free_ports, python, running
 from tests.waiting import wait_until_async
+from tests.worker.swallowing import SwallowingProxy
 
 TEMPORAL = Path(sys.executable).parent / "temporal"
+# `makegood worker` with bounds that a test can wait for.
+IMPATIENT = (
+    "import contextlib, sys\n"
+    "from settings import load_settings\n"
+    "from worker.heartbeat import Bounds\n"
+    "from worker.main import run_worker\n"
+    "bounds = Bounds(look_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5, canary_patience_seconds=1.5,\n"
+    "                canary_fresh_seconds=3, canaries_lost_unheard=4)\n"
+    "sys.exit(run_worker(load_settings(), watched_loop=contextlib.nullcontext, bounds=bounds))\n"
+)
+WELL = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
 TUNED = "import gc, worker.main as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
 
 
@@ -50,6 +62,11 @@ class Setting:
 
         return (await wait_until_async(told, seconds=25, what=f"a worker that says {report}"))[0]
 
+    async def is_silent(self, seconds: float) -> bool:
+        """Whether the last beat is so old."""
+        async with self.database.reading() as session:
+            return (await read_beats(session, await self.database.now(session)))[0].age_seconds > seconds
+
 
 @pytest.fixture
 async def setting(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Setting]:
@@ -64,17 +81,53 @@ def worker(setting: Setting) -> Iterator[Program]:
         yield program
 
 
-async def test_worker_waits_for_its_engine_and_outlives_it(setting: Setting, worker: Program) -> None:
-    await setting.says(engine_reachable=False)
+@pytest.fixture
+def impatient_worker(setting: Setting) -> Iterator[Program]:
+    with running(*python("-c", IMPATIENT), environment=setting.environment) as program:
+        yield program
+
+
+async def test_worker_waits_for_its_engine_and_outlives_it(setting: Setting, impatient_worker: Program) -> None:
+    await setting.says(engine_reachable=False, canary_fresh=False)
 
     with running(*setting.engine()):
-        alive = await setting.says(engine_reachable=True, pollers_alive=True)
-    gone = await setting.says(engine_reachable=False, pollers_alive=False)
+        alive = await setting.says(**WELL)
+    gone = await setting.says(engine_reachable=False, pollers_alive=False, canary_fresh=False)
     with running(*setting.engine()):
-        await setting.says(engine_reachable=True, pollers_alive=True)
+        await setting.says(**WELL)
 
     assert gone.process == alive.process
-    assert worker.process.poll() is None
+    assert impatient_worker.process.poll() is None
+
+
+async def test_worker_that_no_longer_polls_goes_red_and_ends_with_1(setting: Setting) -> None:
+    proxy_port, setting.port = setting.port, free_ports(1)[0]
+    with running(*setting.engine()):
+        async with SwallowingProxy(listens_on=proxy_port, leads_to=setting.port) as proxy:
+            with running(*python("-c", IMPATIENT), environment=setting.environment) as worker:
+                await setting.says(**WELL)
+
+                await proxy.swallow_polls()
+
+                await setting.says(engine_reachable=True, canary_fresh=False)
+                assert await asyncio.to_thread(worker.ended, seconds=25) == 1
+                assert proxy.swallowed > 0
+                assert "PollingDied" in worker.output
+                assert "engine_unreachable" not in worker.output
+
+
+async def test_worker_that_was_stopped_for_long_goes_on(setting: Setting, impatient_worker: Program) -> None:
+    with running(*setting.engine()):
+        before = await setting.says(**WELL)
+
+        impatient_worker.process.send_signal(signal.SIGSTOP)
+        await wait_until_async(lambda: setting.is_silent(4), what="nothing was heard of it for longer than its bound")
+        impatient_worker.process.send_signal(signal.SIGCONT)
+        await wait_until_async(lambda: _is_not(setting.is_silent(1)), what="it beats again")
+
+        after = await setting.says(**WELL)
+        assert after.process == before.process
+        assert impatient_worker.process.poll() is None
 
 
 async def test_worker_ends_in_order_and_logs_json(setting: Setting, worker: Program) -> None:
@@ -96,6 +149,10 @@ async def test_worker_that_waits_for_its_engine_ends_at_once(setting: Setting, w
     worker.process.send_signal(signal.SIGINT)
 
     assert await asyncio.to_thread(worker.ended, seconds=8) == 0
+
+
+async def _is_not(said: Awaitable[bool]) -> bool:
+    return not await said
 
 
 def test_full_collections_are_rare_once_the_worker_is_ready() -> None:

@@ -55,7 +55,7 @@ def _away() -> RPCError:
 
 
 def reconciler(story: Story, gateway: Gateway) -> Reconciler:
-    return Reconciler(story.database, gateway, every_seconds=1, holds_when_ingest_is_down=False)
+    return Reconciler(story.database, gateway, every_seconds=1, outage_seconds=0)
 
 
 async def read_outbox(story: Story, event_id: EventId) -> list[str]:

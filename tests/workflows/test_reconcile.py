@@ -1,15 +1,21 @@
 """What the engine forgets, is told wrongly, or is told twice, the store and the reconciler put right."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.worker import Worker
+
+from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.results import ResultStatus
 from store.heartbeats import write_fact
 from store.standing import tell_engine
 from store.statements import SessionStatements
+from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
 from worker.reconcile import NAMESPACE_FACT
-from workflows.messages import ResultSignal
+from workflows.messages import ReceiptInput, ResultSignal, workflow_id
+from workflows.receipt import ReceiptWorkflow
 
 
 async def test_terminated_workflow_does_not_lose_its_receipt(makegood: World) -> None:
@@ -87,6 +93,30 @@ async def test_another_temporal_database_is_told_everything(makegood: World) -> 
     await makegood.reaches(waiting, Position.OPEN)
 
 
+async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_ending_it(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    start = ReceiptInput(event_id, makegood.project.id, datetime.now(UTC) + timedelta(minutes=30))
+    names = {
+        "id": workflow_id(event_id),
+        "task_queue": event_id,
+        "id_conflict_policy": WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+    }
+    async with Worker(makegood.client, task_queue=event_id, workflows=[WithOneMoreTimerPatchedIn]):
+        newer = await makegood.client.start_workflow("receipt", start, **names)
+        await makegood.started(event_id)
+    async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
+        await newer.signal("expire")
+        await makegood.eventually(lambda: _has_event(makegood, event_id, "WORKFLOW_TASK_FAILED"), "a run that cannot go on")
+
+        await newer.terminate("rollback")
+
+        await makegood.eventually(lambda: makegood.has_other_run(event_id, newer.first_execution_run_id), "another run")
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, Position.OPEN)
+    assert len(await makegood.subjects(1)) == 1
+
+
 async def test_telling_twice_changes_nothing(makegood: World) -> None:
     event_id = await makegood.accept_applied()
     assert await makegood.ended(event_id) == Position.APPLIED
@@ -144,3 +174,7 @@ async def test_run_on_its_way_to_a_deadline_is_not_disturbed(makegood: World) ->
 
     assert await makegood.believed(event_id) == Position.WAITING
     assert "WORKFLOW_EXECUTION_SIGNALED" not in await makegood.event_types(event_id)
+
+
+async def _has_event(makegood: World, event_id: EventId, kind: str) -> bool:
+    return kind in await makegood.event_types(event_id)

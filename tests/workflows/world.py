@@ -334,7 +334,7 @@ def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: A
         "chance": Chance(draw=lambda: 0.5, nonce=lambda: "0" * 32, now=lambda: datetime.now(UTC)),
         "mail_from": "makegood@example.com",
         "public_url": "https://makegood.example.com",
-        "holds_when_ingest_is_down": False,
+        "outage_seconds": 0,
         "reconcile_seconds": 0.5,
         "owns_namespace": True,
     }
