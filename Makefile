@@ -24,6 +24,7 @@ test: install-test
 
 faults: install-test
 	@$(BIN)/python -m tests.faults $(ARGS)
+	@$(BIN)/python -m pytest -m long tests/faults
 
 check: lint types test
 

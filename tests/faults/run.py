@@ -19,7 +19,6 @@ from tests.faults.orders import plan_orders
 from tests.faults.schedule import plan_faults, strike_all
 from tests.faults.verdict import MEANINGS, Verdict
 
-QUIET_SECONDS = 60.0
 STILL_SECONDS = 3.0
 LOOK_SECONDS = 0.5
 STRUCK_SHARE = 0.8  # what comes after shows how late a calm installation is
@@ -41,6 +40,7 @@ class Plan:
     deadlines: tuple[float, float] = (4.0, 15.0)
     killed: tuple[str, ...] = ()
     is_full: bool = False
+    quiet_seconds: float = 60.0
     planted: str | None = None
     clock_off: Mapping[str, str] | None = None
 
@@ -58,7 +58,7 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
         ) as built:
             say(f"{plan.store}: at work in {directory}")
             await _load_and_strike(plan, built, can_fill=can_fill, say=say)
-            await _settle(built, say=say)
+            await _settle(built, quiet_seconds=plan.quiet_seconds, say=say)
             for event in await built.merchant.events():
                 history.note("observed", event=event)
             return built.signing_secret
@@ -91,12 +91,12 @@ async def _until_due(history: History, plan: Plan) -> None:
     await asyncio.sleep(max(0.0, max(accepted, default=0.0) + plan.deadlines[1] - time.time()))
 
 
-async def _settle(built: Installation, *, say: Callable[[str], None]) -> None:
-    """Wait until nothing is left to do, at most `QUIET_SECONDS` in quiet; what is left then is in the history."""
+async def _settle(built: Installation, *, quiet_seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until nothing is left to do, at most so long; what is left then is in the history."""
     say("quiet: waiting until nothing is left to do")
     began = time.monotonic()
     outbox, stuck = -1, ["never looked"]
-    while time.monotonic() - began < QUIET_SECONDS:
+    while time.monotonic() - began < quiet_seconds:
         outbox, is_more_left = await built.left_to_do()
         moved = built.history.of("mail", "callback", "answered")
         is_still = not moved or time.time() - moved[-1].at > STILL_SECONDS

@@ -73,6 +73,12 @@ class Case:
         return f"{self.state}: {self.deed}"
 
 
+@pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.long)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
     settings = {"MAKEGOOD_RECONCILE_SECONDS": DEFAULT_RECONCILE_SECONDS, "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,600"}
@@ -115,7 +121,7 @@ class Hands:
         """Do the deed, and return once it has been put right; the case then says how long that took."""
         case.run_id = await self._run_now(case)
         ended = await self._do(case)
-        await wait_until_async(lambda: self._is_seen(case, ended), seconds=40, what=f"the run of {case} is {case.seen_as}")
+        await wait_until_async(lambda: self._is_seen(case, ended), seconds=100, what=f"the run of {case} is {case.seen_as}")
         done_at = time.monotonic()
         await wait_until_async(lambda: self._is_right(case, ended), seconds=WITHIN_SECONDS, what=f"put right: {case}")
         case.mended_seconds = time.monotonic() - done_at

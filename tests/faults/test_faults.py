@@ -50,6 +50,8 @@ def test_planted_bug_is_caught(bug: str, rule: Rule) -> None:
     # A lost receipt takes an API that dies; the others show by themselves.
     killed = {"kills": 6, "killed": ("api-1", "api-2")} if bug == "answer_before_commit" else {"kills": 0}
 
-    verdict = verdict_of(Plan("sqlite", seed=5, receipts=80, over_seconds=8, deadlines=(1, 2), planted=bug, **killed))
+    verdict = verdict_of(
+        Plan("sqlite", seed=5, receipts=60, over_seconds=6, deadlines=(1, 2), quiet_seconds=8, planted=bug, **killed)
+    )
 
     assert verdict.violated(rule)

@@ -22,11 +22,9 @@ from tests.faults.told import Event, copies, count_of_runs, kinds, opening_mails
 from tests.product import Product, product
 from tests.waiting import wait_until
 
-COUNT = 250
 CLOSE_SECONDS = 0.020
-CLOSE_AT_LEAST = 150
-# On a machine that is busy with other things too, aims go wide: then more are sent, up to so many.
-COUNT_AT_MOST = 1_000
+# On a machine that is busy with other things too, aims go wide: then more are sent, up to so many times as many.
+AT_MOST_TIMES = 4
 # A pace at which nearly every run waits when its deadline comes, and a request takes as long as the one before.
 PER_SECOND = 25
 AHEAD_SECONDS = 4.0
@@ -58,11 +56,11 @@ class Gun:
         self._keys = itertools.count(1)
         self.shots: list[Shot] = []
 
-    async def race_all(self) -> None:
-        """One race after the other begins, until there were enough of them, and enough that were close."""
+    async def race_all(self, count: int) -> None:
+        """One race after the other begins, until there were so many, and three of five of them close."""
         async with asyncio.TaskGroup() as racing:
-            for number in range(COUNT_AT_MOST):
-                if number >= COUNT and sum(shot.is_close for shot in self.shots) >= CLOSE_AT_LEAST:
+            for number in range(AT_MOST_TIMES * count):
+                if number >= count and sum(shot.is_close for shot in self.shots) >= 0.6 * count:
                     break
                 racing.create_task(self._race(aim(number)))
                 await asyncio.sleep(1 / PER_SECOND)
@@ -104,10 +102,12 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
 
 
 @pytest.mark.timeout(300)  # on a machine busy with other things
-async def test_success_within_20_ms_of_the_deadline(shop: Product) -> None:
+@pytest.mark.parametrize("count", [80, pytest.param(250, marks=pytest.mark.long)])
+async def test_success_within_20_ms_of_the_deadline(shop: Product, count: int) -> None:
     async with gun(shop) as armed:
-        await armed.race_all()
+        await armed.race_all(count)
 
+    assert sum(shot.is_close for shot in armed.shots) >= 0.6 * count
     _each_has_one_end(shop, armed.shots)
 
 
@@ -133,8 +133,6 @@ def _each_has_one_end(shop: Product, shots: list[Shot]) -> None:
     recovered = {shot.event_id: events[shot.event_id] for shot in shots if shot.state == "recovered"}
     close_and_recovered = sum(shot.event_id in recovered for shot in close)
     print(f"{len(close)} of {len(shots)} within 20 ms ({close_and_recovered} after the incident); {len(recovered)} recovered")
-    assert len(close) >= CLOSE_AT_LEAST
-    assert len(shots) >= COUNT
     assert 0 < len(recovered) < len(shots)
     for shot in shots:
         assert events[shot.event_id]["state"] == shot.state
