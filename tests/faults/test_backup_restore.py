@@ -101,6 +101,7 @@ def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Pa
             assert time.monotonic() - began_at < CONVERGES_SECONDS
 
 
+@pytest.mark.long
 def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
     with taking_mail() as (post, smtp_url), receiving() as receiver:
