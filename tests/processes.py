@@ -1,6 +1,8 @@
 """Real processes for tests: a program with its output collected as it comes, free ports, who is still alive."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -101,15 +103,17 @@ def python(*arguments: str) -> tuple[str, ...]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nothing listens on now, all different.
+
+    Below those that the system gives to outgoing connections: one of these may be taken before a server has started.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:

@@ -66,11 +66,11 @@ class Product:
         for name in names:
             match name:
                 case "temporal":
-                    wait_until(self._temporal_answers, seconds=40, what="Temporal answers")
+                    wait_until(self._temporal_answers, seconds=80, what="Temporal answers")
                 case "api":
-                    wait_until(self._api_answers, seconds=40, what="the API answers")
+                    wait_until(self._api_answers, seconds=80, what="the API answers")
                 case _:
-                    self._programs[name].wait_for("worker_ready", seconds=40)
+                    self._programs[name].wait_for("worker_ready", seconds=80)
 
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for its end."""

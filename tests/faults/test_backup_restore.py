@@ -54,7 +54,7 @@ class Lives:
     awaiting: tuple[str, str]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Two stores of one kind, neither with tables: of the machine that is lost, and of the new one."""
     if request.param == "sqlite":
