@@ -29,7 +29,7 @@ def verdict_of(plan: Plan) -> Verdict:
     return verdict
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def test_promise_is_kept_through_eight_kills(store: StoreKind) -> None:
     verdict = verdict_of(Plan(store, seed=4, receipts=300, kills=8, over_seconds=25))
 

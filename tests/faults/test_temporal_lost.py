@@ -46,7 +46,7 @@ def shop(data_dir: Path, sqlite_url: str) -> Iterator[Product]:
 
 @pytest.mark.timeout(300)  # on a machine busy with other things
 @pytest.mark.parametrize(
-    "size", [Size(150, 8, 14), pytest.param(Size(1_000, 16, 44), marks=pytest.mark.long)], ids=["150", "1000"]
+    "size", [Size(150, 20, 32), pytest.param(Size(1_000, 16, 44), marks=pytest.mark.long)], ids=["150", "1000"]
 )
 def test_every_incident_opens_though_temporals_database_was_dropped(shop: Product, data_dir: Path, size: Size) -> None:
     event_ids = _accepted(shop, size)
