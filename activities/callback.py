@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.callback_body import callback_body
 from activities.messages import (
     ATTEMPT_FAILED,
+    CALLBACK_HEARTBEAT,
     REPAIR_EXHAUSTED,
     REPAIR_OVER,
     REPAIR_REJECTED,
@@ -55,8 +56,6 @@ from store.standing import read_standing
 from store.statements import SessionStatements
 
 HEARTBEAT_SECONDS = 2
-# As the workflow's heartbeat timeout: a run that was silent for so long is followed by another.
-GIVEN_UP_AFTER = timedelta(seconds=5)
 # From its start: within the activity's start-to-close timeout, 30 s of which the sending may take.
 RECORD_BEGINS_SECONDS = 33
 
@@ -171,7 +170,7 @@ class CallbackActivities:
         """
         last = repair.attempts[-1] if repair.attempts else None
         if last is not None and last.state is AttemptState.STARTED:
-            remaining = min(last.at + GIVEN_UP_AFTER - now, GIVEN_UP_AFTER)
+            remaining = min(last.at + CALLBACK_HEARTBEAT - now, CALLBACK_HEARTBEAT)
             if remaining > timedelta():
                 _try_again("another run of this attempt may be in flight", remaining)
             return

@@ -4,7 +4,7 @@ No secret, address, body or signature is ever in a message; an activity reads th
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.lifecycle import Position
 
@@ -14,6 +14,8 @@ REPAIR_EXHAUSTED = "repair_exhausted"
 REPAIR_OVER = "repair_over"
 # Not the end: the next attempt follows after `next_retry_delay`.
 ATTEMPT_FAILED = "attempt_failed"
+# A run of the callback's activity that was silent for so long is given up by the engine, and followed by another.
+CALLBACK_HEARTBEAT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)

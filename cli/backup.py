@@ -16,7 +16,7 @@ import typer
 
 from cli.operator import with_store
 from cli.options import JsonFlag
-from cli.output import CommandFailed, ExitCode, print_record
+from cli.output import CommandFailed, ExitCode, print_record, reason_of
 from cli.settings_told import read_settings, read_whole_settings
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *,
 def _has_tables(settings: "Settings", *, revision: str) -> bool:
     from store.migrating import migration_state
 
-    with _told_failures():
-        current, _ = migration_state(settings.database_url_or_default)
+    current, _ = migration_state(settings.database_url_or_default)
     if current not in {None, revision}:
         raise CommandFailed(
             f"the store's tables are at {current}, those of this version at {revision}: restore into a new, empty store"
@@ -117,10 +116,9 @@ def _has_tables(settings: "Settings", *, revision: str) -> bool:
 def _make_tables(settings: "Settings") -> None:
     from store.migrating import migrate
 
-    with _told_failures():
-        if settings.database_url is None:
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        migrate(settings.database_url_or_default)
+    if settings.database_url is None:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    migrate(settings.database_url_or_default)
 
 
 def _same_sealer(settings: "Settings") -> "Sealer":
@@ -147,9 +145,7 @@ def _told_failures() -> Iterator[None]:
     except BackupError as error:
         raise CommandFailed(str(error)) from None
     except (OSError, SQLAlchemyError) as error:
-        # The first line alone: what follows may quote a statement and its values.
-        reason = str(error).partition("\n")[0][:300]
-        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None
+        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
 
 
 class _Progress:

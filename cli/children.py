@@ -23,8 +23,8 @@ class Watch:
     """
 
     problem: Callable[[int], Awaitable[str | None]]
-    look_seconds: float = 5.0
-    red_seconds: float = 30.0
+    look_seconds: float
+    red_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from settings import Settings
+from store.files import rename_on_disk
 
 LOCK_NAME = "lock"
 SECRET_BYTES = 48
@@ -79,9 +80,4 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    rename_on_disk(unfinished, path)

@@ -31,29 +31,17 @@ USUAL = Patience()
 
 def watch_api(host: str, port: int, patience: Patience) -> Watch:
     """Red while `/livez`, which asks nobody else, goes unanswered."""
-
-    async def problem(_: int) -> str | None:
-        return None if await answers_http(host, port, "/livez") else "/livez is not answered"
-
-    return _watch(problem, patience)
+    return _watch_answer(lambda: answers_http(host, port, "/livez"), "/livez is not answered", patience)
 
 
 def watch_temporal(host: str, port: int, patience: Patience) -> Watch:
     """Red while its frontend does not shake hands."""
-
-    async def problem(_: int) -> str | None:
-        return None if await speaks_http2(host, port) else f"port {port} is not answered"
-
-    return _watch(problem, patience)
+    return _watch_answer(lambda: speaks_http2(host, port), f"port {port} is not answered", patience)
 
 
 def watch_mailbox(host: str, port: int, patience: Patience) -> Watch:
     """Red while it does not greet."""
-
-    async def problem(_: int) -> str | None:
-        return None if await greets_by_smtp(host, port) else f"port {port} is not answered"
-
-    return _watch(problem, patience)
+    return _watch_answer(lambda: greets_by_smtp(host, port), f"port {port} is not answered", patience)
 
 
 def watch_worker(database_url: str, patience: Patience) -> Watch:
@@ -96,6 +84,13 @@ def _is_in_group(name: str, group: int) -> bool:
         return os.getpgid(int(name.rsplit("-", 2)[1])) == group
     except (ValueError, ProcessLookupError, PermissionError):
         return False
+
+
+def _watch_answer(answers: Callable[[], Awaitable[bool]], told: str, patience: Patience) -> Watch:
+    async def problem(_: int) -> str | None:
+        return None if await answers() else told
+
+    return _watch(problem, patience)
 
 
 def _watch(problem: Callable[[int], Awaitable[str | None]], patience: Patience) -> Watch:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli.output import CommandFailed, ExitCode, failure_of
+from cli.output import CommandFailed, ExitCode, failure_of, reason_of
 from cli.settings_told import read_settings
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     except Refusal as refusal:
         raise failure_of(refusal) from None
     except (OSError, DBAPIError) as error:
-        # The first line alone: what follows may quote the statement and its values.
-        reason = str(error).partition("\n")[0][:300]
         raise CommandFailed(
-            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason}; `makegood migrate` brings its tables up to date"
+            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason_of(error)}; "
+            "`makegood migrate` brings its tables up to date"
         ) from None
 
 

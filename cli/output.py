@@ -54,6 +54,11 @@ def exit_code_of(code: str) -> ExitCode:
     return _CODES.get(Code(code), ExitCode.FAILED) if code in set(Code) else ExitCode.FAILED
 
 
+def reason_of(error: Exception, *, characters: int = 300) -> str:
+    """Why, as a driver of a store says it: the first line alone, since what follows may quote a statement and its values."""
+    return str(error).partition("\n")[0][:characters]
+
+
 def print_json(value: object) -> None:
     """The value as JSON, for programs."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

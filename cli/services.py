@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import JsonFlag
-from cli.output import CommandFailed, ExitCode, print_record
+from cli.output import CommandFailed, ExitCode, print_record, reason_of
 from cli.settings_told import read_settings, read_whole_settings
 
 RevisionOption = Annotated[
@@ -80,7 +80,5 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     except RevisionUnknown as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
-        # The first line alone: what follows may quote a statement and its values.
-        reason = str(error).partition("\n")[0][:300]
-        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None
+        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
     print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli.findings import Check, Finding, fail, ok, warn
+from cli.output import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -67,8 +68,9 @@ def check_migrations(settings: "Settings") -> Finding:
     try:
         current, newest = migration_state(settings.database_url_or_default)
     except (OSError, SQLAlchemyError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        return fail(f"cannot be reached: {reason}", fix="start the database, or correct MAKEGOOD_DATABASE_URL")
+        return fail(
+            f"cannot be reached: {reason_of(error, characters=200)}", fix="start the database, or correct MAKEGOOD_DATABASE_URL"
+        )
     if current is None:
         return fail("there are no tables yet", fix="run `makegood up` once, or `makegood migrate`")
     if current not in revisions():

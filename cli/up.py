@@ -17,6 +17,7 @@ from cli.children import ChildSpec
 from cli.data_directory import DataDirectoryError, ensure_secret_key, held
 from cli.first_steps import FirstSteps, take_first_steps
 from cli.liveness import USUAL, Patience, watch_api, watch_mailbox, watch_temporal, watch_worker
+from cli.output import reason_of
 from cli.ports import PortsError, check_ports, needed_ports
 from cli.probes import answers_http, greets_by_smtp, temporal_is_healthy
 from cli.supervisor import PREPARED, Supervisor
@@ -150,9 +151,7 @@ def _migrate(database_url: str) -> None:
     try:
         migrate(database_url)
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
-        # The first line alone: what follows may quote the statement and its values.
-        reason = str(error).partition("\n")[0][:300]
-        raise StoreUnusable(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason}") from None
+        raise StoreUnusable(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
 
 
 def _temporal(settings: Settings, patience: Patience) -> ChildSpec:

@@ -22,6 +22,7 @@ from typing import Any, Self
 import orjson
 
 from domain.instants import wire
+from store.files import rename_on_disk
 
 FORMAT = "makegood-backup"
 FORMAT_VERSION = 1
@@ -203,8 +204,7 @@ def written_whole(path: Path) -> Iterator[gzip.GzipFile]:
                 yield compressed
             file.flush()
             os.fsync(file.fileno())
-        unfinished.rename(path)
-        _sync_directory(path.parent)
+        rename_on_disk(unfinished, path)
     except OSError as error:
         raise BackupError(f"{path} cannot be written ({error.strerror})") from error
     finally:
@@ -214,11 +214,3 @@ def written_whole(path: Path) -> Iterator[gzip.GzipFile]:
 def fingerprint(key: bytes) -> str:
     """By which a backup's key is recognised; says nothing of the key, nor of the root secret."""
     return hmac.new(key, b"fingerprint", "sha256").hexdigest()[:FINGERPRINT_CHARACTERS]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

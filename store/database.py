@@ -23,7 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from domain.errors import Unavailable
 from domain.instants import from_milliseconds, milliseconds
 from store.failures import BROKEN, is_session_failure, name_driver_failure, unavailable
-from store.sqlite_connections import BEGIN_WRITING, BUSY_SECONDS, connect_in_thread, connect_inline
+from store.sqlite_connections import BEGIN_WRITING, connect_in_thread, connect_inline
 from store.statements import Dialect, SessionStatements, Statements
 
 CONNECT_SECONDS = 10
@@ -34,7 +34,6 @@ POSTGRES_CONNECTIONS = 15
 MIGRATION_LOCK = 72_338_000  # any number that is ours
 # FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
 SQLITE_PRAGMAS = (
-    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",

@@ -17,6 +17,8 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
+from store.files import rename_on_disk
+
 NEWEST_KEPT = 1_000
 NAME = re.compile(r"(?P<at>[0-9]{8}T[0-9]{12})Z-[0-9a-f]{8}\.eml")
 NAME_INSTANT = "%Y%m%dT%H%M%S%f"
@@ -53,8 +55,7 @@ def keep_mail(directory: Path, content: bytes, *, received_at: datetime, newest_
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(directory / name)
-    _sync_directory(directory)
+    rename_on_disk(unfinished, directory / name)
     for old in _names(directory)[newest_kept:]:
         (directory / old).unlink(missing_ok=True)
     return name
@@ -141,11 +142,3 @@ def _decoded(part: Message) -> str:
         return payload.decode(part.get_content_charset("utf-8"), errors="replace")
     except LookupError:
         return payload.decode("utf-8", errors="replace")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.callback import CallbackActivities
     from activities.ledger import LedgerActivities
     from activities.messages import (
+        CALLBACK_HEARTBEAT,
         REPAIR_EXHAUSTED,
         REPAIR_OVER,
         REPAIR_REJECTED,
@@ -58,7 +59,6 @@ LOCAL_TIMEOUT = timedelta(seconds=3)
 ONCE = RetryPolicy(maximum_attempts=1)
 ALERT_TIMEOUT = timedelta(seconds=20)
 CALLBACK_TIMEOUT = timedelta(seconds=35)
-CALLBACK_HEARTBEAT = timedelta(seconds=5)
 # The ledger is asked until it answers: without it nothing can be decided.
 LEDGER_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
 # The schedule is the activity's own (`next_retry_delay`); this interval is for a lost worker or store.

@@ -5,19 +5,15 @@ promise did not hold; the same seed has the same orders and the same faults.
 """
 
 import argparse
-import asyncio
 import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from tests.faults.checker import check
-from tests.faults.history import History
-from tests.faults.installation import SCHEDULE_SECONDS, StoreKind
+from tests.faults.installation import StoreKind
 from tests.faults.report import write_report
-from tests.faults.run import Plan, run, told
-from tests.faults.verdict import Bounds
+from tests.faults.run import Plan, judged
 
 RECEIPTS_PER_SECOND = 12.0
 FAKETIME_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
@@ -31,7 +27,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--out", type=Path, default=Path("artefacts/faults"))
     chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
     held = [_run_one(store, chosen) for store in chosen.store or get_args(StoreKind)]
     return 0 if all(held) else 1
 
@@ -48,16 +43,10 @@ def _run_one(store: StoreKind, chosen: argparse.Namespace) -> bool:
         clock_off=_clock_off(store),
     )
     _say(f"==> {store}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s, {plan.kills} kills")
-    history = History()
-    try:
-        signing_secret = asyncio.run(run(plan, history, say=_say))
-    finally:
-        history.save(chosen.out / f"{store}.jsonl")
-    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
+    history, verdict = judged(plan, chosen.out, say=_say)
     report = chosen.out / f"{store}.html"
     parameters = {"store": store, "seed": plan.seed, "receipts": plan.receipts, "kills": plan.kills}
     write_report(history, verdict, report, parameters=parameters | {"clock 2 min off": ", ".join(plan.clock_off or ()) or "none"})
-    _say(told(verdict))
     _say(f"report: {report}")
     return verdict.held
 

@@ -77,11 +77,10 @@ class Merchant:
     apis: tuple[str, ...]
     api_key: str
     ends: asyncio.Event = field(default_factory=asyncio.Event)
-    accepted: dict[str, str] = field(default_factory=dict)  # event by order
+    accepted: dict[str, Order] = field(default_factory=dict)  # by event
     orders: dict[str, Order] = field(default_factory=dict)
     _repaired: dict[str, int] = field(default_factory=dict)
     _handled: set[str] = field(default_factory=set)
-    _events: dict[str, str] = field(default_factory=dict)
     _numbers: int = 0
     _http: httpx.AsyncClient = field(init=False)
     _turns: tuple[asyncio.Semaphore, ...] = field(init=False)
@@ -110,7 +109,7 @@ class Merchant:
         if answer is None or answer["status"] != 202:
             return
         event_id = answer["body"]["event_id"]
-        self.accepted[order.reference] = event_id
+        self.accepted[event_id] = order
         due = time.monotonic() + order.deadline_seconds
         match order.fate:
             case Fate.SILENT:
@@ -147,7 +146,7 @@ class Merchant:
         busy: set[str] = set()
         while True:
             for incident in await self._open_incidents(draw):
-                order = self._order_of(incident["event_id"])
+                order = self.accepted.get(incident["event_id"])
                 if order is None or not order.is_reprocessed or incident["id"] in busy:
                     continue
                 busy.add(incident["id"])
@@ -175,11 +174,6 @@ class Merchant:
             return list(answer.json()["data"]) if answer.status_code == 200 else []
         except httpx.HTTPError:
             return []
-
-    def _order_of(self, event_id: str) -> Order | None:
-        if len(self._events) < len(self.accepted):
-            self._events.update((event, reference) for reference, event in self.accepted.items())
-        return self.orders.get(self._events.get(event_id, ""))
 
     async def _press(self, incident: dict[str, Any], order: Order, draw: random.Random, busy: set[str]) -> None:
         body = {"incident_id": incident["id"], "event_id": incident["event_id"]}

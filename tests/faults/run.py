@@ -13,11 +13,12 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from tests.faults.checker import check
 from tests.faults.history import History
-from tests.faults.installation import Installation, StoreKind, installation
+from tests.faults.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
 from tests.faults.orders import plan_orders
 from tests.faults.schedule import plan_faults, strike_all
-from tests.faults.verdict import MEANINGS, Verdict
+from tests.faults.verdict import MEANINGS, Bounds, Verdict
 
 STILL_SECONDS = 3.0
 LOOK_SECONDS = 0.5
@@ -43,6 +44,19 @@ class Plan:
     quiet_seconds: float = 60.0
     planted: str | None = None
     clock_off: Mapping[str, str] | None = None
+
+
+def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[History, Verdict]:
+    """Run it, leave its history in the directory, however it ended, and have it judged."""
+    saved_in.mkdir(parents=True, exist_ok=True)
+    history = History()
+    try:
+        signing_secret = asyncio.run(run(plan, history, say=say))
+    finally:
+        history.save(saved_in / f"{plan.planted or plan.store}.jsonl")
+    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
+    say(told(verdict))
+    return history, verdict
 
 
 async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> str:

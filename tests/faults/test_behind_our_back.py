@@ -73,16 +73,10 @@ class Case:
         return f"{self.state}: {self.deed}"
 
 
-@pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.long)])
-def database_url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(request.param)
-    return url
-
-
 @pytest.fixture
-def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
+def shop(tmp_path: Path, store_url: str) -> Iterator[Product]:
     settings = {"MAKEGOOD_RECONCILE_SECONDS": DEFAULT_RECONCILE_SECONDS, "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,600"}
-    with product(tmp_path / "data", database_url, settings=settings) as installation:
+    with product(tmp_path / "data", store_url, settings=settings) as installation:
         yield installation
 
 

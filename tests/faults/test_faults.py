@@ -3,30 +3,18 @@
 `make faults` is the long run, with every kind of fault.
 """
 
-import asyncio
-
 import pytest
 
-from tests.faults.checker import check
-from tests.faults.history import History
-from tests.faults.installation import SCHEDULE_SECONDS, StoreKind
-from tests.faults.run import Plan, run, told
-from tests.faults.verdict import Bounds, Rule, Verdict
+from tests.faults.installation import StoreKind
+from tests.faults.run import Plan, judged
+from tests.faults.verdict import Rule, Verdict
 from tests.processes import ROOT
 
 ARTEFACTS = ROOT / "artefacts" / "faults"
 
 
 def verdict_of(plan: Plan) -> Verdict:
-    history = History()
-    try:
-        signing_secret = asyncio.run(run(plan, history, say=print))
-    finally:
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        history.save(ARTEFACTS / f"{plan.planted or plan.store}.jsonl")
-    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
-    print(told(verdict))
-    return verdict
+    return judged(plan, ARTEFACTS, say=print)[1]
 
 
 @pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])

@@ -17,14 +17,8 @@ TIMEOUTS_SECONDS = (3.0, 3.0, 2.5, 2.0, 1.7, 1.4, 1.2)
 APPLIED = 2  # of them, the first
 
 
-@pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.long)])
-def database_url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(request.param)
-    return url
-
-
-def test_outage_is_credited_before_any_deadline_in_it_counts(database_url: str, tmp_path: Path) -> None:
-    with product(tmp_path / "data", database_url, settings={"MAKEGOOD_OUTAGE_SECONDS": "1"}) as shop:
+def test_outage_is_credited_before_any_deadline_in_it_counts(store_url: str, tmp_path: Path) -> None:
+    with product(tmp_path / "data", store_url, settings={"MAKEGOOD_OUTAGE_SECONDS": "1"}) as shop:
         event_ids = [shop.receipt(timeout_minutes=seconds / 60) for seconds in TIMEOUTS_SECONDS]
         shop.kill("api")
         killed_at = time.time()
