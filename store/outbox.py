@@ -22,6 +22,8 @@ OUTBOX = tables.Outbox.metadata.tables["outbox"]
 URGENT_KINDS = ("reprocess", "resolve", "expire")  # what a person asked for
 # Both engines bound the values of one statement.
 IDS_AT_ONCE = 5_000
+DUE_WITHIN_SECONDS = 10
+DUE_LOOKED_AT = 500
 _URGENT = OUTBOX.alias("urgent")
 # Spelled out, not bound: only so do both engines see that the partial index `outbox_urgent` holds them all.
 _is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind}'") for kind in URGENT_KINDS))
@@ -55,13 +57,18 @@ async def claim(
 ) -> list[OutboxEvent]:
     """Events that nobody else is telling about, under a lease, each with all its rows; oldest first.
 
-    Up to `limit` whatever they are and, besides, up to `urgent_limit` of those that somebody waits for: a person asked.
+    Up to `limit` whatever they are, but when there are more than that, those first whose deadline is near or past; and besides
+    up to `urgent_limit` of those that somebody waits for: a person asked.
     """
     urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
     heads = [row.event_id for row in await session.execute(_free_heads(now, urgent_limit, urgent))] if urgent_limit else []
     if limit:
         others = OUTBOX.c.event_id.not_in(heads)
-        heads += [row.event_id for row in await session.execute(_free_heads(now, limit, others))]
+        oldest = [row.event_id for row in await session.execute(_free_heads(now, limit, others))]
+        if len(oldest) == limit:
+            due = [row.event_id for row in await session.execute(_due_heads(now, limit, others))]
+            oldest = list(dict.fromkeys(due + oldest))[:limit]
+        heads += oldest
     if not heads:
         return []
     leased_until = now + timedelta(seconds=lease_seconds)
@@ -109,12 +116,26 @@ async def count(session: AsyncSession) -> int:
 
 
 def _free_heads(now: datetime, limit: int, wanted: ColumnElement[bool]) -> Select[Any]:
-    """The oldest row of each event, where nobody has its lease."""
+    """The oldest row of each event, where nobody has its lease; the oldest events first."""
+    heads = select(OUTBOX.c.event_id).where(*_is_free_head(now), wanted).order_by(OUTBOX.c.id).limit(limit)
+    return heads.with_for_update(skip_locked=True, of=OUTBOX)
+
+
+def _due_heads(now: datetime, limit: int, wanted: ColumnElement[bool]) -> Select[Any]:
+    """The same of those receipts whose deadline comes soon, or came: the next of all deadlines, and told already or not."""
+    is_due = RECEIPTS.c.deadline_at <= now + timedelta(seconds=DUE_WITHIN_SECONDS)
+    # Spelled out, not bound: only so do both engines see that the partial index `receipts_due` holds them all.
+    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
+    by_deadline = select(RECEIPTS.c.event_id, RECEIPTS.c.deadline_at).where(is_waiting, is_due).order_by(RECEIPTS.c.deadline_at)
+    due = by_deadline.limit(DUE_LOOKED_AT).subquery()
+    heads = select(OUTBOX.c.event_id).join(due, due.c.event_id == OUTBOX.c.event_id).where(*_is_free_head(now), wanted)
+    return heads.order_by(due.c.deadline_at).limit(limit).with_for_update(skip_locked=True, of=OUTBOX)
+
+
+def _is_free_head(now: datetime) -> tuple[ColumnElement[bool], ...]:
     older = OUTBOX.alias("older")
     has_older = exists().where(older.c.event_id == OUTBOX.c.event_id, older.c.id < OUTBOX.c.id)
-    is_free = or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now)
-    heads = select(OUTBOX.c.event_id).where(is_free, ~has_older, wanted).order_by(OUTBOX.c.id).limit(limit)
-    return heads.with_for_update(skip_locked=True, of=OUTBOX)
+    return or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now), ~has_older
 
 
 def _in_parts(ids: list[int]) -> list[list[int]]:

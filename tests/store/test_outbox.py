@@ -111,6 +111,18 @@ async def test_a_claim_takes_the_oldest_up_to_its_limit(story: Story) -> None:
     assert [event.event_id for event in second] == event_ids[2:]
 
 
+async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first(story: Story) -> None:
+    far = [await started(story) for _ in range(3)]
+    near = [await story.receipt(timeout_minutes=minutes) for minutes in (0.15, 0.1)]
+    for event_id in near:
+        await tell(story, event_id, "start")
+
+    first, second = await claim(story, limit=3), await claim(story, limit=10)
+
+    assert {event.event_id for event in first} == {*near, far[0]}
+    assert [event.event_id for event in second] == far[1:]
+
+
 async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> None:
     event_ids = [await started(story) for _ in range(30)]
     for event_id in event_ids:
