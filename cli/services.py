@@ -3,6 +3,9 @@
 Each composes one part from the settings and ends with its exit code; the parts do the rest.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -35,9 +38,10 @@ def up() -> None:
 
 def api() -> None:
     """Run one API process: the two ingest endpoints, REST and the console."""
-    from activities.transport import judge_repair_url
-    from api.main import run_api
-    from cli.watchdog import watched_loop
+    with _imports():
+        from activities.transport import judge_repair_url
+        from api.main import run_api
+        from cli.watchdog import watched_loop
 
     settings = read_whole_settings()
 
@@ -49,8 +53,9 @@ def api() -> None:
 
 def worker() -> None:
     """Run one worker process: it tells Temporal what is stored, runs the workflows, sends alerts and callbacks."""
-    from cli.watchdog import watched_loop
-    from worker.main import run_worker
+    with _imports():
+        from cli.watchdog import watched_loop
+        from worker.main import run_worker
 
     raise typer.Exit(run_worker(read_whole_settings(), watched_loop=watched_loop))
 
@@ -82,3 +87,12 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
         raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
     print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)
+
+
+@contextmanager
+def _imports() -> Iterator[None]:
+    """A service's imports make no garbage worth looking for: a fifth of its start. What they made is never looked at again."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()

@@ -4,12 +4,15 @@ A test with `database`, or anything made from it, runs twice: on SQLite and on P
 was migrated once a session.
 """
 
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from domain.projects import CreatedProject, Scope
 from store.database import Database
@@ -17,14 +20,25 @@ from store.migrating import migrate
 from store.sealing import Sealer
 from tests.postgres import TEMPLATE, Postgres, running_postgres
 
-FAULTS = Path(__file__).parent / "faults"
-LONG_FILES = {"test_product.py", "test_production.py", "test_up.py", "test_demo.py", "test_story.py", "test_receipt.py"}
+# What starts whole installations. Such tests wait for deadlines and measure starts, so that no more than two run at a time:
+# each of these groups has a process of its own, before anything else has, and what remains stands back for them.
+GROUPS = {
+    "faults": ("tests/faults/",),
+    "installations": (
+        "tests/cli/test_up.py",
+        "tests/cli/test_demo.py",
+        "tests/test_product.py",
+        "tests/test_production.py",
+        "tests/console/test_story.py",
+    ),
+}
+STANDS_BACK = 10
 SECRET_KEY = "the root secret of the tests, long enough"
 
 
 def pytest_configure() -> None:
-    """A suite begun in a script's background, or by nohup, is deaf to some signals, and so would be every program that its
-    tests send them to: a signal that is caught is not inherited."""
+    """A suite begun in a script's background, or by nohup, is deaf to some signals,
+    and so would be every program that its tests send them to: a signal that is caught is not inherited."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -32,8 +46,33 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files whose few tests take longest come first, so that no process is left with one of them in the end."""
-    items.sort(key=lambda item: not item.path.is_relative_to(FAULTS) and item.path.name not in LONG_FILES)
+    """The groups come first, each as one, so that each of the first processes begins with one of them."""
+    order = list(GROUPS)
+    items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(order))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A process that has come to what remains stands back."""
+    if group_of(item.nodeid) not in GROUPS:
+        os.nice(STANDS_BACK - os.nice(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """A process works through a whole group, or a whole file."""
+    return Groups(config, log)
+
+
+class Groups(LoadScopeScheduling):
+    """Hands out whole groups and files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """The group that the test belongs to, or else its file."""
+    return next((name for name, paths in GROUPS.items() if nodeid.startswith(paths)), nodeid.partition("::")[0])
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from tests.conftest import SECRET_KEY
 
 @pytest.fixture
 def bare_makegood(tmp_path: Path) -> Makegood:
-    """The command line where nothing was ever set up."""
-    return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")})
+    """The command line where nothing was ever set up, started anew each time."""
+    return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")}, is_forked=False)
 
 
 @pytest.fixture

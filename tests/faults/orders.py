@@ -1,7 +1,7 @@
 """The merchant's side of a run: seeded orders, each with a receipt, perhaps a result, perhaps a repair; all is recorded.
 
 A request that was not answered, or refused for now, is sent again with the same key, as the contract tells an app to do; a few
-give up. One in five is sent twice at once. What an order does depends on its seed and on the answers alone.
+give up at once. One in five is sent twice at once. What an order does depends on its seed and on the answers alone.
 """
 
 import asyncio
@@ -79,6 +79,7 @@ class Merchant:
     ends: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: dict[str, Order] = field(default_factory=dict)  # by event
     orders: dict[str, Order] = field(default_factory=dict)
+    accepted_at: dict[int, float] = field(default_factory=dict)  # when each API last did, by the monotonic clock
     _repaired: dict[str, int] = field(default_factory=dict)
     _handled: set[str] = field(default_factory=set)
     _numbers: int = 0
@@ -188,11 +189,12 @@ class Merchant:
         if draw.random() < REPEATED:
             api = draw.randrange(len(self.apis))
             await asyncio.gather(*(self._send(endpoint, key, body, reference, one % len(self.apis)) for one in (api, api + 1)))
+        gives_up = draw.random() < GIVES_UP
         while True:
             answer = await self._send(endpoint, key, body, reference, draw.randrange(len(self.apis)))
             if answer is not None and not _is_for_later(answer):
                 return answer
-            if self.ends.is_set() or draw.random() < GIVES_UP:
+            if self.ends.is_set() or gives_up:
                 return None
             await asyncio.sleep(draw.uniform(*AGAIN_SECONDS))
 
@@ -219,6 +221,8 @@ class Merchant:
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             self.history.note("unknown", request=request, error=type(error).__name__)
             return None
+        if endpoint == "receipt" and answer.status_code == 202:
+            self.accepted_at[api] = time.monotonic()
         replayed = answer.headers.get("Idempotent-Replayed") == "true"
         self.history.note("answered", request=request, status=answer.status_code, body=content, replayed=replayed)
         return {"status": answer.status_code, "body": content}

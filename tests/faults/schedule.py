@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tests.waiting import wait_until_async
 
 STOP_SECONDS = 30.0
 OTHER_SECONDS = 12.0
+ANSWER_SECONDS = 3.0
 SPARE_BYTES = 4096
 
 
@@ -87,6 +89,7 @@ async def _do(fault: Fault, built: Installation) -> None:
     seconds = fault.lasts_seconds
     match fault.kind.partition("_"):
         case ("kill", _, _):
+            await _until_it_just_answered(fault.target, built)
             built.kept[fault.target].kill()
             await built.kept[fault.target].is_at_work()
         case ("stop", _, _):
@@ -109,6 +112,17 @@ async def _do(fault: Fault, built: Installation) -> None:
             built.endpoint.behave(CallMode.WELL)
         case _:
             raise AssertionError(f"no such fault: {fault.kind}")
+
+
+async def _until_it_just_answered(target: str, built: Installation) -> None:
+    """An API is killed right after it said yes to a receipt, if it does so before long: what else would it lose."""
+    name, _, number = target.partition("-")
+    if name != "api":
+        return
+    loop = asyncio.get_running_loop()
+    until, asked_at = loop.time() + ANSWER_SECONDS, time.monotonic()
+    while loop.time() < until and built.merchant.accepted_at.get(int(number) - 1, 0.0) < asked_at:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
 
 
 async def _without_store(built: Installation, seconds: float) -> None:

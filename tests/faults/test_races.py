@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 
 CLOSE_SECONDS = 0.020
 # On a machine that is busy with other things too, aims go wide: then more are sent, up to so many times as many.
-AT_MOST_TIMES = 4
+AT_MOST_TIMES = 12
 # A pace at which nearly every run waits when its deadline comes, and a request takes as long as the one before.
 PER_SECOND = 25
 AHEAD_SECONDS = 4.0
@@ -102,7 +102,7 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
 
 
 @pytest.mark.timeout(300)  # on a machine busy with other things
-@pytest.mark.parametrize("count", [80, pytest.param(250, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [40, pytest.param(250, marks=pytest.mark.long)])
 async def test_success_within_20_ms_of_the_deadline(shop: Product, count: int) -> None:
     async with gun(shop) as armed:
         await armed.race_all(count)
