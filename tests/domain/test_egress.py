@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from domain.egress import (
     REFUSED_RANGES,
     AddressVerdict,
+    Network,
     UnsafeUrl,
     check_addresses,
     check_url,
@@ -63,6 +64,37 @@ def test_every_refused_range_is_refused_to_its_ends() -> None:
     ends = [end for network, _ in REFUSED_RANGES for end in (network[0], network[-1])]
 
     assert {judge_address(end, ()) for end in ends} == {AddressVerdict.REFUSED}
+
+
+@pytest.mark.parametrize(("network", "reason"), REFUSED_RANGES, ids=lambda value: str(value))
+def test_refused_range_is_refused_whole_and_its_neighbours_only_where_they_are_in_another(network: Network, reason: str) -> None:
+    inside = (network[0], network[network.num_addresses // 2], network[-1])
+    neighbours = [
+        network[0] + step for step in (-1, network.num_addresses) if 0 <= int(network[0]) + step < 2 ** network[0].max_prefixlen
+    ]
+
+    assert {judge_address(address, ()) for address in inside} == {AddressVerdict.REFUSED}
+    for neighbour in neighbours:
+        in_another = any(neighbour in other for other, _ in REFUSED_RANGES)
+        assert judge_address(neighbour, ()) is (AddressVerdict.REFUSED if in_another else AddressVerdict.PUBLIC)
+
+
+# Of the ranges with no refused neighbour: the address before the first and the one after the last, written out.
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("9.255.255.255", "11.0.0.0"), ("100.63.255.255", "100.128.0.0"), ("126.255.255.255", "128.0.0.0"),
+        ("169.253.255.255", "169.255.0.0"), ("172.15.255.255", "172.32.0.0"), ("191.255.255.255", "192.0.1.0"),
+        ("192.31.195.255", "192.31.197.0"), ("192.52.192.255", "192.52.194.0"), ("192.88.98.255", "192.88.100.0"),
+        ("192.167.255.255", "192.169.0.0"), ("192.175.47.255", "192.175.49.0"), ("198.17.255.255", "198.20.0.0"),
+        ("198.51.99.255", "198.51.101.0"), ("203.0.112.255", "203.0.114.0"), ("223.255.255.255", "1.0.0.0"),
+        ("168.63.129.15", "168.63.129.17"), ("2001:db7:ffff:ffff::", "2001:db9::"), ("2001:200::", "2003::"),
+        ("2001:ffff:ffff:ffff::", "2003::"), ("2620:4f:7fff:ffff::", "2620:4f:8001::"), ("3ffd:ffff::", "3fff:1000::"),
+        ("2000::", "3fff:1000::"),
+    ],
+)  # fmt: skip
+def test_neighbours_of_refused_ranges_may_be_called(before: str, after: str) -> None:
+    assert {judge_address(ip_address(text), ()) for text in (before, after)} == {AddressVerdict.PUBLIC}
 
 
 def test_allowed_range_opens_itself_alone() -> None:
