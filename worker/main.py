@@ -23,6 +23,7 @@ from temporalio.service import RPCError
 from uvicorn.loops.auto import auto_loop_factory
 
 from activities.callback import CallbackRules, Chance
+from activities.places import CallbackLimits
 from activities.smtp import SmtpMailer, parse_mail_server
 from activities.transport import exchange
 from egress.guard import bundled_authorities
@@ -88,6 +89,7 @@ def parts_from(settings: Settings) -> WorkerParts:
         outage_seconds=settings.outage_seconds,
         dispatch_rate=settings.dispatch_rate,
         reconcile_seconds=settings.reconcile_seconds,
+        callback_limits=CallbackLimits(per_project=settings.callbacks_per_project, per_host=settings.callbacks_per_host),
         owns_namespace=settings.temporal_address is None,
     )
 
@@ -135,6 +137,7 @@ async def _work(
     client: Client, parts: WorkerParts, heartbeat: Heartbeat, beating: asyncio.Task[None], stopping: asyncio.Event
 ) -> int:
     built, canaries = build_worker(client, parts), build_canary_worker(client)
+    heartbeat.report_also(built.places.counted)
     loops: list[Coroutine[object, object, None]] = [
         canaries.run(),
         heartbeat.keep_looking(built.gateway),
