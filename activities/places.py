@@ -2,8 +2,8 @@
 
 A project may begin another callback only while it has fewer under way than places are free: those whose endpoints hang take,
 together, less than all, and whoever has none under way finds a place. What finds none is told when to come back, so that it holds
-no slot of the worker meanwhile; of each project a few come back a second, however many wait. Time is the caller's monotonic
-clock, in seconds. Called by `activities.callback`; counted for `/metrics` through the worker's heartbeat.
+no slot of the worker meanwhile; however many of a project wait, they come back about as fast as its places become free. Time is
+the caller's monotonic clock, in seconds. Called by `activities.callback`; counted for `/metrics` through the worker's heartbeat.
 """
 
 from collections import Counter
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from domain.ids import ProjectId, ReplayId
 
-# Soon enough for a person, and seldom enough for the engine: each coming back is a task of its own.
 COME_BACK_SECONDS = 1.0
-BETWEEN_SECONDS = 0.2
+# Between two of a project that come back, each a task of the engine's: the least, the usual while nothing is known, and the most,
+# which is what places that hang for 30 s are worth.
+BETWEEN_SECONDS = (0.1, 1.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class CallbackPlaces:
         self._hosts: Counter[str] = Counter()
         self._last_turns: dict[ProjectId, float] = {}
         self._come_back_at: dict[ReplayId, float] = {}
+        self._held_seconds: dict[ProjectId, float] = {}  # by the last callback that ended
 
     @contextmanager
     def taken(self, replay_id: ReplayId, project_id: ProjectId, host: str) -> Iterator[None]:
@@ -58,9 +60,11 @@ class CallbackPlaces:
         self._come_back_at.pop(replay_id, None)
         self._projects[project_id] += 1
         self._hosts[host] += 1
+        began = self._clock()
         try:
             yield
         finally:
+            self._held_seconds[project_id] = self._clock() - began
             _leave(self._projects, project_id)
             _leave(self._hosts, host)
 
@@ -69,6 +73,8 @@ class CallbackPlaces:
         now = self._clock()
         self._come_back_at = {name: at for name, at in self._come_back_at.items() if at > now}
         self._last_turns = {name: at for name, at in self._last_turns.items() if at > now}
+        busy = self._projects.keys() | self._last_turns.keys()
+        self._held_seconds = {name: seconds for name, seconds in self._held_seconds.items() if name in busy}
         return {"callbacks_running": self._projects.total(), "callbacks_waiting": len(self._come_back_at)}
 
     def _has_place(self, project_id: ProjectId, host: str) -> bool:
@@ -77,7 +83,10 @@ class CallbackPlaces:
 
     def _next_turn(self, replay_id: ReplayId, project_id: ProjectId) -> float:
         now = self._clock()
-        turn = max(now + COME_BACK_SECONDS, self._last_turns.get(project_id, now) + BETWEEN_SECONDS)
+        least, usual, most = BETWEEN_SECONDS
+        held_seconds = self._held_seconds.get(project_id, usual * self._limits.per_project)
+        between = min(max(held_seconds / self._limits.per_project, least), most)
+        turn = max(now + COME_BACK_SECONDS, self._last_turns.get(project_id, 0.0) + between)
         self._last_turns[project_id] = self._come_back_at[replay_id] = turn
         return turn - now
 

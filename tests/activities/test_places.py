@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules
 from activities.messages import Answer, SendCallback
-from activities.places import BETWEEN_SECONDS, COME_BACK_SECONDS, CallbackLimits, CallbackPlaces, NoPlace
+from activities.places import COME_BACK_SECONDS, CallbackLimits, CallbackPlaces, NoPlace
 from activities.transport import OutgoingRequest
 from domain.ids import EventId, ProjectId, ReplayId
 from domain.lifecycle import Position
@@ -84,15 +84,27 @@ def test_place_is_free_again_afterwards_whatever_became_of_the_callback() -> Non
     assert held.taken(*[("a", "a.example")] * 3) == 3
 
 
-def test_those_without_a_place_come_back_one_after_another_and_no_faster() -> None:
+@pytest.mark.parametrize(
+    ("last_held_seconds", "between"),
+    [(None, 1.0), (0.01, 0.1), (0.6, 0.2), (30.0, 3.0)],
+    ids=["unknown", "quick", "usual", "hanging"],
+)
+def test_those_without_a_place_come_back_about_as_fast_as_places_become_free(
+    last_held_seconds: float | None, between: float
+) -> None:
     held = Held()
+    if last_held_seconds is not None:
+        held.take("a", "a.example")
+        held.now += last_held_seconds
+        held.leaving.close()
     held.taken(*[("a", "a.example")] * 3)
 
     turns = [held.take("a", "a.example") or 0 for _ in range(1000)]
 
     assert turns[0] == COME_BACK_SECONDS
-    assert all(later - earlier == pytest.approx(BETWEEN_SECONDS) for earlier, later in pairwise(turns))
-    assert turns[-1] > 900 * BETWEEN_SECONDS
+    gaps = [later - earlier for earlier, later in pairwise(turns) if later > COME_BACK_SECONDS]
+    assert gaps[1:] == pytest.approx([between] * len(gaps[1:]))
+    assert len(gaps) > 900
 
 
 def test_those_who_wait_are_counted_until_they_come_back() -> None:
