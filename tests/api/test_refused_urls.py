@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
+import httpx
 import pytest
 
 from api.app import create_app
+from api.limits import LOOK_UPS_AT_ONCE
 from domain.egress import Address
 from domain.projects import CreatedProject
 from egress.guard import NameNotResolved, judge_url
@@ -14,6 +16,7 @@ from store.database import Database
 from store.sealing import Sealer
 from tests.activities.test_transport import resolving
 from tests.api.serving import Caller, parts_on, serving
+from tests.waiting import wait_until_async
 
 PRIVATE = "10.20.30.40"
 
@@ -56,6 +59,33 @@ async def test_every_refused_host_gets_the_same_answer(
     assert not [answer.text for answer in refusals if PRIVATE in answer.text or "169.254" in answer.text]
     assert PRIVATE not in caplog.text
     assert saved.status_code == 200, saved.text
+
+
+async def test_silent_name_server_holds_up_the_saves_of_its_own_project_alone(
+    database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
+) -> None:
+    asked, may_answer = [], asyncio.Event()
+
+    async def judge(url: str) -> None:
+        asked.append(url)
+        await may_answer.wait()
+
+    async with serving(create_app(replace(parts_on(database, sealer), judge_repair_url=judge))) as client:
+        caller, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
+
+        def save(by: Caller) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(by.ask("PATCH", "/project", json={"repair_url": "https://shop.example/"}))
+
+        held = [save(caller) for _ in range(LOOK_UPS_AT_ONCE)]
+        await wait_until_async(lambda: len(asked) == LOOK_UPS_AT_ONCE)
+        refused = await save(caller)
+        held.append(save(other))
+        await wait_until_async(lambda: len(asked) == LOOK_UPS_AT_ONCE + 1)
+        may_answer.set()
+
+        assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
+        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (429, "rate_limited", "1")
+        assert (await save(caller)).status_code == 200
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(3, 5)])
