@@ -142,6 +142,7 @@ class CallbackActivities:
             number=prepared.number,
             status=outcome.status,
             error_class=outcome.error_class,
+            reason=outcome.log_reason,
             duration_ms=outcome.duration_ms,
         )
         return _follow(verdict, standing)

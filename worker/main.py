@@ -25,6 +25,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from activities.callback import CallbackRules, Chance
 from activities.smtp import SmtpMailer, parse_mail_server
 from activities.transport import exchange
+from egress.guard import bundled_authorities
 from logs import configure_logging
 from settings import Settings
 from store.database import Database
@@ -74,7 +75,12 @@ def parts_from(settings: Settings) -> WorkerParts:
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
-        transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),
+        transport=partial(
+            exchange,
+            allow=settings.egress_allow,
+            timeout_seconds=timeout_seconds,
+            ssl_context=bundled_authorities(),
+        ),
         rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
         chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
         mail_from=settings.mail_from,

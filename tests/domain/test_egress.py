@@ -11,7 +11,7 @@ from domain.egress import (
     AddressVerdict,
     UnsafeUrl,
     check_addresses,
-    check_repair_url,
+    check_url,
     judge_address,
     parse_allowed_ranges,
 )
@@ -101,7 +101,7 @@ def test_malformed_allowed_range_is_named(text: str) -> None:
     ],
 )
 def test_https_url_on_a_permitted_port_has_its_parts(text: str, host: str, port: int) -> None:
-    url = check_repair_url(text, ())
+    url = check_url(text, ())
 
     assert (url.text, url.scheme, url.host, url.port) == (text, "https", host, port)
     assert not url.needs_allowed_range
@@ -130,9 +130,9 @@ BAD_SHAPES = [
 @pytest.mark.parametrize("text", BAD_SHAPES)
 def test_url_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(UnsafeUrl) as refusal:
-        check_repair_url(text, ())
+        check_url(text, ())
 
-    assert str(refusal.value).startswith("The repair URL")
+    assert str(refusal.value).startswith("The URL")
 
 
 @pytest.mark.parametrize("text", [bad for bad in BAD_SHAPES if not bad.startswith("http://shop") and ":80/" not in bad])
@@ -140,26 +140,26 @@ def test_allowed_ranges_permit_no_odd_shape(text: str) -> None:
     everything = parse_allowed_ranges("0.0.0.0/0,::/0")
 
     if text == "https://shop.example:22/":
-        assert check_repair_url(text, everything).needs_allowed_range
+        assert check_url(text, everything).needs_allowed_range
     else:
         with pytest.raises(UnsafeUrl):
-            check_repair_url(text, everything)
+            check_url(text, everything)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:8.8.8.8]", "[2002:808:808::]"])
 def test_refused_literal_is_refused_without_a_lookup(host: str) -> None:
     with pytest.raises(UnsafeUrl, match="may not be called"):
-        check_repair_url(f"https://{host}/repair", ())
+        check_url(f"https://{host}/repair", ())
 
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:9000/repair", "https://127.0.0.1:1/", "http://127.0.0.1/"])
 def test_allowed_literal_may_use_http_and_any_port(text: str) -> None:
-    assert check_repair_url(text, LOOPBACK).address == ip_address("127.0.0.1")
+    assert check_url(text, LOOPBACK).address == ip_address("127.0.0.1")
 
 
 def test_public_literal_must_use_https_although_ranges_are_allowed() -> None:
     with pytest.raises(UnsafeUrl, match="must use https"):
-        check_repair_url("http://8.8.8.8/", LOOPBACK)
+        check_url("http://8.8.8.8/", LOOPBACK)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_public_literal_must_use_https_although_ranges_are_allowed() -> None:
     ],
 )
 def test_name_is_judged_by_all_its_addresses(text: str, addresses: list[str], accepted: bool) -> None:
-    url = check_repair_url(text, LOOPBACK)
+    url = check_url(text, LOOPBACK)
     parsed = [ip_address(address) for address in addresses]
 
     if accepted:
@@ -196,7 +196,7 @@ def test_name_is_judged_by_all_its_addresses(text: str, addresses: list[str], ac
 def test_httpx_reads_every_permitted_url_as_we_do(text: str) -> None:
     everything = parse_allowed_ranges("0.0.0.0/0,::/0")
     try:
-        ours = check_repair_url(text, everything)
+        ours = check_url(text, everything)
     except UnsafeUrl:
         return
 
