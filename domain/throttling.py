@@ -1,6 +1,6 @@
 """How long who guesses wrong must wait before the next try: some tries are free, then each wait is twice the last, up to a cap.
 
-Pure arithmetic. The cap is what keeps the throttle from shutting anybody out for long; what is counted where is `store.throttling`'s.
+Pure arithmetic. The cap keeps the throttle from shutting anybody out for long; what is counted where is `store.throttling`'s.
 """
 
 from dataclasses import dataclass

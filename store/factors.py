@@ -1,7 +1,7 @@
 """The second factor of a person: a TOTP secret (RFC 6238) and recovery codes; and when a session last proved whose it is.
 
-The secret is sealed by a data key of its own, which the master key wraps, bound to this person's row. A code is accepted once: the
-newest accepted time step is stored by compare-and-set. Recovery codes have 80 random bits, so that a plain digest keeps them.
+The secret is sealed by a data key of its own, which the master key wraps, bound to this person's row. A code is accepted once:
+the newest accepted time step is stored by compare-and-set. Recovery codes have 80 random bits, so that a plain digest keeps them.
 Called by the console's sign-in pages and `makegood user`.
 """
 

@@ -35,7 +35,7 @@ def counter(kind: str, of: str, limit: Limit, *, kept: bool = False) -> Counter:
 
 
 async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> int | None:
-    """None when the try may be made, which each counter then counts as failed; else the seconds to wait, and nothing is counted."""
+    """None when the try may be made, which each counter then counts as failed; else the seconds to wait: nothing is counted."""
     rows = {one.name: await _held(session, one, now) for one in sorted(counters, key=lambda one: one.name)}
     waits = [until - now for _, until in rows.values() if until > now]
     if waits:

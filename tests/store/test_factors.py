@@ -159,10 +159,11 @@ async def test_a_session_remembers_its_last_proof(database: Database) -> None:
     async with database.transaction() as session:
         token = await users.open_session(session, user_id=ADA, now=NOW)
         other = await users.open_session(session, user_id=ADA, now=NOW)
-        await factors.mark_proved(session, token=token, now=NOW)
+        await factors.mark_proved(session, token=token, now=NOW + timedelta(hours=1))
 
-        assert await factors.read_proved_at(session, token=token) == NOW
-        assert await factors.read_proved_at(session, token=other) is None
+        assert await factors.read_proved_at(session, token=token) == NOW + timedelta(hours=1)
+        assert await factors.read_proved_at(session, token=other) == NOW
+        assert await factors.read_proved_at(session, token="unknown") is None
 
 
 async def test_a_provider_names_known_people_alone(database: Database) -> None:
