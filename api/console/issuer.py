@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hmac import compare_digest
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
-from authlib.integrations.base_client.errors import OAuthError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -27,6 +29,8 @@ METADATA_LIFETIME = timedelta(minutes=5)
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+# Not reached, or an answer that is no JSON, lacks something, or has something of another type or signature.
+UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError)
 
 # A JSON object of the provider's, with values of any JSON type.
 Json = Mapping[str, Any]
@@ -87,14 +91,18 @@ class Issuer:
         metadata = await self._metadata(now)
         asked = Asked(*(secrets.token_urlsafe(48) for _ in range(3)))
         again = {"prompt": "login", "max_age": "0"} if anew else {}
-        async with self._session(metadata) as session:
-            url, _ = session.create_authorization_url(
-                metadata["authorization_endpoint"],
-                state=asked.state,
-                nonce=asked.nonce,
-                code_verifier=asked.code_verifier,
-                **again,
-            )
+        url = prepare_grant_uri(
+            metadata["authorization_endpoint"],
+            self._client.client_id,
+            "code",
+            redirect_uri=self._redirect_uri,
+            scope=SCOPE,
+            state=asked.state,
+            nonce=asked.nonce,
+            code_challenge=create_s256_code_challenge(asked.code_verifier),
+            code_challenge_method="S256",
+            **again,
+        )
         return url, asked
 
     async def finish(self, answer: Mapping[str, str], asked: Asked, *, now: datetime) -> Vouched:
@@ -110,24 +118,33 @@ class Issuer:
             raise IssuerFailed("the answer has no code")
         metadata = await self._metadata(now)
         try:
-            async with self._session(metadata) as session:
-                token = await session.fetch_token(
-                    metadata["token_endpoint"], code=answer["code"], code_verifier=asked.code_verifier
-                )
-                keys = KeySet.import_key_set((await session.get(metadata["jwks_uri"], withhold_token=True)).json())
+            async with httpx.AsyncClient(transport=self._transport, trust_env=False) as client:
+                token = await self._redeem(client, metadata, answer["code"], asked)
+                keys = KeySet.import_key_set((await client.get(metadata["jwks_uri"])).raise_for_status().json())
             return self._vouched(token, keys, asked, now)
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            OAuthError,
-            JoseError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-        ) as error:
+        except UNUSABLE as error:
             # Whatever a provider answers, or a stranger in its name: nobody is vouched for.
             raise IssuerFailed(f"{type(error).__name__}: {error}") from error
+
+    async def _redeem(self, client: httpx.AsyncClient, metadata: Json, code: str, asked: Asked) -> Json:
+        """The tokens for the code. The secret goes as the provider takes it: by HTTP's own means if it takes that."""
+        supported = metadata.get("token_endpoint_auth_methods_supported", AUTH_METHODS)
+        method = next((one for one in AUTH_METHODS if one in supported), AUTH_METHODS[0])
+        if self._client.client_secret is None:
+            method = "none"
+        grant = {"grant_type": "authorization_code", "redirect_uri": self._redirect_uri}
+        body = urlencode({**grant, "code": code, "code_verifier": asked.code_verifier})
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        # HTTP's own means wants both percent-encoded (RFC 6749, 2.3.1), which the library leaves to its caller.
+        is_basic = method == "client_secret_basic"
+        named = [
+            quote(part, safe="") if is_basic else part for part in (self._client.client_id, self._client.client_secret or "")
+        ]
+        auth = ClientAuth(*named, method)
+        url, headers, body = auth.prepare("POST", metadata["token_endpoint"], headers, body)
+        answer = await client.post(url, content=body, headers=headers)
+        token: Json = answer.raise_for_status().json()
+        return token
 
     def _vouched(self, token: Json, keys: KeySet, asked: Asked, now: datetime) -> Vouched:
         signed = jwt.decode(token["id_token"], keys, algorithms=list(ALGORITHMS))
@@ -139,7 +156,7 @@ class Issuer:
             params={"nonce": asked.nonce, "client_id": self._client.client_id, "access_token": token.get("access_token")},
         )
         claims.validate(now=int(now.timestamp()), leeway=LEEWAY_SECONDS)
-        email = claims["email"] if claims.get("email_verified") is True else None
+        email = str(claims["email"]) if claims.get("email_verified") is True else None
         return Vouched(str(claims["sub"]), email, claims.get("auth_time"))
 
     async def _metadata(self, now: datetime) -> Json:
@@ -158,23 +175,6 @@ class Issuer:
             scheme = httpx.URL(self.url).scheme
             if any(httpx.URL(metadata[name]).scheme not in (scheme, "https") for name in ENDPOINTS):
                 raise IssuerFailed("an endpoint of the provider is not https")
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, KeyError, AttributeError) as error:
+        except UNUSABLE as error:
             raise IssuerFailed(f"{type(error).__name__}: {error}") from error
         return metadata
-
-    # Any: authlib has no types.
-    def _session(self, metadata: Json) -> Any:
-        supported = metadata.get("token_endpoint_auth_methods_supported", AUTH_METHODS)
-        method = (
-            "none" if self._client.client_secret is None else next((m for m in AUTH_METHODS if m in supported), AUTH_METHODS[0])
-        )
-        return AsyncOAuth2Client(
-            client_id=self._client.client_id,
-            client_secret=self._client.client_secret,
-            token_endpoint_auth_method=method,
-            redirect_uri=self._redirect_uri,
-            scope=SCOPE,
-            code_challenge_method="S256",
-            transport=self._transport,
-            trust_env=False,
-        )
