@@ -50,18 +50,17 @@ class Phone:
 
 
 @pytest.fixture
-async def phone(operator: Visitor, database: Database) -> Phone:
+async def phone(member: Visitor, database: Database) -> Phone:
     """Set up as a person does, a minute ago."""
-    await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
-    begun = await operator.post("/account/totp", page="/account/security")
+    begun = await member.post("/account/totp", page="/account/security")
     assert begun.headers["location"] == "/account/totp"
-    secret = shown_secrets((await operator.open("/account/totp")).text)[0].replace(" ", "")
-    phone = Phone(operator, database, secret, ())
-    confirmed = await operator.post("/account/totp/confirm", page="/account/totp", code=await phone.code())
+    secret = shown_secrets((await member.open("/account/totp")).text)[0].replace(" ", "")
+    phone = Phone(member, database, secret, ())
+    confirmed = await member.post("/account/totp/confirm", page="/account/totp", code=await phone.code())
     assert confirmed.status_code == 303
-    codes = shown_secrets((await operator.open("/account/security")).text)
+    codes = shown_secrets((await member.open("/account/security")).text)
     phone.later(minutes=1)
-    return Phone(operator, database, secret, tuple(codes))
+    return Phone(member, database, secret, tuple(codes))
 
 
 def shown_secrets(page: str) -> list[str]:
