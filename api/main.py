@@ -51,7 +51,7 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         committer=Committer(open_front_door(database.url), database.clock),
         judge_repair_url=judge_repair_url,
         settings=app_settings(settings, secret_key=secret_key),
-        issuer_transport=GuardedTransport(allow=settings.egress_allow) if settings.oidc_issuer else None,
+        issuer_transport=issuer_transport(settings),
     )
     try:
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
@@ -65,6 +65,11 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         return 1
     finally:
         await database.close()
+
+
+def issuer_transport(settings: Settings) -> GuardedTransport | None:
+    """What every request to the identity provider goes through; None when there is no provider."""
+    return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
 
 
 def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
