@@ -281,13 +281,29 @@ async def test_without_a_provider_none_is_offered(operator: Visitor) -> None:
 async def test_who_is_asked_again_proves_himself_there_anew(together: Together, database: Database) -> None:
     await together.sign_in()
     database.clock.skew = timedelta(minutes=11)
+    later = int(time.time()) + 660
+    fresh = {"iat": later, "exp": later + 300, "auth_time": later}
+    answers = []
+    async with database.transaction() as session:
+        await session.execute(text("INSERT INTO users (id, email, created_at) VALUES ('usr_eve', 'eve@shop.example', 0)"))
 
     away = await together.visitor.open("/login/oidc?back=/projects")
-    asked = parse_qs(urlsplit(away.headers["location"]).query)
-    old = await together.sign_in("/login/oidc?back=/projects")
-    together.provider.change = but(**dict.fromkeys(("iat", "auth_time"), int(time.time()) + 660), exp=int(time.time()) + 900)
-    new = await together.sign_in("/login/oidc?back=/projects")
+    for claims in ({"auth_time": later - 300}, {"auth_time": None}, {"sub": "999", "email": "eve@shop.example"}, {}):
+        together.provider.change = but(**{**fresh, **claims})
+        answers.append((await together.sign_in("/login/oidc?back=/projects")).status_code)
+        async with database.reading() as session:
+            proved_at = await factors.read_proved_at(session, token=together.visitor.client.cookies["makegood_session"])
+            answers.append(proved_at is not None and proved_at > await database.now(session) - timedelta(minutes=1))
 
+    asked = parse_qs(urlsplit(away.headers["location"]).query)
     assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
-    assert old.status_code == 403
-    assert (new.status_code, new.headers["location"]) == (303, "/projects")
+    assert answers == [403, False] * 3 + [303, True]
+
+
+async def test_who_has_no_password_is_sent_there_to_be_asked_again(together: Together, database: Database) -> None:
+    await together.sign_in()
+    database.clock.skew = timedelta(minutes=11)
+
+    asked = await together.visitor.post("/projects", page="/projects", name="new", mode="test")
+
+    assert 'href="/login/oidc?back=/projects"' in asked.text
