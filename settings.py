@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "MAKEGOOD_"
-SECRET_FIELDS = ("secret_key", "database_url", "smtp_url", "temporal_api_key")
+SECRET_FIELDS = ("secret_key", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 SECRET_KEY_MIN_LENGTH = 32
 
@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     temporal_ui_url: str | None = None
     secret_key: SecretStr | None = None
     egress_allow: Networks = ()
+    trusted_proxies: Networks = ()
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
     rate_limit: int = Field(default=1_000, ge=1)
@@ -205,12 +209,26 @@ class Settings(BaseSettings):
             raise ValueError("must look like https://makegood.example.com")
         return value.rstrip("/")
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _oidc_issuer_is_a_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError("must look like https://id.example.com, as the provider itself spells it")
+        return value
+
     @field_validator("temporal_address")
     @classmethod
     def _temporal_address_has_a_port(cls, value: str | None) -> str | None:
         if value is not None and not value.rpartition(":")[2].isdecimal():
             raise ValueError("must look like temporal.example.com:7233")
         return value
+
+    @model_validator(mode="after")
+    def _oidc_client_is_whole(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_client_id is None):
+            raise ValueError("MAKEGOOD_OIDC_ISSUER and MAKEGOOD_OIDC_CLIENT_ID must be given together")
+        return self
 
     @model_validator(mode="after")
     def _client_certificate_is_whole(self) -> Self:

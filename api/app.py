@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate, KeyRing, is_in_force
+from api.console.issuer import Issuer
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
 from api.dependencies import Shared
@@ -144,6 +145,7 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
     return ConsoleParts(
         operations=operations,
         database=parts.database,
+        sealer=parts.sealer,
         secret_key=parts.settings.secret_key,
         public_url=parts.settings.public_url,
         temporal_ui_url=parts.settings.temporal_ui_url,
@@ -151,7 +153,15 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
         mailbox_path=parts.settings.mailbox_path,
         readiness=health.readiness,
         now=lambda: datetime.now(UTC) + clock.skew,
+        trusted_proxies=parts.settings.trusted_proxies,
+        issuer=_issuer(parts),
     )
+
+
+def _issuer(parts: AppParts) -> Issuer | None:
+    if parts.settings.oidc is None or parts.issuer_transport is None:
+        return None
+    return Issuer(parts.settings.oidc, public_url=parts.settings.public_url, transport=parts.issuer_transport)
 
 
 def _answer_in_one_shape(app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]) -> None:

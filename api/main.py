@@ -14,8 +14,10 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import create_app
+from api.console.issuer import OidcClient
 from api.parts import AppParts, AppSettings
 from api.project_changes import JudgeRepairUrl
+from egress.guard import GuardedTransport
 from logs import configure_logging
 from settings import Settings
 from store.committer import Committer
@@ -49,6 +51,7 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         committer=Committer(open_front_door(database.url), database.clock),
         judge_repair_url=judge_repair_url,
         settings=app_settings(settings, secret_key=secret_key),
+        issuer_transport=issuer_transport(settings),
     )
     try:
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
@@ -62,6 +65,11 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         return 1
     finally:
         await database.close()
+
+
+def issuer_transport(settings: Settings) -> GuardedTransport | None:
+    """What every request to the identity provider goes through; None when there is no provider."""
+    return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
 
 
 def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
@@ -78,7 +86,16 @@ def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
         temporal_ui_url=settings.temporal_ui_url or own_ui_url,
         temporal_namespace=settings.temporal_namespace,
         mailbox_path=settings.mailbox_dir if has_own_mailbox else None,
+        trusted_proxies=settings.trusted_proxies,
+        oidc=_oidc_client(settings),
     )
+
+
+def _oidc_client(settings: Settings) -> OidcClient | None:
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return OidcClient(settings.oidc_issuer, settings.oidc_client_id, None if secret is None else secret.get_secret_value())
 
 
 def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
+from api.addresses import Network
+from api.console.issuer import OidcClient
 from api.project_changes import JudgeRepairUrl
 from store.committer import Committer
 from store.database import Database
@@ -22,14 +26,19 @@ class AppSettings:
     temporal_ui_url: str | None = None
     temporal_namespace: str = "default"
     mailbox_path: Path | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    oidc: OidcClient | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AppParts:
-    """The opened parts; `create_app` starts and stops the committer, and closes nothing that it did not open."""
+    """The opened parts; `issuer_transport` judges where requests to the identity provider lead, and is needed with `oidc` alone.
+
+    `create_app` starts and stops the committer, and closes nothing that it did not open."""
 
     database: Database
     sealer: Sealer
     committer: Committer
     judge_repair_url: JudgeRepairUrl
     settings: AppSettings
+    issuer_transport: httpx.AsyncBaseTransport | None = None

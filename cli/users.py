@@ -1,12 +1,13 @@
 """`makegood user`: one-time sign-in links for the console, and who has an account."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.operator import with_store
 from cli.options import JsonFlag
-from cli.output import print_record, print_rows
+from cli.output import CommandFailed, ExitCode, print_record, print_rows
 from cli.settings_told import read_settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ def link(as_json: JsonFlag = False) -> None:
     print_record({"url": f"{settings.public_url_or_default}/login/link?token={token}"}, as_json=as_json)
 
 
+@app.command("reset-totp")
+def reset_totp(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Of the person, or the user id.")], as_json: JsonFlag = False
+) -> None:
+    """Turn off the authenticator app of somebody who lost it and the recovery codes too. Make sure that it is that person."""
+    print_record(with_store(read_settings(), partial(_reset_totp, email)), as_json=as_json)
+
+
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
     """Everyone with an account."""
@@ -35,6 +44,18 @@ async def _create_link(database: "Database") -> str:
 
     async with database.transaction() as session:
         return await users.create_login_link(session, now=await database.now(session))
+
+
+async def _reset_totp(email_or_id: str, database: "Database") -> dict[str, object]:
+    from store import factors, users
+
+    async with database.transaction() as session:
+        meant = {email_or_id, email_or_id.strip().lower()}
+        found = next((one for one in await users.list_users(session) if meant & {one.user_id, one.email}), None)
+        if found is None:
+            raise CommandFailed(f"nobody has the address {email_or_id!r}: `makegood user list` shows all", ExitCode.NOT_FOUND)
+        was_on = await factors.remove_totp(session, found.user_id)
+    return {"user_id": found.user_id, "email": found.email, "totp_removed": was_on}
 
 
 async def _list(database: "Database") -> list[dict[str, object]]:

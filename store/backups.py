@@ -33,7 +33,7 @@ from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A session that was closed since, or a link that was used, must not open again.
-LEFT_OUT = frozenset({"login_links", "sessions"})
+LEFT_OUT = frozenset({"login_links", "sessions", "throttles"})
 # What a store may hold that nobody has used yet.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts"}
 RUNNING_SECONDS = 10.0

@@ -1,6 +1,7 @@
-"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent login links and sessions. Receipts are kept.
+"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent login links and sessions.
 
-Called by the worker's purge loop, in batches, so that no transaction holds SQLite's one write lock for long.
+Tries to sign in that count no more go too. Receipts are kept. Called by the worker's purge loop, in batches, so that no
+transaction holds SQLite's one write lock for long.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from store.intake import ANSWERS_KEPT_FOR
 IDEMPOTENCY = tables.Idempotency.metadata.tables["idempotency"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
+THROTTLES = tables.Throttle.metadata.tables["throttles"]
 PAYLOADS_KEPT_FOR = timedelta(days=30)
 
 
@@ -28,10 +30,11 @@ class Purged:
     payloads: int
     login_links: int
     sessions: int
+    throttles: int
 
     @property
     def total(self) -> int:
-        return self.answers + self.payloads + self.login_links + self.sessions
+        return self.answers + self.payloads + self.login_links + self.sessions + self.throttles
 
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
@@ -41,6 +44,7 @@ async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> 
         payloads=await _purge_payloads(session, now, limit),
         login_links=await _purge_login_links(session, now, limit),
         sessions=await _purge_sessions(session, now, limit),
+        throttles=await _purge_throttles(session, now, limit),
     )
 
 
@@ -70,6 +74,14 @@ async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> i
     old = _held(select(SESSIONS.c.digest).where(SESSIONS.c.expires_at <= now).order_by(SESSIONS.c.digest).limit(limit))
     purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
     return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())
+
+
+async def _purge_throttles(session: AsyncSession, now: datetime, limit: int) -> int:
+    is_old = THROTTLES.c.forgotten_at <= now
+    old = _held(select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit))
+    # The age once more: a name tried again meanwhile counts anew.
+    purged = delete(THROTTLES).where(THROTTLES.c.name.in_(old), is_old)
+    return len((await session.execute(purged.returning(THROTTLES.c.name))).all())
 
 
 def _held(chosen: Select[Any]) -> Select[Any]:

@@ -292,3 +292,48 @@ class Session(SQLModel, table=True):
     created_at: datetime = _instant()
     seen_at: datetime = _instant()
     expires_at: datetime = _instant()
+    proved_at: datetime | None = _instant(nullable=True)  # when its person last proved who he is
+
+
+class TotpFactor(SQLModel, table=True):
+    """A person's TOTP secret; it asks for nothing before it is confirmed."""
+
+    __tablename__: ClassVar[str] = "totp_factors"
+
+    user_id: str = _text(primary_key=True)
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = _instant()
+    confirmed_at: datetime | None = _instant(nullable=True)
+    last_step: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))  # the newest that was accepted
+
+
+class RecoveryCode(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "recovery_codes"
+
+    user_id: str = _text(primary_key=True)
+    digest: str = _text(primary_key=True)  # SHA-256 of user and code
+    created_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
+
+
+class Throttle(SQLModel, table=True):
+    """Failed tries to sign in, counted for an account, an address or a person's codes."""
+
+    __tablename__: ClassVar[str] = "throttles"
+
+    name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
+    failures: int = Field()
+    open_at: datetime = _instant()  # not to be tried before
+    forgotten_at: datetime = _instant(index=True)
+
+
+class Identity(SQLModel, table=True):
+    """A person as an identity provider names him."""
+
+    __tablename__: ClassVar[str] = "identities"
+
+    issuer: str = _text(primary_key=True)
+    subject: str = _text(primary_key=True)
+    user_id: str = _text(index=True)
+    created_at: datetime = _instant()

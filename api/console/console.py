@@ -11,10 +11,13 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.entrance import Entrance
 from api.console.parts import ConsoleParts
+from api.console.proof import Proofs
 from api.console.rendering import HEADERS, Pages, Values, asked_by_htmx
 from api.console.sealed import Notice
 from api.console.sessions import FormRejected, Sessions, SignInNeeded, Viewer
+from api.console.tries import TooManyTries
 from domain.errors import NotFound, Refusal, Unavailable
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -30,6 +33,8 @@ class Console:
         self.operations = parts.operations
         self.pages = Pages(parts.now)
         self.sessions = Sessions(parts)
+        self.entrance = Entrance(parts, self.sessions)
+        self.proofs = Proofs(parts, self.sessions, self.entrance, self.pages)
 
     async def viewer(self, request: Request) -> Viewer:
         """The signed-in person. Raises: SignInNeeded."""
@@ -90,11 +95,13 @@ def console_route(console: Console) -> type[APIRoute]:
 
             async def guarded(request: Request) -> Response:
                 try:
-                    return await handler(request)
+                    return await console.proofs.ask(request, self.path) or await handler(request)
                 except SignInNeeded:
                     return _to_sign_in(request)
                 except FormRejected as rejected:
                     return _problem(console, 403, "The form was not accepted", rejected.__doc__ or "")
+                except TooManyTries as tries:
+                    return _too_many(console, tries.wait_seconds)
                 except NotFound as refusal:
                     return _problem(console, 404, "Not found", refusal.detail)
                 except Unavailable:
@@ -111,6 +118,14 @@ def _to_sign_in(request: Request) -> Response:
     if asked_by_htmx(request):
         return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/login"})
     return Response(status_code=303, headers={**HEADERS, "Location": "/login"})
+
+
+def _too_many(console: Console, wait_seconds: int) -> Response:
+    when = f"{wait_seconds} seconds" if wait_seconds < 90 else f"{-(-wait_seconds // 60)} minutes"
+    detail = f"To keep guessing slow, the next try is possible in {when}. What you just sent was not looked at."
+    response = _problem(console, 429, "Too many tries", detail)
+    response.headers["Retry-After"] = str(wait_seconds)
+    return response
 
 
 def _problem(console: Console, status: int, title: str, detail: str) -> Response:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from api.addresses import Network
+from api.console.issuer import Issuer
 from api.health import CheckStatus
 from api.operations import Operations
 from store.database import Database
+from store.sealing import Sealer
 
 Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 
@@ -16,11 +19,13 @@ Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 class ConsoleParts:
     """`readiness` is that of `Health`.
 
-    `mailbox_path` is None when mail goes to another server, `temporal_ui_url` when no UI is known.
+    `mailbox_path` is None when mail goes to another server, `temporal_ui_url` when no UI is known, `issuer` when
+    nobody signs in through an identity provider.
     """
 
     operations: Operations
     database: Database
+    sealer: Sealer
     secret_key: str
     public_url: str
     temporal_ui_url: str | None
@@ -28,3 +33,5 @@ class ConsoleParts:
     mailbox_path: Path | None
     readiness: Readiness
     now: Callable[[], datetime]
+    trusted_proxies: tuple[Network, ...] = ()
+    issuer: Issuer | None = None

@@ -4,8 +4,10 @@ from fastapi import APIRouter
 
 from api.console.console import Console, console_route
 from api.console.events import EventPages
+from api.console.factors import FactorPages
 from api.console.incidents import IncidentPages
 from api.console.mailbox import MailboxPages
+from api.console.oidc import OidcPages
 from api.console.parts import ConsoleParts
 from api.console.projects import ProjectPages
 from api.console.sign_in import SignInPages
@@ -17,6 +19,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
     console = Console(parts)
     router = APIRouter(route_class=console_route(console), include_in_schema=False)
     site, entry, incidents = SitePages(console), SignInPages(console), IncidentPages(console)
+    factors, oidc = FactorPages(console), OidcPages(console)
     events, projects, mailbox = EventPages(console), ProjectPages(console), MailboxPages(console)
     for path, show in (
         ("/", site.home),
@@ -25,6 +28,12 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/login", entry.sign_in),
         ("/login/link", entry.link),
         ("/login/password", entry.choose_password),
+        ("/login/code", factors.ask_code),
+        ("/login/oidc", oidc.begin),
+        ("/login/oidc/callback", oidc.finish),
+        ("/account/security", factors.security),
+        ("/account/totp", factors.enrol),
+        ("/account/totp/qr.svg", factors.qr),
         ("/incidents", incidents.listing),
         ("/incidents/{incident_id}", incidents.one),
         ("/events", events.listing),
@@ -40,6 +49,11 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/login", entry.check_password),
         ("/login/link", entry.redeem_link),
         ("/login/password", entry.set_password),
+        ("/login/code", factors.check_code),
+        ("/account/totp", factors.begin),
+        ("/account/totp/confirm", factors.confirm),
+        ("/account/totp/remove", factors.remove),
+        ("/account/recovery-codes", factors.renew_codes),
         ("/logout", entry.sign_out),
         ("/incidents/{incident_id}/reprocess", incidents.reprocess),
         ("/incidents/{incident_id}/acknowledge", incidents.acknowledge),

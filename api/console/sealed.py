@@ -8,8 +8,11 @@ import base64
 import hmac
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -44,6 +47,7 @@ class ConsoleKeys:
     def __init__(self, secret_key: str) -> None:
         self._form_key = _derive(secret_key, b"makegood console form token")
         self._notices = AESGCM(_derive(secret_key, b"makegood console notice"))
+        self._states = AESGCM(_derive(secret_key, b"makegood console state"))
 
     def form_token(self, session_token: str) -> str:
         """The token that every form of this session carries."""
@@ -70,6 +74,23 @@ class ConsoleKeys:
             return None
         fields = content["notice"]
         return Notice(fields["tone"], fields["text"], tuple(Secret(**secret) for secret in fields["secrets"]))
+
+    # A state is JSON: its values are of any JSON type.
+    def seal_state(self, state: Mapping[str, Any], *, purpose: str, until: datetime) -> str:
+        """What the browser keeps for us until then, unread and unchanged; it serves this purpose alone."""
+        nonce = os.urandom(NONCE_BYTES)
+        clear = orjson.dumps({"until": until.timestamp(), "state": state})
+        return base64.urlsafe_b64encode(nonce + self._states.encrypt(nonce, clear, purpose.encode())).decode()
+
+    def unseal_state(self, sealed: str, *, purpose: str, now: datetime) -> dict[str, Any] | None:
+        """The state, or None when it is too old, serves another purpose, or was not made here."""
+        try:
+            kept = base64.urlsafe_b64decode(sealed.encode())
+            content = orjson.loads(self._states.decrypt(kept[:NONCE_BYTES], kept[NONCE_BYTES:], purpose.encode()))
+        except (ValueError, InvalidTag):
+            return None
+        state: dict[str, Any] = content["state"]
+        return state if content["until"] > now.timestamp() else None
 
 
 def _derive(secret_key: str, purpose: bytes) -> bytes:

@@ -8,6 +8,8 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -47,7 +49,7 @@ class Sessions:
         self._parts = parts
         self._keys = ConsoleKeys(parts.secret_key)
         self._secure = parts.public_url.startswith("https://")
-        prefix = "__Host-" if self._secure else ""
+        self._prefix = prefix = "__Host-" if self._secure else ""
         self._session_cookie = f"{prefix}makegood_session"
         self._form_cookie = f"{prefix}makegood_form"
         self._notice_cookie = f"{prefix}makegood_notice"
@@ -65,6 +67,10 @@ class Sessions:
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The form's fields once its token was found right. Raises: FormRejected."""
+        # What a person sent before he was asked to prove who he is; the form that carried it had the token.
+        held: dict[str, str] | None = getattr(request.state, "held_fields", None)
+        if held is not None:
+            return dict(held)
         fields = await read_fields(request)
         if not self._keys.is_form_token(fields.pop("form_token", ""), session_token=viewer.token):
             raise FormRejected
@@ -113,6 +119,31 @@ class Sessions:
         """The notice has been shown: the browser drops it."""
         if self._notice_cookie in request.cookies:
             self._drop(response, self._notice_cookie)
+
+    # A state is JSON: its values are of any JSON type.
+    def keep_state(self, response: Response, purpose: str, state: Mapping[str, Any], *, now: datetime, seconds: int) -> Response:
+        """The browser keeps this, sealed, in a cookie of its own."""
+        sealed = self._keys.seal_state(state, purpose=purpose, until=now + timedelta(seconds=seconds))
+        self._set(response, f"{self._prefix}makegood_{purpose}", sealed, seconds=seconds)
+        return response
+
+    def state(self, request: Request, purpose: str, *, now: datetime) -> dict[str, Any] | None:
+        """What the browser kept; None when there is nothing, or it is too old or not ours."""
+        cookie = request.cookies.get(f"{self._prefix}makegood_{purpose}", "")
+        return self._keys.unseal_state(cookie, purpose=purpose, now=now)
+
+    def drop_state(self, response: Response, purpose: str) -> Response:
+        self._drop(response, f"{self._prefix}makegood_{purpose}")
+        return response
+
+    def hold_fields(self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int) -> str:
+        """A form's fields, sealed for this session and address, to be carried by the form that asks for a proof."""
+        until = now + timedelta(seconds=seconds)
+        return self._keys.seal_state(fields, purpose=f"held\0{viewer.token}\0{path}", until=until)
+
+    def held_fields(self, sealed: str, *, viewer: Viewer, path: str, now: datetime) -> dict[str, str] | None:
+        """The fields that were held; None when they are not this session's, of another address or too old."""
+        return self._keys.unseal_state(sealed, purpose=f"held\0{viewer.token}\0{path}", now=now)
 
     def _set(self, response: Response, name: str, value: str, *, seconds: int) -> None:
         response.set_cookie(name, value, max_age=seconds, path="/", secure=self._secure, httponly=True, samesite="lax")

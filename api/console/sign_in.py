@@ -28,6 +28,7 @@ class SignInPages:
         self._console = console
         self._parts = console.parts
         self._sessions = console.sessions
+        self._entrance = console.entrance
         self._hashing = asyncio.Semaphore(HASHED_AT_ONCE)
 
     async def sign_in(self, request: Request) -> Response:
@@ -36,28 +37,30 @@ class SignInPages:
     async def check_password(self, request: Request) -> Response:
         fields = await self._sessions.early_form(request)
         email = fields.get("email", "").strip()
+        counters = self._entrance.tries.of_account(request, email)
+        await self._entrance.tries.begin(counters)
         user = await self._who(email, fields.get("password", ""))
         if user is None:
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
-        async with self._parts.database.transaction() as session:
-            now = await self._parts.database.now(session)
-            token = await users.open_session(session, user_id=user.user_id, now=now)
-        return self._sessions.begin(self._sessions.redirect("/incidents"), token)
+        await self._entrance.tries.was_right(counters)
+        return await self._entrance.admit(user, to="/incidents")
 
     async def link(self, request: Request) -> Response:
         return self._early_page(request, "sign_in_link.html", {"token": request.query_params.get("token", "")})
 
     async def redeem_link(self, request: Request) -> Response:
         fields = await self._sessions.early_form(request)
+        counters = self._entrance.tries.of_address(request)
+        await self._entrance.tries.begin(counters)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
-            token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
-        if token is None:
+        if user is None:
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
-        return self._sessions.begin(self._sessions.redirect("/login/password"), token)
+        await self._entrance.tries.was_right(counters)
+        return await self._entrance.admit(user, to="/login/password")
 
     async def choose_password(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -96,7 +99,9 @@ class SignInPages:
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)
-        response = self._console.pages.page(template, {**values, "form_token": form_token}, status=status)
+        issuer = self._parts.issuer
+        values = {**values, "form_token": form_token, "issuer_host": "" if issuer is None else issuer.host}
+        response = self._console.pages.page(template, values, status=status)
         return self._sessions.keep_early_form_token(response, form_token)
 
     def _password_page(self, viewer: Viewer, *, email: str, problem: str = "") -> Response:

@@ -1,12 +1,23 @@
 """The API as a process of its own: it says nothing about itself, and stops in order when it is told to."""
 
 import signal
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from api.app import create_app
+from api.console.issuer import OidcClient
+from api.main import app_settings, issuer_transport
+from egress.guard import ExchangeFailed
+from settings import Settings
+from store.database import Database
 from store.migrating import migrate
+from store.sealing import Sealer
+from tests.api.serving import parts_on, serving
 from tests.conftest import SECRET_KEY
 from tests.processes import free_ports, python, running
 from tests.waiting import wait_until
@@ -55,3 +66,36 @@ def test_taken_port_ends_the_process_with_an_error(tmp_path: Path) -> None:
         with running(*python("-m", "cli.main", "api"), environment=settings) as program:
             assert program.ended(seconds=30) == 1
             assert "address already in use" in program.output
+
+
+async def test_every_request_to_the_identity_provider_goes_through_the_guard() -> None:
+    settings = Settings(oidc_issuer="http://127.0.0.1:9", oidc_client_id="makegood")
+    transport = issuer_transport(settings)
+    assert transport is not None
+
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+        with pytest.raises(ExchangeFailed) as refused:
+            await client.get("http://127.0.0.1:9/.well-known/openid-configuration")
+
+    assert refused.value.log_reason == "refused_address"
+    assert issuer_transport(Settings()) is None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_settings_of_sign_in_reach_the_console(database: Database, sealer: Sealer) -> None:
+    told = Settings(
+        oidc_issuer="https://id.example.com",
+        oidc_client_id="makegood",
+        oidc_client_secret=SecretStr("s3cret"),
+        trusted_proxies=("10.0.0.0/8",),  # type: ignore[arg-type]  # read as the environment has it
+    )
+    settings = app_settings(told, secret_key=SECRET_KEY)
+    parts = parts_on(database, sealer, oidc=settings.oidc)
+
+    async with serving(create_app(replace(parts, issuer_transport=issuer_transport(told)))) as client:
+        page = await client.get("/login")
+
+    assert settings.oidc == OidcClient("https://id.example.com", "makegood", "s3cret")
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"),)
+    assert "Sign in with id.example.com" in page.text
+    assert "s3cret" not in f"{settings!r}"

@@ -28,7 +28,7 @@ COMMANDS = [
     ("version",),
     *[("project", name) for name in ("create", "list", "show", "set", "suspend", "resume", "rotate-secret", "finish-rotation")],
     *[("key", name) for name in ("create", "list", "revoke")],
-    *[("user", name) for name in ("link", "list")],
+    *[("user", name) for name in ("link", "list", "reset-totp")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("receipt", name) for name in ("send", "list", "show", "expire")],
     ("result", "send"),

@@ -4,11 +4,14 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
@@ -71,6 +74,7 @@ def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> Con
     return ConsoleParts(
         operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
+        sealer=sealer,
         secret_key=SECRET_KEY,
         public_url="http://makegood.example",
         temporal_ui_url="http://temporal.example",
@@ -109,6 +113,21 @@ async def operator(visitor: Visitor, login_token: str) -> Visitor:
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
     assert answer.status_code == 303
     return visitor
+
+
+@lru_cache
+def hash_of_password() -> str:
+    """Made once: hashing is slow on purpose."""
+    return PasswordHasher().hash(PASSWORD)
+
+
+@pytest.fixture
+async def member(operator: Visitor, database: Database) -> Visitor:
+    """Someone who is signed in, and has an address and a password."""
+    async with database.transaction() as session:
+        values = {"email": EMAIL, "password_hash": hash_of_password()}
+        await session.execute(text("UPDATE users SET email = :email, password_hash = :password_hash"), values)
+    return operator
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Form tokens and notices belong to one session; nobody else's are taken."""
 
+from datetime import UTC, datetime, timedelta
+
 from api.console.sealed import ConsoleKeys, Notice, Secret
 
 KEYS = ConsoleKeys("k" * 40)
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOTICE = Notice("good", "Copy it now.", (Secret("API key", "sk_test_1"),))
 
 
@@ -34,3 +37,18 @@ def test_a_form_token_is_of_one_session() -> None:
     assert not KEYS.is_form_token(token, session_token="theirs")
     assert not KEYS.is_form_token("", session_token="mine")
     assert not KEYS.is_form_token("ä", session_token="mine")
+
+
+def test_a_state_serves_its_own_purpose_until_its_end() -> None:
+    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
+
+    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
+    assert KEYS.unseal_state(sealed, purpose="device", now=NOW) is None
+    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW + timedelta(minutes=10)) is None
+    assert ConsoleKeys("x" * 40).unseal_state(sealed, purpose="halfway", now=NOW) is None
+    assert "usr_1" not in sealed
+
+
+def test_a_state_that_was_not_made_here_is_not_read() -> None:
+    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+        assert KEYS.unseal_state(cookie, purpose="halfway", now=NOW) is None

@@ -117,6 +117,11 @@ async def lived_in(story: Story) -> None:
         await session.execute(insert(TABLES["login_links"]), {"digest": "link", "expires_at": later})
         times = {"created_at": now, "seen_at": now, "expires_at": later}
         await session.execute(insert(TABLES["sessions"]), {"digest": "session", "user_id": "usr_1", **times})
+        of_user = {"user_id": "usr_1", "created_at": now}
+        await session.execute(insert(TABLES["totp_factors"]), {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user})
+        await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
+        await session.execute(insert(TABLES["identities"]), {"issuer": "https://id.example", "subject": "1", **of_user})
+        await session.execute(insert(TABLES["throttles"]), {"name": "n", "failures": 1, "open_at": now, "forgotten_at": later})
         await heartbeats.write_fact(session, heartbeats.NAMESPACE_FACT, "the namespace of the old instance")
         await heartbeats.write_fact(session, "another", "fact")
         for process, role, age in (("api_1", "api", 9), ("api_2", "api", 4), ("worker-1", "worker", 1)):
@@ -181,7 +186,7 @@ async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, seal
     await restored(empty, sealer, file)
 
     after = await rows_of(empty)
-    assert (after["sessions"], after["login_links"]) == ([], [])
+    assert (after["sessions"], after["login_links"], after["throttles"]) == ([], [], [])
     assert [row["process"] for row in after["heartbeats"]] == ["api_2"]
 
 

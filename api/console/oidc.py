@@ -1,0 +1,117 @@
+"""Signing in through the identity provider, and proving oneself there again. Lets in known people alone.
+
+What the answer is compared with is kept by the very browser that was sent there, sealed; an answer that another browser brings,
+or that comes a second time, is refused. The reason is logged; a visitor is told only what he can do about it.
+"""
+
+from dataclasses import asdict
+from datetime import datetime
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from api.console.console import Console
+from api.console.issuer import Asked, Issuer, IssuerFailed, Vouched
+from api.console.rendering import HEADERS
+from api.console.sealed import Notice
+from api.console.sessions import safe_return
+from domain.errors import NotFound
+from domain.users import User
+from store import factors
+from store.identities import adopt_identity, find_identity
+
+logger = structlog.get_logger(__name__)
+
+ASKED = "oidc"
+ASKED_SECONDS = 600
+# How much the provider's clock may differ from ours when it says since when somebody is signed in there.
+CLOCK_SECONDS = 60
+
+
+class OidcPages:
+    """The way to the provider and back."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._parts = console.parts
+        self._sessions = console.sessions
+        self._entrance = console.entrance
+
+    async def begin(self, request: Request) -> Response:
+        """On to the provider. With `back`, somebody who is signed in proves himself anew and returns there."""
+        issuer, now = self._issuer(), await self._now()
+        again = "back" in request.query_params
+        user_id = (await self._console.viewer(request)).user_id if again else ""
+        try:
+            url, asked = await issuer.begin(now=now, anew=again)
+        except IssuerFailed as failure:
+            return self._refused(failure, "It does not answer as it should. Try again, or sign in another way.")
+        back = safe_return(request.query_params, otherwise="/incidents")
+        kept = {**asdict(asked), "back": back, "user_id": user_id, "at": now.timestamp()}
+        response = RedirectResponse(url, status_code=303, headers=HEADERS)
+        return self._sessions.keep_state(response, ASKED, kept, now=now, seconds=ASKED_SECONDS)
+
+    async def finish(self, request: Request) -> Response:
+        """Back from the provider."""
+        issuer, now = self._issuer(), await self._now()
+        counters = self._entrance.tries.of_address(request)
+        await self._entrance.tries.begin(counters)
+        kept = self._sessions.state(request, ASKED, now=now)
+        if kept is None:
+            return self._refused(IssuerFailed("no answer was waited for"), "Too much time has passed. Begin again.")
+        asked = Asked(kept["state"], kept["nonce"], kept["code_verifier"])
+        try:
+            vouched = await issuer.finish(dict(request.query_params), asked, now=now)
+        except IssuerFailed as failure:
+            return self._refused(failure, "It did not say in a way that can be trusted who you are. Begin again.")
+        await self._entrance.tries.was_right(counters)
+        user = await self._user(issuer, vouched)
+        if kept["user_id"]:
+            response = await self._prove(request, user, vouched, asked_at=kept["at"], back=kept["back"])
+        elif user is None:
+            response = self._unknown(issuer)
+        else:
+            response = await self._entrance.admit(user, to="/incidents")
+        return self._sessions.drop_state(response, ASKED)
+
+    async def _user(self, issuer: Issuer, vouched: Vouched) -> User | None:
+        async with self._parts.database.transaction() as session:
+            found = await find_identity(session, issuer=issuer.url, subject=vouched.subject)
+            if found is not None or vouched.email is None:
+                return found
+            now = await self._parts.database.now(session)
+            return await adopt_identity(session, issuer=issuer.url, subject=vouched.subject, email=vouched.email, now=now)
+
+    async def _prove(self, request: Request, user: User | None, vouched: Vouched, *, asked_at: float, back: str) -> Response:
+        viewer = await self._console.viewer(request)
+        is_new = vouched.authenticated_at is not None and vouched.authenticated_at >= asked_at - CLOCK_SECONDS
+        if user is None or user.user_id != viewer.user_id or not is_new:
+            failure = IssuerFailed("nobody, somebody else, or an old sign-in was vouched for")
+            return self._refused(failure, "It did not confirm that you, who are signed in here, signed in there just now.")
+        async with self._parts.database.transaction() as session:
+            await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
+        return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Thank you. Now send the form again."))
+
+    def _issuer(self) -> Issuer:
+        if self._parts.issuer is None:
+            raise NotFound("This installation has no identity provider: MAKEGOOD_OIDC_ISSUER names one.")
+        return self._parts.issuer
+
+    async def _now(self) -> datetime:
+        async with self._parts.database.reading() as session:
+            return await self._parts.database.now(session)
+
+    def _unknown(self, issuer: Issuer) -> Response:
+        detail = (
+            f"{issuer.host} knows you, this installation does not: nobody here has your address, or it is not verified there. "
+            "Ask whoever runs it for an account with the same address."
+        )
+        values = {"title": "You have no account here", "detail": detail}
+        return self._console.pages.page("problem.html", values, status=403)
+
+    def _refused(self, failure: IssuerFailed, detail: str) -> Response:
+        logger.warning("identity provider refused", reason=str(failure)[:300])
+        values = {"title": "The identity provider did not sign you in", "detail": detail}
+        response = self._console.pages.page("problem.html", values, status=403)
+        return self._sessions.drop_state(response, ASKED)
