@@ -14,7 +14,7 @@ from api.console.sealed import Notice
 from api.console.sessions import Viewer
 from domain.errors import ValidationFailed
 from domain.users import User
-from store import users
+from store import sessions, users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
@@ -42,7 +42,7 @@ class SignInPages:
             return self._early_page(request, "sign_in.html", values, status=422)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            token = await users.open_session(session, user_id=user.user_id, now=now)
+            token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
         return self._sessions.begin(self._sessions.redirect("/incidents"), token)
 
     async def link(self, request: Request) -> Response:
@@ -53,7 +53,7 @@ class SignInPages:
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
-            token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
+            token = None if user is None else await self._sessions.open(session, request, user_id=user.user_id, now=now)
         if token is None:
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
@@ -71,17 +71,17 @@ class SignInPages:
         if problem:
             return self._password_page(viewer, email=email, problem=problem)
         try:
-            await self._keep_password(viewer, email, password)
+            renewed = await self._keep_password(request, viewer, email, password)
         except ValidationFailed as refusal:
             return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
-        notice = Notice("good", "Your password is set. Next time, sign in with it.")
-        return self._sessions.redirect("/incidents", viewer=viewer, notice=notice)
+        notice = Notice("good", "Your password is set. Next time, sign in with it. Other browsers are signed out.")
+        return self._sessions.begin(self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token)
 
     async def sign_out(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
         async with self._parts.database.transaction() as session:
-            await users.close_session(session, token=viewer.token)
+            await sessions.close_session(session, token=viewer.token)
         return self._sessions.end(self._sessions.redirect("/login"))
 
     async def _who(self, email: str, password: str) -> User | None:
@@ -89,10 +89,13 @@ class SignInPages:
         async with self._hashing, self._parts.database.reading() as session:
             return await users.check_password(session, email=email, password=password)
 
-    async def _keep_password(self, viewer: Viewer, email: str, password: str) -> None:
+    async def _keep_password(self, request: Request, viewer: Viewer, email: str, password: str) -> Viewer:
+        """The person under a new session; all that he had are over."""
         async with self._hashing, self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+            await sessions.end_sessions(session, viewer.user_id)
+            return self._sessions.under(viewer, await self._sessions.open(session, request, user_id=viewer.user_id, now=now))
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)
@@ -106,8 +109,8 @@ class SignInPages:
 
 def _password_problem(email: str, password: str) -> str:
     """What is wrong with the pair, or nothing."""
-    if "@" not in email.strip("@") or len(email) > 254:
-        return "That is not an e-mail address."
+    if problem := users.address_problem(email):
+        return problem
     if not PASSWORD_CHARACTERS <= len(password) <= PASSWORD_CHARACTERS_MOST:
         return f"A password here has {PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS_MOST} characters."
     return ""
