@@ -23,6 +23,9 @@ from tests.console.people import EARLY, Person, Town
 from tests.console.test_mailbox import mail
 from tests.given import Story
 
+# What the store does on either engine has its tests there.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 # The least that each address asks for.
 GET = {
     "/": "user",
@@ -156,7 +159,6 @@ def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleParts) 
         router.add_api_route("/new", page, methods=["GET"])
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_each_role_comes_as_far_as_the_table_says(
     town: Town, place: Place, story: Story, other_project: CreatedProject
 ) -> None:
@@ -181,7 +183,6 @@ async def test_each_role_comes_as_far_as_the_table_says(
     assert not wrong
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_is_not_yours_is_told_like_what_is_not_there(town: Town, place: Place, other_project: CreatedProject) -> None:
     stranger = await town.member("stranger", other_project.project.id, Role.OWNER)
 
@@ -218,7 +219,6 @@ async def test_page_offers_what_the_role_may_do(town: Town, place: Place) -> Non
     assert [place.project.key.hint in page[role] for role in Role] == [False, False, True]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_no_form_is_taken_that_this_session_did_not_send_from_here(town: Town, place: Place, story: Story) -> None:
     administrator = await town.administrator()
     other = await town.browser(administrator.user_id)

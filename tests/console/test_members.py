@@ -9,6 +9,9 @@ from domain.projects import CreatedProject
 from domain.users import Role
 from tests.console.people import Person, Town
 
+# What the store does on either engine has its tests there.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 ADA = "ada@shop.example"
 
 

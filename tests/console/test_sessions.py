@@ -14,6 +14,9 @@ from store import users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
 from tests.console.people import FORM_COOKIE, SESSION_COOKIE, Person, Town
 
+# What the store does on either engine has its tests there.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 HTMX = {"HX-Request": "true"}
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 

@@ -1,0 +1,57 @@
+"""`user`: accounts, roles and sessions, on a real store."""
+
+import pytest
+
+from tests.cli.commands import Makegood
+
+
+@pytest.fixture
+def with_project(sqlite_makegood: Makegood) -> Makegood:
+    sqlite_makegood("project", "create", "shop", "--mode", "test")
+    return sqlite_makegood
+
+
+def test_account_is_made_given_a_role_and_deleted(with_project: Makegood) -> None:
+    made = with_project("user", "create", "Ada@shop.example", "--json").json
+    with_project("user", "create", "root@shop.example", "--administrator")
+    granted = with_project("user", "grant", "ada@shop.example", "shop", "operator", "--json").json
+    listed = with_project("user", "list", "--json").json["data"]
+    revoked = with_project("user", "revoke", made["user_id"], "shop", "--json").json
+    with_project("user", "delete", "ada@shop.example")
+
+    assert "/login/link?token=" in made["url"]
+    assert "token" not in made
+    assert (granted["role"], revoked["role"]) == ("operator", None)
+    assert [(one["email"], one["administrator"], list(one["roles"].values())) for one in listed] == [
+        ("ada@shop.example", False, ["operator"]),
+        ("root@shop.example", True, []),
+    ]
+    assert len(with_project("user", "list", "--json").json["data"]) == 1
+
+
+def test_refusals_say_what_stands_in_the_way(with_project: Makegood) -> None:
+    with_project("user", "create", "root@shop.example", "--administrator")
+    with_project("user", "grant", "root@shop.example", "shop", "owner")
+
+    refused = {
+        ("user", "demote", "root@shop.example"): (2, "last administrator"),
+        ("user", "revoke", "root@shop.example", "shop"): (2, "last owner"),
+        ("user", "grant", "nobody@shop.example", "shop", "owner"): (3, "no such user"),
+        ("user", "grant", "root@shop.example", "nowhere", "owner"): (3, "no project"),
+        ("user", "create", "root@shop.example"): (2, "Another user"),
+    }
+
+    for arguments, (code, told) in refused.items():
+        done = with_project(*arguments)
+        assert (done.code, told in done.err) == (code, True), done.err
+
+
+def test_sessions_and_waiting_links_are_ended(with_project: Makegood) -> None:
+    with_project("user", "create", "ada@shop.example")
+    with_project("user", "promote", "ada@shop.example")
+
+    ended = with_project("user", "sign-out", "ada@shop.example", "--json").json
+    listed = with_project("user", "sessions", "ada@shop.example", "--json").json
+
+    assert ended["ended"] == 0
+    assert listed == {"data": []}
