@@ -1,14 +1,49 @@
 """`user`: accounts, roles and sessions, on a real store."""
 
-import pytest
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from tests.cli.commands import Makegood
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.output import CommandFailed
+from tests.conftest import SECRET_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+class Makegood:
+    """The command line within this process, since each of these tests is several commands."""
+
+    def __call__(self, *arguments: str) -> Done:
+        result = CliRunner().invoke(app, arguments)
+        if isinstance(result.exception, CommandFailed):
+            return Done(int(result.exception.code), result.stdout, str(result.exception))
+        return Done(result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
-def with_project(sqlite_makegood: Makegood) -> Makegood:
-    sqlite_makegood("project", "create", "shop", "--mode", "test")
-    return sqlite_makegood
+def with_project(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Makegood:
+    for name, value in (("DATA_DIR", str(tmp_path)), ("DATABASE_URL", sqlite_url), ("SECRET_KEY", SECRET_KEY)):
+        monkeypatch.setenv(f"MAKEGOOD_{name}", value)
+    makegood = Makegood()
+    makegood("project", "create", "shop", "--mode", "test")
+    return makegood
 
 
 def test_account_is_made_given_a_role_and_deleted(with_project: Makegood) -> None:
