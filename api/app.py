@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate, KeyRing, is_in_force
+from api.browser_headers import always
 from api.console.issuer import Issuer
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
@@ -89,7 +90,9 @@ def create_app(parts: AppParts) -> FastAPI:
     for router in routers:
         app.include_router(router)
     _answer_in_one_shape(app, problems, counts, routes=[route for router in routers for route in router.routes])
-    app.add_middleware(Edge, ingest_paths=frozenset(app.ingest), problems=problems, counts=counts)
+    app.add_middleware(
+        Edge, ingest_paths=frozenset(app.ingest), problems=problems, counts=counts, always=always(settings.public_url)
+    )
     return app
 
 
@@ -103,7 +106,15 @@ def calm_garbage_collection() -> None:
 def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> dict[str, Ingest]:
     """The two endpoints by every path that they are served at."""
     snapshots = Snapshots(sealer=parts.sealer, read_data_key=_data_key_reader(parts.database))
-    make = partial(Ingest, gate=gate, commit=parts.committer.accept, snapshots=snapshots, problems=problems, counts=counts)
+    make = partial(
+        Ingest,
+        gate=gate,
+        commit=parts.committer.accept,
+        snapshots=snapshots,
+        problems=problems,
+        counts=counts,
+        always=always(parts.settings.public_url),
+    )
     receipt, result = make("receipt", read_value=receipt_of), make("result", read_value=result_of)
     return {"/api/v1/receipt": receipt, "/v1/receipt": receipt, "/api/v1/result": result, "/v1/result": result}
 

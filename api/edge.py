@@ -1,4 +1,5 @@
-"""The layer around all but the two POSTs: gives every answer its `Request-Id`, a cap on what is read, and a last resort.
+"""The layer around all but the two POSTs: gives every answer its `Request-Id` and the headers that a browser obeys, a cap
+on what is read, and a last resort.
 
 Bare ASGI, since everything else passes here. What the application raises and nobody handled becomes a logged 500 in the
 contract's shape. A body is cut off after 64 KiB whatever reads it.
@@ -9,6 +10,7 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.browser_headers import STRICT
 from api.errors import Header, Problems, headers_of, status_of
 from api.headers import MAXIMUM_BODY_BYTES, Headers, check_content_length, problem_type, read_headers
 from api.ingest import new_request_id
@@ -17,14 +19,15 @@ from domain.errors import Code, PayloadTooLarge, Refusal
 
 logger = structlog.get_logger(__name__)
 
-NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
-
 
 class Edge:
     """ASGI middleware; `ingest_paths` are those that take POST alone, which `api.app` has taken out before."""
 
-    def __init__(self, app: ASGIApp, *, ingest_paths: frozenset[str], problems: Problems, counts: Counts) -> None:
+    def __init__(
+        self, app: ASGIApp, *, ingest_paths: frozenset[str], problems: Problems, counts: Counts, always: tuple[Header, ...]
+    ) -> None:
         self._app, self._ingest_paths = app, ingest_paths
+        self._always = always
         self._problems, self._counts = problems, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +36,7 @@ class Edge:
             return
         began = perf_counter()
         headers = read_headers(scope["headers"])
-        answer = _Answer(send, new_request_id(), self._problems, headers)
+        answer = _Answer(send, new_request_id(), self._problems, headers, self._always)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         try:
             if scope["path"] in self._ingest_paths:
@@ -58,15 +61,19 @@ class Edge:
 class _Answer:
     """Sends what the application sends, with the headers that every answer has; or a problem if nothing was sent yet."""
 
-    def __init__(self, send: Send, request_id: str, problems: Problems, headers: Headers) -> None:
+    def __init__(self, send: Send, request_id: str, problems: Problems, headers: Headers, always: tuple[Header, ...]) -> None:
         self.request_id = request_id
+        self._always = always
         self._send, self._problems, self._headers = send, problems, headers
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._has_begun = True
-            message["headers"] = [*message.get("headers", ()), (b"request-id", self.request_id.encode()), NOSNIFF]
+            sent = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in sent}
+            strict = (header for header in STRICT if header[0] not in names)
+            message["headers"] = [*sent, (b"request-id", self.request_id.encode()), *self._always, *strict]
         await self._send(message)
 
     async def problem(self, code: Code, detail: str, extra: list[Header]) -> None:

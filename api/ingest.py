@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate
 from api.bodies import ClientGone, Json, read_body, read_object
+from api.browser_headers import STRICT
 from api.errors import JSON_TYPE, Header, Problems, headers_of, status_of
 from api.headers import Headers, check_accept, check_content_type, idempotency_key, problem_type, read_headers
 from api.metrics import Counts
@@ -37,7 +38,6 @@ Commit = Callable[[IngestRequest], Awaitable[Answer]]
 ReadValue = Callable[..., NewReceipt | NewResult]
 
 JSON_HEADER: Header = (b"content-type", JSON_TYPE)
-NO_STORE: Header = (b"cache-control", b"no-store")
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 
 
@@ -64,11 +64,13 @@ class Ingest:
         snapshots: Snapshots,
         problems: Problems,
         counts: Counts,
+        always: tuple[Header, ...],
     ) -> None:
         self._endpoint = endpoint
         self._gate, self._commit, self._read_value, self._snapshots = gate, commit, read_value, snapshots
         self._problems, self._counts = problems, counts
         self._durations = counts.durations[endpoint]
+        self._always = (*always, *STRICT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
@@ -88,7 +90,7 @@ class Ingest:
             self._counts.accepted[self._endpoint] += 1
         else:
             self._counts.refused[self._endpoint, reply.code.value] += 1
-        reply.headers.append((b"request-id", request_id.encode()))
+        reply.headers.extend(((b"request-id", request_id.encode()), *self._always))
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
         self._durations.observe(perf_counter() - began)
@@ -122,7 +124,7 @@ class Ingest:
     def _committed(self, answer: Answer, headers: Headers) -> Reply:
         is_accepted = answer.status < 400
         type_header = JSON_HEADER if is_accepted else (b"content-type", problem_type(headers.get(b"accept")))
-        sent = [type_header, NO_STORE, (b"content-length", str(len(answer.body)).encode())]
+        sent = [type_header, (b"content-length", str(len(answer.body)).encode())]
         if answer.is_replayed:
             sent.append(REPLAYED)
             self._counts.replayed[self._endpoint] += 1
@@ -145,7 +147,7 @@ def new_request_id() -> str:
 def _problem(code: Code, extra: list[Header], body: bytes, headers: Headers) -> Reply:
     type_header = (b"content-type", problem_type(headers.get(b"accept")))
     length = (b"content-length", str(len(body)).encode())
-    return Reply(status_of(code), [type_header, NO_STORE, length, *extra], body, code)
+    return Reply(status_of(code), [type_header, length, *extra], body, code)
 
 
 def _code_of(status: int) -> Code:

@@ -121,11 +121,14 @@ class Operations(ProjectOperations):
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
 
-    async def counts(self, project_id: str | None) -> Json:
-        """How many receipts wait and how many incidents are unresolved, for the console's navigation."""
+    async def counts(self, project_id: str | None, within: tuple[ProjectId, ...] | None = None) -> Json:
+        """How many receipts wait and how many incidents are unresolved, for the console's navigation.
+
+        `within` are the projects that the reader belongs to, None for all.
+        """
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            counted = await reading.counts(session, _project(project_id), now)
+            counted = await reading.counts(session, _project(project_id), now, within=within)
         return {
             "waiting": counted.waiting,
             "open": counted.open,

@@ -1,7 +1,8 @@
 """Copies a whole store into a backup, in one snapshot, and back into an empty store, in one transaction.
 
 The same rows go into the file whichever database they come from, so that it can be restored into either. Not in it is what must
-not come back: sign-in links, sessions, the heartbeats of processes. Called by `cli.backup`; a store at work is not disturbed.
+not come back: sign-in links, invitations, sessions, the heartbeats of processes. Called by `cli.backup`; a store at work is not
+disturbed.
 """
 
 from base64 import b64decode, b64encode
@@ -33,7 +34,7 @@ from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A session that was closed since, or a link that was used, must not open again.
-LEFT_OUT = frozenset({"login_links", "sessions", "throttles"})
+LEFT_OUT = frozenset({"login_links", "sessions", "invitations", "throttles"})
 # What a store may hold that nobody has used yet.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts"}
 RUNNING_SECONDS = 10.0

@@ -3,15 +3,18 @@
 Called by the console's OIDC sign-in, which has checked the token and that the e-mail is verified.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import UserId
 from domain.users import User
 from store import tables
 from store.conversions import user_from
+from store.sessions import end_sessions
+from store.users import spend_links
 
 USERS = tables.User.metadata.tables["users"]
 IDENTITIES = tables.Identity.metadata.tables["identities"]
@@ -27,6 +30,9 @@ async def find_identity(session: AsyncSession, *, issuer: str, subject: str) -> 
 async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, email: str, now: datetime) -> User | None:
     """The user with this verified address, whose subject this is from now on.
 
+    Until now the address was only said to be his: whoever took an invitation for it, or typed it in, may be somebody else. So
+    what opened the account opens it no more: password, sessions, and links that wait. A second factor stays, and is asked for.
+
     None when there is no such user, or when he has another subject already: addresses are given to new people, subjects are not.
     """
     row = (await session.execute(select(USERS).where(USERS.c.email == email.strip().lower()).with_for_update())).first()
@@ -36,7 +42,10 @@ async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, em
     if await session.scalar(select(IDENTITIES.c.subject).where(*of_user)) is not None:
         return None
     await session.execute(insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=row.id, created_at=now))
-    return user_from(row)
+    await session.execute(update(USERS).where(USERS.c.id == row.id).values(password_hash=None))
+    await end_sessions(session, UserId(row.id))
+    await spend_links(session, UserId(row.id), now=now)
+    return replace(user_from(row), has_password=False)
 
 
 async def has_identity(session: AsyncSession, *, issuer: str, user_id: UserId) -> bool:

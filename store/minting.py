@@ -42,6 +42,11 @@ def new_user_id() -> UserId:
     return UserId(_new_id("usr_"))
 
 
+def new_invitation_id() -> str:
+    """The id of an invitation, which is no secret; its token is."""
+    return _new_id("inv_")
+
+
 def new_secret_id() -> str:
     """The id of a signing secret's row."""
     return _new_id("sec_")

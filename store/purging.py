@@ -1,4 +1,4 @@
-"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent login links and sessions.
+"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent links and sessions.
 
 Tries to sign in that count no more go too. Receipts are kept. Called by the worker's purge loop, in batches, so that no
 transaction holds SQLite's one write lock for long.
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, or_, select, tuple_, update
+from sqlalchemy import Select, Table, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store import tables
 from store.conversions import RECEIPTS
 from store.intake import ANSWERS_KEPT_FOR
+from store.sessions import IDLE_LIFETIME
 
 IDEMPOTENCY = tables.Idempotency.metadata.tables["idempotency"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
+INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
 THROTTLES = tables.Throttle.metadata.tables["throttles"]
 PAYLOADS_KEPT_FOR = timedelta(days=30)
@@ -29,12 +31,14 @@ class Purged:
     answers: int
     payloads: int
     login_links: int
+    invitations: int
     sessions: int
     throttles: int
 
     @property
     def total(self) -> int:
-        return self.answers + self.payloads + self.login_links + self.sessions + self.throttles
+        of_sign_in = self.login_links + self.invitations + self.sessions + self.throttles
+        return self.answers + self.payloads + of_sign_in
 
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
@@ -42,7 +46,8 @@ async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> 
     return Purged(
         answers=await _purge_answers(session, now, limit),
         payloads=await _purge_payloads(session, now, limit),
-        login_links=await _purge_login_links(session, now, limit),
+        login_links=await _purge_links(session, LINKS, now, limit),
+        invitations=await _purge_links(session, INVITATIONS, now, limit),
         sessions=await _purge_sessions(session, now, limit),
         throttles=await _purge_throttles(session, now, limit),
     )
@@ -64,14 +69,15 @@ async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> i
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
 
 
-async def _purge_login_links(session: AsyncSession, now: datetime, limit: int) -> int:
-    is_spent = or_(LINKS.c.expires_at <= now, LINKS.c.used_at.is_not(None))
-    spent = _held(select(LINKS.c.digest).where(is_spent).order_by(LINKS.c.digest).limit(limit))
-    return len((await session.execute(delete(LINKS).where(LINKS.c.digest.in_(spent)).returning(LINKS.c.digest))).all())
+async def _purge_links(session: AsyncSession, table: Table, now: datetime, limit: int) -> int:
+    is_spent = or_(table.c.expires_at <= now, table.c.used_at.is_not(None))
+    spent = _held(select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit))
+    return len((await session.execute(delete(table).where(table.c.digest.in_(spent)).returning(table.c.digest))).all())
 
 
 async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
-    old = _held(select(SESSIONS.c.digest).where(SESSIONS.c.expires_at <= now).order_by(SESSIONS.c.digest).limit(limit))
+    is_over = or_(SESSIONS.c.expires_at <= now, SESSIONS.c.seen_at <= now - IDLE_LIFETIME)
+    old = _held(select(SESSIONS.c.digest).where(is_over).order_by(SESSIONS.c.digest).limit(limit))
     purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
     return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())
 

@@ -50,11 +50,12 @@ T = TypeVar("T")
 class ListFilters:
     """What a list is narrowed to; None or empty means no filter. `states` are a receipt's or an incident's, as the list is.
 
-    `created_after` and `created_before` exclude the instant itself; `q` looks for a part of the reference or of the provider's
-    id, or for one of our ids.
+    `within` are the projects that the reader belongs to, None for all. `created_after` and `created_before` exclude the instant
+    itself; `q` looks for a part of the reference or of the provider's id, or for one of our ids.
     """
 
     project_id: ProjectId | None = None
+    within: tuple[ProjectId, ...] | None = None
     states: tuple[str, ...] = ()
     provider: str | None = None
     event_type: str | None = None
@@ -161,17 +162,21 @@ async def find_by_provider_event(
     return [receipt_from(row) for row in await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))]
 
 
-async def counts(session: AsyncSession, project_id: ProjectId | None, now: datetime) -> Counts:
-    """How much is waiting, wrong, in repair, and was made good."""
+async def counts(
+    session: AsyncSession, project_id: ProjectId | None, now: datetime, *, within: tuple[ProjectId, ...] | None = None
+) -> Counts:
+    """How much is waiting, wrong, in repair, and was made good; `within` as in `ListFilters`."""
     waiting = select(func.count()).where(
-        RECEIPTS.c.state == ReceiptState.WAITING.value, *_of_project(RECEIPTS.c.project_id, project_id)
+        RECEIPTS.c.state == ReceiptState.WAITING.value,
+        *_of_project(RECEIPTS.c.project_id, project_id),
+        *_within(RECEIPTS.c.project_id, within),
     )
     state, recovered = INCIDENTS.c.state, INCIDENTS.c.resolution != Resolution.MANUAL.value
     incidents = select(
         func.count().filter(state == IncidentState.OPEN.value).label("open"),
         func.count().filter(state == IncidentState.REPAIRING.value).label("repairing"),
         func.count().filter(recovered, INCIDENTS.c.resolved_at > now - WEEK).label("repaired"),
-    ).where(*_of_project(INCIDENTS.c.project_id, project_id))
+    ).where(*_of_project(INCIDENTS.c.project_id, project_id), *_within(INCIDENTS.c.project_id, within))
     row = (await session.execute(incidents)).one()
     return Counts(
         waiting=await session.scalar(waiting) or 0, open=row.open, repairing=row.repairing, repaired_this_week=row.repaired
@@ -198,6 +203,7 @@ def _receipt_conditions(filters: ListFilters) -> list[ColumnElement[bool]]:
     equal = ("project_id", "provider", "event_type", "effect_type", "internal_reference")
     wanted = {name: getattr(filters, name) for name in equal}
     conditions = [RECEIPTS.c[name] == value for name, value in wanted.items() if value is not None]
+    conditions.extend(_within(RECEIPTS.c.project_id, filters.within))
     if filters.q is not None and (q := filters.q.strip()):
         of_incident = select(INCIDENTS.c.event_id).where(INCIDENTS.c.id == q)
         in_texts = (
@@ -214,6 +220,10 @@ def _created(filters: ListFilters, at: ColumnElement[datetime]) -> list[ColumnEl
 
 def _of_project(column: ColumnElement[str], project_id: ProjectId | None) -> list[ColumnElement[bool]]:
     return [] if project_id is None else [column == project_id]
+
+
+def _within(column: ColumnElement[str], within: tuple[ProjectId, ...] | None) -> list[ColumnElement[bool]]:
+    return [] if within is None else [column.in_(within)]
 
 
 async def _page(

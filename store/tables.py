@@ -292,7 +292,42 @@ class Session(SQLModel, table=True):
     created_at: datetime = _instant()
     seen_at: datetime = _instant()
     expires_at: datetime = _instant()
+    address: str = _text()  # where it was signed in from
+    user_agent: str = _text()
     proved_at: datetime | None = _instant(nullable=True)  # when its person last proved who he is
+
+
+class Administrator(SQLModel, table=True):
+    """Who is owner of every project and has the pages of the installation."""
+
+    __tablename__: ClassVar[str] = "administrators"
+
+    user_id: str = _text(primary_key=True)
+    since: datetime = _instant()
+
+
+class Member(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "members"
+
+    project_id: str = _text(primary_key=True)
+    user_id: str = _text(primary_key=True, index=True)
+    role: str = _text()  # viewer | operator | owner
+    since: datetime = _instant()
+
+
+class Invitation(SQLModel, table=True):
+    """A link into a project that somebody was given; it makes its member when it is taken."""
+
+    __tablename__: ClassVar[str] = "invitations"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    id: str = _text(unique=True)
+    project_id: str = _text(index=True)
+    email: str = _text()
+    role: str = _text()
+    invited_by: str = _text()
+    expires_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
 
 
 class TotpFactor(SQLModel, table=True):

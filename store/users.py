@@ -1,4 +1,4 @@
-"""People who sign in to the console: one-time links, passwords, sessions. Tokens are stored as digests, passwords by argon2id.
+"""People who sign in to the console: one-time links and passwords. Tokens are stored as digests, passwords by argon2id.
 
 Called by the console's sign-in pages and by `makegood up` and `makegood user`, which print links. Hashing takes some 26 ms and
 64 MiB, and is done in a thread: best before the transaction's first statement, while no lock is held.
@@ -10,7 +10,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,9 +23,9 @@ from store.minting import new_token, new_user_id, token_digest
 
 USERS = tables.User.metadata.tables["users"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
-SESSIONS = tables.Session.metadata.tables["sessions"]
+ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 LINK_LIFETIME = timedelta(hours=24)
-SESSION_LIFETIME = timedelta(days=14)
+LONGEST_ADDRESS = 254
 # Of a random password that nobody kept, with the library's own parameters.
 NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV5FEMvPmdoBIg+DqoNhSfcrF8zT/6QAv4I"
 
@@ -35,11 +35,43 @@ async def list_users(session: AsyncSession) -> list[User]:
     return [user_from(row) for row in await session.execute(select(USERS).order_by(USERS.c.id))]
 
 
-async def create_login_link(session: AsyncSession, *, now: datetime) -> str:
-    """The token of a link that signs in once, within 24 hours: as the first user, who is made if there is none."""
+async def find_user(session: AsyncSession, email_or_id: str) -> User:
+    """The person that is meant. Raises: NotFound."""
+    is_meant = or_(USERS.c.id == email_or_id, USERS.c.email == _spelled(email_or_id))
+    row = (await session.execute(select(USERS).where(is_meant))).first()
+    if row is None:
+        raise NotFound("There is no such user: `makegood user list` shows all.")
+    return user_from(row)
+
+
+async def create_user(session: AsyncSession, *, email: str, now: datetime) -> User:
+    """A person who has no password yet and belongs nowhere.
+
+    Raises: ValidationFailed: the address is none, or another user has it.
+    """
+    if problem := address_problem(email):
+        raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
+    user_id = new_user_id()
+    try:
+        await session.execute(insert(USERS).values(id=user_id, email=_spelled(email), created_at=now))
+    except IntegrityError as error:
+        raise _address_taken() from error
+    return user_from(await _user(session, user_id))
+
+
+def address_problem(email: str) -> str:
+    """What is wrong with an e-mail address, or nothing."""
+    return "" if "@" in email.strip().strip("@") and len(email) <= LONGEST_ADDRESS else "That is not an e-mail address."
+
+
+async def create_login_link(session: AsyncSession, *, now: datetime, user_id: UserId | None = None) -> str:
+    """The token of a link that signs in once, within 24 hours: as this person, or as the first administrator.
+
+    Where there is no user yet, using it makes the first, who is administrator.
+    """
     token = new_token()
-    link = {"digest": token_digest(token), "user_id": await _first_user_id(session), "expires_at": now + LINK_LIFETIME}
-    await session.execute(insert(LINKS).values(link))
+    whose = user_id or await _first_administrator(session)
+    await session.execute(insert(LINKS).values(digest=token_digest(token), user_id=whose, expires_at=now + LINK_LIFETIME))
     return token
 
 
@@ -49,10 +81,11 @@ async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime)
     link = (await session.execute(update(LINKS).where(*is_good).values(used_at=now).returning(LINKS.c.user_id))).first()
     if link is None:
         return None
-    user_id = link.user_id or await _first_user_id(session)
+    user_id = link.user_id or await _first_administrator(session)
     if user_id is None:
         user_id = new_user_id()
         await session.execute(insert(USERS).values(id=user_id, created_at=now))
+        await session.execute(insert(ADMINISTRATORS).values(user_id=user_id, since=now))
     return user_from(await _user(session, UserId(user_id)))
 
 
@@ -68,10 +101,15 @@ async def set_password(session: AsyncSession, *, user_id: UserId, email: str, pa
     try:
         await session.execute(update(USERS).where(USERS.c.id == user_id).values(values))
     except IntegrityError as error:
-        raise ValidationFailed(errors=(FieldError("/email", "taken", "Another user has this address."),)) from error
+        raise _address_taken() from error
+    await spend_links(session, user_id, now=now)
+    return user_from(await _user(session, user_id))
+
+
+async def spend_links(session: AsyncSession, user_id: UserId, *, now: datetime) -> None:
+    """Links that were waiting to be used sign this person in no more."""
     is_waiting = (or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)), LINKS.c.used_at.is_(None))
     await session.execute(update(LINKS).where(*is_waiting).values(used_at=now))
-    return user_from(await _user(session, user_id))
 
 
 async def check_password(session: AsyncSession, *, email: str, password: str) -> User | None:
@@ -85,29 +123,8 @@ async def check_password(session: AsyncSession, *, email: str, password: str) ->
     return user_from(row) if await asyncio.to_thread(_fits, password_hash, password) else None
 
 
-async def open_session(session: AsyncSession, *, user_id: UserId, now: datetime) -> str:
-    """The token of a new session, good for 14 days, of somebody who has just proved who he is."""
-    token = new_token()
-    times = {"created_at": now, "seen_at": now, "expires_at": now + SESSION_LIFETIME, "proved_at": now}
-    await session.execute(insert(SESSIONS).values(digest=token_digest(token), user_id=user_id, **times))
-    return token
-
-
-async def read_session(session: AsyncSession, *, token: str, now: datetime) -> User | None:
-    """Whose session this is; None when it is unknown, closed or too old."""
-    of_session = (SESSIONS.c.digest == token_digest(token), SESSIONS.c.expires_at > now)
-    query = select(USERS).join(SESSIONS, SESSIONS.c.user_id == USERS.c.id).where(*of_session)
-    row = (await session.execute(query)).first()
-    return None if row is None else user_from(row)
-
-
-async def close_session(session: AsyncSession, *, token: str) -> None:
-    """Sign out; nothing happens when the session is closed already."""
-    await session.execute(delete(SESSIONS).where(SESSIONS.c.digest == token_digest(token)))
-
-
-async def _first_user_id(session: AsyncSession) -> UserId | None:
-    found = await session.scalar(select(USERS.c.id).order_by(USERS.c.id).limit(1))
+async def _first_administrator(session: AsyncSession) -> UserId | None:
+    found = await session.scalar(select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).limit(1))
     return None if found is None else UserId(found)
 
 
@@ -116,6 +133,10 @@ async def _user(session: AsyncSession, user_id: UserId) -> Row[Any]:
     if row is None:
         raise NotFound("There is no such user.")
     return row
+
+
+def _address_taken() -> ValidationFailed:
+    return ValidationFailed(errors=(FieldError("/email", "taken", "Another user has this address."),))
 
 
 def _spelled(email: str) -> str:

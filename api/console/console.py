@@ -1,9 +1,10 @@
 """What all pages share: the frame around a page, who looks at it, and what becomes of an action. Pages are given one `Console`.
 
-An action (a POST) checks the form, calls one function of `Operations`, as REST does, and answers with a redirect and a notice.
+An action (a POST) calls one function of `Operations`, as REST does, and answers with a redirect and a notice. Who may come in was
+decided before, by `Guard`.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -12,15 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.entrance import Entrance
+from api.console.guard import Guard, Needs
 from api.console.parts import ConsoleParts
 from api.console.proof import Proofs
 from api.console.rendering import HEADERS, Pages, Values, asked_by_htmx
 from api.console.sealed import Notice
 from api.console.sessions import FormRejected, Sessions, SignInNeeded, Viewer
 from api.console.tries import TooManyTries
-from domain.errors import NotFound, Refusal, Unavailable
+from api.people import People
+from domain.errors import Forbidden, NotFound, Refusal, Unavailable
 
-Handler = Callable[[Request], Awaitable[Response]]
+# A page or form; what the path names follows the request.
+Handler = Callable[..., Awaitable[Response]]
 # FastAPI's own annotation of a route's handler.
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -31,14 +35,17 @@ class Console:
     def __init__(self, parts: ConsoleParts) -> None:
         self.parts = parts
         self.operations = parts.operations
+        self.people = People(parts.database)
         self.pages = Pages(parts.now)
         self.sessions = Sessions(parts)
+        self.guard = Guard(parts.database, self.sessions, public_url=parts.public_url)
         self.entrance = Entrance(parts, self.sessions)
         self.proofs = Proofs(parts, self.sessions, self.entrance, self.pages)
 
     async def viewer(self, request: Request) -> Viewer:
-        """The signed-in person. Raises: SignInNeeded."""
-        return await self.sessions.viewer(request)
+        """The signed-in person, as the guard let in. Raises: SignInNeeded."""
+        viewer: Viewer | None = getattr(request.state, "viewer", None)
+        return await self.sessions.viewer(request) if viewer is None else viewer
 
     async def show(
         self, request: Request, viewer: Viewer, *, page: str, here: str, values: Values, region: str = "", status: int = 200
@@ -63,17 +70,17 @@ class Console:
             "viewer": viewer,
             "here": here,
             "notice": self.sessions.notice(request, viewer),
-            "rail": await self.rail(here),
+            "rail": await self.rail(viewer, here),
             "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         }
 
-    async def rail(self, here: str) -> Markup:
+    async def rail(self, viewer: Viewer, here: str) -> Markup:
         """The navigation with its count, and the state of the installation."""
         values = {
             "here": here,
-            "counts": await self.operations.counts(None),
+            "counts": await self.operations.counts(None, viewer.access.projects),
             "checks": await self.parts.readiness(),
-            "has_mailbox": self.parts.mailbox_path is not None,
+            "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,
         }
         return self.pages.region("_rail.html", values)
 
@@ -82,19 +89,26 @@ class Console:
         try:
             await action
         except Refusal as refusal:
-            return self.sessions.redirect(back, viewer=viewer, notice=Notice("bad", refusal.detail))
+            return self.sessions.redirect(back, viewer=viewer, notice=Notice("bad", told(refusal)))
         return self.sessions.redirect(back, viewer=viewer, notice=Notice("good", said))
 
 
-def console_route(console: Console) -> type[APIRoute]:
-    """Routes of the console: what a handler raises becomes a page, never the API's problem document."""
+def told(refusal: Refusal) -> str:
+    """A refusal in one line: what its fields say, when it has any."""
+    return "; ".join(error.message for error in refusal.errors) or refusal.detail
+
+
+def console_route(console: Console, needs: Mapping[tuple[str, str], Needs]) -> type[APIRoute]:
+    """Routes of the console, by (method, path): what is raised becomes a page, never the API's problem document."""
 
     class ConsoleRoute(APIRoute):
         def get_route_handler(self) -> RouteHandler:
             handler = super().get_route_handler()
+            (needed,) = {needs[method, self.path] for method in self.methods or ()}
 
             async def guarded(request: Request) -> Response:
                 try:
+                    await console.guard.admit(request, needed)
                     return await console.proofs.ask(request, self.path) or await handler(request)
                 except SignInNeeded:
                     return _to_sign_in(request)
@@ -102,6 +116,8 @@ def console_route(console: Console) -> type[APIRoute]:
                     return _problem(console, 403, "The form was not accepted", rejected.__doc__ or "")
                 except TooManyTries as tries:
                     return _too_many(console, tries.wait_seconds)
+                except Forbidden as refusal:
+                    return _problem(console, 403, "Not allowed", refusal.detail)
                 except NotFound as refusal:
                     return _problem(console, 404, "Not found", refusal.detail)
                 except Unavailable:

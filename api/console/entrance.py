@@ -11,7 +11,7 @@ from api.console.parts import ConsoleParts
 from api.console.sessions import Sessions
 from api.console.tries import Tries
 from domain.users import User
-from store import factors, users
+from store import factors
 
 HALFWAY = "halfway"
 HALFWAY_SECONDS = 600
@@ -25,12 +25,12 @@ class Entrance:
         self._sessions = sessions
         self.tries = Tries(parts, sessions)
 
-    async def admit(self, user: User, *, to: str) -> Response:
+    async def admit(self, request: Request, user: User, *, to: str) -> Response:
         """The answer to a right first factor: in, or on to the second."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             if not await factors.has_totp(session, user.user_id):
-                token = await users.open_session(session, user_id=user.user_id, now=now)
+                token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
                 return self._begin(user, token, to)
         halfway = {"user_id": user.user_id, "email": user.email, "has_password": user.has_password, "to": to}
         response = self._sessions.redirect("/login/code")
@@ -44,13 +44,13 @@ class Entrance:
             return None
         return User(user_id=state["user_id"], email=state["email"], has_password=state["has_password"]), state["to"]
 
-    async def admit_with_code(self, user: User, *, code: str, to: str) -> Response | None:
+    async def admit_with_code(self, request: Request, user: User, *, code: str, to: str) -> Response | None:
         """The answer to a right code; None when it is wrong or used up."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             if not await factors.accept_code(session, self._parts.sealer, user.user_id, code=code, now=now):
                 return None
-            token = await users.open_session(session, user_id=user.user_id, now=now)
+            token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
         return self._sessions.drop_state(self._begin(user, token, to), HALFWAY)
 
     def _begin(self, user: User, token: str, to: str) -> Response:

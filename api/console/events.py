@@ -13,6 +13,7 @@ from api.console.lists import list_values, shortened
 from api.console.rows import Json, event_rows, read_event
 from api.console.wording import instant
 from domain.instants import wire
+from domain.users import Role
 
 
 class EventPages:
@@ -27,8 +28,8 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        page = await event_rows(self._console.parts.database, address)
-        values = await list_values(self._console, address, page, tabs=EVENT_TABS)
+        page = await event_rows(self._console.parts.database, address, viewer.access)
+        values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = wire(self._console.parts.now())
         return await self._console.show(request, viewer, page="events.html", here="events", values=values, region="_events.html")
@@ -44,6 +45,7 @@ class EventPages:
             "share_of_wait": self._share_of_wait(event),
             "project": await self._operations.read_project(event["project_id"]),
             "form_token": viewer.form_token,
+            "may_operate": viewer.access.allows(Role.OPERATOR, project_id=event["project_id"]),
         }
         here = "incidents" if event["incident"] else "events"
         return await self._console.show(request, viewer, page="event.html", here=here, values=values, region="_event.html")

@@ -44,7 +44,7 @@ class FactorPages:
         user, to = halfway
         counters = self._entrance.tries.of_user(request, user.user_id)
         await self._entrance.tries.begin(counters)
-        response = await self._entrance.admit_with_code(user, code=fields.get("code", ""), to=to)
+        response = await self._entrance.admit_with_code(request, user, code=fields.get("code", ""), to=to)
         if response is None:
             return self._code_page(request, WRONG_CODE)
         await self._entrance.tries.was_right(counters)

@@ -25,8 +25,8 @@ class IncidentPages:
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        page = await incident_rows(self._console.parts.database, address)
-        values = await list_values(self._console, address, page, tabs=INCIDENT_TABS)
+        page = await incident_rows(self._console.parts.database, address, viewer.access)
+        values = await list_values(self._console, viewer, address, page, tabs=INCIDENT_TABS)
         return await self._console.show(
             request, viewer, page="incidents.html", here="incidents", values=values, region="_incidents.html"
         )

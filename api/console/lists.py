@@ -9,6 +9,7 @@ from api.console import filters
 from api.console.console import Console
 from api.console.filters import ListAddress, has_empty_fields
 from api.console.rows import Json, RowPage
+from api.console.sessions import Viewer
 
 
 def shortened(console: Console, request: Request, address: ListAddress) -> Response | None:
@@ -16,9 +17,11 @@ def shortened(console: Console, request: Request, address: ListAddress) -> Respo
     return console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
 
 
-async def list_values(console: Console, address: ListAddress, page: RowPage, *, tabs: Sequence[str]) -> dict[str, object]:
+async def list_values(
+    console: Console, viewer: Viewer, address: ListAddress, page: RowPage, *, tabs: Sequence[str]
+) -> dict[str, object]:
     """What a list's templates need."""
-    projects = await all_projects(console)
+    projects = await own_projects(console, viewer)
     return {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
@@ -28,11 +31,12 @@ async def list_values(console: Console, address: ListAddress, page: RowPage, *, 
         "project_names": {project["project_id"]: project["name"] for project in projects},
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
-        "counts": await console.operations.counts(address.chosen.get("project")),
+        "counts": await console.operations.counts(address.chosen.get("project"), viewer.access.projects),
     }
 
 
-async def all_projects(console: Console) -> list[Json]:
-    """Every project, by name."""
+async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
+    """Every project that the viewer belongs to, by name."""
     answer = await console.operations.list_projects()
-    return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
+    own = (project for project in answer["data"] if viewer.access.role_in(project["project_id"]) is not None)
+    return sorted(own, key=lambda project: str(project["name"]).lower())

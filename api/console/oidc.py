@@ -66,19 +66,20 @@ class OidcPages:
         except IssuerFailed as failure:
             return self._refused(failure, "It did not say in a way that can be trusted who you are. Begin again.")
         await self._entrance.tries.was_right(counters)
-        user = await self._user(issuer, vouched)
+        user = await self._user(issuer, vouched, is_known=bool(kept["user_id"]))
         if kept["user_id"]:
             response = await self._prove(request, user, vouched, asked_at=kept["at"], back=kept["back"])
         elif user is None:
             response = self._unknown(issuer)
         else:
-            response = await self._entrance.admit(user, to="/incidents")
+            response = await self._entrance.admit(request, user, to="/incidents")
         return self._sessions.drop_state(response, ASKED)
 
-    async def _user(self, issuer: Issuer, vouched: Vouched) -> User | None:
+    async def _user(self, issuer: Issuer, vouched: Vouched, *, is_known: bool) -> User | None:
+        """Whom the provider means. Only a sign-in makes an address somebody's: who proves himself must be known by it already."""
         async with self._parts.database.transaction() as session:
             found = await find_identity(session, issuer=issuer.url, subject=vouched.subject)
-            if found is not None or vouched.email is None:
+            if found is not None or is_known or vouched.email is None:
                 return found
             now = await self._parts.database.now(session)
             return await adopt_identity(session, issuer=issuer.url, subject=vouched.subject, email=vouched.email, now=now)

@@ -10,12 +10,13 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.console import Console
-from api.console.lists import all_projects
+from api.console.console import Console, told
+from api.console.lists import own_projects
 from api.console.rows import Json
 from api.console.sealed import Notice, Secret
 from api.console.sessions import Viewer
 from domain.errors import Refusal
+from domain.users import Role
 
 SCOPES = ("ingest", "read", "operate", "admin")
 
@@ -73,7 +74,7 @@ class ProjectPages:
         try:
             made = await self._operations.create_key(project_id, label=label, scopes=scopes or ["ingest"])
         except Refusal as refusal:
-            notice = Notice("bad", _told(refusal))
+            notice = Notice("bad", told(refusal))
         else:
             notice = Notice("good", "Copy the key now: it is not shown again.", (Secret("API key", made["api_key"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
@@ -90,7 +91,7 @@ class ProjectPages:
         try:
             made = await self._operations.rotate_signing_secret(project_id)
         except Refusal as refusal:
-            notice = Notice("bad", _told(refusal))
+            notice = Notice("bad", told(refusal))
         else:
             text = "The next signing secret. Copy it now: it is not shown again. Until you finish, calls carry both signatures."
             notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
@@ -104,19 +105,22 @@ class ProjectPages:
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 
     async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
-        values = {"projects": await all_projects(self._console), "typed": typed, "problems": _problems(refusal)}
+        values = {"projects": await own_projects(self._console, viewer), "typed": typed, "problems": _problems(refusal)}
         return await self._console.show(
             request, viewer, page="projects.html", here="projects", values=values, status=_status(refusal)
         )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
-        values = {
-            "project": project,
-            "typed": typed,
-            "problems": _problems(refusal),
-            "keys": (await self._operations.list_keys(project["project_id"]))["data"],
-            "scopes": SCOPES,
-        }
+        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project["project_id"])}
+        if values["role"] is Role.OWNER:
+            values |= {
+                "typed": typed,
+                "problems": _problems(refusal),
+                "keys": (await self._operations.list_keys(project["project_id"]))["data"],
+                "scopes": SCOPES,
+                "people": await self._console.people.list_members(project["project_id"]),
+                "roles": tuple(Role),
+            }
         return await self._console.show(
             request, viewer, page="project.html", here="projects", values=values, status=_status(refusal)
         )
@@ -163,10 +167,6 @@ def _problems(refusal: Refusal | None) -> dict[str, str]:
 
 def _status(refusal: Refusal | None) -> int:
     return 200 if refusal is None else 422
-
-
-def _told(refusal: Refusal) -> str:
-    return "; ".join(error.message for error in refusal.errors) or refusal.detail
 
 
 def _path(project_id: str) -> str:

@@ -36,6 +36,8 @@ SENSITIVE: Mapping[str, Sensitive] = {
     "/projects/{project_id}/keys": Sensitive("create an API key", "/projects/{project_id}"),
     "/projects/{project_id}/signing-secret": Sensitive("make the next signing secret", "/projects/{project_id}"),
     "/projects/{project_id}/signing-secret/finish": Sensitive("use the next signing secret alone", "/projects/{project_id}"),
+    "/projects/{project_id}/members": Sensitive("invite somebody into a project", "/projects/{project_id}"),
+    "/projects/{project_id}/members/{user_id}/role": Sensitive("change what a member may do", "/projects/{project_id}"),
     "/login/password": Sensitive("change your password", "/login/password"),
     "/account/totp": Sensitive("set up your authenticator app", "/account/security"),
     "/account/totp/confirm": Sensitive("turn on your authenticator app", "/account/totp"),

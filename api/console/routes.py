@@ -1,70 +1,90 @@
-"""The console's addresses, in one list. `api.app` includes this router; it is not part of the API's documents."""
+"""The console's addresses, in one list, each with what it needs of whoever comes (`guard`).
+
+`api.app` includes this router; it is not part of the API's documents.
+"""
 
 from fastapi import APIRouter
 
-from api.console.console import Console, console_route
+from api.console.account import AccountPages
+from api.console.console import Console, Handler, console_route
 from api.console.events import EventPages
 from api.console.factors import FactorPages
+from api.console.guard import Needs
 from api.console.incidents import IncidentPages
 from api.console.mailbox import MailboxPages
+from api.console.members import MemberPages
 from api.console.oidc import OidcPages
 from api.console.parts import ConsoleParts
 from api.console.projects import ProjectPages
 from api.console.sign_in import SignInPages
 from api.console.site import SitePages
 
+Address = tuple[str, str, Handler, Needs]
+
 
 def console_router(parts: ConsoleParts) -> APIRouter:
     """Every page and form of the console."""
     console = Console(parts)
-    router = APIRouter(route_class=console_route(console), include_in_schema=False)
-    site, entry, incidents = SitePages(console), SignInPages(console), IncidentPages(console)
-    factors, oidc = FactorPages(console), OidcPages(console)
-    events, projects, mailbox = EventPages(console), ProjectPages(console), MailboxPages(console)
-    for path, show in (
-        ("/", site.home),
-        ("/static/{name}", site.static_file),
-        ("/rail", site.rail),
-        ("/login", entry.sign_in),
-        ("/login/link", entry.link),
-        ("/login/password", entry.choose_password),
-        ("/login/code", factors.ask_code),
-        ("/login/oidc", oidc.begin),
-        ("/login/oidc/callback", oidc.finish),
-        ("/account/security", factors.security),
-        ("/account/totp", factors.enrol),
-        ("/account/totp/qr.svg", factors.qr),
-        ("/incidents", incidents.listing),
-        ("/incidents/{incident_id}", incidents.one),
-        ("/events", events.listing),
-        ("/events/{event_id}", events.one),
-        ("/projects", projects.listing),
-        ("/projects/{project_id}", projects.one),
-        ("/mailbox", mailbox.listing),
-        ("/mailbox/{name}", mailbox.one),
-        ("/mailbox/{name}/html", mailbox.html_part),
-    ):
-        router.add_api_route(path, show, methods=["GET"])
-    for path, do in (
-        ("/login", entry.check_password),
-        ("/login/link", entry.redeem_link),
-        ("/login/password", entry.set_password),
-        ("/login/code", factors.check_code),
-        ("/account/totp", factors.begin),
-        ("/account/totp/confirm", factors.confirm),
-        ("/account/totp/remove", factors.remove),
-        ("/account/recovery-codes", factors.renew_codes),
-        ("/logout", entry.sign_out),
-        ("/incidents/{incident_id}/reprocess", incidents.reprocess),
-        ("/incidents/{incident_id}/acknowledge", incidents.acknowledge),
-        ("/incidents/{incident_id}/resolve", incidents.resolve),
-        ("/events/{event_id}/expire", events.expire),
-        ("/projects", projects.create),
-        ("/projects/{project_id}", projects.save),
-        ("/projects/{project_id}/keys", projects.create_key),
-        ("/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key),
-        ("/projects/{project_id}/signing-secret", projects.rotate_signing_secret),
-        ("/projects/{project_id}/signing-secret/finish", projects.finish_rotation),
-    ):
-        router.add_api_route(path, do, methods=["POST"])
+    addresses = _addresses(console)
+    needs = {(method, path): needed for method, path, _, needed in addresses}
+    router = APIRouter(route_class=console_route(console, needs), include_in_schema=False)
+    for method, path, handler, _ in addresses:
+        router.add_api_route(path, handler, methods=[method])
     return router
+
+
+def _addresses(console: Console) -> tuple[Address, ...]:
+    site, entry, account, incidents = SitePages(console), SignInPages(console), AccountPages(console), IncidentPages(console)
+    events, projects, mailbox, members = EventPages(console), ProjectPages(console), MailboxPages(console), MemberPages(console)
+    factors, oidc = FactorPages(console), OidcPages(console)
+    return (
+        ("GET", "/", site.home, Needs.USER),
+        ("GET", "/static/{name}", site.static_file, Needs.NOBODY),
+        ("GET", "/rail", site.rail, Needs.USER),
+        ("GET", "/login", entry.sign_in, Needs.NOBODY),
+        ("GET", "/login/link", entry.link, Needs.NOBODY),
+        ("GET", "/login/password", entry.choose_password, Needs.USER),
+        ("GET", "/login/code", factors.ask_code, Needs.NOBODY),
+        ("GET", "/login/oidc", oidc.begin, Needs.NOBODY),
+        ("GET", "/login/oidc/callback", oidc.finish, Needs.NOBODY),
+        ("GET", "/join", members.invitation, Needs.NOBODY),
+        ("GET", "/account", account.sessions, Needs.USER),
+        ("GET", "/account/security", factors.security, Needs.USER),
+        ("GET", "/account/totp", factors.enrol, Needs.USER),
+        ("GET", "/account/totp/qr.svg", factors.qr, Needs.USER),
+        ("GET", "/incidents", incidents.listing, Needs.USER),
+        ("GET", "/incidents/{incident_id}", incidents.one, Needs.VIEWER),
+        ("GET", "/events", events.listing, Needs.USER),
+        ("GET", "/events/{event_id}", events.one, Needs.VIEWER),
+        ("GET", "/projects", projects.listing, Needs.USER),
+        ("GET", "/projects/{project_id}", projects.one, Needs.VIEWER),
+        ("GET", "/mailbox", mailbox.listing, Needs.ADMINISTRATOR),
+        ("GET", "/mailbox/{name}", mailbox.one, Needs.ADMINISTRATOR),
+        ("GET", "/mailbox/{name}/html", mailbox.html_part, Needs.ADMINISTRATOR),
+        ("POST", "/login", entry.check_password, Needs.NOBODY),
+        ("POST", "/login/link", entry.redeem_link, Needs.NOBODY),
+        ("POST", "/login/password", entry.set_password, Needs.USER),
+        ("POST", "/login/code", factors.check_code, Needs.NOBODY),
+        ("POST", "/logout", entry.sign_out, Needs.USER),
+        ("POST", "/join", members.accept, Needs.NOBODY),
+        ("POST", "/account/sessions/end-others", account.end_others, Needs.USER),
+        ("POST", "/account/sessions/{session_id}/end", account.end_one, Needs.USER),
+        ("POST", "/account/totp", factors.begin, Needs.USER),
+        ("POST", "/account/totp/confirm", factors.confirm, Needs.USER),
+        ("POST", "/account/totp/remove", factors.remove, Needs.USER),
+        ("POST", "/account/recovery-codes", factors.renew_codes, Needs.USER),
+        ("POST", "/incidents/{incident_id}/reprocess", incidents.reprocess, Needs.OPERATOR),
+        ("POST", "/incidents/{incident_id}/acknowledge", incidents.acknowledge, Needs.OPERATOR),
+        ("POST", "/incidents/{incident_id}/resolve", incidents.resolve, Needs.OPERATOR),
+        ("POST", "/events/{event_id}/expire", events.expire, Needs.OPERATOR),
+        ("POST", "/projects", projects.create, Needs.ADMINISTRATOR),
+        ("POST", "/projects/{project_id}", projects.save, Needs.OWNER),
+        ("POST", "/projects/{project_id}/keys", projects.create_key, Needs.OWNER),
+        ("POST", "/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key, Needs.OWNER),
+        ("POST", "/projects/{project_id}/signing-secret", projects.rotate_signing_secret, Needs.OWNER),
+        ("POST", "/projects/{project_id}/signing-secret/finish", projects.finish_rotation, Needs.OWNER),
+        ("POST", "/projects/{project_id}/members", members.invite, Needs.OWNER),
+        ("POST", "/projects/{project_id}/members/{user_id}/role", members.change_role, Needs.OWNER),
+        ("POST", "/projects/{project_id}/members/{user_id}/remove", members.remove, Needs.OWNER),
+        ("POST", "/projects/{project_id}/invitations/{invitation_id}/withdraw", members.withdraw, Needs.OWNER),
+    )

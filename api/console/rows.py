@@ -1,6 +1,7 @@
 """What the console reads: the objects of REST, by the same queries, and beside them the project that each belongs to.
 
-A REST caller has one project and needs no such field; the console shows them all. Changes nothing: actions are `Operations`.
+A REST caller has one project and needs no such field; the console shows all those that the reader belongs to. Changes nothing:
+actions are `Operations`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import Incident
 from domain.receipts import Receipt
+from domain.users import Access
 from store import reading
 from store.database import Database
 
@@ -29,17 +31,17 @@ class RowPage:
     next_cursor: str | None
 
 
-async def event_rows(database: Database, address: ListAddress) -> RowPage:
+async def event_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
     """Events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
     async with database.reading() as session:
-        page = await reading.list_events(session, _filters(address), limit=ROWS, cursor=address.cursor)
+        page = await reading.list_events(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
     return RowPage([_event(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
 
-async def incident_rows(database: Database, address: ListAddress) -> RowPage:
+async def incident_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
     """Incidents, newest first, each with its event. Raises: ValidationFailed for a cursor that is not ours."""
     async with database.reading() as session:
-        page = await reading.list_incidents(session, _filters(address), limit=ROWS, cursor=address.cursor)
+        page = await reading.list_incidents(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
     rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]
     return RowPage(list[Json](rows), page.next_cursor)
 
@@ -59,12 +61,13 @@ def _event(receipt: Receipt, incident: Incident | None) -> Json:
     return {**event_view(receipt, incident), **own}
 
 
-def _filters(address: ListAddress) -> reading.ListFilters:
-    """What the list's address asks of the store."""
+def _filters(address: ListAddress, access: Access) -> reading.ListFilters:
+    """What the list's address asks of the store, of the reader's own projects."""
     chosen = address.chosen
     project_id = chosen.get("project")
     return reading.ListFilters(
         project_id=None if project_id is None else ProjectId(project_id),
+        within=access.projects,
         states=() if address.state is None else (address.state,),
         provider=chosen.get("provider"),
         event_type=chosen.get("event_type"),

@@ -7,20 +7,25 @@ same random text (double submit).
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from api.addresses import client_address
 from api.console.parts import ConsoleParts
-from api.console.rendering import HEADERS
+from api.console.rendering import HEADERS, asked_by_htmx
 from api.console.sealed import NOTICE_SECONDS, ConsoleKeys, Notice
+from domain.errors import Unavailable
 from domain.ids import UserId
-from store import users
+from domain.users import Access
+from store import factors, members, sessions
 
-SESSION_SECONDS = 14 * 86_400
+SESSION_SECONDS = int(sessions.SESSION_LIFETIME.total_seconds())
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 class SignInNeeded(Exception):
@@ -28,7 +33,7 @@ class SignInNeeded(Exception):
 
 
 class FormRejected(Exception):
-    """The form's token is missing or of another session; nothing was changed. Open the page again and repeat."""
+    """The form is not from this site or of another session; nothing was changed. Open the page again and repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Viewer:
     has_password: bool
     token: str
     form_token: str
+    access: Access
 
 
 class Sessions:
@@ -55,15 +61,49 @@ class Sessions:
         self._notice_cookie = f"{prefix}makegood_notice"
 
     async def viewer(self, request: Request) -> Viewer:
-        """The signed-in person. Raises: SignInNeeded."""
+        """The signed-in person, whose idle time begins anew. Raises: SignInNeeded."""
         token = request.cookies.get(self._session_cookie, "")
         if not token:
             raise SignInNeeded
         async with self._parts.database.reading() as session:
-            found = await users.read_session(session, token=token, now=await self._parts.database.now(session))
-        if found is None:
-            raise SignInNeeded
-        return Viewer(found.user_id, found.email or "", found.has_password, token, self._keys.form_token(token))
+            now = await self._parts.database.now(session)
+            found = await sessions.read_session(session, token=token, now=now)
+            if found is None:
+                raise SignInNeeded
+            user, seen_at = found
+            access = await members.read_access(session, user.user_id)
+        # A page that updates itself is no sign that anyone is there.
+        if now - seen_at >= sessions.SEEN_EVERY and not asked_by_htmx(request):
+            await self._see(token)
+        return Viewer(user.user_id, user.email or "", user.has_password, token, self._keys.form_token(token), access)
+
+    async def open(
+        self, session: AsyncSession, request: Request, *, user_id: UserId, now: datetime, proved_at: datetime | None = None
+    ) -> str:
+        """The token of a new session in this transaction; whatever session the browser had is over.
+
+        `proved_at` is when the person last proved who he is, unless he has just done so.
+        """
+        if before := request.cookies.get(self._session_cookie):
+            await sessions.close_session(session, token=before)
+        address = client_address(request, trusted=self._parts.trusted_proxies)
+        origin = {"address": "" if address is None else str(address), "user_agent": request.headers.get("User-Agent", "")}
+        return await sessions.open_session(session, user_id=user_id, now=now, proved_at=proved_at, **origin)
+
+    async def begin_as(self, request: Request, user_id: UserId, *, proved_at: datetime | None = None) -> str:
+        """The token of a new session in a transaction of its own; the response must `begin` it."""
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            return await self.open(session, request, user_id=user_id, now=now, proved_at=proved_at)
+
+    async def proved_at(self, viewer: Viewer) -> datetime:
+        """When the person last proved who he is; long ago for one who never did in this session."""
+        async with self._parts.database.reading() as session:
+            return await factors.read_proved_at(session, token=viewer.token) or LONG_AGO
+
+    def under(self, viewer: Viewer, token: str) -> Viewer:
+        """The same person under another session of his."""
+        return replace(viewer, token=token, form_token=self._keys.form_token(token))
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The form's fields once its token was found right. Raises: FormRejected."""
@@ -144,6 +184,14 @@ class Sessions:
     def held_fields(self, sealed: str, *, viewer: Viewer, path: str, now: datetime) -> dict[str, str] | None:
         """The fields that were held; None when they are not this session's, of another address or too old."""
         return self._keys.unseal_state(sealed, purpose=f"held\0{viewer.token}\0{path}", now=now)
+
+    async def _see(self, token: str) -> None:
+        try:
+            async with self._parts.database.transaction() as session:
+                await sessions.see_session(session, token=token, now=await self._parts.database.now(session))
+        except Unavailable:
+            # Pages can be read as long as the store can be, even while it takes no writes.
+            return
 
     def _set(self, response: Response, name: str, value: str, *, seconds: int) -> None:
         response.set_cookie(name, value, max_age=seconds, path="/", secure=self._secure, httponly=True, samesite="lax")

@@ -14,7 +14,7 @@ from api.console.sealed import Notice
 from api.console.sessions import Viewer
 from domain.errors import ValidationFailed
 from domain.users import User
-from store import users
+from store import sessions, users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
@@ -44,7 +44,7 @@ class SignInPages:
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
         await self._entrance.tries.was_right(counters)
-        return await self._entrance.admit(user, to="/incidents")
+        return await self._entrance.admit(request, user, to="/incidents")
 
     async def link(self, request: Request) -> Response:
         return self._early_page(request, "sign_in_link.html", {"token": request.query_params.get("token", "")})
@@ -60,7 +60,7 @@ class SignInPages:
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
         await self._entrance.tries.was_right(counters)
-        return await self._entrance.admit(user, to="/login/password")
+        return await self._entrance.admit(request, user, to="/login/password")
 
     async def choose_password(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -74,17 +74,17 @@ class SignInPages:
         if problem:
             return self._password_page(viewer, email=email, problem=problem)
         try:
-            await self._keep_password(viewer, email, password)
+            renewed = await self._keep_password(request, viewer, email, password)
         except ValidationFailed as refusal:
             return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
-        notice = Notice("good", "Your password is set. Next time, sign in with it.")
-        return self._sessions.redirect("/incidents", viewer=viewer, notice=notice)
+        notice = Notice("good", "Your password is set. Next time, sign in with it. Other browsers are signed out.")
+        return self._sessions.begin(self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token)
 
     async def sign_out(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
         async with self._parts.database.transaction() as session:
-            await users.close_session(session, token=viewer.token)
+            await sessions.close_session(session, token=viewer.token)
         return self._sessions.end(self._sessions.redirect("/login"))
 
     async def _who(self, email: str, password: str) -> User | None:
@@ -92,10 +92,13 @@ class SignInPages:
         async with self._hashing, self._parts.database.reading() as session:
             return await users.check_password(session, email=email, password=password)
 
-    async def _keep_password(self, viewer: Viewer, email: str, password: str) -> None:
+    async def _keep_password(self, request: Request, viewer: Viewer, email: str, password: str) -> Viewer:
+        """The person under a new session; all that he had are over."""
         async with self._hashing, self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+            await sessions.end_sessions(session, viewer.user_id)
+            return self._sessions.under(viewer, await self._sessions.open(session, request, user_id=viewer.user_id, now=now))
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)
@@ -111,8 +114,8 @@ class SignInPages:
 
 def _password_problem(email: str, password: str) -> str:
     """What is wrong with the pair, or nothing."""
-    if "@" not in email.strip("@") or len(email) > 254:
-        return "That is not an e-mail address."
+    if problem := users.address_problem(email):
+        return problem
     if not PASSWORD_CHARACTERS <= len(password) <= PASSWORD_CHARACTERS_MOST:
         return f"A password here has {PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS_MOST} characters."
     return ""

@@ -21,6 +21,6 @@ class SitePages:
 
     async def rail(self, request: Request) -> Response:
         """The navigation again, for htmx; 204 when nothing in it changed."""
-        await self._console.viewer(request)
-        fresh = await self._console.rail(request.query_params.get("here", ""))
+        viewer = await self._console.viewer(request)
+        fresh = await self._console.rail(viewer, request.query_params.get("here", ""))
         return self._console.pages.fragment(request, fresh)

@@ -68,7 +68,32 @@ FLAGS = {
     "contradiction": "A failure was reported after a success: check which is true.",
     "late_success": "The app reported success after this was resolved by hand: check that it was not done twice.",
 }
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("CriOS/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def browser(user_agent: str) -> str:
+    """`Firefox on Linux`, as far as the browser says so; the name that comes first here is the one that it goes by."""
+    name = next((told for mark, told in BROWSERS if mark in user_agent), "")
+    system = next((told for mark, told in SYSTEMS if mark in user_agent), "")
+    return f"{name or 'A browser'} on {system}" if system else name or "Something that is no known browser"
 
 
 def words(name: str | None) -> str:

@@ -1,8 +1,9 @@
-"""`makegood user reset-totp`: the way back for somebody who lost phone and recovery codes."""
+"""`user`: accounts, roles, sessions, and the way back for who lost the second factor, on a real store."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,85 @@ from store import factors, users
 from store.database import Database
 from store.sealing import Sealer
 from tests.conftest import SECRET_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+class Makegood:
+    """The command line within this process, since each of these tests is several commands."""
+
+    def __call__(self, *arguments: str) -> Done:
+        result = CliRunner().invoke(app, arguments)
+        if isinstance(result.exception, CommandFailed):
+            return Done(int(result.exception.code), result.stdout, str(result.exception))
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture
+def with_project(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Makegood:
+    for name, value in (("DATA_DIR", str(tmp_path)), ("DATABASE_URL", sqlite_url), ("SECRET_KEY", SECRET_KEY)):
+        monkeypatch.setenv(f"MAKEGOOD_{name}", value)
+    makegood = Makegood()
+    makegood("project", "create", "shop", "--mode", "test")
+    return makegood
+
+
+def test_account_is_made_given_a_role_and_deleted(with_project: Makegood) -> None:
+    made = with_project("user", "create", "Ada@shop.example", "--json").json
+    with_project("user", "create", "root@shop.example", "--administrator")
+    granted = with_project("user", "grant", "ada@shop.example", "shop", "operator", "--json").json
+    listed = with_project("user", "list", "--json").json["data"]
+    revoked = with_project("user", "revoke", made["user_id"], "shop", "--json").json
+    with_project("user", "delete", "ada@shop.example")
+
+    assert "/login/link?token=" in made["url"]
+    assert "token" not in made
+    assert (granted["role"], revoked["role"]) == ("operator", None)
+    assert [(one["email"], one["administrator"], list(one["roles"].values())) for one in listed] == [
+        ("ada@shop.example", False, ["operator"]),
+        ("root@shop.example", True, []),
+    ]
+    assert len(with_project("user", "list", "--json").json["data"]) == 1
+
+
+def test_refusals_say_what_stands_in_the_way(with_project: Makegood) -> None:
+    with_project("user", "create", "root@shop.example", "--administrator")
+    with_project("user", "grant", "root@shop.example", "shop", "owner")
+
+    refused = {
+        ("user", "demote", "root@shop.example"): (2, "last administrator"),
+        ("user", "revoke", "root@shop.example", "shop"): (2, "last owner"),
+        ("user", "grant", "nobody@shop.example", "shop", "owner"): (3, "no such user"),
+        ("user", "grant", "root@shop.example", "nowhere", "owner"): (3, "no project"),
+        ("user", "create", "root@shop.example"): (2, "Another user"),
+    }
+
+    for arguments, (code, told) in refused.items():
+        done = with_project(*arguments)
+        assert (done.code, told in done.err) == (code, True), done.err
+
+
+def test_sessions_and_waiting_links_are_ended(with_project: Makegood) -> None:
+    with_project("user", "create", "ada@shop.example")
+    with_project("user", "promote", "ada@shop.example")
+
+    ended = with_project("user", "sign-out", "ada@shop.example", "--json").json
+    listed = with_project("user", "sessions", "ada@shop.example", "--json").json
+
+    assert ended["ended"] == 0
+    assert listed == {"data": []}
 
 
 def in_store(url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]) -> Any:  # what the action gave

@@ -20,8 +20,10 @@ from api.operations import Operations
 from domain.projects import CreatedProject
 from store import users
 from store.database import Database
+from store.projects import create_project
 from store.sealing import Sealer
 from tests.conftest import SECRET_KEY
+from tests.console.people import Town, a_town
 from tests.given import START, Story
 
 PASSWORD = "a sentence is easier to keep"
@@ -133,3 +135,17 @@ async def member(operator: Visitor, database: Database) -> Visitor:
 @pytest.fixture
 def story(database: Database, project: CreatedProject) -> Story:
     return Story(database, project.project)
+
+
+@pytest.fixture
+async def town(parts: ConsoleParts) -> AsyncIterator[Town]:
+    """The same console, for people with roles."""
+    async with a_town(parts) as town:
+        yield town
+
+
+@pytest.fixture
+async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
+    """A project that the members of the other one have nothing to do with."""
+    async with database.transaction() as session:
+        return await create_project(session, sealer, name="Elsewhere", livemode=False, now=await database.now(session))

@@ -42,6 +42,7 @@ async def test_the_html_of_a_mail_can_run_nothing(operator: Visitor, tmp_path: P
     assert 'sandbox="allow-popups allow-popups-to-escape-sandbox"' in page.text
     assert frame.headers["content-security-policy"].startswith("sandbox allow-popups")
     assert "default-src 'none'" in frame.headers["content-security-policy"]
+    assert frame.headers["x-frame-options"] == "SAMEORIGIN"
     assert "<script>" not in page.text
 
 

@@ -16,12 +16,15 @@ from sqlalchemy import text
 
 from api.console.issuer import Issuer, OidcClient
 from api.console.parts import ConsoleParts
+from api.people import People
+from domain.ids import UserId
+from domain.projects import CreatedProject
 from domain.users import User
 from egress.guard import GuardedTransport
 from store import factors, users
 from store.database import Database
 from store.sealing import Sealer
-from tests.console.conftest import EMAIL, Visitor, visiting
+from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 from tests.console.provider import CLIENT_ID, CLIENT_SECRET, Json, Provider, providing
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -196,6 +199,40 @@ async def test_a_refusal_at_the_provider_is_told(together: Together) -> None:
 
     assert answer.status_code == 403
     assert "did not sign you in" in answer.text
+
+
+async def test_who_had_the_account_before_its_address_was_proven_is_out(
+    together: Together, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    """Somebody takes an invitation for an address that is not his, and waits for whose it is."""
+    people = People(parts.database)
+    token = await people.invite(project.project.id, email="ada@shop.example", role="viewer", invited_by=UserId("usr_none"))
+    async with visiting(parts) as squatter:
+        await squatter.post("/join", page=f"/join?token={token}")
+        known = {"email": "ada@shop.example", "password": PASSWORD}
+        await squatter.post("/login/password", page="/login/password", **known)
+        link = await people.create_link("ada@shop.example")
+        before = (await squatter.open("/incidents")).status_code
+        together.provider.person = {"sub": "7", "email": "ada@shop.example", "email_verified": True}
+
+        answer = await together.sign_in()
+
+        after = (await squatter.open("/incidents")).status_code
+        by_password = await squatter.post("/login", page="/login", **known)
+        by_link = await squatter.post("/login/link", page=f"/login/link?token={link}")
+    assert (before, after, by_password.status_code, by_link.status_code) == (200, 303, 422, 422)
+    assert answer.status_code == 303
+    assert (await together.visitor.open(f"/projects/{project.project.id}")).status_code == 200
+
+
+async def test_a_proof_at_the_provider_makes_no_address_somebodys(together: Together, member: Visitor) -> None:
+    """Who is signed in here and never was there is not known by it; nothing of the account changes."""
+    together.visitor.client.cookies.update(member.client.cookies)
+
+    refused = await together.sign_in("/login/oidc?back=/projects")
+
+    assert refused.status_code == 403
+    assert (await member.open("/incidents")).status_code == 200
 
 
 STRANGERS = {

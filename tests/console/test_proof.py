@@ -12,6 +12,8 @@ from sqlalchemy import text
 from api.console.parts import ConsoleParts
 from api.console.proof import SENSITIVE
 from api.console.routes import console_router
+from api.people import People
+from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.throttling import CODE
 from store import factors
@@ -19,11 +21,12 @@ from store.database import Database
 from store.sealing import Sealer
 from store.users import list_users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
+from tests.console.people import Town
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 # Forms that carry a proof of their own, or by which somebody signs in.
-OWN_PROOF = {"/login", "/login/link", "/login/code", "/account/totp/remove"}
+OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"}
 # Forms that a session alone is enough for: work on incidents, and what only takes rights away.
 ORDINARY = {
     "/logout",
@@ -32,6 +35,10 @@ ORDINARY = {
     "/incidents/{incident_id}/resolve",
     "/events/{event_id}/expire",
     "/projects/{project_id}/keys/{key_id}/revoke",
+    "/projects/{project_id}/members/{user_id}/remove",
+    "/projects/{project_id}/invitations/{invitation_id}/withdraw",
+    "/account/sessions/end-others",
+    "/account/sessions/{session_id}/end",
 }
 
 
@@ -77,7 +84,8 @@ async def test_every_sensitive_form_asks_and_does_nothing_yet(
     before = await everything(database)
     fields = {"name": "new", "mode": "test", "label": "new", "email": EMAIL, "password": "another sentence to keep"}
 
-    answers = {path: await send(stale, path.format(project_id=project.project.id), **fields) for path in SENSITIVE}
+    named = {"project_id": project.project.id, "user_id": "usr_none"}
+    answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE}
 
     assert [path for path, answer in answers.items() if not is_asked(answer)] == []
     assert [path for path, answer in answers.items() if SENSITIVE[path].act not in answer.text] == []
@@ -87,7 +95,7 @@ async def test_every_sensitive_form_asks_and_does_nothing_yet(
 
 async def everything(database: Database) -> list[object]:
     async with database.reading() as session:
-        tables = ("projects", "api_keys", "signing_secrets", "users", "totp_factors", "recovery_codes")
+        tables = ("projects", "api_keys", "signing_secrets", "users", "totp_factors", "recovery_codes", "members", "invitations")
         return [(await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all() for table in tables]
 
 
@@ -155,6 +163,28 @@ async def test_who_has_an_app_is_asked_for_its_code_and_the_password_is_not_enou
     by_code = await go_on(stale, asked, code)
 
     assert (by_password.status_code, by_code.status_code) == (422, 303)
+
+
+async def test_a_new_password_takes_a_proof(stale: Visitor) -> None:
+    asked = await send(stale, "/login/password", email=EMAIL, password="another sentence to keep")
+
+    wrong = await go_on(stale, asked, "a wrong guess")
+    right = await go_on(stale, wrong, PASSWORD)
+
+    assert (wrong.status_code, right.status_code, right.headers["location"]) == (422, 303, "/incidents")
+
+
+async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, town: Town) -> None:
+    """The session that it begins in a browser that was signed in remembers no newer proof than the one before it."""
+    path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
+    people = People(town.parts.database)
+    token = await people.invite(project.project.id, email=EMAIL, role="owner", invited_by=UserId("usr_none"))
+
+    taken = await stale.post("/join", page=f"/join?token={token}")
+
+    assert (taken.status_code, taken.headers["location"]) == (303, "/projects")
+    assert stale.client.cookies["makegood_session"] != before
+    assert is_asked(await send(stale, f"{path}/keys", label="mine"))
 
 
 async def test_what_was_held_for_one_act_does_no_other(stale: Visitor, project: CreatedProject) -> None:

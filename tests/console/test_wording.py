@@ -75,3 +75,18 @@ def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> N
     assert set(Flag) == set(wording.FLAGS)
     assert set(AlertKind) == set(wording.ALERTS)
     assert set(ErrorClass) == set(wording.ERROR_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "told"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/140.0 Mobile Safari/537.36", "Chrome on Android"),
+        ("curl/8.5.0", "Something that is no known browser"),
+        ("", "Something that is no known browser"),
+    ],
+)
+def test_browser_is_named_as_people_know_it(user_agent: str, told: str) -> None:
+    assert wording.browser(user_agent) == told

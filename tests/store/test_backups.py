@@ -114,9 +114,15 @@ async def lived_in(story: Story) -> None:
         }
         await session.execute(insert(TABLES["idempotency"]), answer | {"created_at": now})
         await session.execute(insert(TABLES["users"]), {"id": "usr_1", "email": "a@b.example", "created_at": now})
+        await session.execute(insert(TABLES["administrators"]), {"user_id": "usr_1", "since": now})
+        member = {"project_id": story.project.id, "user_id": "usr_1"}
+        await session.execute(insert(TABLES["members"]), {**member, "role": "owner", "since": now})
+        invited = {"id": "inv_1", "project_id": story.project.id, "email": "b@b.example", "role": "owner", "invited_by": "usr_1"}
+        await session.execute(insert(TABLES["invitations"]), {"digest": "invitation", **invited, "expires_at": later})
         await session.execute(insert(TABLES["login_links"]), {"digest": "link", "expires_at": later})
         times = {"created_at": now, "seen_at": now, "expires_at": later}
-        await session.execute(insert(TABLES["sessions"]), {"digest": "session", "user_id": "usr_1", **times})
+        origin = {"address": "192.0.2.1", "user_agent": "a browser"}
+        await session.execute(insert(TABLES["sessions"]), {"digest": "session", "user_id": "usr_1", **times, **origin})
         of_user = {"user_id": "usr_1", "created_at": now}
         await session.execute(insert(TABLES["totp_factors"]), {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user})
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
@@ -186,7 +192,8 @@ async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, seal
     await restored(empty, sealer, file)
 
     after = await rows_of(empty)
-    assert (after["sessions"], after["login_links"], after["throttles"]) == ([], [], [])
+    for name in ("sessions", "login_links", "invitations", "throttles"):
+        assert after[name] == []
     assert [row["process"] for row in after["heartbeats"]] == ["api_2"]
 
 

@@ -26,7 +26,7 @@ SCHEMA = {
 
 
 async def schema_of(url: str, *, made_from_tables: bool = False) -> list[tuple[str, ...]]:
-    """What the database says of its tables, columns and indexes; spelling and order of DDL apart."""
+    """What the database says of its tables, columns and indexes; spelling, quotes and order of DDL apart."""
     dialect = dialect_of(url)
     engine = create_async_engine(url.replace("://", "+aiosqlite://" if dialect == "sqlite" else "+asyncpg://"))
     async with engine.begin() as connection:
@@ -34,7 +34,7 @@ async def schema_of(url: str, *, made_from_tables: bool = False) -> list[tuple[s
             await connection.run_sync(tables.Project.metadata.create_all)
         rows = (await connection.execute(text(SCHEMA[dialect]))).all()
     await engine.dispose()
-    return sorted(tuple(" ".join(str(value).split()) for value in row) for row in rows)
+    return sorted(tuple(" ".join(str(value).replace('"', "").split()) for value in row) for row in rows)
 
 
 async def test_the_migrations_make_the_tables_of_the_code_on_sqlite(sqlite_url: str, tmp_path: Path) -> None:

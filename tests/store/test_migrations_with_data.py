@@ -1,6 +1,7 @@
 """What is stored outlives a change of revision, forth and back; a change that fails leaves everything as it was.
 
-A revision later than the newest is planted in a copy of the history, as a release would bring it.
+A later revision than the newest is planted in a copy of the history, as a release would bring it. What a revision of ours moves
+has its own tests below.
 """
 
 import asyncio
@@ -14,10 +15,10 @@ from alembic import command
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
-from domain.ids import UserId
 from domain.lifecycle import Position
 from domain.throttling import ADDRESS
-from store import factors, tables, users
+from domain.users import Role
+from store import factors, invitations, members, sessions, tables, users
 from store.database import Database, run_alone
 from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
@@ -33,7 +34,7 @@ LATER = f'''"""A later revision, planted by a test."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "later"
+revision = "9001"
 down_revision = "{NEWEST}"
 branch_labels = None
 depends_on = None
@@ -94,13 +95,17 @@ async def fill(url: str, sealer: Sealer) -> None:
         await story.reach(position)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
-        await users.redeem_login_link(session, token=link, now=START)
-        user_id = UserId(str(await session.scalar(text("SELECT id FROM users"))))
-        await users.open_session(session, user_id=user_id, now=START)
-        await factors.begin_totp(session, sealer, user_id, now=START)
-        await factors.renew_recovery_codes(session, user_id, now=START)
+        first = await users.redeem_login_link(session, token=link, now=START)
+        assert first is not None
+        await sessions.open_session(session, user_id=first.user_id, now=START, address="192.0.2.1", user_agent="a browser")
+        member = await users.create_user(session, email="ada@shop.example", now=START)
+        asked = {"project_id": created.project.id, "role": Role.VIEWER, "now": START}
+        await members.grant(session, user_id=member.user_id, **asked)
+        await invitations.invite(session, email="bob@shop.example", invited_by=first.user_id, **asked)
+        await factors.begin_totp(session, sealer, first.user_id, now=START)
+        await factors.renew_recovery_codes(session, first.user_id, now=START)
         await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)
-        session.add(tables.Identity(issuer="https://id.example", subject="1", user_id=user_id, created_at=START))
+        session.add(tables.Identity(issuer="https://id.example", subject="1", user_id=first.user_id, created_at=START))
         await beat(session, process="w1", role="worker", started_at=START, now=START, report={"pollers_alive": True})
         await write_fact(session, "temporal_namespace_id", "of an engine")
         answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
@@ -110,7 +115,7 @@ async def fill(url: str, sealer: Sealer) -> None:
 
 def history_with(revision: str, directory: Path) -> Path:
     shutil.copytree(HISTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    (directory / "versions" / "later.py").write_text(revision)
+    (directory / "versions" / "9001_later.py").write_text(revision)
     return directory
 
 
@@ -166,7 +171,7 @@ def test_later_revision_keeps_every_row_and_so_does_going_back(filled: str, late
 
     migrate(filled, history=later)
 
-    assert migration_state(filled)[0] == "later"
+    assert migration_state(filled)[0] == "9001"
     assert rows_of(filled) == rows
     priorities = on(filled, lambda connection: connection.scalars(text("SELECT priority FROM receipts")).all())
     assert priorities == ["usual"] * len(rows["receipts"])
@@ -203,13 +208,13 @@ def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path
     migrate(filled, history=later)
     rows, shape = rows_of(filled), shape_of(filled)
 
-    with pytest.raises(StoreIsNewer, match=f"later.*makegood migrate --to {NEWEST}"):
+    with pytest.raises(StoreIsNewer, match=rf"9001.*makegood migrate --to {NEWEST}"):
         migrate(filled)
 
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-@pytest.mark.parametrize("revision", ["base", "9999", "head", "-1"])
+@pytest.mark.parametrize("revision", ["base", "9002", "head", "-1"])
 def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> None:
     rows = rows_of(filled)
 
@@ -223,3 +228,20 @@ def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> Non
 def test_every_revision_can_be_gone_back_from(path: Path) -> None:
     assert "def downgrade() -> None:" in path.read_text(encoding="utf-8")
     assert path.stem.partition("_")[0] in revisions()
+
+
+def test_earlier_version_lets_nobody_in_but_administrators(filled: str) -> None:
+    on(filled, lambda connection: connection.execute(text("UPDATE users SET password_hash = 'hash'")))
+    on(filled, lambda connection: connection.execute(text("UPDATE sessions SET user_agent = 'kept by nobody'")))
+
+    migrate(filled, to="0001")
+
+    kept = "SELECT email FROM users WHERE password_hash IS NOT NULL"
+    assert on(filled, lambda connection: connection.scalars(text(kept)).all()) == [None]
+    assert len(on(filled, lambda connection: connection.execute(text("SELECT * FROM sessions")).all())) == 1
+
+    migrate(filled)
+
+    administrators = "SELECT email FROM users JOIN administrators ON user_id = users.id"
+    assert on(filled, lambda connection: connection.scalars(text(administrators)).all()) == [None]
+    assert on(filled, lambda connection: connection.scalars(text("SELECT address FROM sessions")).all()) == [""]

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from domain.instants import milliseconds
 from domain.lifecycle import Position
-from store import users
+from store import sessions, users
 from store.purging import Purged, purge
 from tests.given import START, Story
 
@@ -77,7 +77,7 @@ async def test_spent_links_and_old_sessions_go(story: Story) -> None:
         user = await users.redeem_login_link(session, token=used, now=START)
         assert user is not None
         waiting = await users.create_login_link(session, now=START)
-        token = await users.open_session(session, user_id=user.user_id, now=START)
+        token = await sessions.open_session(session, user_id=user.user_id, now=START)
 
     soon = await purged(story, hours=1)
     late = await purged(story, days=14)
@@ -86,7 +86,7 @@ async def test_spent_links_and_old_sessions_go(story: Story) -> None:
     assert (late.login_links, late.sessions) == (1, 1)
     async with story.database.transaction() as session:
         assert await users.redeem_login_link(session, token=waiting, now=START) is None
-        assert await users.read_session(session, token=token, now=START) is None
+        assert await sessions.read_session(session, token=token, now=START) is None
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -1,4 +1,4 @@
-"""Signing in: links once, passwords by argon2id, sessions for a while; tokens are stored as digests."""
+"""Signing in: links once, passwords by argon2id; tokens are stored as digests."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -110,30 +110,3 @@ async def test_an_address_belongs_to_one_user(database: Database) -> None:
         await give_password(database, User(UserId("usr_none"), None, False), email="nobody@example.com")
     async with database.reading() as session:
         assert await users.check_password(session, email="ada@example.com", password=PASSWORD) == user
-
-
-@pytest.mark.parametrize(("days", "is_good"), [(13.9, True), (14, False)])
-async def test_a_session_lasts_14_days(database: Database, days: float, is_good: bool) -> None:
-    user = await first_user(database)
-    async with database.transaction() as session:
-        token = await users.open_session(session, user_id=user.user_id, now=NOW)
-
-    async with database.reading() as session:
-        found = await users.read_session(session, token=token, now=NOW + timedelta(days=days))
-        stored = (await session.execute(text("SELECT * FROM sessions"))).one()
-
-    assert found == (user if is_good else None)
-    assert token not in map(str, stored)
-
-
-async def test_a_closed_session_is_over(database: Database) -> None:
-    user = await first_user(database)
-    async with database.transaction() as session:
-        token = await users.open_session(session, user_id=user.user_id, now=NOW)
-        other = await users.open_session(session, user_id=user.user_id, now=NOW)
-
-        await users.close_session(session, token=token)
-        await users.close_session(session, token=token)
-
-        assert await users.read_session(session, token=token, now=NOW) is None
-        assert await users.read_session(session, token=other, now=NOW) == user

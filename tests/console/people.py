@@ -1,0 +1,98 @@
+"""People at one console, each signed in with a browser of his own: a session is opened in the store, its cookie is set."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from api.console.parts import ConsoleParts
+from api.console.routes import console_router
+from api.console.sealed import ConsoleKeys
+from domain.ids import ProjectId, UserId
+from domain.users import Role
+from store import members, sessions, users
+from tests.conftest import SECRET_KEY
+
+SESSION_COOKIE = "makegood_session"
+FORM_COOKIE = "makegood_form"
+EARLY = "what a form before sign-in carries"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody's browser; `user_id` is empty for somebody who is not signed in."""
+
+    client: httpx.AsyncClient
+    user_id: UserId
+    email: str
+
+    @property
+    def token(self) -> str:
+        return self.client.cookies.get(SESSION_COOKIE, "")
+
+    @property
+    def form_token(self) -> str:
+        return ConsoleKeys(SECRET_KEY).form_token(self.token)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(path, headers=headers)
+
+    async def post(self, path: str, **fields: str) -> httpx.Response:
+        """Send a form of a page that this person has open."""
+        return await self.client.post(path, data={"form_token": self.form_token, **fields})
+
+    async def post_early(self, path: str, **fields: str) -> httpx.Response:
+        """Send a form of a page that anyone can open."""
+        return await self.client.post(path, data={"form_token": EARLY, **fields})
+
+
+class Town:
+    """The console, and who comes to it."""
+
+    def __init__(self, parts: ConsoleParts, stack: AsyncExitStack) -> None:
+        self.parts, self.stack = parts, stack
+        self.router = console_router(parts)
+        self._app = FastAPI()
+        self._app.include_router(self.router)
+
+    async def nobody(self) -> Person:
+        """A browser that is not signed in."""
+        transport = httpx.ASGITransport(app=self._app)
+        client = await self.stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url=self.parts.public_url, cookies={FORM_COOKIE: EARLY})
+        )
+        return Person(client, UserId(""), "")
+
+    async def administrator(self) -> Person:
+        """The one who used the first link."""
+        async with self.parts.database.transaction() as session:
+            now = await self.parts.database.now(session)
+            user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+            assert user is not None
+        return await self.browser(user.user_id)
+
+    async def member(self, name: str, project_id: ProjectId, role: Role) -> Person:
+        """A new person with this role."""
+        email = f"{name}@shop.example"
+        async with self.parts.database.transaction() as session:
+            now = await self.parts.database.now(session)
+            user = await users.create_user(session, email=email, now=now)
+            await members.grant(session, project_id=project_id, user_id=user.user_id, role=role, now=now)
+        return await self.browser(user.user_id, email=email)
+
+    async def browser(self, user_id: UserId, *, email: str = "") -> Person:
+        """One more browser of somebody, signed in."""
+        person = await self.nobody()
+        async with self.parts.database.transaction() as session:
+            token = await sessions.open_session(session, user_id=user_id, now=await self.parts.database.now(session))
+        person.client.cookies.set(SESSION_COOKIE, token, domain=person.client.base_url.host, path="/")
+        return Person(person.client, user_id, email)
+
+
+@asynccontextmanager
+async def a_town(parts: ConsoleParts) -> AsyncIterator[Town]:
+    """A console that people come to; their browsers are closed at the end."""
+    async with AsyncExitStack() as stack:
+        yield Town(parts, stack)

@@ -1,0 +1,276 @@
+"""Who may do what: every address of the console against every role, and forms that were not sent from it.
+
+The tables are compared with the router: an address without its line here fails, and so does a line without its address.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from api.console.console import Console, console_route
+from api.console.parts import ConsoleParts
+from domain.ids import EventId, IncidentId
+from domain.projects import CreatedProject
+from domain.users import Role
+from tests.console.people import EARLY, Person, Town
+from tests.console.test_mailbox import mail
+from tests.given import Story
+
+# What the store does on either engine has its tests there.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+# The least that each address asks for.
+GET = {
+    "/": "user",
+    "/static/{name}": "anyone",
+    "/rail": "user",
+    "/login": "anyone",
+    "/login/link": "anyone",
+    "/login/password": "user",
+    "/login/code": "anyone",
+    "/login/oidc": "anyone",
+    "/login/oidc/callback": "anyone",
+    "/join": "anyone",
+    "/account": "user",
+    "/account/security": "user",
+    "/account/totp": "user",
+    "/account/totp/qr.svg": "user",
+    "/incidents": "user",
+    "/incidents/{incident_id}": "viewer",
+    "/events": "user",
+    "/events/{event_id}": "viewer",
+    "/projects": "user",
+    "/projects/{project_id}": "viewer",
+    "/mailbox": "administrator",
+    "/mailbox/{name}": "administrator",
+    "/mailbox/{name}/html": "administrator",
+}
+POST = {
+    "/login": "anyone",
+    "/login/link": "anyone",
+    "/login/password": "user",
+    "/login/code": "anyone",
+    "/join": "anyone",
+    "/account/totp": "user",
+    "/account/totp/confirm": "user",
+    "/account/totp/remove": "user",
+    "/account/recovery-codes": "user",
+    "/account/sessions/end-others": "user",
+    "/account/sessions/{session_id}/end": "user",
+    "/incidents/{incident_id}/reprocess": "operator",
+    "/incidents/{incident_id}/acknowledge": "operator",
+    "/incidents/{incident_id}/resolve": "operator",
+    "/events/{event_id}/expire": "operator",
+    "/projects": "administrator",
+    "/projects/{project_id}": "owner",
+    "/projects/{project_id}/keys": "owner",
+    "/projects/{project_id}/keys/{key_id}/revoke": "owner",
+    "/projects/{project_id}/signing-secret": "owner",
+    "/projects/{project_id}/signing-secret/finish": "owner",
+    "/projects/{project_id}/members": "owner",
+    "/projects/{project_id}/members/{user_id}/role": "owner",
+    "/projects/{project_id}/members/{user_id}/remove": "owner",
+    "/projects/{project_id}/invitations/{invitation_id}/withdraw": "owner",
+    "/logout": "user",
+}
+ROWS = [("GET", path, needs) for path, needs in GET.items()] + [("POST", path, needs) for path, needs in POST.items()]
+# Open to them, but nothing is there: no provider is set, and nobody has begun to set up an app.
+NOTHING_THERE = {("GET", path) for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")}
+ROLES = ("viewer", "operator", "owner")
+UNKNOWN = {
+    "key_id": "key_none",
+    "user_id": "usr_none",
+    "invitation_id": "inv_none",
+    "session_id": "0" * 16,
+    "project_id": "prj_none",
+    "event_id": "evt_none",
+    "incident_id": "inc_none",
+}
+HOSTILE: Mapping[str, Mapping[str, str]] = {
+    "another site": {"Sec-Fetch-Site": "cross-site"},
+    "a neighbour of this host": {"Sec-Fetch-Site": "same-site"},
+    "a foreign origin": {"Origin": "https://evil.example"},
+    "an origin that hides": {"Origin": "null"},
+}
+
+
+class Place(NamedTuple):
+    """What addresses name."""
+
+    project: CreatedProject
+    event_id: EventId
+    incident_id: IncidentId
+    mail: str
+
+    def path(self, template: str) -> str:
+        """The address, with things of this project in it; what a form would change is nobody's."""
+        name = "console.css" if template.startswith("/static") else self.mail
+        own = {"project_id": self.project.project.id, "event_id": self.event_id, "incident_id": self.incident_id, "name": name}
+        return template.format(**{**UNKNOWN, **own})
+
+
+@pytest.fixture
+async def place(story: Story, project: CreatedProject, tmp_path: Path) -> Place:
+    event_id, incident_id = await story.opened()
+    return Place(project, event_id, incident_id, mail(tmp_path / "mailbox"))
+
+
+def expected(needs: str, who: str) -> str:
+    if needs == "anyone" or (needs == "user" and who != "nobody") or who == "administrator":
+        return "in"
+    if who == "nobody":
+        return "sign in"
+    if needs == "administrator":
+        return "not allowed"
+    if who == "stranger":
+        return "not found"
+    return "in" if ROLES.index(who) >= ROLES.index(needs) else "not allowed"
+
+
+def outcome(answer: httpx.Response) -> str:
+    match answer.status_code:
+        case 303 if answer.headers["location"] == "/login" and answer.request.url.path not in ("/logout", "/login/code"):
+            return "sign in"
+        case 200 | 303 | 422:
+            return "in"
+        case 403:
+            return "not allowed"
+        case 404:
+            return "not found"
+    return str(answer.status_code)
+
+
+async def ask(person: Person, method: str, path: str, needs: str) -> httpx.Response:
+    if method == "GET":
+        return await person.get(path)
+    # Tries are counted for each address apart.
+    return await (person.post_early(path, email=person.email) if needs == "anyone" else person.post(path))
+
+
+def test_every_address_has_its_line(town: Town) -> None:
+    routes = [route for route in town.router.routes if isinstance(route, APIRoute)]
+
+    assert len(routes) == len(town.router.routes)
+    assert sorted((method, route.path) for route in routes for method in route.methods or ()) == sorted(
+        (method, path) for method, path, _ in ROWS
+    )
+
+
+def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleParts) -> None:
+    async def page() -> Response:
+        return Response()
+
+    router = APIRouter(route_class=console_route(Console(parts), {}))
+
+    with pytest.raises(KeyError):
+        router.add_api_route("/new", page, methods=["GET"])
+
+
+async def test_each_role_comes_as_far_as_the_table_says(
+    town: Town, place: Place, story: Story, other_project: CreatedProject
+) -> None:
+    project_id = place.project.project.id
+    people = {
+        "nobody": await town.nobody(),
+        "stranger": await town.member("stranger", other_project.project.id, Role.OWNER),
+        **{role.value: await town.member(role.value, project_id, role) for role in Role},
+        "administrator": await town.administrator(),
+    }
+
+    wrong = {}
+    for who, person in people.items():
+        for method, path, needs in ROWS:
+            answer = await ask(person, method, place.path(path), needs)
+            right = expected(needs, who)
+            if right == "in" and (method, path) in NOTHING_THERE:
+                right = "not found"
+            if outcome(answer) != right and not (path == "/logout" and who == "nobody"):
+                wrong[who, method, path] = (outcome(answer), right)
+        if who == "viewer":
+            assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
+            assert await story.rows("repairs", place.event_id) == []
+
+    assert not wrong
+
+
+async def test_what_is_not_yours_is_told_like_what_is_not_there(town: Town, place: Place, other_project: CreatedProject) -> None:
+    stranger = await town.member("stranger", other_project.project.id, Role.OWNER)
+
+    for method, path, needs in ROWS:
+        if needs in ROLES:
+            foreign = await ask(stranger, method, place.path(path), needs)
+            unknown = await ask(stranger, method, path.format(**UNKNOWN), needs)
+            assert (foreign.status_code, foreign.content) == (404, unknown.content), path
+            assert foreign.headers == unknown.headers
+
+
+async def test_lists_and_counts_hold_what_is_yours_alone(town: Town, place: Place, other_project: CreatedProject) -> None:
+    stranger = await town.member("stranger", other_project.project.id, Role.OWNER)
+    viewer = await town.member("viewer", place.project.project.id, Role.VIEWER)
+
+    for path in ("/events", "/incidents", "/projects", "/rail"):
+        for narrowed in ("", f"?project={place.project.project.id}", "?q=order"):
+            theirs, own = (await stranger.get(path + narrowed)).text, (await viewer.get(path + narrowed)).text
+            shown = {"/events": place.event_id, "/incidents": place.event_id, "/projects": ">shop<", "/rail": '"count">1<'}[path]
+
+            assert shown not in theirs
+            assert shown in own
+
+
+async def test_page_offers_what_the_role_may_do(town: Town, place: Place) -> None:
+    project_id = place.project.project.id
+    page = {}
+    for role in Role:
+        person = await town.member(role.value, project_id, role)
+        page[role] = (await person.get(f"/events/{place.event_id}")).text + (await person.get(f"/projects/{project_id}")).text
+
+    assert [f"/incidents/{place.incident_id}/reprocess" in page[role] for role in Role] == [False, True, True]
+    assert [f"/projects/{project_id}/keys" in page[role] for role in Role] == [False, False, True]
+    assert [place.project.key.hint in page[role] for role in Role] == [False, False, True]
+
+
+async def test_no_form_is_taken_that_this_session_did_not_send_from_here(town: Town, place: Place, story: Story) -> None:
+    administrator = await town.administrator()
+    other = await town.browser(administrator.user_id)
+
+    wrong = {}
+    for path, needs in POST.items():
+        right = EARLY if needs == "anyone" else administrator.form_token
+        tried = {"no token": ("", {}), "another session's": (other.form_token, {})}
+        tried |= {name: (right, dict(headers)) for name, headers in HOSTILE.items()}
+        for name, (token, headers) in tried.items():
+            answer = await administrator.client.post(place.path(path), data={"form_token": token}, headers=headers)
+            if answer.status_code != 403 or "not accepted" not in answer.text:
+                wrong[path, name] = answer.status_code
+
+    assert not wrong
+    assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
+    assert (await administrator.get("/account")).text.count("<tr>") == 3
+
+
+async def test_form_from_this_very_site_is_taken(town: Town, place: Place) -> None:
+    administrator = await town.administrator()
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": town.parts.public_url}
+
+    path = place.path("/incidents/{incident_id}/acknowledge")
+    answer = await administrator.client.post(path, data={"form_token": administrator.form_token}, headers=own)
+
+    assert answer.status_code == 303
+
+
+async def test_form_of_a_page_behind_a_proxy_is_taken_by_the_public_name(parts: ConsoleParts, town: Town) -> None:
+    """The proxy may have changed the Host on the way."""
+    behind = Town(replace(parts, public_url="http://console.example"), town.stack)
+    administrator = await behind.administrator()
+    own = {"Origin": "http://console.example", "Host": "10.0.0.7:8000"}
+
+    answer = await administrator.client.post("/logout", data={"form_token": administrator.form_token}, headers=own)
+
+    assert answer.status_code == 303

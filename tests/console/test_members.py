@@ -1,0 +1,143 @@
+"""Members of a project: asked in by a link that works once, given another role, removed; a project keeps its last owner."""
+
+import re
+
+import httpx
+import pytest
+
+from domain.projects import CreatedProject
+from domain.users import Role
+from tests.console.people import Person, Town
+
+# What the store does on either engine has its tests there.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+ADA = "ada@shop.example"
+
+
+async def invite(owner: Person, project: CreatedProject, *, email: str = ADA, role: str = "operator") -> str:
+    """The token of the link that the owner is shown once."""
+    path = f"/projects/{project.project.id}"
+    await owner.post(f"{path}/members", email=email, role=role)
+    shown, again = (await owner.get(path)).text, (await owner.get(path)).text
+    (token,) = re.findall(r"http://makegood\.example/join\?token=([\w-]+)</code>", shown)
+    assert token not in again
+    return str(token)
+
+
+@pytest.fixture
+async def owner(town: Town, project: CreatedProject) -> Person:
+    return await town.member("owner", project.project.id, Role.OWNER)
+
+
+async def test_invitation_makes_an_account_and_its_member_once(town: Town, owner: Person, project: CreatedProject) -> None:
+    token = await invite(owner, project)
+    ada, late = await town.nobody(), await town.nobody()
+
+    offered = await ada.get(f"/join?token={token}")
+    taken = await ada.post_early("/join", token=token)
+    again = await late.post_early("/join", token=token)
+
+    assert f"{ADA} is invited as operator" in offered.text
+    assert (taken.status_code, taken.headers["location"]) == (303, "/login/password")
+    assert (await ada.get(f"/projects/{project.project.id}")).status_code == 200
+    assert "You are operator in this project" in (await ada.get(f"/projects/{project.project.id}")).text
+    assert (again.status_code, late.token) == (422, "")
+    assert "leads nowhere" in again.text
+
+
+async def test_invitation_gives_nothing_before_it_is_taken(town: Town, owner: Person, project: CreatedProject) -> None:
+    await invite(owner, project)
+
+    page = (await owner.get(f"/projects/{project.project.id}")).text
+
+    assert re.search(rf"{ADA}<span class=\"under\">Invited, until", page)
+    assert "Member since" in page
+    assert page.count("/role") == 1
+
+
+async def test_account_that_has_the_address_must_take_it_itself(
+    town: Town, owner: Person, project: CreatedProject, other_project: CreatedProject
+) -> None:
+    """Whoever holds the link to somebody else's address gets neither his account nor the place."""
+    ada = await town.member("ada", other_project.project.id, Role.VIEWER)
+    token = await invite(owner, project)
+    holder = await town.nobody()
+
+    refused: list[httpx.Response] = [await holder.post_early("/join", token=token), await owner.post_early("/join", token=token)]
+    before = ada.token
+    taken = await ada.post_early("/join", token=token)
+
+    assert [answer.status_code for answer in refused] == [422, 422]
+    assert "sign in as them" in refused[0].text
+    assert holder.token == ""
+    assert taken.status_code == 303
+    assert ada.token not in ("", before)
+    assert (await ada.get(f"/projects/{project.project.id}")).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "invited again", "owner gone"])
+async def test_link_leads_nowhere_any_more(town: Town, owner: Person, project: CreatedProject, how: str) -> None:
+    token, path = await invite(owner, project), f"/projects/{project.project.id}"
+    match how:
+        case "withdrawn":
+            (withdraw,) = re.findall(rf'action="({path}/invitations/\w+/withdraw)"', (await owner.get(path)).text)
+            await owner.post(withdraw)
+        case "invited again":
+            assert await invite(owner, project) != token
+        case _:
+            administrator = await town.administrator()
+            await town.member("second", project.project.id, Role.OWNER)
+            await administrator.post(f"{path}/members/{owner.user_id}/role", role="operator")
+    ada = await town.nobody()
+
+    answer = await ada.post_early("/join", token=token)
+
+    assert (answer.status_code, ada.token) == (422, "")
+
+
+async def test_invitation_never_lowers_a_role(town: Town, owner: Person, project: CreatedProject) -> None:
+    token = await invite(owner, project, email=owner.email, role="viewer")
+
+    await owner.post_early("/join", token=token)
+
+    assert 'id="members"' in (await owner.get(f"/projects/{project.project.id}")).text
+
+
+async def test_last_owner_stays(town: Town, owner: Person, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}/members"
+    administrator = await town.administrator()
+
+    for action, role in ((f"{path}/{owner.user_id}/remove", ""), (f"{path}/{owner.user_id}/role", "viewer")):
+        await administrator.post(action, role=role)
+        assert "last owner" in (await administrator.get(f"/projects/{project.project.id}")).text
+    await town.member("second", project.project.id, Role.OWNER)
+    await administrator.post(f"{path}/{owner.user_id}/remove")
+
+    assert owner.email not in (await administrator.get(f"/projects/{project.project.id}")).text
+
+
+@pytest.mark.parametrize(("field", "value", "told"), [("email", "nobody", "no"), ("role", "root", "A role is one of")])
+async def test_wrong_invitation_is_told(owner: Person, project: CreatedProject, field: str, value: str, told: str) -> None:
+    path = f"/projects/{project.project.id}"
+
+    await owner.post(f"{path}/members", **({"email": ADA, "role": "viewer"} | {field: value}))
+
+    page = (await owner.get(path)).text
+    assert 'class="notice bad"' in page
+    assert ("not an e-mail address" in page) is (field == "email")
+    assert told in page
+
+
+async def test_only_members_are_given_another_role(town: Town, owner: Person, project: CreatedProject) -> None:
+    """An owner can neither find out who has an account nor bring somebody in unasked."""
+    stranger = await town.administrator()
+    path = f"/projects/{project.project.id}"
+
+    told = []
+    for user_id in (stranger.user_id, "usr_none"):
+        await owner.post(f"{path}/members/{user_id}/role", role="viewer")
+        told.append(re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL))
+
+    assert told[0] == told[1]
+    assert "no such member" in told[0][0]
