@@ -9,8 +9,10 @@ from domain.errors import NotFound, Refusal, ValidationFailed
 from domain.ids import ProjectId, UserId
 from domain.projects import CreatedProject
 from domain.users import Access, Invitation, Role
-from store import invitations, members, reading, users
+from store import factors, invitations, members, reading, users
 from store.database import Database
+from store.identities import adopt_identity, has_identity
+from store.sealing import Sealer
 from tests.given import Story
 from tests.store.test_users import NOW, first_user
 
@@ -99,10 +101,16 @@ async def test_two_administrators_who_resign_at_once_do_not_leave_none(database:
         assert len(await members.list_administrators(session)) == 1
 
 
-async def test_deleted_user_leaves_nothing_behind_that_lets_him_in(database: Database, project: CreatedProject) -> None:
+async def test_deleted_user_leaves_nothing_behind_that_lets_him_in(
+    database: Database, project: CreatedProject, sealer: Sealer
+) -> None:
     ada = await person(database, "ada")
     await granted(database, project.project.id, ada, Role.VIEWER)
     async with database.transaction() as session:
+        await factors.begin_totp(session, sealer, ada, now=NOW)
+        await factors.renew_recovery_codes(session, ada, now=NOW)
+        of_issuer = {"issuer": "https://id.example", "subject": "1"}
+        await adopt_identity(session, **of_issuer, email="ada@shop.example", now=NOW)
         link = await users.create_login_link(session, now=NOW, user_id=ada)
 
         await members.delete_user(session, ada)
@@ -110,6 +118,9 @@ async def test_deleted_user_leaves_nothing_behind_that_lets_him_in(database: Dat
         assert await users.redeem_login_link(session, token=link, now=NOW) is None
         assert await members.list_members(session, project.project.id) == []
         assert await users.list_users(session) == []
+        assert await factors.read_begun_secret(session, sealer, ada) is None
+        assert await factors.count_recovery_codes(session, ada) == 0
+        assert not await has_identity(session, issuer="https://id.example", user_id=ada)
 
 
 async def test_last_owner_and_last_administrator_cannot_be_deleted(database: Database, project: CreatedProject) -> None:
