@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     callback_schedule_seconds: Delays = (0, 60, 600, 3_600, 21_600)
     callback_timeout_seconds: int = Field(default=30, ge=1, le=30)
     callback_jitter: float = Field(default=0.1, ge=0, lt=1)
+    callbacks_per_project: int = Field(default=10, ge=1, le=80)
+    callbacks_per_host: int = Field(default=20, ge=1, le=80)
     dispatch_rate: int = Field(default=25, ge=1)
     reconcile_seconds: Seconds = 5
     metrics_open: bool = False

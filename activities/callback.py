@@ -8,40 +8,36 @@ the transport makes of the URL. Called from `workflows.receipt`; transport, draw
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NoReturn
+from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError
 
 from activities.callback_body import callback_body
+from activities.following import end_series, ending_of, follow, try_again
 from activities.messages import (
-    ATTEMPT_FAILED,
     CALLBACK_HEARTBEAT,
-    REPAIR_EXHAUSTED,
     REPAIR_OVER,
-    REPAIR_REJECTED,
     Answer,
     SendCallback,
     Standing,
 )
+from activities.places import CallbackPlaces, NoPlace
 from activities.recording import finished, recorded
 from activities.transport import OutgoingRequest
+from domain.errors import NotFound
 from domain.ids import EventId, ReplayId
 from domain.incidents import AttemptState, Repair
-from domain.lifecycle import Position
 from domain.receipts import Receipt
 from domain.retries import (
-    Accepted,
     ErrorClass,
     ExchangeOutcome,
-    Exhausted,
     Rejected,
-    TryAgain,
     Verdict,
     delay_before_attempt,
     judge_exchange,
@@ -50,7 +46,7 @@ from domain.signing import callback_headers
 from store.database import Database
 from store.projects import read_project, signing_secrets
 from store.reading import read_event
-from store.repairs import Ending, SeriesOver, begin_attempt, record_attempt
+from store.repairs import SeriesOver, begin_attempt, record_attempt
 from store.sealing import SealBroken, Sealer
 from store.standing import read_standing
 from store.statements import SessionStatements
@@ -93,8 +89,18 @@ class PreparedAttempt:
 class CallbackActivities:
     """The activity that calls a project's repair endpoint."""
 
-    def __init__(self, database: Database, *, sealer: Sealer, transport: Transport, rules: CallbackRules, chance: Chance) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sealer: Sealer,
+        transport: Transport,
+        rules: CallbackRules,
+        chance: Chance,
+        places: CallbackPlaces,
+    ) -> None:
         self._database = database
+        self._places = places
         self._sealer = sealer
         self._transport = transport
         self._rules = rules
@@ -106,7 +112,7 @@ class CallbackActivities:
 
         A second run finds what the first recorded: an attempt that only began is sent again under its number, which the
         receiver's idempotency per `replay_id` allows; one that ended is followed by the next, no sooner than the schedule
-        has it; a series that ended ends the activity.
+        has it; a series that ended ends the activity. One that finds no place leaves no trace in the store, and comes back.
 
         Raises:
             ApplicationError: `attempt_failed` with the delay to the next one; else, not to be retried, the series' end.
@@ -128,9 +134,26 @@ class CallbackActivities:
 
     async def _attempt(self, order: SendCallback) -> Answer:
         record_until = time.monotonic() + RECORD_BEGINS_SECONDS
+        try:
+            with await self._place(order):
+                return await self._attempt_in_place(order, record_until)
+        except NoPlace as full:
+            try_again("as many callbacks as may be are under way", timedelta(seconds=full.seconds))
+
+    async def _place(self, order: SendCallback) -> AbstractContextManager[None]:
+        """The place of one callback, still to be entered; none is needed for what will not be sent."""
+        try:
+            async with self._database.reading() as session:
+                standing = await read_standing(SessionStatements(session), EventId(order.event_id))
+        except NotFound:
+            return nullcontext()
+        host = urlsplit(standing.repair_url or "").hostname
+        return nullcontext() if host is None else self._places.taken(ReplayId(order.replay_id), standing.project_id, host)
+
+    async def _attempt_in_place(self, order: SendCallback, record_until: float) -> Answer:
         prepared = await finished(lambda: self._prepare(order))
         if isinstance(prepared, SeriesOver):
-            _end(REPAIR_OVER, f"the receipt stands at {prepared.position}")
+            end_series(REPAIR_OVER, f"the receipt stands at {prepared.position}")
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
         seconds_left = record_until - time.monotonic()
@@ -142,9 +165,10 @@ class CallbackActivities:
             number=prepared.number,
             status=outcome.status,
             error_class=outcome.error_class,
+            reason=outcome.log_reason,
             duration_ms=outcome.duration_ms,
         )
-        return _follow(verdict, standing)
+        return follow(verdict, standing)
 
     async def _prepare(self, order: SendCallback) -> PreparedAttempt | SeriesOver:
         event_id, replay_id = EventId(order.event_id), ReplayId(order.replay_id)
@@ -153,7 +177,7 @@ class CallbackActivities:
             event = await read_event(session, None, event_id)
             repair = next((r for r in event.repairs if r.replay_id == replay_id), None) if event else None
             if event is None or event.incident is None or repair is None:
-                _end(REPAIR_OVER, f"the store has no repair {replay_id}")
+                end_series(REPAIR_OVER, f"the store has no repair {replay_id}")
             self._refuse_too_soon(repair, now)
             begun = await begin_attempt(SessionStatements(session), event_id, replay_id, now)
             if isinstance(begun, SeriesOver):
@@ -172,7 +196,7 @@ class CallbackActivities:
         if last is not None and last.state is AttemptState.STARTED:
             remaining = min(last.at + CALLBACK_HEARTBEAT - now, CALLBACK_HEARTBEAT)
             if remaining > timedelta():
-                _try_again("another run of this attempt may be in flight", remaining)
+                try_again("another run of this attempt may be in flight", remaining)
             return
         before, following = (repair.requested_at, 1) if last is None else (last.at, last.number + 1)
         schedule = self._rules.schedule
@@ -180,7 +204,7 @@ class CallbackActivities:
         # Never longer than the schedule, should the clock have been set back.
         remaining = min(before + timedelta(seconds=seconds) - now, timedelta(seconds=seconds))
         if remaining > timedelta():
-            _try_again("too soon for the next attempt", remaining)
+            try_again("too soon for the next attempt", remaining)
 
     async def _request(
         self, session: AsyncSession, receipt: Receipt, replay_id: ReplayId, number: int, body: bytes
@@ -238,7 +262,7 @@ class CallbackActivities:
                 status=outcome.status,
                 duration_ms=outcome.duration_ms,
                 error_class=outcome.error_class,
-                ending=_ending(verdict),
+                ending=ending_of(verdict),
                 gone_url=prepared.request.url if prepared.request and verdict == Rejected(url_gone=True) else None,
             )
             stored = await read_standing(st, prepared.event_id)
@@ -249,41 +273,6 @@ class CallbackActivities:
                 replay_id=stored.active_replay_id,
                 result_deadline_at=stored.result_deadline_at,
             )
-
-
-def _ending(verdict: Verdict) -> Ending | None:
-    match verdict:
-        case Accepted():
-            return "accepted"
-        case Rejected():
-            return "rejected"
-        case Exhausted():
-            return "exhausted"
-        case TryAgain():
-            return None
-
-
-def _follow(verdict: Verdict, standing: Standing) -> Answer:
-    match verdict:
-        case Accepted():
-            return Answer(standing)
-        case Rejected():
-            _end(REPAIR_REJECTED, "the endpoint declined the callback")
-        case Exhausted():
-            _end(REPAIR_EXHAUSTED, "the last attempt of the schedule failed")
-        case TryAgain(delay_seconds=delay_seconds):
-            if standing.position is not Position.CALLING:
-                _end(REPAIR_OVER, f"the receipt stands at {standing.position}")
-            _try_again("the attempt failed and another follows", timedelta(seconds=delay_seconds))
-
-
-def _end(kind: str, message: str) -> NoReturn:
-    raise ApplicationError(message, type=kind, non_retryable=True, category=ApplicationErrorCategory.BENIGN)
-
-
-def _try_again(message: str, delay: timedelta) -> NoReturn:
-    # Benign: an endpoint that fails is the merchant's news, not an error of this worker.
-    raise ApplicationError(message, type=ATTEMPT_FAILED, next_retry_delay=delay, category=ApplicationErrorCategory.BENIGN)
 
 
 async def _keep_beating() -> None:

@@ -80,6 +80,7 @@ class Health:
                 counted = await reading.counts(session, None, now)
                 measured = await gauges.read_gauges(session, now)
                 outbox_age = await outbox.oldest_age(session, now)
+                workers = _fresh_workers(await heartbeats.read_beats(session, now))
                 return StoreGauges(
                     waiting=counted.waiting,
                     open_incidents=counted.open,
@@ -89,6 +90,8 @@ class Health:
                     deadline_lag_seconds=measured.deadline_lag_seconds,
                     attempts=measured.attempts,
                     alerts_unsent=measured.alerts_unsent,
+                    callbacks_running=_reported(workers, "callbacks_running"),
+                    callbacks_waiting=_reported(workers, "callbacks_waiting"),
                 )
         except (Unavailable, SQLAlchemyError):
             return None
@@ -107,7 +110,7 @@ class Health:
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     """The checks of engine and worker, from what the workers last said."""
-    fresh = [beat for beat in beats if beat.role == "worker" and beat.age_seconds <= FRESH_SECONDS]
+    fresh = _fresh_workers(beats)
     if not fresh:
         return (
             Check("engine", CheckStatus.UNKNOWN, "Not known: no worker is alive to say."),
@@ -125,6 +128,15 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     if not any(beat.report.get("canary_fresh") for beat in polling):
         return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+
+
+def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:
+    return [beat for beat in beats if beat.role == "worker" and beat.age_seconds <= FRESH_SECONDS]
+
+
+def _reported(workers: Sequence[Beat], name: str) -> int:
+    """The sum of a count that workers report; one that has no engine yet reports none."""
+    return sum(count for worker in workers if isinstance(count := worker.report.get(name), int))
 
 
 def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metrics_open: bool) -> APIRouter:

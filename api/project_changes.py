@@ -4,7 +4,6 @@ Whether a repair URL may be called is judged by a function that is handed in; no
 """
 
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_network
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from api.schemas import Minutes, timeout_errors
-from domain.egress import UnsafeUrl, check_repair_url
+from domain.egress import UnsafeUrl, told_of_refused
 from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
@@ -21,8 +20,6 @@ from domain.results import LateResult
 MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
 URL_POINTER = "/repair_url"
-# With every range allowed, only what is wrong with the URL's own text is left to refuse.
-_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 # Raises `UnsafeUrl` when the URL's shape or an address behind it is refused.
 JudgeRepairUrl = Callable[[str], Awaitable[None]]
@@ -113,14 +110,5 @@ async def repair_url_errors(url: str, *, judge: JudgeRepairUrl) -> list[FieldErr
     try:
         await judge(url)
     except UnsafeUrl:
-        return [FieldError(URL_POINTER, "not_allowed", _told(url))]
+        return [FieldError(URL_POINTER, "not_allowed", told_of_refused(url))]
     return []
-
-
-def _told(url: str) -> str:
-    """One message for everything that depends on addresses, so that it tells nothing about this network."""
-    try:
-        check_repair_url(url, _EVERYWHERE)
-    except UnsafeUrl as error:
-        return str(error)
-    return "Must be an https URL on port 443 or 8443 whose host has public addresses only."

@@ -5,6 +5,7 @@ Secrets are in an answer once, when they are made.
 
 from collections.abc import Callable, Sequence
 
+from api.limits import LookUps
 from api.project_changes import (
     JudgeRepairUrl,
     NewKey,
@@ -34,6 +35,7 @@ class ProjectOperations:
         judge_repair_url: JudgeRepairUrl,
     ) -> None:
         self._database, self._sealer, self._judge = database, sealer, judge_repair_url
+        self._look_ups = LookUps()
         self._on_change: list[Callable[[], None]] = []
 
     def call_on_change(self, forget: Callable[[], None]) -> None:
@@ -83,12 +85,13 @@ class ProjectOperations:
         return created_project_view(created)
 
     async def change_project(self, project_id: str, changes: Json) -> Json:
-        """The project after the changes, which are the body of REST's PATCH. Raises: NotFound, ValidationFailed."""
+        """The project after the changes, which are the body of REST's PATCH. Raises: NotFound, RateLimited, ValidationFailed."""
         patch = validated(ProjectPatch, changes)
         async with self._database.reading() as session:
             project = await projects.read_project(session, ProjectId(known_id(project_id)))
         # Names are resolved here, with no transaction open.
-        judged = await judged_changes(patch, project=project, judge=self._judge)
+        with self._look_ups.one_of(project.id):
+            judged = await judged_changes(patch, project=project, judge=self._judge)
         async with self._database.transaction() as session:
             changed = await projects.change_project(session, project.id, changes=judged)
         self._forget()

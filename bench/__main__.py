@@ -11,7 +11,7 @@ from importlib import import_module
 
 from tests.processes import ROOT, python
 
-PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting")
+PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting", "neighbours")
 
 
 def main() -> int:

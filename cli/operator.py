@@ -73,9 +73,9 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
     async def judge(url: str) -> None:
         # Here, since few commands save a URL, and its HTTP library is slow to import.
-        from activities.transport import judge_repair_url
+        from egress.guard import judge_url
 
-        await judge_repair_url(url, allow=settings.egress_allow)
+        await judge_url(url, allow=settings.egress_allow)
 
     try:
         sealer = Sealer(settings.read_secret_key())

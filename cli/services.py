@@ -39,14 +39,14 @@ def up() -> None:
 def api() -> None:
     """Run one API process: the two ingest endpoints, REST and the console."""
     with _imports():
-        from activities.transport import judge_repair_url
         from api.main import run_api
         from cli.watchdog import watched_loop
+        from egress.guard import judge_url
 
     settings = read_whole_settings()
 
     async def judge(url: str) -> None:
-        await judge_repair_url(url, allow=settings.egress_allow)
+        await judge_url(url, allow=settings.egress_allow)
 
     raise typer.Exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
 

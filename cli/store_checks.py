@@ -154,15 +154,15 @@ async def _check_repair_urls(database: "Database", settings: "Settings") -> Find
 
 async def _repair_problem(project: "Project", settings: "Settings") -> tuple[str, str] | None:
     """The project's name and what is wrong; None when its URL may be called now."""
-    from activities.transport import judge_repair_url
     from domain.egress import UnsafeUrl
+    from egress.guard import judge_url
 
     if project.repair_url is None:
         return project.name, "has no repair URL, so Reprocess is refused"
     if project.repair_url_gone:
         return project.name, "its repair URL answered 410 Gone"
     try:
-        await judge_repair_url(project.repair_url, allow=settings.egress_allow)
+        await judge_url(project.repair_url, allow=settings.egress_allow)
     except UnsafeUrl as error:
         return project.name, str(error)
     return None

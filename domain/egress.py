@@ -1,9 +1,8 @@
-"""What a repair callback may be sent to: the shape of the URL, and the addresses behind its name.
+"""What a URL that a user names may lead to: its shape, and the addresses behind its name.
 
 The shape is checked first, without looking anything up; then, with the addresses that the name has, everything that
 depends on them. `is_global` of the standard library lets transition prefixes through, so the refused ranges are an
-explicit table. Resolves and connects to nothing. Called by `activities.transport`, when a URL is saved and at each
-connection.
+explicit table. Resolves and connects to nothing. Called by `egress.guard`, when a URL is saved and at each connection.
 """
 
 import re
@@ -18,7 +17,7 @@ Network = IPv4Network | IPv6Network
 LONGEST_URL = 2048
 HTTPS_PORTS = (443, 8443)
 
-# The IANA special-purpose registries, whole (nobody serves a repair endpoint in the globally reachable ones among them
+# The IANA special-purpose registries, whole (nobody serves an endpoint in the globally reachable ones among them
 # either), then what they leave out. Each entry says why.
 REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(cidr), reason)
@@ -69,6 +68,8 @@ REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
     )
 )
 
+# With every range allowed, only what is wrong with a URL's own text is left to refuse.
+_EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?:[/?].*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -76,7 +77,8 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class UnsafeUrl(ValueError):
-    """The URL, or what is behind its name, may not be called; the message says why, without quoting it."""
+    """The URL, or what is behind its name, may not be called. The message says why, without quoting it, to who runs this
+    installation; whoever else named the URL reads `told_of_refused` instead."""
 
 
 class AddressVerdict(StrEnum):
@@ -88,8 +90,8 @@ class AddressVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RepairUrl:
-    """A repair URL of permitted shape; `host` is lowercase and without brackets, `address` is None for a name."""
+class OutgoingUrl:
+    """A URL of permitted shape; `host` is lowercase and without brackets, `address` is None for a name."""
 
     text: str
     scheme: str
@@ -121,7 +123,7 @@ def judge_address(address: Address, allow: tuple[Network, ...]) -> AddressVerdic
     return AddressVerdict.PUBLIC
 
 
-def check_repair_url(text: str, allow: tuple[Network, ...]) -> RepairUrl:
+def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     """The parts of a URL whose shape is permitted; a host that is an address literal is judged here already.
 
     For a name, `check_addresses` must follow, with what it resolves to.
@@ -132,23 +134,23 @@ def check_repair_url(text: str, allow: tuple[Network, ...]) -> RepairUrl:
     _refuse_characters(text)
     match = _URL.fullmatch(text)
     if match is None:
-        raise UnsafeUrl("The repair URL must be an absolute https URL.")
+        raise UnsafeUrl("The URL must be an absolute https URL.")
     scheme, written_host = match["scheme"].lower(), match["host"].lower()
     if "@" in written_host or "@" in (match["port"] or ""):
-        raise UnsafeUrl("The repair URL must carry no user information.")
+        raise UnsafeUrl("The URL must carry no user information.")
     address = _literal_address(written_host)
     if address is None:
         _refuse_odd_name(written_host)
     host = written_host if address is None else str(address)
-    url = RepairUrl(text=text, scheme=scheme, host=host, port=_port(scheme, match["port"]), address=address)
+    url = OutgoingUrl(text=text, scheme=scheme, host=host, port=_port(scheme, match["port"]), address=address)
     if url.needs_allowed_range and not allow:
-        raise UnsafeUrl("The repair URL must use https, on port 443 or 8443.")
+        raise UnsafeUrl("The URL must use https, on port 443 or 8443.")
     if address is not None:
         check_addresses(url, (address,), allow)
     return url
 
 
-def check_addresses(url: RepairUrl, addresses: Iterable[Address], allow: tuple[Network, ...]) -> tuple[Address, ...]:
+def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple[Network, ...]) -> tuple[Address, ...]:
     """The addresses, all of which may be called for this URL; one refused address among them refuses them all.
 
     Raises:
@@ -157,23 +159,35 @@ def check_addresses(url: RepairUrl, addresses: Iterable[Address], allow: tuple[N
     judged = tuple(addresses)
     verdicts = {judge_address(address, allow) for address in judged}
     if not judged:
-        raise UnsafeUrl("The repair URL's host has no address.")
+        raise UnsafeUrl("The URL's host has no address.")
     if AddressVerdict.REFUSED in verdicts:
-        raise UnsafeUrl("The repair URL's host is at an address that may not be called.")
+        raise UnsafeUrl("The URL's host is at an address that may not be called.")
     if url.needs_allowed_range and verdicts != {AddressVerdict.ALLOWED}:
-        raise UnsafeUrl("The repair URL must use https, on port 443 or 8443.")
+        raise UnsafeUrl("The URL must use https, on port 443 or 8443.")
     return judged
+
+
+def told_of_refused(text: str) -> str:
+    """What whoever named a refused URL is told: what is wrong with its text, else one sentence for all that is behind its name.
+
+    So a refusal tells nothing about the network that this runs in: not whether a name exists there, nor where.
+    """
+    try:
+        check_url(text, _EVERYWHERE)
+    except UnsafeUrl as error:
+        return str(error)
+    return "Must be an https URL on port 443 or 8443 whose host has public addresses only."
 
 
 def _refuse_characters(text: str) -> None:
     if len(text) > LONGEST_URL:
-        raise UnsafeUrl(f"The repair URL must be at most {LONGEST_URL} characters.")
+        raise UnsafeUrl(f"The URL must be at most {LONGEST_URL} characters.")
     if not text.isascii():
-        raise UnsafeUrl("The repair URL must be ASCII: write the host in its xn-- form and percent-encode the rest.")
+        raise UnsafeUrl("The URL must be ASCII: write the host in its xn-- form and percent-encode the rest.")
     if any(character <= " " or character in "\\\x7f" for character in text):
-        raise UnsafeUrl("The repair URL must hold no space, backslash or control character.")
+        raise UnsafeUrl("The URL must hold no space, backslash or control character.")
     if "#" in text:
-        raise UnsafeUrl("The repair URL must have no fragment.")
+        raise UnsafeUrl("The URL must have no fragment.")
 
 
 def _literal_address(host: str) -> Address | None:
@@ -184,18 +198,18 @@ def _literal_address(host: str) -> Address | None:
         if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
             return IPv4Address(host)
     except ValueError:
-        raise UnsafeUrl("The repair URL's host is a malformed address.") from None
+        raise UnsafeUrl("The URL's host is a malformed address.") from None
     return None
 
 
 def _refuse_odd_name(host: str) -> None:
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise UnsafeUrl("The repair URL's host is no host name.")
+        raise UnsafeUrl("The URL's host is no host name.")
 
 
 def _port(scheme: str, written: str | None) -> int:
     if written is None:
         return 443 if scheme == "https" else 80
     if not _PORT.fullmatch(written) or int(written) > 65535:
-        raise UnsafeUrl("The repair URL's port is malformed.")
+        raise UnsafeUrl("The URL's port is malformed.")
     return int(written)

@@ -14,8 +14,8 @@ LONGEST_RETRY_AFTER_SECONDS = 3600
 class ErrorClass(StrEnum):
     """Why an attempt has no answer to show; recorded with it and told as `error_class`."""
 
-    DNS_FAILURE = "dns_failure"  # the name has no address
-    REFUSED_ADDRESS = "refused_address"  # the URL or an address of its name may not be called; nothing was sent
+    # The name has no address, or one that may not be called: one class, since which of them tells of the network that this is in.
+    NO_PERMITTED_ADDRESS = "no_permitted_address"
     CONNECT_FAILED = "connect_failed"  # no address took the connection
     TLS_FAILED = "tls_failed"  # the certificate or the handshake failed
     TIMEOUT = "timeout"  # the exchange did not end within its deadline, slow bodies included
@@ -28,13 +28,15 @@ class ErrorClass(StrEnum):
 class ExchangeOutcome:
     """What one attempt came to: a status, or else the class of its failure. Never the body.
 
-    `retry_after_seconds` is what the answer asked for, uncapped; None when it asked for nothing that can be read.
+    `retry_after_seconds` is what the answer asked for, uncapped; None when it asked for nothing that can be read. `log_reason` is
+    what this installation's log says of a failure, and nobody else is told.
     """
 
     status: int | None
     error_class: ErrorClass | None
     duration_ms: int
     retry_after_seconds: int | None = None
+    log_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.processes import ROOT, python
 
-PACKAGES = ("domain", "store", "workflows", "activities", "worker", "api", "cli", "examples")
+PACKAGES = ("domain", "egress", "store", "workflows", "activities", "worker", "api", "cli", "examples")
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.md")
 
 

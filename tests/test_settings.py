@@ -36,6 +36,8 @@ def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> Non
         "MAKEGOOD_DATA_DIR": "/data",
         "MAKEGOOD_EGRESS_ALLOW": "10.0.0.0/8, fd00::/8",
         "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,5",
+        "MAKEGOOD_CALLBACKS_PER_PROJECT": "3",
+        "MAKEGOOD_CALLBACKS_PER_HOST": "7",
         "MAKEGOOD_PUBLIC_URL": "https://makegood.example.com/",
         "MAKEGOOD_DATABASE_URL": f"postgresql://makegood:{SECRET}@db/makegood",
         "MAKEGOOD_TEMPORAL_PORT": "17233",
@@ -51,6 +53,7 @@ def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.data_dir == Path("/data")
     assert settings.egress_allow == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert settings.callback_schedule_seconds == (0, 1, 5)
+    assert (settings.callbacks_per_project, settings.callbacks_per_host) == (3, 7)
     assert settings.public_url_or_default == "https://makegood.example.com"
     assert settings.database_url_or_default == told["MAKEGOOD_DATABASE_URL"]
     assert settings.temporal_port == 17_233

@@ -8,7 +8,7 @@ by, and has lost nothing. `/readyz`, doctor, health checks and `makegood up` rea
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,6 +71,11 @@ class Heartbeat:
         self._canaries_lost = 0
         self._canary_polled_at: datetime | None = None  # as the engine had it when the first in a row was lost
         self._changed = asyncio.Event()
+        self._more: Callable[[], Mapping[str, object]] = dict
+
+    def report_also(self, more: Callable[[], Mapping[str, object]]) -> None:
+        """Have each beat carry what this returns then, JSON values by name."""
+        self._more = more
 
     async def keep_beating(self) -> None:
         """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
@@ -187,4 +192,5 @@ class Heartbeat:
             "pollers_alive": self._engine_reachable and is_polling,
             "canary_fresh": self._is_canary_fresh(),
             "canary_at": None if self._canary_at is None else wire(self._canary_at),
+            **self._more(),
         }

@@ -23,8 +23,10 @@ from temporalio.service import RPCError
 from uvicorn.loops.auto import auto_loop_factory
 
 from activities.callback import CallbackRules, Chance
+from activities.places import CallbackLimits
 from activities.smtp import SmtpMailer, parse_mail_server
 from activities.transport import exchange
+from egress.guard import bundled_authorities
 from logs import configure_logging
 from settings import Settings
 from store.database import Database
@@ -74,7 +76,12 @@ def parts_from(settings: Settings) -> WorkerParts:
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
-        transport=partial(exchange, allow=settings.egress_allow, timeout_seconds=timeout_seconds),
+        transport=partial(
+            exchange,
+            allow=settings.egress_allow,
+            timeout_seconds=timeout_seconds,
+            ssl_context=bundled_authorities(),
+        ),
         rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
         chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
         mail_from=settings.mail_from,
@@ -82,6 +89,7 @@ def parts_from(settings: Settings) -> WorkerParts:
         outage_seconds=settings.outage_seconds,
         dispatch_rate=settings.dispatch_rate,
         reconcile_seconds=settings.reconcile_seconds,
+        callback_limits=CallbackLimits(per_project=settings.callbacks_per_project, per_host=settings.callbacks_per_host),
         owns_namespace=settings.temporal_address is None,
     )
 
@@ -129,6 +137,7 @@ async def _work(
     client: Client, parts: WorkerParts, heartbeat: Heartbeat, beating: asyncio.Task[None], stopping: asyncio.Event
 ) -> int:
     built, canaries = build_worker(client, parts), build_canary_worker(client)
+    heartbeat.report_also(built.places.counted)
     loops: list[Coroutine[object, object, None]] = [
         canaries.run(),
         heartbeat.keep_looking(built.gateway),

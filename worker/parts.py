@@ -4,9 +4,10 @@ Reads no settings, so that a test builds the same worker from its own parts. Cal
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -17,6 +18,7 @@ from activities.alerts import AlertActivities, Mailer
 from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.ledger import LedgerActivities
 from activities.mail import MailWriter
+from activities.places import CallbackLimits, CallbackPlaces
 from store.database import Database
 from store.sealing import Sealer
 from worker.alerting import keep_alerting
@@ -30,6 +32,7 @@ from workflows.receipt import ReceiptWorkflow
 
 # Some 130 KiB each; one that is not cached costs a replay of its short history when its time comes.
 MAX_CACHED_WORKFLOWS = 500
+# More than callbacks may ever hold (`CallbackLimits.total`): what is left is for the ledger and for alerts.
 ACTIVITIES_AT_ONCE = 100
 # A task that finds a poll waiting is handed over at once; else the server writes it down, reads it again and deletes it.
 TASK_POLLS = 40
@@ -56,6 +59,7 @@ class WorkerParts:
     outage_seconds: int
     dispatch_rate: int = 25
     reconcile_seconds: float = 5
+    callback_limits: CallbackLimits = field(default_factory=CallbackLimits)
     owns_namespace: bool = False
 
 
@@ -71,6 +75,7 @@ class BuiltWorker:
     dispatcher: Dispatcher
     reconciler: Reconciler
     alerting: Callable[[], Coroutine[object, object, None]]
+    places: CallbackPlaces
     listened_url: str | None
 
     @asynccontextmanager
@@ -100,8 +105,14 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     ledger = LedgerActivities(parts.database, outage_seconds=parts.outage_seconds)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    places = CallbackPlaces(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
-        parts.database, sealer=parts.sealer, transport=parts.transport, rules=parts.rules, chance=parts.chance
+        parts.database,
+        sealer=parts.sealer,
+        transport=parts.transport,
+        rules=parts.rules,
+        chance=parts.chance,
+        places=places,
     )
     temporal = Worker(
         client,
@@ -142,6 +153,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
             outage_seconds=parts.outage_seconds,
         ),
         alerting=partial(keep_alerting, alerts, every_seconds=parts.reconcile_seconds),
+        places=places,
         listened_url=listened_url,
     )
 

@@ -50,8 +50,7 @@ CAUSES = {
     "closed": "The incident was resolved by hand",
 }
 ERROR_CLASSES = {
-    "dns_failure": "The name has no address",
-    "refused_address": "This address may not be called",
+    "no_permitted_address": "The host has no address that may be called",
     "connect_failed": "No connection",
     "tls_failed": "TLS failed",
     "timeout": "Timeout",

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.messages import Answer, SendCallback
+from activities.places import CallbackLimits, CallbackPlaces
 from activities.transport import OutgoingRequest
 from domain.ids import EventId
 from domain.lifecycle import Position
@@ -47,8 +49,8 @@ class Endpoint:
 
 
 def built(story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE) -> CallbackActivities:
-    rules = CallbackRules(schedule=schedule, jitter=0.1)
-    return CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE)
+    rules, places = CallbackRules(schedule=schedule, jitter=0.1), CallbackPlaces(CallbackLimits(), time.monotonic)
+    return CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE, places=places)
 
 
 async def send(

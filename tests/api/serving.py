@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from api.main import server_config
 from api.parts import AppParts, AppSettings
-from domain.egress import check_repair_url
+from domain.egress import check_url
 from store.committer import Committer
 from store.database import Database
 from store.front_door import open_front_door
@@ -93,7 +93,7 @@ def _bytes(value: str | bytes) -> bytes:
 
 async def judge_shape(url: str) -> None:
     """Judges a repair URL without looking its name up: literal addresses are refused as ever."""
-    check_repair_url(url, ())
+    check_url(url, ())
 
 
 def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppParts:

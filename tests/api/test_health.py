@@ -122,6 +122,16 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         assert line in page, line
 
 
+async def test_metrics_say_how_many_callbacks_run_and_wait(caller: Caller, database: Database) -> None:
+    before = (await caller.client.get("/metrics")).text
+    await say_alive(database, **ALIVE, callbacks_running=10, callbacks_waiting=140)
+    page = (await caller.client.get("/metrics")).text
+
+    assert "makegood_callbacks_waiting 0.0" in before
+    assert "makegood_callbacks_running 10.0" in page
+    assert "makegood_callbacks_waiting 140.0" in page
+
+
 async def test_metrics_count_what_the_edge_refuses(database: Database, sealer: Sealer, project: CreatedProject) -> None:
     app = create_app(parts_on(database, sealer))
 

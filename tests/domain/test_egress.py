@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from domain.egress import (
     REFUSED_RANGES,
     AddressVerdict,
+    Network,
     UnsafeUrl,
     check_addresses,
-    check_repair_url,
+    check_url,
     judge_address,
     parse_allowed_ranges,
 )
@@ -65,6 +66,37 @@ def test_every_refused_range_is_refused_to_its_ends() -> None:
     assert {judge_address(end, ()) for end in ends} == {AddressVerdict.REFUSED}
 
 
+@pytest.mark.parametrize(("network", "reason"), REFUSED_RANGES, ids=lambda value: str(value))
+def test_refused_range_is_refused_whole_and_its_neighbours_only_where_they_are_in_another(network: Network, reason: str) -> None:
+    inside = (network[0], network[network.num_addresses // 2], network[-1])
+    neighbours = [
+        network[0] + step for step in (-1, network.num_addresses) if 0 <= int(network[0]) + step < 2 ** network[0].max_prefixlen
+    ]
+
+    assert {judge_address(address, ()) for address in inside} == {AddressVerdict.REFUSED}
+    for neighbour in neighbours:
+        in_another = any(neighbour in other for other, _ in REFUSED_RANGES)
+        assert judge_address(neighbour, ()) is (AddressVerdict.REFUSED if in_another else AddressVerdict.PUBLIC)
+
+
+# Of the ranges with no refused neighbour: the address before the first and the one after the last, written out.
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("9.255.255.255", "11.0.0.0"), ("100.63.255.255", "100.128.0.0"), ("126.255.255.255", "128.0.0.0"),
+        ("169.253.255.255", "169.255.0.0"), ("172.15.255.255", "172.32.0.0"), ("191.255.255.255", "192.0.1.0"),
+        ("192.31.195.255", "192.31.197.0"), ("192.52.192.255", "192.52.194.0"), ("192.88.98.255", "192.88.100.0"),
+        ("192.167.255.255", "192.169.0.0"), ("192.175.47.255", "192.175.49.0"), ("198.17.255.255", "198.20.0.0"),
+        ("198.51.99.255", "198.51.101.0"), ("203.0.112.255", "203.0.114.0"), ("223.255.255.255", "1.0.0.0"),
+        ("168.63.129.15", "168.63.129.17"), ("2001:db7:ffff:ffff::", "2001:db9::"), ("2001:200::", "2003::"),
+        ("2001:ffff:ffff:ffff::", "2003::"), ("2620:4f:7fff:ffff::", "2620:4f:8001::"), ("3ffd:ffff::", "3fff:1000::"),
+        ("2000::", "3fff:1000::"),
+    ],
+)  # fmt: skip
+def test_neighbours_of_refused_ranges_may_be_called(before: str, after: str) -> None:
+    assert {judge_address(ip_address(text), ()) for text in (before, after)} == {AddressVerdict.PUBLIC}
+
+
 def test_allowed_range_opens_itself_alone() -> None:
     assert judge_address(ip_address("127.0.0.1"), LOOPBACK) is AddressVerdict.ALLOWED
     assert judge_address(ip_address("10.0.0.1"), LOOPBACK) is AddressVerdict.REFUSED
@@ -101,7 +133,7 @@ def test_malformed_allowed_range_is_named(text: str) -> None:
     ],
 )
 def test_https_url_on_a_permitted_port_has_its_parts(text: str, host: str, port: int) -> None:
-    url = check_repair_url(text, ())
+    url = check_url(text, ())
 
     assert (url.text, url.scheme, url.host, url.port) == (text, "https", host, port)
     assert not url.needs_allowed_range
@@ -130,9 +162,9 @@ BAD_SHAPES = [
 @pytest.mark.parametrize("text", BAD_SHAPES)
 def test_url_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(UnsafeUrl) as refusal:
-        check_repair_url(text, ())
+        check_url(text, ())
 
-    assert str(refusal.value).startswith("The repair URL")
+    assert str(refusal.value).startswith("The URL")
 
 
 @pytest.mark.parametrize("text", [bad for bad in BAD_SHAPES if not bad.startswith("http://shop") and ":80/" not in bad])
@@ -140,26 +172,26 @@ def test_allowed_ranges_permit_no_odd_shape(text: str) -> None:
     everything = parse_allowed_ranges("0.0.0.0/0,::/0")
 
     if text == "https://shop.example:22/":
-        assert check_repair_url(text, everything).needs_allowed_range
+        assert check_url(text, everything).needs_allowed_range
     else:
         with pytest.raises(UnsafeUrl):
-            check_repair_url(text, everything)
+            check_url(text, everything)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:8.8.8.8]", "[2002:808:808::]"])
 def test_refused_literal_is_refused_without_a_lookup(host: str) -> None:
     with pytest.raises(UnsafeUrl, match="may not be called"):
-        check_repair_url(f"https://{host}/repair", ())
+        check_url(f"https://{host}/repair", ())
 
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:9000/repair", "https://127.0.0.1:1/", "http://127.0.0.1/"])
 def test_allowed_literal_may_use_http_and_any_port(text: str) -> None:
-    assert check_repair_url(text, LOOPBACK).address == ip_address("127.0.0.1")
+    assert check_url(text, LOOPBACK).address == ip_address("127.0.0.1")
 
 
 def test_public_literal_must_use_https_although_ranges_are_allowed() -> None:
     with pytest.raises(UnsafeUrl, match="must use https"):
-        check_repair_url("http://8.8.8.8/", LOOPBACK)
+        check_url("http://8.8.8.8/", LOOPBACK)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +210,7 @@ def test_public_literal_must_use_https_although_ranges_are_allowed() -> None:
     ],
 )
 def test_name_is_judged_by_all_its_addresses(text: str, addresses: list[str], accepted: bool) -> None:
-    url = check_repair_url(text, LOOPBACK)
+    url = check_url(text, LOOPBACK)
     parsed = [ip_address(address) for address in addresses]
 
     if accepted:
@@ -196,7 +228,7 @@ def test_name_is_judged_by_all_its_addresses(text: str, addresses: list[str], ac
 def test_httpx_reads_every_permitted_url_as_we_do(text: str) -> None:
     everything = parse_allowed_ranges("0.0.0.0/0,::/0")
     try:
-        ours = check_repair_url(text, everything)
+        ours = check_url(text, everything)
     except UnsafeUrl:
         return
 
