@@ -107,6 +107,11 @@ def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppParts:
     )
 
 
+def is_a_request(task: asyncio.Task[Any] | None) -> bool:
+    """Whether the server answers a request in this task; the application has others of its own."""
+    return task is not None and "RequestResponseCycle" in repr(task.get_coro())
+
+
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application, which is served by uvicorn as in production, on this event loop."""

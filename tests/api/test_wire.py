@@ -10,7 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from tests.api.serving import Caller, receipt
+from tests.api.serving import Caller, is_a_request, receipt
 from tests.waiting import wait_until_async
 
 ANSWER_SECONDS = 20
@@ -146,14 +146,9 @@ async def test_client_that_hangs_up_in_mid_body_is_no_failure_of_ours(caller: Ca
         with capture_logs() as logged:
             _, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
             writer.write(request.replace(b"application/json\r\nConnection", media_type + b"\r\nConnection"))
-            await wait_until_async(_requests_running, what="the request was begun")
+            await wait_until_async(lambda: any(map(is_a_request, asyncio.all_tasks())), what="the request was begun")
             writer.close()
-            await wait_until_async(lambda: not _requests_running(), what="the request ended")
+            await wait_until_async(lambda: not any(map(is_a_request, asyncio.all_tasks())), what="the request ended")
 
         assert [entry for entry in logged if entry["log_level"] == "error"] == [], path
     assert "internal_error" not in (await caller.client.get("/metrics")).text
-
-
-def _requests_running() -> list[str]:
-    """The requests that the server works on, on this event loop."""
-    return [name for task in asyncio.all_tasks() if "RequestResponseCycle" in (name := repr(task.get_coro()))]
