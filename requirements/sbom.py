@@ -1,4 +1,5 @@
-"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the lock's, licences what is installed.
+"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the lock's, licences are those of what
+is installed.
 
 It checks its own work: a document that leaves out a pinned package, its version or one of its hashes is not written.
 """
