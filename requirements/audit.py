@@ -1,6 +1,6 @@
 """Asks an advisory service for known vulnerabilities of every pinned package: `make audit`.
 
-pip-audit alone says "no known vulnerabilities" when it could ask about no package at all. Here 0 is given only when each package was
+pip-audit alone says "no known vulnerabilities" when it could ask about no package at all. Here 0 is given only when each one was
 looked up and nothing is known of any; otherwise it says that nothing was audited.
 """
 
@@ -48,7 +48,8 @@ def verdict(path: Path, packages: list[dict[str, object]]) -> int:
 def _not_asked(path: Path, reason: str) -> int:
     print(
         f"{path.name}: NOT AUDITED. {reason}\n"
-        "The audit asks the advisory service of PyPI: run it where the internet can be reached. This says nothing about whether vulnerabilities are known.",
+        "The audit asks the advisory service of PyPI: run it where the internet can be reached. "
+        "This says nothing about whether vulnerabilities are known.",
         file=sys.stderr,
     )
     return NOT_ASKED

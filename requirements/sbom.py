@@ -1,5 +1,4 @@
-"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the lock's, licences are those of what
-is installed.
+"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the lock's, licences the venv's.
 
 It checks its own work: a document that leaves out a pinned package, its version or one of its hashes is not written.
 """
