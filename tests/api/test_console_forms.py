@@ -66,7 +66,9 @@ def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *
     def holds(is_known: bool, odd_ids: dict[str, bytes], fields: dict[str, bytes], query: dict[str, bytes]) -> None:
         place = path
         for name in names:
-            place = place.replace(f"{{{name}}}", ids[name] if is_known else quote_from_bytes(odd_ids[name], safe=""))
+            place = place.replace(
+                f"{{{name}}}", ids.get(name, "unknown") if is_known else quote_from_bytes(odd_ids[name], safe="")
+            )
         sent = {**fields, "form_token": form_token.encode()} if method == "POST" else {}
 
         answer = browser.request(
