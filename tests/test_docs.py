@@ -114,3 +114,18 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", read("security.md"))
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
+
+    assert len(named) > 50
+    assert [f"{path}::{name}" for path, name in named if not re.search(rf"def {name}\(", sources[path])] == []
+
+
+def test_every_row_of_the_security_page_names_its_test() -> None:
+    threats = re.findall(r"\| threat \|.*\n\|---.*\n((?:\|.*\n)+)", read("security.md"))
+
+    assert len(threats) >= 8
+    assert [row for table in threats for row in table.splitlines() if "::test_" not in row] == []

@@ -71,19 +71,17 @@ class ListAddress:
     @property
     def created_after(self) -> datetime | None:
         """The last instant before the first day, UTC."""
-        start = _midnight(self.chosen.get("from"))
-        return None if start is None else start - timedelta(milliseconds=1)
+        return _moved(_midnight(self.chosen.get("from")), timedelta(milliseconds=-1))
 
     @property
     def created_before(self) -> datetime | None:
         """The end of the last day, UTC: the day itself is in the list."""
-        start = _midnight(self.chosen.get("to"))
-        return None if start is None else start + timedelta(days=1)
+        return _moved(_midnight(self.chosen.get("to")), timedelta(days=1))
 
 
 def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) -> ListAddress:
     """The address of a list; what it does not know or cannot read is left out, as if it had not been asked."""
-    chosen = {name: query.get(name, "").strip()[:LONGEST] for name in NAMES}
+    chosen = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in NAMES}
     known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
     kept = {name: value for name, value in chosen.items() if value and value in known.get(name, (value,))}
     for name in ("from", "to"):
@@ -102,4 +100,12 @@ def _midnight(day: str | None) -> datetime | None:
     try:
         return datetime.combine(date.fromisoformat(day or ""), time(), tzinfo=UTC)
     except ValueError:
+        return None
+
+
+def _moved(at: datetime | None, by: timedelta) -> datetime | None:
+    """None where that leaves the calendar: nothing lies beyond its first and last day."""
+    try:
+        return None if at is None else at + by
+    except OverflowError:
         return None

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,6 +20,8 @@ from domain.ids import UserId
 from store import users
 
 SESSION_SECONDS = 14 * 86_400
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAXIMUM_FORM_FIELDS = 50
 
 
 class SignInNeeded(Exception):
@@ -26,7 +29,8 @@ class SignInNeeded(Exception):
 
 
 class FormRejected(Exception):
-    """The form's token is missing or of another session; nothing was changed. Open the page again and repeat."""
+    """The form could not be read, or its token is missing or of another session; nothing was changed. Open the page again and
+    repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +126,22 @@ class Sessions:
 
 
 async def read_fields(request: Request) -> dict[str, str]:
-    """The text fields of a form; of a repeated name all values, joined by a space; files are ignored."""
-    async with request.form(max_files=0, max_fields=50) as form:
-        fields: dict[str, str] = {}
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                fields[name] = f"{fields[name]} {value}" if name in fields else value
-        return fields
+    """The fields of a form as browsers send ours, without NUL; of a repeated name all values, joined by a space.
+
+    Raises: FormRejected for another media type, or too many fields.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
+        raise FormRejected
+    text = (await request.body()).decode("utf-8", errors="replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAXIMUM_FORM_FIELDS)
+    except ValueError:  # what it raises for too many of them
+        raise FormRejected from None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        told = value.replace("\0", "")
+        fields[name] = f"{fields[name]} {told}" if name in fields else told
+    return fields
 
 
 def safe_return(fields: Mapping[str, str], *, otherwise: str) -> str:
