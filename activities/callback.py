@@ -151,9 +151,13 @@ class CallbackActivities:
         return nullcontext() if host is None else self._places.taken(ReplayId(order.replay_id), standing.project_id, host)
 
     async def _attempt_in_place(self, order: SendCallback, record_until: float) -> Answer:
+        began = time.monotonic()
         prepared = await finished(lambda: self._prepare(order))
         if isinstance(prepared, SeriesOver):
             end_series(REPAIR_OVER, f"the receipt stands at {prepared.position}")
+        if time.monotonic() - began > CALLBACK_HEARTBEAT.total_seconds():
+            # Nothing was sent yet, and by now another run may have begun the same attempt.
+            try_again("the attempt took too long to begin", CALLBACK_HEARTBEAT)
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
         seconds_left = record_until - time.monotonic()

@@ -165,6 +165,23 @@ async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: St
     assert (await running).standing.position is Position.AWAITING_RESULT
 
 
+async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
+    story: Story, sealer: Sealer, order: SendCallback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.callback.CALLBACK_HEARTBEAT", timedelta())
+    endpoint = Endpoint(200)
+
+    failure = await failing(story, sealer, endpoint, order)
+    unsent = len(endpoint.requests)
+    monkeypatch.undo()
+    story.database.clock.skew += timedelta(seconds=6)
+    answer = await send(story, sealer, endpoint, order)
+
+    assert (failure.type, unsent) == ("attempt_failed", 0)
+    assert answer.standing.position is Position.AWAITING_RESULT
+    assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
+
+
 @pytest.mark.parametrize("status", [400, 302])
 async def test_declined_callback_ends_the_series(story: Story, sealer: Sealer, order: SendCallback, status: int) -> None:
     failure = await failing(story, sealer, Endpoint(status), order)
