@@ -5,7 +5,7 @@ Called by the API's operations, which the command line shares, and the callback 
 """
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, insert, or_, select, update
@@ -23,11 +23,13 @@ from store import tables
 from store.conversions import project_from
 from store.keys import create_key
 from store.minting import new_project_id, new_secret_id, new_signing_secret
+from store.rotation import root_in_force
 from store.sealing import Sealer
 
 PROJECTS = tables.Project.metadata.tables["projects"]
 SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 FIRST_KEY_LABEL = "first key"
+OVERLAP = timedelta(hours=24)
 
 
 async def create_project(
@@ -59,7 +61,7 @@ async def create_project(
         "late_result": LateResult.RESOLVE.value,
         "snapshots": False,
         "alert_emails": json.dumps(alert_emails),
-        "data_key": sealer.new_data_key(project_id),
+        "data_key": (await root_in_force(session, sealer)).new_data_key(project_id),
         "created_at": now,
     }
     try:
@@ -124,25 +126,40 @@ async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
     return sealed
 
 
-async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId) -> SigningSecrets:
-    """What the project's callbacks are signed with. Raises: NotFound; SealBroken with another root secret."""
+async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId, now: datetime) -> SigningSecrets:
+    """What the project's callbacks are signed with; the next secret alone once the rotation's overlap is over.
+
+    Raises: NotFound; SealBroken with another root secret.
+    """
     data_key = await read_data_key(session, project_id)
     used = select(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next")))
+    rows = {row.role: row for row in await session.execute(used)}
     by_role = {
-        row.role: sealer.open(
+        role: sealer.open(
             data_key, project_id=project_id, table="signing_secrets", column="sealed", row=row.id, sealed=row.sealed
         ).decode()
-        for row in await session.execute(used)
+        for role, row in rows.items()
     }
+    if "next" in rows and rows["next"].created_at <= now - OVERLAP:
+        return SigningSecrets(current=by_role["next"], next=None)
     return SigningSecrets(current=by_role["current"], next=by_role.get("next"))
 
 
-async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
-    """Begin a rotation: a next secret, shown this once, signs beside the current one. A next one already there is replaced.
+async def overlap_ends_at(session: AsyncSession, project_id: ProjectId, now: datetime) -> datetime | None:
+    """Until when callbacks carry both signatures; None when no rotation is under way."""
+    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next", SECRETS.c.created_at > now - OVERLAP)
+    begun_at: datetime | None = await session.scalar(select(SECRETS.c.created_at).where(*is_next))
+    return None if begun_at is None else begun_at + OVERLAP
 
-    Raises: NotFound.
+
+async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
+    """Begin a rotation: a next secret, shown this once, signs beside the current one for 24 hours, and alone from then on.
+
+    A next one already there is replaced; one whose overlap is over is the current one first. Raises: NotFound.
     """
     await _hold(session, project_id)
+    if await overlap_ends_at(session, project_id, now) is None:
+        await _promote_next(session, project_id)
     await _give_role(session, project_id, "next", "retired")
     return await _add_secret(session, sealer, project_id, role="next", now=now)
 
@@ -153,11 +170,20 @@ async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> No
     Raises: NotFound when there is no such project, or no rotation under way.
     """
     await _hold(session, project_id)
-    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
-    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+    if not await _promote_next(session, project_id):
         raise NotFound("No rotation of the signing secret is under way.")
-    await _give_role(session, project_id, "current", "retired")
-    await _give_role(session, project_id, "next", "current")
+
+
+async def finish_overdue_rotations(session: AsyncSession, now: datetime) -> int:
+    """Erase the secrets that sign nothing any more, since their overlap is over; how many."""
+    over = select(SECRETS.c.project_id).where(SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP)
+    project_ids = sorted(row.project_id for row in await session.execute(over))
+    for project_id in project_ids:
+        await _hold(session, project_id)
+        # Once more: it may have been finished, and another begun, while this waited.
+        if await overlap_ends_at(session, project_id, now) is None:
+            await _promote_next(session, project_id)
+    return len(project_ids)
 
 
 def _changed_values(changes: ProjectChanges) -> dict[str, object]:
@@ -197,6 +223,16 @@ async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: Proje
 
 def _name_taken() -> ValidationFailed:
     return ValidationFailed(errors=(FieldError("/name", "taken", "Another project has this name."),))
+
+
+async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
+    """The next secret, if there is one, becomes the current one."""
+    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
+    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+        return False
+    await _give_role(session, project_id, "current", "retired")
+    await _give_role(session, project_id, "next", "current")
+    return True
 
 
 async def _add_secret(session: AsyncSession, sealer: Sealer, project_id: ProjectId, *, role: str, now: datetime) -> str:

@@ -123,7 +123,7 @@ async def test_the_signing_secret_is_stored_sealed_and_read_back(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     async with database.reading() as session:
-        secrets = await projects.signing_secrets(session, sealer, project.project.id)
+        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
         stored = await session.scalar(text("SELECT sealed FROM signing_secrets"))
 
     assert (secrets.current, secrets.next) == (project.signing_secret, None)
@@ -135,7 +135,7 @@ async def test_another_root_secret_does_not_read_it(database: Database, project:
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await projects.signing_secrets(session, stranger, project.project.id)
+            await projects.signing_secrets(session, stranger, project.project.id, NOW)
 
 
 async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
@@ -145,9 +145,9 @@ async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
     async with database.transaction() as session:
         lost = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
         following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        during = await projects.signing_secrets(session, sealer, project_id)
+        during = await projects.signing_secrets(session, sealer, project_id, NOW)
         await projects.finish_rotation(session, project_id=project_id)
-        after = await projects.signing_secrets(session, sealer, project_id)
+        after = await projects.signing_secrets(session, sealer, project_id, NOW)
         kept = (await session.execute(text("SELECT sealed FROM signing_secrets WHERE role = 'retired'"))).all()
 
     assert (during.current, during.next) == (project.signing_secret, following)
@@ -171,6 +171,6 @@ async def test_concurrent_rotations_leave_one_next_secret(database: Database, se
 
     async with database.reading() as session:
         count = await session.scalar(text("SELECT count(*) FROM signing_secrets WHERE role = 'next'"))
-        secrets = await projects.signing_secrets(session, sealer, project.project.id)
+        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
     assert count == 1
     assert secrets.next in made
