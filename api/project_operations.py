@@ -4,6 +4,7 @@ Secrets are in an answer once, when they are made.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from api.project_changes import (
     JudgeRepairUrl,
@@ -17,6 +18,7 @@ from api.schemas import known_id, timeout_errors, validated
 from api.views import Json, created_project_view, key_view, project_view
 from domain.errors import ValidationFailed
 from domain.ids import KeyId, ProjectId
+from domain.instants import wire, wire_or_none
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from store import keys, projects
 from store.database import Database
@@ -108,18 +110,22 @@ class ProjectOperations:
             await projects.read_project(session, ProjectId(known_id(project_id)))
             return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(known_id(project_id)))]}
 
-    async def create_key(self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",)) -> Json:
-        """A new key with its text, shown this once. Raises: NotFound, ValidationFailed."""
-        new = validated(NewKey, {"label": label, "scopes": list(scopes)})
+    async def create_key(
+        self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",), expires_in_days: int | None = None
+    ) -> Json:
+        """A new key with its text, shown this once; None: it does not expire. Raises: NotFound, ValidationFailed."""
+        new = validated(NewKey, {"label": label, "scopes": list(scopes), "expires_in_days": expires_in_days})
         async with self._database.transaction() as session:
             await projects.read_project(session, ProjectId(known_id(project_id)))
+            now = await self._database.now(session)
             key, api_key = await keys.create_key(
                 session,
                 self._sealer,
                 project_id=ProjectId(known_id(project_id)),
                 label=new.label,
                 scopes=frozenset(new.scopes),
-                now=await self._database.now(session),
+                expires_at=None if new.expires_in_days is None else now + timedelta(days=new.expires_in_days),
+                now=now,
             )
         return {**key_view(key), "api_key": api_key}
 
@@ -132,13 +138,24 @@ class ProjectOperations:
         return key_view(revoked)
 
     async def rotate_signing_secret(self, project_id: str) -> Json:
-        """The next signing secret, shown this once; callbacks carry both signatures until `finish_rotation`. Raises: NotFound."""
+        """The next signing secret, shown this once; callbacks carry both signatures for 24 h, or until `finish_rotation`.
+
+        Raises: NotFound.
+        """
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             secret = await projects.rotate_signing_secret(
                 session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
             )
-        return {"project_id": project_id, "signing_secret": secret}
+        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": wire(now + projects.OVERLAP)}
+
+    async def read_rotation(self, project_id: str) -> Json:
+        """Until when callbacks carry both signatures; None when no rotation is under way. Raises: NotFound."""
+        async with self._database.reading() as session:
+            await projects.read_project(session, ProjectId(known_id(project_id)))
+            now = await self._database.now(session)
+            ends_at = await projects.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
+        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str) -> Json:
         """The project, signing with the next secret alone. Raises: NotFound."""

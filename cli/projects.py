@@ -71,8 +71,8 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command("show")
 def show(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """One project with its settings."""
-    print_record(operate(lambda operations: find_project(operations, project)), as_json=as_json)
+    """One project with its settings, and until when its callbacks carry both signatures while the secret is rotated."""
+    print_record(operate(lambda operations: _show(operations, project)), as_json=as_json)
 
 
 @app.command("set")
@@ -121,14 +121,22 @@ def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
 
 @app.command("rotate-secret")
 def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Add the next signing secret, shown now and never again; callbacks carry both signatures until the rotation is finished."""
+    """Add the next signing secret, shown now and never again; callbacks carry both signatures for 24 h, then its own alone."""
     print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
+    if not as_json:
+        tell("Keep the signing secret now: it is not shown again. `makegood project finish-rotation` ends the overlap sooner.")
 
 
 @app.command("finish-rotation")
 def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Sign with the next secret alone, once the app knows it."""
+    """End a rotation's overlap now: sign with the next secret alone, once the app knows it."""
     print_record(operate(lambda operations: _finish_rotation(operations, project)), as_json=as_json)
+
+
+async def _show(operations: "Operations", name_or_id: str) -> Json:
+    project = await find_project(operations, name_or_id)
+    rotation = await operations.read_rotation(project["project_id"])
+    return {**project, "signature_overlap_ends_at": rotation["overlap_ends_at"]}
 
 
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:

@@ -1,4 +1,4 @@
-"""Deletes what has served, once an hour: stored answers, old payloads, spent links, stale heartbeats. Never a receipt.
+"""Deletes what has served, once an hour: stored answers, old payloads, spent links, replaced secrets. Never a receipt.
 
 In batches with pauses, so that nobody waits for the store's write lock. Run by `worker.main`; several workers share the work.
 """
@@ -10,6 +10,7 @@ import structlog
 from domain.errors import Unavailable
 from store.database import Database
 from store.heartbeats import forget_stale
+from store.projects import finish_overdue_rotations
 from store.purging import Purged, purge
 
 EVERY_SECONDS = 3600.0
@@ -35,7 +36,9 @@ async def keep_purging(database: Database) -> None:
 async def purge_all(database: Database) -> None:
     """Purge until nothing is left to purge."""
     async with database.transaction() as session:
-        await forget_stale(session, await database.now(session))
+        now = await database.now(session)
+        await forget_stale(session, now)
+        await finish_overdue_rotations(session, now)
     total = 0
     while (purged := await _purge_batch(database)).total:
         total += purged.total
