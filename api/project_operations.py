@@ -16,11 +16,11 @@ from api.project_changes import (
 )
 from api.schemas import known_id, timeout_errors, validated
 from api.views import Json, created_project_view, key_view, project_view
-from domain.errors import ValidationFailed
+from domain.errors import FieldError, ValidationFailed
 from domain.ids import KeyId, ProjectId
 from domain.instants import wire, wire_or_none
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from store import keys, projects
+from store import deleting, keys, projects
 from store.database import Database
 from store.sealing import Sealer
 
@@ -103,6 +103,21 @@ class ProjectOperations:
             changed = await projects.set_suspended(session, ProjectId(known_id(project_id)), suspended=suspended, now=now)
         self._forget()
         return project_view(changed)
+
+    async def delete_project(self, project_id: str, *, confirmation: str, end_open: bool = False) -> Json:
+        """Delete the project for good, once its name is given as the confirmation; how many open receipts were ended for it.
+
+        Raises: NotFound; ValidationFailed for another name, or when receipts are open and `end_open` is False.
+        """
+        async with self._database.transaction() as session:
+            project = await projects.read_project(session, ProjectId(known_id(project_id)))
+            if confirmation != project.name:
+                told = "This is not the name of the project."
+                raise ValidationFailed(errors=(FieldError("/confirmation", "mismatch", told),))
+            now = await self._database.now(session)
+            ended = await deleting.delete_project(session, project.id, end_open=end_open, now=now)
+        self._forget()
+        return {"project_id": project.id, "name": project.name, "deleted": True, "receipts_ended": ended}
 
     async def list_keys(self, project_id: str) -> Json:
         """The project's keys, revoked ones too. Raises: NotFound."""

@@ -1,4 +1,4 @@
-"""`makegood project`: make, list, show, change, suspend and resume projects, on the store itself."""
+"""`makegood project`: make, list, show, change, suspend, resume and delete projects, on the store itself."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -119,6 +119,17 @@ def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     print_record(operate(lambda operations: _suspend(operations, project, is_suspended=False)), as_json=as_json)
 
 
+@app.command("delete")
+def delete(
+    project: ProjectArgument,
+    confirm: Annotated[str, typer.Option(metavar="NAME", help="The project's name once more: there is no way back.")],
+    end_open: Annotated[bool, typer.Option("--end-open", help="Also when receipts have not ended: end them with it.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete a project for good: its keys are refused, its secrets and data key destroyed, its receipts erased by the worker."""
+    print_record(operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)), as_json=as_json)
+
+
 @app.command("rotate-secret")
 def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Add the next signing secret, shown now and never again; callbacks carry both signatures for 24 h, then its own alone."""
@@ -147,6 +158,11 @@ async def _change(operations: "Operations", name_or_id: str, changes: Mapping[st
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
     project = await find_project(operations, name_or_id)
     return await operations.set_suspended(project["project_id"], suspended=is_suspended)
+
+
+async def _delete(operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.delete_project(project["project_id"], confirmation=confirmation, end_open=end_open)
 
 
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:

@@ -30,6 +30,8 @@ PROJECTS = tables.Project.metadata.tables["projects"]
 SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 FIRST_KEY_LABEL = "first key"
 OVERLAP = timedelta(hours=24)
+# A deleted project is found by nobody: see `store.deleting`.
+IS_KEPT = PROJECTS.c.deleted_at.is_(None)
 
 
 async def create_project(
@@ -76,19 +78,21 @@ async def create_project(
 
 async def read_project(session: AsyncSession, project_id: ProjectId) -> Project:
     """Raises: NotFound."""
-    return project_from(await _row(session, select(PROJECTS).where(PROJECTS.c.id == project_id)))
+    return project_from(await _row(session, select(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT)))
 
 
 async def find_project(session: AsyncSession, name_or_id: str) -> Project:
     """The project that a person means. Raises: NotFound."""
     is_meant = or_(PROJECTS.c.id == name_or_id, PROJECTS.c.name == name_or_id)
     # An id before a name, should someone name a project after another's id.
-    return project_from(await _row(session, select(PROJECTS).where(is_meant).order_by(PROJECTS.c.id != name_or_id).limit(1)))
+    return project_from(
+        await _row(session, select(PROJECTS).where(is_meant, IS_KEPT).order_by(PROJECTS.c.id != name_or_id).limit(1))
+    )
 
 
 async def list_projects(session: AsyncSession) -> list[Project]:
     """Every project, oldest first."""
-    return [project_from(row) for row in await session.execute(select(PROJECTS).order_by(PROJECTS.c.id))]
+    return [project_from(row) for row in await session.execute(select(PROJECTS).where(IS_KEPT).order_by(PROJECTS.c.id))]
 
 
 async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges) -> Project:
@@ -103,7 +107,7 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
     values = _changed_values(changes)
     if values:
         try:
-            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id).values(values))
+            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT).values(values))
         except IntegrityError as error:
             raise _name_taken() from error
     return await read_project(session, project_id)
@@ -111,7 +115,7 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
 
 async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime) -> Project:
     """The project, suspended since now or before, or not at all. Raises: NotFound."""
-    suspension = update(PROJECTS).where(PROJECTS.c.id == project_id)
+    suspension = update(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT)
     if suspended:
         suspension = suspension.where(PROJECTS.c.suspended_at.is_(None)).values(suspended_at=now)
     else:
@@ -122,7 +126,7 @@ async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspend
 
 async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
     """The project's data key, sealed, as `Sealer` takes it. Raises: NotFound."""
-    sealed: bytes = (await _row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id))).data_key
+    sealed: bytes = (await _row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id, IS_KEPT))).data_key
     return sealed
 
 
@@ -212,7 +216,7 @@ async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
 
 async def _hold(session: AsyncSession, project_id: ProjectId) -> None:
     """Let no other rotation of this project run beside this transaction (SQLite has one writer anyway)."""
-    await _row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id).with_for_update())
+    await _row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, IS_KEPT).with_for_update())
 
 
 async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: ProjectId | None = None) -> None:

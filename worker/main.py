@@ -34,7 +34,7 @@ from worker.connect import Engine, connect, quiet_runtime
 from worker.gateway import Gateway
 from worker.heartbeat import USUAL, Bounds, Heartbeat
 from worker.parts import WorkerParts, build_worker
-from worker.purge import keep_purging
+from worker.purge import keep_erasing, keep_purging
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
@@ -137,6 +137,7 @@ async def _work(
         heartbeat.keep_looking(built.gateway),
         heartbeat.keep_running_canaries(partial(run_canary, client), built.gateway),
         keep_purging(parts.database),
+        keep_erasing(parts.database),
         keep_collecting(),
     ]
     tune_garbage_collection()

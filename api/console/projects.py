@@ -67,6 +67,18 @@ class ProjectPages:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
 
+    async def delete(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
+        try:
+            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open)
+        except Refusal as refusal:
+            notice = Notice("bad", _told(refusal))
+            return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+        notice = Notice("good", f"{gone['name']} is deleted. Calls with its keys fail within 5 seconds.")
+        return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
+
     async def create_key(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)

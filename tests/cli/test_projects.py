@@ -137,3 +137,14 @@ def test_login_link_is_new_each_time(makegood: Makegood) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/login/link\?token=\S{20,}", first)
     assert first != second
     assert makegood("user", "list", "--json").code == 0
+
+
+def test_project_is_deleted_when_its_name_is_given_twice(makegood: Makegood) -> None:
+    makegood("project", "create", "shop", "--mode", "test")
+
+    mistyped = makegood("project", "delete", "shop", "--confirm", "shap")
+    deleted = makegood("project", "delete", "shop", "--confirm", "shop", "--json")
+
+    assert (mistyped.code, "not the name of the project" in mistyped.err) == (2, True)
+    assert (deleted.json["deleted"], deleted.json["receipts_ended"]) == (True, 0)
+    assert makegood("key", "list", "shop").code == 3

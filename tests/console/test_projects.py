@@ -7,6 +7,7 @@ import pytest
 
 from domain.projects import CreatedProject
 from tests.console.conftest import Desk, Visitor
+from tests.given import Story
 
 
 def secrets_in(page: str) -> dict[str, str]:
@@ -143,3 +144,20 @@ async def test_a_key_may_expire_and_then_is_shown_so(operator: Visitor, project:
     assert "expires <time" in fresh
     assert "expired <time" in later
     assert "expired <time" not in fresh
+
+
+async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story: Story, project: CreatedProject) -> None:
+    await story.receipt()
+    path = f"/projects/{project.project.id}"
+    mistyped = await operator.post(f"{path}/delete", page=path, confirmation="shap", end_open="on")
+    told = (await operator.open(path)).text
+    open_ones = await operator.post(f"{path}/delete", page=path, confirmation="shop")
+    kept = (await operator.open(path)).text
+
+    deleted = await operator.post(f"{path}/delete", page=path, confirmation="shop", end_open="on")
+
+    assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [path, path, "/projects"]
+    assert "not the name of the project" in told
+    assert "1 receipts have not ended" in kept
+    assert "shop is deleted" in (await operator.open("/projects")).text
+    assert (await operator.open(path)).status_code == 404
