@@ -126,9 +126,12 @@ class ProjectOperations:
             return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(known_id(project_id)))]}
 
     async def create_key(
-        self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",), expires_in_days: int | None = None
+        self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",), expires_in_days: int | str | None = None
     ) -> Json:
-        """A new key with its text, shown this once; None: it does not expire. Raises: NotFound, ValidationFailed."""
+        """A new key with its text, shown this once; `expires_in_days` None: it does not expire; text, as a form has it, is read.
+
+        Raises: NotFound, ValidationFailed.
+        """
         new = validated(NewKey, {"label": label, "scopes": list(scopes), "expires_in_days": expires_in_days})
         async with self._database.transaction() as session:
             await projects.read_project(session, ProjectId(known_id(project_id)))

@@ -4,6 +4,7 @@ A secret that the environment gives is replaced there, in steps that `status` te
 its file. What is stored is changed by `store.rotation`. It never shows a secret.
 """
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +15,15 @@ from cli.output import CommandFailed, ExitCode, print_record, tell
 from cli.settings_told import read_settings, read_whole_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from settings import Settings
     from store.database import Database
     from store.rotation import SecretStatus
     from store.sealing import Sealer
 
 app = typer.Typer(help="The root secret: replace it while everything runs.", no_args_is_help=True)
+AGAIN_SECONDS = 0.5
 SET_BOTH = (
     "set MAKEGOOD_SECRET_KEY to a new secret and MAKEGOOD_SECRET_KEY_PREVIOUS to the one before, start every process again "
     "with both, one after the other, and run `makegood secret rotate`"
@@ -86,7 +90,7 @@ def _rotated(settings: "Settings") -> Json:
     if not found.has_previous and found.is_rotated:
         raise CommandFailed(f"there is no new secret to go over to: {SET_BOTH}", ExitCode.USAGE)
     try:
-        wrapped = with_store(settings, act)
+        wrapped = _once_known_everywhere(lambda: with_store(settings, act))
     except NotEverywhere as error:
         raise CommandFailed(str(error)) from None
     except SealBroken:
@@ -95,6 +99,20 @@ def _rotated(settings: "Settings") -> Json:
             "set MAKEGOOD_SECRET_KEY_PREVIOUS to the one that it was sealed with"
         ) from None
     return {"data_keys_wrapped": wrapped, **_told(_status(settings), settings)}
+
+
+def _once_known_everywhere(work: "Callable[[], int]") -> int:
+    """What the work returns: a process that was just stopped looks alive for 10 s, and is waited for."""
+    from store.rotation import ALIVE_SECONDS, NotEverywhere
+
+    patient_until = time.monotonic() + ALIVE_SECONDS + 1
+    while True:
+        try:
+            return work()
+        except NotEverywhere:
+            if time.monotonic() > patient_until:
+                raise
+        time.sleep(AGAIN_SECONDS)
 
 
 def _status(settings: "Settings") -> "SecretStatus":

@@ -91,4 +91,4 @@ async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> N
         return
     is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
     touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
-    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in used.items()])
+    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in sorted(used.items())])

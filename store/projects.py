@@ -5,6 +5,7 @@ Called by the API's operations, which the command line shares, and the callback 
 """
 
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from store import tables
 from store.conversions import project_from
 from store.keys import create_key
 from store.minting import new_project_id, new_secret_id, new_signing_secret
-from store.rotation import root_in_force
+from store.rotation import root_of_new_project
 from store.sealing import Sealer
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -50,6 +51,7 @@ async def create_project(
 
     Raises:
         ValidationFailed: the name is taken.
+        SecretUnknown: the store was sealed with another root secret.
     """
     project_id, name = new_project_id(), kept(name)
     await _refuse_taken_name(session, name)
@@ -63,7 +65,7 @@ async def create_project(
         "late_result": LateResult.RESOLVE.value,
         "snapshots": False,
         "alert_emails": json.dumps(alert_emails),
-        "data_key": (await root_in_force(session, sealer)).new_data_key(project_id),
+        "data_key": (await root_of_new_project(session, sealer)).new_data_key(project_id),
         "created_at": now,
     }
     try:
@@ -183,10 +185,11 @@ async def finish_overdue_rotations(session: AsyncSession, now: datetime) -> int:
     over = select(SECRETS.c.project_id).where(SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP)
     project_ids = sorted(row.project_id for row in await session.execute(over))
     for project_id in project_ids:
-        await _hold(session, project_id)
-        # Once more: it may have been finished, and another begun, while this waited.
-        if await overlap_ends_at(session, project_id, now) is None:
-            await _promote_next(session, project_id)
+        with suppress(NotFound):  # deleted meanwhile
+            await _hold(session, project_id)
+            # Once more: it may have been finished, and another begun, while this waited.
+            if await overlap_ends_at(session, project_id, now) is None:
+                await _promote_next(session, project_id)
     return len(project_ids)
 
 

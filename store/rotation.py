@@ -42,7 +42,7 @@ class NotEverywhere(Exception):
     def __init__(self, processes: tuple[str, ...]) -> None:
         super().__init__(
             f"{len(processes)} running processes do not know the new secret key yet ({', '.join(processes)}): start each again "
-            "with MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_PREVIOUS, then try again"
+            "with MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_PREVIOUS, then try again (10 s after one was stopped)"
         )
 
 
@@ -79,6 +79,18 @@ async def root_in_force(session: AsyncSession, sealer: Sealer) -> RootSecret:
         if root.fingerprint == named:
             return root
     raise SecretUnknown
+
+
+async def root_of_new_project(session: AsyncSession, sealer: Sealer) -> RootSecret:
+    """The root secret that writes; the first project names it, so that a wrong one is noticed from then on.
+
+    Raises: SecretUnknown.
+    """
+    root = await root_in_force(session, sealer)
+    is_first = (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None
+    if is_first:
+        await write_fact(session, SECRET_FACT, root.fingerprint)
+    return root
 
 
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
@@ -130,7 +142,7 @@ async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[Key
     """Store keys that were used under their digest with the current root secret, once that is in force."""
     if not used or await read_fact(session, SECRET_FACT) != sealer.current.fingerprint:
         return
-    for key_id, digest in used.items():
+    for key_id, digest in sorted(used.items()):  # in one order, since other processes do the same
         values = {"digest": digest, "digested_with": sealer.current.fingerprint}
         await session.execute(update(KEYS).where(KEYS.c.id == key_id).values(values))
 

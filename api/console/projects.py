@@ -89,7 +89,7 @@ class ProjectPages:
                 project_id,
                 label=label,
                 scopes=scopes or ["ingest"],
-                expires_in_days=int(days) if days.isdecimal() else None,
+                expires_in_days=days or None,
             )
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
