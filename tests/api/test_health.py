@@ -164,7 +164,7 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
         beats = await read_beats(session, await database.now(session))
 
     assert [one.role for one in beats] == ["api"]
-    assert set(beats[0].report) == {"accepted_per_second", "accepted"}
+    assert set(beats[0].report) == {"accepted_per_second", "accepted", "secrets"}
 
 
 async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:

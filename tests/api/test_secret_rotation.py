@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 
 from api.app import create_app
 from api.auth import TRUST_SECONDS
@@ -139,19 +140,42 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(database: Datab
 
 
 async def test_store_of_an_unknown_secret_is_not_written_with_another(database: Database, project: CreatedProject) -> None:
-    await rotate(database)
-    stranger = operations(database, ("a root secret that nobody has ever used here", None))
+    stranger = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await stranger.create_key(project.project.id, label="x")
+        await operations(database, stranger).create_key(project.project.id, label="x")
+    with pytest.raises(rotation.SecretUnknown):
+        await operations(database, stranger).create_project(name="another", mode="test")
+    with pytest.raises(rotation.SecretUnknown):
+        await status(database, stranger)
 
 
-async def test_data_key_that_neither_opens_stops_the_rotation(database: Database, project: CreatedProject) -> None:
-    strangers = Sealer("one that comes later and opens nothing here", "another that never sealed anything here")
+async def test_data_key_that_neither_opens_stops_the_rotation(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    other = await operations(database, OLD_ALONE).create_project(name="other", mode="test")
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE projects SET data_key = :key WHERE name = 'other'"), {"key": b"\x01 broken"})
 
     with pytest.raises(SealBroken):
-        async with database.transaction() as session:
-            await rotation.rotate(session, strangers, await database.now(session))
+        await rotate(database)
 
-    assert (await status(database)).old_projects == ()
-    assert not (await status(database)).is_rotated
+    found = await status(database)
+    assert (found.is_rotated, found.unopened) == (False, (other["project_id"],))
+    async with database.reading() as session:
+        data_key = await projects.read_data_key(session, project.project.id)
+    assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
+
+
+async def test_store_from_before_secrets_had_names_is_rotated_too(database: Database, project: CreatedProject) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("DELETE FROM facts"))
+        await session.execute(text("UPDATE api_keys SET digested_with = NULL"))
+
+    before = await status(database)
+    wrapped = await rotate(database)
+    after = await status(database)
+
+    assert (before.is_rotated, before.old_keys, wrapped) == (False, (), 1)
+    assert [key.id for key in after.old_keys] == [project.key.id]
+    assert (after.is_rotated, after.old_projects) == (True, ())

@@ -111,7 +111,7 @@ def test_doctor_tells_where_a_replacement_stands(makegood: MakegoodHere) -> None
     unknown = makegood("doctor").out
 
     assert "not in force yet" in before
-    assert "no secret key known here opens" in stranger
+    assert "sealed with another secret key" in stranger
     assert "1 API keys were not used since" in after
     assert "sealed with another secret key" in unknown
 
