@@ -17,8 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "MAKEGOOD_"
-SECRET_FIELDS = ("secret_key", "database_url", "smtp_url", "temporal_api_key")
+SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
+PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
 SECRET_KEY_MIN_LENGTH = 32
 
 
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     temporal_ui_url: str | None = None
     secret_key: SecretStr | None = None
+    secret_key_previous: SecretStr | None = None
     egress_allow: Networks = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
@@ -148,6 +150,11 @@ class Settings(BaseSettings):
         return self.data_dir / SECRET_KEY_FILE_NAME
 
     @property
+    def previous_secret_key_path(self) -> Path:
+        """The file in which `makegood secret rotate` keeps the root secret that it replaced there."""
+        return self.data_dir / PREVIOUS_SECRET_KEY_FILE_NAME
+
+    @property
     def uses_temporal_tls(self) -> bool:
         """TLS to the engine: as `TEMPORAL_TLS` says, else whenever a certificate, server name or API key is given."""
         if self.temporal_tls is not None:
@@ -162,21 +169,35 @@ class Settings(BaseSettings):
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
+        return self._kept_secret(self.secret_key_path)
+
+    def read_previous_secret_key(self) -> str | None:
+        """The root secret that is being replaced, from `SECRET_KEY_PREVIOUS` or, beside the other's file, the data directory.
+
+        None when there is none. Raises: SettingsError when its file cannot be read, or is too short.
+        """
+        if self.secret_key_previous is not None:
+            return self.secret_key_previous.get_secret_value()
+        if self.secret_key is not None or not self.previous_secret_key_path.exists():
+            return None
+        return self._kept_secret(self.previous_secret_key_path)
+
+    def _kept_secret(self, path: Path) -> str:
         try:
-            secret_key = self.secret_key_path.read_text(encoding="utf-8").strip()
+            secret_key = path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SettingsError(
-                f"MAKEGOOD_SECRET_KEY is not set and {self.secret_key_path} cannot be read ({error.strerror}): "
+                f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
                 "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
             ) from None
         if len(secret_key) < SECRET_KEY_MIN_LENGTH:
             raise SettingsError(
-                f"{self.secret_key_path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
+                f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
                 "restore it from your backup; without the right key no stored secret can be read"
             )
         return secret_key
 
-    @field_validator("secret_key")
+    @field_validator("secret_key", "secret_key_previous")
     @classmethod
     def _secret_key_is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < SECRET_KEY_MIN_LENGTH:

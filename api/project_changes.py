@@ -20,6 +20,7 @@ from domain.results import LateResult
 
 MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
+LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 # With every range allowed, only what is wrong with the URL's own text is left to refuse.
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -83,6 +84,7 @@ class NewKey(BaseModel):
 
     label: Name
     scopes: Annotated[list[Scope], Field(min_length=1)]
+    expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_LIFE_DAYS)] | None = None
 
 
 async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeRepairUrl) -> ProjectChanges:

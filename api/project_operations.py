@@ -4,6 +4,7 @@ Secrets are in an answer once, when they are made.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from api.project_changes import (
     JudgeRepairUrl,
@@ -15,10 +16,11 @@ from api.project_changes import (
 )
 from api.schemas import known_id, timeout_errors, validated
 from api.views import Json, created_project_view, key_view, project_view
-from domain.errors import ValidationFailed
+from domain.errors import FieldError, ValidationFailed
 from domain.ids import KeyId, ProjectId
+from domain.instants import wire, wire_or_none
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from store import keys, projects
+from store import deleting, keys, projects
 from store.database import Database
 from store.sealing import Sealer
 
@@ -102,24 +104,46 @@ class ProjectOperations:
         self._forget()
         return project_view(changed)
 
+    async def delete_project(self, project_id: str, *, confirmation: str, end_open: bool = False) -> Json:
+        """Delete the project for good, once its name is given as the confirmation; how many open receipts were ended for it.
+
+        Raises: NotFound; ValidationFailed for another name, or when receipts are open and `end_open` is False.
+        """
+        async with self._database.transaction() as session:
+            project = await projects.read_project(session, ProjectId(known_id(project_id)))
+            if confirmation != project.name:
+                told = "This is not the name of the project."
+                raise ValidationFailed(errors=(FieldError("/confirmation", "mismatch", told),))
+            now = await self._database.now(session)
+            ended = await deleting.delete_project(session, project.id, end_open=end_open, now=now)
+        self._forget()
+        return {"project_id": project.id, "name": project.name, "deleted": True, "receipts_ended": ended}
+
     async def list_keys(self, project_id: str) -> Json:
         """The project's keys, revoked ones too. Raises: NotFound."""
         async with self._database.reading() as session:
             await projects.read_project(session, ProjectId(known_id(project_id)))
             return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(known_id(project_id)))]}
 
-    async def create_key(self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",)) -> Json:
-        """A new key with its text, shown this once. Raises: NotFound, ValidationFailed."""
-        new = validated(NewKey, {"label": label, "scopes": list(scopes)})
+    async def create_key(
+        self, project_id: str, *, label: str, scopes: Sequence[str] = ("ingest",), expires_in_days: int | str | None = None
+    ) -> Json:
+        """A new key with its text, shown this once; `expires_in_days` None: it does not expire; text, as a form has it, is read.
+
+        Raises: NotFound, ValidationFailed.
+        """
+        new = validated(NewKey, {"label": label, "scopes": list(scopes), "expires_in_days": expires_in_days})
         async with self._database.transaction() as session:
             await projects.read_project(session, ProjectId(known_id(project_id)))
+            now = await self._database.now(session)
             key, api_key = await keys.create_key(
                 session,
                 self._sealer,
                 project_id=ProjectId(known_id(project_id)),
                 label=new.label,
                 scopes=frozenset(new.scopes),
-                now=await self._database.now(session),
+                expires_at=None if new.expires_in_days is None else now + timedelta(days=new.expires_in_days),
+                now=now,
             )
         return {**key_view(key), "api_key": api_key}
 
@@ -132,13 +156,24 @@ class ProjectOperations:
         return key_view(revoked)
 
     async def rotate_signing_secret(self, project_id: str) -> Json:
-        """The next signing secret, shown this once; callbacks carry both signatures until `finish_rotation`. Raises: NotFound."""
+        """The next signing secret, shown this once; callbacks carry both signatures for 24 h, or until `finish_rotation`.
+
+        Raises: NotFound.
+        """
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             secret = await projects.rotate_signing_secret(
                 session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
             )
-        return {"project_id": project_id, "signing_secret": secret}
+        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": wire(now + projects.OVERLAP)}
+
+    async def read_rotation(self, project_id: str) -> Json:
+        """Until when callbacks carry both signatures; None when no rotation is under way. Raises: NotFound."""
+        async with self._database.reading() as session:
+            await projects.read_project(session, ProjectId(known_id(project_id)))
+            now = await self._database.now(session)
+            ends_at = await projects.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
+        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str) -> Json:
         """The project, signing with the next secret alone. Raises: NotFound."""

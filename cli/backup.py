@@ -42,21 +42,27 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.backup_files import BackupWriter, written_whole
     from store.backups import back_up
     from store.migrating import revisions
+    from store.rotation import root_in_force
     from store.sealing import Sealer
 
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
     settings = read_whole_settings()
     started_at, revision = time.monotonic(), revisions()[0]
+    sealer = Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     with _told_failures(), written_whole(file) as opened:
-        writer = BackupWriter(opened, key=Sealer(settings.read_secret_key()).backup_key)
 
-        async def act(database: "Database") -> None:
+        async def act(database: "Database") -> dict[str, int]:
+            async with database.reading() as session:
+                root = await root_in_force(session, sealer)
+            # With the secret that opens what is in it, while that is being replaced.
+            writer = BackupWriter(opened, key=root.backup_key)
             with _progress("backed up") as progress:
                 await back_up(database, writer, made_by=installed_version("makegood"), revision=revision, progress=progress)
+            return writer.rows
 
-        with_store(settings, act)
-    _print_summary(file, revision, writer.rows, started_at, as_json=as_json)
+        rows = with_store(settings, act)
+    _print_summary(file, revision, rows, started_at, as_json=as_json)
 
 
 def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
@@ -75,10 +81,10 @@ def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
 
 
 def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str) -> dict[str, int]:
-    from store.backups import check_fits, refuse_unless_empty
+    from store.backups import check_fits, fitting_key, refuse_unless_empty
     from store.backups import restore as restore_rows
 
-    key = sealer.backup_key
+    key = fitting_key(opened, sealer)
 
     async def refuse(database: "Database") -> None:
         async with database.reading() as session:
@@ -126,7 +132,7 @@ def _same_sealer(settings: "Settings") -> "Sealer":
     from store.sealing import Sealer
 
     try:
-        return Sealer(settings.read_secret_key())
+        return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError:
         raise CommandFailed(
             "the secret key of the instance that made the backup is needed: set MAKEGOOD_SECRET_KEY, or put its file at "

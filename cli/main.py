@@ -8,7 +8,22 @@ import sys
 
 import typer
 
-from cli import about, backup, demo, doctor, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli import (
+    about,
+    backup,
+    demo,
+    doctor,
+    incidents,
+    keys,
+    projects,
+    receipts,
+    results,
+    secret_key,
+    services,
+    signatures,
+    trigger,
+    users,
+)
 from cli.output import CommandFailed, tell
 
 # Plain tracebacks: the framed ones print the values of variables, secrets among them.
@@ -25,6 +40,7 @@ for _part in (services, backup, doctor, demo, trigger, about):
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
+    ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
     ("receipt", receipts.app),

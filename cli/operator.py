@@ -48,9 +48,12 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     from sqlalchemy.exc import DBAPIError
 
     from domain.errors import Refusal, Unavailable
+    from store.rotation import SecretUnknown
 
     try:
         return await _with_open_store(settings, action)
+    except SecretUnknown as error:
+        raise CommandFailed(str(error)) from None
     except Unavailable:
         raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:
@@ -78,7 +81,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
         await judge_repair_url(url, allow=settings.egress_allow)
 
     try:
-        sealer = Sealer(settings.read_secret_key())
+        sealer = Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError as error:
         raise CommandFailed(str(error)) from None
     return Operations(database=database, sealer=sealer, judge_repair_url=judge)

@@ -30,6 +30,7 @@ from store import tables
 from store.backup_files import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, fingerprint
 from store.database import MIGRATION_LOCK, Database
 from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
+from store.sealing import Sealer
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A session that was closed since, or a link that was used, must not open again.
@@ -90,6 +91,12 @@ async def restore(database: Database, backup: BackupReader, *, key: bytes, progr
     return counted
 
 
+def fitting_key(backup: BackupReader, sealer: Sealer) -> bytes:
+    """The key that authenticates the backup, of the root secrets that are known; the current one's when none fits."""
+    keys = [root.backup_key for root in sealer.roots]
+    return next((key for key in keys if fingerprint(key) == backup.header.key_fingerprint), keys[0])
+
+
 def check_fits(backup: BackupReader, *, key: bytes, revision: str) -> None:
     """Return when this version of Makegood can restore the backup and its key is ours.
 
@@ -98,8 +105,9 @@ def check_fits(backup: BackupReader, *, key: bytes, revision: str) -> None:
     header = backup.header
     if header.key_fingerprint != fingerprint(key):
         raise BackupError(
-            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the instance that made it, "
-            "without which its API keys and sealed secrets are of no use"
+            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the instance that made it "
+            "(or MAKEGOOD_SECRET_KEY_PREVIOUS, if it was replaced since), without which its API keys and sealed secrets "
+            "are of no use"
         )
     if header.revision != revision:
         raise BackupError(

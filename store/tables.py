@@ -64,6 +64,7 @@ class Project(SQLModel, table=True):
     data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
+    deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
 
 
 class ApiKey(SQLModel, table=True):
@@ -79,6 +80,8 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = _instant(nullable=True)
     revoked_at: datetime | None = _instant(nullable=True)
     last_used_at: datetime | None = _instant(nullable=True)
+    # The fingerprint of the root secret whose pepper digested it; None: that of the first, before fingerprints were kept.
+    digested_with: str | None = _text(nullable=True)
 
 
 class SigningSecret(SQLModel, table=True):

@@ -16,8 +16,10 @@ from api.console.rows import Json
 from api.console.sealed import Notice, Secret
 from api.console.sessions import Viewer
 from domain.errors import Refusal
+from domain.instants import wire
 
 SCOPES = ("ingest", "read", "operate", "admin")
+KEY_LIFETIMES = (30, 90, 365)  # days
 
 
 class ProjectPages:
@@ -65,13 +67,30 @@ class ProjectPages:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
 
+    async def delete(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
+        try:
+            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open)
+        except Refusal as refusal:
+            notice = Notice("bad", _told(refusal))
+            return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+        notice = Notice("good", f"{gone['name']} is deleted. Calls with its keys fail within 5 seconds.")
+        return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
+
     async def create_key(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
-        label = fields.get("label", "").strip()
+        label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
-            made = await self._operations.create_key(project_id, label=label, scopes=scopes or ["ingest"])
+            made = await self._operations.create_key(
+                project_id,
+                label=label,
+                scopes=scopes or ["ingest"],
+                expires_in_days=days or None,
+            )
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
@@ -92,7 +111,7 @@ class ProjectPages:
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
-            text = "The next signing secret. Copy it now: it is not shown again. Until you finish, calls carry both signatures."
+            text = "The next signing secret. Copy it now: it is not shown again. For 24 hours calls carry both signatures."
             notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
@@ -110,12 +129,17 @@ class ProjectPages:
         )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
+        project_id, now = project["project_id"], wire(self._console.parts.now())
+        keys = (await self._operations.list_keys(project_id))["data"]
         values = {
             "project": project,
             "typed": typed,
             "problems": _problems(refusal),
-            "keys": (await self._operations.list_keys(project["project_id"]))["data"],
+            # Instants as the contract writes them are ordered like their text.
+            "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
             "scopes": SCOPES,
+            "lifetimes": KEY_LIFETIMES,
+            "overlap_ends_at": (await self._operations.read_rotation(project_id))["overlap_ends_at"],
         }
         return await self._console.show(
             request, viewer, page="project.html", here="projects", values=values, status=_status(refusal)

@@ -47,6 +47,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/events/{event_id}/expire", events.expire),
         ("/projects", projects.create),
         ("/projects/{project_id}", projects.save),
+        ("/projects/{project_id}/delete", projects.delete),
         ("/projects/{project_id}/keys", projects.create_key),
         ("/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key),
         ("/projects/{project_id}/signing-secret", projects.rotate_signing_secret),

@@ -73,10 +73,10 @@ async def test_signing_secret_is_rotated_with_an_overlap(
     project_id = project.project.id
     added = (await operations.rotate_signing_secret(project_id))["signing_secret"]
     async with database.reading() as session:
-        during = await signing_secrets(session, sealer, project_id)
+        during = await signing_secrets(session, sealer, project_id, await database.now(session))
     await operations.finish_rotation(project_id)
     async with database.reading() as session:
-        after = await signing_secrets(session, sealer, project_id)
+        after = await signing_secrets(session, sealer, project_id, await database.now(session))
 
     assert (during.current, during.next) == (project.signing_secret, added)
     assert (after.current, after.next) == (added, None)

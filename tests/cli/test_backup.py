@@ -53,7 +53,12 @@ def test_backup_says_what_is_in_it_and_restore_says_the_same(makegood: Makegood,
 
     assert set(backup) == {"file", "revision", "tables", "bytes", "seconds"}
     assert (backup["file"], backup["revision"], backup["bytes"]) == (str(path), revisions()[0], path.stat().st_size)
-    assert {name: rows for name, rows in backup["tables"].items() if rows} == {"projects": 1, "api_keys": 1, "signing_secrets": 1}
+    assert {name: rows for name, rows in backup["tables"].items() if rows} == {
+        "projects": 1,
+        "api_keys": 1,
+        "signing_secrets": 1,
+        "facts": 1,
+    }
     assert {**restored, "seconds": 0} == {**backup, "seconds": 0}
     assert path.stat().st_mode & 0o777 == 0o600
     assert new_machine("project", "show", made["project_id"]).out == makegood("project", "show", made["project_id"]).out

@@ -22,6 +22,7 @@ from store.backups import LEFT_OUT, RESTORED, TABLES, back_up, check_fits, resto
 from store.database import Database, dialect_of
 from store.keys import find_key
 from store.migrating import revisions
+from store.rotation import SECRET_FACT
 from store.sealing import Sealer
 from store.statements import Dialect
 from tests.given import Story
@@ -36,6 +37,9 @@ class NoKeys:
 
     def take_used(self) -> frozenset[KeyId]:
         return frozenset()
+
+    def take_outdated(self) -> dict[KeyId, str]:
+        return {}
 
 
 @contextmanager
@@ -133,14 +137,14 @@ async def rows_of(database: Database) -> Rows:
 
 async def backed_up(database: Database, sealer: Sealer, file: Path) -> dict[str, int]:
     with written_whole(file) as opened:
-        writer = BackupWriter(opened, key=sealer.backup_key)
+        writer = BackupWriter(opened, key=sealer.current.backup_key)
         await back_up(database, writer, made_by="0.1.0", revision=REVISION, progress=lambda rows: None)
     return writer.rows
 
 
 async def restored(database: Database, sealer: Sealer, file: Path) -> dict[str, int]:
     with BackupReader.open(file) as opened:
-        return await restore(database, opened, key=sealer.backup_key, progress=lambda rows: None)
+        return await restore(database, opened, key=sealer.current.backup_key, progress=lambda rows: None)
 
 
 async def test_every_row_comes_back(story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path) -> None:
@@ -171,7 +175,8 @@ async def test_what_was_leased_or_put_off_is_due(story: Story, sealer: Sealer, e
     due = [row if row["sent_at"] else row | {"due_at": row["created_at"]} for row in before["alerts"]]
     assert after["alerts"] == due
     assert len([row for row in due if row["sent_at"]]) == 1
-    assert {row["name"]: row["value"] for row in after["facts"]} == {heartbeats.NAMESPACE_FACT: RESTORED, "another": "fact"}
+    kept = {SECRET_FACT: sealer.current.fingerprint, "another": "fact"}
+    assert {row["name"]: row["value"] for row in after["facts"]} == {heartbeats.NAMESPACE_FACT: RESTORED, **kept}
 
 
 async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
@@ -312,7 +317,7 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     there = Story(empty, story.project)
     ring = cast(KeyRing, NoKeys())
 
-    credited = await Pulse(database=empty, key_ring=ring, accepted=lambda: 0, outage_seconds=60).beat()
+    credited = await Pulse(database=empty, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer).beat()
 
     assert credited == 1
     (row,) = await there.rows("receipts", still_open)
@@ -325,14 +330,14 @@ async def test_other_secret_key_is_refused(story: Story, sealer: Sealer, file: P
     await backed_up(story.database, sealer, file)
 
     with BackupReader.open(file) as backup, pytest.raises(BackupError, match="made under another secret key"):
-        check_fits(backup, key=Sealer("another root secret, which is long enough").backup_key, revision=REVISION)
+        check_fits(backup, key=Sealer("another root secret, which is long enough").current.backup_key, revision=REVISION)
 
 
 async def test_tables_of_another_version_are_refused(story: Story, sealer: Sealer, file: Path) -> None:
     await backed_up(story.database, sealer, file)
 
     with BackupReader.open(file) as backup, pytest.raises(BackupError, match=r"at 9999: restore it with the version .* 0\.1\.0"):
-        check_fits(backup, key=sealer.backup_key, revision="9999")
+        check_fits(backup, key=sealer.current.backup_key, revision="9999")
 
 
 async def test_store_of_another_version_is_not_backed_up(story: Story, sealer: Sealer, file: Path) -> None:
