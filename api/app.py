@@ -144,6 +144,7 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
     return ConsoleParts(
         operations=operations,
         database=parts.database,
+        sealer=parts.sealer,
         secret_key=parts.settings.secret_key,
         public_url=parts.settings.public_url,
         temporal_ui_url=parts.settings.temporal_ui_url,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import with_store
+from cli.operator import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_record, reason_of
 from cli.settings_told import read_settings, read_whole_settings
@@ -42,18 +42,25 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.backup_files import BackupWriter, written_whole
     from store.backups import back_up
     from store.migrating import revisions
-    from store.sealing import Sealer
 
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
     settings = read_whole_settings()
-    started_at, revision = time.monotonic(), revisions()[0]
+    started_at, revision, sealer = time.monotonic(), revisions()[0], read_sealer(settings)
     with _told_failures(), written_whole(file) as opened:
-        writer = BackupWriter(opened, key=Sealer(settings.read_secret_key()).backup_key)
+        writer = BackupWriter(opened, key=sealer.backup_key)
 
         async def act(database: "Database") -> None:
             with _progress("backed up") as progress:
-                await back_up(database, writer, made_by=installed_version("makegood"), revision=revision, progress=progress)
+                await back_up(
+                    database,
+                    writer,
+                    sealer=sealer,
+                    actor=cli_actor(),
+                    made_by=installed_version("makegood"),
+                    revision=revision,
+                    progress=progress,
+                )
 
         with_store(settings, act)
     _print_summary(file, revision, writer.rows, started_at, as_json=as_json)
@@ -86,7 +93,7 @@ def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *,
 
     async def act(database: "Database") -> dict[str, int]:
         with _progress("restored") as progress:
-            return await restore_rows(database, opened, key=key, progress=progress)
+            return await restore_rows(database, opened, sealer=sealer, actor=cli_actor(), progress=progress)
 
     check_fits(opened, key=key, revision=revision)
     has_tables = _has_tables(settings, revision=revision)

@@ -8,7 +8,22 @@ import sys
 
 import typer
 
-from cli import about, backup, demo, doctor, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli import (
+    about,
+    audit,
+    backup,
+    demo,
+    doctor,
+    incidents,
+    keys,
+    projects,
+    receipts,
+    results,
+    services,
+    signatures,
+    trigger,
+    users,
+)
 from cli.output import CommandFailed, tell
 
 # Plain tracebacks: the framed ones print the values of variables, secrets among them.
@@ -30,6 +45,7 @@ for _name, _group in (
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),
+    ("audit", audit.app),
 ):
     app.add_typer(_group, name=_name)
 

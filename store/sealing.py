@@ -4,6 +4,7 @@ HKDF-SHA256 derives the pepper of API keys and the master key from the root secr
 project; data keys seal the project's secrets with AES-256-GCM. What was sealed for one table, column and row opens nowhere else.
 """
 
+import hmac
 import secrets
 
 from cryptography.exceptions import InvalidTag
@@ -30,10 +31,19 @@ class Sealer:
         self._pepper = _derived(root, b"makegood/api-key-pepper/1")
         self._master = AESGCM(_derived(root, b"makegood/master-key/1"))
         self.backup_key = _derived(root, b"makegood/backup/1")  # authenticates backups, and opens nothing
+        self._audit_key = _derived(root, b"makegood/audit-log/1")
 
     def key_digest(self, api_key: str) -> str:
         """The digest under which an API key is stored."""
         return keys.key_digest(api_key, pepper=self._pepper)
+
+    def audit_seal(self, text: bytes) -> str:
+        """The seal at the end of the audit log, hex HMAC-SHA256."""
+        return hmac.new(self._audit_key, text, "sha256").hexdigest()
+
+    def is_audit_seal(self, seal: str, text: bytes) -> bool:
+        """Whether the seal was made here, over this text."""
+        return hmac.compare_digest(seal.encode(), self.audit_seal(text).encode())
 
     def new_data_key(self, project_id: str) -> bytes:
         """A fresh data key for a project, sealed by the master key."""

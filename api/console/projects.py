@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console
 from api.console.lists import all_projects
 from api.console.rows import Json
@@ -43,6 +44,7 @@ class ProjectPages:
             made = await self._operations.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
+                actor=actor_of(request, viewer.user_id),
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
             )
@@ -60,7 +62,7 @@ class ProjectPages:
         project = await self._operations.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.change_project(project_id, changes)
+            await self._operations.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
@@ -71,7 +73,9 @@ class ProjectPages:
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
         label = fields.get("label", "").strip()
         try:
-            made = await self._operations.create_key(project_id, label=label, scopes=scopes or ["ingest"])
+            made = await self._operations.create_key(
+                project_id, label=label, scopes=scopes or ["ingest"], actor=actor_of(request, viewer.user_id)
+            )
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
@@ -81,14 +85,14 @@ class ProjectPages:
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.revoke_key(project_id, key_id)
+        action = self._operations.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.rotate_signing_secret(project_id)
+            made = await self._operations.rotate_signing_secret(project_id, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
@@ -99,7 +103,7 @@ class ProjectPages:
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.finish_rotation(project_id)
+        action = self._operations.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
         said = "Calls are signed with the new secret alone."
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 

@@ -11,6 +11,7 @@ from domain.ids import ReplayId
 from domain.lifecycle import Position
 from store.database import Database
 from store.heartbeats import beat
+from store.sealing import Sealer
 from tests.given import Story
 
 PAST = {"timeout_minutes": -1.0}
@@ -18,8 +19,8 @@ JUST_PAST = {"timeout_minutes": -0.1}
 
 
 @pytest.fixture
-def ledger(database: Database) -> LedgerActivities:
-    return LedgerActivities(database, outage_seconds=60)
+def ledger(database: Database, sealer: Sealer) -> LedgerActivities:
+    return LedgerActivities(database, sealer=sealer, outage_seconds=60)
 
 
 async def _api_was_alive(story: Story, *, seconds_ago: float, **report: bool) -> None:
@@ -81,11 +82,11 @@ async def test_deadline_after_the_last_word_of_an_api_that_ended_is_held_at_once
     assert answer.standing.position is Position.WAITING
 
 
-async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
+async def test_hold_can_be_switched_off(database: Database, sealer: Sealer, story: Story) -> None:
     event_id = await story.receipt(**JUST_PAST)
     await _api_was_alive(story, seconds_ago=30)
 
-    answer = await LedgerActivities(database, outage_seconds=0).open_incident(OpenIncident(event_id))
+    answer = await LedgerActivities(database, sealer=sealer, outage_seconds=0).open_incident(OpenIncident(event_id))
 
     assert answer.standing.position is Position.OPEN
 
