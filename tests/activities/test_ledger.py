@@ -1,5 +1,6 @@
 """The ledger activities answer with where the store stands, and each may run twice."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from activities.ledger import LedgerActivities
 from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
 from domain.ids import ReplayId
 from domain.lifecycle import Position
+from store.audit import AuditFilters, list_audit
 from store.database import Database
 from store.heartbeats import beat
 from store.sealing import Sealer
@@ -120,6 +122,30 @@ async def test_second_request_adopts_the_first_ones_repair(ledger: LedgerActivit
     assert first.standing.position is Position.CALLING
     assert second.standing.replay_id == first.standing.replay_id
     assert len(await story.rows("repairs", event_id)) == 1
+
+
+async def test_repair_begun_by_a_signal_is_in_the_audit_log_once(ledger: LedgerActivities, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    begin = BeginRepair(event_id, requested_by="usr_1", mint_as=f"rpl_{'0' * 32}")
+
+    first = await ledger.begin_repair(begin)
+    await ledger.begin_repair(begin)  # run again by the engine
+    await ledger.begin_repair(BeginRepair(event_id))  # asked again while it runs
+
+    async with story.database.reading() as session:
+        page = await list_audit(session, AuditFilters(project_id=story.project.id), limit=10, cursor=None)
+    (entry,) = page.rows
+    assert (entry.actor, entry.action, entry.subject_id) == ("temporal", "reprocess_requested", incident_id)
+    assert json.loads(entry.details) == {"event_id": event_id, "replay_id": first.standing.replay_id}
+
+
+async def test_repair_that_the_store_had_minted_is_told_by_whoever_asked_for_it(ledger: LedgerActivities, story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+
+    await ledger.begin_repair(BeginRepair(event_id, replay_id=replay_id, requested_by="usr_1"))
+
+    async with story.database.reading() as session:
+        assert (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows == ()
 
 
 @pytest.mark.parametrize(
