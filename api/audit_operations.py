@@ -6,7 +6,7 @@ hash before: both would tell a tenant what others do.
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,7 +47,7 @@ class AuditOperations:
     async def export_audit(self, project_id: str | None, filters: AuditFilters, *, actor: Actor) -> AsyncIterator[bytes]:
         """The entries as JSON Lines, oldest first, once the export itself is in the log. Raises: Unavailable."""
         narrowed = _narrowed(project_id, filters)
-        chosen = {"project": project_id, "actor": filters.actor, "action": filters.action}
+        chosen = {"project": project_id, **asdict(filters)}
         details = {"filters": sorted(name for name, value in chosen.items() if value is not None)}
         async with self._database.transaction() as session:
             subject = Subject(SubjectType.STORE)

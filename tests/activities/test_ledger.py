@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
 
 from activities.ledger import LedgerActivities
@@ -137,6 +138,18 @@ async def test_repair_begun_by_a_signal_is_in_the_audit_log_once(ledger: LedgerA
     (entry,) = page.rows
     assert (entry.actor, entry.action, entry.subject_id) == ("temporal", "reprocess_requested", incident_id)
     assert json.loads(entry.details) == {"event_id": event_id, "replay_id": first.standing.replay_id}
+
+
+async def test_signal_whose_repair_failed_at_once_is_in_the_audit_log(ledger: LedgerActivities, story: Story) -> None:
+    event_id, _ = await story.opened()
+    async with story.database.transaction() as session:
+        await session.execute(text("UPDATE projects SET repair_url = NULL"))
+
+    await ledger.begin_repair(BeginRepair(event_id))
+
+    async with story.database.reading() as session:
+        (entry,) = (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows
+    assert json.loads(entry.details) == {"event_id": event_id, "cause": "repair_url_missing"}
 
 
 async def test_repair_that_the_store_had_minted_is_told_by_whoever_asked_for_it(ledger: LedgerActivities, story: Story) -> None:

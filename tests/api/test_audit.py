@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -230,12 +231,12 @@ async def test_log_needs_the_scope_admin(caller: Caller, operations: Operations,
 
 async def test_export_is_an_entry_of_its_own_and_the_last_line(operations: Operations, project: CreatedProject) -> None:
     await operations.set_suspended(project.project.id, suspended=True, actor=NADIA)
-    filters = AuditFilters(actor="usr_nadia")
+    filters = AuditFilters(actor="usr_nadia", created_after=datetime(2020, 1, 1, tzinfo=UTC))
 
     lines = b"".join([part async for part in await operations.export_audit(project.project.id, filters, actor=NADIA)])
 
     told = [json.loads(line) for line in lines.splitlines()]
     assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
-    assert told[1]["details"] == {"filters": ["actor", "project"]}
+    assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
     assert told[1]["previous_hash"] == told[0]["hash"]
     assert (await operations.verify_audit(expect=told[1]["hash"])).problem is None
