@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from settings import LogFormat, LogLevel
+from setting_values import LogFormat, LogLevel
 
 _LEVELS: dict[LogLevel, int] = {
     LogLevel.DEBUG: logging.DEBUG,

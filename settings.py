@@ -6,53 +6,35 @@ everything below it is handed plain values. It never writes a file and never ope
 """
 
 import os
-from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from setting_values import (
+    SECRET_KEY_MIN_LENGTH,
+    DatabaseUrl,
+    Delays,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Port,
+    RootSecretText,
+    Seconds,
+    SmtpUrl,
+)
 
 PREFIX = "MAKEGOOD_"
 SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
-SECRET_KEY_MIN_LENGTH = 32
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names its variable and never shows its value."""
-
-
-class LogLevel(StrEnum):
-    """How much is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How a log line looks: one JSON object, or text for people."""
-
-    JSON = "json"
-    CONSOLE = "console"
-
-
-def _split_commas(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Seconds = Annotated[int, Field(ge=1)]
-Network = IPv4Network | IPv6Network
-# NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
-Delays = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -68,13 +50,13 @@ class Settings(BaseSettings):
     temporal_port: Port = 7233
     temporal_ui_port: Port = 8233
     smtp_port: Port = 2525
-    database_url: SecretStr | None = None
-    smtp_url: SecretStr | None = None
+    database_url: DatabaseUrl | None = None
+    smtp_url: SmtpUrl | None = None
     mail_from: str = Field(default="makegood@localhost", pattern=r"^[^\s@]+@[^\s@]+$")
     public_url: str | None = None
     temporal_ui_url: str | None = None
-    secret_key: SecretStr | None = None
-    secret_key_previous: SecretStr | None = None
+    secret_key: RootSecretText | None = None
+    secret_key_previous: RootSecretText | None = None
     egress_allow: Networks = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
@@ -197,23 +179,6 @@ class Settings(BaseSettings):
             )
         return secret_key
 
-    @field_validator("secret_key", "secret_key_previous")
-    @classmethod
-    def _secret_key_is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SECRET_KEY_MIN_LENGTH:
-            raise ValueError(f"needs {SECRET_KEY_MIN_LENGTH} characters or more")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_url_is_known(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, ("sqlite", "postgresql"))
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp_url_is_known(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, ("smtp", "smtps"))
-
     @field_validator("public_url")
     @classmethod
     def _public_url_is_an_origin(cls, value: str | None) -> str | None:
@@ -292,12 +257,6 @@ def _secret_from_file(field_name: str) -> str | None:
         raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
-    return value
-
-
-def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:
-    if value is not None and urlsplit(value.get_secret_value()).scheme not in schemes:
-        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return value
 
 

@@ -147,6 +147,7 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
     return ConsoleParts(
         operations=operations,
         database=parts.database,
+        sealer=parts.sealer,
         secret_key=parts.settings.secret_key,
         previous_secret_key=parts.settings.previous_secret_key,
         public_url=parts.settings.public_url,

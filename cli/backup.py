@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import with_store
+from cli.operator import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_record, reason_of
 from cli.settings_told import read_settings, read_whole_settings
@@ -43,13 +43,11 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.backups import back_up
     from store.migrating import revisions
     from store.rotation import root_in_force
-    from store.sealing import Sealer
 
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
     settings = read_whole_settings()
-    started_at, revision = time.monotonic(), revisions()[0]
-    sealer = Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
+    started_at, revision, sealer = time.monotonic(), revisions()[0], read_sealer(settings)
     with _told_failures(), written_whole(file) as opened:
 
         async def act(database: "Database") -> dict[str, int]:
@@ -58,7 +56,15 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
             # With the secret that opens what is in it, while that is being replaced.
             writer = BackupWriter(opened, key=root.backup_key)
             with _progress("backed up") as progress:
-                await back_up(database, writer, made_by=installed_version("makegood"), revision=revision, progress=progress)
+                await back_up(
+                    database,
+                    writer,
+                    sealer=sealer,
+                    actor=cli_actor(),
+                    made_by=installed_version("makegood"),
+                    revision=revision,
+                    progress=progress,
+                )
             return writer.rows
 
         rows = with_store(settings, act)
@@ -92,7 +98,7 @@ def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *,
 
     async def act(database: "Database") -> dict[str, int]:
         with _progress("restored") as progress:
-            return await restore_rows(database, opened, key=key, progress=progress)
+            return await restore_rows(database, opened, sealer=sealer, actor=cli_actor(), progress=progress)
 
     check_fits(opened, key=key, revision=revision)
     has_tables = _has_tables(settings, revision=revision)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import Json, find_project, operate
+from cli.operator import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_record, print_rows, tell
 from cli.projects import ScopeName, Scopes
@@ -52,7 +52,9 @@ def revoke(
 
 async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str], expires_in_days: int | None) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.create_key(project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days)
+    return await operations.create_key(
+        project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days, actor=cli_actor()
+    )
 
 
 async def _list(operations: "Operations", name_or_id: str) -> Json:
@@ -62,4 +64,4 @@ async def _list(operations: "Operations", name_or_id: str) -> Json:
 
 async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
     project = await find_project(operations, name_or_id)
-    await operations.revoke_key(project["project_id"], key_id)
+    await operations.revoke_key(project["project_id"], key_id, actor=cli_actor())

@@ -10,6 +10,7 @@ import typer
 
 from cli import (
     about,
+    audit,
     backup,
     demo,
     doctor,
@@ -46,6 +47,7 @@ for _name, _group in (
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),
+    ("audit", audit.app),
 ):
     app.add_typer(_group, name=_name)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.operator import Json, find_project, operate
+from cli.operator import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import CommandFailed, ExitCode, print_record, print_rows, tell
 from domain.results import LateResult
@@ -56,7 +56,7 @@ def create(
     fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
     if timeout_minutes is not None:
         fields["timeout_minutes"] = timeout_minutes
-    made = operate(lambda operations: operations.create_project(**fields))
+    made = operate(lambda operations: operations.create_project(**fields, actor=cli_actor()))
     print_record(made, as_json=as_json)
     if not as_json:
         tell("Keep the API key and the signing secret now: they are not shown again.")
@@ -152,24 +152,24 @@ async def _show(operations: "Operations", name_or_id: str) -> Json:
 
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.change_project(project["project_id"], dict(changes))
+    return await operations.change_project(project["project_id"], dict(changes), actor=cli_actor())
 
 
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.set_suspended(project["project_id"], suspended=is_suspended)
+    return await operations.set_suspended(project["project_id"], suspended=is_suspended, actor=cli_actor())
 
 
 async def _delete(operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.delete_project(project["project_id"], confirmation=confirmation, end_open=end_open)
+    return await operations.delete_project(project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor())
 
 
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.rotate_signing_secret(project["project_id"])
+    return await operations.rotate_signing_secret(project["project_id"], actor=cli_actor())
 
 
 async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.finish_rotation(project["project_id"])
+    return await operations.finish_rotation(project["project_id"], actor=cli_actor())

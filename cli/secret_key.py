@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import Json, with_store
+from cli.operator import Json, cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_record, tell
 from cli.settings_told import read_settings, read_whole_settings
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from settings import Settings
     from store.database import Database
     from store.rotation import SecretStatus
-    from store.sealing import Sealer
 
 app = typer.Typer(help="The root secret: replace it while everything runs.", no_args_is_help=True)
 AGAIN_SECONDS = 0.5
@@ -72,19 +71,29 @@ def drop(
     is_needed = not found.is_rotated or found.old_projects or (found.old_keys and not force)
     if found.has_previous and is_needed:
         raise CommandFailed(f"the previous secret is still needed: {_next_step(found, settings)}")
+    if found.has_previous:
+        _record_drop(settings, found)
     settings.previous_secret_key_path.unlink(missing_ok=True)
     print_record({"dropped": found.has_previous}, as_json=as_json)
 
 
 def _rotated(settings: "Settings") -> Json:
+    from domain.audit import AuditAction, Subject, SubjectType
+    from store.audit import record
     from store.rotation import NotEverywhere, rotate
     from store.sealing import SealBroken
 
-    sealer = _sealer(settings)
+    sealer, actor = read_sealer(settings), cli_actor()
 
     async def act(database: "Database") -> int:
         async with database.transaction() as session:
-            return await rotate(session, sealer, await database.now(session))
+            now = await database.now(session)
+            wrapped = await rotate(session, sealer, now)
+            # It seals the log's end with the new secret, so that the previous one is not needed for it either.
+            details = {"in_force": sealer.current.fingerprint, "data_keys_wrapped": wrapped}
+            subject, action = Subject(SubjectType.STORE), AuditAction.SECRET_KEY_ROTATED
+            await record(session, sealer, actor, action, now=now, subject=subject, details=details)
+            return wrapped
 
     found = _status(settings)
     if not found.has_previous and found.is_rotated:
@@ -99,6 +108,23 @@ def _rotated(settings: "Settings") -> Json:
             "set MAKEGOOD_SECRET_KEY_PREVIOUS to the one that it was sealed with"
         ) from None
     return {"data_keys_wrapped": wrapped, **_told(_status(settings), settings)}
+
+
+def _record_drop(settings: "Settings", found: "SecretStatus") -> None:
+    """Before the file goes: a drop that is told and did not happen is done by the next `drop`."""
+    from domain.audit import AuditAction, Subject, SubjectType
+    from store.audit import record
+
+    sealer, actor = read_sealer(settings), cli_actor()
+    details = {"in_force": found.in_force, "keys_refused": [key.id for key in found.old_keys]}
+
+    async def act(database: "Database") -> None:
+        async with database.transaction() as session:
+            now = await database.now(session)
+            subject, action = Subject(SubjectType.STORE), AuditAction.SECRET_KEY_DROPPED
+            await record(session, sealer, actor, action, now=now, subject=subject, details=details)
+
+    with_store(settings, act)
 
 
 def _once_known_everywhere(work: "Callable[[], int]") -> int:
@@ -118,7 +144,7 @@ def _once_known_everywhere(work: "Callable[[], int]") -> int:
 def _status(settings: "Settings") -> "SecretStatus":
     from store.rotation import secret_status
 
-    sealer = _sealer(settings)
+    sealer = read_sealer(settings)
 
     async def act(database: "Database") -> "SecretStatus":
         async with database.reading() as session:
@@ -152,12 +178,6 @@ def _next_step(found: "SecretStatus", settings: "Settings") -> str:
     if settings.secret_key is None:
         return "run `makegood secret drop`"
     return "start every process again without MAKEGOOD_SECRET_KEY_PREVIOUS; keep it with the backups that were made under it"
-
-
-def _sealer(settings: "Settings") -> "Sealer":
-    from store.sealing import Sealer
-
-    return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
 
 
 def _replace_file(settings: "Settings") -> None:

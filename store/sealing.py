@@ -5,6 +5,7 @@ project; data keys seal the project's secrets with AES-256-GCM. What was sealed 
 While the root secret is being replaced there are two: what either sealed opens, and `store.rotation` says which of them writes.
 """
 
+import hmac
 import secrets
 from contextlib import suppress
 
@@ -34,10 +35,15 @@ class RootSecret:
         self.backup_key = _derived(root, b"makegood/backup/1")  # authenticates backups, and opens nothing
         self._pepper = _derived(root, b"makegood/api-key-pepper/1")
         self._master = AESGCM(_derived(root, b"makegood/master-key/1"))
+        self._audit_key = _derived(root, b"makegood/audit-log/1")
 
     def key_digest(self, api_key: str) -> str:
         """The digest under which an API key is stored."""
         return keys.key_digest(api_key, pepper=self._pepper)
+
+    def audit_seal(self, text: bytes) -> str:
+        """The seal at the end of the audit log, hex HMAC-SHA256."""
+        return hmac.new(self._audit_key, text, "sha256").hexdigest()
 
     def new_data_key(self, project_id: str) -> bytes:
         """A fresh data key for a project, wrapped by the master key."""
@@ -71,6 +77,10 @@ class Sealer:
     def key_digests(self, api_key: str) -> tuple[str, ...]:
         """The digests under which an API key may be stored, one for each root secret, the current one's first."""
         return tuple(root.key_digest(api_key) for root in self.roots)
+
+    def is_audit_seal(self, seal: str, text: bytes) -> bool:
+        """Whether the seal at the end of the audit log was made over this text, with whichever root secret."""
+        return any(hmac.compare_digest(seal.encode(), root.audit_seal(text).encode()) for root in self.roots)
 
     def seal(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, plaintext: bytes) -> bytes:
         """The plaintext, readable only at this place and with the project's (wrapped) `data_key`. Raises: SealBroken."""

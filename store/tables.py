@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary,
 from sqlmodel import Field, SQLModel
 
 from domain.instants import from_milliseconds, milliseconds
+from store.append_only import keep_append_only
 
 
 class Instant(TypeDecorator[datetime]):
@@ -46,6 +47,12 @@ def _sequence() -> Any:
     return Field(
         default=None,
         sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    )
+
+
+def _number() -> Any:
+    return Field(
+        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
     )
 
 
@@ -295,3 +302,37 @@ class Session(SQLModel, table=True):
     created_at: datetime = _instant()
     seen_at: datetime = _instant()
     expires_at: datetime = _instant()
+
+
+class AuditLog(SQLModel, table=True):
+    """Who did what; append only. Numbered by `store.audit`, without gaps, since a gap is a missing entry."""
+
+    __tablename__: ClassVar[str] = "audit_log"
+    __table_args__ = (Index("audit_log_by_project", "project_id", "sequence"),)
+
+    sequence: int = _number()
+    at: datetime = _instant()
+    actor: str = _text()
+    address: str | None = _text(nullable=True)
+    request_id: str | None = _text(nullable=True)
+    action: str = _text()
+    subject_type: str | None = _text(nullable=True)
+    subject_id: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)
+    details: str = _text()  # JSON object
+    previous_hash: str = _text()
+    hash: str = _text(unique=True)
+
+
+class AuditHead(SQLModel, table=True):
+    """Where the audit log ends: one row, sealed with a key that is not in the database."""
+
+    __tablename__: ClassVar[str] = "audit_head"
+
+    sequence: int = _number()
+    hash: str = _text()
+    seal: str = _text()
+
+
+_TABLES = SQLModel.metadata.tables
+keep_append_only(_TABLES["audit_log"], _TABLES["audit_head"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from api.health import CheckStatus
 from api.operations import Operations
 from store.database import Database
+from store.sealing import Sealer
 
 Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 
@@ -21,6 +22,7 @@ class ConsoleParts:
 
     operations: Operations
     database: Database
+    sealer: Sealer
     secret_key: str
     public_url: str
     temporal_ui_url: str | None

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console
 from api.console.lists import all_projects
 from api.console.rows import Json
@@ -45,6 +46,7 @@ class ProjectPages:
             made = await self._operations.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
+                actor=actor_of(request, viewer.user_id),
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
             )
@@ -62,7 +64,7 @@ class ProjectPages:
         project = await self._operations.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.change_project(project_id, changes)
+            await self._operations.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
@@ -72,7 +74,8 @@ class ProjectPages:
         fields = await self._console.sessions.form(request, viewer)
         confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
         try:
-            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open)
+            actor = actor_of(request, viewer.user_id)
+            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open, actor=actor)
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
@@ -90,6 +93,7 @@ class ProjectPages:
                 label=label,
                 scopes=scopes or ["ingest"],
                 expires_in_days=days or None,
+                actor=actor_of(request, viewer.user_id),
             )
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
@@ -100,14 +104,14 @@ class ProjectPages:
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.revoke_key(project_id, key_id)
+        action = self._operations.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.rotate_signing_secret(project_id)
+            made = await self._operations.rotate_signing_secret(project_id, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             notice = Notice("bad", _told(refusal))
         else:
@@ -118,7 +122,7 @@ class ProjectPages:
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.finish_rotation(project_id)
+        action = self._operations.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
         said = "Calls are signed with the new secret alone."
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 

@@ -11,11 +11,14 @@ from sqlalchemy import Engine, event, text
 from api.app import create_app
 from api.auth import TRUST_SECONDS
 from api.operations import Operations
+from domain.audit import Actor
 from domain.keys import api_key_text
 from domain.projects import CreatedProject
 from store.database import Clock, Database
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, receipt, serving
+
+OPERATOR = Actor("usr_operator")
 
 
 @contextmanager
@@ -63,7 +66,7 @@ async def test_key_revoked_at_one_process_is_refused_by_the_other_within_five_se
         callers = [Caller(client, project.api_key) for client in (one, two)]
         before = [(await caller.send("receipt", receipt())).status_code for caller in callers]
 
-        await operations_of(here).revoke_key(project.project.id, project.key.id)
+        await operations_of(here).revoke_key(project.project.id, project.key.id, actor=OPERATOR)
 
         at_once = (await callers[0].send("receipt", receipt())).status_code
         seconds = TRUST_SECONDS
@@ -77,7 +80,7 @@ async def test_key_is_refused_once_it_has_expired(database: Database, sealer: Se
     seconds, clock = 0.0, Clock()
     later = Database.open(database.url, clock=clock)
     app = create_app(parts_on(later, sealer), clock=lambda: seconds)
-    made = await operations_of(app).create_key(project.project.id, label="trial", expires_in_days=1)
+    made = await operations_of(app).create_key(project.project.id, label="trial", expires_in_days=1, actor=OPERATOR)
     async with serving(app) as client:
         caller = Caller(client, made["api_key"])
         before = await caller.send("receipt", receipt())

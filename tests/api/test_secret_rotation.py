@@ -10,8 +10,10 @@ from sqlalchemy import text
 from api.app import create_app
 from api.auth import TRUST_SECONDS
 from api.operations import Operations
+from domain.audit import Actor
 from domain.projects import CreatedProject, ProjectChanges
 from store import projects, rotation
+from store.audit_checking import verify_audit
 from store.database import Database
 from store.rotation import NotEverywhere, SecretStatus
 from store.sealing import SealBroken, Sealer
@@ -19,6 +21,7 @@ from tests.api.serving import Caller, judge_shape, parts_on, receipt, serving
 from tests.conftest import SECRET_KEY
 from tests.waiting import wait_until_async
 
+OPERATOR = Actor("usr_operator")
 NEW = "the root secret that comes after it, as long"
 OLD_ALONE, BOTH, NEW_ALONE = (SECRET_KEY, None), (NEW, SECRET_KEY), (NEW, None)
 
@@ -95,7 +98,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
 
         # The first process learns the new secret; what it makes must be read by the other, which does not know it.
         await fleet.start("one", BOTH)
-        made = await operations(database, BOTH).create_project(name="made meanwhile", mode="test")
+        made = await operations(database, BOTH).create_project(name="made meanwhile", mode="test", actor=OPERATOR)
         fleet.api_keys.append(made["api_key"])
         await fleet.call()
         with pytest.raises(NotEverywhere, match="1 running processes do not know the new secret key"):
@@ -103,8 +106,12 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
         await fleet.start("two", BOTH)
 
         assert await rotate(database) == 2
-        fleet.api_keys.append((await operations(database, BOTH).create_key(project.project.id, label="after"))["api_key"])
-        unused = await operations(database, BOTH).create_key(project.project.id, label="of the new secret, never used")
+        fleet.api_keys.append(
+            (await operations(database, BOTH).create_key(project.project.id, label="after", actor=OPERATOR))["api_key"]
+        )
+        unused = await operations(database, BOTH).create_key(
+            project.project.id, label="of the new secret, never used", actor=OPERATOR
+        )
         await fleet.call()
 
         async def nothing_needs_the_old_one() -> bool:
@@ -135,7 +142,7 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(database: Datab
 
     assert (found.is_rotated, found.can_drop_previous, found.old_projects) == (True, False, ())
     assert [key.id for key in found.old_keys] == [project.key.id]
-    await operations(database, BOTH).revoke_key(project.project.id, project.key.id)
+    await operations(database, BOTH).revoke_key(project.project.id, project.key.id, actor=OPERATOR)
     assert (await status(database)).can_drop_previous
 
 
@@ -143,17 +150,33 @@ async def test_store_of_an_unknown_secret_is_not_written_with_another(database: 
     stranger = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await operations(database, stranger).create_key(project.project.id, label="x")
+        await operations(database, stranger).create_key(project.project.id, label="x", actor=OPERATOR)
     with pytest.raises(rotation.SecretUnknown):
-        await operations(database, stranger).create_project(name="another", mode="test")
+        await operations(database, stranger).create_project(name="another", mode="test", actor=OPERATOR)
     with pytest.raises(rotation.SecretUnknown):
         await status(database, stranger)
+
+
+async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database: Database, project: CreatedProject) -> None:
+    async def acted(secrets: tuple[str, str | None]) -> dict[str, bool]:
+        """Whether the log is whole to each process, after an act at one of them."""
+        await operations(database, secrets).set_suspended(project.project.id, suspended=False, actor=OPERATOR)
+        known = {"old alone": OLD_ALONE, "both": BOTH, "new alone": NEW_ALONE}
+        return {name: (await verify_audit(database, Sealer(*one))).problem is None for name, one in known.items()}
+
+    before = await acted(BOTH)
+    await rotate(database)
+    after, dropped = await acted(BOTH), await acted(NEW_ALONE)
+
+    assert before == {"old alone": True, "both": True, "new alone": False}
+    assert after == dropped == {"old alone": False, "both": True, "new alone": True}
+    assert (await verify_audit(database, Sealer(*NEW_ALONE))).entries == 3, "no damage was found at any step"
 
 
 async def test_data_key_that_neither_opens_stops_the_rotation(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
-    other = await operations(database, OLD_ALONE).create_project(name="other", mode="test")
+    other = await operations(database, OLD_ALONE).create_project(name="other", mode="test", actor=OPERATOR)
     async with database.transaction() as session:
         await session.execute(text("UPDATE projects SET data_key = :key WHERE name = 'other'"), {"key": b"\x01 broken"})
 

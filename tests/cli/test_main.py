@@ -34,6 +34,7 @@ COMMANDS = [
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("receipt", name) for name in ("send", "list", "show", "expire")],
     ("result", "send"),
+    *[("audit", name) for name in ("list", "verify", "export")],
     *[("signature", name) for name in ("make", "verify")],
 ]
 HEAVY = ("temporalio", "sqlalchemy", "fastapi", "httpx", "pydantic_settings")

@@ -147,4 +147,6 @@ def test_project_is_deleted_when_its_name_is_given_twice(makegood: Makegood) -> 
 
     assert (mistyped.code, "not the name of the project" in mistyped.err) == (2, True)
     assert (deleted.json["deleted"], deleted.json["receipts_ended"]) == (True, 0)
+    (entry,) = makegood("audit", "list", "--action", "project_deleted", "--json").json["data"]
+    assert (entry["subject_id"], entry["actor"].partition(":")[0]) == (deleted.json["project_id"], "cli")
     assert makegood("key", "list", "shop").code == 3

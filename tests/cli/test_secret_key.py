@@ -68,6 +68,30 @@ def test_old_secret_goes_only_when_nothing_needs_it(embedded: Makegood) -> None:
     assert "ok    Sealed secrets" in embedded("doctor").out
 
 
+def test_audit_log_tells_of_a_replacement_and_is_whole_at_each_step(embedded: Makegood) -> None:
+    made = embedded("project", "create", "shop", "--mode", "test", "--json").json
+    before = file_of(embedded).read_text()
+
+    embedded("secret", "rotate")
+    rotated = embedded("audit", "verify")
+    new_alone = embedded("audit", "verify", MAKEGOOD_SECRET_KEY=file_of(embedded).read_text())
+    embedded("secret", "drop", "--force")
+    dropped = embedded("audit", "verify")
+    old_alone = embedded("audit", "verify", MAKEGOOD_SECRET_KEY=before)
+    embedded("project", "suspend", "shop")
+    went_on = embedded("audit", "verify", "--json")
+
+    assert [done.code for done in (rotated, new_alone, dropped, old_alone)] == [0, 0, 0, 1]
+    assert went_on.json["problem"] is None
+    log = embedded("audit", "list", "--json").json["data"]
+    told = {entry["action"]: entry["details"] for entry in log}
+    assert list(told) == ["project_suspended", "secret_key_dropped", "secret_key_rotated", "project_created"]
+    in_force = embedded("secret", "status", "--json").json["in_force"]
+    assert told["secret_key_rotated"] == {"in_force": in_force, "data_keys_wrapped": 1}
+    assert told["secret_key_dropped"] == {"in_force": in_force, "keys_refused": [made["key_id"]]}
+    assert [secret for secret in (before, file_of(embedded).read_text()) if secret in str(log)] == []
+
+
 def test_replacement_that_was_cut_off_is_gone_on_with(embedded: Makegood) -> None:
     embedded("project", "create", "shop", "--mode", "test")
     file_of(embedded, "secret_key.previous").write_text(SECRET_KEY)
@@ -129,6 +153,7 @@ def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Make
         there = {"MAKEGOOD_DATABASE_URL": "", "MAKEGOOD_DATA_DIR": str(path), **settings}
         done = makegood("restore", backups[name], **there)
         if done.code == 0:
+            assert makegood("audit", "verify", **there).code == 0, "sealed with a secret that is known"
             assert makegood("project", "rotate-secret", "shop", **there).code == 0, "what was sealed opens"
         return done
 

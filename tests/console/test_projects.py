@@ -160,4 +160,6 @@ async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story:
     assert "not the name of the project" in told
     assert "1 receipts have not ended" in kept
     assert "shop is deleted" in (await operator.open("/projects")).text
+    log = (await operator.open("/audit")).text
+    assert ("Receipts ended" in log, f'href="{path}"' in log) == (True, False)
     assert (await operator.open(path)).status_code == 404

@@ -14,9 +14,11 @@ from alembic import command
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
+from domain.audit import Actor, AuditAction
 from domain.ids import UserId
 from domain.lifecycle import Position
 from store import tables, users
+from store.audit import record
 from store.database import Database, run_alone
 from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
@@ -100,6 +102,7 @@ async def fill(url: str, sealer: Sealer) -> None:
         await write_fact(session, "temporal_namespace_id", "of an engine")
         answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
         session.add(tables.Idempotency(project_id=created.project.id, **answer))
+        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
     await database.close()
 
 
