@@ -217,7 +217,7 @@ class CallbackActivities:
         if project.repair_url is None:
             return None
         try:
-            secrets = await signing_secrets(session, self._sealer, receipt.project_id)
+            secrets = await signing_secrets(session, self._sealer, receipt.project_id, await self._database.now(session))
         except SealBroken:
             # Perhaps this worker has another root secret than who sealed them: it counts, and may be put right in time.
             log.error("signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id)

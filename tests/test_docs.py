@@ -11,6 +11,7 @@ import pytest
 
 from api.errors import Problems
 from api.schemas import ReceiptBody, validated
+from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
 from domain.lifecycle import Position
@@ -87,6 +88,12 @@ def test_readme_keeps_the_secrets_of_production_where_compose_reads_them() -> No
 
     assert line in readme
     assert "export MAKEGOOD_SECRET_KEY" not in readme
+
+
+def test_every_act_of_the_audit_log_has_its_line() -> None:
+    acts = read("audit-log.md").partition("## Acts")[2].partition("## Verifying")[0]
+
+    assert sorted(first_cells(acts.partition("\n| ---")[2])) == sorted(AuditAction)
 
 
 @pytest.mark.parametrize("states", STATES, ids=lambda states: states.__name__)

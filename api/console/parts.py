@@ -1,13 +1,14 @@
 """What the console is built from. The composition root of the API fills this in; nothing here opens or reads anything."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from api.health import CheckStatus
 from api.operations import Operations
 from store.database import Database
+from store.sealing import Sealer
 
 Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 
@@ -21,6 +22,7 @@ class ConsoleParts:
 
     operations: Operations
     database: Database
+    sealer: Sealer
     secret_key: str
     public_url: str
     temporal_ui_url: str | None
@@ -28,3 +30,4 @@ class ConsoleParts:
     mailbox_path: Path | None
     readiness: Readiness
     now: Callable[[], datetime]
+    previous_secret_key: str | None = field(default=None, repr=False)

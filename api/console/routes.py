@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from api.console.audit import AuditPages
 from api.console.console import Console, console_route
 from api.console.events import EventPages
 from api.console.incidents import IncidentPages
@@ -18,6 +19,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
     router = APIRouter(route_class=console_route(console), include_in_schema=False)
     site, entry, incidents = SitePages(console), SignInPages(console), IncidentPages(console)
     events, projects, mailbox = EventPages(console), ProjectPages(console), MailboxPages(console)
+    audit = AuditPages(console)
     for path, show in (
         ("/", site.home),
         ("/static/{name}", site.static_file),
@@ -31,6 +33,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/events/{event_id}", events.one),
         ("/projects", projects.listing),
         ("/projects/{project_id}", projects.one),
+        ("/audit", audit.listing),
         ("/mailbox", mailbox.listing),
         ("/mailbox/{name}", mailbox.one),
         ("/mailbox/{name}/html", mailbox.html_part),
@@ -47,10 +50,12 @@ def console_router(parts: ConsoleParts) -> APIRouter:
         ("/events/{event_id}/expire", events.expire),
         ("/projects", projects.create),
         ("/projects/{project_id}", projects.save),
+        ("/projects/{project_id}/delete", projects.delete),
         ("/projects/{project_id}/keys", projects.create_key),
         ("/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key),
         ("/projects/{project_id}/signing-secret", projects.rotate_signing_secret),
         ("/projects/{project_id}/signing-secret/finish", projects.finish_rotation),
+        ("/audit/export", audit.export),
     ):
         router.add_api_route(path, do, methods=["POST"])
     return router

@@ -5,16 +5,20 @@ Opening the link changes nothing: mail and link scanners open links too. The but
 
 import asyncio
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console
 from api.console.rendering import Values
 from api.console.sealed import Notice
 from api.console.sessions import Viewer
+from domain.audit import AuditAction, Subject, SubjectType
 from domain.errors import ValidationFailed
+from domain.ids import UserId
 from domain.users import User
-from store import users
+from store import audit, users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
@@ -38,11 +42,13 @@ class SignInPages:
         email = fields.get("email", "").strip()
         user = await self._who(email, fields.get("password", ""))
         if user is None:
+            await self._record_failure(request, email)
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             token = await users.open_session(session, user_id=user.user_id, now=now)
+            await self._record(request, session, AuditAction.SIGNED_IN, user.user_id, by="password")
         return self._sessions.begin(self._sessions.redirect("/incidents"), token)
 
     async def link(self, request: Request) -> Response:
@@ -52,8 +58,15 @@ class SignInPages:
         fields = await self._sessions.early_form(request)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
+            known = {one.user_id for one in await users.list_users(session)}
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
             token = None if user is None else await users.open_session(session, user_id=user.user_id, now=now)
+            if user is None:
+                await self._record(request, session, AuditAction.SIGN_IN_FAILED, None, by="link")
+            else:
+                if user.user_id not in known:
+                    await self._record(request, session, AuditAction.USER_CREATED, user.user_id, by="link")
+                await self._record(request, session, AuditAction.SIGNED_IN, user.user_id, by="link")
         if token is None:
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
@@ -71,7 +84,7 @@ class SignInPages:
         if problem:
             return self._password_page(viewer, email=email, problem=problem)
         try:
-            await self._keep_password(viewer, email, password)
+            await self._keep_password(request, viewer, email, password)
         except ValidationFailed as refusal:
             return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
         notice = Notice("good", "Your password is set. Next time, sign in with it.")
@@ -82,6 +95,7 @@ class SignInPages:
         await self._sessions.form(request, viewer)
         async with self._parts.database.transaction() as session:
             await users.close_session(session, token=viewer.token)
+            await self._record(request, session, AuditAction.SIGNED_OUT, viewer.user_id)
         return self._sessions.end(self._sessions.redirect("/login"))
 
     async def _who(self, email: str, password: str) -> User | None:
@@ -89,10 +103,26 @@ class SignInPages:
         async with self._hashing, self._parts.database.reading() as session:
             return await users.check_password(session, email=email, password=password)
 
-    async def _keep_password(self, viewer: Viewer, email: str, password: str) -> None:
+    async def _keep_password(self, request: Request, viewer: Viewer, email: str, password: str) -> None:
         async with self._hashing, self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+            await self._record(request, session, AuditAction.PASSWORD_SET, viewer.user_id)
+
+    async def _record_failure(self, request: Request, email: str) -> None:
+        """Whom it was tried as, if anybody; never what was typed, which may be a password in the wrong field."""
+        async with self._parts.database.transaction() as session:
+            user_id = await users.find_user_id(session, email)
+            await self._record(request, session, AuditAction.SIGN_IN_FAILED, user_id, by="password")
+
+    async def _record(
+        self, request: Request, session: AsyncSession, action: AuditAction, user_id: UserId | None, **details: str
+    ) -> None:
+        """Into the audit log, last in the act's transaction; who fails to sign in is nobody, whatever name was given."""
+        actor = actor_of(request) if user_id is None or action is AuditAction.SIGN_IN_FAILED else actor_of(request, user_id)
+        now = await self._parts.database.now(session)
+        subject = Subject(SubjectType.USER, user_id)
+        await audit.record(session, self._parts.sealer, actor, action, now=now, subject=subject, details=details)
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)

@@ -107,6 +107,10 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "PATCH /api/v1/project": lambda of: [
         Asked("/project", "its own", {"project_id": of.project_id}, {"project_id": of.project_id, "late_result": "note"})
     ],
+    "GET /api/v1/audit": lambda of: [
+        Asked("/audit", "nothing", {"actor": of.event_id}),
+        Asked("/audit", "its own", {"project_id": of.project_id, "project": of.project_id}),
+    ],
     # Last, since from then on the asker has an event of that name too.
     "POST /api/v1/receipt": lambda of: [
         Asked(

@@ -71,6 +71,7 @@ def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> Con
     return ConsoleParts(
         operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
+        sealer=sealer,
         secret_key=SECRET_KEY,
         public_url="http://makegood.example",
         temporal_ui_url="http://temporal.example",

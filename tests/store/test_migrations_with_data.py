@@ -1,6 +1,6 @@
 """What is stored outlives a change of revision, forth and back; a change that fails leaves everything as it was.
 
-There is one revision so far: a later one is planted in a copy of the history, as a release would bring it.
+A later revision is planted in a copy of the history, as a release would bring it.
 """
 
 import asyncio
@@ -14,9 +14,11 @@ from alembic import command
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
+from domain.audit import Actor, AuditAction
 from domain.ids import UserId
 from domain.lifecycle import Position
 from store import tables, users
+from store.audit import record
 from store.database import Database, run_alone
 from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
@@ -25,13 +27,15 @@ from store.sealing import Sealer
 from tests.given import START, Story
 from tests.postgres import TEMPLATE, Postgres
 
-LATER = '''"""A later revision, planted by a test."""
+NEWEST = revisions()[0]
+PLANTED = "9998"
+LATER = f'''"""A later revision, planted by a test."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{PLANTED}"
+down_revision = "{NEWEST}"
 branch_labels = None
 depends_on = None
 
@@ -98,12 +102,13 @@ async def fill(url: str, sealer: Sealer) -> None:
         await write_fact(session, "temporal_namespace_id", "of an engine")
         answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
         session.add(tables.Idempotency(project_id=created.project.id, **answer))
+        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
     await database.close()
 
 
 def history_with(revision: str, directory: Path) -> Path:
     shutil.copytree(HISTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    (directory / "versions" / "0002_later.py").write_text(revision)
+    (directory / "versions" / f"{PLANTED}_later.py").write_text(revision)
     return directory
 
 
@@ -159,14 +164,14 @@ def test_later_revision_keeps_every_row_and_so_does_going_back(filled: str, late
 
     migrate(filled, history=later)
 
-    assert migration_state(filled)[0] == "0002"
+    assert migration_state(filled)[0] == PLANTED
     assert rows_of(filled) == rows
     priorities = on(filled, lambda connection: connection.scalars(text("SELECT priority FROM receipts")).all())
     assert priorities == ["usual"] * len(rows["receipts"])
 
-    migrate(filled, to="0001", history=later)
+    migrate(filled, to=NEWEST, history=later)
 
-    assert migration_state(filled)[0] == "0001"
+    assert migration_state(filled)[0] == NEWEST
     assert rows_of(filled) == rows
     assert shape_of(filled) == shape
 
@@ -178,7 +183,7 @@ def test_revision_that_fails_half_way_leaves_all_as_it_was(filled: str, tmp_path
     with pytest.raises(ValueError, match="half-way"):
         migrate(filled, history=broken)
 
-    assert migration_state(filled)[0] == "0001"
+    assert migration_state(filled)[0] == NEWEST
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
@@ -196,17 +201,17 @@ def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path
     migrate(filled, history=later)
     rows, shape = rows_of(filled), shape_of(filled)
 
-    with pytest.raises(StoreIsNewer, match=r"0002.*makegood migrate --to 0001"):
+    with pytest.raises(StoreIsNewer, match=rf"{PLANTED}.*makegood migrate --to {NEWEST}"):
         migrate(filled)
 
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-@pytest.mark.parametrize("revision", ["base", "0003", "head", "-1"])
+@pytest.mark.parametrize("revision", ["base", "9999", "head", "-1"])
 def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> None:
     rows = rows_of(filled)
 
-    with pytest.raises(RevisionUnknown, match="0001"):
+    with pytest.raises(RevisionUnknown, match=NEWEST):
         migrate(filled, to=revision)
 
     assert rows_of(filled) == rows
