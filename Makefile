@@ -3,15 +3,19 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
+AUDIT := .venv/audit/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: up test faults check lint types bench install install-test lock clean help
+.PHONY: up test faults fuzz audit sbom check lint types bench install install-test lock clean help
 
 help:
 	@echo 'make up      run Makegood here: API and console, worker, Temporal, mailbox'
 	@echo 'make test    every test, through the real parts'
 	@echo 'make check   format, lint, types and every test'
 	@echo 'make faults  5,000 receipts under kills and every other fault, with a report'
+	@echo 'make fuzz    the parsers under a fuzzer, 60 s each (ARGS="--seconds 600 url")'
+	@echo 'make audit   known vulnerabilities of what is installed; asks an advisory service'
+	@echo 'make sbom    what Makegood is made of, as CycloneDX in artefacts/'
 	@echo 'make bench   the measurements of bench/, printed as ratios'
 	@echo 'make lock    renew the hashed requirement files'
 
@@ -25,6 +29,16 @@ test: install-test
 faults: install-test
 	@$(BIN)/python -m tests.faults $(ARGS)
 	@$(BIN)/python -m pytest -m long tests/faults
+
+fuzz: install-test
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+# Their tools have a virtual environment of their own: what is audited is what Makegood runs on, not what audits it.
+audit: .venv/audit/installed
+	@$(AUDIT)/python requirements/audit.py
+
+sbom: .venv/audit/installed
+	@$(AUDIT)/python requirements/sbom.py requirements/run.txt artefacts/makegood.cdx.json
 
 check: lint types test
 
@@ -58,9 +72,15 @@ install-test: .venv/installed-test
 	@$(PIP) --require-hashes -r requirements/test.txt
 	@touch $@
 
+.venv/audit/installed: requirements/audit.txt | .venv/bin/python
+	@echo '==> Installing the tools of audit and sbom (requirements/audit.txt, every file checked against its hash)'
+	@$(BIN)/python -m venv .venv/audit
+	@$(AUDIT)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/audit.txt
+	@touch $@
+
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
-	@for f in run test; do echo "==> requirements/$$f.txt"; \
+	@for f in run test audit; do echo "==> requirements/$$f.txt"; \
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	requirements/$$f.in --output-file requirements/$$f.txt || exit 1; done
 

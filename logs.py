@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from settings import LogFormat, LogLevel
+from setting_values import LogFormat, LogLevel
 
 _LEVELS: dict[LogLevel, int] = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -58,7 +58,9 @@ def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:
         case LogFormat.JSON:
             return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
         case LogFormat.CONSOLE:
-            return (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),)
+            # Plain: the framed tracebacks print the values of variables, secrets among them.
+            plain = structlog.dev.plain_traceback
+            return (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain),)
 
 
 def _with_role(role: str) -> structlog.typing.Processor:

@@ -6,52 +6,35 @@ everything below it is handed plain values. It never writes a file and never ope
 """
 
 import os
-from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from setting_values import (
+    SECRET_KEY_MIN_LENGTH,
+    DatabaseUrl,
+    Delays,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Port,
+    RootSecretText,
+    Seconds,
+    SmtpUrl,
+)
 
 PREFIX = "MAKEGOOD_"
-SECRET_FIELDS = ("secret_key", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
+SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
-SECRET_KEY_MIN_LENGTH = 32
+PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names its variable and never shows its value."""
-
-
-class LogLevel(StrEnum):
-    """How much is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How a log line looks: one JSON object, or text for people."""
-
-    JSON = "json"
-    CONSOLE = "console"
-
-
-def _split_commas(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Seconds = Annotated[int, Field(ge=1)]
-Network = IPv4Network | IPv6Network
-# NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
-Delays = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -67,12 +50,13 @@ class Settings(BaseSettings):
     temporal_port: Port = 7233
     temporal_ui_port: Port = 8233
     smtp_port: Port = 2525
-    database_url: SecretStr | None = None
-    smtp_url: SecretStr | None = None
+    database_url: DatabaseUrl | None = None
+    smtp_url: SmtpUrl | None = None
     mail_from: str = Field(default="makegood@localhost", pattern=r"^[^\s@]+@[^\s@]+$")
     public_url: str | None = None
     temporal_ui_url: str | None = None
-    secret_key: SecretStr | None = None
+    secret_key: RootSecretText | None = None
+    secret_key_previous: RootSecretText | None = None
     egress_allow: Networks = ()
     trusted_proxies: Networks = ()
     oidc_issuer: str | None = None
@@ -154,6 +138,11 @@ class Settings(BaseSettings):
         return self.data_dir / SECRET_KEY_FILE_NAME
 
     @property
+    def previous_secret_key_path(self) -> Path:
+        """The file in which `makegood secret rotate` keeps the root secret that it replaced there."""
+        return self.data_dir / PREVIOUS_SECRET_KEY_FILE_NAME
+
+    @property
     def uses_temporal_tls(self) -> bool:
         """TLS to the engine: as `TEMPORAL_TLS` says, else whenever a certificate, server name or API key is given."""
         if self.temporal_tls is not None:
@@ -168,36 +157,33 @@ class Settings(BaseSettings):
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
+        return self._kept_secret(self.secret_key_path)
+
+    def read_previous_secret_key(self) -> str | None:
+        """The root secret that is being replaced, from `SECRET_KEY_PREVIOUS` or, beside the other's file, the data directory.
+
+        None when there is none. Raises: SettingsError when its file cannot be read, or is too short.
+        """
+        if self.secret_key_previous is not None:
+            return self.secret_key_previous.get_secret_value()
+        if self.secret_key is not None or not self.previous_secret_key_path.exists():
+            return None
+        return self._kept_secret(self.previous_secret_key_path)
+
+    def _kept_secret(self, path: Path) -> str:
         try:
-            secret_key = self.secret_key_path.read_text(encoding="utf-8").strip()
+            secret_key = path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SettingsError(
-                f"MAKEGOOD_SECRET_KEY is not set and {self.secret_key_path} cannot be read ({error.strerror}): "
+                f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
                 "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
             ) from None
         if len(secret_key) < SECRET_KEY_MIN_LENGTH:
             raise SettingsError(
-                f"{self.secret_key_path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
+                f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
                 "restore it from your backup; without the right key no stored secret can be read"
             )
         return secret_key
-
-    @field_validator("secret_key")
-    @classmethod
-    def _secret_key_is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SECRET_KEY_MIN_LENGTH:
-            raise ValueError(f"needs {SECRET_KEY_MIN_LENGTH} characters or more")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_url_is_known(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, ("sqlite", "postgresql"))
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp_url_is_known(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, ("smtp", "smtps"))
 
     @field_validator("public_url")
     @classmethod
@@ -291,12 +277,6 @@ def _secret_from_file(field_name: str) -> str | None:
         raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
-    return value
-
-
-def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:
-    if value is not None and urlsplit(value.get_secret_value()).scheme not in schemes:
-        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return value
 
 

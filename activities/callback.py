@@ -151,9 +151,13 @@ class CallbackActivities:
         return nullcontext() if host is None else self._places.taken(ReplayId(order.replay_id), standing.project_id, host)
 
     async def _attempt_in_place(self, order: SendCallback, record_until: float) -> Answer:
+        began = time.monotonic()
         prepared = await finished(lambda: self._prepare(order))
         if isinstance(prepared, SeriesOver):
             end_series(REPAIR_OVER, f"the receipt stands at {prepared.position}")
+        if time.monotonic() - began > CALLBACK_HEARTBEAT.total_seconds():
+            # Nothing was sent yet, and by now another run may have begun the same attempt.
+            try_again("the attempt took too long to begin", CALLBACK_HEARTBEAT)
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
         seconds_left = record_until - time.monotonic()
@@ -213,7 +217,7 @@ class CallbackActivities:
         if project.repair_url is None:
             return None
         try:
-            secrets = await signing_secrets(session, self._sealer, receipt.project_id)
+            secrets = await signing_secrets(session, self._sealer, receipt.project_id, await self._database.now(session))
         except SealBroken:
             # Perhaps this worker has another root secret than who sealed them: it counts, and may be put right in time.
             log.error("signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id)

@@ -22,20 +22,22 @@ from activities.messages import (
     ReadStanding,
     Standing,
 )
+from domain.audit import TEMPORAL, Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
 from domain.lifecycle import Position
 from domain.outages import hold_ms, is_silent
 from domain.texts import kept
+from store.audit import record
 from store.database import Database
 from store.heartbeats import read_ingest_beats
 from store.moves import NotYet, open_incident, result_is_stored
-from store.repairs import RepairRefused, begin_repair, fail_overdue_repair
+from store.repairs import Begun, RepairRefused, begin_repair, fail_overdue_repair
+from store.sealing import Sealer
 from store.standing import note, read_standing
 from store.statements import SessionStatements, Statements
 
 RECEIPT_UNKNOWN = "receipt_unknown"
-ASKED_IN_TEMPORAL = "temporal"
 # Ids of ours and short names; a signal sent by hand may hold anything, an address among it.
 _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -46,8 +48,9 @@ class LedgerActivities:
     `outage_seconds`: a longer outage of ingest is credited, so that deadlines wait while the front door is silent; 0: none does.
     """
 
-    def __init__(self, database: Database, *, outage_seconds: int) -> None:
+    def __init__(self, database: Database, *, sealer: Sealer, outage_seconds: int) -> None:
         self._database = database
+        self._sealer = sealer
         self._outage_seconds = outage_seconds
 
     @activity.defn(name="load_standing")
@@ -90,7 +93,7 @@ class LedgerActivities:
         One active repair per incident, and one for each `mint_as`: a second run adopts the first's, or finds that it has ended.
         """
         event_id = EventId(question.event_id)
-        requested_by = question.requested_by or ASKED_IN_TEMPORAL
+        requested_by = question.requested_by or TEMPORAL
         named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
@@ -100,7 +103,7 @@ class LedgerActivities:
                     st,
                     event_id,
                     now,
-                    requested_by=requested_by if _REQUESTER.fullmatch(requested_by) else ASKED_IN_TEMPORAL,
+                    requested_by=requested_by if _REQUESTER.fullmatch(requested_by) else TEMPORAL,
                     replay_id=named,
                     mint_as=None if question.mint_as is None else ReplayId(question.mint_as),
                 )
@@ -110,7 +113,10 @@ class LedgerActivities:
                 await _note_dropped(st, event_id, named, now)
             # A repair that failed in the same transaction, or in that of a run whose answer was lost.
             has_news = isinstance(outcome, RepairRefused) and outcome.cause is not None
-            return Answer(await _standing(st, event_id), has_news=has_news)
+            standing = await _standing(st, event_id)
+            if named is None:
+                await self._record_request(session, event_id, outcome, now)
+            return Answer(standing, has_news=has_news)
 
     @activity.defn(name="fail_overdue_repair")
     async def fail_overdue_repair(self, question: FailOverdueRepair) -> Answer:
@@ -139,6 +145,24 @@ class LedgerActivities:
             standing = await _standing(st, event_id)
             await _note_dropped(st, event_id, named, await self._database.now(session))
             return Answer(standing)
+
+    async def _record_request(
+        self, session: AsyncSession, event_id: EventId, outcome: Begun | RepairRefused, now: datetime
+    ) -> None:
+        """Into the audit log, if it is this run that began a repair. Who it was that asked in Temporal is not known to us."""
+        match outcome:
+            case Begun(replay_id, is_new=True):
+                details = {"event_id": event_id, "replay_id": replay_id}
+            case RepairRefused(cause, is_repeat=False) if cause is not None:
+                details = {"event_id": event_id, "cause": cause.value}
+            case _:
+                return
+        standing = await read_standing(SessionStatements(session), event_id)
+        subject = Subject(SubjectType.INCIDENT, standing.incident_id)
+        action, project_id = AuditAction.REPROCESS_REQUESTED, standing.project_id
+        await record(
+            session, self._sealer, Actor(TEMPORAL), action, now=now, subject=subject, project_id=project_id, details=details
+        )
 
     async def _held_ms(self, session: AsyncSession, event_id: EventId, now: datetime) -> int | None:
         """How long to leave a deadline alone that is due while ingest is silent; None when it counts now.

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import MEANINGS
+from domain.audit import AuditAction, SubjectType
 from domain.errors import Code
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
 from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
@@ -143,6 +144,29 @@ class Project(BaseModel):
     alert_emails: list[str]
     suspended: bool
     created_at: At
+
+
+class AuditEntry(BaseModel):
+    """One act of a person, a key, the command line or Temporal's UI; known by its hash in the log."""
+
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
+    at: At
+    actor: str = Field(description="The id of a user or a key, `cli:` and the system's user, or `temporal`.")
+    address: str | None = Field(description="Where the call came from.")
+    request_id: str | None
+    action: str = Field(description="What was done.", examples=[AuditAction.KEY_REVOKED.value])
+    subject_type: str | None = Field(description="What it was done to.", examples=[SubjectType.KEY.value])
+    subject_id: str | None
+    project_id: str | None
+    details: dict[str, Any]  # Any: JSON, by the action
+
+
+class AuditList(BaseModel):
+    """A page of the audit log, newest first."""
+
+    data: list[AuditEntry]
+    has_more: bool
+    next_cursor: str | None
 
 
 class FieldProblem(BaseModel):

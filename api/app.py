@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Gate, KeyRing, is_in_force
+from api.auth import Digests, FindKey, Gate, KeyRing, is_in_force
 from api.browser_headers import always
 from api.console.issuer import Issuer
 from api.console.parts import ConsoleParts
@@ -65,10 +65,10 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(parts: AppParts) -> FastAPI:
-    """The application on these parts; whoever runs it must run its lifespan."""
+def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> FastAPI:
+    """The application on these parts; whoever runs it must run its lifespan. `clock`: by it keys are trusted, in seconds."""
     settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
-    key_ring = KeyRing(find_key=_finder(parts.database), digest=parts.sealer.key_digest, clock=monotonic)
+    key_ring = KeyRing(find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock)
     gate = Gate(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=monotonic))
     operations = Operations(database=parts.database, sealer=parts.sealer, judge_repair_url=parts.judge_repair_url)
     operations.call_on_change(key_ring.forget)
@@ -78,8 +78,10 @@ def create_app(parts: AppParts) -> FastAPI:
         key_ring=key_ring,
         accepted=lambda: counts.accepted_total,
         outage_seconds=settings.outage_seconds,
+        sealer=parts.sealer,
     )
     app = Application(ingest=_ingest(parts, gate, problems, counts), lifespan=_lifespan(parts, pulse))
+    app.state.trusted_proxies = parts.settings.trusted_proxies
     app.state.shared = Shared(operations=operations, gate=gate)
     routers = (
         health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open),
@@ -134,10 +136,12 @@ def _lifespan(parts: AppParts, pulse: Pulse) -> Callable[[FastAPI], AbstractAsyn
     return lifespan
 
 
-def _finder(database: Database) -> Callable[[str], Awaitable[AuthenticatedKey | None]]:
-    async def find(digest: str) -> AuthenticatedKey | None:
+def key_finder(database: Database) -> FindKey:
+    """What a key ring asks of the store."""
+
+    async def find(digests: Digests) -> AuthenticatedKey | None:
         async with database.reading() as session:
-            caller = await keys.find_key(session, digest)
+            caller = await keys.find_key(session, *digests)
             return caller if caller is not None and is_in_force(caller, await database.now(session)) else None
 
     return find
@@ -158,6 +162,7 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
         database=parts.database,
         sealer=parts.sealer,
         secret_key=parts.settings.secret_key,
+        previous_secret_key=parts.settings.previous_secret_key,
         public_url=parts.settings.public_url,
         temporal_ui_url=parts.settings.temporal_ui_url,
         temporal_namespace=parts.settings.temporal_namespace,

@@ -21,8 +21,9 @@ TRUST_SECONDS = 5.0
 REFRESH_SECONDS = 2.5
 MAXIMUM_REMEMBERED = 10_000
 
-# The key with this digest as the store has it now; None when there is none, or it is revoked or has expired.
-FindKey = Callable[[str], Awaitable[AuthenticatedKey | None]]
+Digests = tuple[str, ...]  # those under which one key may be stored: one for each root secret, the current one's first
+# The key with one of these digests as the store has it now; None when there is none, or it is revoked or has expired.
+FindKey = Callable[[Digests], Awaitable[AuthenticatedKey | None]]
 
 
 @dataclass(slots=True)
@@ -37,11 +38,12 @@ class _Known:
 class KeyRing:
     """The digests that this process has seen lately."""
 
-    def __init__(self, *, find_key: FindKey, digest: Callable[[str], str], clock: Callable[[], float]) -> None:
-        self._find_key, self._digest, self._clock = find_key, digest, clock
+    def __init__(self, *, find_key: FindKey, digests: Callable[[str], Digests], clock: Callable[[], float]) -> None:
+        self._find_key, self._digests, self._clock = find_key, digests, clock
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
         self._used: set[KeyId] = set()
+        self._outdated: dict[KeyId, str] = {}
         self._forgot_at = clock()
 
     async def caller(self, token: str | None) -> AuthenticatedKey:
@@ -51,19 +53,19 @@ class KeyRing:
         """
         if token is None:
             raise Unauthorized
-        digest = self._digest(token)
-        known = self._known.get(digest)
+        digests = self._digests(token)
+        known = self._known.get(digests[0])
         if known is None and not looks_like_key(token):
             raise Unauthorized  # the store is not asked for what cannot be a key
         age_seconds = TRUST_SECONDS if known is None else self._clock() - known.asked_at
         if known is None or age_seconds >= TRUST_SECONDS:
             # Shielded: who stops waiting must not take the answer from the others.
-            caller = await asyncio.shield(self._look_up(digest))
+            caller = await asyncio.shield(self._look_up(digests))
         else:
             caller = known.caller
             if age_seconds > REFRESH_SECONDS and not known.is_being_refreshed:
                 known.is_being_refreshed = True
-                self._look_up(digest).add_done_callback(_forget_failure)
+                self._look_up(digests).add_done_callback(_forget_failure)
         if caller is None:
             raise Unauthorized
         self._used.add(caller.key.id)
@@ -74,27 +76,34 @@ class KeyRing:
         used, self._used = frozenset(self._used), set()
         return used
 
+    def take_outdated(self) -> dict[KeyId, str]:
+        """The keys seen since this was last asked that are stored under another digest than this one."""
+        outdated, self._outdated = self._outdated, {}
+        return outdated
+
     def forget(self) -> None:
         """Trust nothing that was read before now: this process has just changed a key or a project."""
         self._known.clear()
         self._forgot_at = self._clock()
 
-    def _look_up(self, digest: str) -> "asyncio.Task[AuthenticatedKey | None]":
+    def _look_up(self, digests: Digests) -> "asyncio.Task[AuthenticatedKey | None]":
         """One question to the store for all who wait for the same answer."""
-        lookup = self._lookups.get(digest)
+        lookup = self._lookups.get(digests[0])
         if lookup is None:
-            lookup = asyncio.create_task(self._ask(digest))
-            self._lookups[digest] = lookup
+            lookup = asyncio.create_task(self._ask(digests))
+            self._lookups[digests[0]] = lookup
         return lookup
 
-    async def _ask(self, digest: str) -> AuthenticatedKey | None:
-        asked_at = self._clock()
+    async def _ask(self, digests: Digests) -> AuthenticatedKey | None:
+        asked_at, digest = self._clock(), digests[0]
         try:
-            caller = await self._find_key(digest)
+            caller = await self._find_key(digests)
         finally:
             del self._lookups[digest]
             if (known := self._known.get(digest)) is not None:
                 known.is_being_refreshed = False
+        if caller is not None and caller.is_outdated:
+            self._outdated[caller.key.id] = digest
         if len(self._known) >= MAXIMUM_REMEMBERED:
             self._known.clear()
         if asked_at >= self._forgot_at:

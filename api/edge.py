@@ -8,8 +8,10 @@ contract's shape. A body is cut off after 64 KiB whatever reads it.
 from time import perf_counter
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.bodies import ClientGone
 from api.browser_headers import STRICT
 from api.errors import Header, Problems, headers_of, status_of
 from api.headers import MAXIMUM_BODY_BYTES, Headers, check_content_length, problem_type, read_headers
@@ -47,6 +49,8 @@ class Edge:
                 await self._app(scope, _capped(receive), answer.send)
         except Refusal as refusal:
             await self._refuse(answer, refusal.code, refusal.detail, headers_of(refusal))
+        except (ClientGone, ClientDisconnect):
+            pass  # hung up in the middle of its body: nobody waits for an answer, and nothing failed here
         except Exception:
             # The edge of the process: answered if that is still possible, and logged in any case.
             logger.exception("request failed", request_id=answer.request_id, path=scope["path"])

@@ -43,14 +43,14 @@ def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loo
 
 
 async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
-    secret_key = settings.read_secret_key()
+    secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
     database = Database.open(settings.database_url_or_default)
     parts = AppParts(
         database=database,
-        sealer=Sealer(secret_key),
+        sealer=Sealer(secret_key, previous),
         committer=Committer(open_front_door(database.url), database.clock),
         judge_repair_url=judge_repair_url,
-        settings=app_settings(settings, secret_key=secret_key),
+        settings=app_settings(settings, secret_key=secret_key, previous_secret_key=previous),
         issuer_transport=issuer_transport(settings),
     )
     try:
@@ -72,13 +72,14 @@ def issuer_transport(settings: Settings) -> GuardedTransport | None:
     return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
 
 
-def app_settings(settings: Settings, *, secret_key: str) -> AppSettings:
+def app_settings(settings: Settings, *, secret_key: str, previous_secret_key: str | None = None) -> AppSettings:
     """What of the settings the application itself obeys."""
     has_own_mailbox = settings.smtp_url is None
     own_ui_url = f"http://127.0.0.1:{settings.temporal_ui_port}" if settings.temporal_address is None else None
     return AppSettings(
         public_url=settings.public_url_or_default,
         secret_key=secret_key,
+        previous_secret_key=previous_secret_key,
         rate_limit=settings.rate_limit,
         rate_burst=settings.rate_burst,
         outage_seconds=settings.outage_seconds,

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 
 from api import answers
+from api.actors import actor_of
 from api.answers import problem_responses
+from api.audit_operations import AuditFilters
 from api.dependencies import Admin, Operator, Reader, TheOperations, json_body
 from api.operations import DEFAULT_LIMIT, MAXIMUM_LIMIT, ListFilters, refuse_live
 from api.project_changes import ProjectPatch
 from api.schemas import Reference, ResolveBody, WireInstant, validated
 from api.views import Json
+from domain.audit import AuditAction
 from domain.errors import Code
 from domain.incidents import IncidentState
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
@@ -89,11 +92,11 @@ async def read_event(caller: Reader, operations: TheOperations, event_id: str) -
     return await operations.read_event(caller.project.id, event_id)
 
 
-async def expire(caller: Operator, operations: TheOperations, event_id: str) -> Json:
+async def expire(caller: Operator, operations: TheOperations, event_id: str, request: Request) -> Json:
     """The deadline is now; test projects only. Scope `operate`."""
     # The look-up is the last of the checks: in a live project there is nothing to look up.
     refuse_live(caller.project.livemode)
-    return await operations.expire(caller.project.id, event_id, caller.key.id)
+    return await operations.expire(caller.project.id, event_id, actor=actor_of(request, caller.key.id))
 
 
 async def list_incidents(
@@ -113,20 +116,20 @@ async def read_incident(caller: Reader, operations: TheOperations, incident_id: 
     return await operations.read_incident(caller.project.id, incident_id)
 
 
-async def reprocess(caller: Operator, operations: TheOperations, incident_id: str) -> Json:
+async def reprocess(caller: Operator, operations: TheOperations, incident_id: str, request: Request) -> Json:
     """Call the repair URL. While a repair runs nothing new begins: its `replay_id` is the answer. Scope `operate`."""
-    return await operations.reprocess(caller.project.id, incident_id, caller.key.id)
+    return await operations.reprocess(caller.project.id, incident_id, actor=actor_of(request, caller.key.id))
 
 
 async def resolve(caller: Operator, operations: TheOperations, incident_id: str, request: Request) -> Json:
     """Close the incident for a reason; a repair that runs ends. Scope `operate`."""
     body = validated(ResolveBody, await json_body(request))
-    return await operations.resolve(caller.project.id, incident_id, body.reason, caller.key.id)
+    return await operations.resolve(caller.project.id, incident_id, body.reason, actor=actor_of(request, caller.key.id))
 
 
-async def acknowledge(caller: Operator, operations: TheOperations, incident_id: str) -> Json:
+async def acknowledge(caller: Operator, operations: TheOperations, incident_id: str, request: Request) -> Json:
     """Tell the others that someone is looking at it. Scope `operate`."""
-    return await operations.acknowledge(caller.project.id, incident_id, caller.key.id)
+    return await operations.acknowledge(caller.project.id, incident_id, actor=actor_of(request, caller.key.id))
 
 
 async def read_project(caller: Admin, operations: TheOperations) -> Json:
@@ -136,7 +139,23 @@ async def read_project(caller: Admin, operations: TheOperations) -> Json:
 
 async def change_project(caller: Admin, operations: TheOperations, request: Request) -> Json:
     """What is not given stays. Saving a repair URL resolves its name. Scope `admin`."""
-    return await operations.change_project(caller.project.id, await json_body(request))
+    changes = await json_body(request)
+    return await operations.change_project(caller.project.id, changes, actor=actor_of(request, caller.key.id))
+
+
+async def list_audit(
+    caller: Admin,
+    operations: TheOperations,
+    actor: Annotated[Reference | None, Query(description="Who acted: an id, or `cli` for the command line.")] = None,
+    action: Annotated[AuditAction | None, Query()] = None,
+    created_after: Since = None,
+    created_before: Until = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Json:
+    """Who did what to this project, newest first. Scope `admin`."""
+    filters = AuditFilters(actor, action, created_after, created_before)
+    return await operations.list_audit(caller.project.id, filters, limit, cursor)
 
 
 def manage_router() -> APIRouter:
@@ -157,6 +176,7 @@ def manage_router() -> APIRouter:
     _add(router, "POST", path, acknowledge, "Acknowledge", answers.Incident, gone, ended)
     _add(router, "GET", "/project", read_project, "Read the project", answers.Project)
     _add(router, "PATCH", "/project", change_project, "Change the project", answers.Project, *WITH_BODY, body=ProjectPatch)
+    _add(router, "GET", "/audit", list_audit, "List the audit log", answers.AuditList, Code.VALIDATION_ERROR)
     return router
 
 

@@ -14,6 +14,7 @@ from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
 from api.schemas import ResolveBody, known_id, validated
 from api.views import Json, event_view, full_event_view, incident_view
+from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
 from store import reading, repairs, requests
@@ -74,7 +75,7 @@ class Operations(ProjectOperations):
         async with self._database.reading() as session:
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
-    async def reprocess(self, project_id: str | None, incident_id: str, requested_by: str) -> Json:
+    async def reprocess(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
         """Begin a repair; while one runs, nothing new: its id is the answer.
 
         Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
@@ -83,31 +84,34 @@ class Operations(ProjectOperations):
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             statements = SessionStatements(session)
-            begun = await repairs.request_repair(statements, row.incident.event_id, now, requested_by=requested_by)
+            begun = await repairs.request_repair(statements, row.incident.event_id, now, requested_by=actor.requested_by)
+            details: Json = {"event_id": row.incident.event_id, "replay_id": begun.replay_id}
+            details |= {} if begun.is_new else {"adopted": True}
+            await self._record_incident(session, actor, AuditAction.REPROCESS_REQUESTED, row, details)
         return {"replay_id": begun.replay_id, "incident_id": incident_id}
 
-    async def resolve(self, project_id: str | None, incident_id: str, reason: str, requested_by: str) -> Json:
+    async def resolve(self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor) -> Json:
         """Close the incident for a reason. Raises: NotFound, IncidentAlreadyResolved, ValidationFailed."""
         reason = validated(ResolveBody, {"reason": reason}).reason
         async with self._database.transaction() as session:
-            await _incident(session, project_id, incident_id)
+            row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.resolve_by_hand(
-                SessionStatements(session), IncidentId(known_id(incident_id)), now, reason=reason, requested_by=requested_by
+                SessionStatements(session), row.incident.id, now, reason=reason, requested_by=actor.requested_by
             )
+            await self._record_incident(session, actor, AuditAction.INCIDENT_RESOLVED, row)
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
-    async def acknowledge(self, project_id: str | None, incident_id: str, requested_by: str) -> Json:
+    async def acknowledge(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
         """Note that someone is looking at it. Raises: NotFound, IncidentAlreadyResolved."""
         async with self._database.transaction() as session:
-            await _incident(session, project_id, incident_id)
+            row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
-            await requests.acknowledge(
-                SessionStatements(session), IncidentId(known_id(incident_id)), now, requested_by=requested_by
-            )
+            await requests.acknowledge(SessionStatements(session), row.incident.id, now, requested_by=actor.requested_by)
+            await self._record_incident(session, actor, AuditAction.INCIDENT_ACKNOWLEDGED, row)
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
-    async def expire(self, project_id: str | None, event_id: str, requested_by: str = "console") -> Json:
+    async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
         async with self._database.transaction() as session:
             found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
@@ -115,7 +119,9 @@ class Operations(ProjectOperations):
                 raise NotFound("There is no such event.")
             refuse_live(found.receipt.livemode)
             now = await self._database.now(session)
-            await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=requested_by)
+            await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=actor.requested_by)
+            subject, of_project = Subject(SubjectType.RECEIPT, found.receipt.event_id), found.receipt.project_id
+            await self._record(session, actor, AuditAction.RECEIPT_EXPIRED, subject, project_id=of_project)
             after = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if after is None:
             raise NotFound("There is no such event.")
@@ -135,6 +141,18 @@ class Operations(ProjectOperations):
             "repairing": counted.repairing,
             "repaired_this_week": counted.repaired_this_week,
         }
+
+    async def _record_incident(
+        self,
+        session: AsyncSession,
+        actor: Actor,
+        action: AuditAction,
+        row: reading.IncidentRow,
+        details: Json | None = None,
+    ) -> None:
+        incident = row.incident
+        subject, told = Subject(SubjectType.INCIDENT, incident.id), details or {"event_id": incident.event_id}
+        await self._record(session, actor, action, subject, project_id=incident.project_id, details=told)
 
 
 def refuse_live(livemode: bool) -> None:

@@ -19,6 +19,7 @@ class AppSettings:
 
     public_url: str
     secret_key: str = field(repr=False)
+    previous_secret_key: str | None = field(default=None, repr=False)
     rate_limit: int = 1_000
     rate_burst: int = 2_000
     outage_seconds: int = 60

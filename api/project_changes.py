@@ -19,6 +19,7 @@ from domain.results import LateResult
 
 MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
+LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
 # Raises `UnsafeUrl` when the URL's shape or an address behind it is refused.
@@ -80,6 +81,7 @@ class NewKey(BaseModel):
 
     label: Name
     scopes: Annotated[list[Scope], Field(min_length=1)]
+    expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_LIFE_DAYS)] | None = None
 
 
 async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeRepairUrl) -> ProjectChanges:

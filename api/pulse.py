@@ -18,8 +18,9 @@ from api.auth import KeyRing
 from domain.errors import Unavailable
 from domain.instants import wire
 from domain.outages import beat_interval
-from store import heartbeats, keys, moves
+from store import heartbeats, keys, moves, rotation
 from store.database import Database
+from store.sealing import Sealer
 from store.statements import SessionStatements
 
 logger = structlog.get_logger(__name__)
@@ -31,9 +32,11 @@ OUTAGE_FACT = "outage_noticed_at"
 class Pulse:
     """The heartbeat of one API process."""
 
-    def __init__(self, *, database: Database, key_ring: KeyRing, accepted: Callable[[], int], outage_seconds: int) -> None:
+    def __init__(
+        self, *, database: Database, key_ring: KeyRing, accepted: Callable[[], int], outage_seconds: int, sealer: Sealer
+    ) -> None:
         """`accepted` counts what was answered with 202 since this process began."""
-        self._database, self._key_ring, self._accepted = database, key_ring, accepted
+        self._database, self._key_ring, self._accepted, self._sealer = database, key_ring, accepted, sealer
         self._outage = timedelta(seconds=outage_seconds)
         self._every_seconds = beat_interval(outage_seconds).total_seconds()
         self._process = f"api_{uuid_utils.uuid7().hex}"
@@ -62,7 +65,9 @@ class Pulse:
         """
         accepted = self._accepted()
         per_second = round((accepted - self._accepted_before) / self._every_seconds, 1)
-        report = {"accepted_per_second": per_second, "accepted": accepted} | ({heartbeats.ENDED: True} if is_last else {})
+        report: dict[str, object] = {"accepted_per_second": per_second, "accepted": accepted}
+        report |= {heartbeats.SECRETS: [root.fingerprint for root in self._sealer.roots]}
+        report |= {heartbeats.ENDED: True} if is_last else {}
         async with self._database.transaction() as session:
             credited = await self._credit_outage(session, await self._database.now(session))
             # Read again: the credit itself may take long, and a beat from before it would look like the next outage.
@@ -72,6 +77,7 @@ class Pulse:
             if is_last or self._beats % BEATS_BETWEEN_CHORES == 0:
                 await keys.touch_keys(session, dict.fromkeys(self._key_ring.take_used(), now))
                 await heartbeats.forget_stale(session, now)
+            await rotation.redigest_keys(session, self._sealer, self._key_ring.take_outdated())
         self._accepted_before = accepted
         self._beats += 1
         return credited

@@ -32,7 +32,8 @@ from domain.texts import LONGEST, kept
 UNKNOWN_ID = "unknown"
 _ID = re.compile(r"[\x21-\x7e]{1,64}")
 
-_INSTANT = re.compile(r"\d{4}-?\d{2}-?\d{2}[Tt ]\d{2}.*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII)
+# Hour 24, the leap second and offsets of a day or more are refused: what Python's reader makes of them differs by its version.
+_INSTANT = re.compile(r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII)
 
 # Pydantic's error types as the contract's field errors; a type that is not here is told as `invalid_value`.
 _MESSAGES: dict[str, tuple[str, str]] = {

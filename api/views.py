@@ -3,8 +3,10 @@
 Rows of lists are the same objects without `timeline` and `repairs`. Shared by REST, console and command line.
 """
 
+import json
 from typing import Any
 
+from domain.audit import AuditEntry
 from domain.incidents import Attempt, Incident, Repair, TimelineEntry
 from domain.instants import wire, wire_or_none
 from domain.projects import CreatedProject, Key, Project
@@ -125,6 +127,31 @@ def key_view(key: Key) -> Json:
     }
 
 
+def audit_view(entry: AuditEntry) -> Json:
+    """An entry of the audit log, known by its hash; its place among those of other projects is not told."""
+    return {
+        "hash": entry.hash,
+        "at": wire(entry.at),
+        "actor": entry.actor,
+        "address": entry.address,
+        "request_id": entry.request_id,
+        "action": entry.action,
+        "subject_type": entry.subject_type,
+        "subject_id": entry.subject_id,
+        "project_id": entry.project_id,
+        "details": _details(entry.details),
+    }
+
+
 def whole_if_whole(number: float) -> float | int:
     """30 rather than 30.0, as JSON readers expect of minutes."""
     return int(number) if number.is_integer() else number
+
+
+def _details(text: str) -> Json:
+    """The object that was written; what somebody put in its place in the store is told as text."""
+    try:
+        details = json.loads(text)
+    except ValueError:
+        details = None
+    return details if isinstance(details, dict) else {"text": text}

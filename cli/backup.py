@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import with_store
+from cli.operator import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_record, reason_of
 from cli.settings_told import read_settings, read_whole_settings
@@ -42,21 +42,33 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.backup_files import BackupWriter, written_whole
     from store.backups import back_up
     from store.migrating import revisions
-    from store.sealing import Sealer
+    from store.rotation import root_in_force
 
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
     settings = read_whole_settings()
-    started_at, revision = time.monotonic(), revisions()[0]
+    started_at, revision, sealer = time.monotonic(), revisions()[0], read_sealer(settings)
     with _told_failures(), written_whole(file) as opened:
-        writer = BackupWriter(opened, key=Sealer(settings.read_secret_key()).backup_key)
 
-        async def act(database: "Database") -> None:
+        async def act(database: "Database") -> dict[str, int]:
+            async with database.reading() as session:
+                root = await root_in_force(session, sealer)
+            # With the secret that opens what is in it, while that is being replaced.
+            writer = BackupWriter(opened, key=root.backup_key)
             with _progress("backed up") as progress:
-                await back_up(database, writer, made_by=installed_version("makegood"), revision=revision, progress=progress)
+                await back_up(
+                    database,
+                    writer,
+                    sealer=sealer,
+                    actor=cli_actor(),
+                    made_by=installed_version("makegood"),
+                    revision=revision,
+                    progress=progress,
+                )
+            return writer.rows
 
-        with_store(settings, act)
-    _print_summary(file, revision, writer.rows, started_at, as_json=as_json)
+        rows = with_store(settings, act)
+    _print_summary(file, revision, rows, started_at, as_json=as_json)
 
 
 def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
@@ -75,10 +87,10 @@ def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
 
 
 def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str) -> dict[str, int]:
-    from store.backups import check_fits, refuse_unless_empty
+    from store.backups import check_fits, fitting_key, refuse_unless_empty
     from store.backups import restore as restore_rows
 
-    key = sealer.backup_key
+    key = fitting_key(opened, sealer)
 
     async def refuse(database: "Database") -> None:
         async with database.reading() as session:
@@ -86,7 +98,7 @@ def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *,
 
     async def act(database: "Database") -> dict[str, int]:
         with _progress("restored") as progress:
-            return await restore_rows(database, opened, key=key, progress=progress)
+            return await restore_rows(database, opened, sealer=sealer, actor=cli_actor(), progress=progress)
 
     check_fits(opened, key=key, revision=revision)
     has_tables = _has_tables(settings, revision=revision)
@@ -126,7 +138,7 @@ def _same_sealer(settings: "Settings") -> "Sealer":
     from store.sealing import Sealer
 
     try:
-        return Sealer(settings.read_secret_key())
+        return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError:
         raise CommandFailed(
             "the secret key of the instance that made the backup is needed: set MAKEGOOD_SECRET_KEY, or put its file at "

@@ -1,6 +1,7 @@
 """The data directory of `makegood up`: made private, held by one supervisor at a time, given its root secret.
 
-It never shows the secret and never replaces one. Called by `cli.up` before anything is started.
+It never shows the secret, and replaces one only when asked to (`makegood secret rotate`). Called by `cli.up` before anything is
+started.
 """
 
 import contextlib
@@ -59,6 +60,13 @@ def ensure_secret_key(settings: Settings) -> bool:
         )
     _write_private(settings.secret_key_path, secrets.token_urlsafe(SECRET_BYTES))
     return True
+
+
+def replace_secret_key(settings: Settings) -> None:
+    """Write a new root secret in the place of the old one, which is kept beside it; the directory must be held."""
+    # The old one first: whenever this is cut off, the files hold what opens the store.
+    _write_private(settings.previous_secret_key_path, settings.read_secret_key())
+    _write_private(settings.secret_key_path, secrets.token_urlsafe(SECRET_BYTES))
 
 
 def _opened_lock(data_dir: Path) -> int:

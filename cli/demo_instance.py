@@ -75,12 +75,13 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
 
     Raises: CommandFailed when the store cannot be reached from here.
     """
-    from cli.operator import build_operations, with_open_store
+    from cli.operator import build_operations, cli_actor, with_open_store
 
     async def make(database: "Database") -> Mapping[str, Any]:
         return await build_operations(settings, database).create_project(
             name=name,
             mode="test",
+            actor=cli_actor(),
             # A real mail server is not to be bothered with a demo's addresses.
             alert_emails=[ALERT_EMAIL] if settings.smtp_url is None else [],
             timeout_minutes=0.5,
@@ -92,10 +93,10 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
 
 async def retire_project(settings: "Settings", project_id: str) -> None:
     """Suspend the project: its key is refused from now on, and nobody is asked to look after its repair URL."""
-    from cli.operator import build_operations, with_open_store
+    from cli.operator import build_operations, cli_actor, with_open_store
 
     async def retire(database: "Database") -> None:
-        await build_operations(settings, database).set_suspended(project_id, suspended=True)
+        await build_operations(settings, database).set_suspended(project_id, suspended=True, actor=cli_actor())
 
     await with_open_store(settings, retire)
 

@@ -27,14 +27,13 @@ class FirstSteps:
 async def take_first_steps(settings: Settings) -> FirstSteps:
     """Make what a newcomer needs next. Each call makes a new sign-in link; the project is made once."""
     # Here, since `makegood up` starts its children before it needs the store's libraries.
-    from cli.operator import build_operations
-    from store import users
+    from cli.operator import build_operations, read_sealer
+    from cli.users import create_login_link
     from store.database import Database
 
     database = Database.open(settings.database_url_or_default)
     try:
-        async with database.transaction() as session:
-            login_token = await users.create_login_link(session, now=await database.now(session))
+        login_token = await create_login_link(database, read_sealer(settings))
         api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
         return FirstSteps(login_token=login_token, api_key=api_key)
     finally:
@@ -42,11 +41,14 @@ async def take_first_steps(settings: Settings) -> FirstSteps:
 
 
 async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
+    from cli.operator import cli_actor
+
     if (await operations.list_projects())["data"]:
         return None
     made = await operations.create_project(
         name=PROJECT_NAME,
         mode="test",
+        actor=cli_actor(),
         repair_url=None,
         alert_emails=[ALERT_EMAIL] if catches_mail else [],
         scopes=["ingest"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import REQUESTED_BY, Json, find_project_id, operate
+from cli.operator import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
 from cli.output import joined, print_record, print_rows
 from domain.incidents import IncidentState
@@ -49,13 +49,13 @@ def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
 @app.command("reprocess")
 def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Ask the app to apply the effect again: its repair URL is called, signed. While a repair runs, that one is named."""
-    _act(lambda o: o.reprocess(None, incident_id, requested_by=REQUESTED_BY), as_json=as_json)
+    _act(lambda o: o.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("acknowledge")
 def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Say that someone is looking at it."""
-    _act(lambda o: o.acknowledge(None, incident_id, requested_by=REQUESTED_BY), as_json=as_json)
+    _act(lambda o: o.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("resolve")
@@ -65,7 +65,7 @@ def resolve(
     as_json: JsonFlag = False,
 ) -> None:
     """End an incident by hand."""
-    _act(lambda o: o.resolve(None, incident_id, reason=reason, requested_by=REQUESTED_BY), as_json=as_json)
+    _act(lambda o: o.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
 
 
 def _act(action: "Callable[[Operations], Awaitable[Json]]", *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.operator import Json, find_project, operate
+from cli.operator import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_record, print_rows, tell
 from cli.projects import ScopeName, Scopes
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from api.operations import Operations
 
 app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
-COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "revoked_at")
+COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
 
 
 @app.command("create")
@@ -21,11 +21,12 @@ def create(
     project: ProjectArgument,
     label: Annotated[str, typer.Option(help="What tells it from other keys: who or what uses it.")],
     scopes: Scopes = None,
+    expires_in_days: Annotated[int | None, typer.Option(help="Refused after so many days. Default: it does not expire.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make an API key, shown now and never again. Without --scope it may only send receipts and results."""
     names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
-    made = operate(lambda operations: _create(operations, project, label, names))
+    made = operate(lambda operations: _create(operations, project, label, names, expires_in_days))
     print_record(made, as_json=as_json)
     if not as_json:
         tell("Keep the API key now: it is not shown again.")
@@ -49,9 +50,11 @@ def revoke(
     print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
 
 
-async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str]) -> Json:
+async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str], expires_in_days: int | None) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.create_key(project["project_id"], label=label, scopes=scopes)
+    return await operations.create_key(
+        project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days, actor=cli_actor()
+    )
 
 
 async def _list(operations: "Operations", name_or_id: str) -> Json:
@@ -61,4 +64,4 @@ async def _list(operations: "Operations", name_or_id: str) -> Json:
 
 async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
     project = await find_project(operations, name_or_id)
-    await operations.revoke_key(project["project_id"], key_id)
+    await operations.revoke_key(project["project_id"], key_id, actor=cli_actor())

@@ -8,7 +8,23 @@ import sys
 
 import typer
 
-from cli import about, backup, demo, doctor, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli import (
+    about,
+    audit,
+    backup,
+    demo,
+    doctor,
+    incidents,
+    keys,
+    projects,
+    receipts,
+    results,
+    secret_key,
+    services,
+    signatures,
+    trigger,
+    users,
+)
 from cli.output import CommandFailed, tell
 
 # Plain tracebacks: the framed ones print the values of variables, secrets among them.
@@ -25,11 +41,13 @@ for _part in (services, backup, doctor, demo, trigger, about):
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
+    ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),
+    ("audit", audit.app),
 ):
     app.add_typer(_group, name=_name)
 

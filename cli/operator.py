@@ -5,21 +5,24 @@ command. It never opens a Temporal client: what the engine must hear goes throug
 """
 
 import asyncio
+import os
+import platform
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.output import CommandFailed, ExitCode, failure_of, reason_of
 from cli.settings_told import read_settings
+from domain.audit import CLI, Actor
 
 if TYPE_CHECKING:
     from api.operations import Operations
     from settings import Settings
     from store.database import Database
+    from store.sealing import Sealer
 
 T = TypeVar("T")
 # A JSON object as REST answers it, with values of any JSON type.
 Json = Mapping[str, Any]
-REQUESTED_BY = "cli"
 
 
 def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
@@ -48,9 +51,12 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     from sqlalchemy.exc import DBAPIError
 
     from domain.errors import Refusal, Unavailable
+    from store.rotation import SecretUnknown
 
     try:
         return await _with_open_store(settings, action)
+    except SecretUnknown as error:
+        raise CommandFailed(str(error)) from None
     except Unavailable:
         raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:
@@ -68,8 +74,6 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
     Raises: CommandFailed when there is no root secret.
     """
     from api.operations import Operations
-    from settings import SettingsError
-    from store.sealing import Sealer
 
     async def judge(url: str) -> None:
         # Here, since few commands save a URL, and its HTTP library is slow to import.
@@ -77,11 +81,32 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
         await judge_url(url, allow=settings.egress_allow)
 
+    return Operations(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
+
+
+def cli_actor() -> Actor:
+    """Who runs this command, for the audit log: the system's user, on this machine. Variables such as `USER` are not believed."""
+    import pwd
+
     try:
-        sealer = Sealer(settings.read_secret_key())
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, often
+        name = f"uid {os.getuid()}"
+    return Actor(f"{CLI}:{name}", address=platform.node() or None)
+
+
+def read_sealer(settings: "Settings") -> "Sealer":
+    """What seals secrets and signs the audit log.
+
+    Raises: CommandFailed when there is no root secret.
+    """
+    from settings import SettingsError
+    from store.sealing import Sealer
+
+    try:
+        return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError as error:
         raise CommandFailed(str(error)) from None
-    return Operations(database=database, sealer=sealer, judge_repair_url=judge)
 
 
 async def find_project(operations: "Operations", name_or_id: str) -> Json:

@@ -1,4 +1,4 @@
-"""`makegood project`: make, list, show, change, suspend and resume projects, on the store itself."""
+"""`makegood project`: make, list, show, change, suspend, resume and delete projects, on the store itself."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.operator import Json, find_project, operate
+from cli.operator import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import CommandFailed, ExitCode, print_record, print_rows, tell
 from domain.results import LateResult
@@ -56,7 +56,7 @@ def create(
     fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
     if timeout_minutes is not None:
         fields["timeout_minutes"] = timeout_minutes
-    made = operate(lambda operations: operations.create_project(**fields))
+    made = operate(lambda operations: operations.create_project(**fields, actor=cli_actor()))
     print_record(made, as_json=as_json)
     if not as_json:
         tell("Keep the API key and the signing secret now: they are not shown again.")
@@ -71,8 +71,8 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command("show")
 def show(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """One project with its settings."""
-    print_record(operate(lambda operations: find_project(operations, project)), as_json=as_json)
+    """One project with its settings, and until when its callbacks carry both signatures while the secret is rotated."""
+    print_record(operate(lambda operations: _show(operations, project)), as_json=as_json)
 
 
 @app.command("set")
@@ -119,33 +119,57 @@ def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     print_record(operate(lambda operations: _suspend(operations, project, is_suspended=False)), as_json=as_json)
 
 
+@app.command("delete")
+def delete(
+    project: ProjectArgument,
+    confirm: Annotated[str, typer.Option(metavar="NAME", help="The project's name once more: there is no way back.")],
+    end_open: Annotated[bool, typer.Option("--end-open", help="Also when receipts have not ended: end them with it.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete a project for good: its keys are refused, its secrets and data key destroyed, its receipts erased by the worker."""
+    print_record(operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)), as_json=as_json)
+
+
 @app.command("rotate-secret")
 def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Add the next signing secret, shown now and never again; callbacks carry both signatures until the rotation is finished."""
+    """Add the next signing secret, shown now and never again; callbacks carry both signatures for 24 h, then its own alone."""
     print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
+    if not as_json:
+        tell("Keep the signing secret now: it is not shown again. `makegood project finish-rotation` ends the overlap sooner.")
 
 
 @app.command("finish-rotation")
 def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Sign with the next secret alone, once the app knows it."""
+    """End a rotation's overlap now: sign with the next secret alone, once the app knows it."""
     print_record(operate(lambda operations: _finish_rotation(operations, project)), as_json=as_json)
+
+
+async def _show(operations: "Operations", name_or_id: str) -> Json:
+    project = await find_project(operations, name_or_id)
+    rotation = await operations.read_rotation(project["project_id"])
+    return {**project, "signature_overlap_ends_at": rotation["overlap_ends_at"]}
 
 
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.change_project(project["project_id"], dict(changes))
+    return await operations.change_project(project["project_id"], dict(changes), actor=cli_actor())
 
 
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.set_suspended(project["project_id"], suspended=is_suspended)
+    return await operations.set_suspended(project["project_id"], suspended=is_suspended, actor=cli_actor())
+
+
+async def _delete(operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.delete_project(project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor())
 
 
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.rotate_signing_secret(project["project_id"])
+    return await operations.rotate_signing_secret(project["project_id"], actor=cli_actor())
 
 
 async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.finish_rotation(project["project_id"])
+    return await operations.finish_rotation(project["project_id"], actor=cli_actor())

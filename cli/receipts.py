@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.operator import REQUESTED_BY, Json, find_project_id, operate
+from cli.operator import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
 from cli.output import CommandFailed, ExitCode, cell, joined, print_json, print_record, print_rows
 from domain.instants import wire
@@ -103,7 +103,7 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Let a test project's receipt reach its deadline now."""
-    print_record(operate(lambda operations: operations.expire(None, event_id, requested_by=REQUESTED_BY)), as_json=as_json)
+    print_record(operate(lambda operations: operations.expire(None, event_id, actor=cli_actor())), as_json=as_json)
 
 
 def _whole_if_whole(number: float | None) -> float | int | None:

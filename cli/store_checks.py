@@ -56,7 +56,11 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def repair_urls() -> Finding:
         return await _with_store(database, lambda opened: _check_repair_urls(opened, settings))
 
-    return (Check("Store", store), Check("Clock", clock), Check("Worker", worker), Check("Repair URLs", repair_urls))
+    async def sealed() -> Finding:
+        return await _with_store(database, lambda opened: _check_sealed(opened, settings))
+
+    named = (("Store", store), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker), ("Repair URLs", repair_urls))
+    return tuple(Check(name, run) for name, run in named)
 
 
 def check_migrations(settings: "Settings") -> Finding:
@@ -118,6 +122,32 @@ async def _with_store(database: "Database | None", check: "Callable[[Database], 
         return await check(database)
     except (Unavailable, DBAPIError, OSError):
         return fail(NO_STORE, fix=MEND_STORE)
+
+
+async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
+    from settings import SettingsError
+    from store.rotation import SecretUnknown, secret_status
+    from store.sealing import Sealer
+
+    see = "makegood secret status"
+    try:
+        sealer = Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
+        async with database.reading() as session:
+            found = await secret_status(session, sealer, await database.now(session))
+    except SettingsError:
+        return fail("nothing can be opened without the secret key", fix="mend what `Secret key` says first")
+    except SecretUnknown as error:
+        return fail("they were sealed with another secret key", fix=str(error).partition(": ")[2])
+    if found.unopened:
+        told = f"no secret key known here opens those of {len(found.unopened)} projects"
+        return fail(told, fix="set MAKEGOOD_SECRET_KEY to the one that they were sealed with")
+    if not found.has_previous:
+        return ok("the secret key opens all of them")
+    if not found.is_rotated or found.old_projects:
+        return warn("a new secret key is known and not in force yet", fix="makegood secret rotate")
+    if found.old_keys:
+        return ok(f"all opened; {len(found.old_keys)} API keys were not used since the secret key was replaced ({see})")
+    return warn("nothing needs the previous secret key any more", fix=see)
 
 
 async def _check_clock(database: "Database") -> Finding:

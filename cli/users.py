@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cli.operator import Json, build_operations, find_project, with_store
+from cli.operator import Json, build_operations, cli_actor, find_project, read_sealer, with_store
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_record, print_rows
 from cli.settings_told import read_settings
@@ -14,6 +14,7 @@ from domain.users import Role
 if TYPE_CHECKING:
     from api.people import People
     from store.database import Database
+    from store.sealing import Sealer
 
 _T = TypeVar("_T")
 app = typer.Typer(help="People who sign in to the console, and what they may do.", no_args_is_help=True)
@@ -28,7 +29,9 @@ RoleArgument = Annotated[Role, typer.Argument(help="viewer reads; operator also 
 @app.command("link")
 def link(user: OptionalUser = None, as_json: JsonFlag = False) -> None:
     """Print a sign-in link that works once, also when the password is lost."""
-    token = _do(lambda people: people.create_link(user))
+    settings = read_settings()
+    sealer = read_sealer(settings)
+    token = with_store(settings, lambda database: create_login_link(database, sealer, user))
     print_record({"url": _link(token)}, as_json=as_json)
 
 
@@ -95,6 +98,20 @@ def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
 def sign_out(user: UserArgument, as_json: JsonFlag = False) -> None:
     """End every session of a person, and every sign-in link that waits for him."""
     print_record(_do(lambda people: people.end_sessions_of(user)), as_json=as_json)
+
+
+async def create_login_link(database: "Database", sealer: "Sealer", user: str | None = None) -> str:
+    """The token of a new sign-in link, which is in the audit log."""
+    from domain.audit import AuditAction, Subject, SubjectType
+    from store import audit, users
+
+    async with database.transaction() as session:
+        now = await database.now(session)
+        user_id = None if user is None else (await users.find_user(session, user)).user_id
+        token = await users.create_login_link(session, now=now, user_id=user_id)
+        subject = Subject(SubjectType.USER, user_id)
+        await audit.record(session, sealer, cli_actor(), AuditAction.LOGIN_LINK_CREATED, now=now, subject=subject)
+    return token
 
 
 def _link(token: str) -> str:

@@ -52,10 +52,14 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedKey:
-    """A key that is current, and the project it speaks for."""
+    """A key that is current, and the project it speaks for.
+
+    `is_outdated`: it was found under a digest that is not the first of those asked for, and is to be stored under that one.
+    """
 
     key: Key
     project: Project
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

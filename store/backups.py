@@ -27,10 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from store import tables
+from domain.audit import Actor, AuditAction, Subject, SubjectType
+from store import audit, tables
 from store.backup_files import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, fingerprint
 from store.database import MIGRATION_LOCK, Database
 from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
+from store.sealing import Sealer
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A session that was closed since, or a link that was used, must not open again.
@@ -44,15 +46,28 @@ RESTORED = "restored from a backup"
 Progress = Callable[[int], None]  # told how many rows were done so far
 
 
-async def back_up(database: Database, writer: BackupWriter, *, made_by: str, revision: str, progress: Progress) -> None:
+async def back_up(
+    database: Database,
+    writer: BackupWriter,
+    *,
+    sealer: Sealer,
+    actor: Actor,
+    made_by: str,
+    revision: str,
+    progress: Progress,
+) -> None:
     """Write every row that the store holds now; what is stored meanwhile is not in it. `revision`: that of this version's tables.
+
+    That it was begun is in the audit log before a row leaves the store.
 
     Raises: BackupError when the file cannot be written, or the tables are another version's; Unavailable.
     """
+    async with database.transaction() as session:
+        await _refuse_other_revision(session, revision)
+        now, subject = await database.now(session), Subject(SubjectType.STORE)
+        await audit.record(session, sealer, actor, AuditAction.BACKUP_STARTED, now=now, subject=subject)
     async with database.reading() as session:
-        stored = await session.scalar(text("SELECT version_num FROM alembic_version"))
-        if stored != revision:
-            raise BackupError(f"the store's tables are at {stored}, this version needs {revision}: run `makegood migrate` first")
+        await _refuse_other_revision(session, revision)
         writer.begin(made_at=await database.now(session), made_by=made_by, revision=revision)
         for name, table in _kept().items():
             writer.begin_table(name, table.columns.keys())
@@ -62,8 +77,10 @@ async def back_up(database: Database, writer: BackupWriter, *, made_by: str, rev
     writer.end()
 
 
-async def restore(database: Database, backup: BackupReader, *, key: bytes, progress: Progress) -> dict[str, int]:
-    """Store every row of the backup, or none of them; how many of each table.
+async def restore(
+    database: Database, backup: BackupReader, *, sealer: Sealer, actor: Actor, progress: Progress
+) -> dict[str, int]:
+    """Store every row of the backup, or none of them; how many of each table. The audit log goes on with the restoring itself.
 
     Nobody has what was leased when the backup was made: everything that was to be told or sent is due.
 
@@ -77,7 +94,7 @@ async def restore(database: Database, backup: BackupReader, *, key: bytes, progr
         await refuse_unless_empty(session, await database.now(session))
         for name in OF_NO_WEIGHT:
             await session.execute(delete(TABLES[name]))
-        for batch in backup.batches(key):
+        for batch in backup.batches(fitting_key(backup, sealer)):
             table = kept.get(batch.table)
             if table is None or set(batch.columns) != set(table.columns.keys()):
                 raise BackupError(f"the backup has a table {batch.table} that this version of Makegood does not know")
@@ -88,7 +105,16 @@ async def restore(database: Database, backup: BackupReader, *, key: bytes, progr
         await write_fact(session, NAMESPACE_FACT, RESTORED)
         if database.dialect == "postgresql":
             await _count_on(session)
+        details = {"made_at": backup.header.made_at}
+        now, subject = await database.now(session), Subject(SubjectType.STORE)
+        await audit.record(session, sealer, actor, AuditAction.STORE_RESTORED, now=now, subject=subject, details=details)
     return counted
+
+
+def fitting_key(backup: BackupReader, sealer: Sealer) -> bytes:
+    """The key that authenticates the backup, of the root secrets that are known; the current one's when none fits."""
+    keys = [root.backup_key for root in sealer.roots]
+    return next((key for key in keys if fingerprint(key) == backup.header.key_fingerprint), keys[0])
 
 
 def check_fits(backup: BackupReader, *, key: bytes, revision: str) -> None:
@@ -99,8 +125,9 @@ def check_fits(backup: BackupReader, *, key: bytes, revision: str) -> None:
     header = backup.header
     if header.key_fingerprint != fingerprint(key):
         raise BackupError(
-            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the instance that made it, "
-            "without which its API keys and sealed secrets are of no use"
+            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the instance that made it "
+            "(or MAKEGOOD_SECRET_KEY_PREVIOUS, if it was replaced since), without which its API keys and sealed secrets "
+            "are of no use"
         )
     if header.revision != revision:
         raise BackupError(
@@ -125,6 +152,12 @@ async def refuse_unless_empty(session: AsyncSession, now: datetime) -> None:
         raise BackupError(
             "an API or a worker is at work on this store: stop it, and try again 10 seconds later; nothing was changed"
         )
+
+
+async def _refuse_other_revision(session: AsyncSession, revision: str) -> None:
+    stored = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    if stored != revision:
+        raise BackupError(f"the store's tables are at {stored}, this version needs {revision}: run `makegood migrate` first")
 
 
 def _kept() -> dict[str, Table]:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
 from store.database import Clock
-from store.front_door import FrontDoor, is_store_failure
+from store.front_door import FrontDoor, LockNotGiven, is_store_failure
 from store.intake import Answer, IngestRequest, place_receipts, take_in
 
 QUEUE_LIMIT = 10_000
@@ -144,7 +144,7 @@ class Committer:
         try:
             async with self._front_door.outside_transaction() as statements:
                 placed = {} if statements is None else await place_receipts(statements, self._clock, requests)
-        except IdempotencyInProgress:
+        except LockNotGiven:
             return batch, _Ending.LOCKED
         except Exception as error:  # a process edge: what fails here fails a request, never the loop
             if not is_store_failure(error):
@@ -162,13 +162,14 @@ class Committer:
             async with self._front_door.transaction(is_hurried=is_hurried) as statements:
                 verdicts = await take_in(statements, self._clock, [waiting.request for waiting in batch])
         except Exception as error:  # a process edge, as above
-            is_locked = isinstance(error, IdempotencyInProgress)
             if is_store_failure(error):
                 error = _unavailable(error, len(batch))
             elif len(batch) > 1:
-                return _Ending.LOCKED if is_locked else _Ending.FAILED
-            elif is_locked:
+                return _Ending.LOCKED if isinstance(error, LockNotGiven) else _Ending.FAILED
+            elif isinstance(error, LockNotGiven):
                 self._stuck[batch[0].key] = asyncio.get_running_loop().time()
+                refusal = IdempotencyInProgress if error.is_of_key else Unavailable
+                error = refusal(retry_after_seconds=RETRY_AFTER_SECONDS)
             elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
             self._answer_all(batch, error)

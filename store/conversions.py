@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from domain.audit import AuditEntry
 from domain.ids import EventId, IncidentId, KeyId, ProjectId, ReplayId, ResultId, UserId
 from domain.incidents import (
     Attempt,
@@ -145,3 +146,20 @@ def result_from(row: Row[Any]) -> Result:
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=json.loads(row.fields))
+
+
+def audit_entry_from(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        sequence=row.sequence,
+        at=row.at,
+        actor=row.actor,
+        address=row.address,
+        request_id=row.request_id,
+        action=row.action,
+        subject_type=row.subject_type,
+        subject_id=row.subject_id,
+        project_id=None if row.project_id is None else ProjectId(row.project_id),
+        details=row.details,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+    )

@@ -203,6 +203,7 @@ def _sqlite_engine(connect: Callable[[], Awaitable[Any]], *, connections: int, b
         poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,  # an error would quote the values of its statement, and a log the error
     )
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -227,7 +228,12 @@ def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
             raise unavailable() from error
 
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=POSTGRES_CONNECTIONS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
     )
     event.listen(engine.sync_engine, "handle_error", name_driver_failure)
     return engine

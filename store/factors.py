@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import UserId
 from store import tables
 from store.minting import token_digest
+from store.rotation import root_in_force
 from store.sealing import Sealer
 
 FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
@@ -35,7 +36,7 @@ async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, 
     row = (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
     if row is not None:
         return "" if row.confirmed_at is not None else _opened(sealer, user_id, row.data_key, row.sealed)
-    secret, data_key = pyotp.random_base32(), sealer.new_data_key(user_id)
+    secret, data_key = pyotp.random_base32(), (await root_in_force(session, sealer)).new_data_key(user_id)
     sealed = sealer.seal(data_key, **_place(user_id), plaintext=secret.encode())
     await session.execute(insert(FACTORS).values(user_id=user_id, data_key=data_key, sealed=sealed, created_at=now))
     return secret

@@ -13,17 +13,25 @@ from typing import Protocol
 
 import asyncpg
 
-from domain.errors import IdempotencyInProgress, Unavailable
+from domain.errors import Unavailable
 from store.database import SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
 from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure
 from store.sqlite_connections import begin_writing, connect
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
-LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed
+LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed, or a receipt that it moves
 HURRIED_LOCK_TIMEOUT = "200ms"  # for one that was waited for in vain before
 LONGEST_PAUSE_SECONDS = 0.004
 OUTBOX_CHANNEL = "makegood_outbox"
 NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
+
+
+class LockNotGiven(Exception):
+    """Another process holds a lock for too long: on a key that it claimed (`is_of_key`), or on the receipt that it moves."""
+
+    def __init__(self, *, is_of_key: bool) -> None:
+        super().__init__()
+        self.is_of_key = is_of_key
 
 
 class FrontDoor(Protocol):
@@ -32,7 +40,7 @@ class FrontDoor(Protocol):
     def transaction(self, *, is_hurried: bool = False) -> AbstractAsyncContextManager[Statements]:
         """`is_hurried`: wait for no lock of another process that is held for longer than a moment.
 
-        Raises: IdempotencyInProgress when a lock was not given in time.
+        Raises: LockNotGiven in time.
         """
         ...
 
@@ -125,7 +133,8 @@ class PostgresFrontDoor:
             yield PostgresStatements(connection)
         except asyncpg.LockNotAvailableError as error:
             await self._abandon(connection)
-            raise IdempotencyInProgress(retry_after_seconds=1) from error
+            # PostgreSQL names the relation, in whatever language.
+            raise LockNotGiven(is_of_key='"idempotency' in (error.context or "")) from error
         except BaseException:
             await self._abandon(connection)
             raise

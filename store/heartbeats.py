@@ -23,6 +23,8 @@ _LATEST_API_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api")
 _API_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == "api").order_by(BEATS.c.at.desc())
 # In the report of a process's last beat.
 ENDED = "ended"
+# In every report: the fingerprints of the root secrets that the process knows.
+SECRETS = "secrets"
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
 # The fact that names the Temporal database which was told what the store holds; under another one all is told anew.

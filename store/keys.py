@@ -17,6 +17,7 @@ from domain.texts import kept
 from store import tables
 from store.conversions import key_from, project_from
 from store.minting import new_api_key, new_key_id
+from store.rotation import root_in_force
 from store.sealing import Sealer
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
@@ -24,21 +25,36 @@ PROJECTS = tables.Project.metadata.tables["projects"]
 
 
 async def create_key(
-    session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, label: str, scopes: frozenset[Scope], now: datetime
+    session: AsyncSession,
+    sealer: Sealer,
+    *,
+    project_id: ProjectId,
+    label: str,
+    scopes: frozenset[Scope],
+    expires_at: datetime | None = None,
+    now: datetime,
 ) -> tuple[Key, str]:
-    """A new key and its text, which is shown this once. Raises: NotFound when there is no such project."""
-    mode = await session.scalar(select(PROJECTS.c.mode).where(PROJECTS.c.id == project_id))
+    """A new key and its text, which is shown this once; `expires_at` None: it does not expire.
+
+    Raises:
+        NotFound: no such project.
+        SecretUnknown: the store was sealed with another root secret.
+    """
+    is_meant = (PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
+    mode = await session.scalar(select(PROJECTS.c.mode).where(*is_meant).with_for_update())
     if mode is None:
         raise NotFound("There is no such project.")
-    api_key = new_api_key(livemode=mode == "live")
+    api_key, root = new_api_key(livemode=mode == "live"), await root_in_force(session, sealer)
     values = {
         "id": new_key_id(),
         "project_id": project_id,
         "label": kept(label),
-        "digest": sealer.key_digest(api_key),
+        "digest": root.key_digest(api_key),
+        "digested_with": root.fingerprint,
         "hint": hint_of(api_key),
         "scopes": " ".join(sorted(scopes)),
         "created_at": now,
+        "expires_at": expires_at,
     }
     row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
     return key_from(row), api_key
@@ -60,13 +76,13 @@ async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId
     return key_from(row)
 
 
-async def find_key(session: AsyncSession, digest: str) -> AuthenticatedKey | None:
-    """The key with this digest and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
-    row = (await session.execute(select(KEYS).where(KEYS.c.digest == digest, KEYS.c.revoked_at.is_(None)))).first()
+async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | None:
+    """The key with one of these digests and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
+    row = (await session.execute(select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None)))).first()
     if row is None:
         return None
     project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
-    return AuthenticatedKey(key=key_from(row), project=project_from(project))
+    return AuthenticatedKey(key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0])
 
 
 async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
@@ -75,4 +91,4 @@ async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> N
         return
     is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
     touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
-    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in used.items()])
+    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in sorted(used.items())])

@@ -124,7 +124,7 @@ def _header(message: Message, name: str) -> str:
         text = str(make_header(decode_header(raw)))
     except (HeaderParseError, LookupError, UnicodeError, ValueError):
         text = str(raw)
-    return " ".join(text.replace("\0", "").split())[:HEADER_LENGTH]
+    return " ".join(_writable(text).replace("\0", "").split())[:HEADER_LENGTH]
 
 
 def _part(message: Message, content_type: str) -> str | None:
@@ -139,6 +139,11 @@ def _decoded(part: Message) -> str:
     if not isinstance(payload, bytes):
         return ""
     try:
-        return payload.decode(part.get_content_charset("utf-8"), errors="replace")
-    except LookupError:
+        return _writable(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
+    except (LookupError, UnicodeError):  # a charset that is none, or one such as `undefined` that replaces nothing
         return payload.decode("utf-8", errors="replace")
+
+
+def _writable(text: str) -> str:
+    """With a question mark for each half of a surrogate pair, which some charsets bring in and no page can hold."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -5,7 +5,8 @@ Called by the API's operations, which the command line shares, and the callback 
 """
 
 import json
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, insert, or_, select, update
@@ -23,11 +24,15 @@ from store import tables
 from store.conversions import project_from
 from store.keys import create_key
 from store.minting import new_project_id, new_secret_id, new_signing_secret
+from store.rotation import root_of_new_project
 from store.sealing import Sealer
 
 PROJECTS = tables.Project.metadata.tables["projects"]
 SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 FIRST_KEY_LABEL = "first key"
+OVERLAP = timedelta(hours=24)
+# A deleted project is found by nobody: see `store.deleting`.
+IS_KEPT = PROJECTS.c.deleted_at.is_(None)
 
 
 async def create_project(
@@ -46,6 +51,7 @@ async def create_project(
 
     Raises:
         ValidationFailed: the name is taken.
+        SecretUnknown: the store was sealed with another root secret.
     """
     project_id, name = new_project_id(), kept(name)
     await _refuse_taken_name(session, name)
@@ -59,7 +65,7 @@ async def create_project(
         "late_result": LateResult.RESOLVE.value,
         "snapshots": False,
         "alert_emails": json.dumps(alert_emails),
-        "data_key": sealer.new_data_key(project_id),
+        "data_key": (await root_of_new_project(session, sealer)).new_data_key(project_id),
         "created_at": now,
     }
     try:
@@ -74,19 +80,21 @@ async def create_project(
 
 async def read_project(session: AsyncSession, project_id: ProjectId) -> Project:
     """Raises: NotFound."""
-    return project_from(await _row(session, select(PROJECTS).where(PROJECTS.c.id == project_id)))
+    return project_from(await _row(session, select(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT)))
 
 
 async def find_project(session: AsyncSession, name_or_id: str) -> Project:
     """The project that a person means. Raises: NotFound."""
     is_meant = or_(PROJECTS.c.id == name_or_id, PROJECTS.c.name == name_or_id)
     # An id before a name, should someone name a project after another's id.
-    return project_from(await _row(session, select(PROJECTS).where(is_meant).order_by(PROJECTS.c.id != name_or_id).limit(1)))
+    return project_from(
+        await _row(session, select(PROJECTS).where(is_meant, IS_KEPT).order_by(PROJECTS.c.id != name_or_id).limit(1))
+    )
 
 
 async def list_projects(session: AsyncSession) -> list[Project]:
     """Every project, oldest first."""
-    return [project_from(row) for row in await session.execute(select(PROJECTS).order_by(PROJECTS.c.id))]
+    return [project_from(row) for row in await session.execute(select(PROJECTS).where(IS_KEPT).order_by(PROJECTS.c.id))]
 
 
 async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges) -> Project:
@@ -101,7 +109,7 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
     values = _changed_values(changes)
     if values:
         try:
-            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id).values(values))
+            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT).values(values))
         except IntegrityError as error:
             raise _name_taken() from error
     return await read_project(session, project_id)
@@ -109,7 +117,7 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
 
 async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime) -> Project:
     """The project, suspended since now or before, or not at all. Raises: NotFound."""
-    suspension = update(PROJECTS).where(PROJECTS.c.id == project_id)
+    suspension = update(PROJECTS).where(PROJECTS.c.id == project_id, IS_KEPT)
     if suspended:
         suspension = suspension.where(PROJECTS.c.suspended_at.is_(None)).values(suspended_at=now)
     else:
@@ -120,29 +128,44 @@ async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspend
 
 async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
     """The project's data key, sealed, as `Sealer` takes it. Raises: NotFound."""
-    sealed: bytes = (await _row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id))).data_key
+    sealed: bytes = (await _row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id, IS_KEPT))).data_key
     return sealed
 
 
-async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId) -> SigningSecrets:
-    """What the project's callbacks are signed with. Raises: NotFound; SealBroken with another root secret."""
+async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId, now: datetime) -> SigningSecrets:
+    """What the project's callbacks are signed with; the next secret alone once the rotation's overlap is over.
+
+    Raises: NotFound; SealBroken with another root secret.
+    """
     data_key = await read_data_key(session, project_id)
     used = select(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next")))
+    rows = {row.role: row for row in await session.execute(used)}
     by_role = {
-        row.role: sealer.open(
+        role: sealer.open(
             data_key, project_id=project_id, table="signing_secrets", column="sealed", row=row.id, sealed=row.sealed
         ).decode()
-        for row in await session.execute(used)
+        for role, row in rows.items()
     }
+    if "next" in rows and rows["next"].created_at <= now - OVERLAP:
+        return SigningSecrets(current=by_role["next"], next=None)
     return SigningSecrets(current=by_role["current"], next=by_role.get("next"))
 
 
-async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
-    """Begin a rotation: a next secret, shown this once, signs beside the current one. A next one already there is replaced.
+async def overlap_ends_at(session: AsyncSession, project_id: ProjectId, now: datetime) -> datetime | None:
+    """Until when callbacks carry both signatures; None when no rotation is under way."""
+    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next", SECRETS.c.created_at > now - OVERLAP)
+    begun_at: datetime | None = await session.scalar(select(SECRETS.c.created_at).where(*is_next))
+    return None if begun_at is None else begun_at + OVERLAP
 
-    Raises: NotFound.
+
+async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
+    """Begin a rotation: a next secret, shown this once, signs beside the current one for 24 hours, and alone from then on.
+
+    A next one already there is replaced; one whose overlap is over is the current one first. Raises: NotFound.
     """
     await _hold(session, project_id)
+    if await overlap_ends_at(session, project_id, now) is None:
+        await _promote_next(session, project_id)
     await _give_role(session, project_id, "next", "retired")
     return await _add_secret(session, sealer, project_id, role="next", now=now)
 
@@ -153,11 +176,21 @@ async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> No
     Raises: NotFound when there is no such project, or no rotation under way.
     """
     await _hold(session, project_id)
-    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
-    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+    if not await _promote_next(session, project_id):
         raise NotFound("No rotation of the signing secret is under way.")
-    await _give_role(session, project_id, "current", "retired")
-    await _give_role(session, project_id, "next", "current")
+
+
+async def finish_overdue_rotations(session: AsyncSession, now: datetime) -> int:
+    """Erase the secrets that sign nothing any more, since their overlap is over; how many."""
+    over = select(SECRETS.c.project_id).where(SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP)
+    project_ids = sorted(row.project_id for row in await session.execute(over))
+    for project_id in project_ids:
+        with suppress(NotFound):  # deleted meanwhile
+            await _hold(session, project_id)
+            # Once more: it may have been finished, and another begun, while this waited.
+            if await overlap_ends_at(session, project_id, now) is None:
+                await _promote_next(session, project_id)
+    return len(project_ids)
 
 
 def _changed_values(changes: ProjectChanges) -> dict[str, object]:
@@ -186,7 +219,7 @@ async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
 
 async def _hold(session: AsyncSession, project_id: ProjectId) -> None:
     """Let no other rotation of this project run beside this transaction (SQLite has one writer anyway)."""
-    await _row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id).with_for_update())
+    await _row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, IS_KEPT).with_for_update())
 
 
 async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: ProjectId | None = None) -> None:
@@ -197,6 +230,16 @@ async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: Proje
 
 def _name_taken() -> ValidationFailed:
     return ValidationFailed(errors=(FieldError("/name", "taken", "Another project has this name."),))
+
+
+async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
+    """The next secret, if there is one, becomes the current one."""
+    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
+    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+        return False
+    await _give_role(session, project_id, "current", "retired")
+    await _give_role(session, project_id, "next", "current")
+    return True
 
 
 async def _add_secret(session: AsyncSession, sealer: Sealer, project_id: ProjectId, *, role: str, now: datetime) -> str:

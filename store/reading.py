@@ -33,6 +33,7 @@ from store.conversions import (
 )
 from store.timelines import merged_timeline
 
+PROJECTS = tables.Project.metadata.tables["projects"]
 INCIDENTS = tables.Incident.metadata.tables["incidents"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
@@ -204,6 +205,8 @@ def _receipt_conditions(filters: ListFilters) -> list[ColumnElement[bool]]:
     wanted = {name: getattr(filters, name) for name in equal}
     conditions = [RECEIPTS.c[name] == value for name, value in wanted.items() if value is not None]
     conditions.extend(_within(RECEIPTS.c.project_id, filters.within))
+    # What is left of a deleted project is being erased.
+    conditions.append(RECEIPTS.c.project_id.not_in(select(PROJECTS.c.id).where(PROJECTS.c.deleted_at.is_not(None))))
     if filters.q is not None and (q := filters.q.strip()):
         of_incident = select(INCIDENTS.c.event_id).where(INCIDENTS.c.id == q)
         in_texts = (

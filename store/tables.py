@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary,
 from sqlmodel import Field, SQLModel
 
 from domain.instants import from_milliseconds, milliseconds
+from store.append_only import keep_append_only
 
 
 class Instant(TypeDecorator[datetime]):
@@ -49,6 +50,12 @@ def _sequence() -> Any:
     )
 
 
+def _number() -> Any:
+    return Field(
+        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    )
+
+
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
 
@@ -64,6 +71,7 @@ class Project(SQLModel, table=True):
     data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
+    deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
 
 
 class ApiKey(SQLModel, table=True):
@@ -79,6 +87,8 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = _instant(nullable=True)
     revoked_at: datetime | None = _instant(nullable=True)
     last_used_at: datetime | None = _instant(nullable=True)
+    # The fingerprint of the root secret whose pepper digested it; None: that of the first, before fingerprints were kept.
+    digested_with: str | None = _text(nullable=True)
 
 
 class SigningSecret(SQLModel, table=True):
@@ -372,3 +382,37 @@ class Identity(SQLModel, table=True):
     subject: str = _text(primary_key=True)
     user_id: str = _text(index=True)
     created_at: datetime = _instant()
+
+
+class AuditLog(SQLModel, table=True):
+    """Who did what; append only. Numbered by `store.audit`, without gaps, since a gap is a missing entry."""
+
+    __tablename__: ClassVar[str] = "audit_log"
+    __table_args__ = (Index("audit_log_by_project", "project_id", "sequence"),)
+
+    sequence: int = _number()
+    at: datetime = _instant()
+    actor: str = _text()
+    address: str | None = _text(nullable=True)
+    request_id: str | None = _text(nullable=True)
+    action: str = _text()
+    subject_type: str | None = _text(nullable=True)
+    subject_id: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)
+    details: str = _text()  # JSON object
+    previous_hash: str = _text()
+    hash: str = _text(unique=True)
+
+
+class AuditHead(SQLModel, table=True):
+    """Where the audit log ends: one row, sealed with a key that is not in the database."""
+
+    __tablename__: ClassVar[str] = "audit_head"
+
+    sequence: int = _number()
+    hash: str = _text()
+    seal: str = _text()
+
+
+_TABLES = SQLModel.metadata.tables
+keep_append_only(_TABLES["audit_log"], _TABLES["audit_head"])

@@ -123,6 +123,12 @@ async def check_password(session: AsyncSession, *, email: str, password: str) ->
     return user_from(row) if await asyncio.to_thread(_fits, password_hash, password) else None
 
 
+async def find_user_id(session: AsyncSession, email: str) -> UserId | None:
+    """Whose address this is; None when it is nobody's."""
+    found = await session.scalar(select(USERS.c.id).where(USERS.c.email == _spelled(email)))
+    return None if found is None else UserId(found)
+
+
 async def _first_administrator(session: AsyncSession) -> UserId | None:
     found = await session.scalar(select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).limit(1))
     return None if found is None else UserId(found)

@@ -56,6 +56,7 @@ class Product:
         }
         self._programs: dict[str, Program] = {}
         self._api_key = ""
+        self.created: dict[str, Any] = {}  # the project, as JSON, with its secrets
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20)
         self.makegood = Makegood(self._environment)
 
@@ -81,6 +82,10 @@ class Product:
         self._programs[name].process.kill()
         self.stop(name)
 
+    def output(self, name: str) -> str:
+        """What `temporal`, `api` or `worker` has printed since it was started."""
+        return self._programs[name].output
+
     def close(self) -> None:
         """End everything that runs."""
         for name in ("api", "worker", "temporal"):
@@ -94,6 +99,7 @@ class Product:
         arguments = ("--mode", "test", "--repair-url", self.receiver.url, "--alert-email", "ops@shop.example", *scopes)
         created: dict[str, Any] = self.makegood("project", "create", "shop", *arguments, "--json").json
         self._api_key = created["api_key"]
+        self.created = created
         return created
 
     def receipt(self, **changes: Any) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from api.errors import Problems
 from api.schemas import ReceiptBody, validated
+from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
 from domain.lifecycle import Position
@@ -89,6 +90,12 @@ def test_readme_keeps_the_secrets_of_production_where_compose_reads_them() -> No
     assert "export MAKEGOOD_SECRET_KEY" not in readme
 
 
+def test_every_act_of_the_audit_log_has_its_line() -> None:
+    acts = read("audit-log.md").partition("## Acts")[2].partition("## Verifying")[0]
+
+    assert sorted(first_cells(acts.partition("\n| ---")[2])) == sorted(AuditAction)
+
+
 @pytest.mark.parametrize("states", STATES, ids=lambda states: states.__name__)
 def test_every_state_has_its_line(states: type[Enum]) -> None:
     lines = first_cells(read("reference/states.md"))
@@ -114,3 +121,18 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", read("security.md"))
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
+
+    assert len(named) > 50
+    assert [f"{path}::{name}" for path, name in named if not re.search(rf"def {name}\(", sources[path])] == []
+
+
+def test_every_row_of_the_security_page_names_its_test() -> None:
+    threats = re.findall(r"\| threat \|.*\n\|---.*\n((?:\|.*\n)+)", read("security.md"))
+
+    assert len(threats) >= 8
+    assert [row for table in threats for row in table.splitlines() if "::test_" not in row] == []

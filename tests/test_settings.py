@@ -157,3 +157,20 @@ def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
     assert Settings(host=host).public_url_or_default == url
+
+
+def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    settings.secret_key_path.write_text(SECRET)
+    assert settings.read_previous_secret_key() is None
+
+    settings.previous_secret_key_path.write_text(f"{SECRET}before\n")
+    assert settings.read_previous_secret_key() == f"{SECRET}before"
+    # The files belong together: one of them is nothing to a secret that the environment gives.
+    assert Settings(data_dir=tmp_path, secret_key=SecretStr(SECRET)).read_previous_secret_key() is None
+
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
+    with pytest.raises(SettingsError, match=r"^MAKEGOOD_SECRET_KEY_PREVIOUS: needs 32 characters"):
+        load_settings()

@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 from domain.errors import Unavailable
 from domain.instants import wire
 from store.database import Database
-from store.heartbeats import beat
+from store.heartbeats import SECRETS, beat
 from worker.canary import canary_queue
 from worker.gateway import Gateway
 
@@ -58,11 +58,21 @@ class PollingDied(Exception):
 class Heartbeat:
     """What one worker process says of itself. `identity` is its name in Temporal and in the store alike."""
 
-    def __init__(self, database: Database, *, identity: str, started_at: datetime, bounds: Bounds = USUAL) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        identity: str,
+        started_at: datetime,
+        bounds: Bounds = USUAL,
+        secrets_known: tuple[str, ...] = (),
+    ) -> None:
+        """`secrets_known`: the fingerprints of the root secrets that this process knows."""
         self._database = database
         self._identity = identity
         self._started_at = started_at
         self._bounds = bounds
+        self._secrets_known = secrets_known
         self._engine_reachable = False
         self._polled_at: datetime | None = None
         self._unheard_seconds = 0.0
@@ -192,5 +202,6 @@ class Heartbeat:
             "pollers_alive": self._engine_reachable and is_polling,
             "canary_fresh": self._is_canary_fresh(),
             "canary_at": None if self._canary_at is None else wire(self._canary_at),
+            SECRETS: list(self._secrets_known),
             **self._more(),
         }

@@ -36,7 +36,7 @@ from worker.connect import Engine, connect, quiet_runtime
 from worker.gateway import Gateway
 from worker.heartbeat import USUAL, Bounds, Heartbeat
 from worker.parts import WorkerParts, build_worker
-from worker.purge import keep_purging
+from worker.purge import keep_erasing, keep_purging
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
@@ -74,7 +74,7 @@ def parts_from(settings: Settings) -> WorkerParts:
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
     return WorkerParts(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
-        sealer=Sealer(settings.read_secret_key()),
+        sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
         transport=partial(
             exchange,
@@ -115,7 +115,10 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
     stopping = _stop_on_signals()
     identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     engine, parts = engine_from(settings, identity=identity), parts_from(settings)
-    heartbeat = Heartbeat(parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds)
+    secrets_known = tuple(root.fingerprint for root in parts.sealer.roots)
+    heartbeat = Heartbeat(
+        parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds, secrets_known=secrets_known
+    )
     beating = asyncio.create_task(heartbeat.keep_beating())
     try:
         with watched_loop():
@@ -143,6 +146,7 @@ async def _work(
         heartbeat.keep_looking(built.gateway),
         heartbeat.keep_running_canaries(partial(run_canary, client), built.gateway),
         keep_purging(parts.database),
+        keep_erasing(parts.database),
         keep_collecting(),
     ]
     tune_garbage_collection()

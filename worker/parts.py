@@ -102,7 +102,7 @@ class BuiltWorker:
 def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     """A worker over the given client and parts."""
     gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-    ledger = LedgerActivities(parts.database, outage_seconds=parts.outage_seconds)
+    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
     places = CallbackPlaces(parts.callback_limits, time.monotonic)

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console import timeline
 from api.console.console import Console
 from api.console.filters import EVENT_TABS, read_address
@@ -53,7 +54,7 @@ class EventPages:
     async def expire(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.expire(None, event_id, requested_by=viewer.user_id)
+        action = self._operations.expire(None, event_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The deadline is now.", back=f"/events/{quote(event_id)}")
 
     def _share_of_wait(self, event: Json) -> int:

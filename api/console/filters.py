@@ -1,9 +1,11 @@
 """The filters of a list as its address holds them, and the addresses of the same list with one thing changed. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
+
+from domain.audit import AuditAction
 
 PROVIDERS = ("stripe", "shopify")
 EVENT_TYPES = (
@@ -28,6 +30,7 @@ EFFECT_TYPES = (
 )
 INCIDENT_TABS = ("open", "repairing", "resolved", "all")
 EVENT_TABS = ("all", "waiting", "incident", "applied", "recovered", "closed")
+AUDIT_NAMES = ("project", "actor", "action", "from", "to")
 NAMES = ("project", "provider", "event_type", "effect_type", "internal_reference", "q", "from", "to")
 LONGEST = 255
 
@@ -71,26 +74,26 @@ class ListAddress:
     @property
     def created_after(self) -> datetime | None:
         """The last instant before the first day, UTC."""
-        start = _midnight(self.chosen.get("from"))
-        return None if start is None else start - timedelta(milliseconds=1)
+        return _moved(_midnight(self.chosen.get("from")), timedelta(milliseconds=-1))
 
     @property
     def created_before(self) -> datetime | None:
         """The end of the last day, UTC: the day itself is in the list."""
-        start = _midnight(self.chosen.get("to"))
-        return None if start is None else start + timedelta(days=1)
+        return _moved(_midnight(self.chosen.get("to")), timedelta(days=1))
 
 
 def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) -> ListAddress:
     """The address of a list; what it does not know or cannot read is left out, as if it had not been asked."""
-    chosen = {name: query.get(name, "").strip()[:LONGEST] for name in NAMES}
     known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
-    kept = {name: value for name, value in chosen.items() if value and value in known.get(name, (value,))}
-    for name in ("from", "to"):
-        if _midnight(kept.get(name)) is None:
-            kept.pop(name, None)
+    kept = _kept(query, NAMES, known)
     tab = query.get("state", tabs[0])
     return ListAddress(path, tab if tab in tabs else tabs[0], tabs[0], kept, query.get("cursor") or None)
+
+
+def read_audit_address(query: Mapping[str, str]) -> ListAddress:
+    """The address of the audit log, which has no tabs."""
+    kept = _kept(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
+    return ListAddress("/audit", "all", "all", kept, query.get("cursor") or None)
 
 
 def has_empty_fields(query: Mapping[str, str]) -> bool:
@@ -98,8 +101,26 @@ def has_empty_fields(query: Mapping[str, str]) -> bool:
     return any(not value for value in query.values())
 
 
+def _kept(query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The filters that are set to something; `known` are the values of those that have but a few."""
+    chosen = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
+    kept = {name: value for name, value in chosen.items() if value and value in known.get(name, (value,))}
+    for name in ("from", "to"):
+        if _midnight(kept.get(name)) is None:
+            kept.pop(name, None)
+    return kept
+
+
 def _midnight(day: str | None) -> datetime | None:
     try:
         return datetime.combine(date.fromisoformat(day or ""), time(), tzinfo=UTC)
     except ValueError:
+        return None
+
+
+def _moved(at: datetime | None, by: timedelta) -> datetime | None:
+    """None where that leaves the calendar: nothing lies beyond its first and last day."""
+    try:
+        return None if at is None else at + by
+    except OverflowError:
         return None

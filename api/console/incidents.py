@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console
 from api.console.filters import INCIDENT_TABS, read_address
 from api.console.lists import list_values, shortened
@@ -40,14 +41,14 @@ class IncidentPages:
     async def reprocess(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.reprocess(None, incident_id, requested_by=viewer.user_id)
+        action = self._operations.reprocess(None, incident_id, actor=actor_of(request, viewer.user_id))
         said = "A repair was asked for. The incident ends when the app reports success."
         return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
 
     async def acknowledge(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.acknowledge(None, incident_id, requested_by=viewer.user_id)
+        action = self._operations.acknowledge(None, incident_id, actor=actor_of(request, viewer.user_id))
         said = "Acknowledged: others can see that someone is looking at it."
         return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
 
@@ -59,5 +60,5 @@ class IncidentPages:
         if not reason:
             notice = Notice("bad", "Say why it is resolved by hand; the timeline keeps the reason.")
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
-        action = self._operations.resolve(None, incident_id, reason=reason, requested_by=viewer.user_id)
+        action = self._operations.resolve(None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="Resolved by hand.", back=back)

@@ -72,7 +72,7 @@ class OidcPages:
         elif user is None:
             response = self._unknown(issuer)
         else:
-            response = await self._entrance.admit(request, user, to="/incidents")
+            response = await self._entrance.admit(request, user, to="/incidents", by="oidc")
         return self._sessions.drop_state(response, ASKED)
 
     async def _user(self, issuer: Issuer, vouched: Vouched, *, is_known: bool) -> User | None:

@@ -1,7 +1,7 @@
 """What the console is built from. The composition root of the API fills this in; nothing here opens or reads anything."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -33,5 +33,6 @@ class ConsoleParts:
     mailbox_path: Path | None
     readiness: Readiness
     now: Callable[[], datetime]
+    previous_secret_key: str | None = field(default=None, repr=False)
     trusted_proxies: tuple[Network, ...] = ()
     issuer: Issuer | None = None

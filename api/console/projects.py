@@ -10,15 +10,18 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console, told
 from api.console.lists import own_projects
 from api.console.rows import Json
 from api.console.sealed import Notice, Secret
 from api.console.sessions import Viewer
 from domain.errors import Refusal
+from domain.instants import wire
 from domain.users import Role
 
 SCOPES = ("ingest", "read", "operate", "admin")
+KEY_LIFETIMES = (30, 90, 365)  # days
 
 
 class ProjectPages:
@@ -44,6 +47,7 @@ class ProjectPages:
             made = await self._operations.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
+                actor=actor_of(request, viewer.user_id),
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
             )
@@ -61,18 +65,37 @@ class ProjectPages:
         project = await self._operations.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.change_project(project_id, changes)
+            await self._operations.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
+
+    async def delete(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
+        try:
+            actor = actor_of(request, viewer.user_id)
+            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open, actor=actor)
+        except Refusal as refusal:
+            notice = Notice("bad", told(refusal))
+            return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+        notice = Notice("good", f"{gone['name']} is deleted. Calls with its keys fail within 5 seconds.")
+        return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
     async def create_key(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
-        label = fields.get("label", "").strip()
+        label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
-            made = await self._operations.create_key(project_id, label=label, scopes=scopes or ["ingest"])
+            made = await self._operations.create_key(
+                project_id,
+                label=label,
+                scopes=scopes or ["ingest"],
+                expires_in_days=days or None,
+                actor=actor_of(request, viewer.user_id),
+            )
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
         else:
@@ -82,25 +105,25 @@ class ProjectPages:
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.revoke_key(project_id, key_id)
+        action = self._operations.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.rotate_signing_secret(project_id)
+            made = await self._operations.rotate_signing_secret(project_id, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
         else:
-            text = "The next signing secret. Copy it now: it is not shown again. Until you finish, calls carry both signatures."
+            text = "The next signing secret. Copy it now: it is not shown again. For 24 hours calls carry both signatures."
             notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.finish_rotation(project_id)
+        action = self._operations.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
         said = "Calls are signed with the new secret alone."
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 
@@ -111,14 +134,19 @@ class ProjectPages:
         )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
-        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project["project_id"])}
+        project_id, now = project["project_id"], wire(self._console.parts.now())
+        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
         if values["role"] is Role.OWNER:
+            keys = (await self._operations.list_keys(project_id))["data"]
             values |= {
                 "typed": typed,
                 "problems": _problems(refusal),
-                "keys": (await self._operations.list_keys(project["project_id"]))["data"],
+                # Instants as the contract writes them are ordered like their text.
+                "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
                 "scopes": SCOPES,
-                "people": await self._console.people.list_members(project["project_id"]),
+                "lifetimes": KEY_LIFETIMES,
+                "overlap_ends_at": (await self._operations.read_rotation(project_id))["overlap_ends_at"],
+                "people": await self._console.people.list_members(project_id),
                 "roles": tuple(Role),
             }
         return await self._console.show(

@@ -33,6 +33,8 @@ class Sensitive:
 SENSITIVE: Mapping[str, Sensitive] = {
     "/projects": Sensitive("create a project and see its secrets", "/projects"),
     "/projects/{project_id}": Sensitive("change where a project calls and whom it tells", "/projects/{project_id}"),
+    "/projects/{project_id}/delete": Sensitive("delete a project for good", "/projects/{project_id}"),
+    "/audit/export": Sensitive("export the audit log", "/audit"),
     "/projects/{project_id}/keys": Sensitive("create an API key", "/projects/{project_id}"),
     "/projects/{project_id}/signing-secret": Sensitive("make the next signing secret", "/projects/{project_id}"),
     "/projects/{project_id}/signing-secret/finish": Sensitive("use the next signing secret alone", "/projects/{project_id}"),

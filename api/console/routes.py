@@ -6,6 +6,7 @@
 from fastapi import APIRouter
 
 from api.console.account import AccountPages
+from api.console.audit import AuditPages
 from api.console.console import Console, Handler, console_route
 from api.console.events import EventPages
 from api.console.factors import FactorPages
@@ -36,7 +37,7 @@ def console_router(parts: ConsoleParts) -> APIRouter:
 def _addresses(console: Console) -> tuple[Address, ...]:
     site, entry, account, incidents = SitePages(console), SignInPages(console), AccountPages(console), IncidentPages(console)
     events, projects, mailbox, members = EventPages(console), ProjectPages(console), MailboxPages(console), MemberPages(console)
-    factors, oidc = FactorPages(console), OidcPages(console)
+    factors, oidc, audit = FactorPages(console), OidcPages(console), AuditPages(console)
     return (
         ("GET", "/", site.home, Needs.USER),
         ("GET", "/static/{name}", site.static_file, Needs.NOBODY),
@@ -58,6 +59,8 @@ def _addresses(console: Console) -> tuple[Address, ...]:
         ("GET", "/events/{event_id}", events.one, Needs.VIEWER),
         ("GET", "/projects", projects.listing, Needs.USER),
         ("GET", "/projects/{project_id}", projects.one, Needs.VIEWER),
+        # Of one's own projects; the page itself judges which, since its filter names it.
+        ("GET", "/audit", audit.listing, Needs.USER),
         ("GET", "/mailbox", mailbox.listing, Needs.ADMINISTRATOR),
         ("GET", "/mailbox/{name}", mailbox.one, Needs.ADMINISTRATOR),
         ("GET", "/mailbox/{name}/html", mailbox.html_part, Needs.ADMINISTRATOR),
@@ -79,6 +82,7 @@ def _addresses(console: Console) -> tuple[Address, ...]:
         ("POST", "/events/{event_id}/expire", events.expire, Needs.OPERATOR),
         ("POST", "/projects", projects.create, Needs.ADMINISTRATOR),
         ("POST", "/projects/{project_id}", projects.save, Needs.OWNER),
+        ("POST", "/projects/{project_id}/delete", projects.delete, Needs.OWNER),
         ("POST", "/projects/{project_id}/keys", projects.create_key, Needs.OWNER),
         ("POST", "/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key, Needs.OWNER),
         ("POST", "/projects/{project_id}/signing-secret", projects.rotate_signing_secret, Needs.OWNER),
@@ -87,4 +91,5 @@ def _addresses(console: Console) -> tuple[Address, ...]:
         ("POST", "/projects/{project_id}/members/{user_id}/role", members.change_role, Needs.OWNER),
         ("POST", "/projects/{project_id}/members/{user_id}/remove", members.remove, Needs.OWNER),
         ("POST", "/projects/{project_id}/invitations/{invitation_id}/withdraw", members.withdraw, Needs.OWNER),
+        ("POST", "/audit/export", audit.export, Needs.USER),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.console.filters import ListAddress
+from api.schemas import known_id
 from api.views import event_view, full_event_view, incident_view
 from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
@@ -49,7 +50,7 @@ async def incident_rows(database: Database, address: ListAddress, access: Access
 async def read_event(database: Database, event_id: str) -> Json:
     """The event with its repairs and timeline. Raises: NotFound."""
     async with database.reading() as session:
-        found = await reading.read_event(session, None, EventId(event_id))
+        found = await reading.read_event(session, None, EventId(known_id(event_id)))
     if found is None:
         raise NotFound("There is no such event.")
     full = full_event_view(found.receipt, found.incident, found.repairs, found.timeline)

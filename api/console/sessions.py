@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
@@ -26,6 +27,8 @@ from store import factors, members, sessions
 
 SESSION_SECONDS = int(sessions.SESSION_LIFETIME.total_seconds())
 LONG_AGO = datetime.fromtimestamp(0, UTC)
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAXIMUM_FORM_FIELDS = 50
 
 
 class SignInNeeded(Exception):
@@ -33,7 +36,8 @@ class SignInNeeded(Exception):
 
 
 class FormRejected(Exception):
-    """The form is not from this site or of another session; nothing was changed. Open the page again and repeat."""
+    """The form could not be read, is not from this site, or its token is missing or of another session; nothing was changed. Open
+    the page again and repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Sessions:
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._parts = parts
-        self._keys = ConsoleKeys(parts.secret_key)
+        self._keys = ConsoleKeys(parts.secret_key, parts.previous_secret_key)
         self._secure = parts.public_url.startswith("https://")
         self._prefix = prefix = "__Host-" if self._secure else ""
         self._session_cookie = f"{prefix}makegood_session"
@@ -201,13 +205,22 @@ class Sessions:
 
 
 async def read_fields(request: Request) -> dict[str, str]:
-    """The text fields of a form; of a repeated name all values, joined by a space; files are ignored."""
-    async with request.form(max_files=0, max_fields=50) as form:
-        fields: dict[str, str] = {}
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                fields[name] = f"{fields[name]} {value}" if name in fields else value
-        return fields
+    """The fields of a form as browsers send ours, without NUL; of a repeated name all values, joined by a space.
+
+    Raises: FormRejected for another media type, or too many fields.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
+        raise FormRejected
+    text = (await request.body()).decode("utf-8", errors="replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAXIMUM_FORM_FIELDS)
+    except ValueError:  # what it raises for too many of them
+        raise FormRejected from None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        told = value.replace("\0", "")
+        fields[name] = f"{fields[name]} {told}" if name in fields else told
+    return fields
 
 
 def safe_return(fields: Mapping[str, str], *, otherwise: str) -> str:

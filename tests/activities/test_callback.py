@@ -20,7 +20,7 @@ from domain.lifecycle import Position
 from domain.projects import CreatedProject, ProjectChanges
 from domain.retries import ErrorClass, ExchangeOutcome
 from store.database import Database
-from store.projects import change_project
+from store.projects import change_project, rotate_signing_secret
 from store.repairs import begin_attempt
 from store.sealing import Sealer
 from store.standing import hold_standing
@@ -110,6 +110,27 @@ async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay
     assert [(row["number"], row["status"], row["state"]) for row in rows] == [(1, 503, "finished")]
 
 
+async def test_both_secrets_sign_while_a_rotation_overlaps_and_the_next_alone_afterwards(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    endpoint = Endpoint(503, 200)
+    async with story.database.transaction() as session:
+        now = await story.database.now(session)
+        following = await rotate_signing_secret(session, sealer, project_id=story.project.id, now=now)
+
+    await failing(story, sealer, endpoint, order, schedule=(0, 0))
+    story.database.clock.skew += timedelta(hours=24)
+    await send(story, sealer, endpoint, order, schedule=(0, 0))
+
+    during, after = endpoint.headers(0), endpoint.headers(1)
+    assert len(during["webhook-signature"].split()) == 2
+    assert during["x-sendpromptly-signature-next"] != during["x-sendpromptly-signature"]
+    assert len(after["webhook-signature"].split()) == 1
+    assert "x-sendpromptly-signature-next" not in after
+    signed = f"{after['x-sendpromptly-timestamp']}.{after['x-sendpromptly-nonce']}.".encode() + endpoint.requests[1].body
+    assert after["x-sendpromptly-signature"] == hmac.new(following.encode(), signed, hashlib.sha256).hexdigest()
+
+
 async def test_network_failure_is_recorded_by_its_class(story: Story, sealer: Sealer, order: SendCallback) -> None:
     await failing(story, sealer, Endpoint(REFUSED_CONNECTION), order)
 
@@ -163,6 +184,23 @@ async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: St
     assert timedelta(seconds=1) < failure.next_retry_delay <= timedelta(seconds=5)
     slow.may_answer.set()
     assert (await running).standing.position is Position.AWAITING_RESULT
+
+
+async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
+    story: Story, sealer: Sealer, order: SendCallback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.callback.CALLBACK_HEARTBEAT", timedelta())
+    endpoint = Endpoint(200)
+
+    failure = await failing(story, sealer, endpoint, order)
+    unsent = len(endpoint.requests)
+    monkeypatch.undo()
+    story.database.clock.skew += timedelta(seconds=6)
+    answer = await send(story, sealer, endpoint, order)
+
+    assert (failure.type, unsent) == ("attempt_failed", 0)
+    assert answer.standing.position is Position.AWAITING_RESULT
+    assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
 @pytest.mark.parametrize("status", [400, 302])

@@ -1,16 +1,20 @@
 """The ledger activities answer with where the store stands, and each may run twice."""
 
+import json
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
 
 from activities.ledger import LedgerActivities
 from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
 from domain.ids import ReplayId
 from domain.lifecycle import Position
+from store.audit import AuditFilters, list_audit
 from store.database import Database
 from store.heartbeats import beat
+from store.sealing import Sealer
 from tests.given import Story
 
 PAST = {"timeout_minutes": -1.0}
@@ -18,8 +22,8 @@ JUST_PAST = {"timeout_minutes": -0.1}
 
 
 @pytest.fixture
-def ledger(database: Database) -> LedgerActivities:
-    return LedgerActivities(database, outage_seconds=60)
+def ledger(database: Database, sealer: Sealer) -> LedgerActivities:
+    return LedgerActivities(database, sealer=sealer, outage_seconds=60)
 
 
 async def _api_was_alive(story: Story, *, seconds_ago: float, **report: bool) -> None:
@@ -81,11 +85,11 @@ async def test_deadline_after_the_last_word_of_an_api_that_ended_is_held_at_once
     assert answer.standing.position is Position.WAITING
 
 
-async def test_hold_can_be_switched_off(database: Database, story: Story) -> None:
+async def test_hold_can_be_switched_off(database: Database, sealer: Sealer, story: Story) -> None:
     event_id = await story.receipt(**JUST_PAST)
     await _api_was_alive(story, seconds_ago=30)
 
-    answer = await LedgerActivities(database, outage_seconds=0).open_incident(OpenIncident(event_id))
+    answer = await LedgerActivities(database, sealer=sealer, outage_seconds=0).open_incident(OpenIncident(event_id))
 
     assert answer.standing.position is Position.OPEN
 
@@ -119,6 +123,42 @@ async def test_second_request_adopts_the_first_ones_repair(ledger: LedgerActivit
     assert first.standing.position is Position.CALLING
     assert second.standing.replay_id == first.standing.replay_id
     assert len(await story.rows("repairs", event_id)) == 1
+
+
+async def test_repair_begun_by_a_signal_is_in_the_audit_log_once(ledger: LedgerActivities, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    begin = BeginRepair(event_id, requested_by="usr_1", mint_as=f"rpl_{'0' * 32}")
+
+    first = await ledger.begin_repair(begin)
+    await ledger.begin_repair(begin)  # run again by the engine
+    await ledger.begin_repair(BeginRepair(event_id))  # asked again while it runs
+
+    async with story.database.reading() as session:
+        page = await list_audit(session, AuditFilters(project_id=story.project.id), limit=10, cursor=None)
+    (entry,) = page.rows
+    assert (entry.actor, entry.action, entry.subject_id) == ("temporal", "reprocess_requested", incident_id)
+    assert json.loads(entry.details) == {"event_id": event_id, "replay_id": first.standing.replay_id}
+
+
+async def test_signal_whose_repair_failed_at_once_is_in_the_audit_log(ledger: LedgerActivities, story: Story) -> None:
+    event_id, _ = await story.opened()
+    async with story.database.transaction() as session:
+        await session.execute(text("UPDATE projects SET repair_url = NULL"))
+
+    await ledger.begin_repair(BeginRepair(event_id))
+
+    async with story.database.reading() as session:
+        (entry,) = (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows
+    assert json.loads(entry.details) == {"event_id": event_id, "cause": "repair_url_missing"}
+
+
+async def test_repair_that_the_store_had_minted_is_told_by_whoever_asked_for_it(ledger: LedgerActivities, story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+
+    await ledger.begin_repair(BeginRepair(event_id, replay_id=replay_id, requested_by="usr_1"))
+
+    async with story.database.reading() as session:
+        assert (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows == ()
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 """An API on each store, and two projects that call it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from api.app import create_app
 from domain.projects import CreatedProject, Scope
 from store.database import Database
+from store.migrating import migrate
 from store.projects import create_project
 from store.sealing import Sealer
+from tests.api.apart import Served, ServedApart
 from tests.api.serving import Caller, parts_on, serving
+from tests.postgres import TEMPLATE
 
 
 @pytest.fixture
@@ -25,3 +29,17 @@ async def live_project(database: Database, sealer: Sealer) -> CreatedProject:
     async with database.transaction() as session:
         now = await database.now(session)
         return await create_project(session, sealer, name="other", livemode=True, scopes=frozenset(Scope), now=now)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The API on each store."""
+    if request.param == "sqlite":
+        path: Path = tmp_path_factory.mktemp("served") / "makegood.db"
+        url = f"sqlite:///{path}"
+        migrate(url)
+    else:
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.url(postgres.create(template=TEMPLATE))
+    with ServedApart(url) as told:
+        yield told

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from api.main import server_config
 from api.parts import AppParts, AppSettings
@@ -105,6 +106,18 @@ def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppParts:
         judge_repair_url=judge_shape,
         settings=AppSettings(**{"public_url": "http://makegood.example", "secret_key": SECRET_KEY, **settings}),
     )
+
+
+def routes_of(app: FastAPI) -> list[tuple[str, str]]:
+    """(method, path) of every route, within the routers that were included too."""
+    routers = [getattr(route, "original_router", None) for route in app.routes]
+    routes = [route for router in routers if router is not None for route in router.routes] + list(app.routes)
+    return [(method, route.path) for route in routes if isinstance(route, APIRoute) for method in sorted(route.methods or ())]
+
+
+def is_a_request(task: asyncio.Task[Any] | None) -> bool:
+    """Whether the server answers a request in this task; the application has others of its own."""
+    return task is not None and "RequestResponseCycle" in repr(task.get_coro())
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.auth import REFRESH_SECONDS, TRUST_SECONDS, KeyRing, is_in_force
+from api.auth import REFRESH_SECONDS, TRUST_SECONDS, Digests, KeyRing, is_in_force
 from api.limits import RateLimit
 from domain.errors import RateLimited, Unauthorized, Unavailable
 from domain.ids import KeyId, ProjectId
@@ -59,7 +59,7 @@ class KeyStore:
         self.asked = 0
         self.seconds = 0.0
 
-    async def find(self, _: str) -> AuthenticatedKey | None:
+    async def find(self, _: Digests) -> AuthenticatedKey | None:
         self.asked += 1
         await asyncio.sleep(0)
         if self.is_away:
@@ -67,7 +67,7 @@ class KeyStore:
         return self.found
 
     def ring(self) -> KeyRing:
-        return KeyRing(find_key=self.find, digest=lambda token: token, clock=lambda: self.seconds)
+        return KeyRing(find_key=self.find, digests=lambda token: (token,), clock=lambda: self.seconds)
 
 
 async def settle() -> None:

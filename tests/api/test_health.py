@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from api.app import GC_THRESHOLDS, create_app
-from api.auth import KeyRing
+from api.auth import Digests, KeyRing
 from api.health import judge_workers
 from api.pulse import Pulse
 from domain.ids import EventId
@@ -174,7 +174,7 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
         beats = await read_beats(session, await database.now(session))
 
     assert [one.role for one in beats] == ["api"]
-    assert set(beats[0].report) == {"accepted_per_second", "accepted"}
+    assert set(beats[0].report) == {"accepted_per_second", "accepted", "secrets"}
 
 
 async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
@@ -197,11 +197,11 @@ async def deadline_of(database: Database, event_id: str) -> tuple[datetime, date
 
 
 def pulse_on(database: Database, sealer: Sealer) -> Pulse:
-    async def find(_: str) -> None:
+    async def find(_: Digests) -> None:
         return None
 
-    ring = KeyRing(find_key=find, digest=sealer.key_digest, clock=lambda: 0.0)
-    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60)
+    ring = KeyRing(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
+    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer)
 
 
 @pytest.mark.parametrize(("away_seconds", "credited"), [(50, 0), (300, 1)])

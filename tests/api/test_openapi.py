@@ -1,13 +1,8 @@
 """The document is a valid OpenAPI 3.1 and tells what the service does; no generated request brings the service down."""
 
-import asyncio
 import re
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import hypothesis
@@ -23,16 +18,11 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from api.app import create_app
 from api.headers import idempotency_key
 from api.openapi import document
 from domain.errors import MissingIdempotencyKey
-from domain.projects import Scope
-from store.database import Database
-from store.projects import create_project
-from store.sealing import Sealer
-from tests.api.serving import Caller, parts_on, serving
-from tests.conftest import SECRET_KEY
+from tests.api.apart import Served
+from tests.api.serving import Caller
 
 EXAMPLES = 20
 CHECKS = [
@@ -136,76 +126,6 @@ async def test_every_code_has_its_page(caller: Caller) -> None:
     assert page.status_code == 200
     assert "What to do" in page.text
     assert unknown.status_code == 404
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Where an API is, a key for it, and the ids of an event and its incident, by their names in paths."""
-
-    address: str
-    api_key: str
-    ids: dict[str, str]
-
-
-class ServedApart:
-    """The API served by a thread of its own, for callers that know no event loop."""
-
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url
-        self._told: Queue[Served | BaseException] = Queue()
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Served:
-        self._thread.start()
-        told = self._told.get(timeout=30)
-        if isinstance(told, BaseException):
-            raise told
-        return told
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(timeout=20)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # the edge of a thread: the test must hear of it
-            self._told.put(error)
-        finally:
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        sealer, database = Sealer(SECRET_KEY), Database.open(self._url)
-        async with database.transaction() as session:
-            now, scopes = await database.now(session), frozenset(Scope)
-            made = await create_project(session, sealer, name="generated", livemode=False, scopes=scopes, now=now)
-        parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
-        async with serving(create_app(parts)) as client:
-            caller = Caller(client, made.api_key)
-            event_id = await caller.accept()
-            ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
-            self._told.put(Served(str(client.base_url), made.api_key, ids))
-            await self._stop.wait()
-        await database.close()
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The API on each store."""
-    from store.migrating import migrate
-    from tests.postgres import TEMPLATE
-
-    if request.param == "sqlite":
-        path: Path = tmp_path_factory.mktemp("served") / "makegood.db"
-        url = f"sqlite:///{path}"
-        migrate(url)
-    else:
-        postgres = request.getfixturevalue("postgres")
-        url = postgres.url(postgres.create(template=TEMPLATE))
-    with ServedApart(url) as told:
-        yield told
 
 
 @pytest.mark.timeout(300)

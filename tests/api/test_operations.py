@@ -6,12 +6,15 @@ import pytest
 
 from api.operations import ListFilters, Operations
 from api.views import whole_if_whole
+from domain.audit import Actor
 from domain.errors import NotFound, ValidationFailed
 from domain.projects import CreatedProject
 from store.database import Database
 from store.projects import signing_secrets
 from store.sealing import Sealer
 from tests.api.serving import Caller, judge_shape, receipt
+
+ACTOR = Actor("usr_operator", address="192.0.2.1", request_id="req_1")
 
 
 @pytest.fixture
@@ -20,7 +23,9 @@ def operations(database: Database, sealer: Sealer) -> Operations:
 
 
 async def test_project_is_made_with_its_secrets_shown_once(operations: Operations) -> None:
-    made = await operations.create_project(name="new", mode="test", alert_emails=["a@b.example"], timeout_minutes=0.5)
+    made = await operations.create_project(
+        name="new", mode="test", alert_emails=["a@b.example"], timeout_minutes=0.5, actor=ACTOR
+    )
     read = await operations.read_project(made["project_id"])
 
     assert made["api_key"].startswith("sk_test_")
@@ -46,37 +51,37 @@ async def test_wrong_project_is_refused(operations: Operations, fields: dict[str
     wanted: dict[str, object] = {"name": "new", "mode": "test", **fields}
 
     with pytest.raises(ValidationFailed) as refused:
-        await operations.create_project(**wanted)  # type: ignore[arg-type]  # wrong on purpose
+        await operations.create_project(**wanted, actor=ACTOR)  # type: ignore[arg-type]  # wrong on purpose
 
     assert [error.pointer for error in refused.value.errors] == [pointer]
 
 
 async def test_key_is_made_listed_and_revoked(operations: Operations, project: CreatedProject) -> None:
     project_id = project.project.id
-    made = await operations.create_key(project_id, label="cron", scopes=["read", "ingest"])
+    made = await operations.create_key(project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR)
     listed = (await operations.list_keys(project_id))["data"]
-    revoked = await operations.revoke_key(project_id, made["key_id"])
+    revoked = await operations.revoke_key(project_id, made["key_id"], actor=ACTOR)
 
     assert made["scopes"] == ["ingest", "read"]
     assert [key["label"] for key in listed] == ["first key", "cron"]
     assert all("api_key" not in key for key in listed)
     assert revoked["revoked_at"] is not None
     with pytest.raises(NotFound):
-        await operations.revoke_key(project_id, "key_unknown")
+        await operations.revoke_key(project_id, "key_unknown", actor=ACTOR)
     with pytest.raises(NotFound):
-        await operations.create_key("prj_unknown", label="x")
+        await operations.create_key("prj_unknown", label="x", actor=ACTOR)
 
 
 async def test_signing_secret_is_rotated_with_an_overlap(
     operations: Operations, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
     project_id = project.project.id
-    added = (await operations.rotate_signing_secret(project_id))["signing_secret"]
+    added = (await operations.rotate_signing_secret(project_id, actor=ACTOR))["signing_secret"]
     async with database.reading() as session:
-        during = await signing_secrets(session, sealer, project_id)
-    await operations.finish_rotation(project_id)
+        during = await signing_secrets(session, sealer, project_id, await database.now(session))
+    await operations.finish_rotation(project_id, actor=ACTOR)
     async with database.reading() as session:
-        after = await signing_secrets(session, sealer, project_id)
+        after = await signing_secrets(session, sealer, project_id, await database.now(session))
 
     assert (during.current, during.next) == (project.signing_secret, added)
     assert (after.current, after.next) == (added, None)

@@ -5,6 +5,8 @@ import json
 import pytest
 from sqlalchemy import text
 
+from api.schemas import ReceiptBody, validated
+from domain.errors import ValidationFailed
 from domain.projects import CreatedProject
 from store.database import Database
 from store.projects import read_data_key
@@ -159,3 +161,43 @@ async def test_payload_is_kept_sealed_and_only_when_wanted(
     assert b"4242" not in sealed
     place = {"project_id": project.project.id, "table": "receipts", "column": "payload", "row": wanted}
     assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
+
+
+@pytest.mark.parametrize(
+    "occurred_at",
+    [
+        "10000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+        "2026-12-31T23:59:60Z",
+        "2026-11-23T24:00:00Z",
+        "2026-11-23T11:13:55+24:00",
+        "2026-11-23T11:13:55-24:00",
+        "2026-11-23T11:13:55+00:00:01",
+        "2026-02-29T00:00:00Z",
+        "٢٠٢٦-11-23T11:13:55Z",
+        "2026-11-23T11:13:55Z\0",
+        "2026-W48-1T11:13:55Z",
+        "",
+    ],
+    ids=ascii,
+)
+def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        validated(ReceiptBody, receipt(occurred_at=occurred_at))
+
+    assert [(error.pointer, error.code) for error in refused.value.errors] == [("/occurred_at", "invalid_format")]
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "told"),
+    [
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
+        ("2026-11-23T11:13:55,5-23:59", "2026-11-24T11:12:55.500Z"),
+    ],
+)
+async def test_instants_at_the_ends_of_the_calendar_are_kept(caller: Caller, occurred_at: str, told: str) -> None:
+    event_id = await caller.accept(occurred_at=occurred_at)
+
+    assert (await caller.ask("GET", f"/events/{event_id}")).json()["occurred_at"] == told

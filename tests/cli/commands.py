@@ -24,7 +24,7 @@ _STANDING_BY.set_forkserver_preload(
         "cli.main",
         "cli.operator",
         "cli.store_checks",
-        "activities.transport",
+        "egress.guard",
         "api.operations",
         "store.backups",
         "store.migrating",

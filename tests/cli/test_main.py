@@ -26,13 +26,16 @@ COMMANDS = [
     ("config",),
     ("openapi",),
     ("version",),
-    *[("project", name) for name in ("create", "list", "show", "set", "suspend", "resume", "rotate-secret", "finish-rotation")],
+    *[("project", name) for name in ("create", "list", "show", "set", "suspend", "resume", "delete")],
+    *[("project", name) for name in ("rotate-secret", "finish-rotation")],
+    *[("secret", name) for name in ("rotate", "status", "drop")],
     *[("key", name) for name in ("create", "list", "revoke")],
     *[("user", name) for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("receipt", name) for name in ("send", "list", "show", "expire")],
     ("result", "send"),
+    *[("audit", name) for name in ("list", "verify", "export")],
     *[("signature", name) for name in ("make", "verify")],
 ]
 HEAVY = ("temporalio", "sqlalchemy", "fastapi", "httpx", "pydantic_settings")

@@ -1,6 +1,7 @@
 """`project`, `key` and `user` on a real store, on both engines."""
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -80,13 +81,15 @@ def test_rotation_gives_another_secret(makegood: Makegood) -> None:
 
     assert rotated["signing_secret"].startswith("whsec_")
     assert rotated["signing_secret"] != made["signing_secret"]
+    assert makegood("project", "show", "shop", "--json").json["signature_overlap_ends_at"] == rotated["overlap_ends_at"]
     assert makegood("project", "finish-rotation", "shop").code == 0
 
 
 def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     makegood("project", "create", "shop", "--mode", "test")
 
-    made = makegood("key", "create", "shop", "--label", "laptop", "--scope", "read", "--json").json
+    expiring = ("--expires-in-days", "30")
+    made = makegood("key", "create", "shop", "--label", "laptop", "--scope", "read", *expiring, "--json").json
     makegood("key", "revoke", "shop", made["key_id"])
     listed = makegood("key", "list", "shop", "--json")
 
@@ -94,6 +97,7 @@ def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     assert key["label"] == "laptop"
     assert key["scopes"] == ["read"]
     assert key["revoked_at"] is not None
+    assert timedelta(days=30) == datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
     assert made["api_key"] not in listed.out
 
 
@@ -133,3 +137,16 @@ def test_login_link_is_new_each_time(makegood: Makegood) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/login/link\?token=\S{20,}", first)
     assert first != second
     assert makegood("user", "list", "--json").code == 0
+
+
+def test_project_is_deleted_when_its_name_is_given_twice(makegood: Makegood) -> None:
+    makegood("project", "create", "shop", "--mode", "test")
+
+    mistyped = makegood("project", "delete", "shop", "--confirm", "shap")
+    deleted = makegood("project", "delete", "shop", "--confirm", "shop", "--json")
+
+    assert (mistyped.code, "not the name of the project" in mistyped.err) == (2, True)
+    assert (deleted.json["deleted"], deleted.json["receipts_ended"]) == (True, 0)
+    (entry,) = makegood("audit", "list", "--action", "project_deleted", "--json").json["data"]
+    assert (entry["subject_id"], entry["actor"].partition(":")[0]) == (deleted.json["project_id"], "cli")
+    assert makegood("key", "list", "shop").code == 3

@@ -9,12 +9,12 @@ from tests.processes import python, running
 from tests.waiting import wait_until
 
 STANDS = (
-    "import asyncio, threading, logs, settings\n"
+    "import asyncio, threading, logs, setting_values\n"
     "from cli.watchdog import watched_loop\n"
     "async def main():\n"
     "    with watched_loop(look_seconds=0.05, most_looks=3):\n"
     "        threading.Event().wait()\n"
-    "logs.configure_logging(settings.LogLevel.INFO, settings.LogFormat.JSON, role='test')\n"
+    "logs.configure_logging(setting_values.LogLevel.INFO, setting_values.LogFormat.JSON, role='test')\n"
     "asyncio.run(main())\n"
 )
 

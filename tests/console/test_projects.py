@@ -1,11 +1,13 @@
 """Projects: settings with the same checks as REST, and secrets that are shown exactly once."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from domain.projects import CreatedProject
-from tests.console.conftest import Visitor
+from tests.console.conftest import Desk, Visitor
+from tests.given import Story
 
 
 def secrets_in(page: str) -> dict[str, str]:
@@ -107,20 +109,57 @@ async def test_several_scopes_can_be_given(operator: Visitor, project: CreatedPr
 
 async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}"
+    before = (await operator.open(path)).text
     await operator.post(f"{path}/signing-secret", page=path)
     first, second = (await operator.open(path)).text, (await operator.open(path)).text
     await operator.post(f"{path}/signing-secret/finish", page=path)
-    finished = (await operator.open(path)).text
+    finished, after = (await operator.open(path)).text, (await operator.open(path)).text
 
     assert secrets_in(first)["Signing secret"].startswith("whsec_")
     assert secrets_in(first)["Signing secret"] != project.signing_secret
     assert secrets_in(second) == {}
+    assert "both signatures until <time" in second
     assert "new secret alone" in finished
+    assert [page for page in (before, after) if "A rotation is under way" in page or "/signing-secret/finish" in page] == []
 
 
 async def test_finishing_no_rotation_is_told(operator: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}"
+    token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
 
-    await operator.post(f"{path}/signing-secret/finish", page=path)
+    await operator.client.post(f"{path}/signing-secret/finish", data={"form_token": token})
 
     assert 'class="notice bad"' in (await operator.open(path)).text
+
+
+async def test_a_key_may_expire_and_then_is_shown_so(operator: Visitor, project: CreatedProject, desk: Desk) -> None:
+    path = f"/projects/{project.project.id}"
+    desk.at = datetime.now(UTC)
+    await operator.post(f"{path}/keys", page=path, label="Trial", scopes="read", expires_in_days="30")
+
+    fresh = (await operator.open(path)).text
+    desk.at += timedelta(days=31)
+    later = (await operator.open(path)).text
+
+    assert "expires <time" in fresh
+    assert "expired <time" in later
+    assert "expired <time" not in fresh
+
+
+async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story: Story, project: CreatedProject) -> None:
+    await story.receipt()
+    path = f"/projects/{project.project.id}"
+    mistyped = await operator.post(f"{path}/delete", page=path, confirmation="shap", end_open="on")
+    told = (await operator.open(path)).text
+    open_ones = await operator.post(f"{path}/delete", page=path, confirmation="shop")
+    kept = (await operator.open(path)).text
+
+    deleted = await operator.post(f"{path}/delete", page=path, confirmation="shop", end_open="on")
+
+    assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [path, path, "/projects"]
+    assert "not the name of the project" in told
+    assert "1 receipts have not ended" in kept
+    assert "shop is deleted" in (await operator.open("/projects")).text
+    log = (await operator.open("/audit")).text
+    assert ("Receipts ended" in log, f'href="{path}"' in log) == (True, False)
+    assert (await operator.open(path)).status_code == 404

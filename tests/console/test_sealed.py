@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from api.console.sealed import ConsoleKeys, Notice, Secret
 
 KEYS = ConsoleKeys("k" * 40)
+OLD, NEW = "o" * 40, "n" * 40
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOTICE = Notice("good", "Copy it now.", (Secret("API key", "sk_test_1"),))
 
@@ -52,3 +55,26 @@ def test_a_state_serves_its_own_purpose_until_its_end() -> None:
 def test_a_state_that_was_not_made_here_is_not_read() -> None:
     for cookie in ("", "A", "AAAA", "ä", "x" * 200):
         assert KEYS.unseal_state(cookie, purpose="halfway", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("made_by", "read_by"),
+    [((OLD, None), (NEW, OLD)), ((NEW, OLD), (OLD, None)), ((NEW, OLD), (NEW, None)), ((NEW, None), (NEW, OLD))],
+    ids=["old, both", "both, old", "both, new", "new, both"],
+)
+def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
+    made_by: tuple[str, str | None], read_by: tuple[str, str | None]
+) -> None:
+    made, read = ConsoleKeys(*made_by), ConsoleKeys(*read_by)
+
+    assert read.is_form_token(made.form_token("session"), session_token="session")
+    assert not read.is_form_token(made.form_token("session"), session_token="another")
+    assert read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
+
+
+def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:
+    old, new = ConsoleKeys(OLD), ConsoleKeys(NEW)
+
+    assert not new.is_form_token(old.form_token("session"), session_token="session")
+    assert not new.is_form_token("", session_token="session")
+    assert new.unseal(old.seal(NOTICE, session_token="session"), session_token="session") is None

@@ -10,7 +10,18 @@ from api.console.parts import ConsoleParts
 from store.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 
-PAGES = ("/", "/incidents", "/events", "/events/evt_x", "/projects", "/projects/prj_x", "/mailbox", "/login/password", "/rail")
+PAGES = (
+    "/",
+    "/incidents",
+    "/events",
+    "/events/evt_x",
+    "/projects",
+    "/projects/prj_x",
+    "/audit",
+    "/mailbox",
+    "/login/password",
+    "/rail",
+)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -110,6 +110,7 @@ async def test_an_incident_is_seen_repaired_and_proven_in_the_console(instance: 
     await see_recovery(instance, project, page, event_id, replay_id)
     await resolve_another_by_hand(instance, project, page)
     await sign_out_and_in(instance, page)
+    await read_audit_log(instance, page)
 
 
 async def sign_in(instance: Instance, page: Page) -> None:
@@ -217,6 +218,15 @@ async def sign_out_and_in(instance: Instance, page: Page) -> None:
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="Incidents", exact=True)).to_be_visible()
+
+
+async def read_audit_log(instance: Instance, page: Page) -> None:
+    await page.get_by_role("link", name="Audit log").click()
+    await expect(page.get_by_role("cell", name="Reprocess requested")).to_be_visible()
+    await browser.keep_schemes(page, "10-audit-log")
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Export").click()
+    assert (await download.value).suggested_filename == "makegood-audit.jsonl"
 
 
 async def keep_readme_picture(page: Page) -> None:

@@ -12,7 +12,7 @@ import pytest
 from store.backup_files import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, Batch, fingerprint, written_whole
 from store.sealing import Sealer
 
-KEY = Sealer("a root secret for the backups, long enough").backup_key
+KEY = Sealer("a root secret for the backups, long enough").current.backup_key
 ROWS = [[f"prj_{number}", None, number, 0.25, True, "naïve – 🦆\n"] for number in range(ROWS_AT_ONCE + 1)]
 COLUMNS = ("id", "a", "b", "c", "d", "e")
 

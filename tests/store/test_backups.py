@@ -9,25 +9,32 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import insert, select, text, update
 
 from api.auth import KeyRing
 from api.pulse import Pulse
+from domain.audit import Actor, AuditAction
 from domain.ids import KeyId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
 from store import heartbeats
+from store.audit import record
+from store.audit_checking import verify_audit
 from store.backup_files import BackupError, BackupReader, BackupWriter, written_whole
 from store.backups import LEFT_OUT, RESTORED, TABLES, back_up, check_fits, restore
 from store.database import Database, dialect_of
 from store.keys import find_key
 from store.migrating import revisions
+from store.rotation import SECRET_FACT
 from store.sealing import Sealer
 from store.statements import Dialect
 from tests.given import Story
 from tests.postgres import Postgres
 
 REVISION = revisions()[0]
+OPERATOR = Actor("cli:nadia", address="desk")
+# A backup, and a restore, are entries of their own.
+AUDITED = {"audit_log", "audit_head"}
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -36,6 +43,9 @@ class NoKeys:
 
     def take_used(self) -> frozenset[KeyId]:
         return frozenset()
+
+    def take_outdated(self) -> dict[KeyId, str]:
+        return {}
 
 
 @contextmanager
@@ -87,7 +97,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "backup.jsonl.gz"
 
 
-async def lived_in(story: Story) -> None:
+async def lived_in(story: Story, sealer: Sealer) -> None:
     """A row in every table, and a receipt at every position; each instant, blob and flag is used."""
     for position in Position:
         await story.reach(position)
@@ -133,6 +143,7 @@ async def lived_in(story: Story) -> None:
         for process, role, age in (("api_1", "api", 9), ("api_2", "api", 4), ("worker-1", "worker", 1)):
             at = now - timedelta(seconds=age)
             await heartbeats.beat(session, process=process, role=role, started_at=at, now=at, report={"accepted": 1})
+        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=now)
 
 
 async def rows_of(database: Database) -> Rows:
@@ -142,21 +153,27 @@ async def rows_of(database: Database) -> Rows:
     return {name: sorted((dict(row) for row in rows), key=repr) for name, rows in found.items()}
 
 
+def without(rows: Rows, names: set[str]) -> Rows:
+    return {name: found for name, found in rows.items() if name not in names}
+
+
 async def backed_up(database: Database, sealer: Sealer, file: Path) -> dict[str, int]:
     with written_whole(file) as opened:
-        writer = BackupWriter(opened, key=sealer.backup_key)
-        await back_up(database, writer, made_by="0.1.0", revision=REVISION, progress=lambda rows: None)
+        writer = BackupWriter(opened, key=sealer.current.backup_key)
+        await back_up(
+            database, writer, sealer=sealer, actor=OPERATOR, made_by="0.1.0", revision=REVISION, progress=lambda rows: None
+        )
     return writer.rows
 
 
 async def restored(database: Database, sealer: Sealer, file: Path) -> dict[str, int]:
     with BackupReader.open(file) as opened:
-        return await restore(database, opened, key=sealer.backup_key, progress=lambda rows: None)
+        return await restore(database, opened, sealer=sealer, actor=OPERATOR, progress=lambda rows: None)
 
 
 async def test_every_row_comes_back(story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path) -> None:
     empty = empty_of_any_kind
-    await lived_in(story)
+    await lived_in(story, sealer)
     before = await rows_of(story.database)
     assert [name for name, rows in before.items() if not rows] == []
 
@@ -164,14 +181,31 @@ async def test_every_row_comes_back(story: Story, sealer: Sealer, empty_of_any_k
     stored = await restored(empty, sealer, file)
 
     after = await rows_of(empty)
-    assert stored == written == {name: len(rows) for name, rows in before.items() if name not in LEFT_OUT} | {"heartbeats": 1}
-    changed = {"outbox", "alerts", "facts", "heartbeats", *LEFT_OUT}
-    assert {name: after[name] for name in after if name not in changed} == {n: before[n] for n in before if n not in changed}
-    assert await rows_of(story.database) == before
+    counted = {name: len(rows) for name, rows in before.items() if name not in LEFT_OUT}
+    assert stored == written == counted | {"heartbeats": 1, "audit_log": 2}  # the backup itself is in the log
+    changed = {"outbox", "alerts", "facts", "heartbeats", *AUDITED, *LEFT_OUT}
+    assert without(after, changed) == without(before, changed)
+    assert without(await rows_of(story.database), AUDITED) == without(before, AUDITED)
+
+
+async def test_audit_log_comes_back_whole_and_goes_on(
+    story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path
+) -> None:
+    await lived_in(story, sealer)
+    await backed_up(story.database, sealer, file)
+    before = (await rows_of(story.database))["audit_log"]
+
+    await restored(empty_of_any_kind, sealer, file)
+
+    after = (await rows_of(empty_of_any_kind))["audit_log"]
+    verdict = await verify_audit(empty_of_any_kind, sealer, expect=before[-1]["hash"])
+    assert after[:-1] == before
+    assert [row["action"] for row in after] == ["signed_in", "backup_started", "store_restored"]
+    assert (verdict.entries, verdict.problem) == (3, None)
 
 
 async def test_what_was_leased_or_put_off_is_due(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
-    await lived_in(story)
+    await lived_in(story, sealer)
     before = await rows_of(story.database)
     await backed_up(story.database, sealer, file)
 
@@ -182,11 +216,12 @@ async def test_what_was_leased_or_put_off_is_due(story: Story, sealer: Sealer, e
     due = [row if row["sent_at"] else row | {"due_at": row["created_at"]} for row in before["alerts"]]
     assert after["alerts"] == due
     assert len([row for row in due if row["sent_at"]]) == 1
-    assert {row["name"]: row["value"] for row in after["facts"]} == {heartbeats.NAMESPACE_FACT: RESTORED, "another": "fact"}
+    kept = {SECRET_FACT: sealer.current.fingerprint, "another": "fact"}
+    assert {row["name"]: row["value"] for row in after["facts"]} == {heartbeats.NAMESPACE_FACT: RESTORED, **kept}
 
 
 async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
-    await lived_in(story)
+    await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
 
     await restored(empty, sealer, file)
@@ -198,7 +233,7 @@ async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, seal
 
 
 async def test_new_rows_are_numbered_after_the_restored_ones(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
-    await lived_in(story)
+    await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
     await restored(empty, sealer, file)
     before = await rows_of(empty)
@@ -254,7 +289,7 @@ async def test_backup_is_of_one_moment_while_the_store_is_written_to(story: Stor
 
 @pytest.mark.parametrize("broken", ["end", "middle"])
 async def test_damaged_backup_changes_nothing(story: Story, sealer: Sealer, empty: Database, file: Path, broken: str) -> None:
-    await lived_in(story)
+    await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
     before = await rows_of(empty)
     whole = file.read_bytes()
@@ -266,20 +301,18 @@ async def test_damaged_backup_changes_nothing(story: Story, sealer: Sealer, empt
     assert await rows_of(empty) == before
 
 
-@pytest.mark.parametrize("left", ["projects", "users", "receipts"])
-async def test_store_that_is_not_empty_is_refused(story: Story, sealer: Sealer, file: Path, left: str) -> None:
-    await lived_in(story)
+@pytest.mark.parametrize("left", ["projects", "users", "receipts", "audit_log"])
+async def test_store_that_is_not_empty_is_refused(story: Story, sealer: Sealer, empty: Database, file: Path, left: str) -> None:
+    await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
-    async with story.database.transaction() as session:
-        for name in TABLES:
-            if name != left:
-                await session.execute(delete(TABLES[name]))
-    before = await rows_of(story.database)
+    async with empty.transaction() as session:
+        await session.execute(insert(TABLES[left]), (await rows_of(story.database))[left][:1])
+    before = await rows_of(empty)
 
     with pytest.raises(BackupError, match=f"is not empty, it has {left}: "):
-        await restored(story.database, sealer, file)
+        await restored(empty, sealer, file)
 
-    assert await rows_of(story.database) == before
+    assert await rows_of(empty) == before
 
 
 async def test_store_with_a_process_at_work_is_refused(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
@@ -295,7 +328,7 @@ async def test_store_with_a_process_at_work_is_refused(story: Story, sealer: Sea
 
 
 async def test_what_a_new_store_says_of_itself_gives_way(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
-    await lived_in(story)
+    await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
         long_ago = await empty.now(session) - timedelta(seconds=11)
@@ -324,7 +357,7 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     there = Story(empty, story.project)
     ring = cast(KeyRing, NoKeys())
 
-    credited = await Pulse(database=empty, key_ring=ring, accepted=lambda: 0, outage_seconds=60).beat()
+    credited = await Pulse(database=empty, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer).beat()
 
     assert credited == 1
     (row,) = await there.rows("receipts", still_open)
@@ -337,14 +370,14 @@ async def test_other_secret_key_is_refused(story: Story, sealer: Sealer, file: P
     await backed_up(story.database, sealer, file)
 
     with BackupReader.open(file) as backup, pytest.raises(BackupError, match="made under another secret key"):
-        check_fits(backup, key=Sealer("another root secret, which is long enough").backup_key, revision=REVISION)
+        check_fits(backup, key=Sealer("another root secret, which is long enough").current.backup_key, revision=REVISION)
 
 
 async def test_tables_of_another_version_are_refused(story: Story, sealer: Sealer, file: Path) -> None:
     await backed_up(story.database, sealer, file)
 
     with BackupReader.open(file) as backup, pytest.raises(BackupError, match=r"at 9999: restore it with the version .* 0\.1\.0"):
-        check_fits(backup, key=sealer.backup_key, revision="9999")
+        check_fits(backup, key=sealer.current.backup_key, revision="9999")
 
 
 async def test_store_of_another_version_is_not_backed_up(story: Story, sealer: Sealer, file: Path) -> None:

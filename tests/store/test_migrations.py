@@ -20,7 +20,9 @@ SCHEMA = {
         "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
         "WHERE table_schema = 'public' AND table_name NOT LIKE 'alembic%' "
         "UNION ALL SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes "
-        "WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%'"
+        "WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%' "
+        "UNION ALL SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(pg_trigger.oid), prosrc, '' "
+        "FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE NOT tgisinternal"
     ),
 }
 

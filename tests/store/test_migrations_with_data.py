@@ -15,10 +15,12 @@ from alembic import command
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
+from domain.audit import Actor, AuditAction
 from domain.lifecycle import Position
 from domain.throttling import ADDRESS
 from domain.users import Role
 from store import factors, invitations, members, sessions, tables, users
+from store.audit import record
 from store.database import Database, run_alone
 from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
@@ -29,12 +31,13 @@ from tests.given import START, Story
 from tests.postgres import TEMPLATE, Postgres
 
 NEWEST = revisions()[0]
+PLANTED = "9998"
 LATER = f'''"""A later revision, planted by a test."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "9001"
+revision = "{PLANTED}"
 down_revision = "{NEWEST}"
 branch_labels = None
 depends_on = None
@@ -110,12 +113,13 @@ async def fill(url: str, sealer: Sealer) -> None:
         await write_fact(session, "temporal_namespace_id", "of an engine")
         answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
         session.add(tables.Idempotency(project_id=created.project.id, **answer))
+        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
     await database.close()
 
 
 def history_with(revision: str, directory: Path) -> Path:
     shutil.copytree(HISTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    (directory / "versions" / "9001_later.py").write_text(revision)
+    (directory / "versions" / f"{PLANTED}_later.py").write_text(revision)
     return directory
 
 
@@ -171,7 +175,7 @@ def test_later_revision_keeps_every_row_and_so_does_going_back(filled: str, late
 
     migrate(filled, history=later)
 
-    assert migration_state(filled)[0] == "9001"
+    assert migration_state(filled)[0] == PLANTED
     assert rows_of(filled) == rows
     priorities = on(filled, lambda connection: connection.scalars(text("SELECT priority FROM receipts")).all())
     assert priorities == ["usual"] * len(rows["receipts"])
@@ -208,13 +212,13 @@ def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path
     migrate(filled, history=later)
     rows, shape = rows_of(filled), shape_of(filled)
 
-    with pytest.raises(StoreIsNewer, match=rf"9001.*makegood migrate --to {NEWEST}"):
+    with pytest.raises(StoreIsNewer, match=rf"{PLANTED}.*makegood migrate --to {NEWEST}"):
         migrate(filled)
 
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-@pytest.mark.parametrize("revision", ["base", "9002", "head", "-1"])
+@pytest.mark.parametrize("revision", ["base", "9999", "head", "-1"])
 def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> None:
     rows = rows_of(filled)
 

@@ -1,7 +1,7 @@
 """Projects and signing secrets, as stored."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -123,7 +123,7 @@ async def test_the_signing_secret_is_stored_sealed_and_read_back(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     async with database.reading() as session:
-        secrets = await projects.signing_secrets(session, sealer, project.project.id)
+        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
         stored = await session.scalar(text("SELECT sealed FROM signing_secrets"))
 
     assert (secrets.current, secrets.next) == (project.signing_secret, None)
@@ -135,7 +135,7 @@ async def test_another_root_secret_does_not_read_it(database: Database, project:
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await projects.signing_secrets(session, stranger, project.project.id)
+            await projects.signing_secrets(session, stranger, project.project.id, NOW)
 
 
 async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
@@ -145,9 +145,9 @@ async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
     async with database.transaction() as session:
         lost = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
         following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        during = await projects.signing_secrets(session, sealer, project_id)
+        during = await projects.signing_secrets(session, sealer, project_id, NOW)
         await projects.finish_rotation(session, project_id=project_id)
-        after = await projects.signing_secrets(session, sealer, project_id)
+        after = await projects.signing_secrets(session, sealer, project_id, NOW)
         kept = (await session.execute(text("SELECT sealed FROM signing_secrets WHERE role = 'retired'"))).all()
 
     assert (during.current, during.next) == (project.signing_secret, following)
@@ -171,6 +171,46 @@ async def test_concurrent_rotations_leave_one_next_secret(database: Database, se
 
     async with database.reading() as session:
         count = await session.scalar(text("SELECT count(*) FROM signing_secrets WHERE role = 'next'"))
-        secrets = await projects.signing_secrets(session, sealer, project.project.id)
+        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
     assert count == 1
     assert secrets.next in made
+
+
+async def test_an_overlap_ends_by_itself_after_24_hours(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+    project_id, last = project.project.id, NOW + timedelta(hours=24) - timedelta(milliseconds=1)
+    async with database.transaction() as session:
+        following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        during = await projects.signing_secrets(session, sealer, project_id, last)
+        until = await projects.overlap_ends_at(session, project_id, last)
+        after = await projects.signing_secrets(session, sealer, project_id, NOW + timedelta(hours=24))
+        none = await projects.overlap_ends_at(session, project_id, NOW + timedelta(hours=24))
+
+    assert (during.current, during.next, until) == (project.signing_secret, following, NOW + timedelta(hours=24))
+    assert (after.current, after.next, none) == (following, None, None)
+
+
+async def test_what_an_ended_overlap_leaves_is_erased(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+    project_id, after = project.project.id, NOW + timedelta(hours=24)
+    async with database.transaction() as session:
+        following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        too_soon = await projects.finish_overdue_rotations(session, after - timedelta(seconds=1))
+        ended = await projects.finish_overdue_rotations(session, after)
+        again = await projects.finish_overdue_rotations(session, after)
+        secrets = await projects.signing_secrets(session, sealer, project_id, NOW)
+        sealed = (await session.execute(text("SELECT role, sealed FROM signing_secrets ORDER BY role DESC"))).all()
+
+    assert (too_soon, ended, again) == (0, 1, 0)
+    assert (secrets.current, secrets.next) == (following, None)
+    assert [(row.role, bool(bytes(row.sealed))) for row in sealed] == [("retired", False), ("current", True)]
+
+
+async def test_a_rotation_after_one_that_ended_by_itself_goes_on_from_it(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    project_id, later = project.project.id, NOW + timedelta(days=3)
+    async with database.transaction() as session:
+        second = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        third = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=later)
+        secrets = await projects.signing_secrets(session, sealer, project_id, later)
+
+    assert (secrets.current, secrets.next) == (second, third)

@@ -16,7 +16,7 @@ def sealer() -> Sealer:
 
 
 def test_what_was_sealed_opens(sealer: Sealer) -> None:
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
 
     sealed = sealer.seal(data_key, **PLACE, plaintext=b"whsec_x")
 
@@ -25,14 +25,14 @@ def test_what_was_sealed_opens(sealer: Sealer) -> None:
 
 
 def test_the_same_text_is_never_sealed_alike(sealer: Sealer) -> None:
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
 
     assert len({sealer.seal(data_key, **PLACE, plaintext=b"x") for _ in range(10)}) == 10
 
 
 @pytest.mark.parametrize("part", ["table", "column", "row"])
 def test_it_opens_nowhere_else(sealer: Sealer, part: str) -> None:
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
     sealed = sealer.seal(data_key, **PLACE, plaintext=b"x")
 
     with pytest.raises(SealBroken):
@@ -40,7 +40,7 @@ def test_it_opens_nowhere_else(sealer: Sealer, part: str) -> None:
 
 
 def test_places_that_join_to_the_same_letters_differ(sealer: Sealer) -> None:
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
     sealed = sealer.seal(data_key, project_id="prj_1", table="ab", column="c", row="d", plaintext=b"x")
 
     with pytest.raises(SealBroken):
@@ -48,20 +48,20 @@ def test_places_that_join_to_the_same_letters_differ(sealer: Sealer) -> None:
 
 
 def test_another_projects_data_key_does_not_open_it(sealer: Sealer) -> None:
-    sealed = sealer.seal(sealer.new_data_key("prj_1"), **PLACE, plaintext=b"x")
+    sealed = sealer.seal(sealer.current.new_data_key("prj_1"), **PLACE, plaintext=b"x")
 
     with pytest.raises(SealBroken):
-        sealer.open(sealer.new_data_key("prj_2"), **(PLACE | {"project_id": "prj_2"}), sealed=sealed)
+        sealer.open(sealer.current.new_data_key("prj_2"), **(PLACE | {"project_id": "prj_2"}), sealed=sealed)
 
 
 def test_a_data_key_serves_its_own_project_only(sealer: Sealer) -> None:
     with pytest.raises(SealBroken):
-        sealer.seal(sealer.new_data_key("prj_2"), **PLACE, plaintext=b"x")
+        sealer.seal(sealer.current.new_data_key("prj_2"), **PLACE, plaintext=b"x")
 
 
 def test_another_root_secret_opens_nothing_and_digests_otherwise(sealer: Sealer) -> None:
     other = Sealer("another root secret of more than thirty-two characters")
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
     sealed = sealer.seal(data_key, **PLACE, plaintext=b"x")
 
     with pytest.raises(SealBroken):
@@ -71,7 +71,7 @@ def test_another_root_secret_opens_nothing_and_digests_otherwise(sealer: Sealer)
 
 @pytest.mark.parametrize("position", [0, 1, 12, 13, -1])
 def test_a_changed_byte_is_noticed(sealer: Sealer, position: int) -> None:
-    data_key = sealer.new_data_key("prj_1")
+    data_key = sealer.current.new_data_key("prj_1")
     sealed = bytearray(sealer.seal(data_key, **PLACE, plaintext=b"x"))
     sealed[position] ^= 1
 
@@ -82,4 +82,4 @@ def test_a_changed_byte_is_noticed(sealer: Sealer, position: int) -> None:
 @pytest.mark.parametrize("sealed", [b"", b"\x01", b"\x01" + bytes(12), b"\x01" + bytes(20)])
 def test_too_little_is_broken(sealer: Sealer, sealed: bytes) -> None:
     with pytest.raises(SealBroken):
-        sealer.open(sealer.new_data_key("prj_1"), **PLACE, sealed=sealed)
+        sealer.open(sealer.current.new_data_key("prj_1"), **PLACE, sealed=sealed)

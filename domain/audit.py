@@ -1,0 +1,155 @@
+"""The audit log: who did what, from where, to what; and the chain of hashes by which a changed, missing or added entry shows.
+
+An entry's hash covers all its columns, the hash of the entry before among them, as a JSON array in the order of `HASHED`. Who can
+write to the database can also make such hashes: the seal over the last one, which needs a key, is `store.audit`'s.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.ids import ProjectId
+
+# What the first entry has as the hash before it.
+GENESIS = "0" * 64
+HASHED = (
+    *("sequence", "at", "actor", "address", "request_id", "action", "subject_type", "subject_id"),
+    *("project_id", "details", "previous_hash"),
+)
+CLI, TEMPORAL, VISITOR, MAKEGOOD = "cli", "temporal", "visitor", "makegood"
+
+# A stored column: instants are milliseconds since 1970 UTC, details are JSON text.
+Stored = str | int | None
+
+
+class AuditAction(StrEnum):
+    """What was done. Receipts and results are not here: their timeline has them."""
+
+    PROJECT_CREATED = "project_created"
+    PROJECT_CHANGED = "project_changed"
+    PROJECT_SUSPENDED = "project_suspended"
+    PROJECT_RESUMED = "project_resumed"
+    PROJECT_DELETED = "project_deleted"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
+    SIGNING_SECRET_ROTATED = "signing_secret_rotated"  # noqa: S105 - a name, not a secret
+    SIGNING_SECRET_ROTATION_FINISHED = "signing_secret_rotation_finished"  # noqa: S105 - likewise
+    USER_CREATED = "user_created"
+    PASSWORD_SET = "password_set"  # noqa: S105 - likewise
+    LOGIN_LINK_CREATED = "login_link_created"
+    SIGNED_IN = "signed_in"
+    SIGN_IN_FAILED = "sign_in_failed"
+    SIGNED_OUT = "signed_out"
+    REPROCESS_REQUESTED = "reprocess_requested"
+    INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    INCIDENT_RESOLVED = "incident_resolved"
+    RECEIPT_EXPIRED = "receipt_expired"
+    SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
+    SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
+    BACKUP_STARTED = "backup_started"
+    STORE_RESTORED = "store_restored"
+    AUDIT_EXPORTED = "audit_exported"
+    AUDIT_DAMAGE_FOUND = "audit_damage_found"
+
+
+class SubjectType(StrEnum):
+    """What kind of thing an act was done to."""
+
+    PROJECT = "project"
+    KEY = "key"
+    USER = "user"
+    INCIDENT = "incident"
+    RECEIPT = "receipt"
+    STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: the id of a user or a key, `cli:` and the system's user, `temporal`, `visitor` (nobody signed in), `makegood`.
+
+    `address` is where the call came from: the connection's address, or the machine's name for `cli`; None when nobody knows.
+    """
+
+    id: str
+    address: str | None = None
+    request_id: str | None = None
+
+    @property
+    def requested_by(self) -> str:
+        """The actor as timelines name it."""
+        return CLI if self.id.startswith(f"{CLI}:") else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an act was done to; `id` is None when there is but one, or none that is known."""
+
+    type: SubjectType
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry as stored; `details` is JSON text. `action` is text, since an older version may meet a newer one's."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    address: str | None
+    request_id: str | None
+    action: str
+    subject_type: str | None
+    subject_id: str | None
+    project_id: ProjectId | None
+    details: str
+    previous_hash: str
+    hash: str
+
+
+def chain_hash(row: Mapping[str, Stored]) -> str:
+    """Hex SHA-256 of an entry's columns, those of `HASHED`."""
+    return hashlib.sha256(_json([row[name] for name in HASHED])).hexdigest()
+
+
+def details_text(details: Mapping[str, object]) -> str:
+    """The details as they are stored and hashed: compact JSON in ASCII, names in order."""
+    return _json(details).decode()
+
+
+def sealed_text(sequence: int, last_hash: str) -> bytes:
+    """What the seal at the end of the log is made over."""
+    return f"{sequence}:{last_hash}".encode()
+
+
+class Chain:
+    """Walks the log from its first entry; `sequence` and `hash` are those of the last one that fitted."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.hash = GENESIS
+
+    def follow(self, row: Mapping[str, Stored]) -> str | None:
+        """What is wrong with the entry that comes next; None when it fits."""
+        sequence = row["sequence"]
+        if not isinstance(sequence, int) or sequence <= self.sequence:
+            return "its number is not above the one before"
+        if sequence != self.sequence + 1:
+            missing = self.sequence + 1
+            return (
+                f"entry {missing} is missing" if sequence == missing + 1 else f"entries {missing} to {sequence - 1} are missing"
+            )
+        if chain_hash(row) != row["hash"]:
+            return "it was changed: its content does not fit its hash"
+        if row["previous_hash"] != self.hash:
+            return "it does not follow from the one before: one of the two was exchanged"
+        if row["action"] == AuditAction.AUDIT_DAMAGE_FOUND:
+            return "when it was written, the log before it had been changed or cut, or the secret key exchanged"
+        self.sequence, self.hash = sequence, str(row["hash"])
+        return None
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode("ascii")

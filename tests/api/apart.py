@@ -1,0 +1,75 @@
+"""The API served by a thread of its own, for callers that know no event loop, such as generated requests."""
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from queue import Queue
+
+from api.app import create_app
+from domain.projects import Scope
+from store import sessions, users
+from store.database import Database
+from store.projects import create_project
+from store.sealing import Sealer
+from tests.api.serving import Caller, parts_on, routes_of, serving
+from tests.conftest import SECRET_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where an API is, a key for it and somebody's session, the ids of what is there, and every route."""
+
+    address: str
+    api_key: str
+    session_token: str
+    ids: dict[str, str]
+    routes: list[tuple[str, str]]
+
+
+class ServedApart:
+    """The API served by a thread of its own, for callers that know no event loop."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._told: Queue[Served | BaseException] = Queue()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Served:
+        self._thread.start()
+        told = self._told.get(timeout=30)
+        if isinstance(told, BaseException):
+            raise told
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=20)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # the edge of a thread: the test must hear of it
+            self._told.put(error)
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        sealer, database = Sealer(SECRET_KEY), Database.open(self._url)
+        async with database.transaction() as session:
+            now, scopes = await database.now(session), frozenset(Scope)
+            made = await create_project(session, sealer, name="generated", livemode=False, scopes=scopes, now=now)
+            user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+            assert user is not None
+            session_token = await sessions.open_session(session, user_id=user.user_id, now=now)
+        parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
+        app = create_app(parts)
+        async with serving(app) as client:
+            caller = Caller(client, made.api_key)
+            event_id = await caller.accept()
+            ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
+            ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
+            self._told.put(Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app)))
+            await self._stop.wait()
+        await database.close()

@@ -1,0 +1,254 @@
+"""Every act through REST and operations has its entry, told to the project's admins alone; without the entry there is no act."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from api.audit_operations import AuditFilters
+from api.operations import Operations
+from domain.audit import Actor
+from domain.projects import CreatedProject
+from store.database import Database
+from store.sealing import Sealer
+from tests.api.serving import Caller, judge_shape
+from tests.given import Story
+
+NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
+Json = dict[str, Any]
+Unwritable = Callable[[], AbstractAsyncContextManager[None]]
+Act = Callable[[Operations, str], Awaitable[Json]]  # on the project of that id
+
+# Each act, what its entry says it was done to (None: the project), and its details (…: an id of ours).
+ACTS: dict[str, tuple[Act, str, Json]] = {
+    "project_created": (
+        lambda o, _: o.create_project(name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA),
+        "project",
+        {"mode": "test", "key_id": ..., "scopes": ["ingest"], "shown": ["api_key", "signing_secret"]},
+    ),
+    "project_changed": (
+        lambda o, p: o.change_project(
+            p, {"name": "shop", "timeout_minutes": 7, "alert_emails": ["nadia@secret.example"]}, actor=NADIA
+        ),
+        "project",
+        {"fields": ["timeout_minutes", "alert_emails"]},
+    ),
+    "project_suspended": (lambda o, p: o.set_suspended(p, suspended=True, actor=NADIA), "project", {}),
+    "project_resumed": (lambda o, p: o.set_suspended(p, suspended=False, actor=NADIA), "project", {}),
+    "key_created": (
+        lambda o, p: o.create_key(p, label="Nadia's secret laptop", scopes=["read", "admin"], actor=NADIA),
+        "key",
+        {"scopes": ["admin", "read"], "expires_at": None, "shown": ["api_key"]},
+    ),
+    "signing_secret_rotated": (
+        lambda o, p: o.rotate_signing_secret(p, actor=NADIA),
+        "project",
+        {"shown": ["signing_secret"]},
+    ),
+    "project_deleted": (
+        lambda o, p: o.delete_project(p, confirmation="shop", end_open=True, actor=NADIA),
+        "project",
+        {"receipts_ended": 0},
+    ),
+}
+
+
+@pytest.fixture
+def operations(database: Database, sealer: Sealer) -> Operations:
+    return Operations(database=database, sealer=sealer, judge_repair_url=judge_shape)
+
+
+@pytest.fixture
+def story(database: Database, project: CreatedProject) -> Story:
+    return Story(database, project.project)
+
+
+@pytest.fixture
+def unwritable_log(database: Database) -> Unwritable:
+    """The log cannot be written while the block runs, as if its table were lost."""
+
+    @asynccontextmanager
+    async def lost() -> AsyncIterator[None]:
+        async with database.transaction() as session:
+            await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
+        try:
+            yield
+        finally:
+            async with database.transaction() as session:
+                await session.execute(text("ALTER TABLE elsewhere RENAME TO audit_head"))
+
+    return lost
+
+
+async def rows_of(database: Database) -> list[list[Any]]:
+    """What acts change, as it is stored."""
+    names = ("projects", "api_keys", "signing_secrets", "incidents", "repairs", "timeline", "outbox", "audit_log")
+    async with database.reading() as session:
+        return [sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr) for name in names]
+
+
+async def entries(operations: Operations, project_id: str | None = None) -> list[Json]:
+    """The whole log, oldest first."""
+    page = await operations.list_audit(project_id, AuditFilters(), limit=100)
+    return list(reversed(page["data"]))
+
+
+def ids_hidden(details: Json) -> Json:
+    """The details, with an ellipsis for what has an id of ours."""
+    return {name: ... if name.endswith("_id") and value else value for name, value in details.items()}
+
+
+@pytest.mark.parametrize("action", ACTS)
+async def test_act_leaves_its_entry_without_any_value_of_a_person(
+    operations: Operations, project: CreatedProject, action: str
+) -> None:
+    act, subject_type, details = ACTS[action]
+
+    answer = await act(operations, project.project.id)
+
+    (entry,) = await entries(operations)
+    assert (entry["action"], entry["subject_type"]) == (action, subject_type)
+    assert entry["subject_id"] == answer["key_id" if subject_type == "key" else "project_id"]
+    assert entry["project_id"] == (answer["project_id"] if action == "project_created" else project.project.id)
+    assert (entry["actor"], entry["address"], entry["request_id"]) == ("usr_nadia", "192.0.2.7", "req_1")
+    assert ids_hidden(entry["details"]) == details
+    told = json.dumps(entry)
+    shown = [str(answer.get(name)) for name in ("api_key", "signing_secret") if answer.get(name)]
+    assert [secret for secret in (*shown, "secret.example", "laptop", "a@b.example") if secret in told] == []
+
+
+async def test_key_that_expires_is_told_with_its_day(operations: Operations, project: CreatedProject) -> None:
+    made = await operations.create_key(project.project.id, label="trial", expires_in_days=1, actor=NADIA)
+
+    (entry,) = await entries(operations)
+    assert entry["details"]["expires_at"] == made["expires_at"] is not None
+
+
+async def test_second_halves_leave_their_entries_too(operations: Operations, project: CreatedProject) -> None:
+    project_id = project.project.id
+    await operations.rotate_signing_secret(project_id, actor=NADIA)
+    await operations.finish_rotation(project_id, actor=NADIA)
+    await operations.revoke_key(project_id, project.key.id, actor=NADIA)
+
+    told = [(entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)]
+    assert told[1:] == [("signing_secret_rotation_finished", project_id), ("key_revoked", project.key.id)]
+
+
+async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
+    operations: Operations, story: Story, project: CreatedProject
+) -> None:
+    waiting = await story.receipt()
+    event_id, incident_id = await story.opened()
+
+    await operations.expire(None, waiting, actor=NADIA)
+    await operations.acknowledge(None, incident_id, actor=NADIA)
+    begun = await operations.reprocess(None, incident_id, actor=NADIA)
+    await operations.reprocess(None, incident_id, actor=NADIA)
+    await operations.resolve(None, incident_id, "Nadia Sample was refunded", actor=NADIA)
+
+    log = await entries(operations, project.project.id)
+    of_repair = {"event_id": event_id, "replay_id": begun["replay_id"]}
+    assert [(entry["action"], entry["subject_id"], entry["details"]) for entry in log] == [
+        ("receipt_expired", waiting, {}),
+        ("incident_acknowledged", incident_id, {"event_id": event_id}),
+        ("reprocess_requested", incident_id, of_repair),
+        ("reprocess_requested", incident_id, of_repair | {"adopted": True}),
+        ("incident_resolved", incident_id, {"event_id": event_id}),
+    ]
+
+
+async def test_key_that_acts_over_rest_is_named_with_its_address_and_request(caller: Caller, project: CreatedProject) -> None:
+    event_id, waiting = await caller.accept(), await caller.accept()
+    incident_id = await caller.incident_of(event_id)
+    answers = [
+        await caller.ask("POST", f"/incidents/{incident_id}/acknowledge"),
+        await caller.ask("POST", f"/incidents/{incident_id}/reprocess"),
+        await caller.ask("POST", f"/incidents/{incident_id}/resolve", json={"reason": "done"}),
+        await caller.ask("POST", f"/events/{waiting}/expire"),
+        await caller.ask("PATCH", "/project", json={"late_result": "note"}),
+    ]
+    refused = await caller.ask("POST", f"/incidents/{incident_id}/acknowledge")
+
+    log = (await caller.ask("GET", "/audit")).json()["data"]
+
+    assert refused.status_code == 409
+    assert [entry["request_id"] for entry in reversed(log)] == [answer.headers["request-id"] for answer in answers]
+    assert {(entry["actor"], entry["address"]) for entry in log} == {(project.key.id, "127.0.0.1")}
+    assert log[0]["details"] == {"fields": ["late_result"]}
+
+
+async def test_act_whose_entry_cannot_be_written_does_not_happen(
+    caller: Caller, operations: Operations, database: Database, project: CreatedProject, unwritable_log: Unwritable
+) -> None:
+    incident_id = await caller.incident_of(await caller.accept())
+    before = await rows_of(database)
+    project_id = project.project.id
+    acts: list[Callable[[], Awaitable[object]]] = [
+        *(lambda act=act: act(operations, project_id) for act, *_ in ACTS.values()),
+        lambda: operations.revoke_key(project_id, project.key.id, actor=NADIA),
+        lambda: operations.acknowledge(None, incident_id, actor=NADIA),
+        lambda: operations.reprocess(None, incident_id, actor=NADIA),
+        lambda: operations.resolve(None, incident_id, "done", actor=NADIA),
+        lambda: operations.export_audit(None, AuditFilters(), actor=NADIA),
+    ]
+
+    async with unwritable_log():
+        for act in acts:
+            with pytest.raises(DBAPIError):
+                await act()
+        assert await rows_of(database) == before
+        accepted = await caller.accept()
+
+    assert (await caller.ask("GET", f"/events/{accepted}")).status_code == 200  # receipts do without the log
+
+
+async def test_log_is_paged_narrowed_and_for_this_project_alone(
+    caller: Caller, operations: Operations, project: CreatedProject, live_project: CreatedProject
+) -> None:
+    for number in range(3):
+        await operations.change_project(project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
+        await operations.change_project(live_project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
+    await operations.set_suspended(project.project.id, suspended=False, actor=Actor("cli:zoë"))
+
+    first = (await caller.ask("GET", "/audit", params={"limit": 2})).json()
+    second = (await caller.ask("GET", "/audit", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    of_cli = (await caller.ask("GET", "/audit", params={"actor": "cli"})).json()["data"]
+    resumed = (await caller.ask("GET", "/audit", params={"action": "project_resumed"})).json()["data"]
+    later = (await caller.ask("GET", "/audit", params={"created_after": first["data"][0]["at"]})).json()["data"]
+    (theirs, *_) = await entries(operations, live_project.project.id)
+
+    assert [len(first["data"]), len(second["data"]), second["has_more"]] == [2, 2, False]
+    assert {entry["project_id"] for entry in (*first["data"], *second["data"])} == {project.project.id}
+    assert of_cli == resumed == first["data"][:1]
+    assert later == []
+    for refused in ({"cursor": theirs["hash"]}, {"cursor": "x"}, {"action": "made_up"}, {"limit": 0}):
+        assert (await caller.ask("GET", "/audit", params=refused)).status_code == 422, refused
+    # Numbers without gaps would tell how much the others do.
+    assert not {"sequence", "previous_hash"} & set(first["data"][0])
+
+
+@pytest.mark.parametrize("scope", ["ingest", "read", "operate"])
+async def test_log_needs_the_scope_admin(caller: Caller, operations: Operations, project: CreatedProject, scope: str) -> None:
+    made = await operations.create_key(project.project.id, label="x", scopes=[scope], actor=NADIA)
+
+    answer = await caller.with_key(made["api_key"]).ask("GET", "/audit")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_export_is_an_entry_of_its_own_and_the_last_line(operations: Operations, project: CreatedProject) -> None:
+    await operations.set_suspended(project.project.id, suspended=True, actor=NADIA)
+    filters = AuditFilters(actor="usr_nadia", created_after=datetime(2020, 1, 1, tzinfo=UTC))
+
+    lines = b"".join([part async for part in await operations.export_audit(project.project.id, filters, actor=NADIA)])
+
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
+    assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
+    assert told[1]["previous_hash"] == told[0]["hash"]
+    assert (await operations.verify_audit(expect=told[1]["hash"])).problem is None

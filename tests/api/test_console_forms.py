@@ -1,0 +1,83 @@
+"""Generated addresses and forms for every route but those of REST, by somebody who is signed in: no answer is an error of ours.
+
+The routes are those of the application, so that a new page or form is among them. On PostgreSQL, which is the stricter of the two
+stores about text.
+"""
+
+import re
+from urllib.parse import quote_from_bytes
+
+import httpx
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tests.api.apart import Served
+
+EXAMPLES = 6
+FIELDS = (
+    *("name", "mode", "repair_url", "alert_emails", "timeout_minutes", "late_result", "snapshots", "label", "scopes"),
+    *("reason", "back", "email", "password", "token", "form_token", "code"),
+)
+FILTERS = ("state", "q", "project", "provider", "event_type", "internal_reference", "from", "to", "cursor", "seen", "here", "v")
+VALUES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([b"\0", b"9999-12-31", b"0001-01-01", b"1e999", b"9" * 400, b"\xed\xa0\x80", b"/\\evil", b"ingest read"]),
+)
+
+
+def encoded(fields: dict[str, bytes]) -> str:
+    return "&".join(f"{name}={quote_from_bytes(value)}" for name, value in fields.items())
+
+
+@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> None:
+    # What ends the session comes last. REST has generated requests of its own, and not being ready is no error.
+    pages = [route for route in served.routes if not route[1].startswith("/api/") and route[1] != "/readyz"]
+    pages.sort(key=lambda route: route[1] in ("/logout", "/login/password"))
+    assert len(pages) > 25
+
+    with httpx.Client(base_url=served.address, timeout=20) as browser:
+        browser.cookies.set("makegood_session", served.session_token)
+        page = browser.get("/projects")
+        token = re.search(r'name="form_token" value="([^"]*)"', page.text)
+        assert token is not None, page.text
+        for method, path in pages:
+            _holds(browser, method, path, served.ids, form_token=token[1])
+
+
+def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *, form_token: str) -> None:
+    names = re.findall(r"{(\w+)}", path)
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(
+        is_known=st.booleans(),
+        odd_ids=st.fixed_dictionaries({name: VALUES.filter(bool) for name in names}),
+        fields=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6),
+        query=st.dictionaries(st.sampled_from(FILTERS), VALUES, max_size=4),
+    )
+    def holds(is_known: bool, odd_ids: dict[str, bytes], fields: dict[str, bytes], query: dict[str, bytes]) -> None:
+        place = path
+        for name in names:
+            place = place.replace(
+                f"{{{name}}}", ids.get(name, "unknown") if is_known else quote_from_bytes(odd_ids[name], safe="")
+            )
+        sent = {**fields, "form_token": form_token.encode()} if method == "POST" else {}
+
+        answer = browser.request(
+            method,
+            f"{place}?{encoded(query)}",
+            content=encoded(sent),
+            headers={"Content-Type": "application/x-www-form-urlencoded"} if sent else {},
+        )
+
+        assert answer.status_code < 500, (method, place, query, fields, answer.text)
+
+    holds()

@@ -1,0 +1,168 @@
+"""A deleted project: nothing of it works or opens any more, its receipts are ended and erased, and no other project notices."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from domain.errors import NotFound, ValidationFailed
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.projects import CreatedProject
+from store import deleting, projects, tables
+from store.database import Database
+from store.keys import create_key, find_key
+from store.minting import new_event_id
+from store.reading import ListFilters, list_events, list_incidents
+from store.sealing import SealBroken, Sealer
+from tests.given import START, Story
+
+LATER = START + timedelta(days=1)
+
+
+async def rows_left(story: Story, project_id: str, event_ids: list[EventId]) -> dict[str, int]:
+    """How many rows of the project each table has."""
+    left = {}
+    async with story.database.reading() as session:
+        for name, table in tables.Project.metadata.tables.items():
+            if "event_id" in table.c:
+                wanted = table.c.event_id.in_(event_ids)
+            elif "project_id" in table.c:
+                wanted = table.c.project_id == project_id
+            else:
+                continue
+            left[name] = len((await session.execute(table.select().where(wanted))).all())
+    return left
+
+
+async def delete(story: Story, *, end_open: bool = True) -> int:
+    async with story.database.transaction() as session:
+        return await deleting.delete_project(session, story.project.id, end_open=end_open, now=LATER)
+
+
+async def erase(story: Story, **after: float) -> deleting.Erased:
+    async with story.database.transaction() as session:
+        return await deleting.erase_deleted(session, LATER + timedelta(**after))
+
+
+async def tell_engine_everything(story: Story) -> set[tuple[str, str]]:
+    """What the outbox had to tell, of which receipt."""
+    async with story.database.transaction() as session:
+        gone = await session.execute(text("DELETE FROM outbox RETURNING event_id, kind"))
+        return {(row.event_id, row.kind) for row in gone}
+
+
+async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
+    story: Story, sealer: Sealer, project: CreatedProject
+) -> None:
+    place: dict[str, Any] = {"project_id": story.project.id, "table": "receipts", "column": "payload", "row": "evt_1"}
+    async with story.database.reading() as session:
+        data_key = await projects.read_data_key(session, story.project.id)
+        sealed = sealer.seal(data_key, **place, plaintext=b"a payload")
+
+    assert await delete(story) == 0
+
+    async with story.database.transaction() as session:
+        assert await find_key(session, sealer.key_digest(project.api_key)) is None
+        assert await projects.list_projects(session) == []
+        left = bytes(await session.scalar(text("SELECT data_key FROM projects")) or b"")
+        for refused in (
+            projects.read_project(session, story.project.id),
+            projects.find_project(session, "shop"),
+            projects.signing_secrets(session, sealer, story.project.id, LATER),
+            projects.rotate_signing_secret(session, sealer, project_id=story.project.id, now=LATER),
+            projects.set_suspended(session, story.project.id, suspended=False, now=LATER),
+            create_key(session, sealer, project_id=story.project.id, label="x", scopes=project.key.scopes, now=LATER),
+            deleting.delete_project(session, story.project.id, end_open=True, now=LATER),
+        ):
+            with pytest.raises(NotFound):
+                await refused
+        await projects.create_project(session, sealer, name="shop", livemode=False, now=LATER)
+    assert left == b""
+    with pytest.raises(SealBroken):
+        sealer.open(left, **place, sealed=sealed)
+
+
+async def test_receipts_that_have_not_ended_keep_a_project(story: Story) -> None:
+    await story.reach(Position.WAITING)
+    await story.reach(Position.CALLING)
+    await story.reach(Position.APPLIED)
+
+    with pytest.raises(ValidationFailed) as refused:
+        await delete(story, end_open=False)
+
+    assert refused.value.errors[0].message.startswith("2 receipts have not ended")
+    async with story.database.reading() as session:
+        assert await projects.read_project(session, story.project.id) == story.project
+
+
+async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: Story, sealer: Sealer) -> None:
+    async with story.database.transaction() as session:
+        wanted: dict[str, Any] = {"repair_url": "https://other.example/repair", "alert_emails": ("ops@other.example",)}
+        other = await projects.create_project(session, sealer, name="other", livemode=False, now=START, **wanted)
+    neighbour = Story(story.database, other.project)
+    theirs = [(await neighbour.reach(position))[0] for position in Position]
+    ours = {position: (await story.reach(position))[0] for position in Position}
+    await tell_engine_everything(story)
+    before = await rows_left(story, other.project.id, theirs)
+    open_ones = [ours[at] for at in (Position.WAITING, Position.OPEN, Position.CALLING, Position.AWAITING_RESULT)]
+
+    ended = await delete(story)
+    first = await erase(story)
+    standings = [(await story.standing(event_id)).position for event_id in open_ones]
+    alerts = [row for event_id in ours.values() for row in await story.rows("alerts", event_id) if row["sent_at"] is None]
+    told = await tell_engine_everything(story)
+    too_soon = await erase(story, seconds=59)
+    last = await erase(story, seconds=60)
+
+    assert (ended, first.ended) == (4, 4)
+    assert standings == [Position.CLOSED] * 4
+    assert alerts == []
+    assert {event_id for event_id, kind in told if kind == "resolve"} == set(open_ones)
+    assert first.receipts + too_soon.receipts == 3, "those that had ended before"
+    assert (last.receipts, (await erase(story, hours=1)).total) == (4, 0)
+    assert set((await rows_left(story, story.project.id, list(ours.values()))).values()) == {0}
+    assert await rows_left(story, other.project.id, theirs) == before
+
+
+async def test_what_the_engine_was_not_told_yet_is_not_erased(story: Story) -> None:
+    event_id, _ = await story.reach(Position.OPEN)
+    await delete(story)
+    await erase(story)
+
+    assert (await erase(story, hours=1)).receipts == 0
+    assert {row for row in await tell_engine_everything(story) if row[1] == "resolve"} == {(event_id, "resolve")}
+    assert (await erase(story, hours=1)).receipts == 1
+
+
+async def test_receipt_that_another_process_took_meanwhile_is_ended_and_erased_too(story: Story) -> None:
+    await delete(story)
+    story.at = LATER
+    late, _ = await story.reach(Position.WAITING)
+    async with story.database.reading() as session:
+        listed = await list_events(session, ListFilters(), limit=20, cursor=None)
+        incidents = await list_incidents(session, ListFilters(), limit=20, cursor=None)
+
+    ended = await erase(story)
+    await tell_engine_everything(story)
+
+    assert (listed.rows, incidents.rows) == ((), ())
+    assert ended.ended == 1
+    assert (await erase(story, minutes=1)).receipts == 1
+    assert set((await rows_left(story, story.project.id, [late, new_event_id()])).values()) == {0}
+
+
+async def test_its_data_key_is_gone_from_the_file(sqlite_url: str, sealer: Sealer) -> None:
+    database, path = Database.open(sqlite_url), Path(sqlite_url.removeprefix("sqlite:///"))
+    async with database.transaction() as session:
+        project = (await projects.create_project(session, sealer, name="shop", livemode=False, now=START)).project
+        data_key = await projects.read_data_key(session, project.id)
+
+    async with database.transaction() as session:
+        await deleting.delete_project(session, project.id, end_open=False, now=LATER)
+    await database.close()  # checkpoints: what the write-ahead log had is in the file, and it is gone
+
+    assert not path.with_name(f"{path.name}-wal").exists()
+    assert data_key not in path.read_bytes()
