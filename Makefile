@@ -24,7 +24,7 @@ up: install
 
 test: install-test
 	@bash tests/install_chromium.sh
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 faults: install-test
 	@$(BIN)/python -m tests.faults $(ARGS)
