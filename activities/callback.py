@@ -188,7 +188,7 @@ class CallbackActivities:
                 # Returned, not raised: it may have ended the repair here, for want of a URL.
                 return begun
             body = callback_body(event.receipt, event.incident, repair)
-            request = await self._request(session, event.receipt, replay_id, begun.number, body)
+            request = await self._request(session, event.receipt, replay_id, begun.number, body, now)
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 
     def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:
@@ -211,13 +211,13 @@ class CallbackActivities:
             try_again("too soon for the next attempt", remaining)
 
     async def _request(
-        self, session: AsyncSession, receipt: Receipt, replay_id: ReplayId, number: int, body: bytes
+        self, session: AsyncSession, receipt: Receipt, replay_id: ReplayId, number: int, body: bytes, now: datetime
     ) -> OutgoingRequest | None:
         project = await read_project(session, receipt.project_id)
         if project.repair_url is None:
             return None
         try:
-            secrets = await signing_secrets(session, self._sealer, receipt.project_id, await self._database.now(session))
+            secrets = await signing_secrets(session, self._sealer, receipt.project_id, now)
         except SealBroken:
             # Perhaps this worker has another root secret than who sealed them: it counts, and may be put right in time.
             log.error("signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id)

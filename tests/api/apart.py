@@ -5,6 +5,8 @@ import threading
 from dataclasses import dataclass
 from queue import Queue
 
+import hypothesis
+
 from api.app import create_app
 from domain.projects import Scope
 from store import sessions, users
@@ -13,6 +15,15 @@ from store.projects import create_project
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
+
+# For requests that are generated: the same ones in every run, over HTTP, as slow as they are.
+GENERATED = hypothesis.settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.api.apart import Served
+from tests.api.apart import GENERATED, Served
 
 EXAMPLES = 6
 FIELDS = (
@@ -49,14 +49,7 @@ def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> Non
 def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *, form_token: str) -> None:
     names = re.findall(r"{(\w+)}", path)
 
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @hypothesis.settings(GENERATED, max_examples=EXAMPLES)
     @hypothesis.given(
         is_known=st.booleans(),
         odd_ids=st.fixed_dictionaries({name: VALUES.filter(bool) for name in names}),

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from api.headers import idempotency_key
 from api.openapi import document
 from domain.errors import MissingIdempotencyKey
-from tests.api.apart import Served
+from tests.api.apart import GENERATED, Served
 from tests.api.serving import Caller
 
 EXAMPLES = 20
@@ -137,14 +137,7 @@ def test_generated_requests_get_what_the_document_says(served: Served, label: st
     headers = {"Authorization": f"Bearer {served.api_key}", "Accept": "application/json"}
     numbers = count()
 
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @hypothesis.settings(GENERATED, max_examples=EXAMPLES)
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def holds(case: Case[Any]) -> None:
         # What is right in itself is sent for things that exist, under keys of its own.

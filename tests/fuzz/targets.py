@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
-from activities.transport import _read_url, read_retry_after
+from activities.transport import read_retry_after
 from api.bodies import read_object
 from api.console.filters import EVENT_TABS, read_address
 from api.console.sealed import ConsoleKeys
@@ -35,13 +35,14 @@ from api.headers import (
 )
 from api.project_changes import ProjectPatch
 from api.schemas import ResolveBody, WireInstant, known_id, receipt_of, result_of, validated
-from domain.egress import UnsafeUrl, check_repair_url, parse_allowed_ranges
+from domain.egress import UnsafeUrl, check_url, parse_allowed_ranges
 from domain.errors import Refusal
 from domain.ids import ProjectId
 from domain.instants import from_milliseconds, milliseconds, wire
 from domain.keys import looks_like_key
 from domain.projects import Project
 from domain.results import LateResult
+from egress.guard import read_url
 from store.mailbox_files import list_mails, read_mail
 from store.reading import _id_in
 
@@ -96,7 +97,7 @@ def url(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     _refusable(partial(parse_allowed_ranges, text), ValueError)
     for allow in ((), parse_allowed_ranges("10.0.0.0/8,fd00::/8")):
-        judged = _refusable(partial(check_repair_url, text, allow), UnsafeUrl)
+        judged = _refusable(partial(check_url, text, allow), UnsafeUrl)
         if judged is None:
             continue
         assert text.isascii()
@@ -106,7 +107,7 @@ def url(data: bytes) -> None:
         assert (host if judged.address is None else str(ip_address(host))) == judged.host.removesuffix(".")
         assert (read.username, read.password, read.fragment) == (None, None, "")
         assert (read.port or {"https": 443, "http": 80}[read.scheme]) == judged.port
-        called = _refusable(partial(_read_url, text, allow), UnsafeUrl)
+        called = _refusable(partial(read_url, text, allow), UnsafeUrl)
         assert called is None or _host_of(httpx.URL(text)) == judged.host
 
 
