@@ -68,10 +68,7 @@ async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
 
 
 async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> bool:
-    """Whether this is the person's code of now, or a recovery code; either is used up by it.
-
-    Where no known root secret opens the app's secret, no code is right but a recovery code; `secret_status` names the person.
-    """
+    """Whether this is the person's code of now, or a recovery code; either is used up by it."""
     if not await has_totp(session, user_id):
         return False
     return await _accept_step(session, sealer, user_id, code, now) or await _accept_recovery_code(session, user_id, code, now)
@@ -172,7 +169,7 @@ async def _row(session: AsyncSession, user_id: UserId) -> Row[Any] | None:
 
 
 def _opened(sealer: Sealer, row: Row[Any]) -> str | None:
-    """The secret; None when no known root secret opens it, as after a restore by hand: codes are wrong then, not an error."""
+    """The secret; None when no known root secret opens it: then no code is right but a recovery code."""
     try:
         return sealer.open(row.data_key, **_place(row.user_id), sealed=row.sealed).decode()
     except SealBroken:

@@ -48,7 +48,7 @@ class Phone:
 
     async def is_taken(self, sealer: Sealer, code: str) -> bool:
         async with self._database.transaction() as session:
-            return await factors.accept_code(session, sealer, self.user_id, code=code, now=self._at)
+            return bool(await factors.accept_code(session, sealer, self.user_id, code=code, now=self._at))
 
     async def remove(self) -> bool:
         async with self._database.transaction() as session:
