@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import pyotp
 import pytest
 from sqlalchemy import insert, select, text, update
 
@@ -18,8 +17,7 @@ from domain.audit import Actor, AuditAction
 from domain.ids import KeyId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
-from domain.users import Role
-from store import factors, heartbeats, invitations, members, sessions, users
+from store import heartbeats
 from store.audit import record
 from store.audit_checking import verify_audit
 from store.backup_files import BackupError, BackupReader, BackupWriter, written_whole
@@ -232,43 +230,6 @@ async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, seal
     for name in ("sessions", "login_links", "invitations", "throttles"):
         assert after[name] == []
     assert [row["process"] for row in after["heartbeats"]] == ["api_2"]
-
-
-async def test_people_come_back_with_what_they_know_and_no_way_in_that_was_open(
-    story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path
-) -> None:
-    empty, project_id, now = empty_of_any_kind, story.project.id, story.at
-    async with story.database.transaction() as session:
-        link = await users.create_login_link(session, now=now)
-        used = await users.create_login_link(session, now=now)
-        ada = await users.redeem_login_link(session, token=used, now=now)
-        assert ada is not None
-        invited_by = {"project_id": project_id, "role": Role.VIEWER, "invited_by": ada.user_id, "now": now}
-        eve = await users.create_user(session, email="eve@shop.example", now=now)
-        await users.set_password(session, user_id=eve.user_id, email="eve@shop.example", password="as it was", now=now)
-        await members.grant(session, project_id=project_id, user_id=eve.user_id, role=Role.OPERATOR, now=now)
-        totp = pyotp.TOTP(await factors.begin_totp(session, sealer, eve.user_id, now=now))
-        codes = await factors.confirm_totp(session, sealer, eve.user_id, code=totp.at(now), now=now)
-        assert codes is not None
-        assert await factors.accept_code(session, sealer, eve.user_id, code=codes[0], now=now)
-        cookie = await sessions.open_session(session, user_id=eve.user_id, now=now)
-        invitation = await invitations.invite(session, email="bob@shop.example", **invited_by)
-    await backed_up(story.database, sealer, file)
-
-    await restored(empty, sealer, file)
-
-    later = now + timedelta(minutes=1)
-    async with empty.transaction() as session:
-        assert await users.check_password(session, email="eve@shop.example", password="as it was")
-        assert (await members.read_access(session, eve.user_id)).roles == {project_id: Role.OPERATOR}
-        assert await members.list_administrators(session) == {ada.user_id}
-        given = [
-            await factors.accept_code(session, sealer, eve.user_id, code=code, now=later) for code in (*codes[:2], totp.at(later))
-        ]
-        assert [bool(one) for one in given] == [False, True, True], "a used recovery code stays used"
-        assert await sessions.read_session(session, token=cookie, now=later) is None
-        assert await invitations.find_invitation(session, token=invitation, now=later) is None
-        assert await users.redeem_login_link(session, token=link, now=later) is None
 
 
 async def test_new_rows_are_numbered_after_the_restored_ones(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
