@@ -1,6 +1,6 @@
 """People in a backup: what they know and may do comes back, and no way in that was open when it was made."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,12 +16,18 @@ from tests.store.test_backups import another, backed_up, restored
 
 
 @pytest.fixture
-async def empty(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[Database]:
-    """Another store of the other kind, empty."""
+def other_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
+    """A database of the other kind."""
     with another("postgresql" if dialect_of(database_url) == "sqlite" else "sqlite", request) as url:
-        database = Database.open(url)
-        yield database
-        await database.close()
+        yield url
+
+
+@pytest.fixture
+async def empty(other_url: str) -> AsyncIterator[Database]:
+    """Another store, of the other kind, empty."""
+    database = Database.open(other_url)
+    yield database
+    await database.close()
 
 
 async def test_people_come_back_with_what_they_know_and_no_way_in_that_was_open(
