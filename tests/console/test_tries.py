@@ -1,5 +1,6 @@
 """Guessing is slow, for known and unknown accounts alike; nobody is shut out for long, and its owner not at all."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from domain.throttling import ACCOUNT, ADDRESS
 from store import throttling
 from store.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
+from tests.console.test_audit import log
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -138,3 +140,39 @@ async def test_every_process_counts_the_same_tries(parts: ConsoleParts) -> None:
         answers = [await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)]
 
         assert (answers, await redeem(here), await redeem(there)) == ([422] * ADDRESS.free, 429, 429)
+
+
+async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
+    owner: Visitor, parts: ConsoleParts, database: Database
+) -> None:
+    """However many come: nobody can fill the log from outside."""
+    at_first = len(await log(parts))
+    for email in (EMAIL, "nobody@shop.example"):
+        await exhausted(database, email)
+    early = [await guess(owner, email) for email in (EMAIL, "nobody@shop.example") for _ in range(3)]
+    database.clock.skew += timedelta(seconds=int(early[-1].headers["retry-after"]))
+    await guess(owner)
+    await guess(owner)
+    await guess(owner)
+
+    entries = (await log(parts))[at_first:]
+    user_id = entries[0]["subject_id"]
+    told = [(entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    assert told == [
+        ("tries_refused", user_id, "password"),
+        ("tries_refused", None, "password"),
+        ("sign_in_failed", user_id, "password"),
+        ("tries_refused", user_id, "password"),
+    ]
+    assert user_id is not None
+    assert entries[0]["details"]["wait_seconds"] == int(early[0].headers["retry-after"])
+    assert {entry["actor"] for entry in entries} == {"visitor"}
+    assert not re.search("shop.example|guess", json.dumps(entries))
+
+
+async def test_an_address_leaves_no_more_entries_than_it_has_tries(visitor: Visitor, parts: ConsoleParts) -> None:
+    answers = [await redeem(visitor) for _ in range(ADDRESS.free + 5)]
+
+    actions = [entry["action"] for entry in await log(parts)]
+    assert answers.count(429) == 5
+    assert actions == ["sign_in_failed"] * ADDRESS.free + ["tries_refused"]
