@@ -2,13 +2,20 @@
 
 import json
 import re
+from datetime import timedelta
 
+import pyotp
 import pytest
 
+from api.console.parts import ConsoleParts
+from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
+from store import factors
+from tests.console.conftest import PASSWORD, Visitor
 from tests.console.people import Person, Town
 from tests.console.test_audit import Json, log
+from tests.console.test_proof import go_on, send
 
 # What the store does on either engine has its tests there.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -87,3 +94,28 @@ async def test_ones_sessions_are_ended_in_ones_own_name(town: Town) -> None:
         ("sessions_ended", person.user_id, {"which": "one", "ended": 1}),
         ("sessions_ended", person.user_id, {"which": "others", "ended": 1}),
     ]
+
+
+async def test_wrong_proofs_and_recovery_codes_given_for_them_are_told(
+    member: Visitor, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    path, clock = f"/projects/{project.project.id}/keys", parts.database.clock
+    clock.skew = timedelta(minutes=11)
+    asked = await send(member, path, label="mine")
+    await go_on(member, asked, "a wrong guess")
+    user_id = (await log(parts))[0]["actor"]
+    async with parts.database.transaction() as session:
+        now = await parts.database.now(session)
+        totp = pyotp.TOTP(await factors.begin_totp(session, parts.sealer, UserId(user_id), now=now))
+        codes = await factors.confirm_totp(session, parts.sealer, UserId(user_id), code=totp.at(now), now=now)
+    assert codes is not None
+    await go_on(member, asked, PASSWORD)  # which is not what is asked for any more
+    await go_on(member, asked, codes[0])
+
+    *told, key = (await log(parts))[2:]
+    assert acts(told) == [
+        ("proof_failed", user_id, {"by": "password"}),
+        ("proof_failed", user_id, {"by": "code"}),
+        ("recovery_code_used", user_id, {"left": 9}),
+    ]
+    assert key["action"] == "key_created"
