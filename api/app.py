@@ -66,10 +66,10 @@ class Application(FastAPI):
 
 
 def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> FastAPI:
-    """The application on these parts; whoever runs it must run its lifespan. `clock`: by it keys are trusted, in seconds."""
+    """The application on these parts; whoever runs it must run its lifespan. `clock` (s): for keys and rates."""
     settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
     key_ring = KeyRing(find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock)
-    gate = Gate(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=monotonic))
+    gate = Gate(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock))
     operations = Operations(database=parts.database, sealer=parts.sealer, judge_repair_url=parts.judge_repair_url)
     operations.call_on_change(key_ring.forget)
     health = Health(database=parts.database)

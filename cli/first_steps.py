@@ -27,13 +27,13 @@ class FirstSteps:
 async def take_first_steps(settings: Settings) -> FirstSteps:
     """Make what a newcomer needs next. Each call makes a new sign-in link; the project is made once."""
     # Here, since `makegood up` starts its children before it needs the store's libraries.
-    from cli.operator import build_operations, read_sealer
-    from cli.users import create_login_link
+    from api.people import People
+    from cli.operator import build_operations, cli_actor, read_sealer
     from store.database import Database
 
     database = Database.open(settings.database_url_or_default)
     try:
-        login_token = await create_login_link(database, read_sealer(settings))
+        login_token = await People(database, read_sealer(settings)).create_link(None, actor=cli_actor())
         api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
         return FirstSteps(login_token=login_token, api_key=api_key)
     finally:

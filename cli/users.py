@@ -14,7 +14,6 @@ from domain.users import Role
 if TYPE_CHECKING:
     from api.people import People
     from store.database import Database
-    from store.sealing import Sealer
 
 _T = TypeVar("_T")
 app = typer.Typer(help="People who sign in to the console, and what they may do.", no_args_is_help=True)
@@ -29,9 +28,7 @@ RoleArgument = Annotated[Role, typer.Argument(help="viewer reads; operator also 
 @app.command("link")
 def link(user: OptionalUser = None, as_json: JsonFlag = False) -> None:
     """Print a sign-in link that works once, also when the password is lost."""
-    settings = read_settings()
-    sealer = read_sealer(settings)
-    token = with_store(settings, lambda database: create_login_link(database, sealer, user))
+    token = _do(lambda people: people.create_link(user, actor=cli_actor()))
     print_record({"url": _link(token)}, as_json=as_json)
 
 
@@ -46,7 +43,7 @@ def list_all(as_json: JsonFlag = False) -> None:
 @app.command("create")
 def create(email: EmailArgument, administrator: Administrator = False, as_json: JsonFlag = False) -> None:
     """Make an account and print the link that signs it in first; it belongs to no project yet."""
-    made = dict(_do(lambda people: people.create_user(email, is_administrator=administrator)))
+    made = dict(_do(lambda people: people.create_user(email, is_administrator=administrator, actor=cli_actor())))
     url = _link(made.pop("token"))
     print_record({**made, "url": url}, as_json=as_json)
 
@@ -54,37 +51,39 @@ def create(email: EmailArgument, administrator: Administrator = False, as_json: 
 @app.command("grant")
 def grant(user: UserArgument, project: ProjectArgument, role: RoleArgument, as_json: JsonFlag = False) -> None:
     """Give a person a role in a project, in the place of the one that he had; he signs in again."""
-    print_record(_do_in(project, lambda people, project_id: people.grant(project_id, user, role.value)), as_json=as_json)
+    print_record(
+        _do_in(project, lambda people, project_id: people.grant(project_id, user, role.value, actor=cli_actor())), as_json=as_json
+    )
 
 
 @app.command("revoke")
 def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Remove a person from a project; its last owner stays."""
-    print_record(_do_in(project, lambda people, project_id: people.revoke(project_id, user)), as_json=as_json)
+    print_record(_do_in(project, lambda people, project_id: people.revoke(project_id, user, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("promote")
 def promote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Make a person administrator: owner of every project."""
-    print_record(_do(lambda people: people.set_administrator(user, is_administrator=True)), as_json=as_json)
+    print_record(_do(lambda people: people.set_administrator(user, is_administrator=True, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("demote")
 def demote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Make a person administrator no longer; the last one stays."""
-    print_record(_do(lambda people: people.set_administrator(user, is_administrator=False)), as_json=as_json)
+    print_record(_do(lambda people: people.set_administrator(user, is_administrator=False, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("delete")
 def delete(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Delete an account with its memberships and sessions; timelines keep what it did."""
-    print_record(_do(lambda people: people.delete_user(user)), as_json=as_json)
+    print_record(_do(lambda people: people.delete_user(user, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("reset-totp")
 def reset_totp(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Turn off the authenticator app of somebody who lost it and the recovery codes too. Make sure that it is that person."""
-    print_record(_do(lambda people: people.reset_totp(user)), as_json=as_json)
+    print_record(_do(lambda people: people.reset_totp(user, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("sessions")
@@ -97,21 +96,7 @@ def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
 @app.command("sign-out")
 def sign_out(user: UserArgument, as_json: JsonFlag = False) -> None:
     """End every session of a person, and every sign-in link that waits for him."""
-    print_record(_do(lambda people: people.end_sessions_of(user)), as_json=as_json)
-
-
-async def create_login_link(database: "Database", sealer: "Sealer", user: str | None = None) -> str:
-    """The token of a new sign-in link, which is in the audit log."""
-    from domain.audit import AuditAction, Subject, SubjectType
-    from store import audit, users
-
-    async with database.transaction() as session:
-        now = await database.now(session)
-        user_id = None if user is None else (await users.find_user(session, user)).user_id
-        token = await users.create_login_link(session, now=now, user_id=user_id)
-        subject = Subject(SubjectType.USER, user_id)
-        await audit.record(session, sealer, cli_actor(), AuditAction.LOGIN_LINK_CREATED, now=now, subject=subject)
-    return token
+    print_record(_do(lambda people: people.end_sessions_of(user, actor=cli_actor())), as_json=as_json)
 
 
 def _link(token: str) -> str:
@@ -121,10 +106,13 @@ def _link(token: str) -> str:
 def _do(action: "Callable[[People], Awaitable[_T]]") -> _T:
     from api.people import People
 
-    async def act(database: "Database") -> _T:
-        return await action(People(database))
+    settings = read_settings()
+    sealer = read_sealer(settings)
 
-    return with_store(read_settings(), act)
+    async def act(database: "Database") -> _T:
+        return await action(People(database, sealer))
+
+    return with_store(settings, act)
 
 
 def _do_in(name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]") -> Json:
@@ -135,6 +123,6 @@ def _do_in(name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]") 
 
     async def act(database: "Database") -> Json:
         project = await find_project(build_operations(settings, database), name_or_id)
-        return await action(People(database), str(project["project_id"]))
+        return await action(People(database, read_sealer(settings)), str(project["project_id"]))
 
     return with_store(settings, act)

@@ -9,6 +9,7 @@ import base64
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
@@ -31,6 +32,13 @@ STEP_SECONDS = 30
 STEPS_AROUND = (0, -1, 1)
 RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 10
+
+
+class Accepted(StrEnum):
+    """What a code was that was right."""
+
+    CODE = "code"
+    RECOVERY_CODE = "recovery_code"
 
 
 async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime) -> str:
@@ -67,11 +75,13 @@ async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
     return (await session.scalar(confirmed)) is not None
 
 
-async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> bool:
-    """Whether this is the person's code of now, or a recovery code; either is used up by it."""
+async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> Accepted | None:
+    """The person's code of now, or a recovery code; either is used up by it. None when it is neither."""
     if not await has_totp(session, user_id):
-        return False
-    return await _accept_step(session, sealer, user_id, code, now) or await _accept_recovery_code(session, user_id, code, now)
+        return None
+    if await _accept_step(session, sealer, user_id, code, now):
+        return Accepted.CODE
+    return Accepted.RECOVERY_CODE if await _accept_recovery_code(session, user_id, code, now) else None
 
 
 async def renew_recovery_codes(session: AsyncSession, user_id: UserId, *, now: datetime) -> tuple[str, ...]:

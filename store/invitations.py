@@ -22,8 +22,10 @@ INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 INVITATION_LIFETIME = timedelta(days=7)
 
 
-async def invite(session: AsyncSession, *, project_id: ProjectId, email: str, role: Role, invited_by: str, now: datetime) -> str:
-    """The token of a link into the project; an earlier one for this address is good no longer.
+async def invite(
+    session: AsyncSession, *, project_id: ProjectId, email: str, role: Role, invited_by: str, now: datetime
+) -> tuple[str, str]:
+    """The token of a link into the project, and the invitation's id; an earlier link for this address is good no longer.
 
     Raises:
         NotFound: no such project.
@@ -33,12 +35,12 @@ async def invite(session: AsyncSession, *, project_id: ProjectId, email: str, ro
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     if await session.scalar(select(PROJECTS.c.id).where(PROJECTS.c.id == project_id)) is None:
         raise NotFound("There is no such project.")
-    token, email = new_token(), email.strip().lower()
+    token, invitation_id, email = new_token(), new_invitation_id(), email.strip().lower()
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
     await session.execute(
         insert(INVITATIONS).values(
             digest=token_digest(token),
-            id=new_invitation_id(),
+            id=invitation_id,
             project_id=project_id,
             email=email,
             role=role.value,
@@ -46,7 +48,7 @@ async def invite(session: AsyncSession, *, project_id: ProjectId, email: str, ro
             expires_at=now + INVITATION_LIFETIME,
         )
     )
-    return token
+    return token, invitation_id
 
 
 async def list_invitations(session: AsyncSession, project_id: ProjectId, *, now: datetime) -> list[Invitation]:

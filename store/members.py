@@ -4,7 +4,7 @@ Two rules hold whoever asks: a project that has an owner keeps one, and an insta
 `api.people`, which console and command line share, and by the console for every request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -54,8 +54,8 @@ async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Mem
     return [Member(UserId(row.user_id), row.email, Role(row.role), row.since) for row in rows]
 
 
-async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime) -> None:
-    """The person has this role in the project from now on, and must sign in again if that is a change.
+async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime) -> Role | None:
+    """The person has this role in the project from now on, and must sign in again if that is a change; the role before.
 
     Raises:
         NotFound: no such project or person.
@@ -66,7 +66,7 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
         raise NotFound("There is no such user.")
     has = await _role(session, project_id, user_id)
     if has is role:
-        return
+        return has
     if has is Role.OWNER:
         await _refuse_last_owner(session, project_id)
     if has is None:
@@ -76,10 +76,11 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
         await session.execute(update(MEMBERS).where(*_is(project_id, user_id)).values(role=role.value))
         await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
     await end_sessions(session, user_id)
+    return has
 
 
-async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> None:
-    """The person belongs to the project no longer, and must sign in again.
+async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> Role:
+    """The person belongs to the project no longer, and must sign in again; the role until now.
 
     Raises:
         NotFound: no such project, or no member of it.
@@ -94,47 +95,54 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
     await session.execute(delete(MEMBERS).where(*_is(project_id, user_id)))
     await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
     await end_sessions(session, user_id)
+    return has
 
 
 async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
     return frozenset(UserId(found) for found in await session.scalars(select(ADMINISTRATORS.c.user_id)))
 
 
-async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> None:
-    """The person is administrator from now on, and must sign in again if that is a change."""
-    if user_id not in await _held_administrators(session):
-        await session.execute(insert(ADMINISTRATORS).values(user_id=user_id, since=now))
-        await end_sessions(session, user_id)
+async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> bool:
+    """The person is administrator from now on, and must sign in again if that is a change: whether it is."""
+    if user_id in await _held_administrators(session):
+        return False
+    await session.execute(insert(ADMINISTRATORS).values(user_id=user_id, since=now))
+    await end_sessions(session, user_id)
+    return True
 
 
-async def demote(session: AsyncSession, user_id: UserId) -> None:
-    """The person is administrator no longer, and must sign in again; his memberships stay.
+async def demote(session: AsyncSession, user_id: UserId) -> bool:
+    """The person is administrator no longer, and must sign in again if that is a change: whether it is. Memberships stay.
 
     Raises: ValidationFailed: he is the last one.
     """
     administrators = await _held_administrators(session)
     if user_id not in administrators:
-        return
+        return False
     if len(administrators) == 1:
         raise _refused("last_administrator", "This is the last administrator: make another one first.")
     await session.execute(delete(ADMINISTRATORS).where(ADMINISTRATORS.c.user_id == user_id))
     await _withdraw_invitations(session, user_id)
     await end_sessions(session, user_id)
+    return True
 
 
-async def delete_user(session: AsyncSession, user_id: UserId) -> None:
-    """The account is gone, with its memberships, factors, links and sessions; what it did stays told under its id.
+async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[ProjectId, Role]:
+    """The account is gone, with its memberships, which come back, its factors, links and sessions; its acts stay told.
 
     Raises: ValidationFailed: he is the last administrator, or the last owner of a project.
     """
     await demote(session, user_id)
-    for project_id in sorted((await read_access(session, user_id)).roles):
-        await revoke(session, project_id=project_id, user_id=user_id)
+    roles = {
+        project_id: await revoke(session, project_id=project_id, user_id=user_id)
+        for project_id in sorted((await read_access(session, user_id)).roles)
+    }
     await _withdraw_invitations(session, user_id)
     await end_sessions(session, user_id)
     for table in FACTORS:
         await session.execute(delete(table).where(table.c.user_id == user_id))
     await session.execute(delete(USERS).where(USERS.c.id == user_id))
+    return roles
 
 
 async def _role(session: AsyncSession, project_id: ProjectId, user_id: UserId) -> Role | None:

@@ -24,6 +24,8 @@ URGENT_KINDS = ("reprocess", "resolve", "expire")  # what a person asked for
 IDS_AT_ONCE = 5_000
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
+# Longer than an incident takes to open when nothing is in its way; and what is overdue for longer is another trouble.
+OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 _URGENT = OUTBOX.alias("urgent")
 # Spelled out, not bound: only so do both engines see that the partial index `outbox_urgent` holds them all.
 _is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind}'") for kind in URGENT_KINDS))
@@ -45,6 +47,7 @@ class OutboxEvent:
     event_id: EventId
     receipt: Receipt
     rows: tuple[OutboxRow, ...]
+    is_due: bool = False  # claimed before its turn, since its deadline is near or past
 
     @property
     def is_urgent(self) -> bool:
@@ -53,22 +56,23 @@ class OutboxEvent:
 
 
 async def claim(
-    session: AsyncSession, now: datetime, *, limit: int, urgent_limit: int = 0, lease_seconds: int = 10
+    session: AsyncSession, now: datetime, *, limit: int, due_limit: int = 0, urgent_limit: int = 0, lease_seconds: int = 10
 ) -> list[OutboxEvent]:
     """Events that nobody else is telling about, under a lease, each with all its rows; oldest first.
 
-    Up to `limit` whatever they are, but when there are more than that, those first whose deadline is near or past; and besides
-    up to `urgent_limit` of those that somebody waits for: a person asked.
+    Up to `limit` whatever they are; when there are more than that, up to `due_limit` in all, those first whose deadline is near
+    or past; and besides up to `urgent_limit` of those that somebody waits for: a person asked.
     """
     urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
     heads = [row.event_id for row in await session.execute(_free_heads(now, urgent_limit, urgent))] if urgent_limit else []
-    if limit:
+    due_limit, due = max(limit, due_limit), []
+    if due_limit:
         others = OUTBOX.c.event_id.not_in(heads)
-        oldest = [row.event_id for row in await session.execute(_free_heads(now, limit, others))]
+        oldest = [row.event_id for row in await session.execute(_free_heads(now, limit, others))] if limit else []
         if len(oldest) == limit:
-            due = [row.event_id for row in await session.execute(_due_heads(now, limit, others))]
-            oldest = list(dict.fromkeys(due + oldest))[:limit]
-        heads += oldest
+            due = [row.event_id for row in await session.execute(_due_heads(now, due_limit, others))]
+            oldest = [event_id for event_id in oldest if event_id not in due][: max(0, limit - len(due))]
+        heads += due + oldest
     if not heads:
         return []
     leased_until = now + timedelta(seconds=lease_seconds)
@@ -78,7 +82,7 @@ async def claim(
     for row in sorted(leased, key=lambda row: int(row.id)):
         rows[row.event_id].append(OutboxRow(id=row.id, kind=row.kind, fields=json.loads(row.fields)))
     receipts = await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(heads)))
-    events = (_event(row, rows[row.event_id]) for row in receipts)
+    events = (_event(row, rows[row.event_id], is_due=row.event_id in due) for row in receipts)
     return sorted(events, key=lambda event: event.rows[0].id)
 
 
@@ -101,6 +105,15 @@ async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) ->
         return False
     await session.execute(insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now))
     return True
+
+
+async def count_overdue(session: AsyncSession, now: datetime) -> int:
+    """How many receipts are a little past their deadline without an incident, though nothing waits to be told of them."""
+    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
+    since, until = now - timedelta(seconds=OVERDUE_TO_SECONDS), now - timedelta(seconds=OVERDUE_FROM_SECONDS)
+    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
+    overdue = select(func.count()).select_from(RECEIPTS).where(is_waiting, RECEIPTS.c.deadline_at.between(since, until), is_told)
+    return await session.scalar(overdue) or 0
 
 
 async def oldest_age(session: AsyncSession, now: datetime) -> timedelta | None:
@@ -142,5 +155,5 @@ def _in_parts(ids: list[int]) -> list[list[int]]:
     return [ids[first : first + IDS_AT_ONCE] for first in range(0, len(ids), IDS_AT_ONCE)]
 
 
-def _event(receipt: Row[Any], rows: list[OutboxRow]) -> OutboxEvent:
-    return OutboxEvent(event_id=EventId(receipt.event_id), receipt=receipt_from(receipt), rows=tuple(rows))
+def _event(receipt: Row[Any], rows: list[OutboxRow], *, is_due: bool) -> OutboxEvent:
+    return OutboxEvent(event_id=EventId(receipt.event_id), receipt=receipt_from(receipt), rows=tuple(rows), is_due=is_due)

@@ -370,6 +370,7 @@ class Throttle(SQLModel, table=True):
     name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
     failures: int = Field()
     open_at: datetime = _instant()  # not to be tried before
+    told_until: datetime | None = _instant(nullable=True)  # the `open_at` before which a refused try is in the audit log already
     forgotten_at: datetime = _instant(index=True)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.instants import milliseconds
@@ -50,6 +50,17 @@ async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: dat
         }
         await session.execute(update(THROTTLES).where(THROTTLES.c.name == one.name).values(values))
     return None
+
+
+async def is_first_refusal(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> bool:
+    """Whether a try that was just refused is the first one in a wait of these counters; the next one is not.
+
+    A wait begins with a counted try alone: refused ones, however many, are first at most once for each that was counted.
+    """
+    is_untold = or_(THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at)
+    waiting = (THROTTLES.c.name.in_([one.name for one in counters]), THROTTLES.c.open_at > now, is_untold)
+    told = update(THROTTLES).where(*waiting).values(told_until=THROTTLES.c.open_at).returning(THROTTLES.c.name)
+    return bool((await session.execute(told)).all())
 
 
 async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> None:

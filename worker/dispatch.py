@@ -2,7 +2,7 @@
 
 A row is held by a lease and no lock while Temporal is called; what is told twice is told in vain (`worker.gateway`). A receipt
 that fails waits longer each time and stops no other; an engine that does not answer stops all, until it does. What a person asked
-for goes before, whatever the pace. Run by `worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
+for goes before, whatever the pace (`worker.pace`). Run by `worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from store.database import Database
 from store.heartbeats import read_beats
-from store.outbox import OutboxEvent, claim, release, settle
+from store.outbox import OutboxEvent, claim, count_overdue, release, settle
 from worker.gateway import Gateway
 from worker.pace import Pace
 
@@ -43,7 +43,7 @@ BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
 NOTIFIED_POLL_SECONDS = 0.5
 BUSY_FOR_SECONDS = 2.0
-FRONT_DOOR_EVERY_SECONDS = 1.0
+LOOK_EVERY_SECONDS = 1.0
 FRONT_DOOR_STALE_SECONDS = 10.0
 _ENGINE_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 
@@ -77,7 +77,7 @@ class Dispatcher:
         self._stopping = False
         self._paused_until = 0.0
         self._busy_until = 0.0
-        self._looked_at_front_door = 0.0
+        self._looked_around = 0.0
         self._is_away = False
 
     def wake(self) -> None:
@@ -107,9 +107,9 @@ class Dispatcher:
                 await self._settle(session, self._taken(), await self._database.now(session))
 
     async def _turn(self) -> None:
-        await self._look_at_front_door()
+        await self._look_around()
         self._woken.clear()
-        ended, (limit, urgent_limit) = self._taken(), self._limits()
+        ended, (limit, due_limit, urgent_limit) = self._taken(), self._limits()
         if not ended and not limit and not urgent_limit:
             await self._rest(self._nap_seconds())
             return
@@ -119,7 +119,8 @@ class Dispatcher:
                 await self._settle(session, ended, now)
                 claimed = []
                 if limit or urgent_limit:
-                    claimed = await claim(session, now, limit=limit, urgent_limit=urgent_limit, lease_seconds=LEASE_SECONDS)
+                    limits = {"limit": limit, "due_limit": due_limit, "urgent_limit": urgent_limit}
+                    claimed = await claim(session, now, **limits, lease_seconds=LEASE_SECONDS)
         except BaseException:
             self._ended.told += ended.told
             self._ended.failed += ended.failed
@@ -134,18 +135,19 @@ class Dispatcher:
 
     def _begin(self, event: OutboxEvent) -> None:
         running = self._running_urgent if event.is_urgent else self._running
-        if not event.is_urgent:
+        if not event.is_urgent and not event.is_due:
             self._pace.spend(1)
         task = asyncio.create_task(self._tell(event))
         running.add(task)
         task.add_done_callback(running.discard)
 
-    def _limits(self) -> tuple[int, int]:
-        """How many events may be claimed now, and how many urgent ones besides."""
+    def _limits(self) -> tuple[int, int, int]:
+        """How many events may be claimed now; how many when they are due; and how many urgent ones besides."""
         if self._stopping or time.monotonic() < self._paused_until:
-            return 0, 0
-        limit = self._pace.allowance(time.monotonic(), wanted=CALLS_AT_ONCE - len(self._running))
-        return limit, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
+            return 0, 0, 0
+        free = max(0, CALLS_AT_ONCE - len(self._running))
+        limit = self._pace.allowance(time.monotonic(), wanted=free)
+        return limit, free if limit else 0, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
 
     def _taken(self) -> _Ended:
         ended, self._ended = self._ended, _Ended()
@@ -214,14 +216,15 @@ class Dispatcher:
                     self._woken.clear()
                     await self._woken.wait()
 
-    async def _look_at_front_door(self) -> None:
-        if time.monotonic() - self._looked_at_front_door < FRONT_DOOR_EVERY_SECONDS:
+    async def _look_around(self) -> None:
+        if time.monotonic() - self._looked_around < LOOK_EVERY_SECONDS:
             return
-        self._looked_at_front_door = now = time.monotonic()
+        self._looked_around = now = time.monotonic()
         # Another process may have told them since: what is not tried again in time is forgotten.
         self._tries = {name: tried for name, tried in self._tries.items() if now - tried[1] < TRIES_KEPT_SECONDS}
         async with self._database.reading() as session:
-            beats = await read_beats(session, await self._database.now(session))
+            now_there = await self._database.now(session)
+            beats, overdue = await read_beats(session, now_there), await count_overdue(session, now_there)
         rates = [
             float(rate)
             for beat in beats
@@ -229,4 +232,4 @@ class Dispatcher:
             and beat.age_seconds < FRONT_DOOR_STALE_SECONDS
             and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
         ]
-        self._pace.set_front_door(max(rates, default=0.0))
+        self._pace.set_load(accepted_per_second=max(rates, default=0.0), overdue=overdue)

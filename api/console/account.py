@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console
 from api.console.sealed import Notice
 
@@ -23,12 +24,12 @@ class AccountPages:
     async def end_one(self, request: Request, session_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._people.end_session(viewer.user_id, session_id)
+        action = self._people.end_session(viewer.user_id, session_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="That browser is signed out.", back="/account")
 
     async def end_others(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        ended = await self._people.end_sessions(viewer.user_id, but_for=viewer.token)
+        ended = await self._people.end_sessions(viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id))
         text = "You were signed in nowhere else." if not ended else "You are signed out everywhere else."
         return self._console.sessions.redirect("/account", viewer=viewer, notice=Notice("good", text))

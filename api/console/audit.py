@@ -21,6 +21,7 @@ from domain.users import Role
 from store import users
 
 ROWS = 50
+BAD = (AuditAction.SIGN_IN_FAILED, AuditAction.PROOF_FAILED, AuditAction.TRIES_REFUSED, AuditAction.AUDIT_DAMAGE_FOUND)
 FILE = {"Content-Disposition": 'attachment; filename="makegood-audit.jsonl"'}
 # The REST shape of an entry: JSON, so its values are of any JSON type.
 Json = Mapping[str, Any]
@@ -116,7 +117,7 @@ def tell(entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]
         who=_who(actor, names),
         who_id=actor,
         what=wording.words(entry["action"]),
-        is_bad=entry["action"] in (AuditAction.SIGN_IN_FAILED, AuditAction.AUDIT_DAMAGE_FOUND),
+        is_bad=entry["action"] in BAD,
         on=wording.words(kind) if subject_id is None else f"{wording.words(kind)} {named}",
         link=links.get(kind) if subject_id and not is_gone else None,
         project="" if project_id is None else project_names.get(project_id, wording.short_id(project_id)),
@@ -126,8 +127,8 @@ def tell(entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]
 
 
 def _actors(names: Mapping[str, str], chosen: str | None) -> list[tuple[str, str]]:
-    """Who may be chosen: everyone with an account, and whoever is chosen now."""
-    known = {**names, CLI: "Command line", TEMPORAL: "Temporal"}
+    """Who may be chosen: everyone with an account, nobody who is signed in, and whoever is chosen now."""
+    known = {**names, CLI: "Command line", TEMPORAL: "Temporal", VISITOR: "Not signed in"}
     if chosen is not None and chosen not in known:
         known[chosen] = _who(chosen, names)
     return list(known.items())

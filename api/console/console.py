@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from api.console.entrance import Entrance
 from api.console.guard import Guard, Needs
+from api.console.own_acts import OwnActs
 from api.console.parts import ConsoleParts
 from api.console.proof import Proofs
 from api.console.rendering import HEADERS, Pages, Values, asked_by_htmx
@@ -35,12 +36,13 @@ class Console:
     def __init__(self, parts: ConsoleParts) -> None:
         self.parts = parts
         self.operations = parts.operations
-        self.people = People(parts.database)
+        self.people = People(parts.database, parts.sealer)
         self.pages = Pages(parts.now)
         self.sessions = Sessions(parts)
+        self.own_acts = OwnActs(parts)
         self.guard = Guard(parts.database, self.sessions, public_url=parts.public_url)
-        self.entrance = Entrance(parts, self.sessions)
-        self.proofs = Proofs(parts, self.sessions, self.entrance, self.pages)
+        self.entrance = Entrance(parts, self.sessions, self.own_acts)
+        self.proofs = Proofs(parts, self.sessions, self.entrance, self.own_acts, self.pages)
 
     async def viewer(self, request: Request) -> Viewer:
         """The signed-in person, as the guard let in. Raises: SignInNeeded."""

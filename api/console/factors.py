@@ -14,6 +14,7 @@ from api.console.console import Console
 from api.console.rendering import HEADERS
 from api.console.sealed import Notice, Secret
 from api.console.sessions import Viewer
+from domain.audit import AuditAction
 from domain.errors import NotFound
 from store import factors
 
@@ -30,6 +31,8 @@ class FactorPages:
         self._parts = console.parts
         self._sessions = console.sessions
         self._entrance = console.entrance
+        self._tries = console.entrance.tries
+        self._own_acts = console.own_acts
 
     async def ask_code(self, request: Request) -> Response:
         if await self._entrance.halfway(request) is None:
@@ -41,13 +44,13 @@ class FactorPages:
         halfway = await self._entrance.halfway(request)
         if halfway is None:
             return self._sessions.redirect("/login")
-        user, to = halfway
-        counters = self._entrance.tries.of_user(request, user.user_id)
-        await self._entrance.tries.begin(counters)
-        response = await self._entrance.admit_with_code(request, user, code=fields.get("code", ""), to=to)
+        one = self._tries.with_code(request, halfway.user.user_id, after=halfway.by)
+        await self._tries.begin(one)
+        response = await self._entrance.admit_with_code(request, halfway, code=fields.get("code", ""))
         if response is None:
+            await self._tries.was_wrong(one)
             return self._code_page(request, WRONG_CODE)
-        await self._entrance.tries.was_right(counters)
+        await self._tries.was_right(one)
         return response
 
     async def security(self, request: Request) -> Response:
@@ -89,6 +92,8 @@ class FactorPages:
             now = await self._parts.database.now(session)
             code = fields.get("code", "")
             codes = await factors.confirm_totp(session, self._parts.sealer, viewer.user_id, code=code, now=now)
+            if codes is not None:
+                await self._own_acts.record(session, request, AuditAction.SECOND_FACTOR_ENABLED, viewer.user_id, now=now)
         if codes is None:
             return await self._enrol_page(request, viewer, WRONG_CODE)
         return self._back(viewer, _codes_notice("Your authenticator app is asked for at sign-in from now on.", codes))
@@ -101,24 +106,32 @@ class FactorPages:
                 return self._back(viewer, Notice("bad", "Recovery codes come with an authenticator app: set it up first."))
             now = await self._parts.database.now(session)
             codes = await factors.renew_recovery_codes(session, viewer.user_id, now=now)
+            await self._own_acts.record(session, request, AuditAction.RECOVERY_CODES_RENEWED, viewer.user_id, now=now)
         return self._back(viewer, _codes_notice("The old recovery codes work no more.", codes))
 
     async def remove(self, request: Request) -> Response:
         """Takes a code whenever one was last given: a session that was left open is not enough."""
         viewer = await self._console.viewer(request)
         fields = await self._sessions.form(request, viewer)
-        counters = self._entrance.tries.of_user(request, viewer.user_id)
-        await self._entrance.tries.begin(counters)
+        one = self._tries.to_prove(request, viewer.user_id, by="code")
+        await self._tries.begin(one)
+        if not await self._remove(request, viewer, fields.get("code", "")):
+            await self._tries.was_wrong(one)
+            return self._back(viewer, Notice("bad", WRONG_CODE))
+        await self._tries.was_right(one)
+        return self._back(viewer, Notice("good", "Your authenticator app is no longer asked for."))
+
+    async def _remove(self, request: Request, viewer: Viewer, code: str) -> bool:
+        """Whether the code was right, which takes the app away."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            code = fields.get("code", "")
-            is_right = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=code, now=now)
-            if is_right:
-                await factors.remove_totp(session, viewer.user_id)
-        if not is_right:
-            return self._back(viewer, Notice("bad", WRONG_CODE))
-        await self._entrance.tries.was_right(counters)
-        return self._back(viewer, Notice("good", "Your authenticator app is no longer asked for."))
+            accepted = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=code, now=now)
+            if accepted is None:
+                return False
+            await factors.remove_totp(session, viewer.user_id)
+            await self._own_acts.record_code(session, request, accepted, viewer.user_id, now=now)
+            await self._own_acts.record(session, request, AuditAction.SECOND_FACTOR_REMOVED, viewer.user_id, now=now)
+        return True
 
     async def _begun_secret(self, viewer: Viewer) -> str:
         async with self._parts.database.reading() as session:

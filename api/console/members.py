@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.actors import actor_of
 from api.console.console import Console, told
 from api.console.sealed import Notice, Secret
 from api.console.sessions import SignInNeeded, Viewer
@@ -28,7 +29,7 @@ class MemberPages:
         fields = await self._sessions.form(request, viewer)
         email, role = fields.get("email", "").strip(), fields.get("role", "")
         try:
-            token = await self._people.invite(project_id, email=email, role=role, invited_by=viewer.user_id)
+            token = await self._people.invite(project_id, email=email, role=role, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
         else:
@@ -40,20 +41,20 @@ class MemberPages:
     async def change_role(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._sessions.form(request, viewer)
-        action = self._people.change_role(project_id, user_id, fields.get("role", ""))
+        action = self._people.change_role(project_id, user_id, fields.get("role", ""), actor=actor_of(request, viewer.user_id))
         return await self._change(request, viewer, user_id, action, said="The role is changed.", back=_path(project_id))
 
     async def remove(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.remove_member(project_id, user_id)
+        action = self._people.remove_member(project_id, user_id, actor=actor_of(request, viewer.user_id))
         said = "They belong to this project no longer."
         return await self._change(request, viewer, user_id, action, said=said, back=_path(project_id))
 
     async def withdraw(self, request: Request, project_id: str, invitation_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.withdraw(project_id, invitation_id)
+        action = self._people.withdraw(project_id, invitation_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The invitation is withdrawn.", back=_path(project_id))
 
     async def invitation(self, request: Request) -> Response:
@@ -64,11 +65,14 @@ class MemberPages:
         token, viewer = fields.get("token", ""), await self._viewer(request)
         proved_at = None if viewer is None else await self._sessions.proved_at(viewer)
         try:
-            user_id = await self._people.join(token, as_user=None if viewer is None else viewer.user_id)
+            as_user = None if viewer is None else viewer.user_id
+            user = await self._people.join(token, as_user=as_user, actor=actor_of(request))
         except Refusal as refusal:
             return await self._join_page(request, token, problem=told(refusal))
-        session_token = await self._sessions.begin_as(request, user_id, proved_at=proved_at)
-        to = "/projects" if viewer is not None and viewer.has_password else "/login/password"
+        if viewer is None:
+            return await self._console.entrance.admit(request, user, to="/login/password", by="invitation")
+        session_token = await self._sessions.begin_as(request, user.user_id, proved_at=proved_at)
+        to = "/projects" if viewer.has_password else "/login/password"
         return self._sessions.begin(self._sessions.redirect(to), session_token)
 
     async def _join_page(self, request: Request, token: str, *, problem: str = "") -> Response:

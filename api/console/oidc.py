@@ -4,7 +4,7 @@ What the answer is compared with is kept by the very browser that was sent there
 or that comes a second time, is refused. The reason is logged; a visitor is told only what he can do about it.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 import structlog
@@ -16,7 +16,10 @@ from api.console.issuer import Asked, Issuer, IssuerFailed, Vouched
 from api.console.rendering import HEADERS
 from api.console.sealed import Notice
 from api.console.sessions import safe_return
+from api.console.tries import Try
+from domain.audit import AuditAction
 from domain.errors import NotFound
+from domain.ids import UserId
 from domain.users import User
 from store import factors
 from store.identities import adopt_identity, find_identity
@@ -37,6 +40,8 @@ class OidcPages:
         self._parts = console.parts
         self._sessions = console.sessions
         self._entrance = console.entrance
+        self._tries = console.entrance.tries
+        self._own_acts = console.own_acts
 
     async def begin(self, request: Request) -> Response:
         """On to the provider. With `back`, somebody who is signed in proves himself anew and returns there."""
@@ -55,41 +60,52 @@ class OidcPages:
     async def finish(self, request: Request) -> Response:
         """Back from the provider."""
         issuer, now = self._issuer(), await self._now()
-        counters = self._entrance.tries.of_address(request)
-        await self._entrance.tries.begin(counters)
         kept = self._sessions.state(request, ASKED, now=now)
+        again = kept is not None and kept["user_id"]
+        one = self._tries.to_prove(request, UserId(again), by="oidc") if again else self._tries.with_issuer(request)
+        await self._tries.begin(one)
         if kept is None:
+            await self._tries.was_wrong(one)
             return self._refused(IssuerFailed("no answer was waited for"), "Too much time has passed. Begin again.")
         asked = Asked(kept["state"], kept["nonce"], kept["code_verifier"])
         try:
             vouched = await issuer.finish(dict(request.query_params), asked, now=now)
         except IssuerFailed as failure:
+            await self._tries.was_wrong(one)
             return self._refused(failure, "It did not say in a way that can be trusted who you are. Begin again.")
-        await self._entrance.tries.was_right(counters)
-        user = await self._user(issuer, vouched, is_known=bool(kept["user_id"]))
-        if kept["user_id"]:
-            response = await self._prove(request, user, vouched, asked_at=kept["at"], back=kept["back"])
+        user = await self._user(request, issuer, vouched, is_known=bool(again))
+        if again:
+            response = await self._prove(request, one, user, vouched, asked_at=kept["at"], back=kept["back"])
         elif user is None:
+            await self._tries.was_wrong(replace(one, email=vouched.email))
             response = self._unknown(issuer)
         else:
+            await self._tries.was_right(one)
             response = await self._entrance.admit(request, user, to="/incidents", by="oidc")
         return self._sessions.drop_state(response, ASKED)
 
-    async def _user(self, issuer: Issuer, vouched: Vouched, *, is_known: bool) -> User | None:
+    async def _user(self, request: Request, issuer: Issuer, vouched: Vouched, *, is_known: bool) -> User | None:
         """Whom the provider means. Only a sign-in makes an address somebody's: who proves himself must be known by it already."""
         async with self._parts.database.transaction() as session:
             found = await find_identity(session, issuer=issuer.url, subject=vouched.subject)
             if found is not None or is_known or vouched.email is None:
                 return found
             now = await self._parts.database.now(session)
-            return await adopt_identity(session, issuer=issuer.url, subject=vouched.subject, email=vouched.email, now=now)
+            user = await adopt_identity(session, issuer=issuer.url, subject=vouched.subject, email=vouched.email, now=now)
+            if user is not None:
+                await self._own_acts.record(session, request, AuditAction.IDENTITY_LINKED, user.user_id, now=now)
+        return user
 
-    async def _prove(self, request: Request, user: User | None, vouched: Vouched, *, asked_at: float, back: str) -> Response:
+    async def _prove(
+        self, request: Request, one: Try, user: User | None, vouched: Vouched, *, asked_at: float, back: str
+    ) -> Response:
         viewer = await self._console.viewer(request)
         is_new = vouched.authenticated_at is not None and vouched.authenticated_at >= asked_at - CLOCK_SECONDS
         if user is None or user.user_id != viewer.user_id or not is_new:
+            await self._tries.was_wrong(one)
             failure = IssuerFailed("nobody, somebody else, or an old sign-in was vouched for")
             return self._refused(failure, "It did not confirm that you, who are signed in here, signed in there just now.")
+        await self._tries.was_right(one)
         async with self._parts.database.transaction() as session:
             await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
         return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Thank you. Now send the form again."))

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.entrance import Entrance
+from api.console.own_acts import OwnActs
 from api.console.parts import ConsoleParts
 from api.console.rendering import Pages, Values
 from api.console.sessions import Sessions, Viewer
@@ -50,8 +51,8 @@ SENSITIVE: Mapping[str, Sensitive] = {
 class Proofs:
     """Stands before the acts of the table; made once per process."""
 
-    def __init__(self, parts: ConsoleParts, sessions: Sessions, entrance: Entrance, pages: Pages) -> None:
-        self._parts, self._sessions, self._entrance, self._pages = parts, sessions, entrance, pages
+    def __init__(self, parts: ConsoleParts, sessions: Sessions, entrance: Entrance, own_acts: OwnActs, pages: Pages) -> None:
+        self._parts, self._sessions, self._entrance, self._own_acts, self._pages = parts, sessions, entrance, own_acts, pages
 
     async def ask(self, request: Request, path: str) -> Response | None:
         """The page that asks for a proof; None when the act may go on. `path` is the route's own.
@@ -77,26 +78,36 @@ class Proofs:
         return None
 
     async def _proves(self, request: Request, viewer: Viewer, fields: Mapping[str, str]) -> bool:
-        counters = self._entrance.tries.of_user(request, viewer.user_id)
-        await self._entrance.tries.begin(counters)
-        if not await self._is_right(viewer, fields.get("proof", "")):
-            return False
-        await self._entrance.tries.was_right(counters)
-        return True
-
-    async def _is_right(self, viewer: Viewer, proof: str) -> bool:
-        """Whether this is the person's code, or where he has none his password; the session remembers it."""
         async with self._parts.database.reading() as session:
             asks_for_code = await factors.has_totp(session, viewer.user_id)
-            found = None if asks_for_code else await users.check_password(session, email=viewer.email, password=proof)
+        one = self._entrance.tries.to_prove(request, viewer.user_id, by="code" if asks_for_code else "password")
+        await self._entrance.tries.begin(one)
+        is_right = self._is_right_code if asks_for_code else self._is_right_password
+        if not await is_right(request, viewer, fields.get("proof", "")):
+            await self._entrance.tries.was_wrong(one)
+            return False
+        await self._entrance.tries.was_right(one)
+        return True
+
+    async def _is_right_code(self, request: Request, viewer: Viewer, proof: str) -> bool:
+        """Whether this is the person's code; the session remembers it."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            is_right = found is not None and found.user_id == viewer.user_id
-            if asks_for_code:
-                is_right = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=proof, now=now)
-            if is_right:
+            accepted = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=proof, now=now)
+            if accepted is not None:
                 await factors.mark_proved(session, token=viewer.token, now=now)
-        return is_right
+                await self._own_acts.record_code(session, request, accepted, viewer.user_id, now=now)
+        return accepted is not None
+
+    async def _is_right_password(self, request: Request, viewer: Viewer, proof: str) -> bool:
+        """Whether this is the person's password; the session remembers it."""
+        async with self._parts.database.reading() as session:
+            found = await users.check_password(session, email=viewer.email, password=proof)
+        if found is None or found.user_id != viewer.user_id:
+            return False
+        async with self._parts.database.transaction() as session:
+            await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
+        return True
 
     async def _page(
         self,

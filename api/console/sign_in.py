@@ -5,20 +5,17 @@ Opening the link changes nothing: mail and link scanners open links too. The but
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.actors import actor_of
 from api.console.console import Console
 from api.console.rendering import Values
 from api.console.sealed import Notice
 from api.console.sessions import Viewer
-from domain.audit import AuditAction, Subject, SubjectType
+from domain.audit import AuditAction
 from domain.errors import ValidationFailed
-from domain.ids import UserId
 from domain.users import User
-from store import audit, sessions, users
+from store import sessions, users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
@@ -33,6 +30,7 @@ class SignInPages:
         self._parts = console.parts
         self._sessions = console.sessions
         self._entrance = console.entrance
+        self._own_acts = console.own_acts
         self._hashing = asyncio.Semaphore(HASHED_AT_ONCE)
 
     async def sign_in(self, request: Request) -> Response:
@@ -41,14 +39,14 @@ class SignInPages:
     async def check_password(self, request: Request) -> Response:
         fields = await self._sessions.early_form(request)
         email = fields.get("email", "").strip()
-        counters = self._entrance.tries.of_account(request, email)
-        await self._entrance.tries.begin(counters)
+        one = self._entrance.tries.with_password(request, email)
+        await self._entrance.tries.begin(one)
         user = await self._who(email, fields.get("password", ""))
         if user is None:
-            await self._record_failure(request, email)
+            await self._entrance.tries.was_wrong(one)
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
-        await self._entrance.tries.was_right(counters)
+        await self._entrance.tries.was_right(one)
         return await self._entrance.admit(request, user, to="/incidents", by="password")
 
     async def link(self, request: Request) -> Response:
@@ -56,20 +54,19 @@ class SignInPages:
 
     async def redeem_link(self, request: Request) -> Response:
         fields = await self._sessions.early_form(request)
-        counters = self._entrance.tries.of_address(request)
-        await self._entrance.tries.begin(counters)
+        one = self._entrance.tries.with_link(request)
+        await self._entrance.tries.begin(one)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             known = {one.user_id for one in await users.list_users(session)}
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
-            if user is None:
-                await self._record(request, session, AuditAction.SIGN_IN_FAILED, None, by="link")
-            elif user.user_id not in known:
-                await self._record(request, session, AuditAction.USER_CREATED, user.user_id, by="link")
+            if user is not None and user.user_id not in known:
+                await self._own_acts.record(session, request, AuditAction.USER_CREATED, user.user_id, now=now, by="link")
         if user is None:
+            await self._entrance.tries.was_wrong(one)
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
-        await self._entrance.tries.was_right(counters)
+        await self._entrance.tries.was_right(one)
         return await self._entrance.admit(request, user, to="/login/password", by="link")
 
     async def choose_password(self, request: Request) -> Response:
@@ -95,7 +92,8 @@ class SignInPages:
         await self._sessions.form(request, viewer)
         async with self._parts.database.transaction() as session:
             await sessions.close_session(session, token=viewer.token)
-            await self._record(request, session, AuditAction.SIGNED_OUT, viewer.user_id)
+            now = await self._parts.database.now(session)
+            await self._own_acts.record(session, request, AuditAction.SIGNED_OUT, viewer.user_id, now=now)
         return self._sessions.end(self._sessions.redirect("/login"))
 
     async def _who(self, email: str, password: str) -> User | None:
@@ -110,23 +108,8 @@ class SignInPages:
             await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
             await sessions.end_sessions(session, viewer.user_id)
             token = await self._sessions.open(session, request, user_id=viewer.user_id, now=now)
-            await self._record(request, session, AuditAction.PASSWORD_SET, viewer.user_id)
+            await self._own_acts.record(session, request, AuditAction.PASSWORD_SET, viewer.user_id, now=now)
         return self._sessions.under(viewer, token)
-
-    async def _record_failure(self, request: Request, email: str) -> None:
-        """Whom it was tried as, if anybody; never what was typed, which may be a password in the wrong field."""
-        async with self._parts.database.transaction() as session:
-            user_id = await users.find_user_id(session, email)
-            await self._record(request, session, AuditAction.SIGN_IN_FAILED, user_id, by="password")
-
-    async def _record(
-        self, request: Request, session: AsyncSession, action: AuditAction, user_id: UserId | None, **details: str
-    ) -> None:
-        """Into the audit log, last in the act's transaction; who fails to sign in is nobody, whatever name was given."""
-        actor = actor_of(request) if user_id is None or action is AuditAction.SIGN_IN_FAILED else actor_of(request, user_id)
-        now = await self._parts.database.now(session)
-        subject = Subject(SubjectType.USER, user_id)
-        await audit.record(session, self._parts.sealer, actor, action, now=now, subject=subject, details=details)
 
     def _early_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
         form_token = self._sessions.early_form_token(request)

@@ -1,9 +1,11 @@
 """An API on each store, and two projects that call it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from api.app import create_app
 from domain.projects import CreatedProject, Scope
@@ -14,6 +16,8 @@ from store.sealing import Sealer
 from tests.api.apart import Served, ServedApart
 from tests.api.serving import Caller, parts_on, serving
 from tests.postgres import TEMPLATE
+
+Unwritable = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
@@ -29,6 +33,23 @@ async def live_project(database: Database, sealer: Sealer) -> CreatedProject:
     async with database.transaction() as session:
         now = await database.now(session)
         return await create_project(session, sealer, name="other", livemode=True, scopes=frozenset(Scope), now=now)
+
+
+@pytest.fixture
+def unwritable_log(database: Database) -> Unwritable:
+    """The audit log cannot be written while the block runs, as if its table were lost."""
+
+    @asynccontextmanager
+    async def lost() -> AsyncIterator[None]:
+        async with database.transaction() as session:
+            await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
+        try:
+            yield
+        finally:
+            async with database.transaction() as session:
+                await session.execute(text("ALTER TABLE elsewhere RENAME TO audit_head"))
+
+    return lost
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

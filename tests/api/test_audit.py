@@ -1,8 +1,7 @@
 """Every act through REST and operations has its entry, told to the project's admins alone; without the entry there is no act."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,12 +15,12 @@ from domain.audit import Actor
 from domain.projects import CreatedProject
 from store.database import Database
 from store.sealing import Sealer
+from tests.api.conftest import Unwritable
 from tests.api.serving import Caller, judge_shape
 from tests.given import Story
 
 NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]
-Unwritable = Callable[[], AbstractAsyncContextManager[None]]
 Act = Callable[[Operations, str], Awaitable[Json]]  # on the project of that id
 
 # Each act, what its entry says it was done to (None: the project), and its details (…: an id of ours).
@@ -66,23 +65,6 @@ def operations(database: Database, sealer: Sealer) -> Operations:
 @pytest.fixture
 def story(database: Database, project: CreatedProject) -> Story:
     return Story(database, project.project)
-
-
-@pytest.fixture
-def unwritable_log(database: Database) -> Unwritable:
-    """The log cannot be written while the block runs, as if its table were lost."""
-
-    @asynccontextmanager
-    async def lost() -> AsyncIterator[None]:
-        async with database.transaction() as session:
-            await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
-        try:
-            yield
-        finally:
-            async with database.transaction() as session:
-                await session.execute(text("ALTER TABLE elsewhere RENAME TO audit_head"))
-
-    return lost
 
 
 async def rows_of(database: Database) -> list[list[Any]]:

@@ -211,7 +211,8 @@ async def test_suspended_project_is_refused(database: Database, sealer: Sealer, 
 async def test_too_fast_a_project_is_told_how_long_to_wait(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
-    async with serving(create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2))) as client:
+    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0)  # a moment that gives no token
+    async with serving(app) as client:
         fast, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
 
         answers = [await fast.send("receipt", receipt()) for _ in range(3)]

@@ -56,7 +56,10 @@ async def test_first_check_of_the_contract_wins(
         )
     chosen = SPOILED_ONE_BY_ONE[: SPOILED_ONE_BY_ONE.index(spoiled_until) + 1]
     burst = 2 if Code.RATE_LIMITED in chosen else 100
-    async with serving(create_app(parts_on(database, sealer, rate_limit=1, rate_burst=burst))) as client:
+    app = create_app(
+        parts_on(database, sealer, rate_limit=1, rate_burst=burst), clock=lambda: 0.0
+    )  # a moment that gives no token
+    async with serving(app) as client:
         caller = Caller(client, project.api_key)
         await caller.accept()
         await caller.send("result", {"event_id": "evt_unknown", "status": "nothing"}, key="used")

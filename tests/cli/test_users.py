@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,42 @@ def test_sessions_and_waiting_links_are_ended(with_project: Makegood) -> None:
 
     assert ended["ended"] == 0
     assert listed == {"data": []}
+
+
+def test_what_is_done_about_people_is_in_the_audit_log(with_project: Makegood) -> None:
+    """Under the system's user; each act with its entries, and none for what was refused."""
+    email = "ada@shop.example"
+    for arguments in (
+        ("create", "root@shop.example", "--administrator"),
+        ("create", email),
+        ("grant", email, "shop", "viewer"),
+        ("grant", email, "shop", "operator"),
+        ("revoke", email, "shop"),
+        ("revoke", email, "shop"),
+        ("promote", email),
+        ("demote", email),
+        ("link", email),
+        ("sign-out", email),
+        ("reset-totp", email),
+        ("delete", email),
+    ):
+        with_project("user", *arguments)
+
+    listed = with_project("audit", "list", "--limit", "100", "--json")
+    entries = list(reversed(listed.json["data"]))[1:]  # after the project's own
+    of_project = with_project("audit", "list", "--project", "shop", "--json").json["data"]
+
+    assert [entry["action"] for entry in entries] == [
+        *("user_created", "administrator_granted", "login_link_created"),
+        *("user_created", "login_link_created"),
+        *("role_granted", "role_changed", "role_revoked"),
+        *("administrator_granted", "administrator_revoked"),
+        *("login_link_created", "sessions_ended", "user_deleted"),
+    ]
+    assert {entry["actor"] for entry in entries} == {f"cli:{pwd.getpwuid(os.getuid()).pw_name}"}
+    assert {entry["subject_id"] for entry in entries[3:]} == {entries[3]["subject_id"]}
+    assert [entry["action"] for entry in of_project] == ["role_revoked", "role_changed", "role_granted", "project_created"]
+    assert "shop.example" not in listed.out
 
 
 def in_store(url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]) -> Any:  # what the action gave

@@ -1,5 +1,6 @@
 """A code beside the password: set up, asked for at each way in, once; recovery codes; turned off by a code alone."""
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from domain.throttling import CODE
 from store import users
 from store.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
+from tests.console.test_audit import log
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -201,3 +203,36 @@ async def test_turning_it_off_takes_a_code(phone: Phone) -> None:
 
     assert ("On: a code" in on, "Off: your password" in off) == (True, True)
     assert (await phone.give_password()).headers["location"] == "/incidents"
+
+
+async def test_what_is_done_with_the_second_factor_is_in_the_audit_log(phone: Phone, parts: ConsoleParts) -> None:
+    await phone.visitor.post("/account/recovery-codes", page="/account/security")
+    new = shown_secrets((await phone.visitor.open("/account/security")).text)
+    await phone.leave()
+    await phone.give_password()
+    wrong = await phone.wrong_code()
+    await phone.give_code(wrong)
+    await phone.give_code(new[0])
+    await phone.leave()
+    await phone.give_password()
+    await phone.give_code(await phone.code())
+    form = {"path": "/account/totp/remove", "page": "/account/security"}
+    await phone.visitor.post(**form, code=wrong)
+    await phone.visitor.post(**form, code=new[1])
+
+    entries = (await log(parts))[2:]
+    told = [(entry["action"], entry["actor"], entry["details"]) for entry in entries if entry["action"] != "signed_out"]
+    ada = entries[0]["actor"]
+    assert told == [
+        ("second_factor_enabled", ada, {}),
+        ("recovery_codes_renewed", ada, {}),
+        ("sign_in_failed", "visitor", {"by": "code", "after": "password"}),
+        ("recovery_code_used", ada, {"left": 9}),
+        ("signed_in", ada, {"by": "recovery_code", "after": "password"}),
+        ("signed_in", ada, {"by": "code", "after": "password"}),
+        ("proof_failed", ada, {"by": "code"}),
+        ("recovery_code_used", ada, {"left": 0}),
+        ("second_factor_removed", ada, {}),
+    ]
+    assert {entry["subject_id"] for entry in entries} == {ada}
+    assert not [code for code in (*new, *phone.codes, phone.secret) if code in json.dumps(entries)]

@@ -1,5 +1,7 @@
 """Signing in through an identity provider: known people with a right answer, and nobody else."""
 
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from sqlalchemy import text
 from api.console.issuer import Issuer, OidcClient
 from api.console.parts import ConsoleParts
 from api.people import People
-from domain.ids import UserId
+from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.users import User
 from egress.guard import GuardedTransport
@@ -26,6 +28,8 @@ from store.database import Database
 from store.sealing import Sealer
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 from tests.console.provider import CLIENT_ID, CLIENT_SECRET, Json, Provider, providing
+from tests.console.test_audit import log
+from tests.console.test_tries import address_with_one_try
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 STRANGERS_KEY = ECKey.generate_key("P-256", parameters={"kid": "1"})
@@ -205,13 +209,13 @@ async def test_who_had_the_account_before_its_address_was_proven_is_out(
     together: Together, parts: ConsoleParts, project: CreatedProject
 ) -> None:
     """Somebody takes an invitation for an address that is not his, and waits for whose it is."""
-    people = People(parts.database)
-    token = await people.invite(project.project.id, email="ada@shop.example", role="viewer", invited_by=UserId("usr_none"))
+    people = People(parts.database, parts.sealer)
+    token = await people.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
     async with visiting(parts) as squatter:
         await squatter.post("/join", page=f"/join?token={token}")
         known = {"email": "ada@shop.example", "password": PASSWORD}
         await squatter.post("/login/password", page="/login/password", **known)
-        link = await people.create_link("ada@shop.example")
+        link = await people.create_link("ada@shop.example", actor=Actor("cli:root"))
         before = (await squatter.open("/incidents")).status_code
         together.provider.person = {"sub": "7", "email": "ada@shop.example", "email_verified": True}
 
@@ -344,3 +348,48 @@ async def test_who_has_no_password_is_sent_there_to_be_asked_again(together: Tog
     asked = await together.visitor.post("/projects", page="/projects", name="new", mode="test")
 
     assert 'href="/login/oidc?back=/projects"' in asked.text
+
+
+async def test_ways_in_and_out_there_are_in_the_audit_log(together: Together, parts: ConsoleParts, nadia: User) -> None:
+    """What the provider refuses or answers wrongly, who is nobody here, and who becomes known by it; no address, no subject."""
+    together.provider.answer = {"code": "made up"}
+    await together.sign_in()
+    together.provider.answer = {}
+    await together.visitor.open("/login/oidc/callback?code=x&state=y")
+    together.provider.person = {"sub": "eve there", "email": "eve@shop.example", "email_verified": True}
+    await together.sign_in()
+    together.provider.person = {"sub": "248289761001", "email": EMAIL, "email_verified": True}
+    await together.sign_in()
+    await together.sign_in()
+    together.provider.person = {"sub": "eve there", "email": EMAIL, "email_verified": True}
+    await together.sign_in("/login/oidc?back=/projects")
+    await together.sign_in()
+
+    entries = await log(parts)
+    failed, proof = ("sign_in_failed", "visitor"), ("proof_failed", nadia.user_id)
+    in_order = [(entry["action"], entry["actor"], entry["subject_id"]) for entry in entries]
+    assert in_order == [
+        (*failed, None),
+        (*failed, None),
+        (*failed, None),
+        ("identity_linked", nadia.user_id, nadia.user_id),
+        ("signed_in", nadia.user_id, nadia.user_id),
+        ("signed_in", nadia.user_id, nadia.user_id),
+        (*proof, nadia.user_id),
+        (*failed, nadia.user_id),
+    ]
+    assert [entry["details"] for entry in entries] == [{} if "linked" in action else {"by": "oidc"} for action, *_ in in_order]
+    assert not re.search("shop.example|eve there|made up", json.dumps(entries))
+
+
+async def test_strangers_whom_the_provider_vouches_for_are_slowed_down(
+    together: Together, parts: ConsoleParts, database: Database
+) -> None:
+    """Each of them leaves an entry: without an end to it they could fill the log."""
+    await address_with_one_try(database)
+    together.provider.person = {"sub": "eve there", "email": "eve@shop.example", "email_verified": True}
+
+    answers = [(await together.sign_in()).status_code for _ in range(3)]
+
+    assert answers == [403, 429, 429]
+    assert [entry["action"] for entry in await log(parts)] == ["sign_in_failed", "tries_refused"]

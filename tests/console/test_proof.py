@@ -13,7 +13,7 @@ from api.console.parts import ConsoleParts
 from api.console.proof import SENSITIVE
 from api.console.routes import console_router
 from api.people import People
-from domain.ids import UserId
+from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.throttling import CODE
 from store import factors
@@ -177,8 +177,8 @@ async def test_a_new_password_takes_a_proof(stale: Visitor) -> None:
 async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, town: Town) -> None:
     """The session that it begins in a browser that was signed in remembers no newer proof than the one before it."""
     path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
-    people = People(town.parts.database)
-    token = await people.invite(project.project.id, email=EMAIL, role="owner", invited_by=UserId("usr_none"))
+    people = People(town.parts.database, town.parts.sealer)
+    token = await people.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
 
     taken = await stale.post("/join", page=f"/join?token={token}")
 

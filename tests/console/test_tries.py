@@ -1,19 +1,22 @@
 """Guessing is slow, for known and unknown accounts alike; nobody is shut out for long, and its owner not at all."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
 
+from api.addresses import neighbourhood
 from api.console.parts import ConsoleParts
 from domain.throttling import ACCOUNT, ADDRESS
 from store import throttling
 from store.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
+from tests.console.test_audit import log
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -38,6 +41,16 @@ async def exhausted(database: Database, email: str, failures: int = ACCOUNT.free
             assert await throttling.charge(session, counters, now=now - timedelta(minutes=2 * (failures - number))) is None
         # The last one just now.
         assert await throttling.charge(session, counters, now=now) is None
+
+
+async def address_with_one_try(database: Database) -> None:
+    """The address that tests come from has one try, and then the longest wait."""
+    counters = [throttling.counter("address", neighbourhood(ip_address("127.0.0.1")), ADDRESS, kept=True)]
+    async with database.transaction() as session:
+        now = await database.now(session)
+        for number in range(ADDRESS.free + 6):
+            tried_at = now - timedelta(minutes=2 * (ADDRESS.free + 6 - number))
+            assert await throttling.charge(session, counters, now=tried_at) is None
 
 
 def without_tokens(page: str) -> str:
@@ -138,3 +151,42 @@ async def test_every_process_counts_the_same_tries(parts: ConsoleParts) -> None:
         answers = [await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)]
 
         assert (answers, await redeem(here), await redeem(there)) == ([422] * ADDRESS.free, 429, 429)
+
+
+async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
+    owner: Visitor, parts: ConsoleParts, database: Database
+) -> None:
+    """However many come: nobody can fill the log from outside."""
+    at_first = len(await log(parts))
+    for email in (EMAIL, "nobody@shop.example"):
+        await exhausted(database, email, failures=10)
+    early = [await guess(owner, email) for email in (EMAIL, "nobody@shop.example") for _ in range(3)]
+    database.clock.skew += timedelta(seconds=int(early[-1].headers["retry-after"]))
+    await guess(owner)
+    await guess(owner)
+    await guess(owner)
+
+    entries = (await log(parts))[at_first:]
+    user_id = entries[0]["subject_id"]
+    told = [(entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    assert told == [
+        ("tries_refused", user_id, "password"),
+        ("tries_refused", None, "password"),
+        ("sign_in_failed", user_id, "password"),
+        ("tries_refused", user_id, "password"),
+    ]
+    assert user_id is not None
+    assert entries[0]["details"]["wait_seconds"] == int(early[0].headers["retry-after"])
+    assert {entry["actor"] for entry in entries} == {"visitor"}
+    assert not re.search("shop.example|guess", json.dumps(entries))
+
+
+async def test_an_address_leaves_no_more_entries_than_it_has_tries(
+    visitor: Visitor, parts: ConsoleParts, database: Database
+) -> None:
+    await address_with_one_try(database)
+
+    answers = [await redeem(visitor) for _ in range(5)]
+
+    assert answers == [422, 429, 429, 429, 429]
+    assert [entry["action"] for entry in await log(parts)] == ["sign_in_failed", "tries_refused"]

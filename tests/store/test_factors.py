@@ -36,7 +36,7 @@ async def enrolled(database: Database, sealer: Sealer, user_id: UserId = ADA) ->
 
 async def accepted(database: Database, sealer: Sealer, code: str, user_id: UserId = ADA, **later: float) -> bool:
     async with database.transaction() as session:
-        return await factors.accept_code(session, sealer, user_id, code=code, now=NOW + timedelta(**later))
+        return await factors.accept_code(session, sealer, user_id, code=code, now=NOW + timedelta(**later)) is not None
 
 
 async def test_nothing_is_asked_before_a_code_confirms(database: Database, sealer: Sealer) -> None:

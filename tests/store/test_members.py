@@ -141,7 +141,7 @@ async def test_invitation_is_good_once_and_for_a_week(
 ) -> None:
     asked = {"project_id": project.project.id, "role": Role.VIEWER, "invited_by": "usr_1", "now": NOW}
     async with database.transaction() as session:
-        token = await invitations.invite(session, email=" Ada@Shop.example", **asked)
+        token, _ = await invitations.invite(session, email=" Ada@Shop.example", **asked)
 
     async def use() -> Invitation | None:
         async with database.transaction() as session:

@@ -7,15 +7,16 @@ from domain.ids import EventId
 from domain.receipts import ReceiptState
 from store import outbox
 from store.database import Database
+from store.moves import open_incident
 from store.outbox import OutboxEvent
 from store.standing import tell_engine
 from store.statements import SessionStatements
 from tests.given import START, Story
 
 
-async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100) -> list[OutboxEvent]:
+async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0) -> list[OutboxEvent]:
     async with story.database.transaction() as session:
-        return await outbox.claim(session, START + timedelta(seconds=after_seconds), limit=limit)
+        return await outbox.claim(session, START + timedelta(seconds=after_seconds), limit=limit, due_limit=due_limit)
 
 
 async def settle(story: Story, event: OutboxEvent) -> None:
@@ -121,6 +122,36 @@ async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first
 
     assert {event.event_id for event in first} == {*near, far[0]}
     assert [event.event_id for event in second] == far[1:]
+
+
+async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Story) -> None:
+    far = [await started(story) for _ in range(3)]
+    near = [await story.receipt(timeout_minutes=0.1) for _ in range(3)]
+    for event_id in near:
+        await tell(story, event_id, "start")
+
+    claimed = await claim(story, limit=1, due_limit=2)
+    rest = await claim(story, limit=2, due_limit=10)
+
+    assert [(event.event_id, event.is_due) for event in claimed] == [(near[0], True), (near[1], True)]
+    assert [(event.event_id, event.is_due) for event in rest] == [(far[0], False), (near[2], True)]
+
+
+async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(story: Story) -> None:
+    told, untold = await story.receipt(timeout_minutes=0.1), await story.receipt(timeout_minutes=0.1)
+    await tell(story, untold, "start")
+    deadline = story.at + timedelta(seconds=6)
+
+    counts = []
+    for after_seconds in (1, 3, 119, 121):
+        async with story.database.reading() as session:
+            counts.append(await outbox.count_overdue(session, deadline + timedelta(seconds=after_seconds)))
+
+    assert counts == [0, 1, 1, 0]
+    story.later(seconds=9)
+    await story.do(open_incident, told)
+    async with story.database.reading() as session:
+        assert await outbox.count_overdue(session, deadline + timedelta(seconds=3)) == 0
 
 
 async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> None:

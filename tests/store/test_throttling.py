@@ -8,7 +8,7 @@ import pytest
 from domain.throttling import Limit
 from store.database import Database
 from store.purging import purge
-from store.throttling import Counter, charge, counter, take_back
+from store.throttling import Counter, charge, counter, is_first_refusal, take_back
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LIMIT = Limit(free=3, first_seconds=10, longest_seconds=60, forgotten_hours=1)
@@ -79,6 +79,25 @@ async def test_old_failures_are_forgotten_and_purged(database: Database) -> None
         assert (await purge(session, NOW + timedelta(minutes=59))).throttles == 0
         assert (await purge(session, NOW + timedelta(minutes=60))).throttles == 1
     assert [await tried(database, ACCOUNT, hours=1) for _ in range(4)] == [None, None, None, 10]
+
+
+async def refused_first(database: Database, **later: float) -> bool:
+    """Whether a try that is refused now is the first one in its wait."""
+    async with database.transaction() as session:
+        now = NOW + timedelta(**later)
+        assert await charge(session, [ACCOUNT, ADDRESS], now=now) is not None
+        return await is_first_refusal(session, [ACCOUNT, ADDRESS], now=now)
+
+
+async def test_one_refusal_is_the_first_of_each_wait(database: Database) -> None:
+    for _ in range(3):
+        await tried(database, ACCOUNT, ADDRESS)
+    in_the_first_wait = await asyncio.gather(*(refused_first(database) for _ in range(6)))
+    await tried(database, ACCOUNT, seconds=10)
+    in_the_second = [await refused_first(database, seconds=11) for _ in range(3)]
+
+    assert sorted(in_the_first_wait) == [False] * 5 + [True]
+    assert in_the_second == [True, False, False]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -35,6 +35,7 @@ def upgrade() -> None:
         _text("name"),
         sa.Column("failures", sa.Integer(), nullable=False),
         _instant("open_at"),
+        _instant("told_until", nullable=True),
         _instant("forgotten_at"),
         sa.PrimaryKeyConstraint("name"),
     )
