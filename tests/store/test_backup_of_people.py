@@ -48,7 +48,7 @@ async def test_people_come_back_with_what_they_know_and_no_way_in_that_was_open(
         assert codes is not None
         assert await factors.accept_code(session, sealer, eve.user_id, code=codes[0], now=now)
         cookie = await sessions.open_session(session, user_id=eve.user_id, now=now)
-        invitation = await invitations.invite(session, email="bob@shop.example", **invited_by)
+        invitation, _ = await invitations.invite(session, email="bob@shop.example", **invited_by)
     await backed_up(story.database, sealer, file)
 
     await restored(empty, sealer, file)
