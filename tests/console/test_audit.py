@@ -116,7 +116,7 @@ async def test_page_tells_who_did_what_and_leads_on(operator: Visitor, story: St
     assert "Reprocess requested" in page
     assert f'href="/incidents/{incident_id}"' in page
     assert page.index("Reprocess requested</span>") < page.index("Password set</span>") < page.index("Signed in</span>")
-    assert page.count(f">{EMAIL}</a>") == 4
+    assert page.partition("<tbody>")[2].count(f">{EMAIL}</a>") == 4
     assert '<a href="/audit" aria-current="page">' in page
     assert f'href="/audit?project={project.project.id}"' in (await operator.open(f"/projects/{project.project.id}")).text
 
