@@ -98,15 +98,14 @@ def _rotated(settings: "Settings") -> Json:
     found = _status(settings)
     if not found.has_previous and found.is_rotated:
         raise CommandFailed(f"there is no new secret to go over to: {SET_BOTH}", ExitCode.USAGE)
+    _refuse_unopened(found)
     try:
         wrapped = _once_known_everywhere(lambda: with_store(settings, act))
     except NotEverywhere as error:
         raise CommandFailed(str(error)) from None
     except SealBroken:
-        raise CommandFailed(
-            f"the data key of {', '.join(found.unopened)} is opened by neither secret; nothing was changed: "
-            "set MAKEGOOD_SECRET_KEY_PREVIOUS to the one that it was sealed with"
-        ) from None
+        _refuse_unopened(_status(settings))
+        raise
     return {"data_keys_wrapped": wrapped, **_told(_status(settings), settings)}
 
 
@@ -160,6 +159,7 @@ def _told(found: "SecretStatus", settings: "Settings") -> Json:
         "previous_known": found.has_previous,
         "projects_to_wrap": [*found.old_projects, *found.unopened],
         "authenticator_apps_to_wrap": found.old_factors,
+        "authenticator_apps_not_opened": [one.email or one.user_id for one in found.unopened_factors],
         "keys_not_used_since": [f"{key.id} ({key.label}, project {key.project_id})" for key in found.old_keys],
         "can_drop_previous": found.can_drop_previous,
         "next": _next_step(found, settings),
@@ -168,8 +168,8 @@ def _told(found: "SecretStatus", settings: "Settings") -> Json:
 
 def _next_step(found: "SecretStatus", settings: "Settings") -> str:
     """What an operator does next, as one line."""
-    if found.unopened:
-        return "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that the named projects were sealed with"
+    if found.unopened or found.unopened_factors:
+        return _unopened(found)
     if not found.has_previous:
         return f"nothing; to replace the secret {'run `makegood secret rotate`' if settings.secret_key is None else SET_BOTH}"
     if not found.is_rotated or found.old_projects or found.old_factors:
@@ -181,11 +181,28 @@ def _next_step(found: "SecretStatus", settings: "Settings") -> str:
     return "start every process again without MAKEGOOD_SECRET_KEY_PREVIOUS; keep it with the backups that were made under it"
 
 
+def _refuse_unopened(found: "SecretStatus") -> None:
+    if found.unopened or found.unopened_factors:
+        raise CommandFailed(f"nothing was changed: {_unopened(found)}")
+
+
+def _unopened(found: "SecretStatus") -> str:
+    """What no known secret opens, by name, and what to do about it."""
+    people = [one.email or one.user_id for one in found.unopened_factors]
+    told = [f"the data key of project {project_id}" for project_id in found.unopened]
+    told += [f"the authenticator app of {person}" for person in people]
+    mend = "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that was used before"
+    if people:
+        mend += f"; where that is lost, let the person set the app up again after `makegood user reset-totp {people[0]}`"
+    return f"no known secret opens {', '.join(told)}: {mend}"
+
+
 def _replace_file(settings: "Settings") -> None:
     """A new secret in the place of the old one, which is kept beside it; a replacement that was interrupted is gone on with."""
     from cli.data_directory import replace_secret_key
 
     found = _status(settings)
+    _refuse_unopened(found)
     if not found.has_previous:
         replace_secret_key(settings)
     elif found.is_rotated:

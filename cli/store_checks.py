@@ -141,10 +141,16 @@ async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
     if found.unopened:
         told = f"no secret key known here opens those of {len(found.unopened)} projects"
         return fail(told, fix="set MAKEGOOD_SECRET_KEY to the one that they were sealed with")
+    if found.unopened_factors:
+        people = [one.email or one.user_id for one in found.unopened_factors]
+        told = f"no secret key known here opens the authenticator apps of {len(people)} people: {', '.join(people[:5])}"
+        return fail(told, fix=f"let each set up another, after `makegood user reset-totp {people[0]}`")
     if not found.has_previous:
         return ok("the secret key opens all of them")
-    if not found.is_rotated or found.old_projects:
+    if not found.is_rotated:
         return warn("a new secret key is known and not in force yet", fix="makegood secret rotate")
+    if found.old_projects or found.old_factors:
+        return warn("some were sealed with the previous secret key after it was replaced", fix="makegood secret rotate")
     if found.old_keys:
         return ok(f"all opened; {len(found.old_keys)} API keys were not used since the secret key was replaced ({see})")
     return warn("nothing needs the previous secret key any more", fix=see)

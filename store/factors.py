@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 import pyotp
 from pyotp.utils import strings_equal
-from sqlalchemy import CursorResult, delete, func, insert, or_, select, update
+from sqlalchemy import CursorResult, Row, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import UserId
+from domain.instants import milliseconds
 from store import tables
 from store.minting import token_digest
-from store.rotation import root_in_force
-from store.sealing import Sealer
+from store.rotation import root_of_new_data_key
+from store.sealing import SealBroken, Sealer
 
 FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
 CODES = tables.RecoveryCode.metadata.tables["recovery_codes"]
@@ -40,21 +42,21 @@ class Accepted(StrEnum):
 
 
 async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime) -> str:
-    """The base32 secret that a person is about to confirm: the one begun before, or a new one. Empty when TOTP is on already."""
-    row = (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
-    if row is not None:
-        return "" if row.confirmed_at is not None else _opened(sealer, user_id, row.data_key, row.sealed)
-    secret, data_key = pyotp.random_base32(), (await root_in_force(session, sealer)).new_data_key(user_id)
-    sealed = sealer.seal(data_key, **_place(user_id), plaintext=secret.encode())
-    await session.execute(insert(FACTORS).values(user_id=user_id, data_key=data_key, sealed=sealed, created_at=now))
-    return secret
+    """The base32 secret that a person is about to confirm: the one begun before, or a new one. Empty when TOTP is on already.
+
+    Raises: SecretUnknown.
+    """
+    row = await _row(session, user_id)
+    if row is None or (row.confirmed_at is None and _opened(sealer, row) is None):
+        await _begin_anew(session, sealer, user_id, now)
+        row = await _row(session, user_id)
+    return "" if row is None or row.confirmed_at is not None else _opened(sealer, row) or ""
 
 
 async def read_begun_secret(session: AsyncSession, sealer: Sealer, user_id: UserId) -> str | None:
-    """The secret that waits to be confirmed; None when there is none. A confirmed one is never shown again."""
-    begun = select(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None))
-    row = (await session.execute(begun)).first()
-    return None if row is None else _opened(sealer, user_id, row.data_key, row.sealed)
+    """The secret that waits to be confirmed; None when there is none that opens. A confirmed one is never shown again."""
+    row = await _row(session, user_id)
+    return None if row is None or row.confirmed_at is not None else _opened(sealer, row)
 
 
 async def confirm_totp(
@@ -116,11 +118,27 @@ async def read_proved_at(session: AsyncSession, *, token: str) -> datetime | Non
     return found
 
 
+async def _begin_anew(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
+    # First, since a rotation holds it before it holds these rows.
+    root = await root_of_new_data_key(session, sealer)
+    secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)
+    sealed = sealer.seal(data_key, **_place(user_id), plaintext=secret.encode())
+    await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None)))
+    # A form that was sent twice begins once.
+    begun = (
+        "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) VALUES (:user_id, :data_key, :sealed, :at) "
+        "ON CONFLICT DO NOTHING"
+    )
+    values = {"user_id": user_id, "data_key": data_key, "sealed": sealed, "at": milliseconds(now)}
+    await session.execute(text(begun), values)
+
+
 async def _accept_step(session: AsyncSession, sealer: Sealer, user_id: UserId, code: str, now: datetime) -> bool:
-    row = (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
-    if row is None:
+    row = await _row(session, user_id)
+    secret = None if row is None else _opened(sealer, row)
+    if secret is None:
         return False
-    totp = pyotp.TOTP(_opened(sealer, user_id, row.data_key, row.sealed), interval=STEP_SECONDS)
+    totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
     this_step, digits = int(now.timestamp()) // STEP_SECONDS, "".join(code.split())
     step = next((s for s in _around(this_step) if strings_equal(totp.generate_otp(s), digits)), None)
     if step is None:
@@ -156,8 +174,16 @@ def _recovery_digest(user_id: UserId, code: str) -> str:
     return sha256(f"{user_id}\0{letters}".encode()).hexdigest()
 
 
-def _opened(sealer: Sealer, user_id: UserId, data_key: bytes, sealed: bytes) -> str:
-    return sealer.open(data_key, **_place(user_id), sealed=sealed).decode()
+async def _row(session: AsyncSession, user_id: UserId) -> Row[Any] | None:
+    return (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
+
+
+def _opened(sealer: Sealer, row: Row[Any]) -> str | None:
+    """The secret; None when no known root secret opens it: then no code is right but a recovery code."""
+    try:
+        return sealer.open(row.data_key, **_place(row.user_id), sealed=row.sealed).decode()
+    except SealBroken:
+        return None
 
 
 def _place(user_id: UserId) -> dict[str, str]:

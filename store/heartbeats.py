@@ -98,6 +98,18 @@ async def read_fact(session: AsyncSession, name: str) -> str | None:
     return value
 
 
+async def name_fact(session: AsyncSession, name: str, value: str) -> None:
+    """Keep a fact, unless there is one already."""
+    await session.execute(
+        text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"), {"name": name, "value": value}
+    )
+
+
+async def hold_fact(session: AsyncSession, name: str) -> None:
+    """Let nobody replace the fact, if there is one, before this transaction ends; others may hold it too."""
+    await session.execute(select(FACTS.c.name).where(FACTS.c.name == name).with_for_update(read=True))
+
+
 async def write_fact(session: AsyncSession, name: str, value: str) -> None:
     """Keep a fact, in place of the one before."""
     await session.execute(

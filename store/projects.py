@@ -24,7 +24,7 @@ from store import tables
 from store.conversions import project_from
 from store.keys import create_key
 from store.minting import new_project_id, new_secret_id, new_signing_secret
-from store.rotation import root_of_new_project
+from store.rotation import root_of_new_data_key
 from store.sealing import Sealer
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -65,7 +65,7 @@ async def create_project(
         "late_result": LateResult.RESOLVE.value,
         "snapshots": False,
         "alert_emails": json.dumps(alert_emails),
-        "data_key": (await root_of_new_project(session, sealer)).new_data_key(project_id),
+        "data_key": (await root_of_new_data_key(session, sealer)).new_data_key(project_id),
         "created_at": now,
     }
     try:

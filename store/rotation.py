@@ -2,7 +2,8 @@
 
 While both are known, the one that a fact names is in force: new data keys are wrapped and new API keys digested with it alone, so
 that a process which does not know the other yet reads all that is written. `rotate` puts the current one in force and wraps every
-data key anew. An API key's text is not stored, so that its digest is replaced when the key is next used (`redigest_keys`).
+data key anew, of projects and of authenticator apps. An API key's text is not stored, so that its digest is replaced when the key
+is next used (`redigest_keys`).
 """
 
 from collections.abc import Mapping
@@ -12,16 +13,17 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.ids import KeyId, ProjectId
+from domain.ids import KeyId, ProjectId, UserId
 from domain.projects import Key
 from store import tables
 from store.conversions import key_from
-from store.heartbeats import ENDED, SECRETS, read_beats, read_fact, write_fact
+from store.heartbeats import ENDED, SECRETS, hold_fact, name_fact, read_beats, read_fact, write_fact
 from store.sealing import RootSecret, SealBroken, Sealer
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
 PROJECTS = tables.Project.metadata.tables["projects"]
 FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
+USERS = tables.User.metadata.tables["users"]
 SECRET_FACT = "root_secret"  # noqa: S105 - the name of a fact
 # A process that was silent for longer is gone: it beats every 2 s.
 ALIVE_SECONDS = 10.0
@@ -48,18 +50,27 @@ class NotEverywhere(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Unopened:
+    """A person whose authenticator app no known secret opens; `email` None: he has no address yet."""
+
+    user_id: UserId
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SecretStatus:
     """What the root secrets are needed for. `in_force` is the fingerprint of the one that writes.
 
-    `unopened`: projects whose data key no known secret opens. `old_projects`, `old_keys`: those that still need the one that is
-    not in force; keys that are revoked or have expired need nothing.
-    `old_factors`: how many authenticator apps need it.
+    `unopened`, `unopened_factors`: projects whose data key, and people whose authenticator app no known secret opens.
+    `old_projects`, `old_factors` (how many authenticator apps), `old_keys`: those that still need the one that is not in force;
+    keys that are revoked or have expired need nothing.
     """
 
     in_force: str
     is_rotated: bool
     has_previous: bool
     unopened: tuple[ProjectId, ...]
+    unopened_factors: tuple[Unopened, ...]
     old_projects: tuple[ProjectId, ...]
     old_factors: int
     old_keys: tuple[Key, ...]
@@ -84,16 +95,18 @@ async def root_in_force(session: AsyncSession, sealer: Sealer) -> RootSecret:
     raise SecretUnknown
 
 
-async def root_of_new_project(session: AsyncSession, sealer: Sealer) -> RootSecret:
-    """The root secret that writes; the first project names it, so that a wrong one is noticed from then on.
+async def root_of_new_data_key(session: AsyncSession, sealer: Sealer) -> RootSecret:
+    """The root secret that wraps a new data key, of a project or an authenticator app; in force until the transaction ends.
+
+    In a store without projects it is named, so that a wrong one is noticed from then on.
 
     Raises: SecretUnknown.
     """
-    root = await root_in_force(session, sealer)
-    is_first = (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None
-    if is_first:
-        await write_fact(session, SECRET_FACT, root.fingerprint)
-    return root
+    if (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None:
+        await name_fact(session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint)
+    # Held, so that a rotation waits for the new data key and sees it, or this waits for the rotation.
+    await hold_fact(session, SECRET_FACT)
+    return await root_in_force(session, sealer)
 
 
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
@@ -111,7 +124,7 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
         await session.execute(update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint))
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
     wrapped = 0
-    # Held, so that no project is deleted meanwhile and gets its data key back.
+    # Held, so that no project is deleted meanwhile and gets its data key back, and no app set up anew gets that of the old one.
     rows = await session.execute(select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()).with_for_update())
     for row in rows.all():
         if not _opens(sealer.current, row.data_key, row.id):
@@ -133,7 +146,9 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
     rows = (await session.execute(select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()))).all()
     unopened = tuple(row.id for row in rows if not any(_opens(root, row.data_key, row.id) for root in sealer.roots))
     old = (row.id for row in rows if row.id not in unopened and not _opens(in_force, row.data_key, row.id))
-    factors = (await session.execute(select(FACTORS.c.user_id, FACTORS.c.data_key))).all()
+    of_people = select(FACTORS.c.user_id, FACTORS.c.data_key, USERS.c.email).order_by(FACTORS.c.user_id)
+    factors = (await session.execute(of_people.outerjoin(USERS, USERS.c.id == FACTORS.c.user_id))).all()
+    broken = {row.user_id for row in factors if not any(_opens(root, row.data_key, row.user_id) for root in sealer.roots)}
     is_valid = and_(KEYS.c.revoked_at.is_(None), or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > now))
     old_keys = await session.execute(
         select(KEYS).where(is_valid, KEYS.c.digested_with != in_force.fingerprint).order_by(KEYS.c.id)
@@ -143,8 +158,9 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
         is_rotated=in_force is sealer.current,
         has_previous=sealer.previous is not None,
         unopened=unopened,
+        unopened_factors=tuple(Unopened(row.user_id, row.email) for row in factors if row.user_id in broken),
         old_projects=tuple(old),
-        old_factors=sum(not _opens(in_force, row.data_key, row.user_id) for row in factors),
+        old_factors=sum(row.user_id not in broken and not _opens(in_force, row.data_key, row.user_id) for row in factors),
         old_keys=tuple(key_from(row) for row in old_keys),
     )
 
@@ -175,9 +191,9 @@ def _has_data_key() -> ColumnElement[bool]:
     return PROJECTS.c.deleted_at.is_(None)
 
 
-def _opens(root: RootSecret, data_key: bytes, project_id: str) -> bool:
+def _opens(root: RootSecret, data_key: bytes, owner_id: str) -> bool:
     try:
-        root.unwrap(data_key, project_id)
+        root.unwrap(data_key, owner_id)
     except SealBroken:
         return False
     return True

@@ -1,9 +1,13 @@
 """Secrets that are planted wherever one could come in, and where they are looked for, in every spelling that one could take."""
 
 import base64
+import json
 import re
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +31,7 @@ class Canaries:
     def plant(self, what: str, secret: str) -> str:
         """Plant one that Makegood made."""
         assert what not in self.planted
-        assert len(secret) >= 20, what
+        assert len(secret) >= 16, what
         self.planted[what] = secret
         return secret
 
@@ -67,3 +71,46 @@ def submitted(client: httpx.Client, page: str, action: str, **fields: Any) -> ht
     assert form is not None, html
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
     return client.post(action, data={**hidden, **fields})
+
+
+def shown_secrets(page: str) -> list[str]:
+    """What a page shows once, in its order."""
+    return re.findall(r"<code data-secret=\"[^\"]*\">([^<]*)</code>", page)
+
+
+@contextmanager
+def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
+    """The address of an identity provider that refuses every sign-in and repeats what it was sent, and what that was."""
+    heard: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            places = {name: f"{issuer}/{name}" for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+            self._answer(200, {"issuer": issuer, **places})
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            heard.append(f"{self.headers['authorization']} {body}")
+            self._answer(401, {"error": "invalid_client", "error_description": heard[-1]})
+
+        def _answer(self, status: int, told: dict[str, str]) -> None:
+            content = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the test's output is its own."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    issuer = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield issuer, heard
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -6,14 +6,18 @@ A real instance, with the logs of `makegood up`. And a deleted project's runs en
 import gzip
 import json
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pyotp
 import pytest
 
-from tests.canaries import Canaries, files_below, submitted
+from tests.canaries import Canaries, files_below, indiscreet_provider, shown_secrets, submitted
 from tests.product import Product, product
 from tests.waiting import wait_until
 
@@ -35,12 +39,21 @@ def data_dir(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def shop(canaries: Canaries, data_dir: Path) -> Iterator[Product]:
+def provider() -> Iterator[tuple[str, list[str]]]:
+    with indiscreet_provider() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shop(canaries: Canaries, data_dir: Path, provider: tuple[str, list[str]]) -> Iterator[Product]:
     settings = {
         "MAKEGOOD_SECRET_KEY": canaries.new("root secret"),
         "MAKEGOOD_SECRET_KEY_PREVIOUS": canaries.new("root secret before it"),
         # Nobody listens there: each mail fails, and says why.
         "MAKEGOOD_SMTP_URL": f"smtp://ops:{canaries.new('SMTP password')}@127.0.0.1:9",
+        "MAKEGOOD_OIDC_ISSUER": provider[0],
+        "MAKEGOOD_OIDC_CLIENT_ID": "makegood",
+        "MAKEGOOD_OIDC_CLIENT_SECRET": canaries.new("OIDC client secret"),
         "MAKEGOOD_LOG_FORMAT": "console",
         "MAKEGOOD_LOG_LEVEL": "debug",
     }
@@ -131,7 +144,64 @@ def plant_in_console(shop: Product, canaries: Canaries) -> httpx.Client:
     return browser
 
 
-def fail_unexpectedly(shop: Product, canaries: Canaries, browser: httpx.Client, data_dir: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Halfway:
+    """Somebody who has given his password and not his code; `codes` are recovery codes that are not used."""
+
+    browser: httpx.Client
+    codes: list[str]
+
+
+def visitor(shop: Product) -> httpx.Client:
+    return httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
+
+
+def plant_in_sign_in(shop: Product, canaries: Canaries, browser: httpx.Client) -> Halfway:
+    """An authenticator app and its recovery codes, one of them used; invitations, taken and waiting."""
+    assert submitted(browser, "/account/security", "/account/totp").status_code == 303
+    secret = canaries.plant("TOTP key", shown_secrets(browser.get("/account/totp").text)[0].replace(" ", ""))
+    code = pyotp.TOTP(secret).now()
+    assert submitted(browser, "/account/totp", "/account/totp/confirm", code=code).status_code == 303
+    codes = shown_secrets(browser.get("/account/security").text)
+    for what, shown in zip(("used recovery code", "recovery code"), codes, strict=False):
+        canaries.plant(what, shown)
+        canaries.plant(f"{what}, its letters", shown.replace("-", ""))
+    place = f"/projects/{shop.created['project_id']}"
+    for what, email in (("used invitation", "ada@shop.example"), ("invitation", "eve@shop.example")):
+        assert submitted(browser, place, f"{place}/members", email=email, role="viewer").status_code == 303
+        (shown,) = shown_secrets(browser.get(place).text)
+        canaries.plant(what, shown.partition("token=")[2])
+    with visitor(shop) as ada:
+        taken = canaries.planted["used invitation"]
+        assert submitted(ada, f"/join?token={taken}", "/join").status_code == 303
+        canaries.plant("session token of who was invited", ada.cookies["makegood_session"])
+        canaries.hear(ada.get("/join", params={"token": taken}))
+    halfway = visitor(shop)
+    for code, status in ((codes[0], 303), (canaries.new("wrong code"), 422)):
+        give_password(halfway, canaries)
+        assert canaries.hear(submitted(halfway, "/login/code", "/login/code", code=code)).status_code == status
+    canaries.plant("cookie of who is halfway", halfway.cookies["makegood_halfway"])
+    return Halfway(halfway, codes[1:])
+
+
+def give_password(visitor: httpx.Client, canaries: Canaries) -> None:
+    answer = submitted(visitor, "/login", "/login", email=EMAIL, password=canaries.planted["password"])
+    assert answer.headers["location"] == "/login/code"
+
+
+def plant_at_the_provider(shop: Product, canaries: Canaries, heard: list[str]) -> None:
+    """The client's secret, with which it calls, and what a browser brings back; nothing of it may be told on."""
+    with visitor(shop) as browser:
+        asked = parse_qs(urlsplit(browser.get("/login/oidc").headers["location"]).query)
+        state, code = asked["state"][0], canaries.new("code of the provider")
+        answer = canaries.hear(browser.get("/login/oidc/callback", params={"code": code, "state": state}))
+    assert answer.status_code == 403
+    sent = b64encode(f"makegood:{canaries.planted['OIDC client secret']}".encode()).decode()
+    assert [sent in one and code in one for one in heard] == [True], "it was asked with the secret"
+    canaries.plant("header with the OIDC client secret", sent)
+
+
+def fail_unexpectedly(shop: Product, canaries: Canaries, browser: httpx.Client, data_dir: Path, halfway: Halfway) -> None:
     """Bugs, as far as the code knows, while secrets are in its hands: each is a traceback in the log."""
     tracebacks = shop.output("api").count("Traceback")
     headers = {**shop.headers, "Idempotency-Key": "unexpected", "Content-Type": "application/json"}
@@ -148,18 +218,27 @@ def fail_unexpectedly(shop: Product, canaries: Canaries, browser: httpx.Client, 
         assert canaries.hear(submitted(stranger, "/login", "/login", email=email, password=unknown_key)).status_code == 500
         stranger.close()
         assert canaries.hear(browser.get("/projects")).status_code == 500
-    wait_until(lambda: shop.output("api").count("Traceback") >= tracebacks + 3, what="three tracebacks in the log")
+    # After the app's secret was opened.
+    with without("recovery_codes", data_dir):
+        answer = submitted(halfway.browser, "/login/code", "/login/code", code=halfway.codes[0])
+        assert canaries.hear(answer).status_code == 500
+    halfway.browser.close()
+    wait_until(lambda: shop.output("api").count("Traceback") >= tracebacks + 4, what="four tracebacks in the log")
 
 
 def link_token(shop: Product) -> str:
     return str(shop.makegood("user", "link", "--json").json["url"].partition("token=")[2])
 
 
-def test_planted_secrets_are_found_nowhere(shop: Product, canaries: Canaries, data_dir: Path, tmp_path: Path) -> None:
+def test_planted_secrets_are_found_nowhere(
+    shop: Product, canaries: Canaries, provider: tuple[str, list[str]], data_dir: Path, tmp_path: Path
+) -> None:
     plant_in_projects(shop, canaries)
     kept = plant_in_requests(shop, canaries)
     browser = plant_in_console(shop, canaries)
-    fail_unexpectedly(shop, canaries, browser, data_dir)
+    halfway = plant_in_sign_in(shop, canaries, browser)
+    plant_at_the_provider(shop, canaries, provider[1])
+    fail_unexpectedly(shop, canaries, browser, data_dir, halfway)
     failed = shop.receipt(internal_reference="order_of_the_canaries")
     shop.say("result", {"event_id": failed, "status": "failed", "error_code": "died"})
     shop.reprocess(failed)
@@ -176,7 +255,7 @@ def test_planted_secrets_are_found_nowhere(shop: Product, canaries: Canaries, da
     files = files_below(data_dir)
 
     assert canaries.found_in(places | files) == set()
-    assert len(canaries.planted) >= 20
+    assert len(canaries.planted) >= 40
     # The search would have found them: these are no secrets, and are there.
     in_store = b"".join(content for name, content in files.items() if name.startswith("makegood.db"))
     in_temporal = b"".join(content for name, content in files.items() if name.startswith("temporal"))

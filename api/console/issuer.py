@@ -29,8 +29,9 @@ METADATA_LIFETIME = timedelta(minutes=5)
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post")
-# Not reached, or an answer that is no JSON, lacks something, or has something of another type or signature.
-UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError)
+LONGEST_SUBJECT = 255
+# Not reached, or an answer that is no JSON or nested without end, lacks something, or has something of another type or signature.
+UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 # A JSON object of the provider's, with values of any JSON type.
 Json = Mapping[str, Any]
@@ -156,8 +157,9 @@ class Issuer:
             params={"nonce": asked.nonce, "client_id": self._client.client_id, "access_token": token.get("access_token")},
         )
         claims.validate(now=int(now.timestamp()), leeway=LEEWAY_SECONDS)
-        email = str(claims["email"]) if claims.get("email_verified") is True else None
-        return Vouched(str(claims["sub"]), email, claims.get("auth_time"))
+        email = _text(claims["email"]) if claims.get("email_verified") is True else None
+        at = claims.get("auth_time")
+        return Vouched(_text(claims["sub"]), email, at if isinstance(at, int | float) else None)
 
     async def _metadata(self, now: datetime) -> Json:
         if self._known_until is None or now >= self._known_until:
@@ -178,3 +180,11 @@ class Issuer:
         except UNUSABLE as error:
             raise IssuerFailed(f"{type(error).__name__}: {error}") from error
         return metadata
+
+
+def _text(claim: object) -> str:
+    """A claim that names somebody, as the store can look it up. Raises: ValueError."""
+    if not isinstance(claim, str) or not 0 < len(claim) <= LONGEST_SUBJECT or "\0" in claim:
+        raise ValueError("a claim that names somebody is no text that can be kept")
+    claim.encode()  # raises for half of a surrogate pair
+    return claim

@@ -1,9 +1,16 @@
 """`secret`: the root secret is replaced, in its file by one command, in the environment in steps that are told."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyotp
 import pytest
+from sqlalchemy import text
 
+from domain.ids import UserId
+from store import factors
+from store.database import Database
+from store.sealing import Sealer
 from tests.cli.commands import Done, Makegood
 from tests.conftest import SECRET_KEY
 
@@ -162,3 +169,78 @@ def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Make
     assert [restored(name, **new).code for name in backups] == [1, 1, 0]
     assert [restored(name).code for name in backups] == [0, 0, 1]
     assert "MAKEGOOD_SECRET_KEY_PREVIOUS" in restored("before", **new).err
+
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+async def set_up_app(database_url: str, user_id: str) -> str:
+    """The secret of a person's authenticator app, which a code has confirmed."""
+    database, sealer = Database.open(database_url), Sealer(SECRET_KEY)
+    async with database.transaction() as session:
+        secret = await factors.begin_totp(session, sealer, UserId(user_id), now=NOW)
+        code = pyotp.TOTP(secret).at(NOW)
+        assert await factors.confirm_totp(session, sealer, UserId(user_id), code=code, now=NOW)
+    await database.close()
+    return secret
+
+
+async def test_authenticator_apps_go_over_to_the_new_secret(embedded: Makegood, sqlite_url: str) -> None:
+    user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
+    secret = await set_up_app(sqlite_url, user_id)
+
+    rotated = embedded("secret", "rotate", "--json").json
+    dropped = embedded("secret", "drop", "--json").json
+
+    assert (rotated["data_keys_wrapped"], rotated["authenticator_apps_to_wrap"], rotated["can_drop_previous"]) == (1, 0, True)
+    assert dropped == {"dropped": True}
+    database, sealer = Database.open(sqlite_url), Sealer(file_of(embedded).read_text())
+    later = NOW + timedelta(minutes=1)
+    async with database.transaction() as session:
+        code = pyotp.TOTP(secret).at(later)
+        assert await factors.accept_code(session, sealer, UserId(user_id), code=code, now=later)
+    await database.close()
+
+
+async def test_app_that_no_secret_opens_is_told_with_its_person_and_what_to_do(embedded: Makegood, sqlite_url: str) -> None:
+    user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
+    await set_up_app(sqlite_url, user_id)
+    database = Database.open(sqlite_url)
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"})
+    await database.close()
+    mend = "makegood user reset-totp ada@shop.example"
+
+    refused, told = embedded("secret", "rotate"), embedded("secret", "status", "--json").json
+    doctor = embedded("doctor").out
+    secret_stays = file_of(embedded).read_text() == SECRET_KEY
+    reset = embedded("user", "reset-totp", "ada@shop.example")
+    rotated = embedded("secret", "rotate", "--json")
+
+    assert (refused.code, "nothing was changed" in refused.err, mend in refused.err) == (1, True, True)
+    assert secret_stays
+    assert told["authenticator_apps_not_opened"] == ["ada@shop.example"]
+    assert mend in told["next"]
+    assert "fail  Sealed secrets" in doctor
+    assert mend in doctor
+    assert (reset.code, rotated.code) == (0, 0)
+
+
+async def test_doctor_tells_of_an_app_that_was_sealed_too_late(makegood: Makegood, sqlite_url: str) -> None:
+    made = makegood("project", "create", "shop", "--mode", "test", "--json").json
+    makegood("secret", "rotate", **BOTH)
+    makegood("key", "revoke", "shop", made["key_id"], **BOTH)
+    before = makegood("doctor", **BOTH).out
+    late = {"id": "usr_ada", "key": Sealer(SECRET_KEY).current.new_data_key("usr_ada"), "at": 0}
+    database = Database.open(sqlite_url)
+    async with database.transaction() as session:
+        columns = "(user_id, data_key, sealed, created_at) VALUES (:id, :key, :key, :at)"
+        await session.execute(text(f"INSERT INTO totp_factors {columns}"), late)
+    await database.close()
+
+    after, told = makegood("doctor", **BOTH).out, makegood("secret", "status", "--json", **BOTH).json
+
+    assert "nothing needs the previous secret key any more" in before
+    assert "some were sealed with the previous secret key" in after
+    assert (told["authenticator_apps_to_wrap"], told["can_drop_previous"]) == (1, False)
+    assert "then run `makegood secret rotate`" in told["next"]

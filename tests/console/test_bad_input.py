@@ -3,10 +3,25 @@
 The store's engine has a say: PostgreSQL takes no NUL in a text.
 """
 
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pyotp
 import pytest
+from joserfc import jws
 
 from api.console.filters import EVENT_TABS, read_address
-from tests.console.conftest import PASSWORD, Visitor
+from api.console.parts import ConsoleParts
+from api.console.sealed import ConsoleKeys
+from domain.projects import CreatedProject
+from store.database import Database
+from tests.canaries import shown_secrets
+from tests.conftest import SECRET_KEY
+from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
+from tests.console.provider import Json, providing
+from tests.console.test_oidc import Together, but, issuer_at
 
 NUL_PLACES = (
     "/events?q=a%00b",
@@ -16,8 +31,21 @@ NUL_PLACES = (
     "/incidents?q=%00",
     "/rail?here=%00",
     "/login/link?token=%00",
+    "/join?token=%00",
 )
-UNKNOWN_PLACES = ("/events/%00", "/incidents/%00", "/projects/prj_%00", "/mailbox/%00", "/mailbox/%00/html", "/static/%00")
+UNKNOWN_PLACES = (
+    "/login/oidc/callback?state=%00",
+    "/account/totp",
+    "/account/totp/qr.svg",
+    "/events/%00",
+    "/incidents/%00",
+    "/projects/prj_%00",
+    "/mailbox/%00",
+    "/mailbox/%00/html",
+    "/static/%00",
+)
+# No code: NUL, nothing, digits of other scripts, digits that are none, too many.
+ODD_CODES = ("\0", "", "१२३४५६", "²³¹²³¹", "９" * 7, "9" * 5_000, "🗝" * 6, "-", "1e5")
 ODD_CHARSETS = ("utf-7", "idna", "punycode", "unicode_escape", "hex", "undefined", "utf-16")
 
 
@@ -72,3 +100,119 @@ async def test_form_that_no_browser_sends_is_refused_as_a_page(operator: Visitor
 
         assert answer.status_code == 403, media_type
         assert "nothing was changed" in answer.text
+
+
+async def test_odd_codes_are_wrong_wherever_one_is_asked_for(member: Visitor, database: Database) -> None:
+    await member.post("/account/totp", page="/account/security")
+    totp = pyotp.TOTP(shown_secrets((await member.open("/account/totp")).text)[0].replace(" ", ""))
+
+    async def code_of_now() -> str:
+        async with database.reading() as session:
+            return totp.at(await database.now(session))
+
+    async def half_in() -> None:
+        """The password is given, and nothing is counted any more."""
+        database.clock.skew += timedelta(hours=25)
+        await member.post("/login", page="/login", email=EMAIL, password=PASSWORD)
+
+    unconfirmed = [await member.post("/account/totp/confirm", page="/account/totp", code=code) for code in ODD_CODES]
+    on = await member.post("/account/totp/confirm", page="/account/totp", code=await code_of_now())
+    not_off = await member.post("/account/totp/remove", page="/account/security", code="\0")
+    await member.post("/logout", page="/incidents")
+    wrong = []
+    for number, code in enumerate(ODD_CODES):
+        if number % 4 == 0:
+            await half_in()
+        wrong.append(await member.post("/login/code", page="/login/code", code=code))
+    await half_in()
+    right = await member.post("/login/code", page="/login/code", code=f"\0{await code_of_now()} ")
+
+    assert {answer.status_code for answer in (*unconfirmed, *wrong)} == {422}
+    assert [answer.status_code for answer in (on, not_off, right)] == [303] * 3
+    assert "On: a code" in (await member.open("/account/security")).text
+
+
+async def test_odd_people_are_invited_nowhere(operator: Visitor, project: CreatedProject) -> None:
+    place = f"/projects/{project.project.id}"
+    told = []
+    for email, role in (("\0@", "viewer"), ("", "owner"), ("a" * 5_000 + "@x", "owner"), ("a@b", "\0"), ("a@b", "king")):
+        answer = await operator.post(f"{place}/members", page=place, email=email, role=role)
+        told.append((answer.status_code, shown_secrets((await operator.open(place)).text)))
+    operator.client.cookies.set("makegood_form", "early")
+    links = ("", "\0", "x" * 5_000, "🗝")
+    odd = [await operator.client.post("/join", data={"form_token": "early", "token": link}) for link in links]
+    token = operator.client.cookies["makegood_session"]
+    nobody = {"form_token": ConsoleKeys(SECRET_KEY).form_token(token), "role": "owner"}
+    for path in (f"{place}/members/%00/role", f"{place}/members/%00/remove", f"{place}/invitations/%00/withdraw"):
+        assert (await operator.client.post(path, data=nobody)).status_code == 303, path
+    assert (await operator.client.post("/account/sessions/%00/end", data=nobody)).status_code == 303
+
+    assert told == [(303, [])] * 5
+    assert [answer.status_code for answer in odd] == [422] * 4
+
+
+@pytest.fixture
+async def together(parts: ConsoleParts, member: Visitor) -> AsyncIterator[Together]:
+    """A provider, and a browser that is signed in nowhere; `member` is known here."""
+    async with providing() as (provider, at_provider), visiting(replace(parts, issuer=issuer_at(provider.issuer))) as visitor:
+        yield Together(provider, at_provider, visitor)
+
+
+async def test_odd_answers_that_a_browser_brings_from_the_provider_are_refused(together: Together) -> None:
+    odd = (
+        "",
+        "state",
+        "state=",
+        "state=%00",
+        "code=%00&state=%ff",
+        "state={0}",
+        "state={0}&code",
+        "state={0}&code=%00%ff%ed%a0%80",
+    )
+    odd += ("state={0}&state=x&code=x", "state={0}&code=x&iss=%00", "state={0}&code=" + "x" * 20_000, "error=%00&state={0}")
+    statuses = []
+    for query in odd:
+        state = parse_qs(urlsplit((await together.visitor.open("/login/oidc")).headers["location"]).query)["state"][0]
+        statuses.append((await together.visitor.open(f"/login/oidc/callback?{query.format(state)}")).status_code)
+
+    assert statuses == [403] * len(odd)
+    for back in ("", "%00", "//evil", "/%0d%0aSet-Cookie:x", "%ff"):
+        assert (await together.visitor.open(f"/login/oidc?back={back}")).status_code == 303
+    assert not await together.is_in()
+
+
+ODD_CLAIMS: tuple[Json, ...] = (
+    {"sub": "a\0b"},
+    {"sub": "\ud800"},
+    {"sub": {"a": 1}},
+    {"sub": ""},
+    {"sub": "x" * 300},
+    {"sub": "9", "email": "\0nadia@shop.example"},
+    {"sub": "9", "email": "\ud800@shop.example"},
+    {"sub": "9", "email": [EMAIL]},
+    {"exp": "1"},
+    {"iat": {}},
+)
+# In place of the ID token's claims: what no library writes.
+ODD_PAYLOADS = (b"[" * 9_000, b"{}", b"null", b'{"exp": ' + b"9" * 5_000 + b"}", b"\xed\xa0\x80", b"")
+
+
+async def test_odd_answers_of_the_provider_are_refused(together: Together) -> None:
+    provider, statuses = together.provider, []
+    as_ever = provider.sign
+
+    async def given(sign: Callable[[Json], str], change: Callable[[Json], Json]) -> int:
+        provider.sign, provider.change = sign, change
+        return (await together.sign_in()).status_code
+
+    for claims in ODD_CLAIMS:
+        statuses.append(await given(as_ever, but(**claims)))
+    for payload in ODD_PAYLOADS:
+        signed = jws.serialize_compact({"alg": "ES256", "kid": "1"}, payload, provider.key)
+        statuses.append(await given(lambda _, signed=signed: signed, but()))
+
+    assert statuses == [403] * (len(ODD_CLAIMS) + len(ODD_PAYLOADS))
+    assert not await together.is_in()
+    assert await given(as_ever, but(auth_time="")) == 303
+    # Nobody can tell when that was, so that it proves nothing.
+    assert (await together.sign_in("/login/oidc?back=/projects")).status_code == 403

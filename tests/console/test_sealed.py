@@ -70,6 +70,8 @@ def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
     assert read.is_form_token(made.form_token("session"), session_token="session")
     assert not read.is_form_token(made.form_token("session"), session_token="another")
     assert read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
+    sealed = made.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
+    assert read.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
 
 
 def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:

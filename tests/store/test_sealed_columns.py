@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import LargeBinary, text
 
 from api.snapshots import Snapshots
-from domain.ids import ProjectId
-from store import projects, tables
+from domain.ids import ProjectId, UserId
+from store import factors, projects, tables
 from store.committer import Committer
 from store.database import Database
 from store.front_door import open_front_door
@@ -21,12 +21,18 @@ from tests.given import new_receipt
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 # Bytes that hold no secret: an answer as it was sent.
 NOT_SEALED = {("idempotency", "body")}
-SEALED = {("projects", "data_key"), ("signing_secrets", "sealed"), ("receipts", "payload")}
+SEALED = {
+    ("projects", "data_key"),
+    ("signing_secrets", "sealed"),
+    ("receipts", "payload"),
+    ("totp_factors", "data_key"),
+    ("totp_factors", "sealed"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A ciphertext as it stands in the store, with the data key of its project."""
+    """A ciphertext as it stands in the store, with the data key of its project, or of the person whose it is."""
 
     project_id: str
     data_key: bytes
@@ -37,7 +43,7 @@ class Sealed:
 
 
 async def make_project(database: Database, sealer: Sealer, name: str) -> ProjectId:
-    """A project with two signing secrets and two payloads, all of them sealed by the code that runs."""
+    """A project with two signing secrets and two payloads, and a person's app, all of it sealed by the code that runs."""
     async with database.transaction() as session:
         created = await projects.create_project(session, sealer, name=name, livemode=False, now=NOW)
         project_id = created.project.id
@@ -55,6 +61,8 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
         request = partial(IngestRequest, project_id=project_id, endpoint="receipt", key=f"key {number}", fingerprint="f")
         await committer.accept(request(value=receipt, render=lambda refusal: b"", seal=seal))
     await committer.stop()
+    async with database.transaction() as session:
+        await factors.begin_totp(session, sealer, UserId(f"usr_of_{project_id}"), now=NOW)
     return project_id
 
 
@@ -65,12 +73,16 @@ async def all_sealed(database: Database) -> list[Sealed]:
         for table, column, row_id in (("signing_secrets", "sealed", "id"), ("receipts", "payload", "event_id")):
             rows = await session.execute(text(f"SELECT project_id, {row_id} AS row_id, {column} AS content FROM {table}"))
             found += [Sealed(r.project_id, keys[r.project_id], table, column, r.row_id, bytes(r.content)) for r in rows]
+        for row in await session.execute(text("SELECT user_id AS of, data_key, sealed FROM totp_factors")):
+            key, content = bytes(row.data_key), bytes(row.sealed)
+            found.append(Sealed(row.of, key, "totp_factors", "data_key", row.of, key))
+            found.append(Sealed(row.of, key, "totp_factors", "sealed", row.of, content))
     return found
 
 
 def opened(sealer: Sealer, at: Sealed, content: bytes) -> bytes:
     """What the code makes of this content in that place."""
-    if at.table == "projects":
+    if at.column == "data_key":
         return sealer.unwrapped(content, at.project_id)
     place = {"project_id": at.project_id, "table": at.table, "column": at.column, "row": at.row}
     return sealer.open(at.data_key, **place, sealed=content)
@@ -93,7 +105,7 @@ async def test_ciphertext_opens_in_its_own_place_alone(database: Database, seale
     found = await all_sealed(database)
 
     assert {(one.table, one.column) for one in found} == SEALED
-    assert len(found) == 2 + 2 * 2 + 2 * 2
+    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2
     assert all(opened(sealer, one, one.content) for one in found)
     for here, there in permutations(found, 2):
         with pytest.raises(SealBroken):
