@@ -68,6 +68,7 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
+    await hold_project(session, found.project_id)  # before the invitation's row, as its deletion does
     unused = update(INVITATIONS).where(INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None))
     taken = await session.execute(unused.values(used_at=now).returning(INVITATIONS.c.id))
     return found if taken.first() is not None else None
