@@ -1,7 +1,7 @@
 """The audit log for operators: a page of it, and all of it for an export; and the one place where operations write it.
 
 The base of `api.project_operations`, with the same rules. REST and console show entries without their number in the log and the
-hash before: both would tell a tenant what others do.
+hash before, and so does an owner's export: both would tell a tenant what others do.
 """
 
 import json
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.schemas import known_id
 from api.views import Json, audit_view
-from domain.audit import Actor, AuditAction, Subject, SubjectType
+from domain.audit import Actor, AuditAction, AuditEntry, Subject, SubjectType
 from domain.ids import ProjectId
 from store import audit
 from store.audit_checking import AuditVerdict, verify_audit
@@ -44,8 +44,13 @@ class AuditOperations:
         rows = [audit_view(entry) for entry in page.rows]
         return {"data": rows, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
 
-    async def export_audit(self, project_id: str | None, filters: AuditFilters, *, actor: Actor) -> AsyncIterator[bytes]:
-        """The entries as JSON Lines, oldest first, once the export itself is in the log. Raises: Unavailable."""
+    async def export_audit(
+        self, project_id: str | None, filters: AuditFilters, *, actor: Actor, with_places: bool = True
+    ) -> AsyncIterator[bytes]:
+        """The entries as JSON Lines, oldest first, once the export itself is in the log; with their places in it, or without.
+
+        Raises: Unavailable.
+        """
         narrowed = _narrowed(project_id, filters)
         chosen = {"project": project_id, **asdict(filters)}
         details = {"filters": sorted(name for name, value in chosen.items() if value is not None)}
@@ -54,15 +59,15 @@ class AuditOperations:
             await self._record(
                 session, actor, AuditAction.AUDIT_EXPORTED, subject, project_id=narrowed.project_id, details=details
             )
-        return self._lines(narrowed)
+        return self._lines(narrowed, with_places=with_places)
 
     async def verify_audit(self, *, expect: str | None = None) -> AuditVerdict:
         """Whether the whole log is as it was written."""
         return await verify_audit(self._database, self._sealer, expect=expect)
 
-    async def _lines(self, filters: audit.AuditFilters) -> AsyncIterator[bytes]:
+    async def _lines(self, filters: audit.AuditFilters, *, with_places: bool) -> AsyncIterator[bytes]:
         async for entries in audit.read_audit(self._database, filters):
-            told = ({"sequence": one.sequence, **audit_view(one), "previous_hash": one.previous_hash} for one in entries)
+            told = (_with_place(one) if with_places else audit_view(one) for one in entries)
             yield "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
 
     async def _record(
@@ -86,6 +91,10 @@ class AuditOperations:
             project_id=None if project_id is None else ProjectId(project_id),
             details=details,
         )
+
+
+def _with_place(entry: AuditEntry) -> Json:
+    return {"sequence": entry.sequence, **audit_view(entry), "previous_hash": entry.previous_hash}
 
 
 def _narrowed(project_id: str | None, filters: AuditFilters) -> audit.AuditFilters:

@@ -46,6 +46,11 @@ class Access:
         return role is not None and role.allows(needed)
 
     @property
+    def owns_any(self) -> bool:
+        """Whether there is a project whose audit log the person may see."""
+        return self.is_administrator or Role.OWNER in self.roles.values()
+
+    @property
     def projects(self) -> tuple[ProjectId, ...] | None:
         """The projects that lists and counts are narrowed to; None for all."""
         return None if self.is_administrator else tuple(self.roles)

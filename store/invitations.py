@@ -14,6 +14,7 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId
 from domain.users import Invitation, Role
 from store import tables
+from store.members import hold_project
 from store.minting import new_invitation_id, new_token, token_digest
 from store.users import address_problem
 
@@ -33,8 +34,7 @@ async def invite(
     """
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
-    if await session.scalar(select(PROJECTS.c.id).where(PROJECTS.c.id == project_id)) is None:
-        raise NotFound("There is no such project.")
+    await hold_project(session, project_id)
     token, invitation_id, email = new_token(), new_invitation_id(), email.strip().lower()
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
     await session.execute(
@@ -68,6 +68,7 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
+    await hold_project(session, found.project_id)  # before the invitation's row, as its deletion does
     unused = update(INVITATIONS).where(INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None))
     taken = await session.execute(unused.values(used_at=now).returning(INVITATIONS.c.id))
     return found if taken.first() is not None else None
@@ -83,7 +84,7 @@ async def withdraw(session: AsyncSession, *, project_id: ProjectId, invitation_i
 
 def _open(now: datetime) -> Select[Any]:
     query = select(INVITATIONS, PROJECTS.c.name.label("project_name")).join(PROJECTS, PROJECTS.c.id == INVITATIONS.c.project_id)
-    return query.where(INVITATIONS.c.used_at.is_(None), INVITATIONS.c.expires_at > now)
+    return query.where(INVITATIONS.c.used_at.is_(None), INVITATIONS.c.expires_at > now, PROJECTS.c.deleted_at.is_(None))
 
 
 def _invitation(row: Row[Any]) -> Invitation:

@@ -61,7 +61,7 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
         NotFound: no such project or person.
         ValidationFailed: the project would lose its last owner.
     """
-    await _hold_project(session, project_id)
+    await hold_project(session, project_id)
     if await session.scalar(select(USERS.c.id).where(USERS.c.id == user_id)) is None:
         raise NotFound("There is no such user.")
     has = await _role(session, project_id, user_id)
@@ -86,7 +86,7 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
         NotFound: no such project, or no member of it.
         ValidationFailed: this is the project's last owner.
     """
-    await _hold_project(session, project_id)
+    await hold_project(session, project_id)
     has = await _role(session, project_id, user_id)
     if has is None:
         raise NotFound("There is no such member in this project.")
@@ -96,6 +96,16 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
     await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
     await end_sessions(session, user_id)
     return has
+
+
+async def hold_project(session: AsyncSession, project_id: ProjectId) -> None:
+    """Let no other change of this project's people, nor its deletion, run beside this transaction (SQLite has one writer anyway).
+
+    Raises: NotFound: there is no such project, or it is deleted.
+    """
+    held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
+    if await session.scalar(held) is None:
+        raise NotFound("There is no such project.")
 
 
 async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
@@ -159,13 +169,6 @@ async def _refuse_last_owner(session: AsyncSession, project_id: ProjectId) -> No
 async def _withdraw_invitations(session: AsyncSession, user_id: UserId, *narrowed: ColumnElement[bool]) -> None:
     """Links into a project that somebody gave out lead nowhere once he may not give them."""
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.invited_by == user_id, *narrowed))
-
-
-async def _hold_project(session: AsyncSession, project_id: ProjectId) -> None:
-    """Let no other change of this project's members run beside this transaction (SQLite has one writer anyway)."""
-    held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id).with_for_update()
-    if await session.scalar(held) is None:
-        raise NotFound("There is no such project.")
 
 
 async def _held_administrators(session: AsyncSession) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """The audit log: the list of who did what, and its export, which is an entry itself. Nothing else is written here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -56,31 +56,40 @@ class AuditPages:
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
         owned = await self._owned(viewer)
-        if not viewer.access.is_administrator and "project" not in address.chosen and owned:
-            return self._console.sessions.redirect(f"/audit?project={next(iter(owned))}")
+        if not viewer.access.is_administrator:
+            if "project" not in address.chosen and owned:
+                first = {"project": next(iter(owned)), **address.chosen}
+                return self._console.sessions.redirect(str(replace(address, chosen=first, cursor=None)))
+            address = replace(address, stays=("project",))
         self._check(viewer, owned, address)
         page = await self._operations.list_audit(
             address.chosen.get("project"), _filters(address), limit=ROWS, cursor=address.cursor
         )
-        names, project_names = await self._names(viewer, page["data"]), owned
+        names = await self._names(viewer, page["data"])
         values = {
-            "lines": [tell(entry, names, project_names) for entry in page["data"]],
+            "lines": [tell(entry, names, owned) for entry in page["data"]],
             "next_cursor": page["next_cursor"],
             "address_of": address,
-            "project_names": project_names,
+            "project_names": owned,
             "actions": [(action.value, wording.words(action.value)) for action in AuditAction],
             "actors": _actors(names, address.chosen.get("actor")),
         }
         return await self._console.show(request, viewer, page="audit.html", here="audit", values=values)
 
     async def export(self, request: Request) -> Response:
-        """The entries that the page's filters leave, as a file. A POST: the export is itself an entry."""
+        """The entries that the page's filters leave, as a file. A POST: the export is itself an entry.
+
+        An owner's tells no entry's place in the log of all projects: it would tell how much others do.
+        """
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         address = read_audit_address(fields)
         self._check(viewer, await self._owned(viewer), address)
         lines = await self._operations.export_audit(
-            address.chosen.get("project"), _filters(address), actor=actor_of(request, viewer.user_id)
+            address.chosen.get("project"),
+            _filters(address),
+            actor=actor_of(request, viewer.user_id),
+            with_places=viewer.access.is_administrator,
         )
         return StreamingResponse(lines, media_type="application/jsonl", headers={**HEADERS, **FILE})
 

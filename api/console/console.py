@@ -82,6 +82,7 @@ class Console:
             "here": here,
             "counts": await self.operations.counts(None, viewer.access.projects),
             "checks": await self.parts.readiness(),
+            "has_audit": viewer.access.owns_any,
             "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,
         }
         return self.pages.region("_rail.html", values)

@@ -37,13 +37,17 @@ LONGEST = 255
 
 @dataclass(frozen=True, slots=True)
 class ListAddress:
-    """Where in a list one is: its path, tab, filters (only those that are set) and cursor (None: the newest)."""
+    """Where in a list one is: its path, tab, filters (only those that are set) and cursor (None: the newest).
+
+    The filters that `stays` names are there in every address that leads on, since the list is for nobody without them.
+    """
 
     path: str
     tab: str
     first_tab: str
     chosen: Mapping[str, str]
     cursor: str | None
+    stays: tuple[str, ...] = ()
 
     @property
     def state(self) -> str | None:
@@ -69,7 +73,12 @@ class ListAddress:
         return str(replace(self, cursor=cursor))
 
     def cleared(self) -> str:
-        return str(replace(self, chosen={}, cursor=None))
+        return self.narrowed()
+
+    def narrowed(self, **filters: str) -> str:
+        """With these filters and no others."""
+        chosen = {name: value for name, value in self.chosen.items() if name in self.stays}
+        return str(replace(self, chosen={**chosen, **filters}, cursor=None))
 
     @property
     def created_after(self) -> datetime | None:

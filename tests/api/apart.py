@@ -9,7 +9,8 @@ import hypothesis
 
 from api.app import create_app
 from domain.projects import Scope
-from store import sessions, users
+from domain.users import Role
+from store import invitations, members, sessions, users
 from store.database import Database
 from store.projects import create_project
 from store.sealing import Sealer
@@ -28,7 +29,7 @@ GENERATED = hypothesis.settings(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Where an API is, a key for it and somebody's session, the ids of what is there, and every route."""
+    """Where an API is, a key for it and an owner's session, the ids of what is there, and every route."""
 
     address: str
     api_key: str
@@ -73,6 +74,13 @@ class ServedApart:
             made = await create_project(session, sealer, name="generated", livemode=False, scopes=scopes, now=now)
             user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
             assert user is not None
+            owned = {"project_id": made.project.id, "role": Role.OWNER, "now": now}
+            for user_id in (user.user_id, (await users.create_user(session, email="ada@shop.example", now=now)).user_id):
+                await members.grant(session, user_id=user_id, **owned)
+            await invitations.invite(session, email="bob@shop.example", invited_by=user.user_id, **owned)
+            (invited,) = await invitations.list_invitations(session, made.project.id, now=now)
+            elsewhere = await sessions.open_session(session, user_id=user.user_id, now=now)
+            (opened,) = await sessions.list_sessions(session, user.user_id, now=now, token=elsewhere)
             session_token = await sessions.open_session(session, user_id=user.user_id, now=now)
         parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
         app = create_app(parts)
@@ -81,6 +89,7 @@ class ServedApart:
             event_id = await caller.accept()
             ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
+            ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             self._told.put(Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app)))
             await self._stop.wait()
         await database.close()

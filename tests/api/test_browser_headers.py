@@ -92,7 +92,7 @@ async def test_without_tls_no_browser_is_told_to_insist_on_it(database: Database
 
 async def test_cookie_alone_is_no_key_to_what_is_not_the_console(app: Application, client: httpx.AsyncClient) -> None:
     """What changes something is a form of the console, which has a token, or takes a key, which no browser sends by itself."""
-    console = ("/login", "/join", "/logout", "/account", "/incidents", "/events", "/projects")
+    console = ("/login", "/join", "/logout", "/account", "/incidents", "/events", "/projects", "/audit")
     unsafe = [(method, path) for method, path in addresses(app) if method != "GET" and not path.startswith(console)]
 
     answers = {path: (await client.request(method, re.sub(r"\{\w+\}", "x", path))).status_code for method, path in unsafe}

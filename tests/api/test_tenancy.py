@@ -31,6 +31,7 @@ from tests.api.serving import Caller, Json, is_a_request, parts_on, receipt, rou
 
 # What processes write by themselves meanwhile, and what a key's own use changes.
 OF_THE_PROCESS = {"heartbeats", "api_keys", "facts"}
+IDS = ("project_id", "event_id", "incident_id", "replay_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Named:
     replay_id: str
     provider_event_id: str
     internal_reference: str
+    entry_hash: str
 
     def cursor(self, identifier: str) -> str:
         return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
@@ -53,7 +55,7 @@ class Asked:
     """One request; `sees` is what must come of it."""
 
     path: str
-    sees: str  # not_found | nothing | its own
+    sees: str  # not_found | refused | nothing | its own
     query: Json | None = None
     body: Json | None = None
 
@@ -109,6 +111,7 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     ],
     "GET /api/v1/audit": lambda of: [
         Asked("/audit", "nothing", {"actor": of.event_id}),
+        Asked("/audit", "refused", {"cursor": of.entry_hash}),
         Asked("/audit", "its own", {"project_id": of.project_id, "project": of.project_id}),
     ],
     # Last, since from then on the asker has an event of that name too.
@@ -226,7 +229,8 @@ async def neighbours(
         event_id = await owner.accept(provider_event_id="evt_next_door", internal_reference="next door's")
         incident_id = await owner.incident_of(event_id)
         replay_id = (await owner.ask("POST", f"/incidents/{incident_id}/reprocess")).json()["replay_id"]
-        named = Named(project.project.id, event_id, incident_id, replay_id, "evt_next_door", "next door's")
+        entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
+        named = Named(project.project.id, event_id, incident_id, replay_id, "evt_next_door", "next door's", entry_hash)
         yield Neighbours(asker, named, said, database)
 
 
@@ -241,7 +245,7 @@ def _hearing(said: list[str]) -> AbstractAsyncContextManager[None]:
 
 def nobody(of: Named) -> Named:
     """Names of the same shapes that nothing has; later than the other's, as far as ids tell a time."""
-    ids = {name: f"{getattr(of, name)[:-8]}ffffffff" for name in ("project_id", "event_id", "incident_id", "replay_id")}
+    ids = {name: f"{getattr(of, name)[:-8]}ffffffff" for name in (*IDS, "entry_hash")}
     return replace(of, **ids, provider_event_id="evt_nextXdoor", internal_reference="nobody else's")
 
 
@@ -274,6 +278,9 @@ async def test_what_another_project_has_is_as_unknown_as_what_nobody_has(neighbo
             assert statements, told
             if asked.sees == "not_found":
                 assert (status, body["code"]) == (404, "not_found"), told
+                assert after == before, told
+            elif asked.sees == "refused":
+                assert (status, body["code"]) == (422, "validation_error"), told
                 assert after == before, told
             elif asked.sees == "nothing":
                 assert (status, body["data"], body["has_more"]) == (200, [], False), told
@@ -313,11 +320,12 @@ async def test_same_event_and_key_in_two_projects_are_two_receipts(
 
 def vars_of(of: Named) -> list[str]:
     """The ids that must not be told; what a sender chose, it may have chosen too."""
-    return [of.project_id, of.event_id, of.incident_id, of.replay_id]
+    return [getattr(of, name) for name in (*IDS, "entry_hash")]
 
 
 def _of(of: Named, rows: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {name: [row for row in found if any(value in row for value in vars_of(of))] for name, found in rows.items()}
+    ids = [getattr(of, name) for name in IDS]  # the entry that comes next is built upon its hash
+    return {name: [row for row in found if any(value in row for value in ids)] for name, found in rows.items()}
 
 
 def _comparable(body: Json) -> Json:

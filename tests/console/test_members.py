@@ -104,6 +104,26 @@ async def test_invitation_never_lowers_a_role(town: Town, owner: Person, project
     assert 'id="members"' in (await owner.get(f"/projects/{project.project.id}")).text
 
 
+async def test_deleted_project_is_gone_for_its_people_who_stay_signed_in(
+    town: Town, owner: Person, project: CreatedProject, other_project: CreatedProject
+) -> None:
+    path, token = f"/projects/{project.project.id}", await invite(owner, project)
+    viewer = await town.member("viewer", project.project.id, Role.VIEWER)
+    elsewhere = await town.member("elsewhere", other_project.project.id, Role.OWNER)
+    ada = await town.nobody()
+
+    deleted = await owner.post(f"{path}/delete", confirmation=project.project.name)
+
+    assert (deleted.status_code, deleted.headers["location"]) == (303, "/projects")
+    for person, lists in ((owner, False), (viewer, False), (elsewhere, True)):
+        page = await person.get("/projects")
+        assert (page.status_code, project.project.id in page.text) == (200, False)
+        assert (other_project.project.id in page.text) is lists
+        assert (await person.get(path)).status_code == 404
+    assert (await ada.post_early("/join", token=token)).status_code == 422
+    assert ada.token == ""
+
+
 async def test_last_owner_stays(town: Town, owner: Person, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}/members"
     administrator = await town.administrator()

@@ -1,5 +1,6 @@
 """A deleted project: nothing of it works or opens any more, its receipts are ended and erased, and no other project notices."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import NotFound, ValidationFailed
-from domain.ids import EventId
+from domain.ids import EventId, UserId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
-from store import deleting, projects, tables
+from domain.users import Role
+from store import deleting, invitations, members, projects, sessions, tables, users
 from store.database import Database
 from store.keys import create_key, find_key
 from store.minting import new_event_id
@@ -20,6 +22,7 @@ from store.sealing import SealBroken, Sealer
 from tests.given import START, Story
 
 LATER = START + timedelta(days=1)
+INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 
 
 async def rows_left(story: Story, project_id: str, event_ids: list[EventId]) -> dict[str, int]:
@@ -152,6 +155,74 @@ async def test_receipt_that_another_process_took_meanwhile_is_ended_and_erased_t
     assert ended.ended == 1
     assert (await erase(story, minutes=1)).receipts == 1
     assert set((await rows_left(story, story.project.id, [late, new_event_id()])).values()) == {0}
+
+
+async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(story: Story, sealer: Sealer) -> None:
+    database, project_id = story.database, story.project.id
+    async with database.transaction() as session:
+        other = (await projects.create_project(session, sealer, name="other", livemode=False, now=START)).project
+        ada, bob = [
+            (await users.create_user(session, email=f"{name}@shop.example", now=START)).user_id for name in ("ada", "bob")
+        ]
+        for user_id, of, role in ((ada, project_id, Role.OWNER), (ada, other.id, Role.VIEWER), (bob, project_id, Role.OPERATOR)):
+            await members.grant(session, project_id=of, user_id=user_id, role=role, now=START)
+        asked = {"email": "eve@shop.example", "role": Role.VIEWER, "invited_by": ada, "now": LATER}
+        ours, theirs = [await invitations.invite(session, project_id=of, **asked) for of in (project_id, other.id)]
+        signed_in = [await sessions.open_session(session, user_id=user_id, now=LATER) for user_id in (ada, bob)]
+
+    await delete(story)
+
+    async with database.reading() as session:
+        roles = [dict((await members.read_access(session, user_id)).roles) for user_id in (ada, bob)]
+        found = [await sessions.read_session(session, token=token, now=LATER) for token in signed_in]
+        links = [await invitations.find_invitation(session, token=token, now=LATER) for token in (ours, theirs)]
+    left = await rows_left(story, project_id, [])
+    assert roles == [{other.id: Role.VIEWER}, {}]
+    assert [one is not None and one[0].user_id for one in found] == [ada, bob]
+    assert [one is not None and one.project_id for one in links] == [False, other.id]
+    assert (left["members"], left["invitations"]) == (0, 0)
+
+
+async def test_nobody_comes_into_a_deleted_project(story: Story) -> None:
+    project_id = story.project.id
+    async with story.database.transaction() as session:
+        ada = (await users.create_user(session, email="ada@shop.example", now=START)).user_id
+        asked = {"project_id": project_id, "role": Role.OWNER, "now": LATER}
+        token = await invitations.invite(session, email="eve@shop.example", invited_by=ada, **asked)
+        invited = (await session.execute(INVITATIONS.select())).mappings().one()
+    await delete(story)
+
+    async with story.database.transaction() as session:
+        # As if it had been written while the project was deleted.
+        await session.execute(INVITATIONS.insert().values(dict(invited)))
+        for refused in (
+            members.grant(session, user_id=ada, **asked),
+            members.revoke(session, project_id=project_id, user_id=ada),
+            invitations.invite(session, email="bob@shop.example", invited_by=ada, **asked),
+        ):
+            with pytest.raises(NotFound):
+                await refused
+        assert await invitations.use_invitation(session, token=token, now=LATER) is None
+
+
+async def test_who_comes_while_a_project_is_deleted_comes_before_or_not_at_all(story: Story) -> None:
+    project_id = story.project.id
+    async with story.database.transaction() as session:
+        names = ("ada", "bob", "eve")
+        people = [(await users.create_user(session, email=f"{name}@shop.example", now=START)).user_id for name in names]
+
+    async def come(user_id: UserId) -> None:
+        async with story.database.transaction() as session:
+            asked = {"project_id": project_id, "role": Role.OWNER, "now": LATER}
+            await members.grant(session, user_id=user_id, **asked)
+            await invitations.invite(session, email=f"{user_id}@shop.example", invited_by=user_id, **asked)
+
+    came = await asyncio.gather(come(people[0]), delete(story), *map(come, people[1:]), return_exceptions=True)
+
+    left = await rows_left(story, project_id, [])
+    assert came[1] == 0
+    assert {type(one) for one in came if isinstance(one, BaseException)} <= {NotFound}
+    assert (left["members"], left["invitations"]) == (0, 0)
 
 
 async def test_its_data_key_is_gone_from_the_file(sqlite_url: str, sealer: Sealer) -> None:
