@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -111,7 +112,10 @@ async def _settle(built: Installation, *, quiet_seconds: float, say: Callable[[s
     began = time.monotonic()
     outbox, stuck = -1, ["never looked"]
     while time.monotonic() - began < quiet_seconds:
-        outbox, is_more_left = await built.left_to_do()
+        try:
+            outbox, is_more_left = await built.left_to_do()
+        except httpx.TransportError:
+            continue  # It was too busy to say: not settled yet.
         moved = built.history.of("mail", "callback", "answered")
         is_still = not moved or time.time() - moved[-1].at > STILL_SECONDS
         if outbox == 0 and not is_more_left and is_still:

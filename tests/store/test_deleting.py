@@ -167,7 +167,7 @@ async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(story:
         for user_id, of, role in ((ada, project_id, Role.OWNER), (ada, other.id, Role.VIEWER), (bob, project_id, Role.OPERATOR)):
             await members.grant(session, project_id=of, user_id=user_id, role=role, now=START)
         asked = {"email": "eve@shop.example", "role": Role.VIEWER, "invited_by": ada, "now": LATER}
-        ours, theirs = [await invitations.invite(session, project_id=of, **asked) for of in (project_id, other.id)]
+        ours, theirs = [(await invitations.invite(session, project_id=of, **asked))[0] for of in (project_id, other.id)]
         signed_in = [await sessions.open_session(session, user_id=user_id, now=LATER) for user_id in (ada, bob)]
 
     await delete(story)
@@ -188,7 +188,7 @@ async def test_nobody_comes_into_a_deleted_project(story: Story) -> None:
     async with story.database.transaction() as session:
         ada = (await users.create_user(session, email="ada@shop.example", now=START)).user_id
         asked = {"project_id": project_id, "role": Role.OWNER, "now": LATER}
-        token = await invitations.invite(session, email="eve@shop.example", invited_by=ada, **asked)
+        token, _ = await invitations.invite(session, email="eve@shop.example", invited_by=ada, **asked)
         invited = (await session.execute(INVITATIONS.select())).mappings().one()
     await delete(story)
 
