@@ -65,12 +65,12 @@ async def claim(
     """
     urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
     heads = [row.event_id for row in await session.execute(_free_heads(now, urgent_limit, urgent))] if urgent_limit else []
-    due_limit, due = max(limit, due_limit), []
-    if due_limit:
+    due: list[str] = []
+    if limit:
         others = OUTBOX.c.event_id.not_in(heads)
-        oldest = [row.event_id for row in await session.execute(_free_heads(now, limit, others))] if limit else []
+        oldest = [row.event_id for row in await session.execute(_free_heads(now, limit, others))]
         if len(oldest) == limit:
-            due = [row.event_id for row in await session.execute(_due_heads(now, due_limit, others))]
+            due = [row.event_id for row in await session.execute(_due_heads(now, max(limit, due_limit), others))]
             oldest = [event_id for event_id in oldest if event_id not in due][: max(0, limit - len(due))]
         heads += due + oldest
     if not heads:

@@ -119,8 +119,9 @@ class Dispatcher:
                 await self._settle(session, ended, now)
                 claimed = []
                 if limit or urgent_limit:
-                    limits = {"limit": limit, "due_limit": due_limit, "urgent_limit": urgent_limit}
-                    claimed = await claim(session, now, **limits, lease_seconds=LEASE_SECONDS)
+                    claimed = await claim(
+                        session, now, limit=limit, due_limit=due_limit, urgent_limit=urgent_limit, lease_seconds=LEASE_SECONDS
+                    )
         except BaseException:
             self._ended.told += ended.told
             self._ended.failed += ended.failed
@@ -147,7 +148,7 @@ class Dispatcher:
             return 0, 0, 0
         free = max(0, CALLS_AT_ONCE - len(self._running))
         limit = self._pace.allowance(time.monotonic(), wanted=free)
-        return limit, free if limit else 0, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
+        return limit, free, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
 
     def _taken(self) -> _Ended:
         ended, self._ended = self._ended, _Ended()

@@ -5,7 +5,6 @@ import json
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,8 @@ from domain.ids import UserId
 from store import factors, users
 from store.database import Database
 from store.sealing import Sealer
+from tests.cli.commands import Done
 from tests.conftest import SECRET_KEY
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
 
 
 class Makegood:
