@@ -9,8 +9,9 @@ is next used (`redigest_keys`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import KeyId, ProjectId, UserId
@@ -123,19 +124,19 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
         is_unnamed = KEYS.c.digested_with.is_(None)
         await session.execute(update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint))
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
-    wrapped = 0
     # Held, so that no project is deleted meanwhile and gets its data key back, and no app set up anew gets that of the old one.
-    rows = await session.execute(select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()).with_for_update())
-    for row in rows.all():
+    projects = await _wrap_anew(session, sealer, select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()), PROJECTS.c.id)
+    factors = select(FACTORS.c.user_id.label("id"), FACTORS.c.data_key)
+    return projects + await _wrap_anew(session, sealer, factors, FACTORS.c.user_id)
+
+
+async def _wrap_anew(session: AsyncSession, sealer: Sealer, held: Select[Any], owner: Column[Any]) -> int:
+    """Wrap these data keys with the current root secret, where they are not yet; how many. `held` selects `id` and `data_key`."""
+    wrapped = 0
+    for row in (await session.execute(held.with_for_update())).all():
         if not _opens(sealer.current, row.data_key, row.id):
             anew = sealer.current.wrap(sealer.unwrapped(row.data_key, row.id), row.id)
-            await session.execute(update(PROJECTS).where(PROJECTS.c.id == row.id).values(data_key=anew))
-            wrapped += 1
-    factors = await session.execute(select(FACTORS.c.user_id, FACTORS.c.data_key).with_for_update())
-    for row in factors.all():
-        if not _opens(sealer.current, row.data_key, row.user_id):
-            anew = sealer.current.wrap(sealer.unwrapped(row.data_key, row.user_id), row.user_id)
-            await session.execute(update(FACTORS).where(FACTORS.c.user_id == row.user_id).values(data_key=anew))
+            await session.execute(update(owner.table).where(owner == row.id).values(data_key=anew))
             wrapped += 1
     return wrapped
 
