@@ -88,12 +88,14 @@ class Kept:
     def freeze(self) -> None:
         """SIGSTOP, to all below it as well."""
         for process in self._tree():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended since it was listed, as a connection's does
+                process.suspend()
 
     def resume(self) -> None:
         """SIGCONT."""
         for process in self._tree():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     @property
     def log(self) -> str:
