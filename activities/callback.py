@@ -45,7 +45,7 @@ from domain.retries import (
 from domain.signing import callback_headers
 from store.database import Database
 from store.projects import read_project, signing_secrets
-from store.reading import read_event
+from store.reading import read_repair
 from store.repairs import SeriesOver, begin_attempt, record_attempt
 from store.sealing import SealBroken, Sealer
 from store.standing import read_standing
@@ -178,17 +178,16 @@ class CallbackActivities:
         event_id, replay_id = EventId(order.event_id), ReplayId(order.replay_id)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            event = await read_event(session, None, event_id)
-            repair = next((r for r in event.repairs if r.replay_id == replay_id), None) if event else None
-            if event is None or event.incident is None or repair is None:
+            found = await read_repair(session, event_id, replay_id)
+            if found is None:
                 end_series(REPAIR_OVER, f"the store has no repair {replay_id}")
-            self._refuse_too_soon(repair, now)
+            self._refuse_too_soon(found.repair, now)
             begun = await begin_attempt(SessionStatements(session), event_id, replay_id, now)
             if isinstance(begun, SeriesOver):
                 # Returned, not raised: it may have ended the repair here, for want of a URL.
                 return begun
-            body = callback_body(event.receipt, event.incident, repair)
-            request = await self._request(session, event.receipt, replay_id, begun.number, body, now)
+            body = callback_body(found.receipt, found.incident, found.repair)
+            request = await self._request(session, found.receipt, replay_id, begun.number, body, now)
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 
     def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:

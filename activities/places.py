@@ -1,15 +1,17 @@
 """How many callbacks one worker process has under way: so many of a project, so many to a host, and never the last free place.
 
-A project may begin another callback only while it has fewer under way than places are free: those whose endpoints hang take,
-together, less than all, and whoever has none under way finds a place. What finds none is told when to come back, so that it holds
-no slot of the worker meanwhile; however many of a project wait, they come back about as fast as its places become free. Time is
-the caller's monotonic clock, in seconds. Called by `activities.callback`; counted for `/metrics` through the worker's heartbeat.
+A project may begin another callback only while it has fewer under way than places are free, in all and at that host: those whose
+endpoints hang take, together, less than all, and whoever has none under way finds a place. What finds none is told when to come
+back, so that it holds no slot of the worker meanwhile; however many of a project wait, they come back about as fast as its places
+become free. Time is the caller's monotonic clock, in seconds. Called by `activities.callback`; counted for `/metrics` through the
+worker's heartbeat.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from domain.ids import ProjectId, ReplayId
 
@@ -17,6 +19,9 @@ COME_BACK_SECONDS = 1.0
 # Between two of a project that come back, each a task of the engine's: the least, the usual while nothing is known, and the most,
 # which is what places that hang for 30 s are worth.
 BETWEEN_SECONDS = (0.1, 1.0, 3.0)
+
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class CallbackPlaces:
         self._clock = clock
         self._projects: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
+        self._pairs: Counter[tuple[str, str]] = Counter()  # of a project to a host
         self._last_turns: dict[ProjectId, float] = {}
         self._come_back_at: dict[ReplayId, float] = {}
         self._held_seconds: dict[ProjectId, float] = {}  # by the last callback that ended
@@ -60,6 +66,7 @@ class CallbackPlaces:
         self._come_back_at.pop(replay_id, None)
         self._projects[project_id] += 1
         self._hosts[host] += 1
+        self._pairs[project_id, host] += 1
         began = self._clock()
         try:
             yield
@@ -67,6 +74,7 @@ class CallbackPlaces:
             self._held_seconds[project_id] = self._clock() - began
             _leave(self._projects, project_id)
             _leave(self._hosts, host)
+            _leave(self._pairs, (project_id, host))
 
     def counted(self) -> dict[str, object]:
         """How many callbacks are under way, and how many were told to come back and are not there yet."""
@@ -79,7 +87,8 @@ class CallbackPlaces:
 
     def _has_place(self, project_id: ProjectId, host: str) -> bool:
         free = self._limits.total - self._projects.total()
-        return self._projects[project_id] < min(self._limits.per_project, free) and self._hosts[host] < self._limits.per_host
+        free_at_host = self._limits.per_host - self._hosts[host]
+        return self._projects[project_id] < min(self._limits.per_project, free) and self._pairs[project_id, host] < free_at_host
 
     def _next_turn(self, replay_id: ReplayId, project_id: ProjectId) -> float:
         now = self._clock()
@@ -91,7 +100,7 @@ class CallbackPlaces:
         return turn - now
 
 
-def _leave(counts: Counter[str], name: str) -> None:
+def _leave(counts: Counter[Name], name: Name) -> None:
     counts[name] -= 1
     if not counts[name]:
         del counts[name]

@@ -84,7 +84,7 @@ def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> Fa
     app.state.trusted_proxies = parts.settings.trusted_proxies
     app.state.shared = Shared(operations=operations, gate=gate)
     routers = (
-        health_router(health=health, key_ring=key_ring, counts=counts, is_metrics_open=settings.is_metrics_open),
+        health_router(health=health, gate=gate, counts=counts, is_metrics_open=settings.is_metrics_open),
         manage_router(),
         reference_router(document()),
         console_router(_console_parts(parts, operations, health)),
@@ -140,7 +140,7 @@ def key_finder(database: Database) -> FindKey:
     """What a key ring asks of the store."""
 
     async def find(digests: Digests) -> AuthenticatedKey | None:
-        async with database.reading() as session:
+        async with database.looking_up() as session:
             caller = await keys.find_key(session, *digests)
             return caller if caller is not None and is_in_force(caller, await database.now(session)) else None
 
@@ -149,7 +149,7 @@ def key_finder(database: Database) -> FindKey:
 
 def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[bytes]]:
     async def read(project_id: ProjectId) -> bytes:
-        async with database.reading() as session:
+        async with database.looking_up() as session:
             return await projects.read_data_key(session, project_id)
 
     return read

@@ -7,6 +7,7 @@ long, in a bounded number. The gate's order is the contract's: key, scope, suspe
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,6 +43,8 @@ class KeyRing:
         self._find_key, self._digests, self._clock = find_key, digests, clock
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
+        # One at a time of those not known to be somebody's: anyone can make up more of them than the store can look up.
+        self._strangers = asyncio.Semaphore(1)
         self._used: set[KeyId] = set()
         self._outdated: dict[KeyId, str] = {}
         self._forgot_at = clock()
@@ -86,6 +89,12 @@ class KeyRing:
         self._known.clear()
         self._forgot_at = self._clock()
 
+    def _forget_strangers(self) -> None:
+        """Anyone can make up what looks like a key: those that no key has go first, and take no known one with them."""
+        self._known = {digest: known for digest, known in self._known.items() if known.caller is not None}
+        if len(self._known) >= MAXIMUM_REMEMBERED:
+            self._known.clear()
+
     def _look_up(self, digests: Digests) -> "asyncio.Task[AuthenticatedKey | None]":
         """One question to the store for all who wait for the same answer."""
         lookup = self._lookups.get(digests[0])
@@ -96,8 +105,11 @@ class KeyRing:
 
     async def _ask(self, digests: Digests) -> AuthenticatedKey | None:
         asked_at, digest = self._clock(), digests[0]
+        known = self._known.get(digest)
+        is_stranger = known is None or known.caller is None
         try:
-            caller = await self._find_key(digests)
+            async with self._strangers if is_stranger else nullcontext():
+                caller = await self._find_key(digests)
         finally:
             del self._lookups[digest]
             if (known := self._known.get(digest)) is not None:
@@ -105,7 +117,7 @@ class KeyRing:
         if caller is not None and caller.is_outdated:
             self._outdated[caller.key.id] = digest
         if len(self._known) >= MAXIMUM_REMEMBERED:
-            self._known.clear()
+            self._forget_strangers()
         if asked_at >= self._forgot_at:
             self._known[digest] = _Known(caller, asked_at)
         return caller
@@ -117,14 +129,14 @@ class Gate:
     def __init__(self, *, keys: KeyRing, limit: RateLimit) -> None:
         self._keys, self._limit = keys, limit
 
-    async def admit(self, headers: Headers, scope: Scope) -> AuthenticatedKey:
-        """The caller, whose key has the scope and whose project may send now.
+    async def admit(self, headers: Headers, *scopes: Scope) -> AuthenticatedKey:
+        """The caller, whose key has one of these scopes and whose project may send now.
 
         Raises: Unauthorized, Forbidden, SubscriptionRequired, RateLimited.
         """
         caller = await self._keys.caller(bearer_token(headers.get(b"authorization")))
-        if scope not in caller.key.scopes:
-            raise Forbidden(f"This call needs a key with the scope {scope.value}.")
+        if caller.key.scopes.isdisjoint(scopes):
+            raise Forbidden(f"This call needs a key with the scope {' or '.join(scope.value for scope in scopes)}.")
         if caller.project.is_suspended:
             raise SubscriptionRequired
         self._limit.take(caller.project.id)

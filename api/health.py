@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.auth import KeyRing
-from api.headers import bearer_token
+from api.auth import Gate
+from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
-from domain.errors import Forbidden, Unavailable
+from domain.errors import Unavailable
 from domain.projects import Scope
 from store import gauges, heartbeats, outbox, reading
 from store.database import Database
@@ -139,7 +139,7 @@ def _reported(workers: Sequence[Beat], name: str) -> int:
     return sum(count for worker in workers if isinstance(count := worker.report.get(name), int))
 
 
-def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metrics_open: bool) -> APIRouter:
+def health_router(*, health: Health, gate: Gate, counts: Counts, is_metrics_open: bool) -> APIRouter:
     """The three routes."""
     router = APIRouter(include_in_schema=False)
 
@@ -161,7 +161,8 @@ def health_router(*, health: Health, key_ring: KeyRing, counts: Counts, is_metri
     async def metrics(request: Request) -> Response:
         """For Prometheus, from this machine or with a key that may read."""
         if not is_metrics_open and not is_own_machine(request):
-            await _admit_reader(request, key_ring)
+            # Figures of the whole installation: a project's key that may only send receipts has no business with them.
+            await gate.admit(read_headers(request.scope["headers"]), Scope.READ, Scope.ADMIN)
         return Response(render(counts, await health.gauges()), media_type=METRICS_TYPE)
 
     return router
@@ -175,11 +176,3 @@ def is_own_machine(request: Request) -> bool:
         return ip_address(request.client.host).is_loopback
     except ValueError:
         return False
-
-
-async def _admit_reader(request: Request, key_ring: KeyRing) -> None:
-    authorization = request.headers.get("authorization")
-    caller = await key_ring.caller(bearer_token(None if authorization is None else authorization.encode("latin-1")))
-    # Figures of the whole installation: a project's key that may only send receipts has no business with them.
-    if not caller.key.scopes & {Scope.READ, Scope.ADMIN}:
-        raise Forbidden("Metrics need a key with the scope read or admin.")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType
 
+import structlog
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
@@ -17,17 +18,21 @@ from api.app import create_app
 from api.console.issuer import OidcClient
 from api.parts import AppParts, AppSettings
 from api.project_changes import JudgeRepairUrl
+from api.wire import BoundedProtocol
 from egress.guard import GuardedTransport
 from logs import configure_logging
 from settings import Settings
 from store.committer import Committer
 from store.database import Database
 from store.front_door import open_front_door
+from store.rotation import SecretUnknown, refuse_unknown_secret
 from store.sealing import Sealer
 
 GRACEFUL_SECONDS = 2  # less than a supervisor waits
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
+
+log = structlog.get_logger(__name__)
 
 WatchedLoop = Callable[[], AbstractContextManager[None]]
 
@@ -54,6 +59,7 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         issuer_transport=issuer_transport(settings),
     )
     try:
+        await refuse_unknown_secret(database, parts.sealer)
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
         # Once stopped, uvicorn raises the signal again for whoever handled it before; by default that ends the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,6 +67,9 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         with watched_loop():
             await server.serve()
         return 0 if server.started else 1
+    except SecretUnknown as error:
+        log.error("secret_key_unknown", reason=str(error))
+        return 1
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1
     finally:
@@ -105,7 +114,7 @@ def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
         app,  # type: ignore[arg-type]  # uvicorn's own union of application types does not know FastAPI's
         host=host,
         port=port,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         access_log=False,
         log_config=None,

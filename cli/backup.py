@@ -42,7 +42,6 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.backup_files import BackupWriter, written_whole
     from store.backups import back_up
     from store.migrating import revisions
-    from store.rotation import root_in_force
 
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
@@ -51,10 +50,7 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     with _told_failures(), written_whole(file) as opened:
 
         async def act(database: "Database") -> dict[str, int]:
-            async with database.reading() as session:
-                root = await root_in_force(session, sealer)
-            # With the secret that opens what is in it, while that is being replaced.
-            writer = BackupWriter(opened, key=root.backup_key)
+            writer = BackupWriter(opened)
             with _progress("backed up") as progress:
                 await back_up(
                     database,

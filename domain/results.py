@@ -74,7 +74,8 @@ def happening_of(
     """What this result is to a receipt that stands at `position`.
 
     `ended_by_replay_id` is the repair whose success ended it (None: it ended without one, or has not ended); `earlier` are the
-    results already stored for it. That `said.replay_id` is one of this event's repairs is the caller's to have checked.
+    results already stored for one that has ended, as far as they are successes or equal to this one. That `said.replay_id` is
+    one of this event's repairs is the caller's to have checked.
     """
     if position in END_POSITIONS and (said in earlier or _is_the_ending_success(said, position, ended_by_replay_id)):
         return Happening.REPEATED

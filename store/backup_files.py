@@ -62,16 +62,16 @@ class Batch:
 class BackupWriter:
     """Writes the lines of one backup into an opened file. `rows` counts those of each table so far."""
 
-    def __init__(self, file: gzip.GzipFile, *, key: bytes) -> None:
+    def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file
-        self._key = key
-        self._mac = hmac.new(key, digestmod="sha256")
+        self._mac = hmac.new(b"", digestmod="sha256")
         self.rows: dict[str, int] = {}
         self._table = ""
 
-    def begin(self, *, made_at: datetime, made_by: str, revision: str) -> None:
-        """The header, before anything else."""
-        told = {"made_at": wire(made_at), "made_by": made_by, "revision": revision, "key": fingerprint(self._key)}
+    def begin(self, *, key: bytes, made_at: datetime, made_by: str, revision: str) -> None:
+        """The header, before anything else; `key` authenticates all of it."""
+        self._mac = hmac.new(key, digestmod="sha256")
+        told = {"made_at": wire(made_at), "made_by": made_by, "revision": revision, "key": fingerprint(key)}
         self._write(orjson.dumps({"format": FORMAT, "version": FORMAT_VERSION, **told}, option=_NEWLINE))
 
     def begin_table(self, name: str, columns: Sequence[str]) -> None:

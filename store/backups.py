@@ -32,6 +32,7 @@ from store import audit, tables
 from store.backup_files import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, fingerprint
 from store.database import MIGRATION_LOCK, Database
 from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
+from store.rotation import root_in_force
 from store.sealing import Sealer
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
@@ -68,7 +69,9 @@ async def back_up(
         await audit.record(session, sealer, actor, AuditAction.BACKUP_STARTED, now=now, subject=subject)
     async with database.reading() as session:
         await _refuse_other_revision(session, revision)
-        writer.begin(made_at=await database.now(session), made_by=made_by, revision=revision)
+        # The one that opens what is in this snapshot, should it be replaced meanwhile.
+        root, made_at = await root_in_force(session, sealer), await database.now(session)
+        writer.begin(key=root.backup_key, made_at=made_at, made_by=made_by, revision=revision)
         for name, table in _kept().items():
             writer.begin_table(name, table.columns.keys())
             async for rows in _stored(session, table):

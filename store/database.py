@@ -31,6 +31,7 @@ STATEMENT_SECONDS = 30
 TURN_SECONDS = 15
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 15
+LOOK_UP_CONNECTIONS = 2  # one of them for keys that are in use, whatever else is asked (`api.auth`)
 MIGRATION_LOCK = 72_338_000  # any number that is ours
 # FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
 SQLITE_PRAGMAS = (
@@ -38,6 +39,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA wal_autocheckpoint = 16000",  # pages, 64 MiB: a checkpoint stops the front door, so let it be rare
+    "PRAGMA secure_delete = ON",  # what is overwritten or deleted is zeroed in the file: a data key that is destroyed is gone
     "PRAGMA temp_store = MEMORY",  # else each upsert writes an undo journal to a file
 )
 # A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
@@ -70,12 +72,13 @@ class Clock:
 class Database:
     """An opened store."""
 
-    def __init__(self, *, url: str, clock: Clock, writing: "_Lane", reading: "_Lane") -> None:
+    def __init__(self, *, url: str, clock: Clock, writing: "_Lane", reading: "_Lane", looking_up: "_Lane") -> None:
         self.url = url
         self.clock = clock
         self.dialect = dialect_of(url)
         self._writing = writing
         self._reading = reading
+        self._looking_up = looking_up
 
     @classmethod
     def open(
@@ -88,10 +91,10 @@ class Database:
         Raises: ValueError when the URL is of neither form.
         """
         is_sqlite = dialect_of(url) == "sqlite"
-        writing, reading = (
+        writing, reading, looking_up = (
             _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
         )
-        return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading)
+        return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading, looking_up=looking_up)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session whose work is committed at the end, or none of it when an exception leaves the block. Not to be nested.
@@ -107,6 +110,13 @@ class Database:
         """
         return _session(self._reading)
 
+    def looking_up(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `reading`, for the short question that a request waits for before anything else: no list or search is in its way.
+
+        Raises: Unavailable when the store cannot be reached.
+        """
+        return _session(self._looking_up)
+
     async def now(self, session: AsyncSession) -> datetime:
         """This instant by the store's clock."""
         return await self.clock.now(SessionStatements(session))
@@ -115,6 +125,7 @@ class Database:
         """Close every connection; sessions still open lose theirs."""
         await self._writing.engine.dispose()
         await self._reading.engine.dispose()
+        await self._looking_up.engine.dispose()
 
 
 def dialect_of(url: str) -> Dialect:
@@ -183,7 +194,7 @@ async def _connected(session: AsyncSession) -> None:
         raise unavailable() from error
 
 
-def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane]:
+def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane, _Lane]:
     # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
     # On the loop, its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
     connect: Callable[[], Awaitable[Any]] = partial(connect_in_thread, path, SQLITE_PRAGMAS)
@@ -192,7 +203,12 @@ def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane]:
     writing = _sqlite_engine(connect, connections=1, begin=BEGIN_WRITING)
     connect = partial(connect_in_thread, path, (*SQLITE_PRAGMAS, "PRAGMA query_only = ON"))
     reading = _sqlite_engine(connect, connections=SQLITE_READERS, begin="BEGIN")
-    return _Lane(writing, asyncio.Semaphore(1)), _Lane(reading, asyncio.Semaphore(SQLITE_READERS))
+    looking_up = _sqlite_engine(connect, connections=LOOK_UP_CONNECTIONS, begin="BEGIN")
+    return (
+        _Lane(writing, asyncio.Semaphore(1)),
+        _Lane(reading, asyncio.Semaphore(SQLITE_READERS)),
+        _Lane(looking_up, asyncio.Semaphore(LOOK_UP_CONNECTIONS)),
+    )
 
 
 # Any: the driver's connection, or one with its interface.
@@ -213,14 +229,19 @@ def _sqlite_engine(connect: Callable[[], Awaitable[Any]], *, connections: int, b
     return engine
 
 
-def _postgres_lanes(url: str, statement_seconds: int) -> tuple[_Lane, _Lane]:
+def _postgres_lanes(url: str, statement_seconds: int) -> tuple[_Lane, _Lane, _Lane]:
     engine, turns = _postgres_engine(url, statement_seconds=statement_seconds), asyncio.Semaphore(POSTGRES_CONNECTIONS)
-    # The same pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
-    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return _Lane(engine, turns), _Lane(reading, turns)
+    looking_up = _postgres_engine(url, statement_seconds=statement_seconds, connections=LOOK_UP_CONNECTIONS)
+    # Writing and reading share a pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
+    snapshot: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    return (
+        _Lane(engine, turns),
+        _Lane(engine.execution_options(**snapshot), turns),
+        _Lane(looking_up.execution_options(**snapshot), asyncio.Semaphore(LOOK_UP_CONNECTIONS)),
+    )
 
 
-def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
+def _postgres_engine(url: str, *, statement_seconds: int | None, connections: int = POSTGRES_CONNECTIONS) -> AsyncEngine:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         try:
             return await connect_postgres(url, statement_seconds=statement_seconds)
@@ -230,7 +251,7 @@ def _postgres_engine(url: str, *, statement_seconds: int | None) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
-        pool_size=POSTGRES_CONNECTIONS,
+        pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
@@ -54,8 +54,6 @@ async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_op
         NotFound: no such project.
         ValidationFailed: receipts have not ended, and `end_open` does not say that they may be.
     """
-    if session.get_bind().dialect.name == "sqlite":
-        await session.execute(text("PRAGMA secure_delete = ON"))  # what is overwritten is zeroed in the file, too
     held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
     if (await session.execute(held)).first() is None:
         raise NotFound("There is no such project.")

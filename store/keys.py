@@ -17,7 +17,7 @@ from domain.texts import kept
 from store import tables
 from store.conversions import key_from, project_from
 from store.minting import new_api_key, new_key_id
-from store.rotation import root_in_force
+from store.rotation import root_that_writes
 from store.sealing import Sealer
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
@@ -40,11 +40,12 @@ async def create_key(
         NotFound: no such project.
         SecretUnknown: the store was sealed with another root secret.
     """
+    root = await root_that_writes(session, sealer)
     is_meant = (PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
     mode = await session.scalar(select(PROJECTS.c.mode).where(*is_meant).with_for_update())
     if mode is None:
         raise NotFound("There is no such project.")
-    api_key, root = new_api_key(livemode=mode == "live"), await root_in_force(session, sealer)
+    api_key = new_api_key(livemode=mode == "live")
     values = {
         "id": new_key_id(),
         "project_id": project_id,

@@ -48,6 +48,12 @@ _CREDIT_REPAIRS = """
 UPDATE repairs SET result_deadline_at = result_deadline_at + $2
 WHERE state = 'awaiting_result' AND result_deadline_at > $1 RETURNING 1"""
 
+# What decides whether a result of a receipt that has ended repeats another: the successes, and what may be equal to it.
+_EARLIER = """
+SELECT DISTINCT status, replay_id, error_code, error_message FROM results
+WHERE event_id = $1 AND (status = 'success' OR (status = $2 AND coalesce(replay_id, '') = $3
+AND coalesce(error_code, '') = $4 AND coalesce(error_message, '') = $5))"""
+
 
 @dataclass(frozen=True, slots=True)
 class AppliedResult:
@@ -94,7 +100,7 @@ async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_i
         position=standing.position,
         active_replay_id=standing.active_replay_id,
         ended_by_replay_id=standing.ended_by_replay_id,
-        earlier=await _earlier(st, event_id),
+        earlier=await _earlier(st, standing, said),
         late_result=standing.late_result,
     )
     if happening is Happening.REPEATED:
@@ -215,6 +221,10 @@ async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, 
     )
 
 
-async def _earlier(st: Statements, event_id: EventId) -> frozenset[Said]:
-    rows = await st.fetch("SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1", event_id)
+async def _earlier(st: Statements, standing: Standing, said: Said) -> frozenset[Said]:
+    # Never all: an app may say that it failed for as long as it likes.
+    if standing.position not in END_POSITIONS:
+        return frozenset()
+    values = (said.status.value, said.replay_id or "", said.error_code or "", said.error_message or "")
+    rows = await st.fetch(_EARLIER, standing.event_id, *values)
     return frozenset(Said(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)

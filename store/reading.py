@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal_column, or_, se
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, ValidationFailed
-from domain.ids import EventId, IncidentId, ProjectId
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairState, Resolution, TimelineEntry
 from domain.receipts import Provider, Receipt, ReceiptState
 from store import tables
@@ -88,6 +88,15 @@ class IncidentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairFull:
+    """A repair with what it is of."""
+
+    receipt: Receipt
+    incident: Incident
+    repair: Repair
+
+
+@dataclass(frozen=True, slots=True)
 class EventFull:
     """Everything known of an event; repairs and timeline oldest first."""
 
@@ -142,6 +151,16 @@ async def read_event(session: AsyncSession, project_id: ProjectId | None, event_
     timeline = merged_timeline(receipt, map(result_from, results), repairs, map(timeline_entry_from, stored))
     incident = (await _incidents_of(session, [event_id])).get(event_id)
     return EventFull(receipt=receipt, incident=incident, repairs=repairs, timeline=timeline)
+
+
+async def read_repair(session: AsyncSession, event_id: EventId, replay_id: ReplayId) -> RepairFull | None:
+    """The repair, its receipt and its incident, and nothing of what was said; None when the event has no such repair."""
+    row = (await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))).first()
+    repair = next((one for one in await _repairs(session, event_id) if one.replay_id == replay_id), None)
+    incident = (await _incidents_of(session, [event_id])).get(event_id)
+    if row is None or incident is None or repair is None:
+        return None
+    return RepairFull(receipt_from(row), incident, repair)
 
 
 async def read_incident(session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId) -> IncidentRow | None:

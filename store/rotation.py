@@ -7,17 +7,21 @@ is next used (`redigest_keys`).
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.errors import Unavailable
 from domain.ids import KeyId, ProjectId, UserId
 from domain.projects import Key
 from store import tables
 from store.conversions import key_from
+from store.database import Database
 from store.heartbeats import ENDED, SECRETS, hold_fact, name_fact, read_beats, read_fact, write_fact
 from store.sealing import RootSecret, SealBroken, Sealer
 
@@ -105,9 +109,28 @@ async def root_of_new_data_key(session: AsyncSession, sealer: Sealer) -> RootSec
     """
     if (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None:
         await name_fact(session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint)
-    # Held, so that a rotation waits for the new data key and sees it, or this waits for the rotation.
+    return await root_that_writes(session, sealer)
+
+
+async def root_that_writes(session: AsyncSession, sealer: Sealer) -> RootSecret:
+    """The root secret in force, until the transaction ends; to be asked before any project is held, as `rotate` does.
+
+    Raises: SecretUnknown.
+    """
+    # Held, so that a rotation waits for what is written and sees it, or this waits for the rotation.
     await hold_fact(session, SECRET_FACT)
     return await root_in_force(session, sealer)
+
+
+async def refuse_unknown_secret(database: Database, sealer: Sealer) -> None:
+    """Return when the secret that writes is known here, or the store cannot say now: a process without it would refuse good keys.
+
+    Raises: SecretUnknown.
+    """
+    # Away, or without its tables: both are told elsewhere.
+    with suppress(Unavailable, SQLAlchemyError):
+        async with database.reading() as session:
+            await root_in_force(session, sealer)
 
 
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:

@@ -47,6 +47,9 @@ CATCHES_EVERYTHING = {
     "api/ingest.py": "a bug in the hot path is a 500 with a request id",
     "api/pulse.py": "a failed beat is not the end of the heart",
 }
+# Who may call what a user named, handing the guard in.
+OPENS_A_GUARDED_CLIENT = {"activities/transport.py", "api/console/issuer.py"}
+CONNECTS = {"open_connection", "create_connection", "getaddrinfo", "urlopen", "HTTPConnection", "HTTPSConnection"}
 # Who may use a database driver outside the store.
 USES_A_DRIVER = {"worker/listen.py": "LISTEN needs a connection of its own for as long as the process lives"}
 DRIVERS = {"sqlalchemy", "sqlmodel", "asyncpg", "aiosqlite", "sqlite3", "alembic"}
@@ -118,6 +121,23 @@ def test_package_files_are_empty(package: str) -> None:
 
     assert files
     assert [name for name in files if (ROOT / name).read_text(encoding="utf-8").strip()] == []
+
+
+def test_no_connection_is_made_past_the_guard() -> None:
+    """What a user names is connected to through `egress` alone; mail, the store and Temporal are the operator's to name."""
+    wrong = []
+    for name in sources(*(package for package in PACKAGES if package not in {"egress", "cli"})):
+        for node in ast.walk(parsed(name)):
+            if not isinstance(node, ast.Call):
+                continue
+            call, guarded = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+            is_client = call.startswith("httpx.") and not (
+                call == "httpx.AsyncClient" and "transport" in guarded and name in OPENS_A_GUARDED_CLIENT
+            )
+            is_exception = call.rpartition(".")[2] in {"Timeout", "Response", "Request", "URL", "Headers"}
+            if (is_client and not is_exception) or call.rpartition(".")[2] in CONNECTS:
+                wrong.append((name, call))
+    assert not wrong
 
 
 def test_no_query_stands_outside_the_store() -> None:

@@ -30,6 +30,7 @@ from egress.guard import bundled_authorities
 from logs import configure_logging
 from settings import Settings
 from store.database import Database
+from store.rotation import SecretUnknown, refuse_unknown_secret
 from store.sealing import Sealer
 from worker.canary import build_canary_worker, run_canary
 from worker.connect import Engine, connect, quiet_runtime
@@ -122,10 +123,14 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
     beating = asyncio.create_task(heartbeat.keep_beating())
     try:
         with watched_loop():
+            await refuse_unknown_secret(parts.database, parts.sealer)
             client = await _unless(stopping, _connect(engine, parts))
             if client is None:
                 return 0
             return await _work(client, parts, heartbeat, beating, stopping)
+    except SecretUnknown as error:
+        log.error("secret_key_unknown", reason=str(error))
+        return 1
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)

@@ -71,7 +71,7 @@ class Guard:
             raise FormRejected
         origin = request.headers.get("Origin")
         own_hosts = (request.headers.get("Host", "").lower(), self._public_host)
-        if origin is not None and urlsplit(origin).netloc.lower() not in own_hosts:
+        if origin is not None and _host(origin) not in own_hosts:
             raise FormRejected
 
     async def _check_needs(self, needs: Needs, viewer: Viewer, named: Mapping[str, str]) -> None:
@@ -103,3 +103,11 @@ class Guard:
                     found = await members.project_of_incident(session, IncidentId(known_id(incident_id)))
                     return found, "There is no such incident."
         raise LookupError("an address that needs a role names no project, event or incident")
+
+
+def _host(origin: str) -> str | None:
+    """The host and port that an Origin names; None when it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -74,6 +74,16 @@ def test_however_many_projects_hang_whoever_has_none_under_way_finds_a_place(han
     assert held.take("other", "other.example") is None
 
 
+@pytest.mark.parametrize("hanging", [1, 2, 3, 4])
+def test_however_many_projects_hang_at_one_host_whoever_has_none_there_finds_a_place(hanging: int) -> None:
+    held = Held(CallbackLimits(total=80, per_project=10, per_host=10))
+    for _ in range(5):
+        for number in range(hanging):
+            held.take(f"hanging-{number}", "one.example")
+
+    assert held.take("other", "one.example") is None
+
+
 def test_place_is_free_again_afterwards_whatever_became_of_the_callback() -> None:
     held = Held()
     with pytest.raises(LookupError), held.places.taken(ReplayId("rpl"), ProjectId("a"), "a.example"):

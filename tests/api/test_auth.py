@@ -127,6 +127,46 @@ async def test_failed_refresh_turns_nobody_away_until_the_trust_ends() -> None:
         await ring.caller(TOKEN)
 
 
+async def test_made_up_keys_push_no_known_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.auth.MAXIMUM_REMEMBERED", 3)
+    store = KeyStore()
+    ring = store.ring()
+    await ring.caller(TOKEN)
+    known, store.found = store.found, None
+    for number in range(10):
+        with pytest.raises(Unauthorized):
+            await ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False))
+    asked = store.asked
+
+    assert (await ring.caller(TOKEN)) == known
+    assert store.asked == asked
+
+
+async def test_key_in_use_does_not_wait_behind_made_up_ones() -> None:
+    store, is_held = KeyStore(), asyncio.Event()
+    asked: list[str] = []
+
+    async def find(digests: Digests) -> AuthenticatedKey | None:
+        asked.append(digests[0])
+        if digests[0] != TOKEN:
+            await is_held.wait()
+            return None
+        return await store.find(digests)
+
+    ring = KeyRing(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
+    await ring.caller(TOKEN)
+    strangers = [asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False))) for number in range(20)]
+    await settle()
+    store.seconds = TRUST_SECONDS
+
+    async with asyncio.timeout(5):
+        await ring.caller(TOKEN)
+    assert len(asked) == 3, "the known one twice, and one stranger at a time"
+    is_held.set()
+    outcomes = await asyncio.gather(*strangers, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unauthorized}
+
+
 async def test_what_cannot_be_a_key_is_never_looked_up() -> None:
     store = KeyStore()
     ring = store.ring()

@@ -15,10 +15,12 @@ from domain.ids import EventId
 from domain.projects import CreatedProject
 from store.database import Database
 from store.heartbeats import Beat, beat, read_beats, read_ingest_beats
+from store.projects import set_suspended
 from store.reading import read_event
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, receipt, serving
 
+FROM_AFAR = {"X-Forwarded-For": "203.0.113.7"}
 ALIVE = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
 
 
@@ -155,13 +157,22 @@ async def test_metrics_count_what_the_edge_refuses(database: Database, sealer: S
 
 
 async def test_metrics_are_for_this_machine_or_a_key(caller: Caller) -> None:
-    from_afar = {"X-Forwarded-For": "203.0.113.7"}
-
-    stranger = await caller.client.get("/metrics", headers=from_afar)
-    reader = await caller.client.get("/metrics", headers={**from_afar, "Authorization": f"Bearer {caller.api_key}"})
+    stranger = await caller.client.get("/metrics", headers=FROM_AFAR)
+    reader = await caller.client.get("/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"})
 
     assert stranger.status_code == 401
     assert reader.status_code == 200
+
+
+async def test_metrics_are_not_for_a_project_that_is_suspended(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    async with database.transaction() as session:
+        await set_suspended(session, project.project.id, suspended=True, now=await database.now(session))
+
+    answer = await caller.client.get("/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"})
+
+    assert answer.status_code == 402
 
 
 async def test_garbage_collector_is_calmed_once_serving(caller: Caller) -> None:

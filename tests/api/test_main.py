@@ -1,5 +1,6 @@
 """The API as a process of its own: it says nothing about itself, and stops in order when it is told to."""
 
+import asyncio
 import signal
 from dataclasses import replace
 from ipaddress import ip_network
@@ -16,6 +17,7 @@ from egress.guard import ExchangeFailed
 from settings import Settings
 from store.database import Database
 from store.migrating import migrate
+from store.projects import create_project
 from store.sealing import Sealer
 from tests.api.serving import parts_on, serving
 from tests.conftest import SECRET_KEY
@@ -66,6 +68,29 @@ def test_taken_port_ends_the_process_with_an_error(tmp_path: Path) -> None:
         with running(*python("-m", "cli.main", "api"), environment=settings) as program:
             assert program.ended(seconds=30) == 1
             assert "address already in use" in program.output
+
+
+def test_secret_key_that_the_store_was_not_sealed_with_ends_the_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'makegood.db'}"
+    migrate(url)
+    asyncio.run(with_a_project(url))
+    settings = {
+        "MAKEGOOD_DATA_DIR": str(tmp_path),
+        "MAKEGOOD_SECRET_KEY": f"another than {SECRET_KEY}",
+        "MAKEGOOD_PORT": str(free_ports(1)[0]),
+    }
+    for command in ("api", "worker"):
+        with running(*python("-m", "cli.main", command), environment=settings) as program:
+            assert program.ended(seconds=30) == 1
+            assert "secret_key_unknown" in program.output
+            assert "MAKEGOOD_SECRET_KEY_PREVIOUS" in program.output
+
+
+async def with_a_project(url: str) -> None:
+    database = Database.open(url)
+    async with database.transaction() as session:
+        await create_project(session, Sealer(SECRET_KEY), name="shop", livemode=False, now=await database.now(session))
+    await database.close()
 
 
 async def test_every_request_to_the_identity_provider_goes_through_the_guard() -> None:

@@ -4,12 +4,14 @@ Whatever comes in, the answer is a refusal of ours or of the HTTP server, never 
 """
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from api.wire import MAXIMUM_FRAMING_BYTES, MAXIMUM_HEAD_BYTES
 from tests.api.serving import Caller, is_a_request, receipt
 from tests.waiting import wait_until_async
 
@@ -37,6 +39,11 @@ def post(caller: Caller, body: bytes, *headers: bytes, path: bytes = b"/api/v1/r
         *headers,
     )
     return method + b" " + path + b" HTTP/1.1\r\n" + b"\r\n".join(given) + b"\r\n\r\n" + body
+
+
+def post_head(*headers: bytes) -> bytes:
+    """The head of a request that is refused for nothing else."""
+    return b"\r\n".join((b"POST /api/v1/receipt HTTP/1.1", b"Host: makegood.example", *headers)) + b"\r\n\r\n"
 
 
 def status(answer: bytes) -> int:
@@ -152,3 +159,48 @@ async def test_client_that_hangs_up_in_mid_body_is_no_failure_of_ours(caller: Ca
 
         assert [entry for entry in logged if entry["log_level"] == "error"] == [], path
     assert "internal_error" not in (await caller.client.get("/metrics")).text
+
+
+LONG = b"x" * MAXIMUM_HEAD_BYTES
+LARGE_HEADS = {
+    "one header": post_head(b"X-Long: " + LONG),
+    "many headers": post_head(*[b"X-%d: %s" % (number, b"x" * 100) for number in range(400)]),
+    "the address": b"GET /" + LONG + b" HTTP/1.1\r\nHost: makegood.example\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", LARGE_HEADS.values(), ids=LARGE_HEADS)
+@pytest.mark.parametrize("is_complete", [True, False], ids=["ended", "never ending"])
+async def test_head_of_a_request_is_bounded(caller: Caller, head: bytes, is_complete: bool) -> None:
+    answer = await spoken(caller, head if is_complete else head.removesuffix(b"\r\n\r\n"))
+
+    assert status(answer) == 431
+    assert b"32 KiB" in answer
+    assert (await caller.send("receipt", receipt())).status_code == 202
+
+
+async def test_largest_head_is_taken(caller: Caller) -> None:
+    body = json.dumps(receipt()).encode()
+    taken = b"X-Long: " + LONG[:-1024]
+
+    answer = await spoken(caller, post(caller, body, KEY, taken, b"Content-Length: %d" % len(body)))
+
+    assert status(answer) == 202
+
+
+async def test_what_follows_a_body_is_bounded_too(caller: Caller) -> None:
+    request = post(caller, b"2\r\n{}\r\n0\r\nX-Trailer: ", KEY, b"Transfer-Encoding: chunked")
+    reader, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
+    writer.write(request)
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while sent < 64 * MAXIMUM_FRAMING_BYTES:
+                writer.write(LONG)
+                sent += len(LONG)
+                await writer.drain()
+    writer.close()
+    del reader
+
+    # What the sockets of both sides hold beside.
+    assert sent < MAXIMUM_FRAMING_BYTES + 16 * 1024 * 1024

@@ -101,6 +101,7 @@ HOSTILE: Mapping[str, Mapping[str, str]] = {
     "a neighbour of this host": {"Sec-Fetch-Site": "same-site"},
     "a foreign origin": {"Origin": "https://evil.example"},
     "an origin that hides": {"Origin": "null"},
+    "an origin that is none": {"Origin": "http://["},
 }
 
 

@@ -24,8 +24,8 @@ def path(tmp_path: Path) -> Path:
     """A backup of one table with rows and one without."""
     path = tmp_path / "backup.jsonl.gz"
     with written_whole(path) as file:
-        writer = BackupWriter(file, key=KEY)
-        writer.begin(made_at=datetime(2026, 11, 23, tzinfo=UTC), made_by="0.1.0", revision="0001")
+        writer = BackupWriter(file)
+        writer.begin(key=KEY, made_at=datetime(2026, 11, 23, tzinfo=UTC), made_by="0.1.0", revision="0001")
         writer.begin_table("projects", COLUMNS)
         writer.add(ROWS)
         writer.begin_table("receipts", ("event_id",))

@@ -159,7 +159,7 @@ def without(rows: Rows, names: set[str]) -> Rows:
 
 async def backed_up(database: Database, sealer: Sealer, file: Path) -> dict[str, int]:
     with written_whole(file) as opened:
-        writer = BackupWriter(opened, key=sealer.current.backup_key)
+        writer = BackupWriter(opened)
         await back_up(
             database, writer, sealer=sealer, actor=OPERATOR, made_by="0.1.0", revision=REVISION, progress=lambda rows: None
         )

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from domain.ids import UserId
-from domain.projects import CreatedProject
-from store import factors, rotation, users
+from domain.projects import CreatedProject, Key, Scope
+from store import factors, keys, rotation, users
 from store.database import Database
 from store.rotation import SecretStatus, Unopened
 from store.sealing import SealBroken, Sealer
@@ -135,6 +135,36 @@ async def test_app_that_is_begun_during_a_rotation_is_sealed_with_the_new_secret
 
     assert (await status(database)).old_factors == 0
     assert await phone.confirm(NEW)
+
+
+async def make_key(database: Database, project: CreatedProject) -> Key:
+    async with database.transaction() as session:
+        scopes = frozenset({Scope.READ})
+        key, _ = await keys.create_key(session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW)
+    return key
+
+
+async def test_api_key_that_is_made_while_a_rotation_waits_is_seen_to_need_the_old_secret(
+    database: Database, project: CreatedProject
+) -> None:
+    async with database.transaction() as session:
+        scopes = frozenset({Scope.READ})
+        late, _ = await keys.create_key(session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW)
+        rotating = await held_up(database, rotate(database))
+    await rotating
+
+    assert late.id in {key.id for key in (await status(database)).old_keys}
+
+
+async def test_api_key_that_is_made_during_a_rotation_needs_the_new_secret_alone(
+    database: Database, project: CreatedProject
+) -> None:
+    async with database.transaction() as session:
+        await rotation.rotate(session, BOTH, await database.now(session))
+        making = await held_up(database, make_key(database, project))
+    late = await making
+
+    assert late.id not in {key.id for key in (await status(database)).old_keys}
 
 
 async def test_code_that_is_given_during_a_rotation_is_taken_once(database: Database, phone: Phone) -> None:
