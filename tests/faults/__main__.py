@@ -15,7 +15,7 @@ from tests.faults.installation import StoreKind
 from tests.faults.report import write_report
 from tests.faults.run import Plan, judged
 
-# What two cores carry for the harness and a whole installation on PostgreSQL, restarts included, with a third to spare.
+# What two cores just carry for the harness and a whole installation on PostgreSQL, restarts included (docs/faults.md).
 RECEIPTS_PER_SECOND = 8.0
 FAKETIME_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 
