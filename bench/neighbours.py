@@ -1,6 +1,6 @@
 """Whether a project whose repair endpoint hangs delays another project's callbacks.
 
-    python -m bench.neighbours [--calls 40] [--hanging 150] [--rounds 3]
+    python -m bench.neighbours [--calls 100] [--hanging 150] [--rounds 3]
 
 Through the API over HTTP, one worker and Temporal's dev server, all on this machine. In each round one project's repairs are
 asked for at 2 a second, alone and then while so many repairs of another project, more than the worker has slots, have been asked
@@ -29,6 +29,7 @@ from bench.processes import Installation, api, command, install, temporal_server
 from bench.watch import until
 
 CALLS_PER_SECOND = 2.0
+WARM_CALLS = 5  # not measured: a worker's first workflows and callbacks cost it more
 MOST_RATIO = 2.0
 SCOPES = [argument for scope in ("ingest", "read", "operate") for argument in ("--scope", scope)]
 
@@ -86,9 +87,8 @@ class Project:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["replay_id"])
 
-    async def lags(self, count: int) -> list[float]:
-        """Milliseconds from each request to its callback's arrival."""
-        incident_ids = await self.incidents(count)
+    async def lags(self, incident_ids: list[str]) -> list[float]:
+        """Milliseconds from each request to its callback's arrival, those of the first ones left out."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
 
@@ -103,7 +103,7 @@ class Project:
             return all(replay_id in self.endpoint.arrived for replay_id, _ in asked)
 
         await until(all_arrived, what="every callback arrived")
-        return [(self.endpoint.arrived[replay_id] - asked_at) * 1000 for replay_id, asked_at in asked]
+        return [(self.endpoint.arrived[replay_id] - asked_at) * 1000 for replay_id, asked_at in asked[WARM_CALLS:]]
 
 
 @asynccontextmanager
@@ -121,11 +121,16 @@ async def project(installation: Installation, name: str, address: str, *, hangs:
     server.close()
 
 
-async def waiting_callbacks(installation: Installation) -> int:
-    """How many callbacks the worker has told to come back."""
+async def gauge(installation: Installation, name: str) -> int:
+    """What `/metrics` says of this."""
     async with httpx.AsyncClient() as http:
         page = (await http.get(f"{installation.api_url}/metrics")).text
-    return int(float(re.findall(r"(?m)^makegood_callbacks_waiting ([0-9.]+)$", page)[0]))
+    return int(float(re.findall(rf"(?m)^makegood_{name} ([0-9.]+)$", page)[0]))
+
+
+async def waiting_callbacks(installation: Installation) -> int:
+    """How many callbacks the worker has told to come back."""
+    return await gauge(installation, "callbacks_waiting")
 
 
 async def measure_round(installation: Installation, number: int, *, calls: int, hanging: int) -> tuple[list[float], list[float]]:
@@ -133,8 +138,15 @@ async def measure_round(installation: Installation, number: int, *, calls: int, 
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(project(installation, f"ours-{number}", "127.0.0.1", hangs=False))
         theirs = await stack.enter_async_context(project(installation, f"theirs-{number}", f"127.0.0.{number + 2}", hangs=True))
-        alone = await ours.lags(calls)
+        incidents_alone, incidents_beside = await ours.incidents(calls + WARM_CALLS), await ours.incidents(calls + WARM_CALLS)
         incident_ids = await theirs.incidents(hanging)
+
+        async def are_told() -> bool:
+            return not await gauge(installation, "outbox_rows") and not await gauge(installation, "alerts_unsent")
+
+        # Nor are the incidents themselves what is measured.
+        await until(are_told, what="every incident is told to Temporal and to the operators")
+        alone = await ours.lags(incidents_alone)
         for incident_id in incident_ids:
             await theirs.reprocess(incident_id)
 
@@ -144,7 +156,7 @@ async def measure_round(installation: Installation, number: int, *, calls: int, 
         # Being asked for so much at once is not what is measured.
         await until(are_settled, what="each callback of the hanging project was sent, or waits")
         print(f"  round {number + 1}: {await waiting_callbacks(installation)} callbacks wait", flush=True)
-        beside = await ours.lags(calls)
+        beside = await ours.lags(incidents_beside)
         for incident_id in incident_ids:
             answer = await theirs.http.post(f"/api/v1/incidents/{incident_id}/resolve", json={"reason": "measured"})
             assert answer.status_code < 300, answer.text
@@ -153,7 +165,7 @@ async def measure_round(installation: Installation, number: int, *, calls: int, 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=40, help="of the measured project, in each measurement")
+    parser.add_argument("--calls", type=int, default=100, help="of the measured project, in each measurement")
     parser.add_argument("--hanging", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
