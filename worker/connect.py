@@ -22,6 +22,8 @@ from temporalio.client import Client
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
+from worker.failures import SHORT_FAILURES
+
 RETENTION = timedelta(days=1)
 RPC_SECONDS = timedelta(seconds=3)
 # Short: what cannot be told now stays in the outbox.
@@ -84,6 +86,7 @@ async def connect(engine: Engine, runtime: Runtime) -> Client:
         tls=tls if engine.tls else False,
         retry_config=RETRIES,
         runtime=runtime,
+        data_converter=SHORT_FAILURES,
         keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000),
     )
 
