@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 
 STRIPE_SECRET = "whsec_stripe"
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"the signing secret of the shop!!").decode()
+PAID_AT = int(time.time())
 ACCEPTED = {"accepted": True, "event_id": "evt_ours", "timeout_at": "2026-11-23T12:00:00.000Z"}
 
 Open = Callable[..., AbstractContextManager[httpx.Client]]
@@ -69,9 +70,9 @@ def open_shop(makegood: Receiver, tmp_path: Path) -> Open:
 
 
 def pay(shop: httpx.Client, *, event_id: str = "evt_stripe_1", secret: str = STRIPE_SECRET) -> int:
-    at = int(time.time())
-    body = body_of(stripe_event("invoice.paid", reference="order-1", at=at, event_id=event_id))
-    headers = {"Stripe-Signature": stripe_signature(secret, body=body, at=at)}
+    """Stripe sends its event, or sends it again: what it says stays the same, its signature is new each time."""
+    body = body_of(stripe_event("invoice.paid", reference="order-1", at=PAID_AT, event_id=event_id))
+    headers = {"Stripe-Signature": stripe_signature(secret, body=body, at=int(time.time()))}
     return shop.post("/stripe/webhook", content=body, headers=headers).status_code
 
 
