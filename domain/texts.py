@@ -1,8 +1,35 @@
-"""What is kept of text from outside: no NUL, which PostgreSQL cannot store, and no more than 2,048 characters."""
+"""What is kept of text from outside: no NUL, which PostgreSQL cannot store, and no more than 2,048 characters.
+
+And what of it reaches people: `one_line` for mail and logs, `printable` for terminals.
+"""
+
+import re
 
 LONGEST = 2_048
+# What moves a cursor, breaks a line or turns the reading direction: C0, DEL, C1, U+2028/2029, and the bidi controls.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def kept(text: str) -> str:
     """The text as it may be stored, logged or put in an error."""
     return text.replace("\0", "")[:LONGEST]
+
+
+def one_line(text: str, *, longest: int = LONGEST) -> str:
+    """The text on one line of a mail, log or page: well-formed Unicode, no control and no bidi character.
+
+    Each run of controls becomes one space, a lone surrogate U+FFFD; what is longer than `longest` ends with an ellipsis.
+    """
+    # Cut before the replacing, so that a value of megabytes costs no more than one of the longest.
+    is_long = len(text) > longest
+    line = _CONTROLS.sub(" ", _SURROGATES.sub("\ufffd", text[:longest])).strip()
+    return f"{line[: longest - 1]}…" if is_long else line
+
+
+def printable(text: str) -> str:
+    """The text for a terminal, on one line: each character that a terminal does not print as itself becomes a space.
+
+    Beyond `one_line`'s these are invisible format characters, unassigned ones and private use. Nothing is cut off.
+    """
+    return "".join(character if character.isprintable() else " " for character in text)

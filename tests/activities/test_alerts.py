@@ -9,6 +9,7 @@ from email.policy import compat32
 import pytest
 
 from activities.alerts import AlertActivities, retry_seconds
+from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
 from activities.smtp import SmtpMailer, parse_mail_server
@@ -134,13 +135,13 @@ class Courier:
         self.tries: list[str] = []
         self.both_tried = asyncio.Event()
 
-    async def __call__(self, mail: EmailMessage) -> None:
-        self.tries.append(mail["To"])
+    async def __call__(self, letter: Letter) -> None:
+        self.tries.append(letter.recipient)
         if len(self.tries) == 2:
             self.both_tried.set()
-        if mail["To"].startswith("silent"):
+        if letter.recipient.startswith("silent"):
             await asyncio.Event().wait()
-        if mail["To"].startswith("broken"):
+        if letter.recipient.startswith("broken"):
             raise LookupError("a bug")
 
 

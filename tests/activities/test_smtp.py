@@ -1,13 +1,13 @@
 """The mail server's URL, and what is said to it: STARTTLS where it is required, the password only under it."""
 
 import ssl
-from email.message import EmailMessage
 
 import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from activities.letters import Letter
 from activities.smtp import MailNotSent, MailServer, SmtpMailer, parse_mail_server
 from tests.processes import free_ports
 
@@ -23,11 +23,8 @@ class Keeper:
         return "250 OK"
 
 
-def message() -> EmailMessage:
-    mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = "a@example.com", "b@example.com", "hello"
-    mail.set_content("hello")
-    return mail
+def message() -> Letter:
+    return Letter("a@example.com", "b@example.com", b"Subject: hello\r\n\r\nhello\r\n")
 
 
 @pytest.mark.parametrize(
