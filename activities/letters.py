@@ -86,4 +86,5 @@ def _field(name: str, value: str) -> str:
 def _part(subtype: str, text: str) -> bytes:
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
     lines = text.encode("utf-8").replace(b"\r", b"").rstrip(b"\n") + b"\n"
-    return head.encode("ascii") + quopri.encodestring(lines).replace(b"\n", b"\r\n")
+    # The last line end belongs to the boundary that follows.
+    return head.encode("ascii") + quopri.encodestring(lines).replace(b"\n", b"\r\n") + b"\r\n"

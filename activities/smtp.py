@@ -76,18 +76,19 @@ def parse_mail_server(url: str) -> MailServer:
 class SmtpMailer:
     """Sends each letter over a connection of its own."""
 
-    def __init__(self, server: MailServer) -> None:
+    def __init__(self, server: MailServer, *, exchange_seconds: float = EXCHANGE_SECONDS) -> None:
         self._server = server
+        self._exchange_seconds = exchange_seconds
 
     async def __call__(self, letter: Letter) -> None:
         """Nothing, once the server has taken the letter. Cancelled, it closes the connection and waits for nothing.
 
         Raises:
-            MailNotSent: it did not, within `STEP_SECONDS` for each step and `EXCHANGE_SECONDS` for all.
+            MailNotSent: it did not, within `STEP_SECONDS` for each step and `exchange_seconds` for all.
         """
         client = self._client()
         try:
-            async with asyncio.timeout(EXCHANGE_SECONDS):
+            async with asyncio.timeout(self._exchange_seconds):
                 await client.connect()
                 await client.sendmail(letter.sender, [letter.recipient], letter.content)
             await _part_politely(client)
