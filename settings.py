@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     smtp_port: Port = 2525
     database_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
-    mail_from: str = Field(default="makegood@localhost", pattern=r"^[^\s@]+@[^\s@]+$")
+    mail_from: str = "makegood@localhost"
     public_url: str | None = None
     temporal_ui_url: str | None = None
     secret_key: RootSecretText | None = None
@@ -184,6 +184,13 @@ class Settings(BaseSettings):
                 "restore it from your backup; without the right key no stored secret can be read"
             )
         return secret_key
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_from_is_an_address(cls, value: str) -> str:
+        from store.addresses import canonical_address
+
+        return canonical_address(value.strip())
 
     @field_validator("public_url")
     @classmethod

@@ -1,8 +1,8 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
-Ready means: the store answers and its tables are current, a worker reaches the engine, and one does work: it asks for tasks, and
-a canary finished through it within 60 s. Each check says so for itself, so that a red answer names its cause, and what cannot be
-known because of it is `unknown`.
+Ready means: the store answers and its tables are current, a worker reaches the engine, one does work (it asks for tasks, and a
+canary finished through it within 60 s), and alerts are sent. Each check says so for itself, so that a red answer names its cause,
+and what cannot be known because of it is `unknown`.
 """
 
 import asyncio
@@ -21,13 +21,17 @@ from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
 from domain.errors import Unavailable
 from domain.projects import Scope
+from domain.texts import one_line
 from store import gauges, heartbeats, outbox, reading
 from store.database import Database
+from store.gauges import FailingAlerts
 from store.heartbeats import Beat
 from store.migrating import migration_state
 
 # Beats come every 2 s; a worker that is busy or restarting gets a few of them.
 FRESH_SECONDS = 10.0
+# A restart of the mail server is over by then.
+ALERTS_FAIL_SECONDS = 300.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
@@ -58,19 +62,29 @@ class Health:
         """Every check, now."""
         try:
             async with self._database.reading() as session:
-                beats = await heartbeats.read_beats(session, await self._database.now(session))
+                now = await self._database.now(session)
+                beats = await heartbeats.read_beats(session, now)
+            migrations = await self._migrations()
+            alerts = await self._alerts(migrations)
         except (Unavailable, SQLAlchemyError):
             return (
                 Check("store", CheckStatus.FAILED, "The store does not answer."),
                 Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("alerts", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (Check("store", CheckStatus.OK, "It answers."), await self._migrations(), *judge_workers(beats))
+        return (Check("store", CheckStatus.OK, "It answers."), migrations, *judge_workers(beats), alerts)
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
         return {check.name: check.status for check in await self.checks()}
+
+    async def _alerts(self, migrations: Check) -> Check:
+        if migrations.status is not CheckStatus.OK:
+            return Check("alerts", CheckStatus.UNKNOWN, "Not known while the tables are of another version.")
+        async with self._database.reading() as session:
+            return judge_alerts(await gauges.read_failing_alerts(session, await self._database.now(session)))
 
     async def gauges(self) -> StoreGauges | None:
         """What the store knows for `/metrics`; None while it does not answer."""
@@ -79,6 +93,7 @@ class Health:
                 now = await self._database.now(session)
                 counted = await reading.counts(session, None, now)
                 measured = await gauges.read_gauges(session, now)
+                failing = await gauges.read_failing_alerts(session, now)
                 outbox_age = await outbox.oldest_age(session, now)
                 workers = _fresh_workers(await heartbeats.read_beats(session, now))
                 return StoreGauges(
@@ -90,6 +105,9 @@ class Health:
                     deadline_lag_seconds=measured.deadline_lag_seconds,
                     attempts=measured.attempts,
                     alerts_unsent=measured.alerts_unsent,
+                    alerts_failing=failing.failing,
+                    alerts_failing_seconds=failing.failing_seconds,
+                    alerts_ended=failing.ended,
                     callbacks_running=_reported(workers, "callbacks_running"),
                     callbacks_waiting=_reported(workers, "callbacks_waiting"),
                 )
@@ -128,6 +146,23 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     if not any(beat.report.get("canary_fresh") for beat in polling):
         return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+
+
+def judge_alerts(found: FailingAlerts) -> Check:
+    """The check of alerts: failed while some fail for minutes, or ended unsent, and none was sent meanwhile.
+
+    While others are sent, a few addresses that fail are told of and make nothing red: no project may do that to the others.
+    """
+    is_bad = found.failing_seconds >= ALERTS_FAIL_SECONDS or found.ended > 0
+    if not is_bad:
+        told = f"{found.failing} are tried again." if found.failing else "None fails."
+        return Check("alerts", CheckStatus.OK, told)
+    kind = f" ({one_line(found.error, longest=100)})" if found.error else ""
+    told = f"{found.failing} fail, the first for {found.failing_seconds / 60:.0f} minutes"
+    told += f"; {found.ended} ended unsent in the last 15 minutes{kind}."
+    if found.last_sent_seconds is not None and found.last_sent_seconds < ALERTS_FAIL_SECONDS:
+        return Check("alerts", CheckStatus.OK, f"{told} Others are sent.")
+    return Check("alerts", CheckStatus.FAILED, told)
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

@@ -63,6 +63,9 @@ class StoreGauges:
     deadline_lag_seconds: float
     attempts: int
     alerts_unsent: int
+    alerts_failing: int
+    alerts_failing_seconds: float
+    alerts_ended: int
     callbacks_running: int
     callbacks_waiting: int
 
@@ -115,6 +118,11 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
     yield GaugeMetricFamily("makegood_deadline_lag_seconds", lag, gauges.deadline_lag_seconds)
     yield GaugeMetricFamily("makegood_attempts", "Repair attempts recorded.", gauges.attempts)
     yield GaugeMetricFamily("makegood_alerts_unsent", "Alerts that no mail server has taken yet.", gauges.alerts_unsent)
+    yield GaugeMetricFamily("makegood_alerts_failing", "Of these, those that failed, at most 1,000.", gauges.alerts_failing)
+    oldest = "How long the longest of them has failed."
+    yield GaugeMetricFamily("makegood_alerts_failing_seconds", oldest, gauges.alerts_failing_seconds)
+    ended = "Alerts of the last 15 minutes that ended unsent although somebody was to be told."
+    yield GaugeMetricFamily("makegood_alerts_ended", ended, gauges.alerts_ended)
     yield GaugeMetricFamily("makegood_callbacks_running", "Repair callbacks under way.", gauges.callbacks_running)
     waiting = "Repair callbacks that found no place, and were told to come back."
     yield GaugeMetricFamily("makegood_callbacks_waiting", waiting, gauges.callbacks_waiting)

@@ -6,7 +6,6 @@ Whether a repair URL may be called is judged by a function that is handed in; no
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
@@ -16,6 +15,7 @@ from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import LateResult
+from store.addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
 
 MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
@@ -27,16 +27,15 @@ JudgeRepairUrl = Callable[[str], Awaitable[None]]
 
 
 def _deliverable(text: str) -> str:
-    """The address as mail servers take it. Addresses of one's own network count: what can be reached is for SMTP to say."""
+    """The address in the one form that is stored and sent to."""
     try:
-        found = validate_email(text, check_deliverability=False, test_environment=True, globally_deliverable=False)
-    except EmailNotValidError:
-        raise PydanticCustomError("invalid_format", "Must be an e-mail address.") from None
-    return found.normalized
+        return canonical_address(text)
+    except AddressRefused as refused:
+        raise PydanticCustomError("invalid_format", "{why}", {"why": str(refused)}) from None
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, strip_whitespace=True, pattern=r"^[^\x00-\x1f]*$")]
-EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_deliverable)]
+EmailAddress = Annotated[str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 

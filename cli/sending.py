@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cli.output import CommandFailed, ExitCode, exit_code_of, print_record, printable
+from cli.output import CommandFailed, ExitCode, exit_code_of, print_record
 from cli.settings_told import read_settings
+from domain.texts import printable
 
 if TYPE_CHECKING:
     import httpx

@@ -1,6 +1,6 @@
 """What is kept of text from outside: no NUL, which PostgreSQL cannot store, and no more than 2,048 characters.
 
-And what of it reaches people: `one_line` for mail and logs, `printable` for terminals.
+And what of it reaches people: `one_line` for mail and logs, `readable` for pages and tracebacks, `printable` for terminals.
 """
 
 import re
@@ -8,6 +8,8 @@ import re
 LONGEST = 2_048
 # What moves a cursor, breaks a line or turns the reading direction: C0, DEL, C1, U+2028/2029, and the bidi controls.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+# The same without tab and line feed, which a page shows as white space.
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -27,9 +29,23 @@ def one_line(text: str, *, longest: int = LONGEST) -> str:
     return f"{line[: longest - 1]}…" if is_long else line
 
 
+def readable(text: str) -> str:
+    """The text of a page or a traceback, of several lines: as `one_line`, but line feeds and tabs stay and nothing is cut."""
+    return _UNREADABLE.sub(" ", _SURROGATES.sub("\ufffd", text))
+
+
 def printable(text: str) -> str:
     """The text for a terminal, on one line: each character that a terminal does not print as itself becomes a space.
 
     Beyond `one_line`'s these are invisible format characters, unassigned ones and private use. Nothing is cut off.
     """
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def printable_json(text: str) -> str:
+    """JSON for a terminal: what a terminal does not print as itself is escaped, which changes no value."""
+    return _UNREADABLE.sub(_escaped, _SURROGATES.sub(_escaped, text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -1,17 +1,24 @@
-"""Figures of the whole store that only `/metrics` asks for."""
+"""Figures of the whole store: for `/metrics`, and of the alerts that fail for `/readyz` and doctor too."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.incidents import UNTOLD_ENDS
+from domain.instants import from_milliseconds
 from domain.receipts import ReceiptState
 from store import tables
+from store.heartbeats import ALERT_SENT_FACT, read_fact
 
 RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 ALERTS = tables.Alert.metadata.tables["alerts"]
 ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
+FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
+# Beyond it no exact count is of use, and each costs a look.
+COUNTED = 1_000
+ENDED_LATELY = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +35,44 @@ async def read_gauges(session: AsyncSession, now: datetime) -> Gauges:
         select(func.min(RECEIPTS.c.deadline_at)).where(RECEIPTS.c.state == ReceiptState.WAITING.value)
     )
     lag_seconds = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-    unsent = select(func.count()).select_from(ALERTS).where(ALERTS.c.sent_at.is_(None))
     return Gauges(
         deadline_lag_seconds=lag_seconds,
         attempts=await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0,
-        alerts_unsent=await session.scalar(unsent) or 0,
+        alerts_unsent=await _count_alerts(session, FRESH) + await _count_alerts(session, RETRIED),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FailingAlerts:
+    """Alerts that failed and are tried again, since when the first of them, and with what error; at most 1,000 are counted.
+
+    `ended` are those that ended in the last 15 minutes although somebody was still to be told. Spans are in seconds; None: never.
+    """
+
+    failing: int
+    failing_seconds: float
+    error: str | None
+    ended: int
+    last_sent_seconds: float | None
+
+
+async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAlerts:
+    """What `/readyz`, `/metrics` and doctor say of alerts; each statement reads a partial index, and a bounded part of it."""
+    oldest = select(ALERTS.c.failing_since, ALERTS.c.last_error).where(RETRIED, ALERTS.c.failing_since.is_not(None))
+    first = (await session.execute(oldest.order_by(ALERTS.c.failing_since).limit(1))).first()
+    lately = (ALERTS.c.ended_at > now - ENDED_LATELY, ALERTS.c.end_reason.in_(sorted(UNTOLD_ENDS)))
+    ended = select(ALERTS.c.last_error).where(*lately).order_by(ALERTS.c.ended_at.desc()).limit(COUNTED)
+    errors = list(await session.scalars(ended))
+    sent_at = await read_fact(session, ALERT_SENT_FACT)
+    return FailingAlerts(
+        failing=await _count_alerts(session, RETRIED, limit=COUNTED),
+        failing_seconds=0.0 if first is None else (now - first.failing_since).total_seconds(),
+        error=first.last_error if first else next(iter(errors), None),
+        ended=len(errors),
+        last_sent_seconds=None if sent_at is None else (now - from_milliseconds(int(sent_at))).total_seconds(),
+    )
+
+
+async def _count_alerts(session: AsyncSession, lane: TextClause, *, limit: int | None = None) -> int:
+    counted = select(ALERTS.c.id).where(lane).limit(limit).subquery()
+    return await session.scalar(select(func.count()).select_from(counted)) or 0
