@@ -34,7 +34,7 @@ LEASE_SECONDS = 30
 ALERTS_AT_ONCE = 8
 # With the time for a place and `RECORD_SECONDS`, within the activity's start-to-close timeout; more than a mailer's own bound.
 PLACE_SECONDS = 1
-SEND_SECONDS = 14
+SEND_SECONDS = 13
 RECORD_SECONDS = 4
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600

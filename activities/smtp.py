@@ -79,6 +79,8 @@ class SmtpMailer:
     def __init__(self, server: MailServer, *, exchange_seconds: float = EXCHANGE_SECONDS) -> None:
         self._server = server
         self._exchange_seconds = exchange_seconds
+        # Looked up for the first letter, and not again: a name server may be slow each time.
+        self._own_name: str | None = None
 
     async def __call__(self, letter: Letter) -> None:
         """Nothing, once the server has taken the letter. Cancelled, it closes the connection and waits for nothing.
@@ -90,6 +92,7 @@ class SmtpMailer:
         try:
             async with asyncio.timeout(self._exchange_seconds):
                 await client.connect()
+                self._own_name = client.local_hostname
                 await client.sendmail(letter.sender, [letter.recipient], letter.content)
             await _part_politely(client)
         except aiosmtplib.SMTPRecipientsRefused as refusal:
@@ -109,6 +112,7 @@ class SmtpMailer:
         return aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
+            local_hostname=self._own_name,
             username=server.username,
             password=server.password,
             use_tls=server.is_implicit_tls,

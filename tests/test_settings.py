@@ -174,3 +174,19 @@ def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_direct
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
     with pytest.raises(SettingsError, match=r"^MAKEGOOD_SECRET_KEY_PREVIOUS: needs 32 characters"):
         load_settings()
+
+
+@pytest.mark.parametrize("value", ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"])
+def test_sender_that_no_mail_server_takes_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", value)
+
+    with pytest.raises(SettingsError, match="MAKEGOOD_MAIL_FROM") as refused:
+        load_settings()
+
+    assert value not in str(refused.value)
+
+
+def test_sender_with_an_international_domain_is_kept_as_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", "makegood@bücher.example")
+
+    assert load_settings().mail_from == "makegood@xn--bcher-kva.example"
