@@ -18,6 +18,11 @@ def kept(text: str) -> str:
     return text.replace("\0", "")[:LONGEST]
 
 
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, so that it can be encoded."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
 def one_line(text: str, *, longest: int = LONGEST) -> str:
     """The text on one line of a mail, log or page: well-formed Unicode, no control and no bidi character.
 
@@ -25,13 +30,13 @@ def one_line(text: str, *, longest: int = LONGEST) -> str:
     """
     # Cut before the replacing, so that a value of megabytes costs no more than one of the longest.
     is_long = len(text) > longest
-    line = _CONTROLS.sub(" ", _SURROGATES.sub("\ufffd", text[:longest])).strip()
+    line = _CONTROLS.sub(" ", well_formed(text[:longest])).strip()
     return f"{line[: longest - 1]}…" if is_long else line
 
 
 def readable(text: str) -> str:
     """The text of a page or a traceback, of several lines: as `one_line`, but line feeds and tabs stay and nothing is cut."""
-    return _UNREADABLE.sub(" ", _SURROGATES.sub("\ufffd", text))
+    return _UNREADABLE.sub(" ", well_formed(text))
 
 
 def printable(text: str) -> str:

@@ -16,11 +16,12 @@ from activities.alerts import ALERTS_AT_ONCE, AlertActivities
 from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
-from activities.smtp import MailNotSent, SmtpMailer, is_permanent, parse_mail_server
+from activities.smtp import SmtpMailer, parse_mail_server
 from domain.ids import EventId
 from domain.projects import ProjectChanges
 from store.database import Database
-from store.projects import change_project
+from store.projects import change_project, create_project
+from store.sealing import Sealer
 from tests.activities.told import read_by_hand
 from tests.given import Story
 from tests.processes import free_ports
@@ -290,29 +291,6 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(databas
     assert order.incident_id.encode() in server.taken[0]
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "is_final"),
-    [
-        (550, "5.1.1 <x@y>: no such user", True),
-        (550, "no such user", True),
-        (553, "5.1.3 bad address", True),
-        (554, "5.7.1 Relay access denied", True),
-        (551, "5.1.6 moved", True),
-        (552, "5.2.2 mailbox full", False),
-        (550, "4.2.1 says for good, means for now", False),
-        (554, "5.3.2 system not accepting messages", False),
-        (530, "5.7.0 Must issue a STARTTLS command first", False),
-        (535, "5.7.8 bad credentials", False),
-        (503, "5.5.1 bad sequence", False),
-        (451, "4.7.1 greylisted", False),
-        (421, "4.3.2 closing", False),
-        (450, "mailbox busy", False),
-    ],
-)
-def test_permanent_is_what_the_codes_say(code: int, message: str, is_final: bool) -> None:
-    assert is_permanent(code, message) is is_final
-
-
 async def test_silent_server_holds_its_own_places_and_no_activity_for_long(database: Database, story: Story) -> None:
     story.database.clock.skew = timedelta(days=1)
     orders = []
@@ -351,39 +329,27 @@ async def _taken(letter: Letter) -> None:
     """A server that takes everything."""
 
 
-async def test_server_that_drips_is_left_at_the_deadline_of_the_whole_exchange() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while not writer.is_closing():
-            writer.write(b"220-still here\r\n")
-            await asyncio.sleep(0.05)
-        writer.close()
-        ended.set()
-
-    ended = asyncio.Event()
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    began = time.monotonic()
-
-    with pytest.raises(MailNotSent, match="TimeoutError"):
-        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(Letter("a@b.example", "c@d.example", b"x"))
-
-    assert time.monotonic() - began < 5
-    await ended.wait()
-    server.close()
-
-
-async def test_answer_to_quit_changes_nothing_about_a_mail_that_was_taken() -> None:
+async def test_alert_that_cannot_be_recorded_stops_no_other(sqlite_url: str, sealer: Sealer) -> None:
+    database = Database.open(sqlite_url)
+    story = await story_on(database, sealer)
+    order = await opened_for(story, "bad@shop.example", "ops@shop.example")
+    async with database.transaction() as session:
+        refusing = "BEGIN SELECT RAISE(ABORT, 'a broken row'); END"
+        when = "WHEN NEW.destination = 'bad@shop.example'"
+        await session.execute(text(f"CREATE TRIGGER broken BEFORE UPDATE OF sent_at ON alerts {when} {refusing}"))
     server = Server()
 
-    class Rude(SMTP):
-        async def smtp_QUIT(self, arg: str) -> None:
-            await asyncio.Event().wait()
+    with serving(server) as url:
+        outcome = await activities(database, url).deliver(incident_id=None)
 
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: Rude(server, enable_SMTPUTF8=False), "127.0.0.1", 0)
-    url = f"smtp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    rows = {row["destination"]: row["sent_at"] for row in await story.rows("alerts", EventId(order.event_id))}
+    await database.close()
+    assert outcome == AlertsSent(sent=1, failed=1)
+    assert rows["ops@shop.example"] is not None
+    assert rows["bad@shop.example"] is None
 
-    await SmtpMailer(parse_mail_server(url))(Letter("a@b.example", "c@d.example", b"Subject: x\r\n\r\n"))
 
-    assert len(server.taken) == 1
-    listening.close()
+async def story_on(database: Database, sealer: Sealer) -> Story:
+    async with database.transaction() as session:
+        created = await create_project(session, sealer, name="shop", livemode=False, now=await database.now(session))
+    return Story(database, created.project)
