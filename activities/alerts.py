@@ -1,4 +1,4 @@
-"""Tells people: claims the alerts that are due, sends each over SMTP, records what became of it.
+"""Notifies people: claims the alerts that are due, sends each over SMTP, records what became of it.
 
 The workflow runs it beside its wait; the alerting loop sends what is left, with the same `deliver`. A lease keeps two senders
 from one alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.

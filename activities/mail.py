@@ -1,4 +1,4 @@
-"""The mail that tells people about an incident: text and HTML, the same facts in both.
+"""The mail about an incident: text and HTML, the same facts in both.
 
 Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
 sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts`.

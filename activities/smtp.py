@@ -35,8 +35,8 @@ class MailNotSent(Exception):
     `is_permanent`: the server says that it never will. `is_of_contents`: it took the addresses, and not what is in it.
     """
 
-    def __init__(self, told: str, *, is_permanent: bool = False, is_of_contents: bool = False) -> None:
-        super().__init__(told)
+    def __init__(self, failure: str, *, is_permanent: bool = False, is_of_contents: bool = False) -> None:
+        super().__init__(failure)
         self.is_permanent = is_permanent
         self.is_of_contents = is_of_contents
 
@@ -128,8 +128,8 @@ def is_permanent(code: int, message: str) -> bool:
 
 def _not_sent(refusal: Exception, code: int, message: str, *, is_final: bool, is_data: bool = False) -> MailNotSent:
     # The server's own words may repeat the address.
-    told, is_over = f"{type(refusal).__name__} {code}", is_final and is_permanent(code, message)
-    return MailNotSent(told, is_permanent=is_over, is_of_contents=is_over and is_data)
+    kind, is_over = f"{type(refusal).__name__} {code}", is_final and is_permanent(code, message)
+    return MailNotSent(kind, is_permanent=is_over, is_of_contents=is_over and is_data)
 
 
 async def _part_politely(client: aiosmtplib.SMTP) -> None:

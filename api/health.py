@@ -151,18 +151,18 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
 def judge_alerts(found: FailingAlerts) -> Check:
     """The check of alerts: failed while some fail for minutes, or ended unsent, and none was sent meanwhile.
 
-    While others are sent, a few addresses that fail are told of and make nothing red: no project may do that to the others.
+    While others are sent, a few addresses that fail are named and make nothing red: no project may do that to the others.
     """
     is_bad = found.failing_seconds >= ALERTS_FAIL_SECONDS or found.ended > 0
     if not is_bad:
-        told = f"{found.failing} are tried again." if found.failing else "None fails."
-        return Check("alerts", CheckStatus.OK, told)
+        detail = f"{found.failing} are tried again." if found.failing else "None fails."
+        return Check("alerts", CheckStatus.OK, detail)
     kind = f" ({one_line(found.error, longest=100)})" if found.error else ""
-    told = f"{found.failing} fail, the first for {found.failing_seconds / 60:.0f} minutes"
-    told += f"; {found.ended} ended unsent in the last 15 minutes{kind}."
+    detail = f"{found.failing} fail, the first for {found.failing_seconds / 60:.0f} minutes"
+    detail += f"; {found.ended} ended unsent in the last 15 minutes{kind}."
     if found.last_sent_seconds is not None and found.last_sent_seconds < ALERTS_FAIL_SECONDS:
-        return Check("alerts", CheckStatus.OK, f"{told} Others are sent.")
-    return Check("alerts", CheckStatus.FAILED, told)
+        return Check("alerts", CheckStatus.OK, f"{detail} Others are sent.")
+    return Check("alerts", CheckStatus.FAILED, detail)
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

@@ -121,7 +121,7 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
     yield GaugeMetricFamily("makegood_alerts_failing", "Of these, those that failed, at most 1,000.", gauges.alerts_failing)
     oldest = "How long the longest of them has failed."
     yield GaugeMetricFamily("makegood_alerts_failing_seconds", oldest, gauges.alerts_failing_seconds)
-    ended = "Alerts of the last 15 minutes that ended unsent although somebody was to be told."
+    ended = "Alerts of the last 15 minutes that ended unsent although somebody was to be notified."
     yield GaugeMetricFamily("makegood_alerts_ended", ended, gauges.alerts_ended)
     yield GaugeMetricFamily("makegood_callbacks_running", "Repair callbacks under way.", gauges.callbacks_running)
     waiting = "Repair callbacks that found no place, and were told to come back."

@@ -66,8 +66,8 @@ class AlertEnd(StrEnum):
     INCIDENT_OVER = "incident_over"
 
 
-# Somebody who is still to be told was not: the project's other destinations and the operators are.
-UNTOLD_ENDS = frozenset({AlertEnd.REFUSED, AlertEnd.TIMED_OUT, AlertEnd.ADDRESS_REFUSED})
+# Somebody was still to be notified and was not: the project's other destinations and the operators are.
+UNREACHED_ENDS = frozenset({AlertEnd.REFUSED, AlertEnd.TIMED_OUT, AlertEnd.ADDRESS_REFUSED})
 
 
 class TimelineKind(StrEnum):

@@ -16,7 +16,7 @@ from sqlalchemy import Row, Select, TextClause, exists, func, literal, select, t
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
-from domain.incidents import UNTOLD_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
+from domain.incidents import UNREACHED_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
 from domain.receipts import Receipt
 from domain.texts import kept
 from store import tables
@@ -47,7 +47,7 @@ class AlertFacts:
     failing: str | None
 
     def still_wants(self, destination: str) -> bool:
-        """Whether the project tells this destination now."""
+        """Whether the project notifies this destination now."""
         return any(same_address(destination, wanted) for wanted in self.alert_emails)
 
 
@@ -99,7 +99,7 @@ async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime)
 async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime) -> None:
     """It was not sent, and is due again at `retry_at`, or ends when it has failed for a day.
 
-    The timeline tells the first failure and each doubling of them.
+    The timeline has the first failure and each doubling of them.
     """
     failed = update(ALERTS).where(*_is_unended(alert_id))
     failed = failed.values(
@@ -120,16 +120,16 @@ async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetim
 async def record_alert_ended(
     session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
 ) -> None:
-    """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are told."""
-    told = {} if error is None else {"last_error": kept(error), "tries": ALERTS.c.tries + 1}
-    ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **told)
+    """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are notified."""
+    failed = {} if error is None else {"last_error": kept(error), "tries": ALERTS.c.tries + 1}
+    ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
     row = (await session.execute(ended.returning(ALERTS))).first()
     if row is None:
         return
     failure = {} if row.last_error is None else {"error": row.last_error}
     fields = {"tries": row.tries, **failure, "final": True, "reason": reason.value}
     await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, **fields)
-    if reason in UNTOLD_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
+    if reason in UNREACHED_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
         await _notify_others(session, row, now)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.incidents import UNTOLD_ENDS
+from domain.incidents import UNREACHED_ENDS
 from domain.instants import from_milliseconds
 from domain.receipts import ReceiptState
 from store import tables
@@ -46,7 +46,7 @@ async def read_gauges(session: AsyncSession, now: datetime) -> Gauges:
 class FailingAlerts:
     """Alerts that failed and are tried again, since when the first of them, and with what error; at most 1,000 are counted.
 
-    `ended` are those that ended in the last 15 minutes although somebody was still to be told. Spans are in seconds; None: never.
+    `ended` are those of the last 15 minutes that ended although somebody was still to be notified. Spans in seconds; None: never.
     """
 
     failing: int
@@ -60,7 +60,7 @@ async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAl
     """What `/readyz`, `/metrics` and doctor say of alerts; each statement reads a partial index, and a bounded part of it."""
     oldest = select(ALERTS.c.failing_since, ALERTS.c.last_error).where(RETRIED, ALERTS.c.failing_since.is_not(None))
     first = (await session.execute(oldest.order_by(ALERTS.c.failing_since).limit(1))).first()
-    lately = (ALERTS.c.ended_at > now - ENDED_LATELY, ALERTS.c.end_reason.in_(sorted(UNTOLD_ENDS)))
+    lately = (ALERTS.c.ended_at > now - ENDED_LATELY, ALERTS.c.end_reason.in_(sorted(UNREACHED_ENDS)))
     ended = select(ALERTS.c.last_error).where(*lately).order_by(ALERTS.c.ended_at.desc()).limit(COUNTED)
     errors = list(await session.scalars(ended))
     sent_at = await read_fact(session, ALERT_SENT_FACT)

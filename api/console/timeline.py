@@ -130,7 +130,7 @@ def _alert_failed(entry: Json) -> Saying:
 
 
 def _alert_ended(entry: Json) -> Saying:
-    """It is not tried any more: a fault where somebody was still to be told."""
+    """It is not tried any more: a fault where somebody was still to be notified."""
     reason = str(entry.get("reason") or "")
     detail = " ".join(part for part in (_to(entry), wording.ALERT_ENDS.get(reason, wording.words(reason))) if part)
     tone = "quiet" if reason in wording.QUIET_ALERT_ENDS else "bad"

@@ -22,7 +22,7 @@ from domain.projects import ProjectChanges
 from store.database import Database
 from store.projects import change_project, create_project
 from store.sealing import Sealer
-from tests.activities.told import read_by_hand
+from tests.activities.read_mails import read_by_hand
 from tests.given import Story
 from tests.processes import free_ports
 from tests.waiting import wait_until_async
@@ -31,10 +31,10 @@ WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makego
 
 
 class Server:
-    """A mail server's handler that answers each step of each address as it is told; else it takes everything."""
+    """A mail server's handler that answers each step of each address as it was given; else it takes everything."""
 
     def __init__(self, **answers: dict[str, str]) -> None:
-        """`mail`, `rcpt` and `data` name the answer to an address; '' stands for any."""
+        """`mail`, `rcpt` and `data` name the answer to an address; '' is any."""
         self._answers = answers
         self.taken: list[bytes] = []
 
@@ -91,7 +91,7 @@ async def save(story: Story, *destinations: str) -> None:
         await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=destinations))
 
 
-async def told(story: Story, order: SendAlerts, kind: str) -> list[dict[str, Any]]:
+async def entries(story: Story, order: SendAlerts, kind: str) -> list[dict[str, Any]]:
     rows = await story.rows("timeline", EventId(order.event_id))
     return [row["fields"] for row in rows if row["kind"] == kind]
 
@@ -115,7 +115,7 @@ async def test_permanent_refusal_ends_the_alert_visibly(
         again = await activities(database, url).deliver(incident_id=None)
 
     assert (outcome, again) == (AlertsSent(0, 1), AlertsSent(0, 0))
-    assert await told(story, order, "alert_failed") == [
+    assert await entries(story, order, "alert_failed") == [
         {
             "alert_kind": "incident_opened",
             "destination": "gone@shop.example",
@@ -127,7 +127,7 @@ async def test_permanent_refusal_ends_the_alert_visibly(
     ]
 
 
-async def test_other_destinations_are_told_once_a_day_of_one_that_is_refused(database: Database, story: Story) -> None:
+async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused(database: Database, story: Story) -> None:
     order = await opened_for(story, "gone@shop.example", "ops@shop.example")
     server = Server(rcpt={"gone@shop.example": "550 5.1.1 no"})
 
@@ -166,7 +166,7 @@ async def test_temporary_refusal_is_tried_for_a_day_from_its_first_failure_and_e
         after = await alerts.deliver(incident_id=None)
 
     assert (within, at_the_end, after) == (AlertsSent(0, 1), AlertsSent(0, 1), AlertsSent(0, 0))
-    (last,) = [fields for fields in await told(story, order, "alert_failed") if "final" in fields]
+    (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
     assert (last["reason"], last["tries"], last["error"]) == ("timed_out", 3, "SMTPRecipientsRefused 451")
 
 
@@ -181,7 +181,7 @@ async def test_alert_that_waited_days_for_a_worker_is_still_tried(database: Data
     assert (outcome, server.recipients) == (AlertsSent(1, 0), ["ops@shop.example"])
 
 
-async def test_address_that_was_removed_is_told_nothing_more(database: Database, story: Story) -> None:
+async def test_address_that_was_removed_gets_nothing_more(database: Database, story: Story) -> None:
     order = await opened_for(story, "left@shop.example", "ops@shop.example")
     await save(story, "ops@shop.example")
     server = Server()
@@ -190,11 +190,11 @@ async def test_address_that_was_removed_is_told_nothing_more(database: Database,
         await activities(database, url).send_alerts(order)
 
     assert server.recipients == ["ops@shop.example"]
-    (last,) = await told(story, order, "alert_failed")
+    (last,) = await entries(story, order, "alert_failed")
     assert (last["destination"], last["final"], last["reason"]) == ("left@shop.example", True, "address_removed")
 
 
-async def test_opening_that_fails_for_long_ends_with_its_incident_and_the_end_is_told(database: Database, story: Story) -> None:
+async def test_opening_that_fails_for_long_ends_with_its_incident_whose_end_is_sent(database: Database, story: Story) -> None:
     order = await opened_for(story, "ops@shop.example")
     with serving(Server(rcpt={"": "451 later"})) as url:
         await activities(database, url).send_alerts(order)
@@ -206,11 +206,11 @@ async def test_opening_that_fails_for_long_ends_with_its_incident_and_the_end_is
         await activities(database, url).deliver(incident_id=None)
 
     assert [read_by_hand(content)["Message-ID"].split(".")[1] for content in server.taken] == ["incident_resolved"]
-    (last,) = [fields for fields in await told(story, order, "alert_failed") if "final" in fields]
+    (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
     assert (last["alert_kind"], last["reason"]) == ("incident_opened", "incident_over")
 
 
-async def test_opening_is_told_although_its_incident_ended_a_moment_ago(database: Database, story: Story) -> None:
+async def test_opening_is_sent_although_its_incident_ended_a_moment_ago(database: Database, story: Story) -> None:
     order = await opened_for(story, "ops@shop.example")
     await story.result(EventId(order.event_id))
     server = Server()
@@ -230,7 +230,7 @@ async def test_stored_address_that_no_server_takes_ends_and_holds_up_no_other(da
         outcome = await activities(database, url).send_alerts(order)
 
     assert (outcome, server.recipients) == (AlertsSent(1, 2), ["ops@xn--bcher-kva.example"])
-    ends = await told(story, order, "alert_failed")
+    ends = await entries(story, order, "alert_failed")
     assert [fields["reason"] for fields in ends] == ["address_refused", "address_refused"]
 
 

@@ -19,7 +19,7 @@ from domain.lifecycle import Position
 from domain.projects import ProjectChanges
 from store.database import Database
 from store.projects import change_project
-from tests.activities.told import read_by_hand
+from tests.activities.read_mails import read_by_hand
 from tests.given import Story
 from tests.waiting import wait_until_async
 from tests.workflows.world import taking_mail

@@ -16,7 +16,7 @@ from activities.smtp import SmtpMailer, parse_mail_server
 from domain.incidents import AlertKind
 from domain.texts import one_line
 from store.addresses import AddressRefused
-from tests.activities.told import FIELDS, NASTY, alert_with, read_by_hand
+from tests.activities.read_mails import FIELDS, NASTY, alert_with, read_by_hand
 from tests.given import START
 from tests.workflows.world import taking_mail
 

@@ -93,7 +93,7 @@ async def test_one_failing_address_makes_nothing_red_while_others_are_sent(calle
     assert (await _check_alerts(database)).verdict is Verdict.WARN
 
 
-def test_error_of_a_mail_server_is_told_on_one_line() -> None:
+def test_error_of_a_mail_server_is_on_one_line() -> None:
     judged = judge_alerts(FailingAlerts(1, 900.0, "x\r\n\x1b[31m" + "y" * 5_000, 0, None))
 
     assert judged.status is CheckStatus.FAILED
