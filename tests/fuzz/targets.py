@@ -44,7 +44,7 @@ from domain.projects import Project
 from domain.results import LateResult
 from egress.guard import read_url
 from store.mailbox_files import list_mails, read_mail
-from store.reading import _id_in
+from store.paging import _id_in
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INSTANT: TypeAdapter[datetime] = TypeAdapter(WireInstant)
