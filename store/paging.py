@@ -15,6 +15,9 @@ from domain.errors import FieldError, ValidationFailed
 # Of each list by its key: the cursor of one says nothing in the other.
 _CURSORS = {"event_id": re.compile(r"evt_[0-9a-f]{32}"), "id": re.compile(r"inc_[0-9a-f]{32}")}
 
+# Of a list that has no pages: keys, invitations and members of a project, sessions of a person.
+LISTED_AT_MOST = 1_000
+
 T = TypeVar("T")
 
 
