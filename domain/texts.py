@@ -1,4 +1,4 @@
-"""What is kept of text from outside: no NUL, which PostgreSQL cannot store, and no more than 2,048 characters.
+"""What is kept of text from outside: well-formed Unicode without NUL, cut to a length.
 
 And what of it reaches people: `one_line` for mail and logs, `readable` for pages and tracebacks, `printable` for terminals.
 """
@@ -6,37 +6,39 @@ And what of it reaches people: `one_line` for mail and logs, `readable` for page
 import re
 
 LONGEST = 2_048
+REPLACEMENT = "\ufffd"
+# PostgreSQL cannot store NUL; half a surrogate pair cannot be encoded as UTF-8 at all.
+_ILL_FORMED = re.compile("[\0\ud800-\udfff]")
 # What moves a cursor, breaks a line or turns the reading direction: C0, DEL, C1, U+2028/2029, and the bidi controls.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 # The same without tab and line feed, which a page shows as white space.
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def well_formed(text: str, *, characters: int = LONGEST) -> str:
+    """The first `characters` of the text, with U+FFFD in place of each NUL and each half of a surrogate pair."""
+    return _ILL_FORMED.sub(REPLACEMENT, text[:characters])
 
 
 def kept(text: str) -> str:
-    """The text as it may be stored, logged or put in an error."""
-    return text.replace("\0", "")[:LONGEST]
-
-
-def well_formed(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair, so that it can be encoded."""
-    return _SURROGATES.sub("\ufffd", text)
+    """The text as it may be stored, logged or put in an error: without NUL, well-formed, cut to 2,048 characters."""
+    return well_formed(text.replace("\0", ""))
 
 
 def one_line(text: str, *, longest: int = LONGEST) -> str:
     """The text on one line of a mail, log or page: well-formed Unicode, no control and no bidi character.
 
-    Each run of controls becomes one space, a lone surrogate U+FFFD; what is longer than `longest` ends with an ellipsis.
+    Each run of controls becomes one space; what is longer than `longest` ends with an ellipsis.
     """
     # Cut before the replacing, so that a value of megabytes costs no more than one of the longest.
     is_long = len(text) > longest
-    line = _CONTROLS.sub(" ", well_formed(text[:longest])).strip()
+    line = well_formed(_CONTROLS.sub(" ", text[:longest]), characters=longest).strip()
     return f"{line[: longest - 1]}…" if is_long else line
 
 
 def readable(text: str) -> str:
     """The text of a page or a traceback, of several lines: as `one_line`, but line feeds and tabs stay and nothing is cut."""
-    return _UNREADABLE.sub(" ", well_formed(text))
+    return well_formed(_UNREADABLE.sub(" ", text), characters=len(text))
 
 
 def printable(text: str) -> str:
@@ -49,7 +51,7 @@ def printable(text: str) -> str:
 
 def printable_json(text: str) -> str:
     """JSON for a terminal: what a terminal does not print as itself is escaped, which changes no value."""
-    return _UNREADABLE.sub(_escaped, _SURROGATES.sub(_escaped, text))
+    return _ILL_FORMED.sub(_escaped, _UNREADABLE.sub(_escaped, text))
 
 
 def _escaped(found: re.Match[str]) -> str:

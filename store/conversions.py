@@ -142,12 +142,22 @@ def result_from(row: Row[Any]) -> Result:
         error_code=row.error_code,
         error_message=row.error_message,
     )
-    return Result(id=ResultId(row.id), event_id=EventId(row.event_id), received_at=row.received_at, said=said)
+    return Result(
+        id=ResultId(row.id),
+        event_id=EventId(row.event_id),
+        received_at=row.received_at,
+        said=said,
+        repeats=row.repeats,
+        repeated_at=row.repeated_at,
+    )
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     # JSON keeps halves of surrogate pairs, which no answer can be written with.
-    fields = {name: well_formed(value) if isinstance(value, str) else value for name, value in json.loads(row.fields).items()}
+    fields = {
+        name: well_formed(value, characters=len(value)) if isinstance(value, str) else value
+        for name, value in json.loads(row.fields).items()
+    }
     return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=fields)
 
 
