@@ -1,10 +1,11 @@
 """Pages show any stored text: escaped, without controls that hide or turn it, and never with a 500."""
 
+import re
 from datetime import UTC, datetime
 
 from hypothesis import given, settings
 
-from api.console.rendering import Pages
+from api.console.rendering import HERE, Pages
 from api.console.sessions import safe_return
 from domain.incidents import TimelineKind
 from store.standing import add_timeline
@@ -52,3 +53,21 @@ def test_address_to_go_back_to_is_a_path_of_this_site_on_one_line(back: str) -> 
     assert path.startswith("/")
     assert not path.startswith(("//", "/\\"))
     assert not any(map(is_control, path))
+
+
+def test_every_address_in_a_template_is_made_by_us() -> None:
+    """What a new one is made of is looked at before it is named here: a value from outside might begin with `javascript:`."""
+    made_by_us = re.compile(r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address")
+    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+    attribute = re.compile(r"\b(?:href|src|action|formaction|hx-\w+)=\"\{\{\s*(.*?)\s*\}\}")
+
+    named = [expression for source in sources for expression in attribute.findall(source)]
+
+    assert len(named) > 10
+    assert [expression for expression in named if not made_by_us.fullmatch(expression)] == []
+
+
+def test_templates_switch_escaping_off_nowhere() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+
+    assert not [source for source in sources if re.search(r"\|\s*safe\b|autoescape|Markup", source)]
