@@ -35,8 +35,8 @@ def send(
         raise CommandFailed("--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE)
     if not key.isprintable():
         raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)
-    headers = {"Authorization": f"Bearer {api_key}".encode(), "Idempotency-Key": key.encode()}
-    headers |= {"Accept": b"application/json", "Content-Type": b"application/json"}
+    headers = {b"Authorization": f"Bearer {api_key}".encode(), b"Idempotency-Key": key.encode()}
+    headers |= {b"Accept": b"application/json", b"Content-Type": b"application/json"}
     body = {name: value for name, value in fields.items() if value is not None}
     try:
         # A proxy of the environment cannot know what listens on this machine's loopback.
