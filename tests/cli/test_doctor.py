@@ -80,6 +80,30 @@ def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
     assert judge_beats(beats).verdict is verdict
 
 
+def test_worker_that_does_no_work_for_temporal_says_why_and_not_that_the_network_is_at_fault() -> None:
+    problem = {"kind": "namespace_taken", "detail": "it belongs to another installation, ins_1", "fix": "set TEMPORAL_NAMESPACE"}
+
+    finding = judge_beats([beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)])
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "w1 does no work for Temporal: it belongs to another installation, ins_1"
+    assert finding.fix == "set TEMPORAL_NAMESPACE"
+
+
+def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
+    finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "workers that are not of this store take its tasks: worker-copy-1-abc"
+
+
+def test_what_a_worker_does_without_is_a_warning_that_names_it() -> None:
+    finding = judge_beats([beat(engine_reachable=True, canary_fresh=None, missing=["search attribute MgState: not registered"])])
+
+    assert finding.verdict is Verdict.WARN
+    assert finding.detail.endswith("Temporal lacks search attribute MgState: not registered")
+
+
 @pytest.mark.parametrize(
     ("seconds", "verdict"), [(0.1, Verdict.OK), (-5, Verdict.WARN), (120, Verdict.FAIL), (-120, Verdict.FAIL)]
 )
