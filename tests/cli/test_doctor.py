@@ -1,5 +1,6 @@
 """`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is printed."""
 
+import asyncio
 import json
 import os
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 
 from cli.findings import Verdict
 from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
+from cli.service_checks import check_temporal
 from cli.store_checks import judge_beats, judge_skew
 from settings import Settings
 from store.heartbeats import Beat
@@ -152,3 +154,26 @@ def test_secret_key_open_to_others_fails(mode: int, verdict: Verdict, tmp_path: 
 def test_old_python_fails() -> None:
     assert check_python((3, 10)).verdict is Verdict.FAIL
     assert check_python((3, 11)).verdict is Verdict.OK
+
+
+async def test_temporal_that_speaks_no_tls_is_not_said_to_be_away(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finding = await check_temporal(settings_of(tmp_path, temporal_address=target, temporal_tls=True))
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail.startswith(f"{target} takes a connection, but no TLS with these settings")
+    assert finding.fix == "correct TEMPORAL_TLS and TEMPORAL_TLS_*"
+
+
+async def test_temporal_whose_name_is_not_known_is_said_to_be_that(tmp_path: Path) -> None:
+    finding = await check_temporal(settings_of(tmp_path, temporal_address="temporal.invalid:7233"))
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "the name of temporal.invalid:7233 is not known"
