@@ -21,6 +21,7 @@ from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
 from domain.errors import Unavailable
 from domain.projects import Scope
+from domain.temporal_problems import ProblemKind
 from domain.texts import one_line
 from store import gauges, heartbeats, outbox, reading
 from store.database import Database
@@ -34,6 +35,18 @@ FRESH_SECONDS = 10.0
 ALERTS_FAIL_SECONDS = 300.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
+
+
+STRANGERS = "Workers of another store take its tasks: `makegood doctor` names them."
+PROBLEMS = {
+    ProblemKind.UNREACHABLE: "A worker does not reach Temporal.",
+    ProblemKind.TLS: "A worker has no TLS connection with Temporal.",
+    ProblemKind.UNAUTHORIZED: "Temporal does not let a worker in.",
+    ProblemKind.NAMESPACE_MISSING: "Temporal has no namespace of the name that a worker was given.",
+    ProblemKind.NAMESPACE_TAKEN: "The namespace that a worker was given belongs to another installation.",
+    ProblemKind.STORE_ELSEWHERE: "A worker was given another namespace than the other workers of this store.",
+    ProblemKind.FAILED: "The work of a worker for Temporal ended.",
+}
 
 
 class CheckStatus(StrEnum):
@@ -136,14 +149,17 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
         )
     if not any(beat.report.get("engine_reachable") for beat in fresh):
         return (
-            Check("engine", CheckStatus.FAILED, "No worker reaches Temporal."),
+            Check("engine", CheckStatus.FAILED, _problems(fresh) or "No worker reaches Temporal."),
             Check("worker", CheckStatus.UNKNOWN, f"{len(fresh)} alive; whether they take work shows once Temporal is reached."),
         )
-    engine = Check("engine", CheckStatus.OK, "A worker reaches it.")
+    strangers = STRANGERS if any(beat.report.get("strangers") for beat in fresh) else ""
+    told = ("A worker reaches it.", _problems(fresh), strangers, _shortcomings(fresh))
+    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, told)))
     polling = [beat for beat in fresh if beat.report.get("pollers_alive")]
     if not polling:
         return engine, Check("worker", CheckStatus.FAILED, "No living worker takes work from Temporal.")
-    if not any(beat.report.get("canary_fresh") for beat in polling):
+    # None: Temporal takes no canary from it, which says nothing of the worker.
+    if all(beat.report.get("canary_fresh", False) is False for beat in polling):
         return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
@@ -163,6 +179,21 @@ def judge_alerts(found: FailingAlerts) -> Check:
     if found.last_sent_seconds is not None and found.last_sent_seconds < ALERTS_FAIL_SECONDS:
         return Check("alerts", CheckStatus.OK, f"{detail} Others are sent.")
     return Check("alerts", CheckStatus.FAILED, detail)
+
+
+def _problems(workers: Sequence[Beat]) -> str:
+    """Why workers do no work for Temporal, in our own words alone: anybody may read this, and details name machines."""
+    found = [beat.report.get("temporal_problem") for beat in workers]
+    kinds = {str(problem.get("kind")) for problem in found if isinstance(problem, dict)}
+    told = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
+    return " ".join([*told, "`makegood doctor` says how to repair it."]) if told else ""
+
+
+def _shortcomings(workers: Sequence[Beat]) -> str:
+    """What the workers do without."""
+    found = [lines for beat in workers if isinstance(lines := beat.report.get("missing"), list)]
+    missing = sorted({str(line).partition(":")[0] for lines in found for line in lines})
+    return f"Temporal lacks what serves search or comfort: {', '.join(missing)}." if missing else ""
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

@@ -111,10 +111,22 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
     if youngest_seconds > FRESH_BEAT_SECONDS:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
     fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
+    for beat in fresh:
+        if isinstance(problem := beat.report.get("temporal_problem"), dict):
+            return fail(f"{beat.process} does no work for Temporal: {problem.get('detail')}", fix=str(problem.get("fix")))
     if silent := sorted({name for beat in fresh for name, value in beat.report.items() if value is False}):
         told = f"{len(fresh)} alive, but one says no to: {', '.join(name.replace('_', ' ') for name in silent)}"
         return fail(told, fix="see whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log")
-    return ok(f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago")
+    for beat in fresh:
+        if isinstance(strangers := beat.report.get("strangers"), list):
+            told = f"workers that are not of this store take its tasks: {', '.join(map(str, strangers))}"
+            return fail(told, fix="stop them, or give the store that they work for a namespace of its own (TEMPORAL_NAMESPACE)")
+    told = f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago"
+    found = [lines for beat in fresh if isinstance(lines := beat.report.get("missing"), list)]
+    if missing := sorted({str(line) for lines in found for line in lines}):
+        fix = "nothing is lost by it; docs/temporal.md says what each of these serves and how to have it"
+        return warn(f"{told}; Temporal lacks {'; '.join(missing)}", fix=fix)
+    return ok(told)
 
 
 async def _with_store(database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]") -> Finding:

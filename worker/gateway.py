@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -23,15 +23,11 @@ from domain.instants import wire
 from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
 from store.outbox import OutboxEvent, OutboxRow
-from worker.connect import RPC_SECONDS, prepare_namespace, read_namespace_id
+from worker.connect import Prepared, prepare_namespace, read_namespace_id
+from worker.refusals import REFUSED, RPC_SECONDS, NotConnected
+from worker.run_labels import details_of, search_attributes_of
+from worker.search_attributes import ALL, NOTHING, SEARCH_ATTRIBUTES, Registered
 from workflows.messages import (
-    MG_DEADLINE,
-    MG_EFFECT,
-    MG_EVENT_TYPE,
-    MG_MODE,
-    MG_PROJECT,
-    MG_PROVIDER,
-    MG_PROVIDER_EVENT_ID,
     MG_STATE,
     TASK_QUEUE,
     ExpireSignal,
@@ -45,8 +41,6 @@ from workflows.receipt import ReceiptWorkflow
 
 # Ten seconds by default, and a task that was lost costs that much.
 TASK_SECONDS = timedelta(seconds=5)
-# The longest that Temporal's visibility keeps; one more and it refuses the start.
-KEYWORD_CHARACTERS = 255
 SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
@@ -66,17 +60,45 @@ class WithoutRun:
 class Gateway:
     """What the worker's loops say to Temporal. `public_url` is where a receipt's page is linked to.
 
+    `client` None: there is no connection yet, and every call fails as it does while Temporal is away.
     `owns_namespace`: nothing but Makegood lives in the namespace.
     """
 
-    def __init__(self, client: Client, *, public_url: str, owns_namespace: bool) -> None:
-        self._client = client
+    def __init__(self, client: Client | None, *, public_url: str, owns_namespace: bool) -> None:
+        self._attached = client
         self._public_url = public_url
         self._owns_namespace = owns_namespace
+        self._registered: Registered = ALL
 
-    async def prepare_namespace(self) -> None:
-        """Register what the namespace needs: see `worker.connect`."""
-        await prepare_namespace(self._client, is_ours=self._owns_namespace)
+    def attach(self, client: Client | None, registered: Registered = ALL) -> None:
+        """From now on, speak through this client, in a namespace that has these attributes; None: there is no connection."""
+        self._attached, self._registered = client, registered
+
+    @property
+    def _client(self) -> Client:
+        if self._attached is None:
+            raise NotConnected()
+        return self._attached
+
+    @property
+    def identity(self) -> str:
+        """The name of this worker, in Temporal and in the store.
+
+        Raises:
+            NotConnected.
+        """
+        return self._client.identity
+
+    async def prepare_namespace(self) -> Prepared:
+        """Register what the namespace needs, and send from now on what it has: see `worker.connect`.
+
+        Raises:
+            NotConnected.
+            TemporalProblem: the namespace cannot be used.
+        """
+        prepared = await prepare_namespace(self._client, is_ours=self._owns_namespace)
+        self._registered = prepared.registered
+        return prepared
 
     async def namespace_id(self) -> str:
         """The id that another Temporal database does not have."""
@@ -124,6 +146,8 @@ class Gateway:
         Raises:
             RPCError: Temporal does not answer.
         """
+        if MG_STATE.name not in self._registered.names:
+            return  # the sweep finds them
         is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND MgState IN ('waiting', 'incident')"
         query = f"WorkflowType = 'receipt' AND {is_closed} AND CloseTime >= '{wire(since)}'"
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
@@ -162,10 +186,16 @@ class Gateway:
     async def _not_seen_running(self, event_ids: Sequence[EventId]) -> list[EventId]:
         ids = ", ".join(f"'{workflow_id(event_id)}'" for event_id in event_ids)
         query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({ids})"
-        # A count reads no rows, and mostly says that nothing is wrong.
-        if (await self._client.count_workflows(query, rpc_timeout=RPC_SECONDS)).count == len(event_ids):
-            return []
-        found = {run.id async for run in self._client.list_workflows(query, rpc_timeout=RPC_SECONDS)}
+        try:
+            # A count reads no rows, and mostly says that nothing is wrong.
+            if (await self._client.count_workflows(query, rpc_timeout=RPC_SECONDS)).count == len(event_ids):
+                return []
+            found = {run.id async for run in self._client.list_workflows(query, rpc_timeout=RPC_SECONDS)}
+        except RPCError as error:
+            if error.status not in REFUSED:
+                raise
+            # Without visibility each is a suspect, and is looked at by itself.
+            return list(event_ids)
         return [event_id for event_id in event_ids if workflow_id(event_id) not in found]
 
     async def _is_running(self, event_id: EventId) -> bool:
@@ -191,21 +221,33 @@ class Gateway:
 
     async def _start(self, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None) -> None:
         """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
+        try:
+            await self._start_with(self._registered, receipt, resume=resume, reuse=reuse, first=first)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            # An attribute may have been removed, or not be known everywhere yet: a deadline is worth more than a search.
+            await self._start_with(NOTHING, receipt, resume=resume, reuse=reuse, first=first)
+
+    async def _start_with(
+        self, registered: Registered, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None
+    ) -> None:
         told: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:
             told = {"start_signal": _name_of(first), "start_signal_args": [first]}
+        unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
         await self._client.start_workflow(
             ReceiptWorkflow.run,
-            ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume),
+            ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume, unregistered=unregistered),
             id=workflow_id(receipt.event_id),
             task_queue=TASK_QUEUE,
             task_timeout=TASK_SECONDS,
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.UNSPECIFIED,
             memo={"request_id": receipt.request_id},
-            search_attributes=_search_attributes(receipt),
+            search_attributes=search_attributes_of(receipt, registered),
             static_summary=f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}",
-            static_details=_details(receipt, self._public_url),
+            static_details=details_of(receipt, self._public_url),
             rpc_timeout=RPC_SECONDS,
             **told,
         )
@@ -253,30 +295,3 @@ def _name_of(signal: Signal) -> str:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _search_attributes(receipt: Receipt) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [
-            SearchAttributePair(MG_PROJECT, receipt.project_id),
-            SearchAttributePair(MG_MODE, "live" if receipt.livemode else "test"),
-            SearchAttributePair(MG_STATE, receipt.state.value),
-            SearchAttributePair(MG_PROVIDER, receipt.provider.value),
-            SearchAttributePair(MG_EVENT_TYPE, receipt.event_type.value),
-            SearchAttributePair(MG_EFFECT, receipt.effect_type.value),
-            SearchAttributePair(MG_PROVIDER_EVENT_ID, receipt.provider_event_id[:KEYWORD_CHARACTERS]),
-            SearchAttributePair(MG_DEADLINE, receipt.deadline_at),
-        ]
-    )
-
-
-def _details(receipt: Receipt, public_url: str) -> str:
-    return "\n".join(
-        (
-            f"[{receipt.event_id}]({public_url}/events/{receipt.event_id})",
-            "",
-            f"- project: `{receipt.project_id}`",
-            f"- accepted: `{wire(receipt.accepted_at)}`",
-            f"- result due: `{wire(receipt.timeout_at)}`",
-        )
-    )

@@ -19,11 +19,13 @@ from domain.ids import EventId
 from domain.outages import is_silent
 from domain.receipts import Receipt
 from store.database import Database
-from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats, write_fact
+from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats
+from store.installations import Adoption, adopt_namespace, end_restart, must_restart
 from store.outbox import oldest_age, tell_again
 from store.reading import overdue, unended
 from store.sweeping import overdue_untold, stuck_repairs, told_and_unended
 from worker.gateway import Gateway
+from worker.refusals import NotConnected, TemporalProblem
 
 GRACE_SECONDS = 5
 # The same receipt is not told again sooner than this, so that a slow engine is not made slower.
@@ -106,18 +108,23 @@ class Reconciler:
         """Another namespace id is another Temporal database: it knows of nothing, so that everything is told again."""
         namespace_id = await self._gateway.namespace_id()
         async with self._database.reading() as session:
-            known = await read_fact(session, NAMESPACE_FACT)
-        if known == namespace_id:
+            known, is_new = await read_fact(session, NAMESPACE_FACT), await must_restart(session)
+        if known != namespace_id:
+            async with self._database.transaction() as session:
+                now = await self._database.now(session)
+                adopted = await adopt_namespace(session, namespace_id, process=self._gateway.identity, now=now)
+            if adopted.adoption is Adoption.ELSEWHERE:
+                return  # `worker.membership` names it, and ends the work here
+            is_new = adopted.adoption is Adoption.NEW
+        if not is_new:
             return
-        told = 0
-        if known is not None:
-            log.warning("engine_database_is_new", namespace_id=namespace_id)
-            await self._gateway.prepare_namespace()
-            told = await self._tell_everything()
-            log.warning("engine_told_everything", receipts=told)
+        log.warning("engine_database_is_new", namespace_id=namespace_id)
+        await self._gateway.prepare_namespace()
+        told = await self._tell_everything()
+        log.warning("engine_told_everything", receipts=told)
         if not self._stopping.is_set():
             async with self._database.transaction() as session:
-                await write_fact(session, NAMESPACE_FACT, namespace_id)
+                await end_restart(session, namespace_id)
 
     async def _tell_everything(self) -> int:
         cursor: EventId | None = None
@@ -251,7 +258,9 @@ class Reconciler:
         """A step that fails is logged once, and again when it works."""
         try:
             yield
-        except (RPCError, Unavailable, TimeoutError) as error:
+        except NotConnected:
+            pass  # the step has nobody to ask; `worker.temporal_part` says why
+        except (RPCError, TemporalProblem, Unavailable, TimeoutError) as error:
             if step not in self._failing:
                 self._failing.add(step)
                 log.warning("reconcile_step_failed", step=step, error=type(error).__name__)
