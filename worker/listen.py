@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import structlog
 
-from store.database import connect_postgres
 from store.failures import BROKEN
 from store.front_door import OUTBOX_CHANNEL
+from store.postgres_connections import connect_postgres
 
 RETRY_SECONDS = 1.0
 # A connection that is dead behind a proxy says nothing: it is asked.
