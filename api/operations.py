@@ -24,6 +24,7 @@ from store.statements import SessionStatements
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
+EVERYBODY = "*"  # who searches every project: the command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_events(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([event_view(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
@@ -58,7 +59,7 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of incidents, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_incidents(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([incident_view(row.incident) for row in page.rows], page.next_cursor)
 
@@ -127,12 +128,14 @@ class Operations(ProjectOperations):
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
 
-    async def counts(self, project_id: str | None, within: tuple[ProjectId, ...] | None = None) -> Json:
+    async def counts(
+        self, project_id: str | None, within: tuple[ProjectId, ...] | None = None, *, asked_by: str = EVERYBODY
+    ) -> Json:
         """How many receipts wait and how many incidents are unresolved, for the console's navigation.
 
-        `within` are the projects that the reader belongs to, None for all.
+        `within` are the projects that the reader belongs to, None for all. Raises: Unavailable, RateLimited for `asked_by`.
         """
-        async with self._database.reading() as session:
+        async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
             counted = await reading.counts(session, _project(project_id), now, within=within)
         return {

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from domain.errors import Unavailable
 
 RETRY_AFTER_SECONDS = 2
+QUERY_CANCELED = "57014"
 # What a PostgreSQL connection may raise when it breaks. TimeoutError, of the driver's own limits, is an OSError.
 # InternalClientError: what a connection says between the server's farewell and its end.
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -160,7 +161,7 @@ def is_time_limit(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         code: int = getattr(error.orig, "sqlite_errorcode", 0)
         return code & 0xFF == sqlite3.SQLITE_INTERRUPT
-    return _sqlstate_of(error) == asyncpg.QueryCanceledError.sqlstate
+    return _sqlstate_of(error) == QUERY_CANCELED
 
 
 def unavailable(detail: str | None = None) -> Unavailable:

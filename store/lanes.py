@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
-from domain.errors import RateLimited, Unavailable
-from store.failures import BROKEN, Follows, is_driver_failure, is_time_limit, judge, unavailable
+from domain.errors import RateLimited, TooSlow, Unavailable
+from store.failures import BROKEN, RETRY_AFTER_SECONDS, Follows, is_driver_failure, is_time_limit, judge, unavailable
 from store.postgres_connections import DURABLE, connect_postgres
 from store.postgres_connections import Connection as PostgresConnection
 from store.sqlite_connections import BEGIN_WRITING, connect_in_thread, connect_inline, mark_of
@@ -98,7 +98,7 @@ class Lane:
                     yield session
         except DBAPIError as error:
             if self.bounds.each is not None and is_time_limit(error):
-                raise unavailable(_too_slow(self.bounds.limit_seconds)) from error
+                raise _too_slow(self.bounds.limit_seconds) from error
             if judge(error) is not Follows.STATEMENT:
                 raise unavailable() from error
             raise
@@ -114,8 +114,9 @@ class Lane:
         return unavailable("Many lists and searches are running: try again soon.")
 
 
-def _too_slow(seconds: float | None) -> str:
-    return f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a whole id."
+def _too_slow(seconds: float | None) -> TooSlow:
+    told = f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a whole id."
+    return TooSlow(told, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 async def _connected(session: AsyncSession) -> None:

@@ -28,7 +28,7 @@ SESSION = {
 }
 
 
-class Connection(asyncpg.Connection):  # type: ignore[type-arg, misc]  # at run time it takes no type
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # at run time it takes no type
     """A connection that adds `at_begin` to each BEGIN. `expires_at` is None for one that can write."""
 
     at_begin: str = DURABLE

@@ -91,7 +91,7 @@ class Heartbeat:
         """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
             try:
-                async with self._database.transaction() as session:
+                async with self._database.heartbeat() as session:
                     await self._beat(session)
             except Unavailable:
                 pass  # said by those who wanted more of the store than this

@@ -150,8 +150,8 @@ async def _work(
         canaries.run(),
         heartbeat.keep_looking(built.gateway),
         heartbeat.keep_running_canaries(partial(run_canary, client), built.gateway),
-        keep_purging(parts.database),
-        keep_erasing(parts.database),
+        keep_purging(parts.database.for_loops()),
+        keep_erasing(parts.database.for_loops()),
         keep_collecting(),
     ]
     tune_garbage_collection()

@@ -145,9 +145,11 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     return BuiltWorker(
         temporal=temporal,
         gateway=gateway,
-        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
+        dispatcher=Dispatcher(
+            parts.database.for_loops(), gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None
+        ),
         reconciler=Reconciler(
-            parts.database,
+            parts.database.for_loops(),
             gateway,
             every_seconds=parts.reconcile_seconds,
             outage_seconds=parts.outage_seconds,
