@@ -1,7 +1,9 @@
-"""Makes every search slow: a search lowers the texts of each row, and `lower` takes a tenth of a second here."""
+"""Makes every search slow: to compare the text of one row takes a tenth of a second."""
 
+import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +15,9 @@ from store.database import dialect_of
 SECONDS_A_TEXT = 0.1
 SLOW_SCHEMA = f"""
 CREATE SCHEMA slow;
-CREATE FUNCTION slow.lower(given text) RETURNS text LANGUAGE plpgsql VOLATILE AS
-  $$ BEGIN PERFORM pg_sleep({SECONDS_A_TEXT}); RETURN pg_catalog.lower(given); END $$;
-CREATE FUNCTION slow.lower(given varchar) RETURNS text LANGUAGE plpgsql VOLATILE AS
-  $$ BEGIN PERFORM pg_sleep({SECONDS_A_TEXT}); RETURN pg_catalog.lower(given); END $$;
+CREATE FUNCTION slow.alike(given text, pattern text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+  $$ BEGIN PERFORM pg_sleep({SECONDS_A_TEXT}); RETURN given OPERATOR(pg_catalog.~~*) pattern; END $$;
+CREATE OPERATOR slow.~~* (LEFTARG = text, RIGHTARG = text, FUNCTION = slow.alike);
 """
 
 
@@ -47,13 +48,11 @@ def _lower_slowly(connection: Any, _: object) -> None:
 
 
 def _run(url: str, *statements: str) -> None:
-    import asyncio
-
     async def run() -> None:
         connection = await asyncpg.connect(url)
         for statement in statements:
             await connection.execute(statement.format(name=url.rpartition("/")[2]))
         await connection.close()
 
-    with asyncio.Runner() as runner:
-        runner.run(run())
+    with ThreadPoolExecutor(1) as thread:  # there may be an event loop in this one
+        thread.submit(asyncio.run, run()).result()

@@ -119,7 +119,7 @@ async def test_search_waits_no_longer_than_two_seconds_for_what_others_hold(data
 @pytest.mark.usefixtures("is_slow")
 async def test_search_that_takes_longer_than_two_seconds_is_ended_and_says_what_to_do(story: Story, database: Database) -> None:
     for _ in range(30):
-        await story.accepts()
+        await story.receipt()
     began = asyncio.get_running_loop().time()
 
     with pytest.raises(TooSlow, match="longer than 2 s: narrow it") as refused:
