@@ -21,8 +21,14 @@ class Flight(Generic[T]):
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(_look_at)  # its failure is nobody's who has stopped waiting
         async with asyncio.timeout(seconds):
             return await asyncio.shield(self._task)
 
     async def _run(self) -> T:
         return await self._ask()
+
+
+def _look_at(task: asyncio.Task[T]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -79,6 +79,11 @@ def is_passing(error: Exception) -> bool:
     return judge(error) is Follows.AGAIN
 
 
+def _is_elsewhere(error: BaseException) -> bool:
+    """Whether PostgreSQL itself says that this server, or this session, takes nothing more."""
+    return isinstance(error, asyncpg.PostgresError) and judge(error) is Follows.RECONNECT
+
+
 class SqliteFrontDoor:
     """One connection, `BEGIN IMMEDIATE`, synchronous FULL."""
 
@@ -170,7 +175,7 @@ class PostgresFrontDoor:
             # PostgreSQL names the relation, in whatever language.
             raise LockNotGiven(is_of_key='"idempotency' in (error.context or "")) from error
         except BaseException as error:
-            await self._abandon(connection, is_lost=judge(error) is Follows.RECONNECT)
+            await self._abandon(connection, is_lost=_is_elsewhere(error))
             raise
         await self._notify(connection)
 

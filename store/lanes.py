@@ -270,7 +270,8 @@ def postgres_engine(
     def drop_lost(context: ExceptionContext) -> Unavailable | None:
         if judge(context.sqlalchemy_exception or context.original_exception) is Follows.RECONNECT:
             context.is_disconnect = True
-            generation.end()
+            if not isinstance(context.original_exception, TimeoutError):  # one slow statement says nothing of the others
+                generation.end()
         if not is_driver_failure(context.original_exception):
             return None
         # What asyncpg raises past SQLAlchemy, such as its time limit. Named here, where nothing but the driver raises: a

@@ -37,7 +37,8 @@ async def _listen(database_url: str, wake: Callable[[], None]) -> None:
         wake()
         while True:
             await asyncio.sleep(ALIVE_EVERY_SECONDS)
-            await connection.fetch("SELECT 1", timeout=RETRY_SECONDS * 5)
+            if await connection.fetchval("SHOW transaction_read_only", timeout=RETRY_SECONDS * 5) == "on":
+                raise ConnectionError("this server takes no writes any more, so that nobody notifies here")
     finally:
         with suppress(*BROKEN):
             await connection.close(timeout=1)

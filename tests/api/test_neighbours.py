@@ -7,7 +7,7 @@ from collections import Counter
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from api.app import create_app
 from domain.ids import EventId
@@ -74,9 +74,9 @@ async def test_thirty_searches_of_one_key_cost_nobody_else_anything(
         expected = "longer than 2 s: narrow it" if answer.status_code == 503 else "2 lists or searches are running already"
         assert expected in answer.json()["detail"]
     async with database.reading() as session:
-        event = await read_event(session, None, EventId(waiting))
-    assert event is not None
-    assert "deadline_credited" not in [entry.kind.value for entry in event.timeline]
+        found = await read_event(session, None, EventId(waiting))
+    assert found is not None
+    assert "deadline_credited" not in [entry.kind.value for entry in found.timeline]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -104,11 +104,23 @@ async def test_table_that_is_locked_costs_readiness_and_metrics_nothing_but_what
 
 
 async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(database: Database, sealer: Sealer) -> None:
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
     async with serving(create_app(parts_on(database, sealer))) as client:
         await say_alive(database, **ALIVE)
-        answers = await asyncio.gather(*(client.get(path) for path in ("/readyz", "/metrics") for _ in range(40)))
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            answers = await asyncio.gather(*(client.get(path) for path in ("/readyz", "/metrics") for _ in range(40)))
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
 
     assert {answer.status_code for answer in answers} == {200}
+    # Those who came after the first answer began another one.
+    assert 1 <= sum("alembic_version" in statement for statement in statements) <= 10
+    assert 1 <= sum("attempts" in statement for statement in statements) <= 10
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
