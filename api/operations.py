@@ -24,7 +24,7 @@ from store.statements import SessionStatements
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
-EVERYBODY = "*"  # who searches every project: the command line
+EVERYBODY = "*"  # whoever asks of every project: console and command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Operations(ProjectOperations):
 
     async def read_event(self, project_id: str | None, event_id: str) -> Json:
         """The event with its repairs and timeline. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             event = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if event is None:
             raise NotFound("There is no such event.")
@@ -73,7 +73,7 @@ class Operations(ProjectOperations):
 
     async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
         """The incident. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
     async def reprocess(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
@@ -81,7 +81,7 @@ class Operations(ProjectOperations):
 
         Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
         """
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             statements = SessionStatements(session)
@@ -94,7 +94,7 @@ class Operations(ProjectOperations):
     async def resolve(self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor) -> Json:
         """Close the incident for a reason. Raises: NotFound, IncidentAlreadyResolved, ValidationFailed."""
         reason = validated(ResolveBody, {"reason": reason}).reason
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.resolve_by_hand(
@@ -105,7 +105,7 @@ class Operations(ProjectOperations):
 
     async def acknowledge(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
         """Note that someone is looking at it. Raises: NotFound, IncidentAlreadyResolved."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.acknowledge(SessionStatements(session), row.incident.id, now, requested_by=actor.requested_by)
@@ -114,7 +114,7 @@ class Operations(ProjectOperations):
 
     async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")

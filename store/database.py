@@ -83,19 +83,23 @@ class Database:
         pools = _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
         """A session whose work is committed at the end, or none of it when an exception leaves the block. Not to be nested.
+
+        `name` is whose work it is: one who asks for much at once lets another one go before.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
-        return self._writing.session()
+        return self._writing.session(name)
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def reading(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
         """A session that sees one snapshot, takes no write lock, and cannot write. For what an index finds at once.
+
+        `name` as for `transaction`.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return self._reading.session()
+        return self._reading.session(name)
 
     def searching(self, name: str) -> AbstractAsyncContextManager[AsyncSession]:
         """As `reading`, for lists, searches and counts. A statement has 2 s, and `name`, a project or a person, two at once.

@@ -70,3 +70,21 @@ async def test_wait_that_is_cancelled_as_its_turn_comes_passes_the_place_on() ->
     assert waits[1].exception() is None
     turns.release("c")
     await turns.take("d", seconds=0.01)
+
+
+async def test_one_place_goes_round_the_names_that_wait_for_it() -> None:
+    turns, order = Turns(1), []
+    await turns.take("greedy", seconds=SOON)
+
+    async def use(name: str) -> None:
+        await turns.take(name, seconds=SOON)
+        order.append(name)
+        await asyncio.sleep(0)
+        turns.release(name)
+
+    using = [asyncio.create_task(use(name)) for name in ("greedy", "greedy", "greedy", "a", "b")]
+    await asyncio.sleep(0)
+    turns.release("greedy")
+    await asyncio.gather(*using)
+
+    assert order == ["a", "b", "greedy", "greedy", "greedy"]
