@@ -81,7 +81,7 @@ MEANINGS: dict[Code, Meaning] = {
         413,
         "Body too large",
         False,
-        "The body is larger than 64 KiB.",
+        "The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB).",
         "Leave out or cut the `payload` snapshot; nothing else in a request comes near this size.",
     ),
     Code.TOO_MANY_FIELDS: Meaning(

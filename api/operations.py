@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
 from api.schemas import ResolveBody, known_id, validated
-from api.views import Json, event_view, full_event_view, incident_view
+from api.views import Json, event_view, full_event_view, incident_view, timeline_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
@@ -21,6 +21,7 @@ from store import reading, repairs, requests
 from store.database import Database
 from store.sealing import Sealer
 from store.statements import SessionStatements
+from store.timelines import read_timeline
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
@@ -71,6 +72,17 @@ class Operations(ProjectOperations):
             raise NotFound("There is no such event.")
         return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
 
+    async def read_timeline(
+        self, project_id: str | None, event_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Json:
+        """A page of the event's timeline, newest first. Raises: NotFound; ValidationFailed for a cursor that is not ours."""
+        async with self._database.reading(project_id or EVERYBODY) as session:
+            row = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
+            if row is None:
+                raise NotFound("There is no such event.")
+            page = await read_timeline(session, row.receipt, limit=limit, cursor=cursor)
+        return _page([timeline_view(entry) for entry in reversed(page.entries)], page.next_cursor)
+
     async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
         """The incident. Raises: NotFound."""
         async with self._database.reading(project_id or EVERYBODY) as session:
@@ -115,7 +127,7 @@ class Operations(ProjectOperations):
     async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
         async with self._database.transaction(project_id or EVERYBODY) as session:
-            found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
+            found = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")
             refuse_live(found.receipt.livemode)
@@ -123,7 +135,7 @@ class Operations(ProjectOperations):
             await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=actor.requested_by)
             subject, of_project = Subject(SubjectType.RECEIPT, found.receipt.event_id), found.receipt.project_id
             await self._record(session, actor, AuditAction.RECEIPT_EXPIRED, subject, project_id=of_project)
-            after = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
+            after = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
         if after is None:
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)

@@ -127,7 +127,7 @@ class UnsupportedMediaType(Refusal):
 
 
 class PayloadTooLarge(Refusal):
-    """The body is larger than 64 KiB."""
+    """The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB)."""
 
     code = Code.PAYLOAD_TOO_LARGE
 

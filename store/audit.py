@@ -33,7 +33,7 @@ from domain.texts import kept
 from store import tables
 from store.conversions import audit_entry_from
 from store.database import Database
-from store.reading import Page
+from store.paging import Page
 from store.rotation import SecretUnknown, root_in_force
 from store.sealing import RootSecret, Sealer
 

@@ -141,7 +141,14 @@ def result_from(row: Row[Any]) -> Result:
         error_code=row.error_code,
         error_message=row.error_message,
     )
-    return Result(id=ResultId(row.id), event_id=EventId(row.event_id), received_at=row.received_at, said=said)
+    return Result(
+        id=ResultId(row.id),
+        event_id=EventId(row.event_id),
+        received_at=row.received_at,
+        said=said,
+        repeats=row.repeats,
+        repeated_at=row.repeated_at,
+    )
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:

@@ -16,6 +16,7 @@ from domain.users import Invitation, Role
 from store import tables
 from store.members import hold_project
 from store.minting import new_invitation_id, new_token, token_digest
+from store.paging import LISTED_AT_MOST
 from store.users import address_problem
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -52,9 +53,9 @@ async def invite(
 
 
 async def list_invitations(session: AsyncSession, project_id: ProjectId, *, now: datetime) -> list[Invitation]:
-    """Those that can still be taken, the oldest first."""
-    query = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id)
-    return [_invitation(row) for row in await session.execute(query)]
+    """The newest 1,000 that can still be taken, the oldest first."""
+    newest = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id.desc()).limit(LISTED_AT_MOST)
+    return [_invitation(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def find_invitation(session: AsyncSession, *, token: str, now: datetime) -> Invitation | None:

@@ -154,12 +154,13 @@ class Incident(SQLModel, table=True):
 class Repair(SQLModel, table=True):
     __tablename__: ClassVar[str] = "repairs"
     __table_args__ = (
+        Index("repairs_by_event", "event_id", "replay_id"),
         _partial_index("repairs_one_active", "incident_id", unique=True, where="state IN ('calling', 'awaiting_result')"),
     )
 
     replay_id: str = _text(primary_key=True)
     incident_id: str = _text(index=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     state: str = _text()
     cause: str | None = _text(nullable=True)
     requested_by: str = _text()
@@ -169,10 +170,11 @@ class Repair(SQLModel, table=True):
 
 class Attempt(SQLModel, table=True):
     __tablename__: ClassVar[str] = "attempts"
+    __table_args__ = (Index("attempts_by_event", "event_id", "replay_id", "number"),)
 
     replay_id: str = _text(primary_key=True)
     number: int = Field(primary_key=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     state: str = _text()  # started | finished
     at: datetime = _instant()
     status: int | None = Field(default=None)
@@ -182,14 +184,24 @@ class Attempt(SQLModel, table=True):
 
 class Result(SQLModel, table=True):
     __tablename__: ClassVar[str] = "results"
+    __table_args__ = (
+        Index("results_by_event", "event_id", "id"),
+        Index("results_by_digest", "event_id", "status", "digest"),
+    )
 
     id: str = _text(primary_key=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     status: str = _text()
     replay_id: str | None = _text(nullable=True)
     error_code: str | None = _text(nullable=True)
     error_message: str | None = _text(nullable=True)
     received_at: datetime = _instant()
+    # Of status, `replay_id` and error; '' in rows from before it was kept.
+    digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    repeats: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )  # equal ones that came later and changed nothing
+    repeated_at: datetime | None = _instant(nullable=True)
 
 
 class Timeline(SQLModel, table=True):

@@ -37,11 +37,13 @@ class EventPages:
 
     async def one(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
-        event = await read_event(self._console.parts.database, event_id)
+        cursor = request.query_params.get("older") or None
+        event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         values = {
             "event": event,
+            "is_older_part": cursor is not None,
             "moments": timeline.tell(event["timeline"], viewer_id=viewer.user_id),
-            "next_step": timeline.next_step(event),
+            "next_step": timeline.next_step(event) if cursor is None else None,
             "run_url": self._run_url(event_id),
             "share_of_wait": self._share_of_wait(event),
             "project": await self._operations.read_project(event["project_id"]),

@@ -48,14 +48,14 @@ async def incident_rows(database: Database, address: ListAddress, viewer: Viewer
     return RowPage(list[Json](rows), page.next_cursor)
 
 
-async def read_event(database: Database, event_id: str) -> Json:
-    """The event with its repairs and timeline. Raises: NotFound."""
+async def read_event(database: Database, event_id: str, *, cursor: str | None) -> Json:
+    """The event with its repairs and timeline, or with an older part of it. Raises: NotFound; ValidationFailed for the cursor."""
     async with database.reading() as session:
-        found = await reading.read_event(session, None, EventId(known_id(event_id)))
+        found = await reading.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
     if found is None:
         raise NotFound("There is no such event.")
     full = full_event_view(found.receipt, found.incident, found.repairs, found.timeline)
-    return {**_event(found.receipt, found.incident), **full}
+    return {**_event(found.receipt, found.incident), **full, "timeline_cursor": found.timeline_cursor}
 
 
 def _event(receipt: Receipt, incident: Incident | None) -> Json:

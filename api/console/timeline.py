@@ -92,7 +92,7 @@ def _receipt_accepted(entry: Json) -> Saying:
 
 
 def _result_received(entry: Json) -> Saying:
-    facts = _facts(entry, "error_code", "replay_id")
+    facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
     if entry.get("status") == "success":
         return Saying("check", "good", "Success reported", "The business effect was applied.", facts)
     return Saying("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)

@@ -41,6 +41,16 @@ def test_failed_result_by_the_providers_id(makegood: Makegood) -> None:
     assert result["accepted"] is True
 
 
+def test_failed_result_whose_message_is_not_utf_8_is_taken(makegood: Makegood) -> None:
+    send(makegood, "evt_not_utf_8")
+
+    failed = ("--status", "failed", "--error-message", b"caf\xe9".decode("utf-8", "surrogateescape"))
+    result = makegood("result", "send", "--stripe-event-id", "evt_not_utf_8", *failed, "--json").json
+
+    shown = makegood("receipt", "show", result["event_id"], "--json").json
+    assert shown["incident"]["error_message"] == "caf\ufffd"
+
+
 def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> None:
     again = ("--idempotency-key", "the same", "--occurred-at", "2026-11-23T11:13:55Z")
     first = send(makegood, "evt_3", *again).json

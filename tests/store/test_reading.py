@@ -11,7 +11,8 @@ from domain.incidents import IncidentState, RepairCause, RepairState, Resolution
 from domain.lifecycle import Position
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store import reading
-from store.reading import Counts, EventFull, EventRow, IncidentRow, ListFilters, Page
+from store.paging import Page
+from store.reading import Counts, EventFull, EventRow, IncidentRow, ListFilters
 from tests.given import START, Story
 
 
