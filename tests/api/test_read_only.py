@@ -1,5 +1,7 @@
 """A store that takes no writes for a while: 503 and a red readiness, then 202 and a green one, with the same process."""
 
+import sqlite3
+
 import httpx
 import pytest
 
@@ -74,3 +76,23 @@ async def test_receipts_are_refused_and_readiness_is_red_while_the_file_is_elsew
         after = await status_of_a_receipt(caller), await store_is(client)
 
     assert (before, during, after) == ((202, "ok"), (503, "failed"), (202, "ok"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_readiness_is_red_while_another_process_keeps_the_writers_place(database: Database, sealer: Sealer) -> None:
+    other = sqlite3.connect(sqlite_path(database.url), isolation_level=None)
+    async with serving(create_app(parts_on(database, sealer))) as client:
+        await say_alive(database, **ALIVE)
+        other.execute("BEGIN IMMEDIATE")
+
+        async def is_red() -> bool:
+            return await store_is(client) == "failed"
+
+        await wait_until_async(is_red, seconds=30, what="no beat was written for a while")
+        other.execute("COMMIT")
+
+        async def is_green() -> bool:
+            return await store_is(client) == "ok"
+
+        await wait_until_async(is_green, seconds=30, what="beats are written again")
+    other.close()
