@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
@@ -123,7 +123,7 @@ async def _connected(session: AsyncSession) -> None:
     """Check a connection out now: what breaks here is the store's, while the block's own errors are the caller's."""
     try:
         await session.connection()
-    except BROKEN as error:
+    except (*BROKEN, InvalidRequestError) as error:  # the latter when connections are lost as fast as they are made
         raise unavailable() from error
 
 

@@ -9,9 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from domain.errors import Unavailable
+from domain.ids import EventId
+from domain.projects import CreatedProject
 from store.database import Database
 from store.failures import SQLITE_CODES, SQLSTATES, Follows, judge, judge_sqlstate
 from store.front_door import is_passing, is_store_failure
+from tests.given import new_result
+from tests.store.test_committer import committing
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/database-errors.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `([0-9A-Z_]+)` \| (.+?) \| (\w+) \|$", PAGE, flags=re.MULTILINE)
@@ -133,3 +137,31 @@ async def test_right_that_was_taken_away_is_unavailable(postgres_url: str) -> No
     with pytest.raises(Unavailable):
         await write()
     await database.close()
+
+
+LOSES = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '{code}'; END $$;
+CREATE TRIGGER lose BEFORE INSERT ON results FOR EACH ROW EXECUTE FUNCTION lose();
+"""
+
+
+@pytest.mark.parametrize("code", ["25006", "40001", "40P01", "42501", "53100", "58030", "XX001"])
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_result_that_cannot_be_written_is_unavailable_whatever_the_reason(
+    database: Database, project: CreatedProject, code: str
+) -> None:
+    administrator = await asyncpg.connect(database.url)
+    async with committing(database, project) as desk:
+        event_id = EventId(await desk.stored())
+        await administrator.execute(LOSES.format(code=code))
+        try:
+            with pytest.raises(Unavailable) as refused:
+                await desk.say(new_result(project.project.id, event_id))
+        finally:
+            await administrator.execute("DROP FUNCTION lose CASCADE")
+            await administrator.close()
+        answer = await desk.say(new_result(project.project.id, event_id))
+
+    assert refused.value.retry_after_seconds
+    assert answer.status == 202
