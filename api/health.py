@@ -2,7 +2,7 @@
 
 Ready means: the store answers, can be written and has current tables; a worker reaches Temporal, and one does work: it asks for
 tasks, and a canary finished through it within 60 s. Each check says so for itself, so that a red answer names its cause, and what
-cannot be known because of it is `unknown`. Whoever asks while a check runs gets its answer.
+cannot be known because of it is `unknown`. A caller who asks while a check runs gets its answer.
 """
 
 import asyncio
@@ -104,8 +104,8 @@ class Health:
                 return refused
         except (Unavailable, SQLAlchemyError, OSError):
             return refused
-        told = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
-        return Check("store", CheckStatus.OK, f"It answers, and can be written.{told}")
+        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
+        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
 
     def _migrations(self, revision: str | None) -> Check:
         if revision == self._newest_revision:

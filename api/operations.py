@@ -25,7 +25,7 @@ from store.timelines import read_timeline
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
-EVERYBODY = "*"  # whoever asks of every project: console and command line
+EVERYBODY = "*"  # callers of every project: console and command line
 
 
 @dataclass(frozen=True, slots=True)

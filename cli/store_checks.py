@@ -117,11 +117,11 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
 
 def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
     """What settings against durability mean. One that our own commits override is a warning."""
-    told = "; ".join(str(flaw) for flaw in flaws)
+    detail = "; ".join(str(flaw) for flaw in flaws)
     if ours := [flaw.setting for flaw in flaws if flaw.is_ours]:
-        return fail(told, fix=f"set {' and '.join(ours)} to on in postgresql.conf, or at the provider, and restart PostgreSQL")
+        return fail(detail, fix=f"set {' and '.join(ours)} to on in postgresql.conf, or at the provider, and restart PostgreSQL")
     if flaws:
-        return warn(told, fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, wherever it was set")
+        return warn(detail, fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, wherever it was set")
     return ok("a commit is on disk before it is acknowledged")
 
 
@@ -191,9 +191,9 @@ async def _check_durability(database: "Database") -> Finding:
     try:
         await database.check_writable()
     except (Unavailable, DBAPIError):
-        told = "the store can be read and cannot be written: every receipt is refused with 503"
+        detail = "the store can be read and cannot be written: every receipt is refused with 503"
         return fail(
-            told, fix="see whether it is a standby, read-only, or locked by another process; nothing here needs a restart"
+            detail, fix="see whether it is a standby, read-only, or locked by another process; nothing here needs a restart"
         )
     return judge_flaws(flaws)
 

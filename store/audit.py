@@ -111,7 +111,7 @@ async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int
 
 
 async def read_audit(database: Database, filters: AuditFilters) -> AsyncIterator[list[AuditEntry]]:
-    """All entries that are there now, oldest first, some at a time: whoever is slow to take them holds nothing.
+    """All entries that are there now, oldest first, some at a time: a slow reader of them holds nothing.
 
     A statement looks at so many places of the log, however few of their entries are asked for.
     """

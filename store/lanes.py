@@ -109,14 +109,14 @@ class Lane:
         if self.bounds.each is None:
             return unavailable()
         if self.turns.has_all(name):
-            told = f"{self.bounds.each} lists or searches are running already, and none of them ended in time: wait for them."
-            return RateLimited(told, retry_after_seconds=1)
+            detail = f"{self.bounds.each} lists or searches are running already, and none of them ended in time: wait for them."
+            return RateLimited(detail, retry_after_seconds=1)
         return unavailable("Many lists and searches are running: try again soon.")
 
 
 def _too_slow(seconds: float | None) -> TooSlow:
-    told = f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a whole id."
-    return TooSlow(told, retry_after_seconds=RETRY_AFTER_SECONDS)
+    detail = f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a whole id."
+    return TooSlow(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 async def _connected(session: AsyncSession) -> None:

@@ -76,7 +76,7 @@ def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **optio
 
 
 def mark_of(path: Path) -> FileMark | None:
-    """What tells a file from another one of the same name; None where there is none."""
+    """What distinguishes a file from another one of the same name; None where no file exists."""
     try:
         found = path.stat()
     except OSError:

@@ -31,7 +31,7 @@ class Turns:
 
         Raises: TimeoutError when none is free within `seconds`.
         """
-        # Whoever waits while a place is free has all that one may have, so that nobody is passed by.
+        # A name that waits while a place is free has all that one may have, so that nobody is passed by.
         if self._free and not self.has_all(name):
             self._give(name)
             return

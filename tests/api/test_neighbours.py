@@ -67,8 +67,8 @@ async def test_thirty_searches_of_one_key_cost_nobody_else_anything(
 
     assert {name: seconds for name, seconds in took.items() if seconds > SOON_SECONDS} == {}
     assert max(beat.age_seconds for beat in beats if beat.role == "api") < 5
-    told = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
-    assert set(told) == {(503, "unavailable"), (429, "rate_limited")}
+    answered = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
+    assert set(answered) == {(503, "unavailable"), (429, "rate_limited")}
     for answer in answers:
         assert int(answer.headers["Retry-After"]) >= 1
         expected = "longer than 2 s: narrow it" if answer.status_code == 503 else "2 lists or searches are running already"

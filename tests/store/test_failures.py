@@ -36,14 +36,14 @@ def test_every_code_of_sqlite_has_an_answer() -> None:
 
 def test_page_of_database_errors_says_what_the_tables_say() -> None:
     names = {code: name for name, code in vars(sqlite3).items() if name.startswith("SQLITE_") and name.count("_") == 1}
-    told = [(code, meaning, follows.value) for code, (follows, meaning) in SQLSTATES.items()]
-    told += [
+    expected = [(code, meaning, follows.value) for code, (follows, meaning) in SQLSTATES.items()]
+    expected += [
         (next(name for number, name in _primary_names() if number == code), meaning, follows.value)
         for code, (follows, meaning) in SQLITE_CODES.items()
     ]
 
     assert names
-    assert told == ROWS
+    assert expected == ROWS
 
 
 def _primary_names() -> list[tuple[int, str]]:

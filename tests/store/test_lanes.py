@@ -61,7 +61,7 @@ async def test_lane_that_is_used_up_keeps_no_other_one_waiting(database: Databas
 
 
 async def test_acts_that_wait_for_ever_keep_neither_heartbeats_nor_loops_nor_reads_waiting(postgres_url: str) -> None:
-    # On SQLite there is one writer, and whoever holds its place keeps all others from writing.
+    # On SQLite there is one writer, and who holds its place keeps all others from writing.
     database = Database.open(postgres_url)
     async with AsyncExitStack() as stack:
         await everything_taken(stack, database, Database.transaction, lanes.WRITING.connections)
