@@ -68,7 +68,7 @@ class AuditOperations:
     async def _lines(self, filters: audit.AuditFilters, *, with_places: bool) -> AsyncIterator[bytes]:
         async for entries in audit.read_audit(self._database, filters):
             told = (_with_place(one) if with_places else audit_view(one) for one in entries)
-            yield "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
+            yield "".join(json.dumps(line) + "\n" for line in told).encode()
 
     async def _record(
         self,

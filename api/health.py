@@ -1,8 +1,8 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
 Ready means: the store answers, can be written and has current tables; a worker reaches Temporal, and one does work: it asks for
-tasks, and a canary finished through it within 60 s. Each check says so for itself, so that a red answer names its cause, and what
-cannot be known because of it is `unknown`. A caller who asks while a check runs gets its answer.
+tasks, and a canary finished through it within 60 s; and alerts are sent. Each check says so for itself, so that a red answer
+names its cause, and what cannot be known because of it is `unknown`. A caller who asks while a check runs gets its answer.
 """
 
 import asyncio
@@ -22,9 +22,11 @@ from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
 from domain.errors import Unavailable
 from domain.projects import Scope
+from domain.texts import one_line
 from store import gauges, heartbeats
 from store.database import Database
 from store.durability import Flaw, find_flaws
+from store.gauges import FailingAlerts
 from store.heartbeats import Beat
 from store.migrating import read_revision, revisions
 
@@ -33,6 +35,8 @@ FRESH_SECONDS = 10.0
 # What asks for readiness or metrics gives up soon itself.
 CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
+# A restart of the mail server is over by then.
+ALERTS_FAIL_SECONDS = 300.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
@@ -72,12 +76,21 @@ class Health:
                 Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("alerts", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
+        checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
+        return (*checks, self._alerts(seen))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
         return {check.name: check.status for check in await self.checks()}
+
+    def _alerts(self, seen: "_Seen") -> Check:
+        if seen.revision != self._newest_revision:
+            return Check("alerts", CheckStatus.UNKNOWN, "Not known while the tables are of another version.")
+        if seen.alerts is None:
+            return Check("alerts", CheckStatus.UNKNOWN, "Not known: looking at them took too long.")
+        return judge_alerts(seen.alerts)
 
     async def gauges(self) -> StoreGauges | None:
         """What the store knows for `/metrics`; None while it does not answer."""
@@ -92,7 +105,16 @@ class Health:
         async with self._database.watching() as session:
             revision = await read_revision(session)
             beats = await heartbeats.read_beats(session, await self._database.now(session))
-            return _Seen(revision, tuple(beats), await find_flaws(session))
+            flaws = await find_flaws(session)
+        return _Seen(revision, tuple(beats), flaws, await self._failing_alerts() if revision == self._newest_revision else None)
+
+    async def _failing_alerts(self) -> FailingAlerts | None:
+        """By itself: a look that takes too long says nothing of the store."""
+        try:
+            async with self._database.watching() as session:
+                return await gauges.read_failing_alerts(session, await self._database.now(session))
+        except Unavailable:
+            return None
 
     async def _store(self, seen: "_Seen") -> Check:
         refused = Check("store", CheckStatus.FAILED, "It answers, but cannot be written.")
@@ -137,6 +159,7 @@ class _Seen:
     revision: str | None
     beats: tuple[Beat, ...]
     flaws: tuple[Flaw, ...]
+    alerts: FailingAlerts | None
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
@@ -159,6 +182,23 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     if not any(beat.report.get("canary_fresh") for beat in polling):
         return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+
+
+def judge_alerts(found: FailingAlerts) -> Check:
+    """The check of alerts: failed while some fail for minutes, or ended unsent, and none was sent meanwhile.
+
+    While others are sent, a few addresses that fail are named and make nothing red: no project may do that to the others.
+    """
+    is_bad = found.failing_seconds >= ALERTS_FAIL_SECONDS or found.ended > 0
+    if not is_bad:
+        detail = f"{found.failing} are tried again." if found.failing else "None fails."
+        return Check("alerts", CheckStatus.OK, detail)
+    kind = f" ({one_line(found.error, longest=100)})" if found.error else ""
+    detail = f"{found.failing} fail, the first for {found.failing_seconds / 60:.0f} minutes"
+    detail += f"; {found.ended} ended unsent in the last 15 minutes{kind}."
+    if found.last_sent_seconds is not None and found.last_sent_seconds < ALERTS_FAIL_SECONDS:
+        return Check("alerts", CheckStatus.OK, f"{detail} Others are sent.")
+    return Check("alerts", CheckStatus.FAILED, detail)
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

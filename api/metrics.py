@@ -105,6 +105,12 @@ _GAUGES = {
     ),
     "attempts": ("makegood_attempts", "Repair attempts recorded."),
     "alerts_unsent": ("makegood_alerts_unsent", "Alerts that no mail server has taken yet."),
+    "alerts_failing": ("makegood_alerts_failing", "Of these, those that failed, at most 1,000."),
+    "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "How long the longest of them has failed."),
+    "alerts_ended": (
+        "makegood_alerts_ended",
+        "Alerts of the last 15 minutes that ended unsent although somebody was to be notified.",
+    ),
     "callbacks_running": ("makegood_callbacks_running", "Repair callbacks under way."),
     "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks that found no place, and were told to come back."),
 }

@@ -77,11 +77,11 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
     """
     from api.operations import Operations
 
-    async def judge(url: str) -> None:
+    async def judge(url: str) -> str:
         # Here, since few commands save a URL, and its HTTP library is slow to import.
         from egress.guard import judge_url
 
-        await judge_url(url, allow=settings.egress_allow)
+        return await judge_url(url, allow=settings.egress_allow)
 
     return Operations(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
 

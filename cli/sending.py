@@ -4,12 +4,14 @@ Used by `receipt send` and `result send`; it reads no store and needs an API tha
 """
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cli.output import CommandFailed, ExitCode, exit_code_of, print_record, printable
+from cli.output import CommandFailed, ExitCode, exit_code_of, print_record
 from cli.settings_told import read_settings
+from domain.texts import printable
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +31,13 @@ def send(
 
     base_url = (url or read_settings().public_url_or_default).rstrip("/")
     key = idempotency_key or str(uuid.uuid4())
-    headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key, "Accept": "application/json"}
-    headers["Content-Type"] = "application/json"
+    # Before the HTTP library sees them: it would print a key that it cannot send.
+    if not re.fullmatch("[!-~]+", api_key := api_key.strip()):
+        raise CommandFailed("--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE)
+    if not key.isprintable():
+        raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)
+    headers = {b"Authorization": f"Bearer {api_key}".encode(), b"Idempotency-Key": key.encode()}
+    headers |= {b"Accept": b"application/json", b"Content-Type": b"application/json"}
     body = {name: value for name, value in fields.items() if value is not None}
     try:
         # A proxy of the environment cannot know what listens on this machine's loopback.

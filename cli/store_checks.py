@@ -63,8 +63,14 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def sealed() -> Finding:
         return await _with_store(database, lambda opened: _check_sealed(opened, settings))
 
-    named = (("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker))
-    return tuple(Check(name, run) for name, run in (*named, ("Repair URLs", repair_urls)))
+    async def alerts() -> Finding:
+        return await _with_store(database, _check_alerts)
+
+    named = (
+        *(("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
+        *(("Repair URLs", repair_urls), ("Alerts", alerts)),
+    )
+    return tuple(Check(name, run) for name, run in named)
 
 
 def check_migrations(settings: "Settings") -> Finding:
@@ -203,6 +209,19 @@ async def _check_worker(database: "Database") -> Finding:
 
     async with database.reading() as session:
         return judge_beats(await read_beats(session, await database.now(session)))
+
+
+async def _check_alerts(database: "Database") -> Finding:
+    from api.health import CheckStatus, judge_alerts
+    from store.gauges import read_failing_alerts
+
+    async with database.reading() as session:
+        found = await read_failing_alerts(session, await database.now(session))
+    judged = judge_alerts(found)
+    fix = "see the incidents' timelines for whom they were, then what `Mail` says and the worker's log"
+    if judged.status is CheckStatus.FAILED:
+        return fail(judged.detail, fix=fix)
+    return warn(judged.detail, fix=fix) if found.failing or found.ended else ok(judged.detail)
 
 
 async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:

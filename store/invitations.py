@@ -14,6 +14,7 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId
 from domain.users import Invitation, Role
 from store import tables
+from store.addresses import sign_in_address
 from store.members import hold_project
 from store.minting import new_invitation_id, new_token, token_digest
 from store.paging import LISTED_AT_MOST
@@ -36,7 +37,7 @@ async def invite(
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     await hold_project(session, project_id)
-    token, invitation_id, email = new_token(), new_invitation_id(), email.strip().lower()
+    token, invitation_id, email = new_token(), new_invitation_id(), sign_in_address(email)
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
     await session.execute(
         insert(INVITATIONS).values(

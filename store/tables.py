@@ -56,6 +56,11 @@ def _number() -> Any:
     )
 
 
+# Spelled out in every query too: only so do both databases see that the partial index holds what is asked for.
+ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
+ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
+
+
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
 
@@ -238,20 +243,30 @@ class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
         UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
-        _partial_index("alerts_unsent", "due_at", where="sent_at IS NULL"),
+        # Two lanes for each project: those never tried, and those that failed before.
+        _partial_index("alerts_fresh", "project_id", "due_at", where=ALERT_IS_FRESH),
+        _partial_index("alerts_retried", "project_id", "due_at", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_failing", "failing_since", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_ended", "ended_at", where="ended_at IS NOT NULL"),
+        _partial_index("alerts_notices", "project_id", "replay_id", "created_at", where="kind = 'destination_failing'"),
     )
 
     id: int | None = _sequence()
     incident_id: str = _text()
     event_id: str = _text(index=True)
     kind: str = _text()
-    replay_id: str = _text()  # '' where the kind has none: NULLs would not be unique
+    # What the kind is about: a repair, or the digest of a failing destination. '' where it has none: NULLs would not be unique.
+    replay_id: str = _text()
     destination: str = _text()
     created_at: datetime = _instant()
     due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
     tries: int = Field(default=0)
     sent_at: datetime | None = _instant(nullable=True)
     last_error: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)  # None in what was sent before revision 0010
+    failing_since: datetime | None = _instant(nullable=True)  # the first failure
+    ended_at: datetime | None = _instant(nullable=True)  # not sent, and not tried any more
+    end_reason: str | None = _text(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):

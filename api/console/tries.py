@@ -23,6 +23,7 @@ from domain.ids import UserId
 from domain.throttling import ACCOUNT, ADDRESS, CODE
 from domain.users import User
 from store import audit, throttling, users
+from store.addresses import sign_in_address
 from store.throttling import Counter
 
 DEVICE = "device"
@@ -107,7 +108,7 @@ class Tries:
         """This browser signed in as this person: its tries are its own from now on."""
         if user.email is None:
             return response
-        state = {"account": _digest(_spelled(user.email)), "id": secrets.token_urlsafe(16)}
+        state = {"account": _digest(sign_in_address(user.email)), "id": secrets.token_urlsafe(16)}
         return self._sessions.keep_state(response, DEVICE, state, now=self._parts.now(), seconds=DEVICE_SECONDS)
 
     def _sign_in(
@@ -122,7 +123,7 @@ class Tries:
         await audit.record(session, self._parts.sealer, one.actor, action, now=now, subject=subject, details=details)
 
     def _of_account(self, request: Request, email: str) -> Counters:
-        account = _spelled(email)
+        account = sign_in_address(email)
         device = self._sessions.state(request, DEVICE, now=self._parts.now())
         if device is not None and device["account"] == _digest(account):
             return (throttling.counter("device", device["id"], ACCOUNT), *self._of_address(request))
@@ -136,10 +137,6 @@ class Tries:
         """Nothing where an address would be everybody's: a try there still counts for its account."""
         origin = counted_origin(request, trusted=self._parts.trusted_proxies)
         return () if origin is None else (throttling.counter("address", origin, ADDRESS, kept=True),)
-
-
-def _spelled(email: str) -> str:
-    return email.strip().lower()
 
 
 def _digest(account: str) -> str:

@@ -45,7 +45,7 @@ async def test_ready_when_a_living_worker_reaches_the_engine(caller: Caller, dat
     answer = await caller.client.get("/readyz")
 
     assert answer.status_code == 200, answer.text
-    assert told(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok"}
+    assert told(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok", "alerts": "ok"}
 
 
 async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
@@ -54,8 +54,8 @@ async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) 
     no_engine = await caller.client.get("/readyz")
 
     assert (nobody.status_code, no_engine.status_code) == (503, 503)
-    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "unknown", "worker": "failed"}
-    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "unknown"}
+    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "unknown", "worker": "failed", "alerts": "ok"}
+    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "unknown", "alerts": "ok"}
 
 
 async def test_not_ready_without_its_store(sealer: Sealer) -> None:
@@ -67,7 +67,8 @@ async def test_not_ready_without_its_store(sealer: Sealer) -> None:
     await database.close()
 
     assert ready.status_code == 503
-    assert told(ready) == {"store": "failed", "migrations": "unknown", "engine": "unknown", "worker": "unknown"}
+    unknown = dict.fromkeys(("migrations", "engine", "worker", "alerts"), "unknown")
+    assert told(ready) == {"store": "failed"} | unknown
     assert refused.json()["code"] == "unavailable"
     assert "makegood_store_up 0.0" in metrics.text
 
@@ -120,6 +121,9 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_attempts 0.0",
         "makegood_deadline_lag_seconds 0.0",
         "makegood_alerts_unsent 1.0",
+        "makegood_alerts_failing 0.0",
+        "makegood_alerts_failing_seconds 0.0",
+        "makegood_alerts_ended 0.0",
     ):
         assert line in page, line
 

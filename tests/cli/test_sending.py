@@ -66,8 +66,11 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
         (("--timeout-minutes", "0.001"), 2, "/timeout_minutes"),
         (("--occurred-at", "yesterday"), 2, "/occurred_at"),
         (("--url", "http://127.0.0.1:9"), 1, "--idempotency-key"),
+        (("--key", "sk_test_se\ncret"), 2, "--key (MAKEGOOD_KEY) must be one line"),
+        (("--key", "sk_test_ümlaut"), 2, "--key (MAKEGOOD_KEY) must be one line"),
+        (("--idempotency-key", "a\r\nX-Header: b"), 2, "--idempotency-key must be printable"),
     ],
-    ids=["unknown key", "too short", "no instant", "nobody there"],
+    ids=["unknown key", "too short", "no instant", "nobody there", "key of two lines", "key beyond ASCII", "odd idempotency key"],
 )
 def test_refusal_is_one_line_with_its_exit_code(makegood: Makegood, arguments: tuple[str, ...], code: int, told: str) -> None:
     done = send(makegood, "evt_4", *arguments)

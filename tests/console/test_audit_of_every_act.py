@@ -72,6 +72,7 @@ COMMANDS = {
     **dict.fromkeys(("doctor", "config", "openapi", "version", "signature make", "signature verify"), READS),
     **{f"{what} list": READS for what in ("project", "key", "user", "incident", "receipt", "audit")},
     **{f"{what} show": READS for what in ("project", "incident", "receipt")},
+    "receipt timeline": READS,
     **dict.fromkeys(("user sessions", "secret status"), READS),
     **dict.fromkeys(("trigger", "receipt send", "result send"), ON_THE_TIMELINE),
     "migrate": ON_THE_TABLES,

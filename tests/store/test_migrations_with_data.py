@@ -249,3 +249,20 @@ def test_earlier_version_lets_nobody_in_but_administrators(filled: str) -> None:
     administrators = "SELECT email FROM users JOIN administrators ON user_id = users.id"
     assert on(filled, lambda connection: connection.scalars(text(administrators)).all()) == [None]
     assert on(filled, lambda connection: connection.scalars(text("SELECT address FROM sessions")).all()) == [""]
+
+
+def test_unsent_alerts_know_their_project_and_since_when_they_fail(filled: str) -> None:
+    is_failing = "UPDATE alerts SET tries = 3, failing_since = 5, ended_at = 6, end_reason = 'refused' WHERE id = 1"
+    on(filled, lambda connection: connection.execute(text(is_failing)))
+    before = on(filled, lambda connection: connection.scalars(text("SELECT id FROM alerts ORDER BY id")).all())
+
+    migrate(filled, to="0005")
+    migrate(filled)
+
+    asked = "SELECT id, project_id, failing_since = created_at, ended_at FROM alerts WHERE sent_at IS NULL ORDER BY id"
+    alerts = on(filled, lambda connection: connection.execute(text(asked)).all())
+    projects = on(filled, lambda connection: connection.scalars(text("SELECT project_id FROM receipts")).all())
+    assert [row[0] for row in alerts] == before
+    assert {row[1] for row in alerts} <= set(projects)
+    assert [(row[0], bool(row[2])) for row in alerts if row[2] is not None] == [(1, True)]
+    assert all(row[3] is None for row in alerts)
