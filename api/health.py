@@ -1,8 +1,8 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
-Ready means: the store answers and its tables are current, a worker reaches the engine, one does work (it asks for tasks, and a
-canary finished through it within 60 s), and alerts are sent. Each check says so for itself, so that a red answer names its cause,
-and what cannot be known because of it is `unknown`.
+Ready means: the store answers, can be written and has current tables; a worker reaches Temporal, and one does work: it asks for
+tasks, and a canary finished through it within 60 s; and alerts are sent. Each check says so for itself, so that a red answer
+names its cause, and what cannot be known because of it is `unknown`. A caller who asks while a check runs gets its answer.
 """
 
 import asyncio
@@ -17,20 +17,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Gate
+from api.flights import Flight
 from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
 from domain.errors import Unavailable
 from domain.projects import Scope
 from domain.temporal_problems import ProblemKind
 from domain.texts import one_line
-from store import gauges, heartbeats, outbox, reading
+from store import gauges, heartbeats
 from store.database import Database
+from store.durability import Flaw, find_flaws
 from store.gauges import FailingAlerts
 from store.heartbeats import Beat
-from store.migrating import migration_state
+from store.migrating import read_revision, revisions
 
 # Beats come every 2 s; a worker that is busy or restarting gets a few of them.
 FRESH_SECONDS = 10.0
+# What asks for readiness or metrics gives up soon itself.
+CHECK_SECONDS = 4.0
+MEASURE_SECONDS = 4.0
 # A restart of the mail server is over by then.
 ALERTS_FAIL_SECONDS = 300.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -69,17 +74,16 @@ class Health:
 
     def __init__(self, *, database: Database) -> None:
         self._database = database
-        self._is_migrated = False
+        self._newest_revision: str | None = None
+        self._looks = Flight(self._look)
+        self._probes = Flight(database.check_writable)
+        self._scrapes = Flight(self._measure)
 
     async def checks(self) -> tuple[Check, ...]:
         """Every check, now."""
         try:
-            async with self._database.reading() as session:
-                now = await self._database.now(session)
-                beats = await heartbeats.read_beats(session, now)
-            migrations = await self._migrations()
-            alerts = await self._alerts(migrations)
-        except (Unavailable, SQLAlchemyError):
+            seen = await self._looks.answer(seconds=CHECK_SECONDS)
+        except (Unavailable, SQLAlchemyError, OSError):
             return (
                 Check("store", CheckStatus.FAILED, "The store does not answer."),
                 Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
@@ -87,56 +91,88 @@ class Health:
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("alerts", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (Check("store", CheckStatus.OK, "It answers."), migrations, *judge_workers(beats), alerts)
+        checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
+        return (*checks, self._alerts(seen))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
         return {check.name: check.status for check in await self.checks()}
 
-    async def _alerts(self, migrations: Check) -> Check:
-        if migrations.status is not CheckStatus.OK:
+    def _alerts(self, seen: "_Seen") -> Check:
+        if seen.revision != self._newest_revision:
             return Check("alerts", CheckStatus.UNKNOWN, "Not known while the tables are of another version.")
-        async with self._database.reading() as session:
-            return judge_alerts(await gauges.read_failing_alerts(session, await self._database.now(session)))
+        if seen.alerts is None:
+            return Check("alerts", CheckStatus.UNKNOWN, "Not known: looking at them took too long.")
+        return judge_alerts(seen.alerts)
 
     async def gauges(self) -> StoreGauges | None:
         """What the store knows for `/metrics`; None while it does not answer."""
         try:
-            async with self._database.reading() as session:
-                now = await self._database.now(session)
-                counted = await reading.counts(session, None, now)
-                measured = await gauges.read_gauges(session, now)
-                failing = await gauges.read_failing_alerts(session, now)
-                outbox_age = await outbox.oldest_age(session, now)
-                workers = _fresh_workers(await heartbeats.read_beats(session, now))
-                return StoreGauges(
-                    waiting=counted.waiting,
-                    open_incidents=counted.open,
-                    repairing_incidents=counted.repairing,
-                    outbox_rows=await outbox.count(session),
-                    outbox_age_seconds=0.0 if outbox_age is None else outbox_age.total_seconds(),
-                    deadline_lag_seconds=measured.deadline_lag_seconds,
-                    attempts=measured.attempts,
-                    alerts_unsent=measured.alerts_unsent,
-                    alerts_failing=failing.failing,
-                    alerts_failing_seconds=failing.failing_seconds,
-                    alerts_ended=failing.ended,
-                    callbacks_running=_reported(workers, "callbacks_running"),
-                    callbacks_waiting=_reported(workers, "callbacks_waiting"),
-                )
-        except (Unavailable, SQLAlchemyError):
+            return await self._scrapes.answer(seconds=2 * MEASURE_SECONDS)
+        except (Unavailable, SQLAlchemyError, OSError):
             return None
 
-    async def _migrations(self) -> Check:
-        if not self._is_migrated:
-            try:
-                current, head = await asyncio.to_thread(migration_state, self._database.url)
-            except (OSError, SQLAlchemyError):
-                return Check("migrations", CheckStatus.UNKNOWN, "The store does not answer.")
-            self._is_migrated = current == head
-        if self._is_migrated:
+    async def _look(self) -> "_Seen":
+        if self._newest_revision is None:
+            self._newest_revision = (await asyncio.to_thread(revisions))[0]
+        async with self._database.watching() as session:
+            revision = await read_revision(session)
+            beats = await heartbeats.read_beats(session, await self._database.now(session))
+            flaws = await find_flaws(session)
+        return _Seen(revision, tuple(beats), flaws, await self._failing_alerts() if revision == self._newest_revision else None)
+
+    async def _failing_alerts(self) -> FailingAlerts | None:
+        """By itself: a look that takes too long says nothing of the store."""
+        try:
+            async with self._database.watching() as session:
+                return await gauges.read_failing_alerts(session, await self._database.now(session))
+        except Unavailable:
+            return None
+
+    async def _store(self, seen: "_Seen") -> Check:
+        refused = Check("store", CheckStatus.FAILED, "It answers, but cannot be written.")
+        try:
+            await self._probes.answer(seconds=CHECK_SECONDS)
+        except TimeoutError:
+            # SQLite has one writer's place, and a busy front door leaves little of it: a beat that was written says enough.
+            if not any(beat.role == "api" and beat.age_seconds < CHECK_SECONDS for beat in seen.beats):
+                return refused
+        except (Unavailable, SQLAlchemyError, OSError):
+            return refused
+        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
+        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
+
+    def _migrations(self, revision: str | None) -> Check:
+        if revision == self._newest_revision:
             return Check("migrations", CheckStatus.OK, "The tables are current.")
         return Check("migrations", CheckStatus.FAILED, "The tables are not current: run `makegood migrate`.")
+
+    async def _measure(self) -> StoreGauges:
+        """Each figure by itself, until the time is over; one that takes too long is left out."""
+        async with self._database.measuring() as session:
+            workers = _fresh_workers(await heartbeats.read_beats(session, await self._database.now(session)))
+        left_out, give_up_at = 0, asyncio.get_running_loop().time() + MEASURE_SECONDS
+        found: dict[str, float] = {name: _reported(workers, name) for name in ("callbacks_running", "callbacks_waiting")}
+        for measure in gauges.MEASURES:
+            if asyncio.get_running_loop().time() > give_up_at:
+                left_out += 1
+                continue
+            try:
+                async with self._database.measuring() as session:
+                    found |= await measure(session, await self._database.now(session))
+            except (Unavailable, SQLAlchemyError, OSError):
+                left_out += 1
+        return StoreGauges(figures=found, left_out=left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look at the store found."""
+
+    revision: str | None
+    beats: tuple[Beat, ...]
+    flaws: tuple[Flaw, ...]
+    alerts: FailingAlerts | None
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:

@@ -25,6 +25,7 @@ from store.timelines import read_timeline
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
+EVERYBODY = "*"  # callers of every project: console and command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_events(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([event_view(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
@@ -59,13 +60,13 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of incidents, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_incidents(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([incident_view(row.incident) for row in page.rows], page.next_cursor)
 
     async def read_event(self, project_id: str | None, event_id: str) -> Json:
         """The event with its repairs and timeline. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             event = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if event is None:
             raise NotFound("There is no such event.")
@@ -75,7 +76,7 @@ class Operations(ProjectOperations):
         self, project_id: str | None, event_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of the event's timeline, newest first. Raises: NotFound; ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             row = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
             if row is None:
                 raise NotFound("There is no such event.")
@@ -84,7 +85,7 @@ class Operations(ProjectOperations):
 
     async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
         """The incident. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
     async def reprocess(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
@@ -92,7 +93,7 @@ class Operations(ProjectOperations):
 
         Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
         """
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             statements = SessionStatements(session)
@@ -105,7 +106,7 @@ class Operations(ProjectOperations):
     async def resolve(self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor) -> Json:
         """Close the incident for a reason. Raises: NotFound, IncidentAlreadyResolved, ValidationFailed."""
         reason = validated(ResolveBody, {"reason": reason}).reason
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.resolve_by_hand(
@@ -116,7 +117,7 @@ class Operations(ProjectOperations):
 
     async def acknowledge(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
         """Note that someone is looking at it. Raises: NotFound, IncidentAlreadyResolved."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.acknowledge(SessionStatements(session), row.incident.id, now, requested_by=actor.requested_by)
@@ -125,7 +126,7 @@ class Operations(ProjectOperations):
 
     async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             found = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")
@@ -139,12 +140,14 @@ class Operations(ProjectOperations):
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
 
-    async def counts(self, project_id: str | None, within: tuple[ProjectId, ...] | None = None) -> Json:
+    async def counts(
+        self, project_id: str | None, within: tuple[ProjectId, ...] | None = None, *, asked_by: str = EVERYBODY
+    ) -> Json:
         """How many receipts wait and how many incidents are unresolved, for the console's navigation.
 
-        `within` are the projects that the reader belongs to, None for all.
+        `within` are the projects that the reader belongs to, None for all. Raises: Unavailable, RateLimited for `asked_by`.
         """
-        async with self._database.reading() as session:
+        async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
             counted = await reading.counts(session, _project(project_id), now, within=within)
         return {

@@ -50,13 +50,15 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     """The same for a caller on the event loop."""
     from sqlalchemy.exc import DBAPIError
 
-    from domain.errors import Refusal, Unavailable
+    from domain.errors import Refusal, TooSlow, Unavailable
     from store.rotation import SecretUnknown
 
     try:
         return await _with_open_store(settings, action)
     except SecretUnknown as error:
         raise CommandFailed(str(error)) from None
+    except TooSlow as refusal:
+        raise failure_of(refusal) from None
     except Unavailable:
         raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:

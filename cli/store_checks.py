@@ -1,4 +1,4 @@
-"""The checks of `makegood doctor` that ask the store: its migrations and clock, the workers' heartbeats, the repair URLs."""
+"""The checks of `makegood doctor` that ask the store: migrations, durability, clock, the workers' heartbeats, the repair URLs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from domain.projects import Project
     from settings import Settings
     from store.database import Database
+    from store.durability import Flaw
     from store.heartbeats import Beat
 
 # Callbacks carry the host's time, and a receiver takes 300 s; deadlines are the database's.
@@ -50,6 +51,9 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def clock() -> Finding:
         return await _with_store(database, _check_clock)
 
+    async def durability() -> Finding:
+        return await _with_store(database, _check_durability)
+
     async def worker() -> Finding:
         return await _with_store(database, _check_worker)
 
@@ -63,7 +67,7 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
         return await _with_store(database, _check_alerts)
 
     named = (
-        *(("Store", store), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
+        *(("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
         *(("Repair URLs", repair_urls), ("Alerts", alerts)),
     )
     return tuple(Check(name, run) for name, run in named)
@@ -129,6 +133,16 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
     return ok(told)
 
 
+def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
+    """What settings against durability mean. One that our own commits override is a warning."""
+    detail = "; ".join(str(flaw) for flaw in flaws)
+    if ours := [flaw.setting for flaw in flaws if flaw.is_ours]:
+        return fail(detail, fix=f"set {' and '.join(ours)} to on in postgresql.conf, or at the provider, and restart PostgreSQL")
+    if flaws:
+        return warn(detail, fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, wherever it was set")
+    return ok("a commit is on disk before it is acknowledged")
+
+
 async def _with_store(database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]") -> Finding:
     from sqlalchemy.exc import DBAPIError
 
@@ -182,6 +196,24 @@ async def _check_clock(database: "Database") -> Finding:
         there = await database.now(session)
         here = before + (datetime.now(UTC) - before) / 2
     return judge_skew((here - there).total_seconds())
+
+
+async def _check_durability(database: "Database") -> Finding:
+    from sqlalchemy.exc import DBAPIError
+
+    from domain.errors import Unavailable
+    from store.durability import find_flaws
+
+    async with database.watching() as session:
+        flaws = await find_flaws(session)
+    try:
+        await database.check_writable()
+    except (Unavailable, DBAPIError):
+        detail = "the store can be read and cannot be written: every receipt is refused with 503"
+        return fail(
+            detail, fix="see whether it is a standby, read-only, or locked by another process; nothing here needs a restart"
+        )
+    return judge_flaws(flaws)
 
 
 async def _check_worker(database: "Database") -> Finding:

@@ -1,18 +1,23 @@
-"""Figures of the whole store: for `/metrics`, and of the alerts that fail for `/readyz` and doctor too."""
+"""Figures of the whole store: for `/metrics`, and of the alerts that fail for `/readyz` and doctor too.
 
+Each figure is asked by itself: one that takes too long costs none of the others.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.incidents import UNREACHED_ENDS
+from domain.incidents import UNREACHED_ENDS, IncidentState
 from domain.instants import from_milliseconds
 from domain.receipts import ReceiptState
-from store import tables
+from store import outbox, tables
 from store.heartbeats import ALERT_SENT_FACT, read_fact
 
 RECEIPTS = tables.Receipt.metadata.tables["receipts"]
+INCIDENTS = tables.Incident.metadata.tables["incidents"]
 ALERTS = tables.Alert.metadata.tables["alerts"]
 ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
@@ -20,26 +25,52 @@ FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 COUNTED = 1_000
 ENDED_LATELY = timedelta(minutes=15)
 
-
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """How far the longest overdue receipt is past its deadline without its incident; how much is recorded, or left to be sent."""
-
-    deadline_lag_seconds: float
-    attempts: int
-    alerts_unsent: int
+Figures = Mapping[str, float]
+# Figures by name, at an instant by the store's clock.
+Measure = Callable[[AsyncSession, datetime], Awaitable[Figures]]
 
 
-async def read_gauges(session: AsyncSession, now: datetime) -> Gauges:
+async def deadline_lag(session: AsyncSession, now: datetime) -> Figures:
+    """How far the longest overdue receipt is past its deadline without its incident."""
     oldest: datetime | None = await session.scalar(
         select(func.min(RECEIPTS.c.deadline_at)).where(RECEIPTS.c.state == ReceiptState.WAITING.value)
     )
-    lag_seconds = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-    return Gauges(
-        deadline_lag_seconds=lag_seconds,
-        attempts=await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0,
-        alerts_unsent=await _count_alerts(session, FRESH) + await _count_alerts(session, RETRIED),
-    )
+    return {"deadline_lag_seconds": 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())}
+
+
+async def outbox_age(session: AsyncSession, now: datetime) -> Figures:
+    age = await outbox.oldest_age(session, now)
+    return {"outbox_age_seconds": 0.0 if age is None else age.total_seconds()}
+
+
+async def outbox_rows(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"outbox_rows": await outbox.count(session)}
+
+
+async def unresolved(session: AsyncSession, now: datetime) -> Figures:
+    """Incidents by state, without those that are resolved."""
+    del now
+    states = (IncidentState.OPEN.value, IncidentState.REPAIRING.value)
+    counted = select(INCIDENTS.c.state, func.count()).where(INCIDENTS.c.state.in_(states)).group_by(INCIDENTS.c.state)
+    found = {row[0]: row[1] for row in await session.execute(counted)}
+    return {"open_incidents": found.get(states[0], 0), "repairing_incidents": found.get(states[1], 0)}
+
+
+async def waiting(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    counted = select(func.count()).select_from(RECEIPTS).where(RECEIPTS.c.state == ReceiptState.WAITING.value)
+    return {"waiting": await session.scalar(counted) or 0}
+
+
+async def alerts_unsent(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"alerts_unsent": await _count_alerts(session, FRESH) + await _count_alerts(session, RETRIED)}
+
+
+async def attempts(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"attempts": await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +107,25 @@ async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAl
 async def _count_alerts(session: AsyncSession, lane: TextClause, *, limit: int | None = None) -> int:
     counted = select(ALERTS.c.id).where(lane).limit(limit).subquery()
     return await session.scalar(select(func.count()).select_from(counted)) or 0
+
+
+async def failing_alerts(session: AsyncSession, now: datetime) -> Figures:
+    found = await read_failing_alerts(session, now)
+    return {
+        "alerts_failing": found.failing,
+        "alerts_failing_seconds": found.failing_seconds,
+        "alerts_ended": found.ended,
+    }
+
+
+# What an operator needs first comes first: there is a time limit for all of them together.
+MEASURES: tuple[Measure, ...] = (
+    deadline_lag,
+    outbox_age,
+    unresolved,
+    outbox_rows,
+    failing_alerts,
+    alerts_unsent,
+    waiting,
+    attempts,
+)

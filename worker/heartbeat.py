@@ -136,7 +136,7 @@ class Heartbeat:
         """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
             try:
-                async with self._database.transaction() as session:
+                async with self._database.heartbeat() as session:
                     await self.write(session)
             except Unavailable:
                 pass  # said by those who wanted more of the store than this

@@ -146,8 +146,8 @@ async def _work(
     store_part = build_store_part(parts)
     loops: list[Coroutine[object, object, None]] = [
         TemporalPart(connect_now, parts, store_part, heartbeat).run(),
-        keep_purging(parts.database),
-        keep_erasing(parts.database),
+        keep_purging(parts.database.for_loops()),
+        keep_erasing(parts.database.for_loops()),
         keep_collecting(),
     ]
     async with store_part.running() as stored:

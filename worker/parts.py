@@ -148,7 +148,7 @@ def build_store_part(parts: WorkerParts) -> StorePart:
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
     reconciler = Reconciler(
-        parts.database,
+        parts.database.for_loops(),
         gateway,
         every_seconds=parts.reconcile_seconds,
         outage_seconds=parts.outage_seconds,
@@ -203,7 +203,9 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
     return BuiltWorker(
         temporal=temporal,
         store_part=store_part,
-        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
+        dispatcher=Dispatcher(
+            parts.database.for_loops(), gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None
+        ),
         places=places,
         listened_url=listened_url,
     )

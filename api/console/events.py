@@ -29,7 +29,7 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        page = await event_rows(self._console.parts.database, address, viewer.access)
+        page = await event_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = wire(self._console.parts.now())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.console.filters import ListAddress
+from api.console.sessions import Viewer
 from api.schemas import known_id
 from api.views import event_view, full_event_view, incident_view
 from domain.errors import NotFound
@@ -32,17 +33,17 @@ class RowPage:
     next_cursor: str | None
 
 
-async def event_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
+async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
     """Events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-    async with database.reading() as session:
-        page = await reading.list_events(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
+    async with database.searching(viewer.user_id) as session:
+        page = await reading.list_events(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     return RowPage([_event(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
 
-async def incident_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
+async def incident_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
     """Incidents, newest first, each with its event. Raises: ValidationFailed for a cursor that is not ours."""
-    async with database.reading() as session:
-        page = await reading.list_incidents(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
+    async with database.searching(viewer.user_id) as session:
+        page = await reading.list_incidents(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]
     return RowPage(list[Json](rows), page.next_cursor)
 

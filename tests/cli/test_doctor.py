@@ -13,14 +13,16 @@ import pytest
 from cli.findings import Verdict
 from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
 from cli.service_checks import check_temporal
-from cli.store_checks import judge_beats, judge_skew
+from cli.store_checks import judge_beats, judge_flaws, judge_skew
 from settings import Settings
+from store.durability import Flaw
 from store.heartbeats import Beat
 from tests.cli.commands import Makegood
+from tests.postgres import Postgres
 
 NAMES = {
     *("Python", "Data directory", "Secret key", "Disk space", "Temporal program", "Allowed egress"),
-    *("Store", "Sealed secrets", "Clock", "Worker", "Repair URLs", "Alerts", "API", "Temporal", "Mail"),
+    *("Store", "Durability", "Sealed secrets", "Clock", "Worker", "Repair URLs", "Alerts", "API", "Temporal", "Mail"),
 }
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -111,6 +113,36 @@ def test_what_a_worker_does_without_is_a_warning_that_names_it() -> None:
 )
 def test_clock_skew_is_judged(seconds: float, verdict: Verdict) -> None:
     assert judge_skew(seconds).verdict is verdict
+
+
+FSYNC = Flaw("fsync", "configuration file", "a crash loses receipts", is_ours=True)
+ASYNCHRONOUS = Flaw("synchronous_commit", "user", "other programs lose commits", is_ours=False)
+
+
+@pytest.mark.parametrize(
+    ("flaws", "verdict"), [((), Verdict.OK), ((ASYNCHRONOUS,), Verdict.WARN), ((FSYNC, ASYNCHRONOUS), Verdict.FAIL)]
+)
+def test_durability_is_judged_and_what_is_off_is_named(flaws: tuple[Flaw, ...], verdict: Verdict) -> None:
+    finding = judge_flaws(flaws)
+
+    assert finding.verdict is verdict
+    assert all(f"{flaw.setting} is off" in finding.detail for flaw in flaws)
+
+
+def test_database_whose_commits_are_not_durable_or_that_takes_none_fails(
+    makegood: Makegood, postgres: Postgres, postgres_url: str
+) -> None:
+    asked = {"MAKEGOOD_DATABASE_URL": postgres_url, "MAKEGOOD_PORT": "9"}
+    not_durable = makegood("doctor", **asked)
+    name = postgres_url.rpartition("/")[2]
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    read_only = makegood("doctor", **asked)
+    postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    assert "fail  Durability" in not_durable.out
+    assert "fsync is off (set by: command line)" in not_durable.out
+    assert "fail  Durability" in read_only.out
+    assert "can be read and cannot be written" in read_only.out
 
 
 @pytest.mark.parametrize(

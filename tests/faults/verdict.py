@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import ceil
 
 # Faults that can strike between sending and recording, as `kind:target` patterns: a copy is allowed across one of them only.
-_STORE = ("kill:postgres", "stop:postgres", "store_away:*", "disk_full:*")
+_STORE = ("kill:postgres", "stop:postgres", "store_away:*", "store_read_only:*", "disk_full:*")
 _BETWEEN = ("kill:worker*", "stop:worker*", *_STORE)
 
 
