@@ -14,7 +14,8 @@ class RunCondition(StrEnum):
     """How the run of a receipt that has not ended is doing."""
 
     GOES_ON = "goes_on"  # it has no task, so that it waits for something
-    HAS_TASK = "has_task"  # a worker may be at it just now
+    TASK_WAITS = "task_waits"  # for a worker that takes it
+    TASK_RUNS = "task_runs"  # a worker is at it just now
     TASK_FAILS = "task_fails"  # the same task was tried three times or more
     MISSING = "missing"  # there is no open run
 

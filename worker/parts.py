@@ -25,6 +25,7 @@ from worker.alerting import keep_alerting
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.listen import keep_listening
+from worker.overdue import OverdueOpener
 from worker.pace import Pace
 from worker.reconcile import Reconciler
 from workflows.messages import TASK_QUEUE
@@ -75,6 +76,7 @@ class BuiltWorker:
     dispatcher: Dispatcher
     reconciler: Reconciler
     alerting: Callable[[], Coroutine[object, object, None]]
+    opening: Callable[[], Coroutine[object, object, None]]
     places: CallbackPlaces
     listened_url: str | None
 
@@ -83,7 +85,7 @@ class BuiltWorker:
         """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
         polling = asyncio.create_task(self.temporal.run())
         loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
-        loops.append(asyncio.create_task(self.alerting()))
+        loops += [asyncio.create_task(self.alerting()), asyncio.create_task(self.opening())]
         if self.listened_url is not None:
             loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
         whole = asyncio.create_task(_first_failure([polling, *loops]))
@@ -141,6 +143,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
+    opener = OverdueOpener(parts.database, outage_seconds=parts.outage_seconds)
     listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
     return BuiltWorker(
         temporal=temporal,
@@ -153,6 +156,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
             outage_seconds=parts.outage_seconds,
         ),
         alerting=partial(keep_alerting, alerts, every_seconds=parts.reconcile_seconds),
+        opening=partial(opener.keep_opening, every_seconds=parts.reconcile_seconds),
         places=places,
         listened_url=listened_url,
     )

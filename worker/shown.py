@@ -1,0 +1,98 @@
+"""What Temporal is shown of a receipt at its start: search attributes, memo, summary and details. None of it is needed.
+
+Each value is cut to what Temporal takes, which it counts in encoded bytes. What Temporal refuses all the same is left out, step
+by step. Called by `worker.gateway`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.instants import wire
+from domain.receipts import Receipt
+from domain.texts import cut_encoded, kept
+from workflows.messages import (
+    MG_DEADLINE,
+    MG_EFFECT,
+    MG_EVENT_TYPE,
+    MG_MODE,
+    MG_PROJECT,
+    MG_PROVIDER,
+    MG_PROVIDER_EVENT_ID,
+    MG_STATE,
+)
+
+# Temporal takes 2,048 bytes of a search attribute, and its visibility keeps 255 characters on PostgreSQL and MySQL.
+KEYWORD_BYTES, KEYWORD_CHARACTERS = 2_000, 255
+# It takes 400 bytes of a summary and 20,000 of details, what says how they are encoded included.
+SUMMARY_BYTES, DETAILS_BYTES = 300, 18_000
+
+# Trying the same again would not change it.
+_REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE})
+
+Shown = Mapping[str, Any]  # Any: keywords of `Client.start_workflow`
+
+log = structlog.get_logger(__name__)
+
+
+async def start_showing(start: Callable[[Shown], Awaitable[None]], receipt: Receipt, *, public_url: str) -> None:
+    """Start with all that is to be shown, or as much of it as Temporal does not refuse.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the start that shows nothing.
+    """
+    steps = shown_of(receipt, public_url=public_url)
+    for left_out, shown in enumerate(steps):
+        try:
+            await start(shown)
+            return
+        except RPCError as error:
+            if error.status not in _REFUSALS or left_out == len(steps) - 1:
+                raise
+            log.warning("start_refused", event_id=receipt.event_id, reason=kept(error.message), left_out=left_out)
+
+
+def shown_of(receipt: Receipt, *, public_url: str) -> tuple[Shown, ...]:
+    """All that is to be shown; then less of it: without search attributes; nothing."""
+    details = _details(receipt, public_url)
+    summary = f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}"
+    for_people = {
+        "memo": {"request_id": keyword(receipt.request_id)},
+        "static_summary": cut_encoded(summary, most_bytes=SUMMARY_BYTES, most_characters=SUMMARY_BYTES),
+        "static_details": details,
+    }
+    return {**for_people, "search_attributes": _search_attributes(receipt)}, for_people, {}
+
+
+def keyword(text: str) -> str:
+    """As much of the text as a search attribute of type Keyword takes."""
+    return cut_encoded(text, most_bytes=KEYWORD_BYTES, most_characters=KEYWORD_CHARACTERS)
+
+
+def _search_attributes(receipt: Receipt) -> TypedSearchAttributes:
+    keywords = (
+        (MG_PROJECT, receipt.project_id),
+        (MG_MODE, "live" if receipt.livemode else "test"),
+        (MG_STATE, receipt.state.value),
+        (MG_PROVIDER, receipt.provider.value),
+        (MG_EVENT_TYPE, receipt.event_type.value),
+        (MG_EFFECT, receipt.effect_type.value),
+        (MG_PROVIDER_EVENT_ID, receipt.provider_event_id),
+    )
+    pairs = [SearchAttributePair(key, keyword(text)) for key, text in keywords]
+    return TypedSearchAttributes([*pairs, SearchAttributePair(MG_DEADLINE, receipt.deadline_at)])
+
+
+def _details(receipt: Receipt, public_url: str) -> str:
+    page = f"{public_url}/events/{receipt.event_id}"
+    lines = (
+        f"[{receipt.event_id}]({page})" if len(page) < DETAILS_BYTES // 2 else receipt.event_id,
+        "",
+        f"- project: `{receipt.project_id}`",
+        f"- accepted: `{wire(receipt.accepted_at)}`",
+        f"- result due: `{wire(receipt.timeout_at)}`",
+    )
+    return "\n".join(cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES) for line in lines)
