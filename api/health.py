@@ -1,8 +1,8 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
 Ready means: the store answers and its tables are current, a worker reaches the engine, and one does work: it asks for tasks, and
-a canary finished through it within 60 s. Each check says so for itself, so that a red answer names its cause, and what cannot be
-known because of it is `unknown`.
+a canary finished through it within 60 s; and no receipt has a run that cannot go on. Each check says so for itself, so that a red
+answer names its cause, and what cannot be known because of it is `unknown`.
 """
 
 import asyncio
@@ -25,9 +25,11 @@ from store import gauges, heartbeats, outbox, reading
 from store.database import Database
 from store.heartbeats import Beat
 from store.migrating import migration_state
+from store.stuck_runs import count_stuck
 
 # Beats come every 2 s; a worker that is busy or restarting gets a few of them.
 FRESH_SECONDS = 10.0
+RESTART_STUCK = "`makegood receipt restart --stuck` restarts them."
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
@@ -65,8 +67,10 @@ class Health:
                 Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (Check("store", CheckStatus.OK, "It answers."), await self._migrations(), *judge_workers(beats))
+        answers, migrations = Check("store", CheckStatus.OK, "It answers."), await self._migrations()
+        return (answers, migrations, *judge_workers(beats), await self._runs())
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -90,6 +94,7 @@ class Health:
                     deadline_lag_seconds=measured.deadline_lag_seconds,
                     attempts=measured.attempts,
                     alerts_unsent=measured.alerts_unsent,
+                    stuck_runs=await count_stuck(session),
                     callbacks_running=_reported(workers, "callbacks_running"),
                     callbacks_waiting=_reported(workers, "callbacks_waiting"),
                 )
@@ -106,6 +111,16 @@ class Health:
         if self._is_migrated:
             return Check("migrations", CheckStatus.OK, "The tables are current.")
         return Check("migrations", CheckStatus.FAILED, "The tables are not current: run `makegood migrate`.")
+
+    async def _runs(self) -> Check:
+        try:
+            async with self._database.reading() as session:
+                count = await count_stuck(session)
+        except (Unavailable, SQLAlchemyError):
+            return Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer or its tables are not current.")
+        if count:
+            return Check("runs", CheckStatus.FAILED, f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}")
+        return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:

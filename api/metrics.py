@@ -63,6 +63,7 @@ class StoreGauges:
     deadline_lag_seconds: float
     attempts: int
     alerts_unsent: int
+    stuck_runs: int
     callbacks_running: int
     callbacks_waiting: int
 
@@ -115,6 +116,7 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
     yield GaugeMetricFamily("makegood_deadline_lag_seconds", lag, gauges.deadline_lag_seconds)
     yield GaugeMetricFamily("makegood_attempts", "Repair attempts recorded.", gauges.attempts)
     yield GaugeMetricFamily("makegood_alerts_unsent", "Alerts that no mail server has taken yet.", gauges.alerts_unsent)
+    yield GaugeMetricFamily("makegood_stuck_runs", "Receipts whose workflow cannot go on.", gauges.stuck_runs)
     yield GaugeMetricFamily("makegood_callbacks_running", "Repair callbacks under way.", gauges.callbacks_running)
     waiting = "Repair callbacks that found no place, and were told to come back."
     yield GaugeMetricFamily("makegood_callbacks_waiting", waiting, gauges.callbacks_waiting)

@@ -59,8 +59,11 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def sealed() -> Finding:
         return await _with_store(database, lambda opened: _check_sealed(opened, settings))
 
-    named = (("Store", store), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker), ("Repair URLs", repair_urls))
-    return tuple(Check(name, run) for name, run in named)
+    async def runs() -> Finding:
+        return await _with_store(database, _check_runs)
+
+    named = (("Store", store), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker), ("Workflows", runs))
+    return tuple(Check(name, run) for name, run in (*named, ("Repair URLs", repair_urls)))
 
 
 def check_migrations(settings: "Settings") -> Finding:
@@ -171,6 +174,20 @@ async def _check_worker(database: "Database") -> Finding:
 
     async with database.reading() as session:
         return judge_beats(await read_beats(session, await database.now(session)))
+
+
+async def _check_runs(database: "Database") -> Finding:
+    from domain.runs import CAUSE_TEXTS, StuckCause
+    from store.stuck_runs import count_stuck, stuck_runs
+
+    async with database.reading() as session:
+        count, first = await count_stuck(session), await stuck_runs(session, after=None, limit=1)
+    if not first:
+        return ok("none is known to be stuck")
+    told = CAUSE_TEXTS[first[0].cause or StuckCause.TASK_FAILS]
+    return fail(
+        f"{count} receipts have one that cannot go on; of {first[0].event_id}: {told}", fix="makegood receipt restart --stuck"
+    )
 
 
 async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:

@@ -106,8 +106,14 @@ async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goe
         await _note(session, run.event_id, "The workflow goes on again.", now)
 
 
-async def request_restart(session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str) -> None:
-    """Have Temporal end the run and start another, which first asks the store where the receipt stands."""
+async def request_restart(session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str) -> bool:
+    """Have Temporal end the run and start another, which first asks the store where the receipt stands.
+
+    False when that waits in the outbox already, and nothing changes.
+    """
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "restart")
+    if (await session.execute(waits.limit(1))).first() is not None:
+        return False
     st = SessionStatements(session)
     await _note(session, event_id, "A restart of the workflow was requested.", now, requested_by=requested_by)
     await tell_engine(st, event_id, "restart", now, requested_by=requested_by)
@@ -118,6 +124,7 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
     await session.execute(restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at))
+    return True
 
 
 async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
