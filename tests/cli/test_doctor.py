@@ -18,7 +18,7 @@ from tests.cli.commands import Makegood
 
 NAMES = {
     *("Python", "Data directory", "Secret key", "Disk space", "Temporal program", "Allowed egress"),
-    *("Store", "Sealed secrets", "Clock", "Worker", "Repair URLs", "API", "Temporal", "Mail"),
+    *("Store", "Sealed secrets", "Clock", "Worker", "Workflows", "Repair URLs", "API", "Temporal", "Mail"),
 }
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
