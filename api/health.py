@@ -1,8 +1,9 @@
 """Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
 
 Ready means: the store answers, can be written and has current tables; a worker reaches Temporal, and one does work: it asks for
-tasks, and a canary finished through it within 60 s; and alerts are sent. Each check says so for itself, so that a red answer
-names its cause, and what cannot be known because of it is `unknown`. A caller who asks while a check runs gets its answer.
+tasks, and a canary finished through it within 60 s; alerts are sent; and no receipt has a run that cannot go on. Each check says
+so for itself, so that a red answer names its cause, and what cannot be known because of it is `unknown`. A caller who asks while
+a check runs gets its answer.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from store.durability import Flaw, find_flaws
 from store.gauges import FailingAlerts
 from store.heartbeats import Beat
 from store.migrating import read_revision, revisions
+from store.stuck_runs import count_stuck
 
 # Beats come every 2 s; a worker that is busy or restarting gets a few of them.
 FRESH_SECONDS = 10.0
@@ -38,6 +40,7 @@ CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
 # A restart of the mail server is over by then.
 ALERTS_FAIL_SECONDS = 300.0
+RESTART_STUCK = "`makegood receipt restart --stuck` restarts them."
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
@@ -90,9 +93,10 @@ class Health:
                 Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("alerts", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
         checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
-        return (*checks, self._alerts(seen))
+        return (*checks, self._alerts(seen), _judge_runs(seen.stuck_runs))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -119,13 +123,22 @@ class Health:
             revision = await read_revision(session)
             beats = await heartbeats.read_beats(session, await self._database.now(session))
             flaws = await find_flaws(session)
-        return _Seen(revision, tuple(beats), flaws, await self._failing_alerts() if revision == self._newest_revision else None)
+        if revision != self._newest_revision:
+            return _Seen(revision, tuple(beats), flaws, None, None)
+        return _Seen(revision, tuple(beats), flaws, await self._failing_alerts(), await self._stuck_runs())
 
     async def _failing_alerts(self) -> FailingAlerts | None:
         """By itself: a look that takes too long says nothing of the store."""
         try:
             async with self._database.watching() as session:
                 return await gauges.read_failing_alerts(session, await self._database.now(session))
+        except Unavailable:
+            return None
+
+    async def _stuck_runs(self) -> int | None:
+        try:
+            async with self._database.watching() as session:
+                return await count_stuck(session)
         except Unavailable:
             return None
 
@@ -173,6 +186,15 @@ class _Seen:
     beats: tuple[Beat, ...]
     flaws: tuple[Flaw, ...]
     alerts: FailingAlerts | None
+    stuck_runs: int | None
+
+
+def _judge_runs(count: int | None) -> Check:
+    if count is None:
+        return Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer or its tables are not current.")
+    if count:
+        return Check("runs", CheckStatus.FAILED, f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}")
+    return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:

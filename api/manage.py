@@ -106,6 +106,11 @@ async def expire(caller: Operator, operations: TheOperations, event_id: str, req
     return await operations.expire(caller.project.id, event_id, actor=actor_of(request, caller.key.id))
 
 
+async def restart(caller: Operator, operations: TheOperations, event_id: str, request: Request) -> Json:
+    """End the receipt's workflow and start it again, from where the store stands; for one that cannot go on. Scope `operate`."""
+    return await operations.restart(caller.project.id, event_id, actor=actor_of(request, caller.key.id))
+
+
 async def list_incidents(
     caller: Reader,
     operations: TheOperations,
@@ -174,6 +179,7 @@ def manage_router() -> APIRouter:
     path = "/events/{event_id}/timeline"
     _add(router, "GET", path, read_timeline, "Read an event's timeline", answers.TimelinePage, gone, Code.VALIDATION_ERROR)
     _add(router, "POST", "/events/{event_id}/expire", expire, "Let a receipt expire", answers.Event, gone, Code.NOT_WAITING)
+    _add(router, "POST", "/events/{event_id}/restart", restart, "Restart a workflow", answers.Event, gone, status=202)
     _add(router, "GET", "/incidents", list_incidents, "List incidents", answers.IncidentList, Code.VALIDATION_ERROR)
     _add(router, "GET", "/incidents/{incident_id}", read_incident, "Read an incident", answers.Incident, gone)
     refused = (gone, ended, Code.REPAIR_URL_MISSING)

@@ -111,6 +111,7 @@ _GAUGES = {
         "makegood_alerts_ended",
         "Alerts of the last 15 minutes that ended unsent although somebody was to be notified.",
     ),
+    "stuck_runs": ("makegood_stuck_runs", "Receipts whose workflow cannot go on."),
     "callbacks_running": ("makegood_callbacks_running", "Repair callbacks under way."),
     "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks that found no place, and were told to come back."),
 }

@@ -17,7 +17,8 @@ from api.views import Json, event_view, full_event_view, incident_view, timeline
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
-from store import reading, repairs, requests
+from domain.runs import StuckRun
+from store import reading, repairs, requests, stuck_runs
 from store.database import Database
 from store.sealing import Sealer
 from store.statements import SessionStatements
@@ -139,6 +140,45 @@ class Operations(ProjectOperations):
         if after is None:
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
+
+    async def restart(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
+        """Have the receipt's run ended and started again; one that is waiting to be restarted is left alone. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            event = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
+            if event is None:
+                raise NotFound("There is no such event.")
+            found = await stuck_runs.stuck_run(session, event.receipt.event_id)
+            await self._restart(session, event.receipt.event_id, event.receipt.project_id, found, actor)
+        return event_view(event.receipt, event.incident)
+
+    async def count_stuck(self) -> int:
+        """How many receipts have a run that cannot go on, in all projects."""
+        async with self._database.reading() as session:
+            return await stuck_runs.count_stuck(session)
+
+    async def restart_stuck(self, *, after: str | None, actor: Actor) -> list[str]:
+        """Have the next runs restarted that cannot go on, at most 100, in all projects; the ids of their events."""
+        async with self._database.transaction() as session:
+            after_id = None if after is None else EventId(after)
+            found = await stuck_runs.stuck_runs(session, after=after_id, limit=MAXIMUM_LIMIT)
+            for run in found:
+                await self._restart(session, run.event_id, run.project_id, run, actor)
+        return [run.event_id for run in found]
+
+    async def stuck_run(self, event_id: str) -> StuckRun | None:
+        """What is known of the receipt's run when it cannot go on; None when it is not known to be stuck."""
+        async with self._database.reading() as session:
+            return await stuck_runs.stuck_run(session, EventId(known_id(event_id)))
+
+    async def _restart(
+        self, session: AsyncSession, event_id: EventId, project_id: ProjectId, found: StuckRun | None, actor: Actor
+    ) -> None:
+        now = await self._database.now(session)
+        if not await stuck_runs.request_restart(session, event_id, now, requested_by=actor.requested_by):
+            return
+        details = {} if found is None or found.cause is None else {"cause": found.cause.value}
+        subject = Subject(SubjectType.RECEIPT, event_id)
+        await self._record(session, actor, AuditAction.RUN_RESTARTED, subject, project_id=project_id, details=details)
 
     async def counts(
         self, project_id: str | None, within: tuple[ProjectId, ...] | None = None, *, asked_by: str = EVERYBODY

@@ -1,4 +1,4 @@
-"""`makegood receipt`: send one over HTTP as an app would; list, show and expire what is stored."""
+"""`makegood receipt`: send one over HTTP as an app would; list, show, expire and restart what is stored."""
 
 import json
 from datetime import UTC, datetime
@@ -123,6 +123,35 @@ def _print_entries(entries: list[Json]) -> None:
     for entry in entries:
         fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
         typer.echo(f"{cell(entry['at'])}  {cell(entry['kind']):<22}  {cell(fields)}".rstrip())
+
+
+@app.command("restart")
+def restart(
+    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="All whose workflow is known to be stuck.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a receipt's workflow and start it again, from where the store stands; a running worker does it."""
+    if (event_id is None) is not stuck:
+        raise CommandFailed("name one EVENT_ID, or --stuck for all", ExitCode.USAGE)
+    if event_id is not None:
+        named = event_id
+        print_record(operate(lambda operations: operations.restart(None, named, actor=cli_actor())), as_json=as_json)
+        return
+    restarted = operate(_restart_stuck)
+    if as_json:
+        return print_json({"restarted": len(restarted), "event_ids": restarted})
+    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` says when none is stuck any more")
+
+
+async def _restart_stuck(operations: "Operations") -> list[str]:
+    """The events whose workflows are to be restarted; how far it is goes to stderr."""
+    total, restarted, after = await operations.count_stuck(), list[str](), None
+    while batch := await operations.restart_stuck(after=after, actor=cli_actor()):
+        restarted += batch
+        after = batch[-1]
+        typer.echo(f"{len(restarted)} of {max(total, len(restarted))}", err=True)
+    return restarted
 
 
 def _whole_if_whole(number: float | None) -> float | int | None:

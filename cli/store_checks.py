@@ -66,9 +66,12 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def alerts() -> Finding:
         return await _with_store(database, _check_alerts)
 
+    async def runs() -> Finding:
+        return await _with_store(database, _check_runs)
+
     named = (
         *(("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
-        *(("Repair URLs", repair_urls), ("Alerts", alerts)),
+        *(("Workflows", runs), ("Repair URLs", repair_urls), ("Alerts", alerts)),
     )
     return tuple(Check(name, run) for name, run in named)
 
@@ -234,6 +237,20 @@ async def _check_alerts(database: "Database") -> Finding:
     if judged.status is CheckStatus.FAILED:
         return fail(judged.detail, fix=fix)
     return warn(judged.detail, fix=fix) if found.failing or found.ended else ok(judged.detail)
+
+
+async def _check_runs(database: "Database") -> Finding:
+    from domain.runs import CAUSE_TEXTS, StuckCause
+    from store.stuck_runs import count_stuck, stuck_runs
+
+    async with database.reading() as session:
+        count, first = await count_stuck(session), await stuck_runs(session, after=None, limit=1)
+    if not first:
+        return ok("none is known to be stuck")
+    told = CAUSE_TEXTS[first[0].cause or StuckCause.TASK_FAILS]
+    return fail(
+        f"{count} receipts have one that cannot go on; of {first[0].event_id}: {told}", fix="makegood receipt restart --stuck"
+    )
 
 
 async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:

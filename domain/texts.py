@@ -3,6 +3,7 @@
 And what of it reaches people: `one_line` for mail and logs, `readable` for pages and tracebacks, `printable` for terminals.
 """
 
+import json
 import re
 
 LONGEST = 2_048
@@ -56,3 +57,26 @@ def printable_json(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
+
+
+def cut_encoded(text: str, *, most_bytes: int, most_characters: int) -> str:
+    """The longest beginning of the text, made printable, that keeps to both bounds.
+
+    `most_bytes` counts the text as JSON in ASCII with its quotes, as Temporal is sent it: an emoji has 12 bytes there.
+    What no reader can show (controls, lone surrogates) becomes U+FFFD.
+    """
+    shown = "".join(letter if letter.isprintable() else REPLACEMENT for letter in text[:most_characters])
+    if _encoded_bytes(shown) <= most_bytes:
+        return shown
+    fits, too_long = 0, len(shown)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if _encoded_bytes(shown[:middle]) <= most_bytes:
+            fits = middle
+        else:
+            too_long = middle
+    return shown[:fits]
+
+
+def _encoded_bytes(text: str) -> int:
+    return len(json.dumps(text))

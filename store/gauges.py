@@ -15,6 +15,7 @@ from domain.instants import from_milliseconds
 from domain.receipts import ReceiptState
 from store import outbox, tables
 from store.heartbeats import ALERT_SENT_FACT, read_fact
+from store.stuck_runs import count_stuck
 
 RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 INCIDENTS = tables.Incident.metadata.tables["incidents"]
@@ -73,6 +74,11 @@ async def attempts(session: AsyncSession, now: datetime) -> Figures:
     return {"attempts": await session.scalar(select(func.count()).select_from(ATTEMPTS)) or 0}
 
 
+async def count_stuck_runs(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"stuck_runs": await count_stuck(session)}
+
+
 @dataclass(frozen=True, slots=True)
 class FailingAlerts:
     """Alerts that failed and are tried again, since when the first of them, and with what error; at most 1,000 are counted.
@@ -125,6 +131,7 @@ MEASURES: tuple[Measure, ...] = (
     unresolved,
     outbox_rows,
     failing_alerts,
+    count_stuck_runs,
     alerts_unsent,
     waiting,
     attempts,

@@ -6,7 +6,7 @@ the engine must be told goes into the outbox.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
@@ -71,9 +71,10 @@ class AppliedResult:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The receipt has an unresolved incident: opened now, or before."""
+    """The receipt has an unresolved incident: opened now (`is_new`), or before."""
 
     incident_id: IncidentId
+    is_new: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
         return NotYet(remaining_ms)
     move(standing.position, Happening.DEADLINE_PASSED)
     await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
-    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now))
+    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
 
 
 async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:

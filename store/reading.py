@@ -200,13 +200,6 @@ async def counts(
     )
 
 
-async def overdue(session: AsyncSession, now: datetime, *, grace_seconds: float, limit: int) -> list[EventId]:
-    """Receipts that still wait longer than `grace_seconds` after their deadline, the longest overdue first."""
-    is_overdue = RECEIPTS.c.deadline_at <= now - timedelta(seconds=grace_seconds)
-    query = select(RECEIPTS.c.event_id).where(RECEIPTS.c.state == ReceiptState.WAITING.value, is_overdue)
-    return [EventId(row.event_id) for row in await session.execute(query.order_by(RECEIPTS.c.deadline_at).limit(limit))]
-
-
 async def unended(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
     """Receipts that have not ended, in the order of their ids, from the one after `after`."""
     # Spelled out, not bound: only so do both engines see that the partial index `receipts_unended` holds them all.

@@ -227,16 +227,38 @@ class Outbox(SQLModel, table=True):
     # Autoincrement: an id used again could be settled in the name of the row that had it before.
     __table_args__ = (
         Index("outbox_by_event", "event_id", "id"),
-        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire')"),
+        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire', 'restart')"),
+        Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},
     )
 
     id: int | None = _sequence()
     event_id: str = _text()
-    kind: str = _text()  # start | result | reprocess | resolve | expire
+    kind: str = _text()  # start | result | reprocess | resolve | expire | restart
     fields: str = _text()  # JSON object
     created_at: datetime = _instant()
-    claimed_until: datetime | None = _instant(nullable=True, index=True)
+    # A lease, or a back-off; None: never tried.
+    claimed_until: datetime | None = _instant(nullable=True)
+
+
+class StuckRun(SQLModel, table=True):
+    """A receipt whose run missed something; `found_at`: Temporal says that the run cannot go on."""
+
+    __tablename__: ClassVar[str] = "stuck_runs"
+    __table_args__ = (
+        Index("stuck_runs_by_turn", "project_id", "look_at"),
+        _partial_index("stuck_runs_found", "event_id", where="found_at IS NOT NULL"),
+    )
+
+    event_id: str = _text(primary_key=True)
+    project_id: str = _text()
+    suspected_at: datetime = _instant()
+    found_at: datetime | None = _instant(nullable=True)
+    cause: str | None = _text(nullable=True)  # task_fails | task_not_taken | not_started
+    look_at: datetime = _instant()  # not to be looked at before
+    looks: int = Field(default=0)
+    restarts: int = Field(default=0)
+    restarted_at: datetime | None = _instant(nullable=True)
 
 
 class Alert(SQLModel, table=True):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import PendingWorkflowTaskState, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -22,11 +22,12 @@ from domain.ids import EventId
 from domain.instants import wire
 from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
+from domain.runs import RunCondition
 from store.outbox import OutboxEvent, OutboxRow
 from worker.connect import Prepared, prepare_namespace, read_namespace_id
 from worker.refusals import REFUSED, RPC_SECONDS, NotConnected
-from worker.run_labels import details_of, search_attributes_of
-from worker.search_attributes import ALL, NOTHING, SEARCH_ATTRIBUTES, Registered
+from worker.run_labels import Labels, start_labelled
+from worker.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
 from workflows.messages import (
     MG_STATE,
     TASK_QUEUE,
@@ -44,6 +45,9 @@ TASK_SECONDS = timedelta(seconds=5)
 SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
+UNANSWERED_AT_ONCE = 3  # each takes some seconds
+# The first is taken by a worker that dies, the second by the next; a third says that no worker can do it.
+FAILING_ATTEMPTS = 3
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
 
 Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
@@ -110,6 +114,10 @@ class Gateway:
         Raises:
             RPCError: Temporal does not answer, or refuses; nothing, or only some, was told.
         """
+        if any(row.kind == "restart" for row in event.rows):
+            # The new run asks the store, and needs none of the signals.
+            await self.restart(event.receipt)
+            return
         signals = [_signal_of(row) for row in event.rows if row.kind != "start"]
         is_started = len(signals) == len(event.rows)
         # Each says no more than "ask the store": all that they are about is stored, minted repairs too.
@@ -140,6 +148,32 @@ class Gateway:
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         await self._start(receipt, resume=True, reuse=reuse, first=ExpireSignal())
 
+    async def restart(self, receipt: Receipt) -> None:
+        """End the receipt's run, if there is one, and start another, which goes on from where the store stands.
+
+        Raises:
+            RPCError: Temporal does not answer, or refuses.
+        """
+        reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
+
+    async def condition_of(self, event_id: EventId) -> RunCondition:
+        """How the receipt's run is doing, by Temporal itself.
+
+        Raises:
+            RPCError: Temporal does not answer.
+        """
+        described = await self._describe(event_id)
+        if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
+            return RunCondition.MISSING
+        if not described.raw_description.HasField("pending_workflow_task"):
+            return RunCondition.GOES_ON
+        task = described.raw_description.pending_workflow_task
+        if task.attempt >= FAILING_ATTEMPTS:
+            return RunCondition.TASK_FAILS
+        is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+        return RunCondition.TASK_RUNS if is_taken else RunCondition.TASK_WAITS
+
     async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.
 
@@ -164,9 +198,20 @@ class Gateway:
         suspects: list[EventId] = []
         for first in range(0, len(event_ids), LISTED_AT_ONCE):
             suspects += await self._not_seen_running(event_ids[first : first + LISTED_AT_ONCE])
-        looked_at, left = suspects[:DESCRIBED_AT_ONCE], suspects[DESCRIBED_AT_ONCE:]
-        found = [event_id for event_id in looked_at if not await self._is_running(event_id)]
-        return WithoutRun(found=found, first_left=left[0] if left else None)
+        found: list[EventId] = []
+        unanswered = 0
+        for place, event_id in enumerate(suspects):
+            if place == DESCRIBED_AT_ONCE or unanswered == UNANSWERED_AT_ONCE:
+                return WithoutRun(found=found, first_left=event_id)
+            try:
+                described = await self._describe(event_id)
+            except RPCError:
+                # Visibility has just answered: what is wrong may be wrong with this one alone, and keeps back no other.
+                unanswered += 1
+                continue
+            if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
+                found.append(event_id)
+        return WithoutRun(found=found, first_left=None)
 
     async def last_polled_by(self, identity: str, queue: str = TASK_QUEUE) -> datetime | None:
         """When the engine last heard that worker ask for workflow tasks there, by the engine's clock; None: never, or long ago.
@@ -198,14 +243,13 @@ class Gateway:
             return list(event_ids)
         return [event_id for event_id in event_ids if workflow_id(event_id) not in found]
 
-    async def _is_running(self, event_id: EventId) -> bool:
+    async def _describe(self, event_id: EventId) -> WorkflowExecutionDescription | None:
         try:
-            described = await self._client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
+            return await self._client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return False
+                return None
             raise
-        return described.status is WorkflowExecutionStatus.RUNNING
 
     async def _tell(self, receipt: Receipt, signals: Sequence[Signal]) -> None:
         handle = self._client.get_workflow_handle(workflow_id(receipt.event_id))
@@ -219,38 +263,36 @@ class Gateway:
                 await self.wake(receipt)
                 return
 
-    async def _start(self, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None) -> None:
-        """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
-        try:
-            await self._start_with(self._registered, receipt, resume=resume, reuse=reuse, first=first)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-                raise
-            # An attribute may have been removed, or not be known everywhere yet: a deadline is worth more than a search.
-            await self._start_with(NOTHING, receipt, resume=resume, reuse=reuse, first=first)
-
-    async def _start_with(
-        self, registered: Registered, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None
+    async def _start(
+        self,
+        receipt: Receipt,
+        *,
+        resume: bool,
+        reuse: WorkflowIDReusePolicy,
+        first: Signal | None,
+        conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
     ) -> None:
+        """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
         told: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:
             told = {"start_signal": _name_of(first), "start_signal_args": [first]}
-        unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
-        await self._client.start_workflow(
-            ReceiptWorkflow.run,
-            ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume, unregistered=unregistered),
-            id=workflow_id(receipt.event_id),
-            task_queue=TASK_QUEUE,
-            task_timeout=TASK_SECONDS,
-            id_reuse_policy=reuse,
-            id_conflict_policy=WorkflowIDConflictPolicy.UNSPECIFIED,
-            memo={"request_id": receipt.request_id},
-            search_attributes=search_attributes_of(receipt, registered),
-            static_summary=f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}",
-            static_details=details_of(receipt, self._public_url),
-            rpc_timeout=RPC_SECONDS,
-            **told,
-        )
+
+        async def start(labels: Labels, registered: Registered) -> None:
+            unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
+            await self._client.start_workflow(
+                ReceiptWorkflow.run,
+                ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume, unregistered=unregistered),
+                id=workflow_id(receipt.event_id),
+                task_queue=TASK_QUEUE,
+                task_timeout=TASK_SECONDS,
+                id_reuse_policy=reuse,
+                id_conflict_policy=conflict,
+                rpc_timeout=RPC_SECONDS,
+                **labels,
+                **told,
+            )
+
+        await start_labelled(start, receipt, self._registered, public_url=self._public_url)
 
 
 def _is_whole_life(receipt: Receipt, signals: Sequence[Signal]) -> bool:

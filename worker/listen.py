@@ -29,6 +29,9 @@ async def keep_listening(
             await _listen(database_url, wake, alive_every_seconds)
         except BROKEN as error:
             log.warning("listen_lost", error=type(error).__name__)
+        except Exception:
+            # The edge of this loop: without it the dispatcher polls, and nothing is lost.
+            log.exception("listen_failed")
         await asyncio.sleep(RETRY_SECONDS)
 
 

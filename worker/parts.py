@@ -25,6 +25,7 @@ from worker.alerting import keep_alerting
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.listen import keep_listening
+from worker.overdue import OverdueOpener
 from worker.pace import Pace
 from worker.reconcile import Reconciler
 from workflows.messages import TASK_QUEUE
@@ -65,7 +66,7 @@ class WorkerParts:
 
 @dataclass(frozen=True, slots=True)
 class StorePart:
-    """What needs the store alone: unsent alerts, and what the reconciler finds there. It is at work while Temporal is away.
+    """What needs the store alone, and works while Temporal is away: late incidents, unsent alerts, what the reconciler finds.
 
     `gateway` is attached to a client when there is one; until then its calls fail as they do while Temporal is away.
     """
@@ -73,20 +74,23 @@ class StorePart:
     gateway: Gateway
     reconciler: Reconciler
     alerts: AlertActivities
-    alert_every_seconds: float
+    overdue: OverdueOpener
+    every_seconds: float
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """At work while the block runs, then ended in order; the task ends early when a part of it fails."""
         reconciling = asyncio.create_task(self.reconciler.run())
-        alerting = asyncio.create_task(keep_alerting(self.alerts, every_seconds=self.alert_every_seconds))
-        whole = asyncio.create_task(_first_failure([reconciling, alerting]))
+        alerting = asyncio.create_task(keep_alerting(self.alerts, every_seconds=self.every_seconds))
+        opening = asyncio.create_task(self.overdue.keep_opening(every_seconds=self.every_seconds))
+        whole = asyncio.create_task(_first_failure([reconciling, alerting, opening]))
         try:
             yield whole
         finally:
             self.reconciler.stop()
             alerting.cancel()
-            await asyncio.gather(reconciling, alerting, whole, return_exceptions=True)
+            opening.cancel()
+            await asyncio.gather(reconciling, alerting, opening, whole, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,8 @@ def build_store_part(parts: WorkerParts) -> StorePart:
         every_seconds=parts.reconcile_seconds,
         outage_seconds=parts.outage_seconds,
     )
-    return StorePart(gateway, reconciler, alerts, alert_every_seconds=parts.reconcile_seconds)
+    overdue = OverdueOpener(parts.database.for_loops(), outage_seconds=parts.outage_seconds)
+    return StorePart(gateway, reconciler, alerts, overdue, every_seconds=parts.reconcile_seconds)
 
 
 def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | None = None) -> BuiltWorker:

@@ -129,6 +129,8 @@ async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
     event_id, incident_id = await story.opened()
 
     await operations.expire(None, waiting, actor=NADIA)
+    for _ in range(2):
+        await operations.restart(None, waiting, actor=NADIA)
     await operations.acknowledge(None, incident_id, actor=NADIA)
     begun = await operations.reprocess(None, incident_id, actor=NADIA)
     await operations.reprocess(None, incident_id, actor=NADIA)
@@ -138,6 +140,7 @@ async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
     of_repair = {"event_id": event_id, "replay_id": begun["replay_id"]}
     assert [(entry["action"], entry["subject_id"], entry["details"]) for entry in log] == [
         ("receipt_expired", waiting, {}),
+        ("run_restarted", waiting, {}),
         ("incident_acknowledged", incident_id, {"event_id": event_id}),
         ("reprocess_requested", incident_id, of_repair),
         ("reprocess_requested", incident_id, of_repair | {"adopted": True}),

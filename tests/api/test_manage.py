@@ -188,6 +188,16 @@ async def test_expired_receipt_is_due_now(caller: Caller) -> None:
     assert answer.json()["deadline_at"] < answer.json()["timeout_at"]
 
 
+async def test_a_restart_is_requested_once_while_it_waits(caller: Caller, database: Database) -> None:
+    event_id = await caller.accept()
+
+    answers = [await caller.ask("POST", f"/events/{event_id}/restart") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
+    assert [entry["text"] for entry in timeline if entry["kind"] == "noted"] == ["A restart of the workflow was requested."]
+
+
 async def test_project_is_read_and_changed(caller: Caller, project: CreatedProject) -> None:
     changes = {
         "name": " The shop ",

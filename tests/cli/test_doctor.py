@@ -22,7 +22,19 @@ from tests.postgres import Postgres
 
 NAMES = {
     *("Python", "Data directory", "Secret key", "Disk space", "Temporal program", "Allowed egress"),
-    *("Store", "Durability", "Sealed secrets", "Clock", "Worker", "Repair URLs", "Alerts", "API", "Temporal", "Mail"),
+    *(
+        "Store",
+        "Durability",
+        "Sealed secrets",
+        "Clock",
+        "Worker",
+        "Workflows",
+        "Repair URLs",
+        "Alerts",
+        "API",
+        "Temporal",
+        "Mail",
+    ),
 }
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

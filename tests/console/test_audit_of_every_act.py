@@ -45,6 +45,7 @@ FORMS = {
     "/incidents/{incident_id}/acknowledge": "incident_acknowledged",
     "/incidents/{incident_id}/resolve": "incident_resolved",
     "/events/{event_id}/expire": "receipt_expired",
+    "/events/{event_id}/restart": "run_restarted",
     "/projects": "project_created",
     "/projects/{project_id}": "project_changed",
     "/projects/{project_id}/delete": "project_deleted",
@@ -62,6 +63,7 @@ CALLS = {
     "POST /api/v1/receipt": ON_THE_TIMELINE,
     "POST /api/v1/result": ON_THE_TIMELINE,
     "POST /api/v1/events/{event_id}/expire": "receipt_expired",
+    "POST /api/v1/events/{event_id}/restart": "run_restarted",
     "POST /api/v1/incidents/{incident_id}/reprocess": "reprocess_requested",
     "POST /api/v1/incidents/{incident_id}/resolve": "incident_resolved",
     "POST /api/v1/incidents/{incident_id}/acknowledge": "incident_acknowledged",
@@ -103,6 +105,7 @@ COMMANDS = {
     "incident acknowledge": "incident_acknowledged",
     "incident resolve": "incident_resolved",
     "receipt expire": "receipt_expired",
+    "receipt restart": "run_restarted",
     "audit export": "audit_exported",
     "audit verify": "audit_damage_found",
 }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.texts import LONGEST, one_line, printable, printable_json, readable
+from domain.texts import LONGEST, cut_encoded, one_line, printable, printable_json, readable
 
 # Every code point there is, halves of surrogate pairs among them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
@@ -74,3 +74,21 @@ def test_one_line_of_what_people_and_others_send(text: str, line: str) -> None:
 
 def test_long_text_is_cut_with_an_ellipsis_and_costs_no_more() -> None:
     assert one_line("x" * 10_000_000) == "x" * (LONGEST - 1) + "…"
+
+
+@given(ANY_TEXT, st.integers(8, 4_000), st.integers(1, 600))
+def test_any_text_is_cut_to_its_encoded_size_and_no_further(text: str, most_bytes: int, most_characters: int) -> None:
+    cut = cut_encoded(text, most_bytes=most_bytes, most_characters=most_characters)
+
+    longer = cut_encoded(text, most_bytes=10**6, most_characters=10**6)[: len(cut) + 1]
+    assert len(json.dumps(cut)) <= most_bytes
+    assert len(cut) <= most_characters
+    assert longer.startswith(cut)
+    assert cut.isprintable()
+    assert longer == cut or len(json.dumps(longer)) > most_bytes or len(longer) > most_characters
+
+
+def test_an_emoji_counts_twelve_bytes() -> None:
+    cut = cut_encoded("\N{FIRE}" * 200, most_bytes=2_000, most_characters=255)
+
+    assert (len(cut), len(json.dumps(cut))) == (166, 1_994)

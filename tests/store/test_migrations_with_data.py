@@ -26,6 +26,7 @@ from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
 from store.projects import create_project
 from store.sealing import Sealer
+from store.stuck_runs import suspect_run
 from store.throttling import charge, counter
 from tests.given import START, Story
 from tests.postgres import TEMPLATE, Postgres
@@ -95,7 +96,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         )
     story = Story(database, created.project)
     for position in Position:
-        await story.reach(position)
+        event_id, _ = await story.reach(position)
+        await story.do(suspect_run, event_id, story.project.id)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)

@@ -235,23 +235,6 @@ async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story
     assert await counted(ProjectId("prj_other")) == Counts(0, 0, 0, 0)
 
 
-async def test_overdue_are_those_that_wait_past_deadline_and_grace(story: Story) -> None:
-    first = await story.receipt(timeout_minutes=1.0)
-    second = await story.receipt(timeout_minutes=2.0)
-    settled = await story.receipt(timeout_minutes=1.0)
-    await story.result(settled)
-
-    async def overdue(seconds: float, limit: int = 10) -> list[EventId]:
-        async with story.database.reading() as session:
-            at = START + timedelta(seconds=seconds)
-            return await reading.overdue(session, at, grace_seconds=5, limit=limit)
-
-    assert await overdue(64.9) == []
-    assert await overdue(65) == [first]
-    assert await overdue(125) == [first, second]
-    assert await overdue(125, limit=1) == [first]
-
-
 async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:
     reached = [(await story.reach(position))[0] for position in Position]
 
