@@ -34,13 +34,12 @@ log = structlog.get_logger(__name__)
 
 
 class AlertActivities:
-    """The activity that sends an incident's mail. `now` is the host's clock, for the Date header alone."""
+    """The activity that sends an incident's mail."""
 
-    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer) -> None:
         self._database = database
         self._writer = writer
         self._mailer = mailer
-        self._now = now
 
     @activity.defn(name="send_alerts")
     async def send_alerts(self, order: SendAlerts) -> AlertsSent:
@@ -53,24 +52,24 @@ class AlertActivities:
             now = await self._database.now(session)
             due = await claim_alerts(session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS)
         # Each is recorded as soon as it is known: what holds up one must not have the others sent again.
-        errors = await asyncio.gather(*(self._tell(alert) for alert in due), return_exceptions=True)
+        errors = await asyncio.gather(*(self._tell(alert, now) for alert in due), return_exceptions=True)
         for error in errors:
             if isinstance(error, BaseException):
                 raise error
         failed = sum(error is not None for error in errors)
         return AlertsSent(sent=len(due) - failed, failed=failed)
 
-    async def _tell(self, alert: AlertDue) -> str | None:
-        error = await self._send(alert)
+    async def _tell(self, alert: AlertDue, at: datetime) -> str | None:
+        error = await self._send(alert, at)
         await recorded(lambda: self._record(alert, error), seconds=RECORD_SECONDS)
         return error
 
-    async def _send(self, alert: AlertDue) -> str | None:
+    async def _send(self, alert: AlertDue, at: datetime) -> str | None:
         """None once the server has taken it, else what went wrong, without an address."""
         fields = {"alert_id": alert.alert_id, "incident_id": alert.incident.id, "kind": alert.kind}
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._mailer(self._writer.write(alert, at=self._now()))
+                await self._mailer(self._writer.write(alert, at=at))
         except (MailNotSent, TimeoutError) as failure:
             error = str(failure) or type(failure).__name__
             log.warning("alert_failed", **fields, error=error)

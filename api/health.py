@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from api.auth import Gate
 from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
+from domain.clocks import clock_complaint
 from domain.errors import Unavailable
 from domain.projects import Scope
 from store import gauges, heartbeats, outbox, reading
@@ -66,7 +67,7 @@ class Health:
                 Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
                 Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
-        return (Check("store", CheckStatus.OK, "It answers."), await self._migrations(), *judge_workers(beats))
+        return (Check("store", CheckStatus.OK, _answers(beats)), await self._migrations(), *judge_workers(beats))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -128,6 +129,13 @@ def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
     if not any(beat.report.get("canary_fresh") for beat in polling):
         return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+
+
+def _answers(beats: Sequence[Beat]) -> str:
+    """That the store answers, and whose clock is far from its own: no failure, since nothing relies on a host's clock."""
+    fresh = [beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(heartbeats.ENDED)]
+    complaints = [clock_complaint(beat.process, beat.report.get(heartbeats.CLOCK)) for beat in fresh]
+    return " ".join(["It answers.", *filter(None, complaints)])
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

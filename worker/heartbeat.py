@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,11 +22,12 @@ from temporalio.service import RPCError
 from domain.errors import Unavailable
 from domain.instants import wire
 from store.database import Database
-from store.heartbeats import SECRETS, beat
+from store.heartbeats import ENDED, SECRETS, beat, read_clocks
 from worker.canary import canary_queue
 from worker.gateway import Gateway
 
 BEAT_SECONDS = 2.0
+LAST_BEAT_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 0.25  # until the engine has heard this worker once
 
 log = structlog.get_logger(__name__)
@@ -66,9 +68,11 @@ class Heartbeat:
         started_at: datetime,
         bounds: Bounds = USUAL,
         secrets_known: tuple[str, ...] = (),
+        host_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`secrets_known`: the fingerprints of the root secrets that this process knows."""
         self._database = database
+        self._host_now = host_now
         self._identity = identity
         self._started_at = started_at
         self._bounds = bounds
@@ -88,7 +92,17 @@ class Heartbeat:
         self._more = more
 
     async def keep_beating(self) -> None:
-        """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
+        """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works.
+
+        Cancelled, it writes a last one, which says that the process ended.
+        """
+        try:
+            await self._keep_beating()
+        except asyncio.CancelledError:
+            await self._say_that_it_ended()
+            raise
+
+    async def _keep_beating(self) -> None:
         while True:
             try:
                 async with self._database.transaction() as session:
@@ -102,9 +116,15 @@ class Heartbeat:
                 await asyncio.wait_for(self._changed.wait(), BEAT_SECONDS)
             self._changed.clear()
 
-    async def _beat(self, session: AsyncSession) -> None:
-        now = await self._database.now(session)
-        report = self._report()
+    async def _say_that_it_ended(self) -> None:
+        """Whoever waits for what this process holds need not wait until it is taken for dead."""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(LAST_BEAT_SECONDS), self._database.transaction() as session:
+                await self._beat(session, {ENDED: True})
+
+    async def _beat(self, session: AsyncSession, also: Mapping[str, object] = MappingProxyType({})) -> None:
+        now, clocks = await read_clocks(self._database, session, self._host_now)
+        report = {**self._report(), **clocks, **also}
         await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
 
     async def keep_looking(self, gateway: Gateway) -> None:

@@ -104,7 +104,7 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
     ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
-    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer)
     places = CallbackPlaces(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
         parts.database,
@@ -113,6 +113,8 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
         rules=parts.rules,
         chance=parts.chance,
         places=places,
+        # The same name as in its heartbeats.
+        holder=client.identity,
     )
     temporal = Worker(
         client,

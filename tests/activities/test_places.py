@@ -164,7 +164,9 @@ async def test_hanging_endpoint_holds_its_own_places_and_its_surplus_leaves_no_t
 ) -> None:
     transport = Hanging(str(project.project.repair_url))
     places, rules = CallbackPlaces(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
-    activities = CallbackActivities(story.database, sealer=sealer, transport=transport, rules=rules, chance=CHANCE, places=places)
+    activities = CallbackActivities(
+        story.database, sealer=sealer, transport=transport, rules=rules, chance=CHANCE, places=places, holder="worker-1"
+    )
 
     async def send(order: SendCallback) -> Answer:
         return await ActivityEnvironment().run(activities.send_callback, order)

@@ -11,7 +11,7 @@ import pytest
 
 from cli.findings import Verdict
 from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
-from cli.store_checks import judge_beats, judge_skew
+from cli.store_checks import judge_beats, judge_clocks, judge_skew
 from settings import Settings
 from store.heartbeats import Beat
 from tests.cli.commands import Makegood
@@ -85,6 +85,24 @@ def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
 )
 def test_clock_skew_is_judged(seconds: float, verdict: Verdict) -> None:
     assert judge_skew(seconds).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("beats", "verdict", "named"),
+    [
+        ([beat(clock_ahead_seconds=59.0), beat(role="api", clock_ahead_seconds=-60.0)], Verdict.OK, "differ by 0.1 s"),
+        ([beat(clock_ahead_seconds=300.2)], Verdict.WARN, "The clock of w1 is 300 s ahead of the store's."),
+        ([beat(role="api", clock_ahead_seconds=-301.0)], Verdict.WARN, "The clock of w1 is 301 s behind the store's."),
+        ([beat(age_seconds=60, clock_ahead_seconds=300.0)], Verdict.OK, "differ by 0.1 s"),
+        ([beat(clock_ahead_seconds=300.0, ended=True)], Verdict.OK, "differ by 0.1 s"),
+    ],
+    ids=["within a minute", "a worker ahead", "an API behind", "one that is gone", "one that ended"],
+)
+def test_process_whose_clock_is_off_is_named(beats: list[Beat], verdict: Verdict, named: str) -> None:
+    found = judge_clocks(0.1, beats)
+
+    assert found.verdict is verdict
+    assert named in found.detail
 
 
 @pytest.mark.parametrize(

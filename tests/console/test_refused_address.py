@@ -41,6 +41,7 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
         rules=CallbackRules(schedule=(0, 60), jitter=0),
         chance=CHANCE,
         places=CallbackPlaces(CallbackLimits(), time.monotonic),
+        holder="worker-1",
     )
     with pytest.raises(ApplicationError, match="another follows"):
         await ActivityEnvironment().run(activities.send_callback, SendCallback(event_id, replay_id))
