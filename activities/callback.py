@@ -22,7 +22,7 @@ from temporalio import activity
 from activities.attempts import AttemptRecords, PreparedAttempt
 from activities.following import end_series, follow, try_again
 from activities.messages import CALLBACK_HEARTBEAT, REPAIR_OVER, Answer, SendCallback
-from activities.places import CallbackPlaces, NoPlace
+from activities.places import NoPlace, Places
 from activities.recording import finished, recorded
 from activities.transport import OutgoingRequest
 from domain.errors import NotFound
@@ -73,7 +73,7 @@ class CallbackActivities:
         transport: Transport,
         rules: CallbackRules,
         chance: Chance,
-        places: CallbackPlaces,
+        places: Places,
         holder: str,
     ) -> None:
         self._database = database

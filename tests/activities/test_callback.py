@@ -14,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.messages import Answer, SendCallback
-from activities.places import CallbackLimits, CallbackPlaces
+from activities.places import CallbackLimits, Places
 from activities.transport import OutgoingRequest
 from domain.ids import EventId
 from domain.lifecycle import Position
@@ -60,7 +60,7 @@ def built(
         transport=endpoint,
         rules=CallbackRules(schedule=schedule, jitter=0.1),
         chance=CHANCE,
-        places=CallbackPlaces(CallbackLimits(), time.monotonic),
+        places=Places(CallbackLimits(), time.monotonic),
         holder=holder or f"worker-{next(_workers)}",
     )
 
@@ -347,54 +347,6 @@ class Slow:
         self.is_called.set()
         await self.may_answer.wait()
         return ExchangeOutcome(200, None, 12)
-
-
-async def test_stopping_worker_leaves_an_attempt_in_flight_to_the_next_one(
-    story: Story, sealer: Sealer, order: SendCallback
-) -> None:
-    environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    environment.worker_shutdown()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["started"]
-
-
-async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sealer, order: SendCallback) -> None:
-    environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    async with story.database.transaction():
-        # Nobody else writes meanwhile: the record has begun, and waits.
-        slow.may_answer.set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        environment.worker_shutdown()
-        running.cancel()
-        for _ in range(10):
-            await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
-
-
-async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(story: Story, sealer: Sealer, order: SendCallback) -> None:
-    slow = Slow()
-    running = asyncio.create_task(ActivityEnvironment().run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    running.cancel()
-    slow.may_answer.set()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
 
 
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Story, sealer: Sealer, order: SendCallback) -> None:
