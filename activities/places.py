@@ -1,10 +1,11 @@
 """How much of one kind a worker process has under way: so much of a project, so much to a host, and never the last free place.
 
-A project may begin another only while it has fewer under way than places are free, in all and at that host. So those that hang
-take, together, less than all, and a project that has none under way finds a place. What finds none learns when to come back, so that
-it holds no slot of the worker meanwhile. A project's come back about as fast as its places become free. What holds a slot anyway may
-wait for a place instead. Time is the caller's monotonic clock, in seconds. Used by `activities.callback` for callbacks, whose numbers
-go to `/metrics` through the worker's heartbeat, and by `worker.purposes` for the rest.
+A project may begin another only while it has fewer under way than places are free, in all and at that host.
+So those that hang take, together, less than all, and a project that has none under way finds a place. What
+finds none learns when to come back, so that it holds no slot of the worker meanwhile. A project's come back
+about as fast as its places become free. What holds a slot anyway may wait for a place instead. Time is the
+caller's monotonic clock, in seconds. Used by `activities.callback` for callbacks, whose numbers go to
+`/metrics` through the worker's heartbeat, and by `worker.purposes` for the rest.
 """
 
 import asyncio

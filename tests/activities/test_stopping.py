@@ -1,4 +1,4 @@
-"""What becomes of an attempt when its run is cancelled, or its worker stops: recorded if it can be, else left to the next worker."""
+"""An attempt whose run is cancelled, or whose worker stops, is recorded if it can be, else left to the next."""
 
 import asyncio
 
