@@ -50,13 +50,12 @@ log = structlog.get_logger(__name__)
 
 
 class AlertActivities:
-    """The activity that sends an incident's mail. `now` is the host's clock, for the Date header alone."""
+    """The activity that sends an incident's mail."""
 
-    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer) -> None:
         self._database = database
         self._writer = writer
         self._mailer = mailer
-        self._now = now
         self._places = asyncio.Semaphore(ALERTS_AT_ONCE)
         self._sent_fact_at = 0.0
 
@@ -71,11 +70,11 @@ class AlertActivities:
         if not taken:
             return AlertsSent(sent=0, failed=0)
         try:
-            due = await self._claim(IncidentId(order.incident_id), taken)
+            due, at = await self._claim(IncidentId(order.incident_id), taken)
             surplus = taken - len(due)
             taken -= surplus
             self._give_back(surplus)
-            return await self._deliver(due)
+            return await self._deliver(due, at)
         finally:
             self._give_back(taken)
 
@@ -85,13 +84,14 @@ class AlertActivities:
         Raises:
             Unavailable: the store is away. What was sent meanwhile is recorded, or sent again after its lease.
         """
-        return await self._deliver(await self._claim(incident_id, ALERTS_AT_ONCE))
+        return await self._deliver(*await self._claim(incident_id, ALERTS_AT_ONCE))
 
-    async def _claim(self, incident_id: IncidentId | None, limit: int) -> list[AlertDue]:
+    async def _claim(self, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
+        """What is due, leased, and when that was by the store's clock."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             due = await claim_alerts(session, now, incident_id=incident_id, limit=limit, lease_seconds=LEASE_SECONDS)
-        return [await self._with_facts(alert) for alert in due]
+        return [await self._with_facts(alert) for alert in due], now
 
     async def _with_facts(self, alert: AlertDue) -> AlertDue:
         try:
@@ -104,9 +104,9 @@ class AlertActivities:
             log.exception("alert_unreadable", alert_id=alert.alert_id, incident_id=alert.incident_id)
             return alert
 
-    async def _deliver(self, due: Sequence[AlertDue]) -> AlertsSent:
+    async def _deliver(self, due: Sequence[AlertDue], at: datetime) -> AlertsSent:
         # Each is recorded as soon as it is known: what holds up one must not have the others sent again.
-        outcomes = await asyncio.gather(*(self._tell(alert) for alert in due), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._tell(alert, at) for alert in due), return_exceptions=True)
         for alert, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unavailable) or (isinstance(outcome, BaseException) and not isinstance(outcome, Exception)):
                 raise outcome
@@ -115,9 +115,9 @@ class AlertActivities:
         failed = sum(outcome is not None for outcome in outcomes)
         return AlertsSent(sent=len(due) - failed, failed=failed)
 
-    async def _tell(self, alert: AlertDue) -> Outcome:
+    async def _tell(self, alert: AlertDue, at: datetime) -> Outcome:
         end = await self._end_before_sending(alert)
-        outcome: Outcome = await self._send(alert) if end is None else (end, None)
+        outcome: Outcome = await self._send(alert, at) if end is None else (end, None)
         await recorded(lambda: self._record(alert, outcome), seconds=RECORD_SECONDS)
         return outcome
 
@@ -134,11 +134,11 @@ class AlertActivities:
             now = await self._database.now(session)
         return AlertEnd.INCIDENT_OVER if now - alert.failing_since >= OVER_AFTER else None
 
-    async def _send(self, alert: AlertDue) -> Outcome:
+    async def _send(self, alert: AlertDue, at: datetime) -> Outcome:
         fields = {"alert_id": alert.alert_id, "incident_id": alert.incident_id, "kind": alert.kind}
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._send_some_form(alert)
+                await self._send_some_form(alert, at)
         except AddressRefused:
             log.warning("alert_address_refused", **fields)
             return AlertEnd.ADDRESS_REFUSED, None
@@ -155,23 +155,23 @@ class AlertActivities:
         log.info("alert_sent", **fields)
         return None
 
-    async def _send_some_form(self, alert: AlertDue) -> None:
+    async def _send_some_form(self, alert: AlertDue, at: datetime) -> None:
         """As it is wanted; in its plainest form when that cannot be written, or its contents are refused."""
         try:
-            letter = self._writer.write(alert, at=self._now())
+            letter = self._writer.write(alert, at=at)
         except AddressRefused:
             raise
         except Exception:
             # The edge of one mail: whatever a value does to it, the ids go out.
             log.exception("alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id)
-            await self._mailer(self._writer.write_plainly(alert, at=self._now()))
+            await self._mailer(self._writer.write_plainly(alert, at=at))
             return
         try:
             await self._mailer(letter)
         except MailNotSent as failure:
             if not failure.is_of_contents:
                 raise
-            await self._mailer(self._writer.write_plainly(alert, at=self._now()))
+            await self._mailer(self._writer.write_plainly(alert, at=at))
 
     async def _record(self, alert: AlertDue, outcome: Outcome) -> None:
         async with self._database.transaction() as session:

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.messages import ATTEMPT_FAILED, REPAIR_EXHAUSTED, REPAIR_OVER, REPAIR_REJECTED, Answer, Standing
 from domain.lifecycle import Position
 from domain.retries import Accepted, Exhausted, Rejected, TryAgain, Verdict
-from store.repairs import Ending
+from store.attempts import Ending
 
 
 def ending_of(verdict: Verdict) -> Ending | None:

@@ -7,7 +7,7 @@ There is no framework middleware but the edge, and nothing of FastAPI's in the w
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from time import monotonic
 
@@ -87,7 +87,7 @@ def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> Fa
         health_router(health=health, gate=gate, counts=counts, is_metrics_open=settings.is_metrics_open),
         manage_router(),
         reference_router(document()),
-        console_router(_console_parts(parts, operations, health)),
+        console_router(_console_parts(parts, operations, health, pulse.store_now)),
     )
     for router in routers:
         app.include_router(router)
@@ -155,8 +155,7 @@ def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[byte
     return read
 
 
-def _console_parts(parts: AppParts, operations: Operations, health: Health) -> ConsoleParts:
-    clock = parts.database.clock
+def _console_parts(parts: AppParts, operations: Operations, health: Health, now: Callable[[], datetime]) -> ConsoleParts:
     return ConsoleParts(
         operations=operations,
         database=parts.database,
@@ -168,7 +167,7 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health) -> C
         temporal_namespace=parts.settings.temporal_namespace,
         mailbox_path=parts.settings.mailbox_path,
         readiness=health.readiness,
-        now=lambda: datetime.now(UTC) + clock.skew,
+        now=now,
         trusted_proxies=parts.settings.trusted_proxies,
         issuer=_issuer(parts),
     )

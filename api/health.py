@@ -21,6 +21,7 @@ from api.auth import Gate
 from api.flights import Flight
 from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
+from domain.clocks import clock_complaint
 from domain.errors import Unavailable
 from domain.projects import Scope
 from domain.temporal_problems import ProblemKind
@@ -153,7 +154,7 @@ class Health:
         except (Unavailable, SQLAlchemyError, OSError):
             return refused
         warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
-        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
+        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}{_clock_complaints(seen.beats)}")
 
     def _migrations(self, revision: str | None) -> Check:
         if revision == self._newest_revision:
@@ -252,6 +253,13 @@ def _shortcomings(workers: Sequence[Beat]) -> str:
     found = [lines for beat in workers if isinstance(lines := beat.report.get("missing"), list)]
     missing = sorted({str(line).partition(":")[0] for lines in found for line in lines})
     return f"Temporal lacks what serves search or comfort: {', '.join(missing)}." if missing else ""
+
+
+def _clock_complaints(beats: Sequence[Beat]) -> str:
+    """Whose clock is far from the store's: no failure, since nothing relies on a host's clock."""
+    fresh = [beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(heartbeats.ENDED)]
+    complaints = [clock_complaint(beat.process, beat.report.get(heartbeats.CLOCK)) for beat in fresh]
+    return "".join(f" {complaint}" for complaint in complaints if complaint)
 
 
 def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:

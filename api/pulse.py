@@ -8,7 +8,7 @@ outage is credited once. Also writes down, now and then, which keys were used.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 import uuid_utils
@@ -33,18 +33,31 @@ class Pulse:
     """The heartbeat of one API process."""
 
     def __init__(
-        self, *, database: Database, key_ring: KeyRing, accepted: Callable[[], int], outage_seconds: int, sealer: Sealer
+        self,
+        *,
+        database: Database,
+        key_ring: KeyRing,
+        accepted: Callable[[], int],
+        outage_seconds: int,
+        sealer: Sealer,
+        host_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`accepted` counts what was answered with 202 since this process began."""
+        self._host_now = host_now
+        self._host_ahead = timedelta()
         self._database, self._key_ring, self._accepted, self._sealer = database, key_ring, accepted, sealer
         self._outage = timedelta(seconds=outage_seconds)
         self._every_seconds = beat_interval(outage_seconds).total_seconds()
-        self._process = f"api_{uuid_utils.uuid7().hex}"
+        self.process = f"api_{uuid_utils.uuid7().hex}"
         self._started_at: datetime | None = None
         self._accepted_before = 0
         self._beats = 0
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def store_now(self) -> datetime:
+        """This instant by the store's clock as the last beat found it, without asking the store."""
+        return self._host_now() - self._host_ahead + self._database.clock.skew
 
     async def start(self) -> None:
         """Beat once, which credits an outage that ends now, and go on beating. A store that is away now is tried again."""
@@ -71,9 +84,11 @@ class Pulse:
         async with self._database.heartbeat() as session:
             credited = await self._credit_outage(session, await self._database.now(session))
             # Read again: the credit itself may take long, and a beat from before it would look like the next outage.
-            now = await self._database.now(session)
+            now, clocks = await heartbeats.read_clocks(self._database, session, self._host_now)
+            report |= clocks
+            self._host_ahead = timedelta(seconds=clocks.get(heartbeats.CLOCK, self._host_ahead.total_seconds()))
             self._started_at = self._started_at or now
-            await heartbeats.beat(session, process=self._process, role="api", started_at=self._started_at, now=now, report=report)
+            await heartbeats.beat(session, process=self.process, role="api", started_at=self._started_at, now=now, report=report)
             if is_last or self._beats % BEATS_BETWEEN_CHORES == 0:
                 await keys.touch_keys(session, dict.fromkeys(self._key_ring.take_used(), now))
                 await heartbeats.forget_stale(session, now)

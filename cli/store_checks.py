@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cli.findings import Check, Finding, fail, ok, warn
+from cli.findings import Check, Finding, Verdict, fail, ok, warn
 from cli.output import reason_of
+from domain.clocks import clock_complaint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from store.durability import Flaw
     from store.heartbeats import Beat
 
-# Callbacks carry the host's time, and a receiver takes 300 s; deadlines are the database's.
+# Signatures and deadlines are the database's; TLS, sign-in and logs are this host's.
 SMALL_SKEW_SECONDS = 2.0
 LARGE_SKEW_SECONDS = 60.0
 # A worker writes every 2 s.
@@ -102,10 +103,24 @@ def judge_skew(seconds: float) -> Finding:
     """What the difference between the host's clock and the database's means."""
     told = f"this host's clock and the database's differ by {seconds:.1f} s"
     if abs(seconds) > LARGE_SKEW_SECONDS:
-        return fail(told, fix="synchronise both machines' clocks (NTP): signatures and deadlines depend on them")
+        return fail(told, fix="synchronise both machines' clocks (NTP): signatures and deadlines are the database's")
     if abs(seconds) > SMALL_SKEW_SECONDS:
         return warn(told, fix="synchronise both machines' clocks (NTP)")
     return ok(told)
+
+
+def judge_clocks(seconds: float, beats: "Sequence[Beat]") -> Finding:
+    """What this host's clock means, and those that the API and worker processes report of theirs."""
+    from store.heartbeats import CLOCK, ENDED
+
+    here = judge_skew(seconds)
+    if here.verdict is Verdict.FAIL:
+        return here
+    fresh = [beat for beat in beats if beat.age_seconds <= FRESH_BEAT_SECONDS and not beat.report.get(ENDED)]
+    complaints = [told for beat in fresh if (told := clock_complaint(beat.process, beat.report.get(CLOCK)))]
+    if complaints:
+        return warn(" ".join(complaints), fix="synchronise the clock of the host that each runs on (NTP)")
+    return here
 
 
 def judge_beats(beats: "Sequence[Beat]") -> Finding:
@@ -192,13 +207,16 @@ async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
 
 
 async def _check_clock(database: "Database") -> Finding:
+    from store.heartbeats import read_beats
+
     if database.dialect == "sqlite":
         return ok("the host's own, as SQLite has none")
     async with database.reading() as session:
         before = datetime.now(UTC)
         there = await database.now(session)
         here = before + (datetime.now(UTC) - before) / 2
-    return judge_skew((here - there).total_seconds())
+        beats = await read_beats(session, there)
+    return judge_clocks((here - there).total_seconds(), beats)
 
 
 async def _check_durability(database: "Database") -> Finding:

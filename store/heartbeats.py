@@ -5,7 +5,7 @@ credit read them. Nothing here judges what is too old.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.instants import milliseconds
 from domain.outages import IngestBeats
 from store import tables
+from store.database import Database
 
 BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
 _LATEST_API_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api")
@@ -25,6 +26,10 @@ _API_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == "api").ord
 ENDED = "ended"
 # In every report: the fingerprints of the root secrets that the process knows.
 SECRETS = "secrets"
+# In a report on PostgreSQL: by how many seconds the process's host is ahead of the store's clock.
+CLOCK = "clock_ahead_seconds"
+# A longer question says too little about either clock.
+ROUND_TRIP_AT_MOST = timedelta(seconds=2)
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
 # The fact that names the Temporal database which was told what the store holds; under another one all is told anew.
@@ -63,6 +68,23 @@ async def beat(
             "report": json.dumps(dict(report)),
         },
     )
+
+
+async def read_clocks(
+    database: Database, session: AsyncSession, host_now: Callable[[], datetime]
+) -> tuple[datetime, dict[str, float]]:
+    """This instant by the store's clock, and how far the host's is ahead, for the report.
+
+    The difference is to the middle of the round trip. It is left out where it says nothing: SQLite's clock is the host's.
+    """
+    asked_at = host_now()
+    now = await database.now(session)
+    round_trip = host_now() - asked_at
+    if database.dialect == "sqlite" or not timedelta() <= round_trip <= ROUND_TRIP_AT_MOST:
+        return now, {}
+    # Tests that skip time do it in the store alone.
+    ahead = asked_at + round_trip / 2 - (now - database.clock.skew)
+    return now, {CLOCK: round(ahead.total_seconds(), 1)}
 
 
 async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:

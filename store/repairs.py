@@ -1,20 +1,18 @@
-"""The moves of a repair: asked for, called, accepted, failed.
+"""The moves of a repair: asked for, begun, failed for want of a result; its attempts are in `store.attempts`.
 
 Each runs inside the caller's transaction and holds the receipt. One repair of an incident is active at a time, by a partial
 unique index; whoever comes second adopts it. Run twice, each finds the first's work. Called by the API's operations (a request)
-and by the ledger and callback activities.
+and by the ledger activities.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
 from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
 from domain.instants import milliseconds
 from domain.lifecycle import Happening, Position, move
-from domain.receipts import timeout_span
 from store.minting import new_replay_id
 from store.moves import NotYet
 from store.standing import Standing, add_alerts, add_timeline, end_repair, hold_standing, reopen, tell_engine
@@ -38,24 +36,6 @@ class RepairRefused:
 
     cause: RepairCause | None
     is_repeat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptBegun:
-    """Attempt `number` (from 1) may be sent. `is_again`: a process died in it before, and it is sent under the same number."""
-
-    number: int
-    is_again: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesOver:
-    """The repair is no longer calling, or ended now for want of a URL: no attempt begins."""
-
-    position: Position
-
-
-Ending = Literal["accepted", "rejected", "exhausted"]
 
 
 async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
@@ -117,84 +97,6 @@ async def begin_repair(
     return Begun(mint_as, is_new=True)
 
 
-async def begin_attempt(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> AttemptBegun | SeriesOver:
-    """Record that the next attempt of a calling repair starts; once this commits it may be sent.
-
-    An attempt that is still `started` was left by a process that died: what became of it is unknown, and it is sent again
-    under the same number. Without a repair URL none begins, and the repair fails.
-
-    Raises:
-        NotFound: no such receipt.
-    """
-    standing = await hold_standing(st, event_id)
-    if standing.position is not Position.CALLING or standing.active_replay_id != replay_id:
-        return SeriesOver(standing.position)
-    if standing.repair_url is None:
-        return SeriesOver(await _end_without_url(st, standing, replay_id, now))
-    rows = await st.fetch("SELECT number, state FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id)
-    if rows and rows[0][1] == "started":
-        await st.fetch(
-            "UPDATE attempts SET at = $1, error_class = 'unknown' WHERE replay_id = $2 AND number = $3",
-            milliseconds(now),
-            replay_id,
-            rows[0][0],
-        )
-        return AttemptBegun(rows[0][0], is_again=True)
-    number = rows[0][0] + 1 if rows else 1
-    await st.fetch(
-        "INSERT INTO attempts (replay_id, number, event_id, state, at) VALUES ($1, $2, $3, 'started', $4)",
-        replay_id,
-        number,
-        event_id,
-        milliseconds(now),
-    )
-    return AttemptBegun(number, is_again=False)
-
-
-async def record_attempt(
-    st: Statements,
-    event_id: EventId,
-    replay_id: ReplayId,
-    number: int,
-    now: datetime,
-    *,
-    status: int | None,
-    duration_ms: int,
-    error_class: str | None,
-    ending: Ending | None,
-    gone_url: str | None = None,
-) -> Position:
-    """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
-
-    An attempt that ends after its repair did is recorded and moves nothing. `gone_url` was called and said that it is gone:
-    it is marked, unless the project has another one by now.
-
-    Raises:
-        NotFound: no such receipt.
-    """
-    standing = await hold_standing(st, event_id)
-    await st.fetch(
-        "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
-        "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
-        status,
-        duration_ms,
-        error_class,
-        replay_id,
-        number,
-    )
-    if gone_url is not None:
-        gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"
-        await st.fetch(gone, True, standing.project_id, gone_url)
-    if ending is None or standing.active_replay_id != replay_id:
-        return standing.position
-    if ending == "accepted":
-        return await _await_result(st, standing, replay_id, now)
-    to = move(standing.position, Happening.CALLBACK_ENDED).to
-    if to is not standing.position:
-        await reopen(st, standing, replay_id, RepairCause(ending), now)
-    return to
-
-
 async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> Position | NotYet:
     """Fail a repair whose result did not come by its deadline; where the receipt stands then.
 
@@ -211,24 +113,6 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
     if to is not standing.position:
         await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
     return to
-
-
-async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
-    to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
-    await st.fetch(
-        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1 WHERE replay_id = $2 AND state = 'calling'",
-        milliseconds(now + timeout_span(standing.timeout_minutes)),
-        replay_id,
-    )
-    return to
-
-
-async def _end_without_url(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
-    """The URL was removed, or said that it is gone, in the middle of the series."""
-    left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
-    await st.fetch(left, replay_id)
-    await reopen(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    return move(standing.position, Happening.CALLBACK_ENDED).to
 
 
 async def _tell_uncalled(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:

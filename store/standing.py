@@ -89,6 +89,12 @@ async def read_standing(st: Statements, event_id: EventId) -> Standing:
     )
 
 
+async def project_of(st: Statements, event_id: EventId) -> ProjectId | None:
+    """Whose receipt it is, which never changes; None when there is no such receipt."""
+    rows = await st.fetch("SELECT project_id FROM receipts WHERE event_id = $1", event_id)
+    return ProjectId(rows[0][0]) if rows else None
+
+
 async def hold_standing(st: Statements, event_id: EventId) -> Standing:
     """Where the receipt stands, held until the transaction ends: whoever else wants to move it waits.
 

@@ -185,6 +185,7 @@ class Attempt(SQLModel, table=True):
     status: int | None = Field(default=None)
     duration_ms: int | None = Field(default=None)
     error_class: str | None = _text(nullable=True)
+    holder: str | None = _text(nullable=True)  # the process that sends it, as its heartbeat names it
 
 
 class Result(SQLModel, table=True):

@@ -18,10 +18,11 @@ from domain.projects import Project
 from domain.receipts import EffectType, EventType, NewReceipt, Provider, timeout_span
 from domain.results import NewResult, ResultStatus
 from store import tables
+from store.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.database import Database
 from store.minting import new_event_id
 from store.moves import AppliedResult, Opened, apply_result, open_incident
-from store.repairs import AttemptBegun, begin_attempt, record_attempt, request_repair
+from store.repairs import request_repair
 from store.requests import resolve_by_hand
 from store.standing import Standing, read_standing
 from store.statements import SessionStatements

@@ -73,6 +73,15 @@ class Product:
                 case _:
                     self._programs[name].wait_for("worker_ready", seconds=80)
 
+    def start_another_worker(self) -> None:
+        """Start a second worker beside the first, and wait until it is at work."""
+        self._programs["another worker"] = self._spawn("worker")
+        self._programs["another worker"].wait_for("worker_ready", seconds=80)
+
+    def process_of(self, name: str) -> int:
+        """The id of the process."""
+        return self._programs[name].process.pid
+
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for its end."""
         self._programs.pop(name).end()
@@ -88,7 +97,7 @@ class Product:
 
     def close(self) -> None:
         """End everything that runs."""
-        for name in ("api", "worker", "temporal"):
+        for name in ("api", "worker", "another worker", "temporal"):
             if name in self._programs:
                 self.stop(name)
         self.http.close()

@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 from domain.errors import Unavailable
 from domain.instants import wire
 from store.database import Database
-from store.heartbeats import SECRETS, beat
+from store.heartbeats import ENDED, SECRETS, beat, read_clocks
 from store.installations import NAMESPACE, NAMESPACE_ID
 from worker.canary import canary_queue
 from worker.gateway import Gateway
@@ -69,10 +69,13 @@ class Heartbeat:
         started_at: datetime,
         bounds: Bounds = USUAL,
         secrets_known: tuple[str, ...] = (),
+        host_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`secrets_known`: the fingerprints of the root secrets that this process knows."""
         self._database = database
+        self._host_now = host_now
         self._identity = identity
+        self._has_ended = False
         self._started_at = started_at
         self._bounds = bounds
         self._secrets_known = secrets_known
@@ -148,16 +151,17 @@ class Heartbeat:
             self._changed.clear()
 
     async def end(self) -> None:
-        """A last beat that names no namespace, so that workers which are moved to another one need not wait for this one."""
+        """A last beat: nobody needs to wait for what this process holds until it is taken for dead. It names no namespace."""
         self.leave(None)
+        self._has_ended = True
         with suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(END_SECONDS), self._database.transaction() as session:
+            async with asyncio.timeout(END_SECONDS), self._database.heartbeat() as session:
                 await self.write(session)
 
     async def write(self, session: AsyncSession) -> None:
         """Write the row now."""
-        now = await self._database.now(session)
-        report = self._report()
+        now, clocks = await read_clocks(self._database, session, self._host_now)
+        report = {**self._report(), **clocks} | ({ENDED: True} if self._has_ended else {})
         await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
 
     async def keep_looking(self, gateway: Gateway) -> None:

@@ -81,7 +81,7 @@ def parts_from(settings: Settings) -> WorkerParts:
             ssl_context=bundled_authorities(),
         ),
         rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
-        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16), now=lambda: datetime.now(UTC)),
+        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16)),
         mail_from=settings.mail_from,
         public_url=settings.public_url_or_default,
         outage_seconds=settings.outage_seconds,

@@ -18,7 +18,7 @@ from activities.alerts import AlertActivities, Mailer
 from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.ledger import LedgerActivities
 from activities.mail import MailWriter
-from activities.places import CallbackLimits, CallbackPlaces
+from activities.places import CallbackLimits, Places
 from store.database import Database
 from store.sealing import Sealer
 from worker.alerting import keep_alerting
@@ -27,14 +27,18 @@ from worker.gateway import Gateway
 from worker.listen import keep_listening
 from worker.overdue import OverdueOpener
 from worker.pace import Pace
+from worker.purposes import Purposes
 from worker.reconcile import Reconciler
 from workflows.messages import TASK_QUEUE
 from workflows.receipt import ReceiptWorkflow
 
 # Some 130 KiB each; one that is not cached costs a replay of its short history when its time comes.
 MAX_CACHED_WORKFLOWS = 500
-# More than callbacks may ever hold (`CallbackLimits.total`): what is left is for the ledger and for alerts.
-ACTIVITIES_AT_ONCE = 100
+# More than the places of all purposes together, and than the runs that wait for a callback in flight beside its own: what is left
+# is for those that find no place and come back.
+ACTIVITIES_AT_ONCE = 320
+# Each waits with its workflow's task, of which a worker has as many.
+LOCAL_ACTIVITIES_AT_ONCE = 100
 # A task that finds a poll waiting is handed over at once; else the server writes it down, reads it again and deletes it.
 TASK_POLLS = 40
 NEW_RUN_POLLS = 0.4  # of these; the others ask for the tasks of runs that are cached here
@@ -103,7 +107,7 @@ class BuiltWorker:
     temporal: Worker
     store_part: StorePart
     dispatcher: Dispatcher
-    places: CallbackPlaces
+    places: Places
     listened_url: str | None
 
     @property
@@ -150,7 +154,7 @@ def build_store_part(parts: WorkerParts) -> StorePart:
     """What needs the store alone, with a gateway that has no client yet."""
     gateway = Gateway(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
-    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer)
     reconciler = Reconciler(
         parts.database.for_loops(),
         gateway,
@@ -168,7 +172,7 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         store_part.gateway.attach(client)
     gateway, alerts = store_part.gateway, store_part.alerts
     ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
-    places = CallbackPlaces(parts.callback_limits, time.monotonic)
+    places = Places(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
         parts.database,
         sealer=parts.sealer,
@@ -176,6 +180,8 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         rules=parts.rules,
         chance=parts.chance,
         places=places,
+        # The same name as in its heartbeats.
+        holder=client.identity,
     )
     temporal = Worker(
         client,
@@ -194,8 +200,10 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         # The sandbox imports the workflow's file anew for each run and is entered for each payload: a third to a half of this
         # process's work. The tests replay every life inside it, and ban clocks and chance from the files.
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[Purposes(parts.database, time.monotonic)],
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=ACTIVITIES_AT_ONCE,
+        max_concurrent_local_activities=LOCAL_ACTIVITIES_AT_ONCE,
         max_concurrent_workflow_task_polls=TASK_POLLS,
         nonsticky_to_sticky_poll_ratio=NEW_RUN_POLLS,
         max_concurrent_activity_task_polls=ACTIVITY_POLLS,

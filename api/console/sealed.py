@@ -9,10 +9,9 @@ that knows only one of them agrees with one that knows the other beside it.
 import base64
 import hmac
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -48,7 +47,11 @@ class Notice:
 class ConsoleKeys:
     """Signs form tokens and seals notices; made once per process from the root secret."""
 
-    def __init__(self, secret_key: str, previous: str | None = None) -> None:
+    def __init__(
+        self, secret_key: str, previous: str | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """`now` is the store's clock: another process, on another host, may open what this one sealed."""
+        self._now = now
         secrets = (secret_key,) if previous is None else (secret_key, previous)
         self._form_keys = [_derive(secret, b"makegood console form token") for secret in secrets]
         self._notices = [AESGCM(_derive(secret, b"makegood console notice")) for secret in secrets]
@@ -64,7 +67,7 @@ class ConsoleKeys:
 
     def seal(self, notice: Notice, *, session_token: str) -> str:
         """The notice as a cookie value that only this session can read, for `NOTICE_SECONDS`."""
-        clear = orjson.dumps({"until": time.time() + NOTICE_SECONDS, "notice": asdict(notice)})
+        clear = orjson.dumps({"until": self._now().timestamp() + NOTICE_SECONDS, "notice": asdict(notice)})
         return _BETWEEN.join(_sealed(cipher, clear, session_token) for cipher in self._notices)
 
     def unseal(self, cookie: str, *, session_token: str) -> Notice | None:
@@ -73,7 +76,7 @@ class ConsoleKeys:
             for cipher in self._notices:
                 clear = _opened(cipher, sealed, session_token)
                 if clear is not None:
-                    return _notice_from(clear)
+                    return _notice_from(clear, self._now())
         return None
 
     # A state is JSON: its values are of any JSON type.
@@ -107,9 +110,9 @@ def _opened(cipher: AESGCM, text: str, session_token: str) -> bytes | None:
         return None
 
 
-def _notice_from(clear: bytes) -> Notice | None:
+def _notice_from(clear: bytes, now: datetime) -> Notice | None:
     content = orjson.loads(clear)
-    if content["until"] < time.time():
+    if content["until"] < now.timestamp():
         return None
     fields = content["notice"]
     return Notice(fields["tone"], fields["text"], tuple(Secret(**secret) for secret in fields["secrets"]))

@@ -57,7 +57,7 @@ class Sessions:
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._parts = parts
-        self._keys = ConsoleKeys(parts.secret_key, parts.previous_secret_key)
+        self._keys = ConsoleKeys(parts.secret_key, parts.previous_secret_key, now=parts.now)
         self._secure = parts.public_url.startswith("https://")
         self._prefix = prefix = "__Host-" if self._secure else ""
         self._session_cookie = f"{prefix}makegood_session"

@@ -1,7 +1,7 @@
 """Mail about incidents: over real SMTP, recognisable as a copy, threaded, and recorded as sent or failed."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.policy import compat32
@@ -29,7 +29,7 @@ WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makego
 
 def activities(database: Database, smtp_url: str) -> AlertActivities:
     mailer = SmtpMailer(parse_mail_server(smtp_url))
-    return AlertActivities(database, writer=WRITER, mailer=mailer, now=lambda: datetime.now(UTC))
+    return AlertActivities(database, writer=WRITER, mailer=mailer)
 
 
 def text_of(mail: EmailMessage, subtype: str) -> str:
@@ -158,7 +158,7 @@ async def opened_for(story: Story, *destinations: str) -> SendAlerts:
 async def test_cancelled_sending_keeps_what_was_sent(database: Database, story: Story) -> None:
     order = await opened_for(story, "ops@shop.example", "silent@shop.example")
     courier = Courier()
-    alerts = AlertActivities(database, writer=WRITER, mailer=courier, now=lambda: datetime.now(UTC))
+    alerts = AlertActivities(database, writer=WRITER, mailer=courier)
 
     sending = asyncio.create_task(alerts.send_alerts(order))
     await courier.both_tried.wait()
@@ -179,7 +179,7 @@ async def is_sent(story: Story, event_id: str, destination: str) -> bool:
 
 async def test_mail_that_breaks_is_recorded_as_failed_and_holds_up_no_other(database: Database, story: Story) -> None:
     order = await opened_for(story, "broken@shop.example", "ops@shop.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=Courier(), now=lambda: datetime.now(UTC))
+    alerts = AlertActivities(database, writer=WRITER, mailer=Courier())
 
     outcome = await alerts.send_alerts(order)
 

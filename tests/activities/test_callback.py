@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import hmac
+import itertools
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -13,22 +14,23 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules, Chance, Transport
 from activities.messages import Answer, SendCallback
-from activities.places import CallbackLimits, CallbackPlaces
+from activities.places import CallbackLimits, Places
 from activities.transport import OutgoingRequest
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject, ProjectChanges
 from domain.retries import ErrorClass, ExchangeOutcome
+from store.attempts import begin_attempt
 from store.database import Database
 from store.projects import change_project, rotate_signing_secret
-from store.repairs import begin_attempt
 from store.sealing import Sealer
 from store.standing import hold_standing
 from store.statements import SessionStatements
 from tests.given import Story
 
-CHANCE = Chance(draw=lambda: 0.5, nonce=lambda: "ab" * 16, now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC))
+CHANCE = Chance(draw=lambda: 0.5, nonce=lambda: "ab" * 16)
 SCHEDULE = (0, 60, 600)
+_workers = itertools.count(1)
 REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
 
 
@@ -48,9 +50,19 @@ class Endpoint:
         return {name.lower(): value for name, value in self.requests[number].headers}
 
 
-def built(story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE) -> CallbackActivities:
-    rules, places = CallbackRules(schedule=schedule, jitter=0.1), CallbackPlaces(CallbackLimits(), time.monotonic)
-    return CallbackActivities(story.database, sealer=sealer, transport=endpoint, rules=rules, chance=CHANCE, places=places)
+def built(
+    story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE, *, holder: str | None = None
+) -> CallbackActivities:
+    """The activity in a worker process of its own."""
+    return CallbackActivities(
+        story.database,
+        sealer=sealer,
+        transport=endpoint,
+        rules=CallbackRules(schedule=schedule, jitter=0.1),
+        chance=CHANCE,
+        places=Places(CallbackLimits(), time.monotonic),
+        holder=holder or f"worker-{next(_workers)}",
+    )
 
 
 async def send(
@@ -97,6 +109,25 @@ async def test_body_and_headers_are_the_contracts(
     assert headers["content-type"] == "application/json"
     receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
     assert headers["request-id"] == receipt["request_id"]
+
+
+@pytest.mark.parametrize("minutes", [5, -5])
+async def test_signature_carries_the_stores_time_whatever_the_hosts_clock_says(
+    story: Story, sealer: Sealer, order: SendCallback, minutes: int
+) -> None:
+    endpoint = Endpoint(503)
+    await failing(story, sealer, endpoint, order, schedule=(0, 0, 0))
+    story.database.clock.skew += timedelta(minutes=minutes)
+
+    async with story.database.reading() as session:
+        before = await story.database.now(session)
+    # The first delay of this schedule is over, whichever way the clock went.
+    await failing(story, sealer, endpoint, order, schedule=(0, 0, 0))
+
+    signed_at = [int(endpoint.headers(number)["x-sendpromptly-timestamp"]) for number in (0, 1)]
+    assert 0 <= signed_at[1] - int(before.timestamp()) <= 2
+    assert abs(signed_at[1] - signed_at[0] - 60 * minutes) <= 2
+    assert endpoint.headers(1)["webhook-timestamp"] == str(signed_at[1])
 
 
 async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay(
@@ -316,54 +347,6 @@ class Slow:
         self.is_called.set()
         await self.may_answer.wait()
         return ExchangeOutcome(200, None, 12)
-
-
-async def test_stopping_worker_leaves_an_attempt_in_flight_to_the_next_one(
-    story: Story, sealer: Sealer, order: SendCallback
-) -> None:
-    environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    environment.worker_shutdown()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["started"]
-
-
-async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sealer, order: SendCallback) -> None:
-    environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    async with story.database.transaction():
-        # Nobody else writes meanwhile: the record has begun, and waits.
-        slow.may_answer.set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        environment.worker_shutdown()
-        running.cancel()
-        for _ in range(10):
-            await asyncio.sleep(0)
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
-
-
-async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(story: Story, sealer: Sealer, order: SendCallback) -> None:
-    slow = Slow()
-    running = asyncio.create_task(ActivityEnvironment().run(built(story, sealer, slow).send_callback, order))
-    await slow.is_called.wait()
-
-    running.cancel()
-    slow.may_answer.set()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
 
 
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Story, sealer: Sealer, order: SendCallback) -> None:

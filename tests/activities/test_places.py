@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules
 from activities.messages import Answer, SendCallback
-from activities.places import COME_BACK_SECONDS, CallbackLimits, CallbackPlaces, NoPlace
+from activities.places import COME_BACK_SECONDS, CallbackLimits, NoPlace, Places
 from activities.transport import OutgoingRequest
 from domain.ids import EventId, ProjectId, ReplayId
 from domain.lifecycle import Position
@@ -32,7 +32,7 @@ class Held:
 
     def __init__(self, limits: CallbackLimits = FEW) -> None:
         self.now = 100.0
-        self.places = CallbackPlaces(limits, lambda: self.now)
+        self.places = Places(limits, lambda: self.now)
         self.leaving = ExitStack()
         self._replays = 0
 
@@ -163,8 +163,10 @@ async def test_hanging_endpoint_holds_its_own_places_and_its_surplus_leaves_no_t
     story: Story, other: Story, sealer: Sealer, project: CreatedProject
 ) -> None:
     transport = Hanging(str(project.project.repair_url))
-    places, rules = CallbackPlaces(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
-    activities = CallbackActivities(story.database, sealer=sealer, transport=transport, rules=rules, chance=CHANCE, places=places)
+    places, rules = Places(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
+    activities = CallbackActivities(
+        story.database, sealer=sealer, transport=transport, rules=rules, chance=CHANCE, places=places, holder="worker-1"
+    )
 
     async def send(order: SendCallback) -> Answer:
         return await ActivityEnvironment().run(activities.send_callback, order)

@@ -1,7 +1,10 @@
 """Liveness, readiness, metrics; the heartbeat and what it credits; that the garbage collector is calmed."""
 
+import asyncio
 import gc
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +23,8 @@ from store.projects import set_suspended
 from store.reading import read_event
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, receipt, serving
+from tests.waiting import wait_until_async
+from worker.heartbeat import Heartbeat
 
 FROM_AFAR = {"X-Forwarded-For": "203.0.113.7"}
 ALIVE = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
@@ -225,7 +230,8 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
         beats = await read_beats(session, await database.now(session))
 
     assert [one.role for one in beats] == ["api"]
-    assert set(beats[0].report) == {"accepted_per_second", "accepted", "secrets"}
+    clocks = {"clock_ahead_seconds"} if database.dialect == "postgresql" else set()
+    assert set(beats[0].report) == {"accepted_per_second", "accepted", "secrets"} | clocks
 
 
 async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
@@ -247,12 +253,12 @@ async def deadline_of(database: Database, event_id: str) -> tuple[datetime, date
     return event.receipt.timeout_at, event.receipt.deadline_at, [entry.kind.value for entry in event.timeline]
 
 
-def pulse_on(database: Database, sealer: Sealer) -> Pulse:
+def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> Pulse:
     async def find(_: Digests) -> None:
         return None
 
     ring = KeyRing(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
-    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer)
+    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
 
 
 @pytest.mark.parametrize(("away_seconds", "credited"), [(50, 0), (300, 1)])
@@ -302,3 +308,49 @@ async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sea
     keys = await app.state.shared.operations.list_keys(project.project.id)
 
     assert keys["data"][0]["last_used_at"] is not None
+
+
+def five_minutes_off(minutes: int) -> Callable[[], datetime]:
+    """A host's clock."""
+    return lambda: datetime.now(UTC) + timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(5, "300 s ahead of the store's."), (-5, "300 s behind the store's.")])
+async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
+    caller: Caller, database: Database, sealer: Sealer, minutes: int, said: str
+) -> None:
+    host_now = five_minutes_off(minutes)
+    pulse = pulse_on(database, sealer, host_now=host_now)
+    heart = Heartbeat(database, identity="worker-off", started_at=datetime.now(UTC), host_now=host_now)
+    await pulse.beat()
+    beating = asyncio.create_task(heart.keep_beating())
+    await wait_until_async(lambda: beats_of(database, "worker-off"), what="the worker's heartbeat")
+    answer = await caller.client.get("/readyz")
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+    store = answer.json()["checks"]["store"]
+    assert store["status"] == "ok"
+    if database.dialect == "sqlite":
+        assert store["detail"] == "It answers."  # the store's clock is the host's own: there is nothing to see
+        return
+    named = [f"The clock of {process} is {said}" for process in ("worker-off", pulse.process)]
+    assert all(complaint in store["detail"] for complaint in named), store["detail"]
+
+
+async def beats_of(database: Database, process: str) -> list[Beat]:
+    async with database.reading() as session:
+        return [found for found in await read_beats(session, await database.now(session)) if found.process == process]
+
+
+@pytest.mark.parametrize("minutes", [5, -5])
+async def test_console_has_the_stores_time_whatever_the_hosts_clock_says(postgres_url: str, sealer: Sealer, minutes: int) -> None:
+    database = Database.open(postgres_url)
+    pulse = pulse_on(database, sealer, host_now=five_minutes_off(minutes))
+    await pulse.beat()
+
+    async with database.reading() as session:
+        now = await database.now(session)
+    await database.close()
+
+    assert abs(pulse.store_now() - now) < timedelta(seconds=2)

@@ -13,7 +13,7 @@ import pytest
 from cli.findings import Verdict
 from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
 from cli.service_checks import check_temporal
-from cli.store_checks import judge_beats, judge_flaws, judge_skew
+from cli.store_checks import judge_beats, judge_clocks, judge_flaws, judge_skew
 from settings import Settings
 from store.durability import Flaw
 from store.heartbeats import Beat
@@ -155,6 +155,24 @@ def test_database_whose_commits_are_not_durable_or_that_takes_none_fails(
     assert "fsync is off (set by: command line)" in not_durable.out
     assert "fail  Durability" in read_only.out
     assert "can be read and cannot be written" in read_only.out
+
+
+@pytest.mark.parametrize(
+    ("beats", "verdict", "named"),
+    [
+        ([beat(clock_ahead_seconds=59.0), beat(role="api", clock_ahead_seconds=-60.0)], Verdict.OK, "differ by 0.1 s"),
+        ([beat(clock_ahead_seconds=300.2)], Verdict.WARN, "The clock of w1 is 300 s ahead of the store's."),
+        ([beat(role="api", clock_ahead_seconds=-301.0)], Verdict.WARN, "The clock of w1 is 301 s behind the store's."),
+        ([beat(age_seconds=60, clock_ahead_seconds=300.0)], Verdict.OK, "differ by 0.1 s"),
+        ([beat(clock_ahead_seconds=300.0, ended=True)], Verdict.OK, "differ by 0.1 s"),
+    ],
+    ids=["within a minute", "a worker ahead", "an API behind", "one that is gone", "one that ended"],
+)
+def test_process_whose_clock_is_off_is_named(beats: list[Beat], verdict: Verdict, named: str) -> None:
+    found = judge_clocks(0.1, beats)
+
+    assert found.verdict is verdict
+    assert named in found.detail
 
 
 @pytest.mark.parametrize(

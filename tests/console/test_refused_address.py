@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback import CallbackActivities, CallbackRules
 from activities.messages import SendCallback
-from activities.places import CallbackLimits, CallbackPlaces
+from activities.places import CallbackLimits, Places
 from activities.transport import exchange
 from api.console.parts import ConsoleParts
 from egress.guard import Resolver
@@ -40,7 +40,8 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
         transport=partial(exchange, allow=(), ssl_context=authorities(), resolver=resolver),
         rules=CallbackRules(schedule=(0, 60), jitter=0),
         chance=CHANCE,
-        places=CallbackPlaces(CallbackLimits(), time.monotonic),
+        places=Places(CallbackLimits(), time.monotonic),
+        holder="worker-1",
     )
     with pytest.raises(ApplicationError, match="another follows"):
         await ActivityEnvironment().run(activities.send_callback, SendCallback(event_id, replay_id))

@@ -80,3 +80,13 @@ def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:
     assert not new.is_form_token(old.form_token("session"), session_token="session")
     assert not new.is_form_token("", session_token="session")
     assert new.unseal(old.seal(NOTICE, session_token="session"), session_token="session") is None
+
+
+def test_notice_with_a_secret_is_opened_by_a_process_whose_host_is_minutes_ahead() -> None:
+    """Both have the store's clock, and the page after the POST may be the other's."""
+    made, read = ConsoleKeys("k" * 40, now=lambda: NOW), ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=3))
+    late = ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=121))
+    sealed = made.seal(NOTICE, session_token="mine")
+
+    assert read.unseal(sealed, session_token="mine") == NOTICE
+    assert late.unseal(sealed, session_token="mine") is None

@@ -9,20 +9,11 @@ from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import Position
 from domain.projects import ProjectChanges
+from store.attempts import AttemptBegun, SeriesOver, begin_attempt, record_attempt
 from store.moves import NotYet
 from store.outbox import settle
 from store.projects import change_project
-from store.repairs import (
-    AttemptBegun,
-    Begun,
-    RepairRefused,
-    SeriesOver,
-    begin_attempt,
-    begin_repair,
-    fail_overdue_repair,
-    record_attempt,
-    request_repair,
-)
+from store.repairs import Begun, RepairRefused, begin_repair, fail_overdue_repair, request_repair
 from store.requests import resolve_by_hand
 from tests.given import OPERATOR, Story
 

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
 from domain.projects import ProjectChanges
+from store.attempts import record_attempt
 from store.projects import change_project
-from store.repairs import fail_overdue_repair, record_attempt
+from store.repairs import fail_overdue_repair
 from store.statements import SessionStatements
 from tests.workflows.world import World
 

@@ -9,7 +9,7 @@ import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from ipaddress import ip_network
@@ -331,7 +331,7 @@ def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: A
         "mailer": SmtpMailer(parse_mail_server(smtp_url)),
         "transport": functools.partial(exchange, allow=(ip_network("127.0.0.0/8"),), timeout_seconds=10),
         "rules": CallbackRules(schedule=(0, 60, 600), jitter=0.1),
-        "chance": Chance(draw=lambda: 0.5, nonce=lambda: "0" * 32, now=lambda: datetime.now(UTC)),
+        "chance": Chance(draw=lambda: 0.5, nonce=lambda: "0" * 32),
         "mail_from": "makegood@example.com",
         "public_url": "https://makegood.example.com",
         "outage_seconds": 0,

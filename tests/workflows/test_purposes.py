@@ -1,0 +1,101 @@
+"""What hangs holds its own places: neither a silent mail server nor one project's locked rows delay anything else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from temporalio.testing import WorkflowEnvironment
+
+from activities.smtp import SmtpMailer, parse_mail_server
+from domain.lifecycle import Position
+from domain.projects import Scope
+from store.projects import create_project
+from store.sealing import Sealer
+from tests.given import Story
+from tests.waiting import wait_until_async
+from tests.workflows.world import World, world_on
+
+# More than the slots of a worker were, when mail could take them all: the next activity waited for the mail's 14 s.
+CROWD = 120
+# Alone it takes some 0.2 s; the rest is for a machine that has other things to do. Far less than the 14 s.
+SOON_SECONDS = 3.0
+
+
+class SilentServer:
+    """Accepts connections and says nothing."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.url = ""
+        self._may_end = asyncio.Event()
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await self._may_end.wait()
+        writer.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["SilentServer"]:
+        server = await asyncio.start_server(self._hold, "127.0.0.1", 0)
+        self.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            self._may_end.set()
+            server.close()
+
+
+async def waiting_crowd(world: World) -> list[str]:
+    """Receipts whose runs have begun."""
+    events = [await world.accept() for _ in range(CROWD)]
+    await asyncio.gather(*(world.started(event_id) for event_id in events))
+    return events
+
+
+async def test_silent_mail_server_delays_no_callback(engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer) -> None:
+    async with SilentServer().listening() as silent:
+        mailer = SmtpMailer(parse_mail_server(silent.url))
+        async with world_on(engine, sqlite_url, sealer, mailer=mailer) as world:
+            to_repair = await world.accept()
+            events = await waiting_crowd(world)
+            for event_id in [to_repair, *events]:
+                await world.report(event_id, "failed")
+            await asyncio.gather(*(world.reaches(event_id, Position.OPEN) for event_id in [to_repair, *events]))
+            await wait_until_async(lambda: silent.connections >= 20, what="mail that hangs")
+
+            began = asyncio.get_running_loop().time()
+            await world.reprocess(to_repair)
+            await wait_until_async(lambda: world.receiver.calls, seconds=30, what="the callback")
+            seconds = asyncio.get_running_loop().time() - began
+
+    assert seconds < SOON_SECONDS
+
+
+async def test_rows_of_one_project_that_are_locked_delay_no_other_projects_incident(
+    makegood_on_postgres: World, sealer: Sealer
+) -> None:
+    world = makegood_on_postgres
+    events = await waiting_crowd(world)
+    async with world.database.transaction() as session:
+        now = await world.database.now(session)
+        made = await create_project(session, sealer, name="other", livemode=False, scopes=frozenset(Scope), now=now)
+    other = Story(world.database, made.project)
+    other.at = now
+    event_id = await other.receipt()
+    await world.tell(event_id)
+    await world.started(event_id)
+
+    async with world.database.transaction() as session:
+        locked = text("SELECT 1 FROM receipts WHERE project_id = :project FOR UPDATE")
+        await session.execute(locked, {"project": world.project.id})
+        # Each looks at its deadline now, and waits for its row.
+        await asyncio.gather(*(world.signal(event, "expire") for event in events))
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        # Asked for in Temporal: a run of the ledger for a receipt of the other project.
+        await world.signal(event_id, "expire")
+        await world.ran(event_id, "open_incident", times=1)
+        seconds = asyncio.get_running_loop().time() - began
+
+    assert seconds < SOON_SECONDS
