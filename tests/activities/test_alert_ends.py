@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -76,7 +76,7 @@ def serving(server: Server) -> Iterator[str]:
 
 
 def activities(database: Database, url: str) -> AlertActivities:
-    return AlertActivities(database, writer=WRITER, mailer=SmtpMailer(parse_mail_server(url)), now=lambda: datetime.now(UTC))
+    return AlertActivities(database, writer=WRITER, mailer=SmtpMailer(parse_mail_server(url)))
 
 
 async def opened_for(story: Story, *destinations: str, **changes: Any) -> SendAlerts:
@@ -285,7 +285,7 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(databas
     server = Server()
     with serving(server) as url:
         mailer = SmtpMailer(parse_mail_server(url))
-        outcome = await AlertActivities(database, writer=writer, mailer=mailer, now=lambda: datetime.now(UTC)).send_alerts(order)
+        outcome = await AlertActivities(database, writer=writer, mailer=mailer).send_alerts(order)
 
     assert outcome == AlertsSent(sent=1, failed=0)
     assert order.incident_id.encode() in server.taken[0]
@@ -306,7 +306,7 @@ async def test_silent_server_holds_its_own_places_and_no_activity_for_long(datab
     async def all_are() -> bool:
         return len(under_way) == ALERTS_AT_ONCE
 
-    alerts = AlertActivities(database, writer=WRITER, mailer=silent, now=lambda: datetime.now(UTC))
+    alerts = AlertActivities(database, writer=WRITER, mailer=silent)
     sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders[:-1]]
     await wait_until_async(all_are, what="every place taken")
     began = time.monotonic()
@@ -320,9 +320,9 @@ async def test_silent_server_holds_its_own_places_and_no_activity_for_long(datab
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
     async with asyncio.timeout(5):
-        assert await AlertActivities(database, writer=WRITER, mailer=_taken, now=lambda: datetime.now(UTC)).send_alerts(
-            orders[-1]
-        ) == AlertsSent(sent=1, failed=0)
+        assert await AlertActivities(database, writer=WRITER, mailer=_taken).send_alerts(orders[-1]) == AlertsSent(
+            sent=1, failed=0
+        )
 
 
 async def _taken(letter: Letter) -> None:

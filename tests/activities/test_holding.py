@@ -192,6 +192,7 @@ async def test_heart_that_is_stopped_says_that_its_worker_ended(story: Story) ->
 
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
+    await heartbeat.end()
 
     async with story.database.reading() as session:
         from store.heartbeats import read_beats
