@@ -26,11 +26,11 @@ from store.conversions import (
     RECEIPTS,
     attempt_from,
     incident_from,
-    receipt_from,
     repair_from,
     result_from,
     timeline_entry_from,
 )
+from store.crediting import credited_receipts
 from store.timelines import merged_timeline
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -123,7 +123,8 @@ async def list_events(session: AsyncSession, filters: ListFilters, *, limit: int
         query = query.where(RECEIPTS.c.state.in_(filters.states))
     rows, next_cursor = await _page(session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor)
     incidents = await _incidents_of(session, [row.event_id for row in rows])
-    return Page(tuple(EventRow(receipt_from(row), incidents.get(row.event_id)) for row in rows), next_cursor)
+    receipts = await credited_receipts(session, rows)
+    return Page(tuple(EventRow(receipt, incidents.get(receipt.event_id)) for receipt in receipts), next_cursor)
 
 
 async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None) -> Page[IncidentRow]:
@@ -144,7 +145,7 @@ async def read_event(session: AsyncSession, project_id: ProjectId | None, event_
     row = (await session.execute(query)).first()
     if row is None:
         return None
-    receipt = receipt_from(row)
+    (receipt,) = await credited_receipts(session, [row])
     repairs = await _repairs(session, event_id)
     results = await session.execute(select(RESULTS).where(RESULTS.c.event_id == event_id).order_by(RESULTS.c.id))
     stored = await session.execute(select(TIMELINE).where(TIMELINE.c.event_id == event_id).order_by(TIMELINE.c.id))
@@ -160,7 +161,7 @@ async def read_repair(session: AsyncSession, event_id: EventId, replay_id: Repla
     incident = (await _incidents_of(session, [event_id])).get(event_id)
     if row is None or incident is None or repair is None:
         return None
-    return RepairFull(receipt_from(row), incident, repair)
+    return RepairFull((await credited_receipts(session, [row]))[0], incident, repair)
 
 
 async def read_incident(session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId) -> IncidentRow | None:
@@ -179,7 +180,7 @@ async def find_by_provider_event(
         RECEIPTS.c.provider_event_id == provider_event_id,
         *_of_project(RECEIPTS.c.project_id, project_id),
     )
-    return [receipt_from(row) for row in await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))]
+    return await credited_receipts(session, (await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))).all())
 
 
 async def counts(
@@ -253,8 +254,7 @@ async def _page(
 ) -> tuple[Sequence[Row[Any]], str | None]:
     if cursor is not None:
         query = query.where(column < _id_in(cursor, of=column.name))
-    # One more than asked for tells whether there is a next page.
-    rows = (await session.execute(query.order_by(column.desc()).limit(limit + 1))).all()
+    rows = (await session.execute(query.order_by(column.desc()).limit(limit + 1))).all()  # one more tells if there is a next page
     if len(rows) <= limit:
         return rows, None
     last: str = getattr(rows[limit - 1], column.name)
@@ -287,7 +287,8 @@ async def _incidents(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[In
 
 async def _with_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> tuple[IncidentRow, ...]:
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_([row.event_id for row in rows]))
-    receipts = {row.event_id: receipt_from(row) for row in await session.execute(query)} if rows else {}
+    found = (await session.execute(query)).all() if rows else []
+    receipts = {receipt.event_id: receipt for receipt in await credited_receipts(session, found)}
     return tuple(IncidentRow(incident, receipts[incident.event_id]) for incident in await _incidents(session, rows))
 
 

@@ -216,7 +216,9 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
 async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
     to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
     await st.fetch(
-        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1 WHERE replay_id = $2 AND state = 'calling'",
+        # An outage that is over has no part in a deadline that begins now.
+        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
+        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
         milliseconds(now + timeout_span(standing.timeout_minutes)),
         replay_id,
     )
