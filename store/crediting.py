@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
-from domain.incidents import TimelineKind
+from domain.incidents import TimelineEntry, TimelineKind
 from domain.instants import from_milliseconds, milliseconds, wire
 from domain.outages import Outage, credit_ms
 from domain.receipts import Receipt, ReceiptState
@@ -139,6 +139,22 @@ async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> 
     if not pending:
         return receipts
     return [_credited(receipt, row.credited_outage, pending) for receipt, row in zip(receipts, rows, strict=True)]
+
+
+async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[TimelineEntry]:
+    """What the timeline of this row's receipt will say once every pending outage is applied. Writes nothing."""
+    before = receipt_from(row)
+    entries: list[TimelineEntry] = []
+    if before.state is not ReceiptState.WAITING:
+        return entries
+    for outage in await pending_outages(SessionStatements(session)):
+        after = _credited(before, row.credited_outage, [outage])
+        if after.deadline_at > before.deadline_at:
+            moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
+            fields = {"down_from": wire(from_milliseconds(outage.down_from)), "credited_seconds": moved_seconds}
+            entries.append(TimelineEntry(from_milliseconds(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields))
+        before = after
+    return entries
 
 
 def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage]) -> Receipt:

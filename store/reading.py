@@ -30,7 +30,7 @@ from store.conversions import (
     result_from,
     timeline_entry_from,
 )
-from store.crediting import credited_receipts
+from store.crediting import credited_receipts, pending_entries
 from store.timelines import merged_timeline
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -149,9 +149,9 @@ async def read_event(session: AsyncSession, project_id: ProjectId | None, event_
     repairs = await _repairs(session, event_id)
     results = await session.execute(select(RESULTS).where(RESULTS.c.event_id == event_id).order_by(RESULTS.c.id))
     stored = await session.execute(select(TIMELINE).where(TIMELINE.c.event_id == event_id).order_by(TIMELINE.c.id))
-    timeline = merged_timeline(receipt, map(result_from, results), repairs, map(timeline_entry_from, stored))
-    incident = (await _incidents_of(session, [event_id])).get(event_id)
-    return EventFull(receipt=receipt, incident=incident, repairs=repairs, timeline=timeline)
+    entries = [*map(timeline_entry_from, stored), *await pending_entries(session, row)]
+    timeline = merged_timeline(receipt, map(result_from, results), repairs, entries)
+    return EventFull(receipt, (await _incidents_of(session, [event_id])).get(event_id), repairs, timeline)
 
 
 async def read_repair(session: AsyncSession, event_id: EventId, replay_id: ReplayId) -> RepairFull | None:
