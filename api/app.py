@@ -124,7 +124,7 @@ def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> 
 def _lifespan(parts: AppParts, pulse: Pulse) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await parts.committer.start()
+        await parts.committer.start(outage_seconds=parts.settings.outage_seconds)
         await pulse.start()
         calm_garbage_collection()
         try:

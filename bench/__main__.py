@@ -11,12 +11,12 @@ from importlib import import_module
 
 from tests.processes import ROOT, python
 
-PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting", "neighbours")
+PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting", "neighbours", "outage_credit")
 
 
 def main() -> int:
     first_lines = {name: (import_module(f"bench.{name}").__doc__ or "").partition("\n")[0] for name in PROGRAMS}
-    listed = "\n".join(f"  {name:<12}{line}" for name, line in first_lines.items())
+    listed = "\n".join(f"  {name:<15}{line}" for name, line in first_lines.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=f"{__doc__}\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -184,7 +184,9 @@ async def _last_sign(st: Statements, process: str) -> Sign | None:
 async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
     to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
     await st.fetch(
-        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1 WHERE replay_id = $2 AND state = 'calling'",
+        # An outage that is over has no part in a deadline that begins now.
+        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
+        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
         milliseconds(now + timeout_span(standing.timeout_minutes)),
         replay_id,
     )

@@ -31,7 +31,7 @@ from domain.audit import Actor, AuditAction, Subject, SubjectType
 from store import audit, tables
 from store.backup_files import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, fingerprint
 from store.database import MIGRATION_LOCK, Database
-from store.heartbeats import NAMESPACE_FACT, read_beats, write_fact
+from store.heartbeats import INGEST, NAMESPACE_FACT, read_beats, write_fact
 from store.rotation import root_in_force
 from store.sealing import Sealer
 
@@ -39,7 +39,7 @@ TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A session that was closed since, or a link that was used, must not open again.
 LEFT_OUT = frozenset({"login_links", "sessions", "invitations", "throttles"})
 # What a store may hold that nobody has used yet.
-OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts"}
+OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts", "outages"}
 RUNNING_SECONDS = 10.0
 # No namespace has this id: whatever Temporal is met next, it is told everything anew.
 RESTORED = "restored from a backup"
@@ -187,8 +187,8 @@ async def _stored(session: AsyncSession, table: Table) -> AsyncIterator[list[lis
 def _selected(table: Table) -> Select[Any]:
     if table.name != "heartbeats":
         return select(table)
-    # The last that the API said: ingest was up until then, and an outage is counted from there.
-    return select(table).where(table.c.role == "api").order_by(table.c.at.desc()).limit(1)
+    # When a front door could last commit: ingest was up until then, and an outage is counted from there.
+    return select(table).where(table.c.role == INGEST).order_by(table.c.at.desc()).limit(1)
 
 
 def _row(table: Table, columns: tuple[str, ...], values: Any) -> dict[str, Any]:  # Any: JSON, by the column

@@ -5,6 +5,8 @@ is acknowledged before its commit; each item has its own verdict; when a transac
 singly, so that one bad item never fails its neighbours. A key that another process holds is waited for once, and then tried apart
 from the others, so that it stalls no neighbour twice. The queue is bounded: beyond it, and while the store cannot commit, a
 request is refused as unavailable. What is written is `store.intake`'s; how a transaction begins and ends `store.front_door`'s.
+
+Between batches it also says, every 2 s or oftener, that it could commit (`store.evidence`): the outage credit goes by that.
 """
 
 import asyncio
@@ -14,8 +16,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
+import uuid_utils
+
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
+from domain.outages import beat_interval
 from store.database import Clock
+from store.evidence import beat_ingest
 from store.front_door import FrontDoor, LockNotGiven, is_passing, is_store_failure
 from store.intake import Answer, IngestRequest, place_receipts, take_in
 
@@ -61,8 +67,17 @@ class Committer:
         self._stuck: dict[_Key, float] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._process = f"ingest_{uuid_utils.uuid7().hex}"
+        self._outage_seconds: int | None = None
+        self._beat_at = 0.0
+        self._is_failing = False
+        # Requests since the last beat. Unserved: refused for want of the store or of a place in the queue, for no other reason.
+        self._served = self._unserved = 0
 
-    async def start(self) -> None:
+    async def start(self, *, outage_seconds: int | None = None) -> None:
+        """Begin to commit. `outage_seconds`: say when it could, and record an outage that was longer; None: say nothing."""
+        self._outage_seconds = outage_seconds
+        await self._beat_if_due()
         self._task = asyncio.create_task(self._run(), name="committer")
 
     async def stop(self) -> None:
@@ -71,6 +86,7 @@ class Committer:
         self._wake.set()
         if self._task is not None:
             await self._task
+            await self._beat(has_ended=True)
         await self._front_door.close()
 
     async def accept(self, request: IngestRequest) -> Answer:
@@ -81,7 +97,9 @@ class Committer:
         """
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         await self._wait_for_equal(waiting)
-        if self._is_stopping or len(self._queue) >= QUEUE_LIMIT:
+        is_full = len(self._queue) >= QUEUE_LIMIT
+        if self._is_stopping or is_full:
+            self._unserved += is_full
             raise Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
         self._in_flight[waiting.key] = waiting
         self._queue.append(waiting)
@@ -105,7 +123,9 @@ class Committer:
         while not (self._is_stopping and not self._queue):
             await self._wake.wait()
             self._wake.clear()
+            await self._beat_if_due()
             while self._queue:
+                await self._beat_if_due()
                 await self._gather()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_LIMIT))]
                 await self._commit(batch)
@@ -125,9 +145,11 @@ class Committer:
             ending = await self._take(left)
         if ending is not _Ending.ANSWERED:
             for waiting in left:
+                await self._beat_if_due()
                 await self._take([waiting], is_hurried=ending is _Ending.LOCKED)
         for waiting in batch:
             if waiting.key in apart:
+                await self._beat_if_due()
                 await self._take([waiting], is_hurried=True)
 
     def _lately_stuck(self, batch: list[_Waiting]) -> set[_Key]:
@@ -150,8 +172,9 @@ class Committer:
             if not is_store_failure(error):
                 log.info("receipts go through a transaction", extra={"error": type(error).__name__, "requests": len(batch)})
                 return batch, _Ending.ANSWERED
-            self._answer_all(batch, _unavailable(error, len(batch)))
+            self._refuse(batch, error)
             return [], _Ending.ANSWERED
+        self._served += len(placed)
         for i, verdict in placed.items():
             self._answer(batch[i], verdict)
         return [waiting for i, waiting in enumerate(batch) if i not in placed], _Ending.ANSWERED
@@ -163,10 +186,11 @@ class Committer:
                 verdicts = await take_in(statements, self._clock, [waiting.request for waiting in batch])
         except Exception as error:  # a process edge, as above
             if is_store_failure(error):
-                error = _unavailable(error, len(batch))
-            elif len(batch) > 1:
+                self._refuse(batch, error)
+                return _Ending.ANSWERED
+            if len(batch) > 1:
                 return _Ending.LOCKED if isinstance(error, LockNotGiven) else _Ending.FAILED
-            elif isinstance(error, LockNotGiven):
+            if isinstance(error, LockNotGiven):
                 self._stuck[batch[0].key] = asyncio.get_running_loop().time()
                 refusal = IdempotencyInProgress if error.is_of_key else Unavailable
                 error = refusal(retry_after_seconds=RETRY_AFTER_SECONDS)
@@ -174,11 +198,58 @@ class Committer:
                 error = _unavailable(error, 1)
             elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
+            self._served += len(batch)
             self._answer_all(batch, error)
             return _Ending.ANSWERED
+        self._served += len(batch)
         for waiting, verdict in zip(batch, verdicts, strict=True):
             self._answer(waiting, verdict)
         return _Ending.ANSWERED
+
+    async def _beat_if_due(self) -> None:
+        if self._outage_seconds is not None and asyncio.get_running_loop().time() >= self._beat_at:
+            await self._beat()
+
+    async def _beat(self, *, has_ended: bool = False) -> None:
+        """Say that ingest could commit now, unless it could not, or most of what came since the last time was refused."""
+        if self._outage_seconds is None:
+            return
+        is_refusing = self._unserved > self._served
+        self._served = self._unserved = 0
+        try:
+            if not is_refusing:
+                async with self._front_door.transaction(is_hurried=True) as statements:
+                    outage = await beat_ingest(
+                        statements,
+                        self._clock,
+                        process=self._process,
+                        outage_seconds=self._outage_seconds,
+                        has_ended=has_ended,
+                    )
+                if outage is not None:
+                    seconds = (outage.up_at - outage.down_from) // 1000
+                    log.warning("an outage of ingest is credited", extra={"outage": outage.id, "seconds": seconds})
+            self._say_failing(is_refusing, "refuses")
+        except Exception as error:  # a process edge, as above: what cannot be said now is said later, or is an outage
+            self._say_failing(True, type(error).__name__)
+        self._set_next_beat()
+
+    def _set_next_beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        every_seconds = beat_interval(self._outage_seconds or 0).total_seconds()
+        self._beat_at = loop.time() + every_seconds
+        if not self._is_stopping:
+            loop.call_later(every_seconds, self._wake.set)
+
+    def _say_failing(self, is_failing: bool, reason: str) -> None:
+        if is_failing and not self._is_failing:
+            log.warning("ingest does not commit: no beat", extra={"reason": reason})
+        self._is_failing = is_failing
+
+    def _refuse(self, batch: list[_Waiting], error: Exception) -> None:
+        """The store is at fault."""
+        self._unserved += len(batch)
+        self._answer_all(batch, _unavailable(error, len(batch)))
 
     def _answer_all(self, batch: list[_Waiting], error: Exception) -> None:
         for waiting in batch:

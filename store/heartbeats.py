@@ -1,7 +1,8 @@
 """Who is alive, and single facts about this installation.
 
-API and worker write a beat every 2 s, an API more often where shorter outages count; `/readyz`, doctor, supervisor and the outage
-credit read them. Nothing here judges what is too old.
+API and worker write a beat every 2 s; `/readyz`, doctor and supervisor read them. A front door writes a beat of its own on the
+path that receipts and results take (`INGEST`): that it could commit then. The outage credit goes by these alone. Nothing here
+judges what is too old.
 """
 
 import json
@@ -19,9 +20,11 @@ from store import tables
 from store.database import Database
 
 BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
-_LATEST_API_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api")
+# The role of the rows that say when a front door could commit. Their process is no other process than the API's.
+INGEST = "ingest"
+_LATEST_INGEST_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == INGEST)
 # Built once: the ledger asks it for each deadline. A row for each API process of the last minutes.
-_API_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == "api").order_by(BEATS.c.at.desc())
+_INGEST_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == INGEST).order_by(BEATS.c.at.desc())
 # In the report of a process's last beat.
 ENDED = "ended"
 # In every report: the fingerprints of the root secrets that the process knows.
@@ -40,7 +43,10 @@ ALERT_SENT_FACT = "alert_sent_at"
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The last word of a process: `role` is `api` or `worker`; `age_seconds` by the store's clock; `report` JSON values."""
+    """The last word of a process: `role` is `api`, `worker` or `ingest`; `report` JSON values.
+
+    `age_seconds` is by the store's clock.
+    """
 
     process: str
     role: str
@@ -93,15 +99,15 @@ async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
     return [_beat_from(row, now) for row in rows]
 
 
-async def latest_api_beat(session: AsyncSession) -> datetime | None:
-    """When an API process last was alive: ingest was up until then. None in a new installation."""
-    latest: datetime | None = await session.scalar(_LATEST_API_BEAT)
+async def latest_ingest_beat(session: AsyncSession) -> datetime | None:
+    """When a front door could last commit: ingest was up until then. None in a new installation."""
+    latest: datetime | None = await session.scalar(_LATEST_INGEST_BEAT)
     return latest
 
 
 async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
-    """The last beat of the front door, and whether a process that has not ended wrote one. None in a new installation."""
-    rows = (await session.execute(_API_BEATS)).all()
+    """When a front door could last commit, and one that has not ended. None in a new installation."""
+    rows = (await session.execute(_INGEST_BEATS)).all()
     if not rows:
         return None
     alive_at = next((row.at for row in rows if not json.loads(row.report).get(ENDED)), None)
@@ -109,11 +115,10 @@ async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
 
 
 async def forget_stale(session: AsyncSession, now: datetime) -> int:
-    """Delete the beats of processes silent for 10 minutes; how many. The API's last one stays: the outage credit needs it."""
+    """Delete the beats of processes silent for 10 minutes; how many. The last of ingest stays: the outage credit needs it."""
     is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
-    last_api = select(func.max(BEATS.c.at)).where(BEATS.c.role == "api").scalar_subquery()
-    is_last_api = (BEATS.c.role == "api") & (BEATS.c.at == last_api)
-    gone = await session.execute(delete(BEATS).where(is_stale, ~is_last_api).returning(BEATS.c.process))
+    is_last = (BEATS.c.role == INGEST) & (BEATS.c.at == _LATEST_INGEST_BEAT.scalar_subquery())
+    gone = await session.execute(delete(BEATS).where(is_stale, ~is_last).returning(BEATS.c.process))
     return len(gone.all())
 
 

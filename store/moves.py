@@ -5,7 +5,6 @@ became of it. Run twice, the second finds the first's work and changes nothing. 
 the engine must be told goes into the outbox.
 """
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,23 +29,6 @@ from store.standing import (
     tell_engine,
 )
 from store.statements import Statements
-
-# What is told and what is credited are the same rows: the conditions of each pair are equal.
-_TELL_CREDITED_RECEIPTS = """
-INSERT INTO timeline (event_id, at, kind, fields)
-SELECT event_id, CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT)
-FROM receipts WHERE state = 'waiting' AND deadline_at > $1 AND accepted_at <= $2"""
-_CREDIT_RECEIPTS = """
-UPDATE receipts SET deadline_at = deadline_at + $3
-WHERE state = 'waiting' AND deadline_at > $1 AND accepted_at <= $2 RETURNING 1"""
-# The same object, with the `replay_id`, an id of ours, put before its first name.
-_TELL_CREDITED_REPAIRS = """
-INSERT INTO timeline (event_id, at, kind, fields)
-SELECT event_id, CAST($2 AS BIGINT), CAST($3 AS TEXT), '{"replay_id":"' || replay_id || '",' || substr(CAST($4 AS TEXT), 2)
-FROM repairs WHERE state = 'awaiting_result' AND result_deadline_at > $1"""
-_CREDIT_REPAIRS = """
-UPDATE repairs SET result_deadline_at = result_deadline_at + $2
-WHERE state = 'awaiting_result' AND result_deadline_at > $1 RETURNING 1"""
 
 # Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
 _EQUAL = "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code, '') = $5 "
@@ -137,26 +119,6 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
     move(standing.position, Happening.DEADLINE_PASSED)
     await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
     return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
-
-
-async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:
-    """Move the deadlines that were open when ingest went down by as long as it was down: of receipts, and of repairs whose result
-    is awaited. How many were moved.
-
-    `down_from` is the last heartbeat. A little was still accepted after it, and some since ingest is back: the middle of the
-    outage tells the two apart.
-    """
-    outage_ms = milliseconds(now) - milliseconds(down_from)
-    bounds = (milliseconds(down_from), milliseconds(down_from) + outage_ms // 2)
-    fields = json.dumps({"down_from": wire(down_from), "credited_seconds": outage_ms // 1000}, separators=(",", ":"))
-    told = (milliseconds(now), TimelineKind.DEADLINE_CREDITED.value, fields)
-    # A statement each, never one for each row: there may be hundreds of thousands, and nothing is accepted meanwhile.
-    held = " FOR UPDATE" if st.dialect == "postgresql" else ""
-    await st.fetch(_TELL_CREDITED_RECEIPTS + held, *bounds, *told)
-    receipts = await st.fetch(_CREDIT_RECEIPTS, *bounds, outage_ms)
-    await st.fetch(_TELL_CREDITED_REPAIRS + held, *bounds[:1], *told)
-    repairs = await st.fetch(_CREDIT_REPAIRS, *bounds[:1], outage_ms)
-    return len(receipts) + len(repairs)
 
 
 async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:

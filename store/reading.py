@@ -22,9 +22,9 @@ from store.conversions import (
     RECEIPTS,
     attempt_from,
     incident_from,
-    receipt_from,
     repair_from,
 )
+from store.crediting import credited_receipts, pending_entries
 from store.paging import Page, page_of_rows
 from store.timelines import read_timeline
 
@@ -111,7 +111,8 @@ async def list_events(session: AsyncSession, filters: ListFilters, *, limit: int
         query = query.where(RECEIPTS.c.state.in_(filters.states))
     rows, next_cursor = await page_of_rows(session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor)
     incidents = await _incidents_of(session, [row.event_id for row in rows])
-    return Page(tuple(EventRow(receipt_from(row), incidents.get(row.event_id)) for row in rows), next_cursor)
+    receipts = await credited_receipts(session, rows)
+    return Page(tuple(EventRow(receipt, incidents.get(receipt.event_id)) for receipt in receipts), next_cursor)
 
 
 async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None) -> Page[IncidentRow]:
@@ -128,11 +129,8 @@ async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: 
 
 async def read_event_row(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> EventRow | None:
     """The event and its incident; None when there is no such event in the project."""
-    query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id, *_of_project(RECEIPTS.c.project_id, project_id))
-    row = (await session.execute(query)).first()
-    if row is None:
-        return None
-    return EventRow(receipt_from(row), (await _incidents_of(session, [event_id])).get(event_id))
+    row = await _receipt_row(session, project_id, event_id)
+    return None if row is None else await _event_row(session, row)
 
 
 async def read_event(
@@ -142,12 +140,16 @@ async def read_event(
 
     `cursor` asks for an older part of the timeline. Raises: ValidationFailed when it is none of ours.
     """
-    row = await read_event_row(session, project_id, event_id)
+    row = await _receipt_row(session, project_id, event_id)
     if row is None:
         return None
-    page = await read_timeline(session, row.receipt, cursor=cursor)
+    event = await _event_row(session, row)
+    page = await read_timeline(session, event.receipt, cursor=cursor)
+    # A credit that is not applied yet belongs to the newest part.
+    pending = [] if cursor else await pending_entries(session, row)
+    entries = tuple(sorted((*page.entries, *pending), key=lambda entry: entry.at))
     repairs = await _repairs(session, REPAIRS.c.event_id == event_id)
-    return EventFull(row.receipt, row.incident, repairs, page.entries, page.next_cursor)
+    return EventFull(event.receipt, event.incident, repairs, entries, page.next_cursor)
 
 
 async def read_repair(session: AsyncSession, event_id: EventId, replay_id: ReplayId) -> RepairFull | None:
@@ -157,7 +159,17 @@ async def read_repair(session: AsyncSession, event_id: EventId, replay_id: Repla
     incident = (await _incidents_of(session, [event_id])).get(event_id)
     if row is None or incident is None or not repairs:
         return None
-    return RepairFull(receipt_from(row), incident, repairs[0])
+    return RepairFull((await credited_receipts(session, [row]))[0], incident, repairs[0])
+
+
+async def _receipt_row(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> Row[Any] | None:
+    query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id, *_of_project(RECEIPTS.c.project_id, project_id))
+    return (await session.execute(query)).first()
+
+
+async def _event_row(session: AsyncSession, row: Row[Any]) -> EventRow:
+    (receipt,) = await credited_receipts(session, [row])
+    return EventRow(receipt, (await _incidents_of(session, [receipt.event_id])).get(receipt.event_id))
 
 
 async def read_incident(session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId) -> IncidentRow | None:
@@ -176,7 +188,7 @@ async def find_by_provider_event(
         RECEIPTS.c.provider_event_id == provider_event_id,
         *_of_project(RECEIPTS.c.project_id, project_id),
     )
-    return [receipt_from(row) for row in await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))]
+    return await credited_receipts(session, (await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))).all())
 
 
 async def counts(
@@ -254,7 +266,8 @@ async def _incidents(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[In
 
 async def _with_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> tuple[IncidentRow, ...]:
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_([row.event_id for row in rows]))
-    receipts = {row.event_id: receipt_from(row) for row in await session.execute(query)} if rows else {}
+    found = (await session.execute(query)).all() if rows else []
+    receipts = {receipt.event_id: receipt for receipt in await credited_receipts(session, found)}
     return tuple(IncidentRow(incident, receipts[incident.event_id]) for incident in await _incidents(session, rows))
 
 

@@ -22,7 +22,7 @@ from domain.projects import Key
 from store import tables
 from store.conversions import key_from
 from store.database import Database
-from store.heartbeats import ENDED, SECRETS, hold_fact, name_fact, read_beats, read_fact, write_fact
+from store.heartbeats import ENDED, INGEST, SECRETS, hold_fact, name_fact, read_beats, read_fact, write_fact
 from store.sealing import RootSecret, SealBroken, Sealer
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
@@ -200,7 +200,8 @@ async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[Key
 
 async def _refuse_unless_known_everywhere(session: AsyncSession, sealer: Sealer, now: datetime) -> None:
     needed = {root.fingerprint for root in sealer.roots}
-    alive = [beat for beat in await read_beats(session, now) if beat.age_seconds < ALIVE_SECONDS and not beat.report.get(ENDED)]
+    beats = [beat for beat in await read_beats(session, now) if beat.role != INGEST]
+    alive = [beat for beat in beats if beat.age_seconds < ALIVE_SECONDS and not beat.report.get(ENDED)]
     without = tuple(beat.process for beat in alive if not needed <= set(_known_to(beat.report)))
     if without:
         raise NotEverywhere(without)

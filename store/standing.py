@@ -15,13 +15,15 @@ from domain.instants import from_milliseconds, milliseconds
 from domain.lifecycle import Position, position_of
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult, Said
+from store.crediting import credit_locked
 from store.minting import new_incident_id
 from store.statements import Statements
 
 _STANDING = """
 SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.id, i.reason, i.resolving_replay_id,
        a.replay_id, a.state, a.result_deadline_at, p.late_result, p.timeout_minutes, p.alert_emails,
-       CASE WHEN p.repair_url_gone THEN NULL ELSE p.repair_url END
+       CASE WHEN p.repair_url_gone THEN NULL ELSE p.repair_url END,
+       (SELECT max(o.id) FROM outages o WHERE o.done_at IS NULL), r.credited_outage, a.credited_outage
 FROM receipts r JOIN projects p ON p.id = r.project_id
 LEFT JOIN incidents i ON i.event_id = r.event_id
 LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
@@ -48,6 +50,7 @@ class Standing:
     timeout_minutes: float
     alert_emails: tuple[str, ...]
     repair_url: str | None
+    has_pending_credit: bool = False  # an outage moves its deadline, or its repair's, and has not been applied yet
 
     @property
     def incident(self) -> IncidentId:
@@ -69,12 +72,13 @@ async def read_standing(st: Statements, event_id: EventId) -> Standing:
     row = rows[0]
     repair_state = None if row[10] is None else RepairState(row[10])
     state = ReceiptState(row[3])
+    position = position_of(state, repair_state)
     return Standing(
         event_id=EventId(row[0]),
         project_id=ProjectId(row[1]),
         livemode=bool(row[2]),
         receipt_state=state,
-        position=position_of(state, repair_state),
+        position=position,
         deadline_at=from_milliseconds(row[4]),
         flags=tuple(Flag(flag) for flag in row[5].split()),
         incident_id=row[6],
@@ -86,6 +90,7 @@ async def read_standing(st: Statements, event_id: EventId) -> Standing:
         timeout_minutes=row[13],
         alert_emails=tuple(json.loads(row[14])),
         repair_url=row[15],
+        has_pending_credit=_has_pending_credit(position, newest=row[16], of_receipt=row[17], of_repair=row[18]),
     )
 
 
@@ -100,13 +105,30 @@ async def hold_standing(st: Statements, event_id: EventId) -> Standing:
 
     PostgreSQL locks the receipt's row first and reads in a second statement, whose snapshot is younger than the lock; one
     statement would join the locked row to what the others were before it waited. SQLite's transaction is the only writer.
+    Outages that have not reached its deadline are applied first, so that nothing is judged without them.
 
     Raises:
         NotFound: no such receipt.
     """
     if st.dialect == "postgresql":
         await st.fetch("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", event_id)
+    standing = await read_standing(st, event_id)
+    if not standing.has_pending_credit:
+        return standing
+    await credit_locked(st, event_id)
     return await read_standing(st, event_id)
+
+
+def _has_pending_credit(position: Position, *, newest: int | None, of_receipt: int, of_repair: int | None) -> bool:
+    """`newest` is the newest outage that has not reached every deadline, None where all have; the others what these have."""
+    match position:
+        case Position.WAITING:
+            has = of_receipt
+        case Position.AWAITING_RESULT:
+            has = of_repair or 0
+        case _:
+            return False
+    return newest is not None and has < newest
 
 
 async def move_receipt(st: Statements, standing: Standing, to: ReceiptState, now: datetime) -> None:

@@ -7,7 +7,20 @@ SQL (the committer's) names these columns as they stand here; `migrations/` make
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, Text, TypeDecorator, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from domain.instants import from_milliseconds, milliseconds
@@ -59,6 +72,11 @@ def _number() -> Any:
 # Spelled out in every query too: only so do both databases see that the partial index holds what is asked for.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
+
+
+def _newest_outage() -> Any:
+    """The newest outage that the row's deadline has: what credits a deadline passes those by that are no newer."""
+    return Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class Project(SQLModel, table=True):
@@ -136,6 +154,7 @@ class Receipt(SQLModel, table=True):
     flags: str = _text()  # space-separated
     request_id: str = _text()
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # sealed JSON text
+    credited_outage: int = _newest_outage()
 
 
 class Incident(SQLModel, table=True):
@@ -171,6 +190,7 @@ class Repair(SQLModel, table=True):
     requested_by: str = _text()
     requested_at: datetime = _instant()
     result_deadline_at: datetime | None = _instant(nullable=True)
+    credited_outage: int = _newest_outage()
 
 
 class Attempt(SQLModel, table=True):
@@ -305,13 +325,37 @@ class Idempotency(SQLModel, table=True):
     created_at: datetime = _instant(index=True)
 
 
+class Outage(SQLModel, table=True):
+    """An outage of ingest that is credited to the deadlines which were open in it. `cursor`: how far that has come."""
+
+    __tablename__: ClassVar[str] = "outages"
+    # Autoincrement: deadlines name the outages that they have by number.
+    __table_args__ = (
+        _partial_index("outages_pending", "id", where="done_at IS NULL"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = _sequence()
+    down_from: datetime = _instant()
+    up_at: datetime = _instant()
+    accepted_until: datetime = _instant()  # a receipt accepted later than this has no part in it
+    cursor: str = _text()  # the last receipt that the credit came to
+    has_skipped: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )  # somebody had a receipt before it
+    done_at: datetime | None = _instant(nullable=True)
+
+
 class Heartbeat(SQLModel, table=True):
-    """A living process of ours: written every 2 s; what it knows of itself is in `report`, a JSON object."""
+    """A living process of ours, written every 2 s; what it knows of itself is in `report`, a JSON object.
+
+    Of role `ingest`: when a front door could last commit.
+    """
 
     __tablename__: ClassVar[str] = "heartbeats"
 
     process: str = _text(primary_key=True)
-    role: str = _text()  # api | worker
+    role: str = _text()  # api | worker | ingest
     started_at: datetime = _instant()
     at: datetime = _instant()
     report: str = _text()

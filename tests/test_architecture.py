@@ -46,6 +46,7 @@ CATCHES_EVERYTHING = {
     "worker/alerting.py": "mail that cannot be sent now does not end the worker",
     "worker/heartbeat.py": "a failed beat is not the end of the heart",
     "worker/temporal_part.py": "what cannot be done for Temporal does not end what needs the store alone",
+    "worker/crediting.py": "what cannot be credited now does not end the worker",
     "worker/purge.py": "what cannot be purged now does not end the worker",
     "api/edge.py": "a bug is a 500 with a request id",
     "api/ingest.py": "a bug in the hot path is a 500 with a request id",

@@ -33,6 +33,7 @@ from store.database import Database
 from store.rotation import SecretUnknown, refuse_unknown_secret
 from store.sealing import Sealer
 from worker.connect import Engine, connect, quiet_runtime
+from worker.crediting import keep_crediting
 from worker.heartbeat import USUAL, Bounds, Heartbeat
 from worker.parts import WorkerParts, build_store_part
 from worker.purge import keep_erasing, keep_purging
@@ -118,6 +119,7 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
         parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds, secrets_known=secrets_known
     )
     beating = asyncio.create_task(heartbeat.keep_beating())
+    crediting = asyncio.create_task(keep_crediting(parts.database.for_loops()))  # whether Temporal answers or not
     try:
         with watched_loop():
             await refuse_unknown_secret(parts.database, parts.sealer)
@@ -127,7 +129,8 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
         return 1
     finally:
         beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        crediting.cancel()
+        await asyncio.gather(beating, crediting, return_exceptions=True)
         await heartbeat.end()
         await parts.database.close()
         gc.collect()

@@ -13,7 +13,7 @@ from domain.ids import ReplayId
 from domain.lifecycle import Position
 from store.audit import AuditFilters, list_audit
 from store.database import Database
-from store.heartbeats import beat
+from store.heartbeats import INGEST, beat
 from store.sealing import Sealer
 from tests.given import Story
 
@@ -26,10 +26,10 @@ def ledger(database: Database, sealer: Sealer) -> LedgerActivities:
     return LedgerActivities(database, sealer=sealer, outage_seconds=60)
 
 
-async def _api_was_alive(story: Story, *, seconds_ago: float, **report: bool) -> None:
+async def _ingest_was_up(story: Story, *, seconds_ago: float, **report: bool) -> None:
     at = story.at - timedelta(seconds=seconds_ago)
     async with story.database.transaction() as session:
-        await beat(session, process="api-1", role="api", started_at=at, now=at, report=report)
+        await beat(session, process="ingest-1", role=INGEST, started_at=at, now=at, report=report)
 
 
 async def test_incident_is_opened_once_however_often_it_is_asked(ledger: LedgerActivities, story: Story) -> None:
@@ -55,10 +55,10 @@ async def test_deadline_ahead_is_not_yet(ledger: LedgerActivities, story: Story)
 
 async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities, story: Story) -> None:
     event_id = await story.receipt(**JUST_PAST)
-    await _api_was_alive(story, seconds_ago=30)
+    await _ingest_was_up(story, seconds_ago=30)
 
     held = await ledger.open_incident(OpenIncident(event_id))
-    await _api_was_alive(story, seconds_ago=0)
+    await _ingest_was_up(story, seconds_ago=0)
     opened = await ledger.open_incident(OpenIncident(event_id))
 
     assert held.standing.position is Position.WAITING
@@ -69,7 +69,7 @@ async def test_no_incident_opens_while_ingest_is_silent(ledger: LedgerActivities
 
 async def test_deadline_that_passed_before_ingest_fell_silent_is_not_held(ledger: LedgerActivities, story: Story) -> None:
     event_id = await story.receipt(**PAST)
-    await _api_was_alive(story, seconds_ago=30)
+    await _ingest_was_up(story, seconds_ago=30)
 
     answer = await ledger.open_incident(OpenIncident(event_id))
 
@@ -78,7 +78,7 @@ async def test_deadline_that_passed_before_ingest_fell_silent_is_not_held(ledger
 
 async def test_deadline_after_the_last_word_of_an_api_that_ended_is_held_at_once(ledger: LedgerActivities, story: Story) -> None:
     event_id = await story.receipt(timeout_minutes=-0.001)
-    await _api_was_alive(story, seconds_ago=1, ended=True)
+    await _ingest_was_up(story, seconds_ago=1, ended=True)
 
     answer = await ledger.open_incident(OpenIncident(event_id))
 
@@ -87,7 +87,7 @@ async def test_deadline_after_the_last_word_of_an_api_that_ended_is_held_at_once
 
 async def test_hold_can_be_switched_off(database: Database, sealer: Sealer, story: Story) -> None:
     event_id = await story.receipt(**JUST_PAST)
-    await _api_was_alive(story, seconds_ago=30)
+    await _ingest_was_up(story, seconds_ago=30)
 
     answer = await LedgerActivities(database, sealer=sealer, outage_seconds=0).open_incident(OpenIncident(event_id))
 

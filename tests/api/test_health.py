@@ -17,13 +17,16 @@ from api.pulse import Pulse
 from domain.ids import EventId
 from domain.projects import CreatedProject
 from domain.temporal_problems import ProblemKind
+from store.committer import Committer
 from store.database import Database
+from store.front_door import open_front_door
 from store.heartbeats import Beat, beat, read_beats, read_ingest_beats
 from store.projects import set_suspended
 from store.reading import read_event
 from store.sealing import Sealer
 from tests.api.serving import Caller, parts_on, receipt, serving
 from tests.waiting import wait_until_async
+from worker.crediting import credit_all
 from worker.heartbeat import Heartbeat
 
 FROM_AFAR = {"X-Forwarded-For": "203.0.113.7"}
@@ -229,9 +232,9 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
     async with database.reading() as session:
         beats = await read_beats(session, await database.now(session))
 
-    assert [one.role for one in beats] == ["api"]
+    reports = {one.role: set(one.report) for one in beats}
     clocks = {"clock_ahead_seconds"} if database.dialect == "postgresql" else set()
-    assert set(beats[0].report) == {"accepted_per_second", "accepted", "secrets"} | clocks
+    assert reports == {"api": {"accepted_per_second", "accepted", "secrets"} | clocks, "ingest": set()}
 
 
 async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
@@ -261,6 +264,19 @@ def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> Pulse:
     return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
 
 
+async def beat_ingest(database: Database) -> None:
+    """A front door begins and ends."""
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=60)
+    await committer.stop()
+
+
+async def credited_now(database: Database) -> int:
+    """How many deadlines move once a front door has begun."""
+    await beat_ingest(database)
+    return await credit_all(database)
+
+
 @pytest.mark.parametrize(("away_seconds", "credited"), [(50, 0), (300, 1)])
 async def test_outage_is_credited_once(
     database: Database, sealer: Sealer, project: CreatedProject, away_seconds: int, credited: int
@@ -269,7 +285,7 @@ async def test_outage_is_credited_once(
         event_id = await Caller(client, project.api_key).accept()
     database.clock.skew = timedelta(seconds=away_seconds)
 
-    first, second = await pulse_on(database, sealer).beat(), await pulse_on(database, sealer).beat()
+    first, second = await credited_now(database), await credited_now(database)
     timeout_at, deadline_at, kinds = await deadline_of(database, event_id)
 
     assert (first, second) == (credited, 0)
@@ -284,21 +300,26 @@ async def test_credit_that_takes_longer_than_an_outage_is_no_outage_itself(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     async with serving(create_app(parts_on(database, sealer))) as client:
-        event_id = await Caller(client, project.api_key).accept()
+        event_ids = [await Caller(client, project.api_key).accept() for _ in range(3)]
     database.clock.skew = timedelta(seconds=300)
+    await beat_ingest(database)
 
     def take_long(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         if "INSERT INTO timeline" in statement:
-            database.clock.skew += timedelta(seconds=61)
+            database.clock.skew += timedelta(seconds=31)
+
+    async def go_on(_: float) -> None:
+        await beat_ingest(database)
 
     event.listen(Engine, "after_cursor_execute", take_long)
     try:
-        credited = [await pulse_on(database, sealer).beat() for _ in range(3)]
+        credited = await credit_all(database, batch=1, pause=go_on)
     finally:
         event.remove(Engine, "after_cursor_execute", take_long)
 
-    assert credited == [1, 0, 0]
-    assert (await deadline_of(database, event_id))[2].count("deadline_credited") == 1
+    assert [credited, await credited_now(database), await credited_now(database)] == [3, 0, 0]
+    for event_id in event_ids:
+        assert (await deadline_of(database, event_id))[2].count("deadline_credited") == 1
 
 
 async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sealer, project: CreatedProject) -> None:

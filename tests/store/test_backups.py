@@ -6,15 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, text, update
 
-from api.auth import KeyRing
-from api.pulse import Pulse
 from domain.audit import Actor, AuditAction
-from domain.ids import KeyId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
 from store import heartbeats
@@ -22,7 +19,10 @@ from store.audit import record
 from store.audit_checking import verify_audit
 from store.backup_files import BackupError, BackupReader, BackupWriter, written_whole
 from store.backups import LEFT_OUT, RESTORED, TABLES, back_up, check_fits, restore
+from store.committer import Committer
 from store.database import Database, dialect_of
+from store.front_door import open_front_door
+from store.heartbeats import INGEST
 from store.keys import find_key
 from store.migrating import revisions
 from store.rotation import SECRET_FACT
@@ -30,22 +30,13 @@ from store.sealing import Sealer
 from store.statements import Dialect
 from tests.given import Story
 from tests.postgres import Postgres
+from worker.crediting import credit_all
 
 REVISION = revisions()[0]
 OPERATOR = Actor("cli:nadia", address="desk")
 # A backup, and a restore, are entries of their own.
 AUDITED = {"audit_log", "audit_head"}
 Rows = dict[str, list[dict[str, Any]]]
-
-
-class NoKeys:
-    """A key ring that nobody has used."""
-
-    def take_used(self) -> frozenset[KeyId]:
-        return frozenset()
-
-    def take_outdated(self) -> dict[KeyId, str]:
-        return {}
 
 
 @contextmanager
@@ -130,6 +121,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await session.execute(insert(TABLES["administrators"]), {"user_id": "usr_1", "since": now})
         member = {"project_id": story.project.id, "user_id": "usr_1"}
         await session.execute(insert(TABLES["members"]), {**member, "role": "owner", "since": now})
+        outage = {"down_from": now, "up_at": later, "accepted_until": later, "cursor": event_id, "done_at": later}
+        await session.execute(insert(TABLES["outages"]), {**outage, "has_skipped": True})
         invited = {"id": "inv_1", "project_id": story.project.id, "email": "b@b.example", "role": "owner", "invited_by": "usr_1"}
         await session.execute(insert(TABLES["invitations"]), {"digest": "invitation", **invited, "expires_at": later})
         await session.execute(insert(TABLES["login_links"]), {"digest": "link", "expires_at": later})
@@ -143,7 +136,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await session.execute(insert(TABLES["throttles"]), {"name": "n", "failures": 1, "open_at": now, "forgotten_at": later})
         await heartbeats.write_fact(session, heartbeats.NAMESPACE_FACT, "the namespace of the old instance")
         await heartbeats.write_fact(session, "another", "fact")
-        for process, role, age in (("api_1", "api", 9), ("api_2", "api", 4), ("worker-1", "worker", 1)):
+        for process, role, age in (("api_1", INGEST, 9), ("api_2", INGEST, 4), ("api_3", "api", 1), ("worker-1", "worker", 1)):
             at = now - timedelta(seconds=age)
             await heartbeats.beat(session, process=process, role=role, started_at=at, now=at, report={"accepted": 1})
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=now)
@@ -335,7 +328,7 @@ async def test_what_a_new_store_says_of_itself_gives_way(story: Story, sealer: S
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
         long_ago = await empty.now(session) - timedelta(seconds=11)
-        await heartbeats.beat(session, process="api_9", role="api", started_at=long_ago, now=long_ago, report={})
+        await heartbeats.beat(session, process="api_9", role=INGEST, started_at=long_ago, now=long_ago, report={})
         await heartbeats.write_fact(session, "another", "fact of the new one")
 
     await restored(empty, sealer, file)
@@ -351,16 +344,18 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         backed_up_at = now - timedelta(minutes=20)
-        await heartbeats.beat(session, process="api_1", role="api", started_at=backed_up_at, now=backed_up_at, report={})
+        await heartbeats.beat(session, process="api_1", role=INGEST, started_at=backed_up_at, now=backed_up_at, report={})
     story.at = backed_up_at - timedelta(minutes=5)
     still_open = await story.receipt(timeout_minutes=10.0)
     overdue_then = await story.receipt(timeout_minutes=1.0)
     await backed_up(story.database, sealer, file)
     await restored(empty, sealer, file)
     there = Story(empty, story.project)
-    ring = cast(KeyRing, NoKeys())
+    committer = Committer(open_front_door(empty.url), empty.clock)
 
-    credited = await Pulse(database=empty, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer).beat()
+    await committer.start(outage_seconds=60)
+    await committer.stop()
+    credited = await credit_all(empty)
 
     assert credited == 1
     (row,) = await there.rows("receipts", still_open)

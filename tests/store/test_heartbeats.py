@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from domain.outages import IngestBeats
 from store import heartbeats
 from store.database import Database
+from store.heartbeats import INGEST
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -27,16 +28,16 @@ async def test_the_last_beat_of_each_process_is_read(database: Database) -> None
     assert beats[0].started_at == NOW - timedelta(days=1)
 
 
-async def test_the_latest_beat_of_an_api_is_known_however_old(database: Database) -> None:
+async def test_the_latest_beat_of_ingest_is_known_however_old(database: Database) -> None:
     async with database.reading() as session:
-        none_yet = await heartbeats.latest_api_beat(session)
-    await beat(database, "api 1", NOW, role="api")
-    await beat(database, "api 2", NOW + timedelta(seconds=1), role="api")
+        none_yet = await heartbeats.latest_ingest_beat(session)
+    await beat(database, "api 1", NOW, role=INGEST)
+    await beat(database, "api 2", NOW + timedelta(seconds=1), role=INGEST)
     await beat(database, "worker", NOW + timedelta(days=2))
 
     async with database.transaction() as session:
         forgotten = await heartbeats.forget_stale(session, NOW + timedelta(days=2))
-        latest = await heartbeats.latest_api_beat(session)
+        latest = await heartbeats.latest_ingest_beat(session)
         beats = await heartbeats.read_beats(session, NOW + timedelta(days=2))
 
     assert none_yet is None
@@ -51,10 +52,11 @@ async def test_ingest_is_heard_as_long_as_a_process_that_has_not_ended_beats(dat
 
     none_yet = await heard()
     await beat(database, "worker", NOW + timedelta(days=2))
-    await beat(database, "api 1", NOW, role="api")
-    await beat(database, "api 2", NOW + timedelta(seconds=1), role="api", ended=True)
+    await beat(database, "api 3", NOW + timedelta(days=2), role="api")
+    await beat(database, "api 1", NOW, role=INGEST)
+    await beat(database, "api 2", NOW + timedelta(seconds=1), role=INGEST, ended=True)
     one_ended = await heard()
-    await beat(database, "api 1", NOW + timedelta(seconds=2), role="api", ended=True)
+    await beat(database, "api 1", NOW + timedelta(seconds=2), role=INGEST, ended=True)
 
     assert none_yet is None
     assert one_ended == IngestBeats(last_at=NOW + timedelta(seconds=1), alive_at=NOW)

@@ -113,6 +113,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         session.add(tables.Identity(issuer="https://id.example", subject="1", user_id=first.user_id, created_at=START))
         await beat(session, process="w1", role="worker", started_at=START, now=START, report={"pollers_alive": True})
         await write_fact(session, "temporal_namespace_id", "of an engine")
+        over = {"down_from": START, "up_at": START, "accepted_until": START, "done_at": START}
+        session.add(tables.Outage(cursor="", **over))
         answer = {"endpoint": "result", "key": "key", "fingerprint": "0" * 64, "status": 202, "created_at": START}
         session.add(tables.Idempotency(project_id=created.project.id, **answer))
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)

@@ -5,13 +5,31 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, event
 
-from store.moves import NotYet, Opened, credit_outage, open_incident
+from domain.instants import milliseconds
+from store.crediting import credit_batch
+from store.moves import NotYet, Opened, open_incident
 from store.statements import Statements
 from tests.given import START, Story
 
+NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES ($1, $2, $3, '')"
+
+
+async def notice(st: Statements, down_from: datetime, up_at: datetime) -> None:
+    """Record an outage as the front door does with its first beat after it."""
+    await st.fetch(NOTICE, milliseconds(down_from), milliseconds(up_at), milliseconds(up_at) - 2_000)
+
 
 def outage_credited(down_from: datetime) -> Callable[[Statements, datetime], Awaitable[int]]:
-    return lambda st, now: credit_outage(st, down_from=down_from, now=now)
+    """Record an outage that ends now and credit it whole; how many deadlines moved."""
+
+    async def credited(st: Statements, now: datetime) -> int:
+        await notice(st, down_from, now)
+        moved = 0
+        while not (step := await credit_batch(st, now)).is_over:
+            moved += step.credited
+        return moved
+
+    return credited
 
 
 async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) -> None:
@@ -39,24 +57,30 @@ async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) 
 
 
 async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for_one(story: Story) -> None:
-    event_ids = [await story.receipt(timeout_minutes=30.0) for _ in range(5)]
-    story.later(minutes=5)
-    down_from = story.at
-    story.later(minutes=2)
-    sent: list[str] = []
+    async def credited(receipts: int) -> tuple[int, list[str]]:
+        event_ids = [await story.receipt(timeout_minutes=30.0) for _ in range(receipts)]
+        story.later(minutes=5)
+        down_from = story.at
+        story.later(minutes=2)
+        sent: list[str] = []
 
-    def count(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+        def count(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+            sent.append(statement.split()[0])
 
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        credited = await story.do(outage_credited(down_from))
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
+        event.listen(Engine, "before_cursor_execute", count)
+        try:
+            moved = await story.do(outage_credited(down_from))
+        finally:
+            event.remove(Engine, "before_cursor_execute", count)
+        assert [await story.told(event_id) for event_id in event_ids] == [["deadline_credited"]] * receipts
+        for event_id in event_ids:
+            await story.result(event_id)
+        return moved, sent
 
-    assert credited == 5
-    assert [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")] == ["INSERT", "UPDATE"] * 2
-    assert [await story.told(event_id) for event_id in event_ids] == [["deadline_credited"]] * 5
+    one, many = await credited(1), await credited(5)
+
+    assert (one[0], many[0]) == (1, 5)
+    assert many[1] == one[1]
 
 
 async def test_outage_is_credited_to_a_repair_whose_result_is_awaited(story: Story) -> None:

@@ -1,0 +1,91 @@
+"""What shows that ingest was up, the committer's own commits, and that no deadline is judged without an outage that they give."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from activities.ledger import LedgerActivities
+from activities.messages import OpenIncident
+from domain.lifecycle import Position
+from domain.projects import CreatedProject
+from store.committer import Committer
+from store.database import Database
+from store.front_door import open_front_door
+from store.heartbeats import read_ingest_beats
+from store.sealing import Sealer
+from store.statements import SessionStatements
+from tests.given import Story
+from tests.waiting import wait_until_async
+from worker.crediting import credit_all
+
+OUTAGE_SECONDS = 2
+
+
+async def pending(database: Database) -> int:
+    async with database.reading() as session:
+        rows = await SessionStatements(session).fetch("SELECT count(*) FROM outages")
+    return int(rows[0][0])
+
+
+async def last_beat_age(database: Database) -> timedelta:
+    async with database.reading() as session:
+        beats = await read_ingest_beats(session)
+        assert beats is not None
+        return await database.now(session) - beats.last_at
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("table", ["receipts", "results"])
+async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_incident(
+    database: Database, project: CreatedProject, sealer: Sealer, table: str
+) -> None:
+    story = Story(database, project.project)
+    ledger = LedgerActivities(database, sealer=sealer, outage_seconds=OUTAGE_SECONDS)
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=OUTAGE_SECONDS)
+    async with database.reading() as session:
+        story.at = await database.now(session)
+    event_id = await story.receipt(timeout_minutes=1.5 / 60)
+    other = await asyncpg.connect(database.url)
+    await other.execute(f"BEGIN; LOCK TABLE {table} IN SHARE MODE")
+
+    async def is_long() -> bool:
+        return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
+
+    await wait_until_async(is_long, seconds=20, what="an outage")
+    held = await ledger.open_incident(OpenIncident(event_id))
+    await other.execute("ROLLBACK")
+
+    async def is_recorded() -> bool:
+        return await pending(database) == 1
+
+    await wait_until_async(is_recorded, seconds=20, what="the outage as a row")
+    judged = await ledger.open_incident(OpenIncident(event_id))
+    await committer.stop()
+    await other.close()
+
+    assert (held.standing.position, judged.standing.position) == (Position.WAITING, Position.WAITING)
+    assert held.wait_ms is not None
+    assert (await story.told(event_id)).count("deadline_credited") == 1
+    assert await credit_all(database) == 0
+
+
+async def test_working_committer_is_no_outage_whatever_becomes_of_the_processs_own_heartbeat(
+    database: Database, project: CreatedProject
+) -> None:
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=1)
+    story = Story(database, project.project)
+    event_id = await story.receipt()
+    began = asyncio.get_running_loop().time()
+
+    async def is_over() -> bool:
+        return asyncio.get_running_loop().time() - began > 2.5
+
+    await wait_until_async(is_over, what="more than two outages' time without any heartbeat of the API")
+    await committer.stop()
+
+    assert await pending(database) == 0
+    assert "deadline_credited" not in await story.told(event_id)
