@@ -68,7 +68,7 @@ async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
     now = START + timedelta(minutes=30, seconds=overdue_seconds)
     async with story.database.transaction() as session:
         said_at = now - timedelta(seconds=silent_seconds)
-        await beat(session, process="api-1", role="api", started_at=START, now=said_at, report={})
+        await beat(session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={})
 
     async with story.database.transaction() as session:
         until = await deadlines_count_until(session, now, outage_seconds=60)
