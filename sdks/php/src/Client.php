@@ -237,7 +237,7 @@ final class Client
     {
         $text = self::wellFormed($text);
         $cut = self::cut($text, self::LONGEST_DETAIL);
-        $line = preg_replace(['/[\t\n\r\f\v\p{Z}]/u', '/\p{C}/u'], [' ', "\u{fffd}"], $cut);
+        $line = preg_replace(['/[\t\n\r\f\x0b\p{Z}]/u', '/\p{C}/u'], [' ', "\u{fffd}"], $cut);
         return $line . (strlen($cut) < strlen($text) ? '…' : '');
     }
 

@@ -120,7 +120,8 @@ final class Connection
         $lengths = array_unique($headers['content-length'] ?? []);
         if ($lengths === []) {
             $this->readUntil(self::LONGEST_ANSWER + 1);
-            return [$this->received, is_array(json_decode($this->received, true))];
+            $isTooLong = strlen($this->received) > self::LONGEST_ANSWER;
+            return [$this->received, $isTooLong || is_array(json_decode($this->received, true))];
         }
         if (count($lengths) > 1 || !preg_match('/\A[0-9]{1,15}\z/', $lengths[0])) {
             return ['', false];
