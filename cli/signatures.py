@@ -33,9 +33,7 @@ WINDOW_SECONDS = 300
 _VARIABLE = "MAKEGOOD_SIGNING_SECRET"
 STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
-_SIGNING_HEADERS = tuple(
-    name.lower() for name in (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)
-)
+_SIGNING_HEADERS = tuple(name.lower() for name in (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER))
 
 SecretOption = Annotated[
     list[str],

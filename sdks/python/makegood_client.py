@@ -51,10 +51,8 @@ _NONCE = "x-sendpromptly-nonce"
 _SIGNATURE = "x-sendpromptly-signature"
 _NEXT_SIGNATURE = "x-sendpromptly-signature-next"
 _URL = re.compile(r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_HTTP_DATE = re.compile(
-    r"[A-Z][a-z]{2}, ([0-9]{2}) (" + "|".join(_MONTHS) + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
-)
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) (" + "|".join(_MONTHS) + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
 # A JSON object as Makegood defines it; its fields are listed in the contract's documentation.
 Json = dict[str, Any]
@@ -416,9 +414,7 @@ def _object_or_none(body: bytes) -> Json | None:
 
 
 def _network_error(detail: str) -> MakegoodError:
-    return MakegoodError(
-        status=None, code="network_error", detail=_printable(detail), request_id=None, retryable=True
-    )
+    return MakegoodError(status=None, code="network_error", detail=_printable(detail), request_id=None, retryable=True)
 
 
 def _refusal(status: int, headers: http.client.HTTPMessage, problem: Json, may_be_early: bool) -> MakegoodError:

@@ -87,7 +87,23 @@ def test_repeated_headers_are_refused_wherever_they_are_repeated(name: str) -> N
 @pytest.mark.parametrize("name", [NONCE, "X-SendPromptly-Timestamp"])
 @pytest.mark.parametrize(
     "value",
-    [b"\xff", b"\xe9" * 32, "\ud800", "\udcff" * 32, "é", 17, 1.5, True, {}, {"a": 1}, object(), ("a", "b"), [["a"]], [b"\xff"], ...],
+    [
+        b"\xff",
+        b"\xe9" * 32,
+        "\ud800",
+        "\udcff" * 32,
+        "é",
+        17,
+        1.5,
+        True,
+        {},
+        {"a": 1},
+        object(),
+        ("a", "b"),
+        [["a"]],
+        [b"\xff"],
+        ...,
+    ],
     ids=repr,
 )
 def test_odd_value_is_a_refusal(name: str, value: object) -> None:
@@ -164,7 +180,8 @@ def test_asynchronous_nonce_check_is_refused_where_it_cannot_be_awaited(check: A
 
 
 @pytest.mark.parametrize(
-    ("check", "reason"), [(unseen, None), (seen, "replayed_nonce"), (lambda nonce: False, None), (lambda nonce: True, "replayed_nonce")]
+    ("check", "reason"),
+    [(unseen, None), (seen, "replayed_nonce"), (lambda nonce: False, None), (lambda nonce: True, "replayed_nonce")],
 )
 def test_asynchronous_nonce_check_is_awaited(check: Any, reason: str | None) -> None:
     async def verify() -> None:
