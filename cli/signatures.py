@@ -1,6 +1,8 @@
 """`makegood signature`: make the headers of a repair callback, or check those that arrived, without any service running."""
 
 import hmac
+import os
+import re
 import secrets as randomness
 import sys
 import time
@@ -21,21 +23,25 @@ from domain.signing import (
     MalformedSecret,
     SigningSecrets,
     callback_headers,
+    given_secrets,
     sign,
     sign_standard,
 )
 
 app = typer.Typer(help="Signatures of repair callbacks.", no_args_is_help=True)
 WINDOW_SECONDS = 300
+_VARIABLE = "MAKEGOOD_SIGNING_SECRET"
 STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+_SIGNING_HEADERS = tuple(name.lower() for name in (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER))
 
 SecretOption = Annotated[
     list[str],
     typer.Option(
         "--secret",
-        envvar="MAKEGOOD_SIGNING_SECRET",
+        envvar=_VARIABLE,
         show_envvar=True,
-        help="The signing secret; during a rotation also the next.",
+        help="The signing secret; during a rotation also the next, in a second option or after a comma.",
     ),
 ]
 BodyOption = Annotated[Path, typer.Option("--body", help="A file with the raw body, byte for byte; - reads standard input.")]
@@ -52,6 +58,7 @@ class Finding:
 
 @app.command("make")
 def make(
+    context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
     replay_id: Annotated[str, typer.Option(help="The repair's id; it is the webhook-id too.")],
@@ -61,9 +68,12 @@ def make(
     as_json: JsonFlag = False,
 ) -> None:
     """Print every header that signs a callback with this body."""
+    given = _given(context, secret)
+    if len(given) > 2:
+        raise CommandFailed("a callback is signed with two secrets at most", ExitCode.USAGE)
     try:
         headers = callback_headers(
-            secrets=SigningSecrets(secret[0], secret[1] if len(secret) > 1 else None),
+            secrets=SigningSecrets(*given),
             replay_id=replay_id,
             attempt_number=attempt,
             timestamp=int(time.time()) if timestamp is None else timestamp,
@@ -80,6 +90,7 @@ def make(
 
 @app.command("verify")
 def verify(
+    context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
     headers: Annotated[Path | None, typer.Option("--headers", help="A file with the request's headers, a line for each.")] = None,
@@ -89,12 +100,13 @@ def verify(
 ) -> None:
     """Check a callback's signatures. 0 when every scheme that the headers carry is right, 1 when one is not."""
     lines = ([] if headers is None else _read(headers).decode(errors="replace").splitlines()) + list(header or ())
-    found = dict(_parsed(line) for line in lines if ":" in line)
+    pairs = [_parsed(line) for line in lines if ":" in line]
+    found = dict(pairs)
+    for name in (*_SIGNING_HEADERS, *STANDARD_HEADERS):
+        if sum(other == name for other, _ in pairs) > 1:
+            raise CommandFailed(f"the headers carry {name} more than once, which no receiver accepts", ExitCode.FAILED)
     now = None if any_age else time.time()
-    try:
-        findings = check(found, _read(body), secrets=secret, now=now)
-    except MalformedSecret as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from None
+    findings = check(found, _read(body), secrets=_given(context, secret), now=now)
     if not findings:
         raise CommandFailed(f"the headers carry no signature: {SIGNATURE_HEADER} or webhook-signature is needed", ExitCode.USAGE)
     is_valid = all(finding.is_valid for finding in findings)
@@ -103,10 +115,7 @@ def verify(
 
 
 def check(headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: float | None) -> list[Finding]:
-    """What each scheme among the headers, whose names are lowercase, says. `now` in unix seconds; None takes any age.
-
-    Raises: MalformedSecret.
-    """
+    """What each scheme among the headers, whose names are lowercase, says. `now` in unix seconds; None takes any age."""
     findings = []
     if SIGNATURE_HEADER.lower() in headers:
         findings.append(Finding("x-sendpromptly", *_verdict(_check_own(headers, body, secrets, now))))
@@ -118,7 +127,7 @@ def check(headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: f
 def _check_own(headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None) -> str | None:
     """What is wrong; None when it is right."""
     timestamp, nonce = headers.get(TIMESTAMP_HEADER.lower(), ""), headers.get(NONCE_HEADER.lower(), "")
-    if not _is_number(timestamp) or not nonce:
+    if not _is_number(timestamp) or not re.fullmatch(r"[0-9a-f]{32}", nonce):
         return f"{TIMESTAMP_HEADER} or {NONCE_HEADER} is missing or malformed"
     offered = [headers.get(name.lower(), "") for name in (SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)]
     expected = [sign(secret, timestamp=int(timestamp), nonce=nonce, body=body) for secret in secrets]
@@ -151,6 +160,16 @@ def _verdict(problem: str | None) -> tuple[bool, str]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 12
+
+
+def _given(context: typer.Context, options: list[str]) -> list[str]:
+    """The secrets of the options; those of the variable are read whole, where Click would split them at blanks."""
+    source = context.get_parameter_source("secret")
+    is_variable = source is not None and source.name == "ENVIRONMENT"
+    try:
+        return given_secrets([os.environ[_VARIABLE]] if is_variable else options)
+    except MalformedSecret as error:
+        raise CommandFailed(str(error), ExitCode.USAGE) from None
 
 
 def _parsed(line: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 TIMESTAMP_HEADER = "X-SendPromptly-Timestamp"
@@ -76,6 +77,22 @@ def sign_standard(secret: str, *, message_id: str, timestamp: int, body: bytes) 
     """
     digest = hmac.new(_decoded_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
+
+
+def given_secrets(texts: Iterable[str]) -> list[str]:
+    """The secrets that were given, one or several in each text with commas between them, without blanks around each.
+
+    This is the rule of the client libraries (`sdks/vectors`): anybody can sign with an empty key.
+
+    Raises:
+        MalformedSecret: one is blank or is not `whsec_` and base64, or there is none at all. It is not quoted.
+    """
+    secrets = [part.strip() for text in texts for part in text.split(",")]
+    if not secrets or not all(secrets):
+        raise MalformedSecret("a signing secret is blank: is its variable set, with no comma too many?")
+    for secret in secrets:
+        _decoded_key(secret)
+    return secrets
 
 
 def _decoded_key(secret: str) -> bytes:

@@ -33,7 +33,7 @@ def main() -> None:
     app = create_app(
         Shop(state, makegood, switches),
         stripe_secret=os.environ["STRIPE_WEBHOOK_SECRET"],
-        signing_secrets=tuple(os.environ["MAKEGOOD_SIGNING_SECRET"].split(",")),
+        verifier=makegood_client.CallbackVerifier(secrets=os.environ["MAKEGOOD_SIGNING_SECRET"], seen_nonce=state.is_seen_nonce),
     )
     try:
         uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("MERCHANT_PORT", "4242")), log_level="warning")

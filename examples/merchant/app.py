@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import stripe
 from fastapi import Depends, FastAPI, HTTPException, Request
-from makegood_client import InvalidCallback, MakegoodError, verify_callback
+from makegood_client import CallbackVerifier, InvalidCallback, MakegoodError
 from pydantic import BaseModel, ConfigDict, Field
 
 from examples.merchant.shop import EFFECT_OF, Fault, Shop
@@ -36,7 +36,7 @@ async def raw_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(raw_body)]
 
 
-def create_app(shop: Shop, *, stripe_secret: str, signing_secrets: tuple[str, ...]) -> FastAPI:
+def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) -> FastAPI:
     """The shop's application; its work runs in a thread while it serves."""
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ def create_app(shop: Shop, *, stripe_secret: str, signing_secrets: tuple[str, ..
         """Makegood asks for the effect again: verified, kept once for its replay_id; then 202, and the result follows."""
         attempt = request.headers.get("x-sendpromptly-attempt")
         try:
-            callback = verify_callback(request.headers, body, secrets=signing_secrets, seen_nonce=shop.state.is_seen_nonce)
+            callback = verifier.verify(request.headers, body)
         except InvalidCallback as invalid:
             shop.state.keep_callback(invalid.reason, attempt=attempt)
             raise HTTPException(401, invalid.reason) from None

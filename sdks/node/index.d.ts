@@ -28,6 +28,9 @@ export interface RepairCallback {
   livemode: boolean;
 }
 
+/** A setting or an argument can never work: answer 500. It names the setting and quotes no value. */
+export class ConfigurationError extends Error {}
+
 export class MakegoodError extends Error {
   readonly status: number | null;
   readonly code: string;
@@ -37,7 +40,7 @@ export class MakegoodError extends Error {
   readonly retryAfterSeconds: number | null;
 }
 
-export type InvalidReason = "missing_header" | "malformed_header" | "bad_signature" | "stale_timestamp" | "replayed_nonce";
+export type InvalidReason = "missing_header" | "malformed_header" | "bad_signature" | "stale_timestamp" | "malformed_body" | "replayed_nonce";
 
 export class InvalidCallback extends Error {
   constructor(reason: InvalidReason);
@@ -45,7 +48,7 @@ export class InvalidCallback extends Error {
 }
 
 export class Makegood {
-  constructor(options: { baseUrl: string; apiKey: string; attempts?: number; timeoutMs?: number });
+  constructor(options: { baseUrl: string | undefined; apiKey: string | undefined; attempts?: number; timeoutMs?: number });
   receipt(fields: Record<string, unknown>, options?: { idempotencyKey?: string }): Promise<Receipt>;
   result(fields: Record<string, unknown>, options?: { idempotencyKey?: string }): Promise<Result>;
 }
@@ -54,10 +57,29 @@ export class RecentNonces {
   seen: (nonce: string) => boolean;
 }
 
-export function verifyCallback(callback: {
-  headers: Headers | Record<string, string | string[] | undefined>;
-  body: Uint8Array | string;
-  secrets: readonly string[];
-  seenNonce: (nonce: string) => boolean | Promise<boolean>;
+/** Header names to values, or pairs of both: `request.headers` of any framework, Headers of any realm, Map. */
+export type CallbackHeaders = Iterable<readonly [string, unknown]> | Readonly<Record<string, unknown>>;
+
+/** One secret, or several: a list, or one string with commas between them. A blank one is refused. */
+export type Secrets = string | readonly string[] | ReadonlySet<string> | undefined;
+
+export interface Callback {
+  headers: CallbackHeaders;
+  /** The raw request body, before any parsing. */
+  body: ArrayBufferView | ArrayBufferLike | string;
+  /** Unix seconds; the clock's when absent. */
   now?: number;
-}): Promise<RepairCallback>;
+}
+
+export interface Verification {
+  secrets: Secrets;
+  /** Records a nonce and says (or promises to say) whether it had been seen. */
+  seenNonce: (nonce: string) => boolean | Promise<boolean>;
+}
+
+export class CallbackVerifier {
+  constructor(verification: Verification);
+  verify(callback: Callback): Promise<RepairCallback>;
+}
+
+export function verifyCallback(callback: Callback & Verification): Promise<RepairCallback>;

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import standardwebhooks
 
+from domain.signing import sign
 from tests.cli.commands import Done, Makegood
 
 SECRET = "whsec_" + base64.b64encode(b"the signing secret of the tests!").decode()
@@ -79,6 +80,43 @@ def test_secret_and_body_can_come_without_a_file_or_an_argument(bare_makegood: M
     done = bare_makegood("signature", "verify", "--body", "-", *options, stdin=BODY, MAKEGOOD_SIGNING_SECRET=SECRET)
 
     assert done.code == 0, done.err
+
+
+BLANKS = ["", " ", ",", SECRET + ",", "," + SECRET, f"{SECRET},,{NEXT_SECRET}", "whsec_"]
+
+
+@pytest.mark.parametrize("secret", BLANKS)
+def test_blank_secret_is_refused_before_anything_is_compared(bare_makegood: Makegood, body: Path, secret: str) -> None:
+    """Anybody can sign with an empty key."""
+    forged = sign("", timestamp=1_700_000_000, nonce="0" * 32, body=BODY)
+    headers = {"X-SendPromptly-Timestamp": "1700000000", "X-SendPromptly-Nonce": "0" * 32, "X-SendPromptly-Signature": forged}
+
+    done = verify(bare_makegood, body, headers, "--any-age", secret=secret)
+    made = bare_makegood("signature", "make", "--secret", secret, "--body", str(body), "--replay-id", "rpl_1")
+
+    assert (done.code, made.code) == (2, 2)
+    assert done.err == made.err
+    assert done.err.startswith("makegood: a signing secret is ")
+    assert SECRET not in done.err
+
+
+@pytest.mark.parametrize("text", [f" {SECRET}\n", f"{NEXT_SECRET}, {SECRET}", f"{NEXT_SECRET},{SECRET}\n"])
+def test_secrets_of_the_variable_are_split_and_trimmed(bare_makegood: Makegood, body: Path, text: str) -> None:
+    headers = make(bare_makegood, body)
+    options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+
+    done = bare_makegood("signature", "verify", "--body", str(body), *options, MAKEGOOD_SIGNING_SECRET=text)
+
+    assert done.code == 0, done.err
+
+
+def test_repeated_header_is_found_invalid(bare_makegood: Makegood, body: Path) -> None:
+    headers = make(bare_makegood, body)
+
+    done = verify(bare_makegood, body, headers, "-H", "x-sendpromptly-nonce: " + headers["X-SendPromptly-Nonce"])
+
+    assert done.code == 1
+    assert "x-sendpromptly-nonce more than once" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The examples that the README shows, run as they are against a server that records what they send."""
 
 import hashlib
+import hmac
 import json
 import re
 import secrets
@@ -187,3 +188,60 @@ def deliver(url: str, body: bytes, headers: dict[str, str]) -> int:
 
 def compact(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def in_laravel(config: dict[str, str | None], requests: list[tuple[list[tuple[str, str]], bytes]]) -> list[int]:
+    """The statuses of the example controller in a Laravel application (Debian: php-laravel-framework)."""
+    if subprocess.run([*command("php"), "-r", "require 'Illuminate/autoload.php';"], capture_output=True, check=False).returncode:
+        pytest.skip("no Laravel in PHP's include path: the example controller was not run")
+    given = {"config": config, "requests": [{"headers": headers, "body": body.decode()} for headers, body in requests]}
+    ran = subprocess.run(
+        [*command("php"), str(Path(__file__).with_name("run_laravel.php"))],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    statuses: list[int] = json.loads(ran.stdout)
+    return statuses
+
+
+def test_laravel_controller_verifies_applies_and_reports(makegood: FakeMakegood) -> None:
+    body = json.dumps(CALLBACK).encode()
+    genuine, other = signed(body), signed(body)
+    nonce = ("X-SendPromptly-Nonce", other["X-SendPromptly-Nonce"])
+
+    statuses = in_laravel(
+        {"url": makegood.url, "api_key": API_KEY, "signing_secret": f" {SECRET}\n"},
+        [
+            (list(genuine.items()), body + b" "),
+            (list(genuine.items()), body),
+            (list(genuine.items()), body),
+            ([*other.items(), nonce], body),
+            ([], body),
+        ],
+    )
+
+    assert statuses == [401, 202, 401, 401, 401]
+    assert [(call.path, call.body) for call in makegood.calls] == [
+        ("/api/v1/result", {"event_id": "evt_1", "replay_id": "rpl_1", "status": "success"})
+    ]
+
+
+@pytest.mark.parametrize("secret", [None, "", ",", SECRET + ","], ids=["unset", "empty", "comma", "comma at the end"])
+def test_laravel_controller_answers_500_to_a_forged_callback_where_a_secret_is_blank(
+    secret: str | None, makegood: FakeMakegood
+) -> None:
+    """Anybody can sign with an empty key."""
+    body = json.dumps(CALLBACK).encode()
+    timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
+    forged = hmac.new(b"", f"{timestamp}.{nonce}.".encode() + body, hashlib.sha256).hexdigest()
+    names = ("X-SendPromptly-Timestamp", "X-SendPromptly-Nonce", "X-SendPromptly-Signature")
+    headers = list(zip(names, (timestamp, nonce, forged), strict=True))
+
+    statuses = in_laravel({"url": makegood.url, "api_key": API_KEY, "signing_secret": secret}, [(headers, body)])
+
+    assert statuses == [500]
+    assert makegood.calls == []

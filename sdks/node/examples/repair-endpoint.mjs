@@ -1,17 +1,19 @@
 // The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the `replay_id`.
 import { createServer } from "node:http";
-import { InvalidCallback, Makegood, RecentNonces, verifyCallback } from "makegood-client";
+import { CallbackVerifier, InvalidCallback, Makegood, RecentNonces } from "makegood-client";
 
 const makegood = new Makegood({ baseUrl: process.env.MAKEGOOD_URL, apiKey: process.env.MAKEGOOD_API_KEY });
-const nonces = new RecentNonces(); // with several processes, use a shared store instead
-// One secret; during a rotation the old and the new one, separated by a comma.
-const secrets = process.env.MAKEGOOD_SIGNING_SECRET.split(",");
+const verifier = new CallbackVerifier({
+  // One secret; during a rotation the old and the new one, separated by a comma. A blank one is refused here.
+  secrets: process.env.MAKEGOOD_SIGNING_SECRET,
+  seenNonce: new RecentNonces().seen, // with several processes, use a shared store instead
+});
 
 const server = createServer(async (request, response) => {
   if (request.method !== "POST" || request.url !== "/makegood/repair") return void response.writeHead(404).end();
   try {
     const body = await readBody(request);
-    const callback = await verifyCallback({ headers: request.headers, body, secrets, seenNonce: nonces.seen });
+    const callback = await verifier.verify({ headers: request.headers, body });
     response.writeHead(202).end(); // in earnest: enqueue it durably before answering
     await applyAndReport(callback);
   } catch (error) {

@@ -2,9 +2,19 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { InvalidCallback, RecentNonces, verifyCallback } from "makegood-client";
+import {
+  CallbackVerifier,
+  ConfigurationError,
+  InvalidCallback,
+  Makegood,
+  MakegoodError,
+  RecentNonces,
+  verifyCallback,
+} from "makegood-client";
 
 const cases = (name) => JSON.parse(readFileSync(new URL(`../../vectors/${name}`, import.meta.url), "utf8")).cases;
+const NAMES = { base_url: ["baseUrl", "MAKEGOOD_URL"], api_key: ["apiKey", "MAKEGOOD_API_KEY"] };
+const FRESH = cases("verification.json")[0];
 
 for (const vector of cases("signing.json")) {
   test(`signing: ${vector.name}`, async () => {
@@ -18,23 +28,133 @@ for (const vector of cases("verification.json")) {
   test(`verification: ${vector.name}`, async () => assert.equal(await decide(vector), vector.verdict));
 }
 
+for (const vector of cases("settings.json")) {
+  test(`settings: ${vector.name}`, async () => assert.equal(await readSetting(vector), vector.verdict));
+}
+
 test("a nonce is new once", () => {
   const nonces = new RecentNonces();
 
   assert.deepEqual([nonces.seen("a"), nonces.seen("b"), nonces.seen("a")], [false, false, true]);
 });
 
-async function decide({ headers, body, secrets, now, seen_nonces: seen }) {
+test("a nonce in a list of one is seen the second time", async () => {
+  const headers = Object.fromEntries(Object.entries(FRESH.headers).map(([name, value]) => [name, [value]]));
+  const verifier = new CallbackVerifier({ secrets: FRESH.secrets, seenNonce: new RecentNonces().seen });
+
+  await verifier.verify({ headers, body: FRESH.body, now: FRESH.now });
+  await assert.rejects(verifier.verify({ headers, body: FRESH.body, now: FRESH.now }), { reason: "replayed_nonce" });
+});
+
+// What JSON cannot hold: containers and bodies of Node.js, and its values.
+const foreignHeaders = { *[Symbol.iterator]() { yield* Object.entries(FRESH.headers); } };
+for (const [name, headers] of Object.entries({
+  Headers: new Headers(FRESH.headers),
+  Map: new Map(Object.entries(FRESH.headers)),
+  "Headers of another realm": foreignHeaders,
+  "an object without a prototype": Object.assign(Object.create(null), FRESH.headers),
+})) {
+  test(`headers may be ${name}`, async () => assert.equal(await decide({ ...FRESH, headers }), "accepted"));
+}
+
+const repeated = new Headers(FRESH.headers);
+repeated.append("X-SendPromptly-Nonce", FRESH.headers["X-SendPromptly-Nonce"]);
+const NONCE = "X-SendPromptly-Nonce";
+for (const [name, [headers, verdict]] of Object.entries({
+  "a nonce repeated in Headers": [repeated, "malformed_header"],
+  "a nonce that is half a surrogate pair": [{ ...FRESH.headers, [NONCE]: "\ud800" }, "malformed_header"],
+  "a signature of halves": [{ ...FRESH.headers, "X-SendPromptly-Signature": "\ud800".repeat(64) }, "bad_signature"],
+  "a nonce that is undefined": [{ ...FRESH.headers, [NONCE]: undefined }, "missing_header"],
+  "a nonce that is a symbol": [{ ...FRESH.headers, [NONCE]: Symbol("x") }, "malformed_header"],
+  "a nonce that is a BigInt": [{ ...FRESH.headers, [NONCE]: 1n }, "malformed_header"],
+  "a nonce that is NaN": [{ ...FRESH.headers, [NONCE]: NaN }, "malformed_header"],
+  "a nonce that is bytes": [{ ...FRESH.headers, [NONCE]: Buffer.from(FRESH.headers[NONCE]) }, "malformed_header"],
+  "a nonce that is a String": [{ ...FRESH.headers, [NONCE]: new String(FRESH.headers[NONCE]) }, "malformed_header"],
+  "a nonce that cannot be text": [{ ...FRESH.headers, [NONCE]: Object.create(null) }, "malformed_header"],
+  "headers that are undefined": [undefined, "configuration_error"],
+  "a flat list": [["X-SendPromptly-Nonce", "x"], "configuration_error"],
+})) {
+  test(`${name}: ${verdict}`, async () => assert.equal(await decide({ ...FRESH, headers }), verdict));
+}
+
+const bytes = new TextEncoder().encode(FRESH.body);
+const within = new Uint8Array([0, ...bytes, 0]).subarray(1, bytes.length + 1);
+for (const [name, body] of Object.entries({
+  string: FRESH.body,
+  Uint8Array: bytes,
+  "a part of another array": within,
+  ArrayBuffer: bytes.buffer.slice(0, bytes.length),
+  DataView: new DataView(within.buffer, 1, bytes.length),
+})) {
+  test(`the body may be ${name}`, async () => {
+    const { headers, secrets, now } = FRESH;
+
+    const callback = await verifyCallback({ headers, body, secrets, now, seenNonce: () => false });
+
+    assert.deepEqual(callback, JSON.parse(FRESH.body));
+  });
+}
+
+test("a parsed body is named as the cause", async () => {
+  const { headers, secrets, now } = FRESH;
+
+  const call = verifyCallback({ headers, body: undefined, secrets, now, seenNonce: () => false });
+
+  await assert.rejects(call, { name: "ConfigurationError", message: /express\.raw/ });
+});
+
+for (const secrets of [undefined, new String(FRESH.secrets[0]), { 0: FRESH.secrets[0] }, new Map(), Buffer.from("whsec_x"), 17n]) {
+  test(`secrets of ${Object.prototype.toString.call(secrets)} are refused when the verifier is made`, () => {
+    assert.throws(() => new CallbackVerifier({ secrets, seenNonce: () => false }), ConfigurationError);
+  });
+}
+
+for (const answer of [undefined, null, "", "yes", 2, {}]) {
+  test(`a nonce check that answers ${JSON.stringify(answer)} is refused`, async () => {
+    const { headers, body, secrets, now } = FRESH;
+
+    const call = verifyCallback({ headers, body, secrets, now, seenNonce: async () => answer });
+
+    await assert.rejects(call, ConfigurationError);
+  });
+}
+
+test("no nonce check is refused when the verifier is made", () => {
+  assert.throws(() => new CallbackVerifier({ secrets: FRESH.secrets }), ConfigurationError);
+});
+
+test("a time that is not a number makes everything stale", async () => {
+  assert.equal(await decide({ ...FRESH, now: NaN }), "stale_timestamp");
+});
+
+async function decide({ headers, body, body_base64: encoded, secrets, now, seen_nonces: seen, ...vector }) {
+  const raw = encoded !== undefined ? Buffer.from(encoded, "base64") : typeof body === "string" ? Buffer.from(body) : body;
   const asked = [];
   const seenNonce = async (nonce) => asked.push(nonce) > 0 && seen.includes(nonce);
   try {
-    const parsed = await verifyCallback({ headers, body: Buffer.from(body), secrets, seenNonce, now });
-    assert.deepEqual(parsed, JSON.parse(body));
+    const parsed = await verifyCallback({ headers, body: raw, secrets, seenNonce, now });
+    assert.deepEqual(parsed, vector.callback ?? JSON.parse(raw));
     assert.equal(asked.length, 1);
     return "accepted";
   } catch (error) {
-    if (!(error instanceof InvalidCallback)) throw error;
+    if (!(error instanceof InvalidCallback || error instanceof ConfigurationError)) throw error;
     assert.equal(asked.length, error.reason === "replayed_nonce" ? 1 : 0);
-    return error.reason;
+    return error.reason ?? "configuration_error";
   }
+}
+
+// Nothing listens on port 1, so that a client whose settings are good finds no server.
+async function readSetting({ setting, value }) {
+  const [option, variable] = NAMES[setting];
+  try {
+    const makegood = new Makegood({ baseUrl: "http://127.0.0.1:1", apiKey: "sk_test_1", attempts: 1, [option]: value });
+    if (setting === "api_key") await makegood.receipt({});
+  } catch (error) {
+    if (error instanceof MakegoodError) return error.code === "network_error" ? "taken" : error.code;
+    if (!(error instanceof ConfigurationError)) throw error;
+    assert.ok(error.message.includes(variable), error.message);
+    if (typeof value === "string" && value.trim().length > 8) assert.ok(!error.message.includes(value.trim()));
+    return "refused";
+  }
+  return "taken";
 }

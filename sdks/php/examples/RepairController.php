@@ -1,7 +1,14 @@
 <?php
 
 // The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the `replay_id`.
-// In routes/api.php: Route::post('/makegood/repair', App\Http\Controllers\RepairController::class);
+// In routes/api.php, whose addresses begin with /api: save https://shop.example/api/makegood/repair as the repair URL.
+//     Route::post('/makegood/repair', App\Http\Controllers\RepairController::class);
+// In config/services.php:
+//     'makegood' => [
+//         'url' => env('MAKEGOOD_URL'),
+//         'api_key' => env('MAKEGOOD_API_KEY'),
+//         'signing_secret' => env('MAKEGOOD_SIGNING_SECRET'),
+//     ],
 
 namespace App\Http\Controllers;
 
@@ -17,8 +24,8 @@ final class RepairController extends Controller
     public function __invoke(Request $request): JsonResponse
     {
         $verifier = new CallbackVerifier(
-            // One secret; during a rotation the old and the new one, separated by a comma.
-            secrets: explode(',', config('services.makegood.signing_secret')),
+            // One secret; during a rotation the old and the new one, separated by a comma. A blank or unset one is a 500.
+            secrets: config('services.makegood.signing_secret'),
             seenNonce: fn (string $nonce): bool => !Cache::add("makegood:$nonce", true, 600),
         );
         try {

@@ -5,7 +5,10 @@
 declare(strict_types=1);
 
 use Makegood\CallbackVerifier;
+use Makegood\Client;
+use Makegood\ConfigurationError;
 use Makegood\InvalidCallback;
+use Makegood\MakegoodError;
 
 require __DIR__ . '/../autoload.php';
 
@@ -22,12 +25,75 @@ function decide(array $case): string
         $asked++;
         return in_array($nonce, $case['seen_nonces'] ?? [], true);
     };
+    $body = isset($case['body_base64']) ? base64_decode($case['body_base64']) : $case['body'];
     try {
-        $parsed = (new CallbackVerifier($case['secrets'], $seenNonce))->verify($case['headers'], $case['body'], $case['now']);
+        $parsed = (new CallbackVerifier($case['secrets'], $seenNonce))->verify($case['headers'], $body, $case['now']);
     } catch (InvalidCallback $invalid) {
         return $asked === ($invalid->reason === 'replayed_nonce' ? 1 : 0) ? $invalid->reason : 'nonce used up';
+    } catch (ConfigurationError) {
+        return $asked === 0 ? 'configuration_error' : 'nonce used up';
     }
-    return $asked === 1 && $parsed === json_decode($case['body'], true) ? 'accepted' : 'wrong body or nonce not asked';
+    $expected = $case['callback'] ?? json_decode($body, true);
+    return $asked === 1 && $parsed === $expected ? 'accepted' : 'wrong body or nonce not asked';
+}
+
+/** Nothing listens on port 1, so that a client whose settings are good finds no server. */
+function readSetting(array $case): string
+{
+    [$option, $variable] = ['base_url' => ['baseUrl', 'MAKEGOOD_URL'], 'api_key' => ['apiKey', 'MAKEGOOD_API_KEY']][$case['setting']];
+    $value = $case['value'];
+    try {
+        $good = ['baseUrl' => 'http://127.0.0.1:1', 'apiKey' => 'sk_test_1', 'attempts' => 1];
+        $makegood = new Client(...[...$good, $option => $value]);
+        if ($option === 'apiKey') {
+            $makegood->receipt([]);
+        }
+    } catch (MakegoodError $error) {
+        return $error->errorCode === 'network_error' ? 'taken' : $error->errorCode;
+    } catch (ConfigurationError $error) {
+        $shown = (string) $error; // with its trace
+        $isQuoted = is_string($value) && strlen(trim($value)) > 8 && str_contains($shown, trim($value));
+        return str_contains($error->getMessage(), $variable) && !$isQuoted ? 'refused' : "refused with $shown";
+    }
+    return 'taken';
+}
+
+/** What JSON cannot hold, and what a nonce check may answer. */
+function checkValues(): array
+{
+    $fresh = cases('verification.json')[0];
+    $with = static fn (mixed $value): array => [...$fresh, 'headers' => [...$fresh['headers'], 'X-SendPromptly-Nonce' => $value]];
+    $answers = static function (mixed $answer) use ($fresh): string {
+        try {
+            (new CallbackVerifier($fresh['secrets'], static fn (): mixed => $answer))
+                ->verify($fresh['headers'], $fresh['body'], $fresh['now']);
+        } catch (ConfigurationError) {
+            return 'configuration_error';
+        }
+        return 'accepted';
+    };
+    $nonce = $fresh['headers']['X-SendPromptly-Nonce'];
+    $stringable = new class ($nonce) {
+        public function __construct(private string $text)
+        {
+        }
+
+        public function __toString(): string
+        {
+            return $this->text;
+        }
+    };
+    return [
+        ['bytes that are not UTF-8', decide($with("\xff")), 'malformed_header'],
+        ['an object with a string form', decide($with($stringable)), 'malformed_header'],
+        ['a float', decide($with(NAN)), 'malformed_header'],
+        ['headers that are iterated', decide([...$fresh, 'headers' => new ArrayIterator($fresh['headers'])]), 'accepted'],
+        ['secrets that are iterated', decide([...$fresh, 'secrets' => new ArrayIterator($fresh['secrets'])]), 'accepted'],
+        ['secrets that are an object', decide([...$fresh, 'secrets' => $stringable]), 'configuration_error'],
+        ['a nonce check that answers nothing', $answers(null), 'configuration_error'],
+        ['a nonce check that answers a text', $answers(''), 'configuration_error'],
+        ['a nonce check that answers an object', $answers(new stdClass()), 'configuration_error'],
+    ];
 }
 
 $cases = cases('verification.json');
@@ -36,12 +102,21 @@ foreach (cases('signing.json') as $case) {
     $cases[] = [...$case, 'secrets' => $secrets, 'now' => $case['timestamp'], 'verdict' => 'accepted'];
 }
 $wrong = 0;
-foreach ($cases as $case) {
-    $verdict = decide($case);
-    if ($verdict !== $case['verdict']) {
+$check = static function (string $name, string $verdict, string $expected) use (&$wrong): void {
+    if ($verdict !== $expected) {
         $wrong++;
-        echo "{$case['name']}: $verdict instead of {$case['verdict']}\n";
+        echo "$name: $verdict instead of $expected\n";
     }
+};
+foreach ($cases as $case) {
+    $check($case['name'], decide($case), $case['verdict']);
 }
-printf("vectors: %d passed, %d failed\n", count($cases) - $wrong, $wrong);
+$settings = cases('settings.json');
+foreach ($settings as $case) {
+    $check($case['name'], readSetting($case), $case['verdict']);
+}
+foreach (checkValues() as $row) {
+    $check(...$row);
+}
+printf("vectors: %d passed, %d failed\n", count($cases) + count($settings) - $wrong, $wrong);
 exit($wrong === 0 ? 0 : 1);

@@ -7,19 +7,21 @@ import os
 from typing import Any
 
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
-from makegood_client import InvalidCallback, Makegood, RecentNonces, verify_callback
+from makegood_client import CallbackVerifier, InvalidCallback, Makegood, RecentNonces
 
 app = FastAPI()
-nonces = RecentNonces()  # with several processes, use a shared store instead
 makegood = Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"])
-# One secret; during a rotation the old and the new one, separated by a comma.
-secrets = os.environ["MAKEGOOD_SIGNING_SECRET"].split(",")
+verifier = CallbackVerifier(
+    # One secret; during a rotation the old and the new one, separated by a comma. A blank one is refused here.
+    secrets=os.environ["MAKEGOOD_SIGNING_SECRET"],
+    seen_nonce=RecentNonces().seen,  # with several processes, use a shared store instead
+)
 
 
 @app.post("/makegood/repair", status_code=202)
 async def repair(request: Request, background: BackgroundTasks) -> dict[str, bool]:
     try:
-        callback = verify_callback(request.headers, await request.body(), secrets=secrets, seen_nonce=nonces.seen)
+        callback = verifier.verify(request.headers, await request.body())
     except InvalidCallback as invalid:
         raise HTTPException(401, invalid.reason) from None
     background.add_task(apply_and_report, callback)  # in earnest: enqueue it durably before answering

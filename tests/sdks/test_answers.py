@@ -1,0 +1,256 @@
+"""What each client makes of odd answers, from the shared vectors and from servers that never come to an end."""
+
+import json
+import socket
+import ssl
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.sdks.merchant import ANSWER, SDKS
+from tests.sdks.wire import LANGUAGES, ScriptedAnswers, make_calls, raw_server
+
+CASES: list[dict[str, Any]] = json.loads((SDKS / "vectors" / "answers.json").read_text())["cases"]
+EXPECTED = ("verdict", "status", "detail", "request_id", "retryable", "retry_after")
+BODY = json.dumps(ANSWER).encode()
+GOOD = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_client_agrees_with_every_vector_of_answers(language: str) -> None:
+    server = ScriptedAnswers(CASES, GOOD)
+    with raw_server(server) as port:
+        calls = [
+            {"base_url": f"http://127.0.0.1:{port}/case/{number}", "call": case["call"], "fields": case["fields"]}
+            for number, case in enumerate(CASES)
+        ]
+
+        outcomes = make_calls(language, calls)
+
+    found = {
+        case["name"]: {name: outcome.get(name) for name in EXPECTED if name in case}
+        | {"calls": server.requests[f"/case/{number}"]}
+        for number, (case, outcome) in enumerate(zip(CASES, outcomes, strict=True))
+    }
+    assert found == {case["name"]: {name: case[name] for name in (*EXPECTED, "calls") if name in case} for case in CASES}
+
+
+def silent(path: str, request: bytes, connection: socket.socket) -> None:
+    connection.recv(1)  # until the client hangs up
+
+
+def drip_head(path: str, request: bytes, connection: socket.socket) -> None:
+    _drip(connection, b"HTTP/1.1 202 Accepted\r\nX-Slow: ")
+
+
+def drip_body(path: str, request: bytes, connection: socket.socket) -> None:
+    _drip(connection, b"HTTP/1.1 202 Accepted\r\nContent-Length: 500\r\n\r\n{")
+
+
+def drip_interim_answers(path: str, request: bytes, connection: socket.socket) -> None:
+    for _ in range(200):
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        time.sleep(0.1)
+
+
+def drip_chunks(path: str, request: bytes, connection: socket.socket) -> None:
+    _drip(connection, b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n1", byte=b"0")
+
+
+def _drip(connection: socket.socket, start: bytes, byte: bytes = b"x") -> None:
+    """Ends when the client hangs up, so that `sendall` raises; 20 s at the latest."""
+    connection.sendall(start)
+    for _ in range(200):
+        time.sleep(0.1)
+        connection.sendall(byte)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "answer",
+    [silent, drip_head, drip_body, drip_interim_answers, drip_chunks],
+    ids=lambda answer: answer.__name__,  # type: ignore[no-any-return]
+)
+def test_whole_call_ends_in_time(answer: Any, language: str) -> None:
+    seconds: list[float] = []
+
+    def timed(path: str, request: bytes, connection: socket.socket) -> None:
+        started_at = time.monotonic()
+        try:
+            answer(path, request, connection)
+        finally:
+            seconds.append(time.monotonic() - started_at)
+
+    with raw_server(timed) as port:
+        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "attempts": 2, "timeout_seconds": 1}
+        (outcome,) = make_calls(language, [call])
+
+    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("network_error", None, True)
+    assert 1 <= len(seconds) <= 2
+    # The bound of the whole call, with room for a busy machine.
+    assert sum(seconds) < 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_silent_first_attempt_leaves_time_for_another(language: str) -> None:
+    requests: list[bytes] = []
+
+    def first_silent(path: str, request: bytes, connection: socket.socket) -> None:
+        requests.append(request)
+        if len(requests) == 1:
+            return silent(path, request, connection)
+        connection.sendall(GOOD)
+
+    with raw_server(first_silent) as port:
+        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "timeout_seconds": 4}
+        (outcome,) = make_calls(language, [call])
+
+    assert outcome["verdict"] == "accepted"
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Connection: close"], ids=["length", "no end"])
+def test_answer_of_any_size_is_not_read_to_its_end(framing: bytes, language: str) -> None:
+    sent = 0
+    is_over = threading.Event()
+
+    def endless(path: str, request: bytes, connection: socket.socket) -> None:
+        nonlocal sent
+        try:
+            connection.sendall(b"HTTP/1.1 202 Accepted\r\n" + framing + b"\r\n\r\n")
+            while sent < 200_000_000:
+                connection.sendall(b"x" * 65_536)
+                sent += 65_536
+        finally:
+            is_over.set()
+
+    with raw_server(endless) as port:
+        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "timeout_seconds": 10}
+        (outcome,) = make_calls(language, [call])
+        assert is_over.wait(10)
+
+    assert (outcome["verdict"], outcome["retryable"]) == ("unexpected_answer", False)
+    assert sent < 20_000_000  # 1 MiB, and what the system and the client's runtime buffer
+
+
+PROSE = {
+    "error_code": "x" * 300,
+    "error_message": "\ud800 broken \udfff, whole \U0001f600, " + "é" * 3000,
+}
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_prose_of_a_failed_result_is_well_formed_and_cut(language: str) -> None:
+    body = sent_body(language, {"event_id": "evt_\udc00", "status": "failed", **PROSE})
+
+    assert json.loads(body.decode()) == {
+        "event_id": "evt_\ufffd",
+        "status": "failed",
+        "error_code": "x" * 255,
+        "error_message": ("\ufffd broken \ufffd, whole \U0001f600, " + "é" * 3000)[:2048],
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_backslashes_and_pairs_are_sent_as_they_are(language: str) -> None:
+    fields = {"event_id": "evt_1", "status": "failed", "error_message": "\\ud800 \\\\udfff \U0001f600 \u2028"}
+
+    assert json.loads(sent_body(language, fields)) == fields
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_prose_that_is_no_text_is_sent_as_text(language: str) -> None:
+    fields = {"event_id": "evt_1", "status": "failed", "error_code": 17, "error_message": None}
+
+    assert json.loads(sent_body(language, fields)) == fields | {"error_code": "17"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", ["a\r\nX-A: b", "é", "x" * 256, " a", "a\n", "\x7f"])
+def test_key_that_no_header_can_carry_is_sent_as_its_digest(key: str, language: str) -> None:
+    head = sent_request(language, {}, idempotency_key=key).partition(b"\r\n\r\n")[0]
+
+    found = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in head.split(b"\r\n")[1:]}
+    assert len(found[b"idempotency-key"]) == 64
+    assert set(found[b"idempotency-key"]) <= set(b"0123456789abcdef")
+    assert b"x-a" not in found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_key_that_a_header_can_carry_is_sent_as_it_is(language: str) -> None:
+    request = sent_request(language, {}, idempotency_key="receipt:stripe:evt_1:access_unlock (1)")
+
+    assert b": receipt:stripe:evt_1:access_unlock (1)\r\n" in request
+
+
+def sent_request(language: str, fields: dict[str, Any], **more: str) -> bytes:
+    requests: list[bytes] = []
+
+    def keep(path: str, request: bytes, connection: socket.socket) -> None:
+        requests.append(request)
+        connection.sendall(GOOD)
+
+    with raw_server(keep) as port:
+        call = {"base_url": f"http://127.0.0.1:{port}", "call": "result", "fields": fields} | more
+        (outcome,) = make_calls(language, [call])
+    assert outcome["verdict"] == "accepted"
+    (request,) = requests
+    return request
+
+
+def sent_body(language: str, fields: dict[str, Any]) -> bytes:
+    return sent_request(language, fields).partition(b"\r\n\r\n")[2]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("is_trusted", [True, False], ids=["trusted", "not trusted"])
+def test_client_calls_over_tls_only_whom_it_can_trust(is_trusted: bool, language: str, certificate: Path) -> None:
+    requests: list[bytes] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def keep(path: str, request: bytes, connection: socket.socket) -> None:
+        requests.append(request)
+        connection.sendall(GOOD)
+
+    trust = {"SSL_CERT_FILE": str(certificate), "NODE_EXTRA_CA_CERTS": str(certificate)} if is_trusted else {}
+    with raw_server(keep, wrap=lambda plain: context.wrap_socket(plain, server_side=True)) as port:
+        call = {"base_url": f"https://127.0.0.1:{port}", "call": "receipt", "fields": {}, "attempts": 1}
+        (outcome,) = make_calls(language, [call], **trust)
+
+    assert outcome["verdict"] == ("accepted" if is_trusted else "network_error")
+    assert len(requests) == (1 if is_trusted else 0)
