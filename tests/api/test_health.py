@@ -353,7 +353,8 @@ async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
     store = answer.json()["checks"]["store"]
     assert store["status"] == "ok"
     if database.dialect == "sqlite":
-        assert store["detail"] == "It answers, and can be written."  # the store's clock is the host's own: there is nothing to see
+        # The store's clock is the host's own: there is nothing to see.
+        assert store["detail"] == "It answers, and can be written."
         return
     named = [f"The clock of {process} is {said}" for process in ("worker-off", pulse.process)]
     assert all(complaint in store["detail"] for complaint in named), store["detail"]
