@@ -7,9 +7,7 @@ a check runs gets its answer.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import ip_address
 
 from fastapi import APIRouter
@@ -21,12 +19,21 @@ from api.auth import Gate
 from api.flights import Flight
 from api.headers import read_headers
 from api.metrics import Counts, StoreGauges, render
-from domain.clocks import clock_complaint
+from api.readiness import (
+    Check,
+    CheckStatus,
+    clock_complaints,
+    fresh_workers,
+    judge_alerts,
+    judge_runs,
+    judge_workers,
+    pending_credit,
+    reported,
+)
 from domain.errors import Unavailable
 from domain.projects import Scope
-from domain.temporal_problems import ProblemKind
-from domain.texts import one_line
 from store import gauges, heartbeats
+from store.crediting import read_pending_credit
 from store.database import Database
 from store.durability import Flaw, find_flaws
 from store.gauges import FailingAlerts
@@ -34,43 +41,11 @@ from store.heartbeats import Beat
 from store.migrating import read_revision, revisions
 from store.stuck_runs import count_stuck
 
-# Beats come every 2 s; a worker that is busy or restarting gets a few of them.
-FRESH_SECONDS = 10.0
 # What asks for readiness or metrics gives up soon itself.
 CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
-# A restart of the mail server is over by then.
-ALERTS_FAIL_SECONDS = 300.0
-RESTART_STUCK = "`makegood receipt restart --stuck` restarts them."
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for")
-
-
-STRANGERS = "Workers of another store take its tasks: `makegood doctor` names them."
-PROBLEMS = {
-    ProblemKind.UNREACHABLE: "A worker does not reach Temporal.",
-    ProblemKind.TLS: "A worker has no TLS connection with Temporal.",
-    ProblemKind.UNAUTHORIZED: "Temporal does not let a worker in.",
-    ProblemKind.NAMESPACE_MISSING: "Temporal has no namespace of the name that a worker was given.",
-    ProblemKind.NAMESPACE_TAKEN: "The namespace that a worker was given belongs to another installation.",
-    ProblemKind.STORE_ELSEWHERE: "A worker was given another namespace than the other workers of this store.",
-    ProblemKind.FAILED: "The work of a worker for Temporal ended.",
-}
-
-
-class CheckStatus(StrEnum):
-    OK = "ok"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that must work, and what was found; `unknown` where another check that failed hides it."""
-
-    name: str
-    status: CheckStatus
-    detail: str
 
 
 class Health:
@@ -97,7 +72,7 @@ class Health:
                 Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
             )
         checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
-        return (*checks, self._alerts(seen), _judge_runs(seen.stuck_runs))
+        return (*checks, self._alerts(seen), judge_runs(seen.stuck_runs))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -125,8 +100,9 @@ class Health:
             beats = await heartbeats.read_beats(session, await self._database.now(session))
             flaws = await find_flaws(session)
         if revision != self._newest_revision:
-            return _Seen(revision, tuple(beats), flaws, None, None)
-        return _Seen(revision, tuple(beats), flaws, await self._failing_alerts(), await self._stuck_runs())
+            return _Seen(revision, tuple(beats), flaws, None, None, None)
+        alerts, stuck, credit = await self._failing_alerts(), await self._stuck_runs(), await self._credit_seconds()
+        return _Seen(revision, tuple(beats), flaws, alerts, stuck, credit)
 
     async def _failing_alerts(self) -> FailingAlerts | None:
         """By itself: a look that takes too long says nothing of the store."""
@@ -143,6 +119,14 @@ class Health:
         except Unavailable:
             return None
 
+    async def _credit_seconds(self) -> float | None:
+        try:
+            async with self._database.watching() as session:
+                pending = await read_pending_credit(session, await self._database.now(session))
+                return None if pending is None else pending.age_seconds
+        except Unavailable:
+            return None
+
     async def _store(self, seen: "_Seen") -> Check:
         refused = Check("store", CheckStatus.FAILED, "It answers, but cannot be written.")
         try:
@@ -153,8 +137,8 @@ class Health:
                 return refused
         except (Unavailable, SQLAlchemyError, OSError):
             return refused
-        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
-        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}{_clock_complaints(seen.beats)}")
+        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws) + pending_credit(seen.credit_seconds)
+        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}{clock_complaints(seen.beats)}")
 
     def _migrations(self, revision: str | None) -> Check:
         if revision == self._newest_revision:
@@ -164,9 +148,9 @@ class Health:
     async def _measure(self) -> StoreGauges:
         """Each figure by itself, until the time is over; one that takes too long is left out."""
         async with self._database.measuring() as session:
-            workers = _fresh_workers(await heartbeats.read_beats(session, await self._database.now(session)))
+            workers = fresh_workers(await heartbeats.read_beats(session, await self._database.now(session)))
         left_out, give_up_at = 0, asyncio.get_running_loop().time() + MEASURE_SECONDS
-        found: dict[str, float] = {name: _reported(workers, name) for name in ("callbacks_running", "callbacks_waiting")}
+        found: dict[str, float] = {name: reported(workers, name) for name in ("callbacks_running", "callbacks_waiting")}
         for measure in gauges.MEASURES:
             if asyncio.get_running_loop().time() > give_up_at:
                 left_out += 1
@@ -188,87 +172,7 @@ class _Seen:
     flaws: tuple[Flaw, ...]
     alerts: FailingAlerts | None
     stuck_runs: int | None
-
-
-def _judge_runs(count: int | None) -> Check:
-    if count is None:
-        return Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer or its tables are not current.")
-    if count:
-        return Check("runs", CheckStatus.FAILED, f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}")
-    return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
-
-
-def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
-    """The checks of engine and worker, from what the workers last said."""
-    fresh = _fresh_workers(beats)
-    if not fresh:
-        return (
-            Check("engine", CheckStatus.UNKNOWN, "Not known: no worker is alive to say."),
-            Check("worker", CheckStatus.FAILED, "No worker has been alive in the last 10 seconds."),
-        )
-    if not any(beat.report.get("engine_reachable") for beat in fresh):
-        return (
-            Check("engine", CheckStatus.FAILED, _problems(fresh) or "No worker reaches Temporal."),
-            Check("worker", CheckStatus.UNKNOWN, f"{len(fresh)} alive; whether they take work shows once Temporal is reached."),
-        )
-    strangers = STRANGERS if any(beat.report.get("strangers") for beat in fresh) else ""
-    told = ("A worker reaches it.", _problems(fresh), strangers, _shortcomings(fresh))
-    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, told)))
-    polling = [beat for beat in fresh if beat.report.get("pollers_alive")]
-    if not polling:
-        return engine, Check("worker", CheckStatus.FAILED, "No living worker takes work from Temporal.")
-    # None: Temporal takes no canary from it, which says nothing of the worker.
-    if all(beat.report.get("canary_fresh", False) is False for beat in polling):
-        return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
-    return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
-
-
-def judge_alerts(found: FailingAlerts) -> Check:
-    """The check of alerts: failed while some fail for minutes, or ended unsent, and none was sent meanwhile.
-
-    While others are sent, a few addresses that fail are named and make nothing red: no project may do that to the others.
-    """
-    is_bad = found.failing_seconds >= ALERTS_FAIL_SECONDS or found.ended > 0
-    if not is_bad:
-        detail = f"{found.failing} are tried again." if found.failing else "None fails."
-        return Check("alerts", CheckStatus.OK, detail)
-    kind = f" ({one_line(found.error, longest=100)})" if found.error else ""
-    detail = f"{found.failing} fail, the first for {found.failing_seconds / 60:.0f} minutes"
-    detail += f"; {found.ended} ended unsent in the last 15 minutes{kind}."
-    if found.last_sent_seconds is not None and found.last_sent_seconds < ALERTS_FAIL_SECONDS:
-        return Check("alerts", CheckStatus.OK, f"{detail} Others are sent.")
-    return Check("alerts", CheckStatus.FAILED, detail)
-
-
-def _problems(workers: Sequence[Beat]) -> str:
-    """Why workers do no work for Temporal, in our own words alone: anybody may read this, and details name machines."""
-    found = [beat.report.get("temporal_problem") for beat in workers]
-    kinds = {str(problem.get("kind")) for problem in found if isinstance(problem, dict)}
-    told = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
-    return " ".join([*told, "`makegood doctor` says how to repair it."]) if told else ""
-
-
-def _shortcomings(workers: Sequence[Beat]) -> str:
-    """What the workers do without."""
-    found = [lines for beat in workers if isinstance(lines := beat.report.get("missing"), list)]
-    missing = sorted({str(line).partition(":")[0] for lines in found for line in lines})
-    return f"Temporal lacks what serves search or comfort: {', '.join(missing)}." if missing else ""
-
-
-def _clock_complaints(beats: Sequence[Beat]) -> str:
-    """Whose clock is far from the store's: no failure, since nothing relies on a host's clock."""
-    fresh = [beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(heartbeats.ENDED)]
-    complaints = [clock_complaint(beat.process, beat.report.get(heartbeats.CLOCK)) for beat in fresh]
-    return "".join(f" {complaint}" for complaint in complaints if complaint)
-
-
-def _fresh_workers(beats: Sequence[Beat]) -> list[Beat]:
-    return [beat for beat in beats if beat.role == "worker" and beat.age_seconds <= FRESH_SECONDS]
-
-
-def _reported(workers: Sequence[Beat], name: str) -> int:
-    """The sum of a count that workers report; one that has no engine yet reports none."""
-    return sum(count for worker in workers if isinstance(count := worker.report.get(name), int))
+    credit_seconds: float | None  # since the oldest outage ended that has not reached every deadline
 
 
 def health_router(*, health: Health, gate: Gate, counts: Counts, is_metrics_open: bool) -> APIRouter:

@@ -1,9 +1,10 @@
 """The checks of `makegood doctor` that ask the store: migrations, durability, clock, the workers' heartbeats, the repair URLs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.findings import Check, Finding, Verdict, fail, ok, warn
@@ -49,31 +50,13 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def store() -> Finding:
         return await asyncio.to_thread(check_migrations, settings)
 
-    async def clock() -> Finding:
-        return await _with_store(database, _check_clock)
-
-    async def durability() -> Finding:
-        return await _with_store(database, _check_durability)
-
-    async def worker() -> Finding:
-        return await _with_store(database, _check_worker)
-
-    async def repair_urls() -> Finding:
-        return await _with_store(database, lambda opened: _check_repair_urls(opened, settings))
-
-    async def sealed() -> Finding:
-        return await _with_store(database, lambda opened: _check_sealed(opened, settings))
-
-    async def alerts() -> Finding:
-        return await _with_store(database, _check_alerts)
-
-    async def runs() -> Finding:
-        return await _with_store(database, _check_runs)
-
-    named = (
-        *(("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
-        *(("Workflows", runs), ("Repair URLs", repair_urls), ("Alerts", alerts)),
+    asked: tuple[tuple[str, Callable[[Database], Awaitable[Finding]]], ...] = (
+        *(("Durability", _check_durability), ("Sealed secrets", lambda opened: _check_sealed(opened, settings))),
+        *(("Clock", _check_clock), ("Worker", _check_worker), ("Workflows", _check_runs)),
+        *(("Repair URLs", lambda opened: _check_repair_urls(opened, settings)), ("Alerts", _check_alerts)),
+        ("Outages", _check_credit),
     )
+    named = (("Store", store), *((name, partial(_with_store, database, ask)) for name, ask in asked))
     return tuple(Check(name, run) for name, run in named)
 
 
@@ -244,8 +227,21 @@ async def _check_worker(database: "Database") -> Finding:
         return judge_beats(await read_beats(session, await database.now(session)))
 
 
+async def _check_credit(database: "Database") -> Finding:
+    from api.readiness import pending_credit
+    from store.crediting import read_pending_credit
+
+    async with database.reading() as session:
+        pending = await read_pending_credit(session, await database.now(session))
+    if pending is None:
+        return ok("none is left to credit")
+    told = pending_credit(pending.age_seconds).removeprefix(" Warning: ")
+    fix = "see the worker's log for crediting_failed; deadlines are judged with their credit meanwhile"
+    return warn(told, fix=fix) if told else ok("one is being credited to the deadlines that were open in it")
+
+
 async def _check_alerts(database: "Database") -> Finding:
-    from api.health import CheckStatus, judge_alerts
+    from api.readiness import CheckStatus, judge_alerts
     from store.gauges import read_failing_alerts
 
     async with database.reading() as session:

@@ -122,12 +122,12 @@ async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> 
     return CreditStep(len(event_ids), credited, is_over=False)
 
 
-async def read_pending_credit(session: AsyncSession, now_ms: int) -> PendingCredit | None:
+async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCredit | None:
     """The oldest outage that is still being credited; None where none is."""
     pending = await pending_outages(SessionStatements(session))
     if not pending:
         return None
-    return PendingCredit(pending[0], (now_ms - pending[0].up_at) / 1000)
+    return PendingCredit(pending[0], (milliseconds(now) - pending[0].up_at) / 1000)
 
 
 async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:  # Any: columns, as named

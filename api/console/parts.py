@@ -7,8 +7,8 @@ from pathlib import Path
 
 from api.addresses import Network
 from api.console.issuer import Issuer
-from api.health import CheckStatus
 from api.operations import Operations
+from api.readiness import CheckStatus
 from store.database import Database
 from store.sealing import Sealer
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from api.health import CheckStatus, judge_alerts
+from api.readiness import CheckStatus, judge_alerts
 from cli.findings import Verdict
 from cli.store_checks import _check_alerts
 from domain.incidents import AlertEnd

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, event
 
 from api.app import GC_THRESHOLDS, create_app
 from api.auth import Digests, KeyRing
-from api.health import PROBLEMS, judge_workers
 from api.pulse import Pulse
+from api.readiness import PROBLEMS, judge_workers
 from domain.ids import EventId
 from domain.projects import CreatedProject
 from domain.temporal_problems import ProblemKind

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from api.console.parts import ConsoleParts
 from api.console.routes import console_router
-from api.health import CheckStatus
 from api.operations import Operations
+from api.readiness import CheckStatus
 from domain.projects import CreatedProject
 from store import users
 from store.database import Database

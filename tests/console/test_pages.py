@@ -4,7 +4,7 @@ import html
 
 import pytest
 
-from api.health import CheckStatus
+from api.readiness import CheckStatus
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
 from tests.console.conftest import Desk, Visitor

@@ -13,8 +13,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from api.health import Check, Health
+from api.health import Health
 from api.operations import Operations
+from api.readiness import Check
 from cli.store_checks import _check_runs
 from domain.audit import Actor
 from domain.ids import EventId
