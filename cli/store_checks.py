@@ -56,8 +56,7 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
         *(("Repair URLs", lambda opened: _check_repair_urls(opened, settings)), ("Alerts", _check_alerts)),
         ("Outages", _check_credit),
     )
-    named = (("Store", store), *((name, partial(_with_store, database, ask)) for name, ask in asked))
-    return tuple(Check(name, run) for name, run in named)
+    return (Check("Store", store), *(Check(name, partial(_with_store, database, ask)) for name, ask in asked))
 
 
 def check_migrations(settings: "Settings") -> Finding:
