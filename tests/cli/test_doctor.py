@@ -31,6 +31,7 @@ NAMES = {
         "Workflows",
         "Repair URLs",
         "Alerts",
+        "Outages",
         "API",
         "Temporal",
         "Mail",
