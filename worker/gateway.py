@@ -47,7 +47,6 @@ from workflows.receipt import ReceiptWorkflow
 TASK_SECONDS = timedelta(seconds=5)
 # The longest that Temporal's visibility keeps; one more and it refuses the start.
 KEYWORD_CHARACTERS = 255
-SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
@@ -88,10 +87,9 @@ class Gateway:
         Raises:
             RPCError: Temporal does not answer, or refuses; nothing, or only some, was told.
         """
-        signals = [_signal_of(row) for row in event.rows if row.kind != "start"]
-        is_started = len(signals) == len(event.rows)
-        # Each says no more than "ask the store": all that they are about is stored, minted repairs too.
-        signals = signals if len(signals) <= SIGNALS_AT_ONCE else [ExpireSignal()]
+        told = [_signal_of(row) for row in event.rows if row.kind != "start"]
+        is_started = len(told) == len(event.rows)
+        signals = _as_one(event.receipt, told)
         if is_started:
             await self._tell(event.receipt, signals)
             return
@@ -217,6 +215,17 @@ def _is_whole_life(receipt: Receipt, signals: Sequence[Signal]) -> bool:
         return False
     only = signals[0]
     return isinstance(only, ResultSignal) and only.status is ResultStatus.SUCCESS
+
+
+def _as_one(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signal]:
+    """One signal in place of several: every signal means "re-read the store".
+
+    The success that applied a waiting receipt stays itself, since it ends the run without a look at the store.
+    """
+    if len(signals) < 2:
+        return signals
+    successes = [signal for signal in signals if isinstance(signal, ResultSignal) and signal.status is ResultStatus.SUCCESS]
+    return successes[:1] if receipt.state is ReceiptState.APPLIED and successes else [ExpireSignal()]
 
 
 def _signal_of(row: OutboxRow) -> Signal:

@@ -1,16 +1,14 @@
-"""What follows from a change of standing: what to look for, whom to tell, what to show; and the id of a repair to be minted.
+"""What follows from a change of standing: what to look for, whom to tell, what to show.
 
 Pure, of values alone, so that a replay comes out the same. Called by `workflows.receipt`.
 """
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import Standing
-from domain.instants import milliseconds
 from domain.lifecycle import OPEN_POSITIONS, Position, states_at
 from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
@@ -41,8 +39,3 @@ def search_attributes(shown: TypedSearchAttributes, now: Standing) -> list[Searc
     if shown.get(MG_DEADLINE) != now.deadline_at:
         updates.append(MG_DEADLINE.value_set(now.deadline_at))
     return updates
-
-
-def replay_id_made(at: datetime, chance: UUID) -> str:
-    """A `replay_id` like the store's: a UUIDv7, in the order of making. `chance` is a UUIDv4, whose bits it takes."""
-    return f"rpl_{milliseconds(at):012x}7{chance.hex[13:]}"
