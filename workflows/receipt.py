@@ -42,7 +42,16 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import Lines, describe_reprocess, describe_result, describe_standing, with_note
     from workflows.inbox import Inbox
     from workflows.messages import BareRequest, ReceiptEnded, StateAnswer, TimelineAnswer
-    from workflows.signals import is_plain, read_reprocess, read_result, read_start, shown_name
+    from workflows.signals import (
+        EXPECTED_INPUT,
+        INPUT_UNREADABLE,
+        NO_INPUT,
+        is_plain,
+        read_reprocess,
+        read_result,
+        read_start,
+        shown_name,
+    )
 
 LEDGER_TIMEOUT = timedelta(seconds=5)
 # Within the workflow's task, which has 5 s.
@@ -71,7 +80,7 @@ class ReceiptWorkflow:
 
     @workflow.init
     def __init__(self, *start: object) -> None:
-        self._start = read_start(start, run_of=workflow.info().workflow_id)
+        self._start = read_start(start, run_of=workflow.info().workflow_id) or NO_INPUT
         self._standing = Standing(Position.WAITING, self._start.deadline_at)
         self._look_at = self._start.deadline_at
         self._inbox = Inbox(self._start, workflow.random_seed())
@@ -82,6 +91,8 @@ class ReceiptWorkflow:
     async def run(self, *_: object) -> ReceiptEnded:
         """Follow the receipt to its end."""
         event_id = self._start.event_id
+        if not event_id:
+            raise ApplicationError(EXPECTED_INPUT, type=INPUT_UNREADABLE, non_retryable=True)
         workflow.set_current_details(describe_standing(self._standing))
         if self._start.resume:
             await self._ask(LedgerActivities.load_standing, ReadStanding(event_id), "Where does it stand?")

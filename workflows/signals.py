@@ -8,9 +8,9 @@ read still says that the store holds something. Only ids in a short, plain form 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from temporalio.converter import value_to_type
-from temporalio.exceptions import ApplicationError
 
 from domain.ids import EventId
 from domain.results import ResultStatus
@@ -21,6 +21,7 @@ EXPECTED_INPUT = (
     'A receipt run takes one input, {"event_id": "evt_…", "project_id": "prj_…", "deadline_at": "…Z"}, and the workflow id '
     "receipt-{event_id}. Makegood starts these runs by itself."
 )
+NO_INPUT = ReceiptInput("", "", datetime(1970, 1, 1, tzinfo=UTC))
 # Every id of ours, and short names; it fits into summaries, details and search attributes as it is.
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _REPAIR, _RESULT = "rpl_", "res_"
@@ -88,20 +89,20 @@ def shown_name(name: str) -> str:
     return shown if len(name) <= _NAME_CHARACTERS else f"{shown}…"
 
 
-def read_start(payloads: Sequence[object], *, run_of: str) -> ReceiptInput:
-    """What a run is started with. `run_of` is the workflow id: two runs of one receipt would act beside each other.
+def read_start(payloads: Sequence[object], *, run_of: str) -> ReceiptInput | None:
+    """What a run is started with; None when it was started by hand with something else.
 
-    Raises:
-        ApplicationError: it was started by hand with something else; the run fails, and its task is not tried again.
+    `run_of` is the workflow id: a run under another name would act beside the receipt's own.
     """
     try:
         (only,) = payloads
         start: ReceiptInput = value_to_type(ReceiptInput, only)
-        if _id(start.event_id) is None or workflow_id(EventId(start.event_id)) != run_of or start.deadline_at.tzinfo is None:
-            raise ValueError
-        return replace(start, project_id=_id(start.project_id) or "")
+        is_ours = _id(start.event_id) is not None and workflow_id(EventId(start.event_id)) == run_of
+        return (
+            replace(start, project_id=_id(start.project_id) or "") if is_ours and start.deadline_at.tzinfo is not None else None
+        )
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise ApplicationError(EXPECTED_INPUT, type=INPUT_UNREADABLE, non_retryable=True) from None
+        return None
 
 
 def _id(value: object) -> str | None:

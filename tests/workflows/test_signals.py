@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
@@ -284,7 +285,7 @@ async def start_by_hand(world: World, name: str, payloads: Sequence[Payload]) ->
         namespace=world.client.namespace,
         workflow_id=name,
         input=Payloads(payloads=payloads) if payloads else None,
-        request_id=name,
+        request_id=uuid4().hex,
     )
     request.workflow_type.name = "receipt"
     request.task_queue.name = TASK_QUEUE
