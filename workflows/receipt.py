@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -52,24 +52,19 @@ with workflow.unsafe.imports_passed_through():
         read_start,
         shown_name,
     )
+    from workflows.timeouts import (
+        ALERT_RETRIES,
+        ALERT_TIMEOUT,
+        CALLBACK_RETRIES,
+        CALLBACK_TIMEOUT,
+        LEDGER_RETRIES,
+        LEDGER_TIMEOUT,
+        LOCAL_TIMEOUT,
+        LONGEST_WAIT,
+        ONCE,
+    )
 
-LEDGER_TIMEOUT = timedelta(seconds=5)
-# Within the workflow's task, which has 5 s.
-LOCAL_TIMEOUT = timedelta(seconds=3)
-ONCE = RetryPolicy(maximum_attempts=1)
-ALERT_TIMEOUT = timedelta(seconds=20)
-CALLBACK_TIMEOUT = timedelta(seconds=35)
-# The ledger is asked until it answers: without it nothing can be decided.
-LEDGER_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
-# The schedule is the activity's own (`next_retry_delay`); this interval is for a lost worker or store.
-CALLBACK_RETRIES = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=10)
-)
-# What stays unsent is the reconciler's.
-ALERT_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
-# Further than any deadline. A run started by hand may name the year 9999: it asks the store before that.
-LONGEST_WAIT = timedelta(days=30)
 
 Input = TypeVar("Input")
 
