@@ -2,10 +2,11 @@
 
 1. A hint says "look at the store". Ten thousand of them are one look, and a success among them is remembered.
 2. A request that names a repair is a hint as well: the latest one is kept.
-3. A bare request has no id of its own. Its place is: the run's series and its number among all `reprocess` signals of the series.
-   Reset, replay and continue-as-new keep both, so that the store knows a request that it has seen.
+3. A bare request has no id of its own. Its place is its number among all `reprocess` signals of each series. Reset, replay and
+   continue-as-new keep the numbers, so that the store knows a request that it has seen: one whose numbers are all known.
 
-The series comes from the run's random seed. A reset hands over the old signals under the old seed, and new ones under a new seed.
+A series begins with each random seed of the run. A reset hands over the old signals under the old seed, and new ones under a new
+seed: those have a number in one series more, which the store has not seen.
 """
 
 from dataclasses import dataclass, replace
@@ -27,9 +28,8 @@ class Inbox:
     """The inbox of one run. `seed` is the run's random seed as it begins."""
 
     def __init__(self, start: ReceiptInput, seed: int) -> None:
-        self._first_seed = seed
-        self._counted = start.counted or RequestMark(_series(seed), 0)
-        self._first_series = self._counted.series
+        self._seed = seed
+        self._counted = {mark.series: mark.number for mark in start.counted} or {_series(seed): 0}
         self.hint: Hint | None = None
         self.named: str | None = None
         self.bare: BareRequest | None = start.request
@@ -41,17 +41,17 @@ class Inbox:
 
     def add_request(self, heard: Reprocess, seed: int) -> None:
         """Count a reprocess request, and keep it."""
-        series = self._first_series if seed == self._first_seed else _series(seed)
-        number = self._counted.number if self._counted.series == series else 0
-        self._counted = RequestMark(series, number + 1)
+        if seed != self._seed:
+            self._seed = seed
+            self._counted[_series(seed)] = 0
+        self._counted = {series: number + 1 for series, number in self._counted.items()}
         if heard.replay_id is not None:
             self.named = heard.replay_id
         else:
-            self.bare = merged(self.bare, BareRequest(heard.requested_by, (self._counted,)))
+            self.bare = merged(self.bare, BareRequest(heard.requested_by, self._marks()))
 
-    @property
-    def is_empty(self) -> bool:
-        return self.hint is None and self.named is None and self.bare is None
+    def has_any(self) -> bool:
+        return not (self.hint is None and self.named is None and self.bare is None)
 
     def take_hint(self) -> Hint | None:
         """All hints as one, which are then forgotten."""
@@ -73,7 +73,10 @@ class Inbox:
 
     def handed_on(self, start: ReceiptInput, asking: BareRequest | None) -> ReceiptInput:
         """The input of the run that follows. `asking` is a request of which nobody knows yet whether the store has it."""
-        return replace(start, resume=True, request=merged(asking, self.bare), counted=self._counted)
+        return replace(start, resume=True, request=merged(asking, self.bare), counted=self._marks())
+
+    def _marks(self) -> tuple[RequestMark, ...]:
+        return tuple(RequestMark(series, number) for series, number in self._counted.items())
 
 
 def merged(first: BareRequest | None, second: BareRequest | None) -> BareRequest | None:

@@ -79,7 +79,7 @@ class ReceiptInput:
     """`resume`: an earlier run is gone or has grown long, so the first step asks the store where the receipt stands.
 
     What a run that continues as new hands on: `request`, which it has not acted on yet (the store knows everything else), and the
-    last place that it counted: see `workflows.inbox`.
+    last places that it counted: see `workflows.inbox`.
     """
 
     event_id: str
@@ -87,7 +87,7 @@ class ReceiptInput:
     deadline_at: datetime
     resume: bool = False
     request: BareRequest | None = None
-    counted: RequestMark | None = None
+    counted: tuple[RequestMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

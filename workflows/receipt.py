@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.instants import wire, wire_or_none
     from domain.lifecycle import END_POSITIONS, Position
+    from workflows import timeouts
     from workflows.changes import deadline_of, is_news, search_attributes
     from workflows.details import Lines, describe_reprocess, describe_result, describe_standing, with_note
     from workflows.inbox import Inbox
@@ -51,17 +52,6 @@ with workflow.unsafe.imports_passed_through():
         read_result,
         read_start,
         shown_name,
-    )
-    from workflows.timeouts import (
-        ALERT_RETRIES,
-        ALERT_TIMEOUT,
-        CALLBACK_RETRIES,
-        CALLBACK_TIMEOUT,
-        LEDGER_RETRIES,
-        LEDGER_TIMEOUT,
-        LOCAL_TIMEOUT,
-        LONGEST_WAIT,
-        ONCE,
     )
 
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
@@ -97,7 +87,7 @@ class ReceiptWorkflow:
                 case Position.WAITING:
                     await self._wait_for_result()
                 case Position.OPEN:
-                    await self._wait(self._has_mail)
+                    await self._wait(self._inbox.has_any)
                     await self._act()
                 case Position.CALLING:
                     await self._call_back()
@@ -135,8 +125,7 @@ class ReceiptWorkflow:
 
     @workflow.query(description="Where this run stands: position, deadlines, incident and active repair.")
     def state(self, *_: object) -> StateAnswer:
-        now = self._standing
-        due = wire_or_none(now.result_deadline_at)
+        now, due = self._standing, wire_or_none(self._standing.result_deadline_at)
         return StateAnswer(now.position, wire(now.deadline_at), now.incident_id, now.replay_id, due)
 
     @workflow.query(description="What this run was sent and did, the latest last.")
@@ -160,7 +149,7 @@ class ReceiptWorkflow:
         opening, summary = LedgerActivities.open_incident, "Open the incident if it is due"
         try:
             answer = await workflow.execute_local_activity_method(
-                opening, question, schedule_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE, summary=summary
+                opening, question, schedule_to_close_timeout=timeouts.LOCAL_TIMEOUT, retry_policy=timeouts.ONCE, summary=summary
             )
         except FailureError as failure:  # a local activity's own, not wrapped in an `ActivityError`
             if is_cancelled_exception(failure):
@@ -168,9 +157,6 @@ class ReceiptWorkflow:
             await self._ask(opening, question, summary)
         else:
             self._obey(answer)
-
-    def _has_mail(self) -> bool:
-        return not self._inbox.is_empty
 
     async def _act(self) -> None:
         """Act on everything in the inbox with one question, whose answer is younger than all of it."""
@@ -180,12 +166,14 @@ class ReceiptWorkflow:
         elif named is not None and named != self._standing.replay_id:
             await self._ask_for_named(named)
         elif hint is not None:
-            question = Heed(self._start.event_id, hint.result_id)
-            await self._ask(LedgerActivities.heed, question, "Look at the store, as a signal says")
+            await self._ask(
+                LedgerActivities.heed, Heed(self._start.event_id, hint.result_id), "Look at the store, as a signal says"
+            )
 
     async def _ask_for_named(self, replay_id: str) -> None:
-        begin = BeginRepair(self._start.event_id, replay_id)
-        await self._ask(LedgerActivities.begin_repair, begin, f"Find the repair {replay_id}")
+        await self._ask(
+            LedgerActivities.begin_repair, BeginRepair(self._start.event_id, replay_id), f"Find the repair {replay_id}"
+        )
 
     async def _ask_for_repair(self, bare: BareRequest) -> None:
         """Have the store adopt the repair that is active, or begin one, at once: nothing is kept to be run later."""
@@ -204,15 +192,15 @@ class ReceiptWorkflow:
         call = workflow.start_activity_method(
             CallbackActivities.send_callback,
             SendCallback(self._start.event_id, replay_id),
-            start_to_close_timeout=CALLBACK_TIMEOUT,
+            start_to_close_timeout=timeouts.CALLBACK_TIMEOUT,
             heartbeat_timeout=CALLBACK_HEARTBEAT,
-            retry_policy=CALLBACK_RETRIES,
+            retry_policy=timeouts.CALLBACK_RETRIES,
             summary=f"Call the repair endpoint for {replay_id}",
         )
         # Retrieved, so that the failure of a cancelled call is not reported as forgotten.
         call.add_done_callback(lambda done: done.cancelled() or done.exception())
         while self._is_calling(replay_id):
-            await self._wait(lambda: call.done() or self._has_mail())
+            await self._wait(lambda: call.done() or self._inbox.has_any())
             if call.done():
                 await self._end_series(call)
                 return
@@ -234,8 +222,8 @@ class ReceiptWorkflow:
 
     async def _wait_for_repair(self) -> None:
         replay_id = self._standing.replay_id or ""
-        await self._wait(self._has_mail, until=self._look_at, summary=f"Result of {replay_id} due")
-        if self._has_mail():
+        await self._wait(self._inbox.has_any, until=self._look_at, summary=f"Result of {replay_id} due")
+        if self._inbox.has_any():
             await self._act()
             return
         overdue = FailOverdueRepair(self._start.event_id, replay_id)
@@ -249,7 +237,7 @@ class ReceiptWorkflow:
 
     async def _wait(self, has_come: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
         """Return when it has come, or when it is time to look. The only wait, since a history grows long in any."""
-        remaining = None if until is None else min(until - workflow.now(), LONGEST_WAIT)
+        remaining = None if until is None else min(until - workflow.now(), timeouts.LONGEST_WAIT)
         if not has_come() and (remaining is None or remaining > timedelta()):
             with suppress(TimeoutError):
                 await workflow.wait_condition(
@@ -262,7 +250,11 @@ class ReceiptWorkflow:
     async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
         """Ask the ledger, and obey its answer. A run that continues as new meanwhile asks again, which the ledger allows."""
         call = workflow.start_activity_method(
-            activity, question, start_to_close_timeout=LEDGER_TIMEOUT, retry_policy=LEDGER_RETRIES, summary=summary
+            activity,
+            question,
+            start_to_close_timeout=timeouts.LEDGER_TIMEOUT,
+            retry_policy=timeouts.LEDGER_RETRIES,
+            summary=summary,
         )
         await self._wait(call.done)
         self._obey(await call)
@@ -292,8 +284,8 @@ class ReceiptWorkflow:
         call = workflow.start_activity_method(
             AlertActivities.send_alerts,
             SendAlerts(self._start.event_id, self._standing.incident_id or ""),
-            start_to_close_timeout=ALERT_TIMEOUT,
-            retry_policy=ALERT_RETRIES,
+            start_to_close_timeout=timeouts.ALERT_TIMEOUT,
+            retry_policy=timeouts.ALERT_RETRIES,
             summary="Tell people",
         )
         # Retrieved, so that a failure is not reported as forgotten; the reconciler sends what is left.

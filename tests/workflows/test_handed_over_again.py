@@ -85,15 +85,16 @@ async def test_signals_without_end_during_a_series_are_one_look_each_time(makego
 
 @pytest.mark.parametrize("count", [300, pytest.param(9_000, marks=pytest.mark.long)])
 async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continues(makegood: World, count: int) -> None:
-    makegood.receiver.delay_seconds = 3
+    makegood.receiver.answering.clear()
     event_id = await opened(makegood)
     first = await makegood.run_id(event_id)
     await makegood.reprocess(event_id)
     await makegood.eventually(lambda: _is_calling(makegood, event_id), "an attempt has begun")
 
     await flood(makegood, event_id, "expire", count)
-
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
+    makegood.receiver.answering.set()
+
     await makegood.reaches(event_id, Position.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 1
     assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
