@@ -1,7 +1,7 @@
 """How errors of activities become failures in a history: short enough that Temporal keeps what they say.
 
 Of an activity that is tried again Temporal keeps 4 KiB of its last failure; of a longer one nothing but "Failure exceeds size
-limit", which tells an engineer nothing. Payloads are decoded by `workflows.payloads`. Used by every client that `worker.connect`
+limit", which tells an engineer nothing. Payloads are decoded by `worker.payloads`. Used by every client that `worker.connect`
 makes.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
 
-from workflows.payloads import TolerantPayloadConverter
+from worker.payloads import TolerantPayloadConverter
 
 MESSAGE_BYTES = 500
 TRACE_BYTES = 1_500

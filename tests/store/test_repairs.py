@@ -155,9 +155,7 @@ async def test_signal_that_was_seen_fails_and_alerts_once_without_a_repair_url(s
     await story.do(begin_repair, event_id, **asked)
     alerts = await story.alerts(event_id)
 
-    again = await story.do(begin_repair, event_id, **asked)
-
-    assert again == SEEN
+    assert await story.do(begin_repair, event_id, **asked) == SEEN
     assert len(await story.rows("repairs", event_id)) == 1
     assert await story.alerts(event_id) == alerts
 
