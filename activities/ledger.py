@@ -30,7 +30,7 @@ from store.audit import record
 from store.database import Database
 from store.moves import NotYet, result_is_stored
 from store.overdue import fail_due_repair, open_due_incident
-from store.repairs import Begun, RepairRefused, begin_repair
+from store.repairs import SEEN, Begun, RepairRefused, begin_repair
 from store.sealing import Sealer
 from store.standing import note, read_standing
 from store.statements import SessionStatements, Statements
@@ -55,12 +55,12 @@ class LedgerActivities:
     async def load_standing(self, question: ReadStanding) -> Answer:
         """Where the receipt stands. It writes nothing, so it may run any number of times."""
         async with self._database.reading() as session:
-            return Answer(await _standing(SessionStatements(session), question.event_id))
+            return Answer(await _standing(SessionStatements(session), EventId(kept(question.event_id))))
 
     @activity.defn(name="open_incident")
     async def open_incident(self, question: OpenIncident) -> Answer:
         """Open the incident if the deadline has passed by the store's clock. A second run finds it open and says the same."""
-        event_id = EventId(question.event_id)
+        event_id = EventId(kept(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
@@ -75,7 +75,7 @@ class LedgerActivities:
     @activity.defn(name="heed")
     async def heed(self, question: Heed) -> Answer:
         """Where the receipt stands after a signal; one that names no stored result is noted, by a second run once more."""
-        event_id = EventId(question.event_id)
+        event_id = EventId(kept(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             await _note_unknown_result(st, event_id, question.result_id, await self._database.now(session))
@@ -85,11 +85,13 @@ class LedgerActivities:
     async def begin_repair(self, question: BeginRepair) -> Answer:
         """Begin the repair that a signal asks for, or note that it is dropped.
 
-        One active repair per incident, and one for each `mint_as`: a second run adopts the first's, or finds that it has ended.
+        One active repair per incident, and the store remembers the marks: a second run of this activity, or of the workflow
+        after a reset, adopts the repair that the first one began, or finds that it has ended.
         """
-        event_id = EventId(question.event_id)
+        event_id = EventId(kept(question.event_id))
         requested_by = question.requested_by or TEMPORAL
         named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
+        marks = {kept(mark.series): mark.number for mark in question.marks}
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
@@ -100,14 +102,16 @@ class LedgerActivities:
                     now,
                     requested_by=requested_by if _REQUESTER.fullmatch(requested_by) else TEMPORAL,
                     replay_id=named,
-                    mint_as=None if question.mint_as is None else ReplayId(question.mint_as),
+                    marks=marks,
                 )
             except NotFound:
                 _fail_unknown(event_id)
             if outcome == RepairRefused(None):
                 await _note_dropped(st, event_id, named, now)
+            if outcome == SEEN and activity.info().attempt == 1:
+                await note(st, event_id, now, text="A reprocess request was ignored: it was carried out before.")
             # A repair that failed in the same transaction, or in that of a run whose answer was lost.
-            has_news = isinstance(outcome, RepairRefused) and outcome.cause is not None
+            has_news = isinstance(outcome, RepairRefused) and outcome != RepairRefused(None)
             standing = await _standing(st, event_id)
             if named is None:
                 await self._record_request(session, event_id, outcome, now)
@@ -116,11 +120,11 @@ class LedgerActivities:
     @activity.defn(name="fail_overdue_repair")
     async def fail_overdue_repair(self, question: FailOverdueRepair) -> Answer:
         """Fail the repair whose result did not come in time. A second run finds it failed and changes nothing."""
-        event_id = EventId(question.event_id)
+        event_id = EventId(kept(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
-            replay_id = ReplayId(question.replay_id)
+            replay_id = ReplayId(kept(question.replay_id))
             try:
                 outcome = await fail_due_repair(session, event_id, replay_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
@@ -131,7 +135,7 @@ class LedgerActivities:
     @activity.defn(name="note_dropped_request")
     async def note_dropped_request(self, question: NoteDroppedRequest) -> Answer:
         """Note a reprocess request that no incident came to need. A second run notes it once more, and nothing acts on it."""
-        event_id = EventId(question.event_id)
+        event_id = EventId(kept(question.event_id))
         named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
@@ -146,7 +150,7 @@ class LedgerActivities:
         match outcome:
             case Begun(replay_id, is_new=True):
                 details = {"event_id": event_id, "replay_id": replay_id}
-            case RepairRefused(cause, is_repeat=False) if cause is not None:
+            case RepairRefused(cause) if cause is not None:
                 details = {"event_id": event_id, "cause": cause.value}
             case _:
                 return
@@ -191,4 +195,4 @@ async def _note_dropped(st: Statements, event_id: EventId, replay_id: ReplayId |
 
 
 def _fail_unknown(event_id: str) -> NoReturn:
-    raise ApplicationError(f"the store has no receipt {event_id}", type=RECEIPT_UNKNOWN, non_retryable=True)
+    raise ApplicationError(f"the store has no receipt {kept(event_id)}", type=RECEIPT_UNKNOWN, non_retryable=True)

@@ -63,16 +63,24 @@ class Heed:
 
 
 @dataclass(frozen=True, slots=True)
-class BeginRepair:
-    """`replay_id` is given when the store has already minted the repair. `requested_by` is an id, never an address.
+class RequestMark:
+    """The place of a `reprocess` signal: its number, from 1, in a series that a reset of the run preserves."""
 
-    `mint_as` is the id for a repair that is minted now, the same whenever the activity is run again.
+    series: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRepair:
+    """`replay_id` names a repair that the store has already. `requested_by` is an id, never an address.
+
+    `marks` are the latest places of the requests that this one stands for: what the store has seen is not carried out again.
     """
 
     event_id: str
     replay_id: str | None = None
     requested_by: str | None = None
-    mint_as: str | None = None
+    marks: tuple[RequestMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

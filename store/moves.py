@@ -41,6 +41,8 @@ _COUNT_REPEAT = f"""
 UPDATE results SET repeats = repeats + 1, repeated_at = $7
 WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
 
+_UNCLAIMED = "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2) ORDER BY id LIMIT 1"
+
 
 @dataclass(frozen=True, slots=True)
 class AppliedResult:
@@ -96,7 +98,7 @@ async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_i
     result_id = new_result_id()
     await _store_result(st, event_id, result_id, said, now)
     to = await _follow_result(st, standing, happening, said, now)
-    if standing.position not in END_POSITIONS:
+    if standing.position not in END_POSITIONS and not await _is_hinted(st, standing, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
         await tell_engine(st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay)
     return AppliedResult(event_id, to, result_id)
@@ -123,6 +125,17 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
 
 async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:
     return bool(await st.fetch("SELECT 1 FROM results WHERE id = $1 AND event_id = $2", result_id, event_id))
+
+
+async def _is_hinted(st: Statements, standing: Standing, now: datetime) -> bool:
+    """Whether the run of an open incident is to look at the store anyway: the outbox has a row that nobody has claimed.
+
+    The row is locked, so that it is claimed after this commit or not counted. A row that somebody else locks is being claimed.
+    """
+    if standing.position not in OPEN_POSITIONS:
+        return False
+    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
+    return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, milliseconds(now)))
 
 
 async def _follow_result(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> ReceiptState:

@@ -5,6 +5,8 @@ unique index; whoever comes second adopts it. Run twice, each finds the first's 
 and by the ledger activities.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +40,11 @@ class RepairRefused:
     is_repeat: bool = False
 
 
+SEEN = RepairRefused(None, is_repeat=True)
+# A series is a run in Temporal, or what followed its reset: more than anybody resets the run of one receipt.
+SERIES_KEPT = 100
+
+
 async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
     """Begin a repair for REST, the console or the command line, and tell the engine; an active one is returned instead.
 
@@ -69,12 +76,13 @@ async def begin_repair(
     *,
     requested_by: str,
     replay_id: ReplayId | None,
-    mint_as: ReplayId | None = None,
+    marks: Mapping[str, int] | None = None,
 ) -> Begun | RepairRefused:
     """Begin what a `reprocess` signal asks for. One that names a `replay_id` only finds it if it is the active one.
 
     Without one, an active repair is adopted, else one is minted; without a repair URL it is recorded as failed at once.
-    `mint_as` is the id that it is minted under, so that asking twice begins one repair, even when the first has ended.
+    `marks` are the places of the request, a number in each series. The incident keeps the highest that was carried out, adopted
+    or dropped: a request whose marks are all that old is `SEEN`, even when the repair that it began has ended.
 
     Raises:
         NotFound: no such receipt.
@@ -82,19 +90,19 @@ async def begin_repair(
     standing = await hold_standing(st, event_id)
     if replay_id is not None:
         return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
+    is_seen = not await _remember_request(st, standing, marks or {})
     if standing.active_replay_id is not None:
         return Begun(standing.active_replay_id, is_new=False)
-    mint_as = mint_as or new_replay_id()
-    minted = await st.fetch("SELECT cause FROM repairs WHERE replay_id = $1", mint_as)
-    if minted:
-        return RepairRefused(None if minted[0][0] is None else RepairCause(minted[0][0]), is_repeat=True)
+    if is_seen:
+        return SEEN
     if standing.position is not Position.OPEN:
         return RepairRefused(None)
+    new = new_replay_id()
     if standing.repair_url is None:
-        await _mint_failed(st, standing, mint_as, requested_by, now)
+        await _mint_failed(st, standing, new, requested_by, now)
         return RepairRefused(RepairCause.REPAIR_URL_MISSING)
-    await _mint(st, standing, mint_as, requested_by, now)
-    return Begun(mint_as, is_new=True)
+    await _mint(st, standing, new, requested_by, now)
+    return Begun(new, is_new=True)
 
 
 async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> Position | NotYet:
@@ -113,6 +121,21 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
     if to is not standing.position:
         await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
     return to
+
+
+async def _remember_request(st: Statements, standing: Standing, marks: Mapping[str, int]) -> bool:
+    """Keep the marks with the incident; False when it knew them all."""
+    if standing.incident_id is None or not marks:
+        return True
+    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", standing.incident_id)
+    known: dict[str, int] = json.loads(rows[0][0] or "{}")
+    new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
+    if not new:
+        return False
+    latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_KEPT:])
+    stored = json.dumps(latest, separators=(",", ":"))
+    await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, standing.incident_id)
+    return True
 
 
 async def _tell_uncalled(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:

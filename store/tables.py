@@ -173,6 +173,7 @@ class Incident(SQLModel, table=True):
     resolved_at: datetime | None = _instant(nullable=True)
     resolution: str | None = _text(nullable=True)
     resolving_replay_id: str | None = _text(nullable=True)
+    request_marks: str | None = _text(nullable=True)  # JSON object: the latest `reprocess` signal seen of each series
 
 
 class Repair(SQLModel, table=True):

@@ -38,6 +38,7 @@ CATCHES_EVERYTHING = {
     "store/committer.py": "a request that cannot be stored fails alone",
     "activities/alerts.py": "a mail that cannot be written or sent is recorded, and holds up no other",
     "activities/callback.py": "an attempt that breaks is recorded as ended",
+    "worker/payloads.py": "a payload that no decoder takes is said to be so",
     "worker/dispatch.py": "a row that cannot be told does not stop the others",
     "worker/reconcile.py": "a broken step does not stop the others",
     "worker/overdue.py": "an incident that cannot be opened does not stop the others",

@@ -1,13 +1,16 @@
 """How errors of activities become failures in a history: short enough that Temporal keeps what they say.
 
 Of an activity that is tried again Temporal keeps 4 KiB of its last failure; of a longer one nothing but "Failure exceeds size
-limit", which tells an engineer nothing. Used by every client that `worker.connect` makes.
+limit", which tells an engineer nothing. Payloads are decoded by `worker.payloads`. Used by every client that `worker.connect`
+makes.
 """
 
 from collections.abc import Iterator
 
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import DataConverter, DefaultFailureConverter, DefaultPayloadConverter, PayloadConverter
+from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
+
+from worker.payloads import TolerantPayloadConverter
 
 MESSAGE_BYTES = 500
 TRACE_BYTES = 1_500
@@ -29,7 +32,7 @@ class ShortFailureConverter(DefaultFailureConverter):
                 cause.ClearField("cause")
 
 
-SHORT_FAILURES = DataConverter(payload_converter_class=DefaultPayloadConverter, failure_converter_class=ShortFailureConverter)
+SHORT_FAILURES = DataConverter(payload_converter_class=TolerantPayloadConverter, failure_converter_class=ShortFailureConverter)
 
 
 def _causes(failure: Failure) -> Iterator[Failure]:

@@ -21,36 +21,30 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.ids import EventId
 from domain.instants import wire
 from domain.receipts import Receipt, ReceiptState
-from domain.results import ResultStatus
 from domain.runs import RunCondition
-from store.outbox import OutboxEvent, OutboxRow
+from store.outbox import OutboxEvent
 from worker.connect import Prepared, prepare_namespace, read_namespace_id
 from worker.refusals import REFUSED, RPC_SECONDS, NotConnected
 from worker.run_labels import Labels, start_labelled
 from worker.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
+from worker.signals import Signal, as_one, is_whole_life, name_of, signal_of
 from workflows.messages import (
     MG_STATE,
     TASK_QUEUE,
     ExpireSignal,
     ReceiptInput,
-    ReprocessSignal,
-    ResolveSignal,
-    ResultSignal,
     workflow_id,
 )
 from workflows.receipt import ReceiptWorkflow
 
 # Ten seconds by default, and a task that was lost costs that much.
 TASK_SECONDS = timedelta(seconds=5)
-SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
 UNANSWERED_AT_ONCE = 3  # each takes some seconds
 # The first is taken by a worker that dies, the second by the next; a third says that no worker can do it.
 FAILING_ATTEMPTS = 3
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
-
-Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +112,13 @@ class Gateway:
             # The new run asks the store, and needs none of the signals.
             await self.restart(event.receipt)
             return
-        signals = [_signal_of(row) for row in event.rows if row.kind != "start"]
-        is_started = len(signals) == len(event.rows)
-        # Each says no more than "ask the store": all that they are about is stored, minted repairs too.
-        signals = signals if len(signals) <= SIGNALS_AT_ONCE else [ExpireSignal()]
+        told = [signal_of(row) for row in event.rows if row.kind != "start"]
+        is_started = len(told) == len(event.rows)
+        signals = as_one(event.receipt, told)
         if is_started:
             await self._tell(event.receipt, signals)
             return
-        first = signals[0] if _is_whole_life(event.receipt, signals) else None
+        first = signals[0] if is_whole_life(event.receipt, signals) else None
         has_moved_on = event.receipt.state is not ReceiptState.WAITING and first is None
         try:
             await self._start(event.receipt, resume=has_moved_on, reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE, first=first)
@@ -255,7 +248,7 @@ class Gateway:
         handle = self._client.get_workflow_handle(workflow_id(receipt.event_id))
         for signal in signals:
             try:
-                await handle.signal(_name_of(signal), signal, rpc_timeout=RPC_SECONDS)
+                await handle.signal(name_of(signal), signal, rpc_timeout=RPC_SECONDS)
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
@@ -275,7 +268,7 @@ class Gateway:
         """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
         told: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:
-            told = {"start_signal": _name_of(first), "start_signal_args": [first]}
+            told = {"start_signal": name_of(first), "start_signal_args": [first]}
 
         async def start(labels: Labels, registered: Registered) -> None:
             unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
@@ -293,47 +286,3 @@ class Gateway:
             )
 
         await start_labelled(start, receipt, self._registered, public_url=self._public_url)
-
-
-def _is_whole_life(receipt: Receipt, signals: Sequence[Signal]) -> bool:
-    """The usual life, told in one call: the receipt, and the success that applied it, and nothing else."""
-    if receipt.state is not ReceiptState.APPLIED or len(signals) != 1:
-        return False
-    only = signals[0]
-    return isinstance(only, ResultSignal) and only.status is ResultStatus.SUCCESS
-
-
-def _signal_of(row: OutboxRow) -> Signal:
-    match row.kind:
-        case "result":
-            return ResultSignal(
-                result_id=str(row.fields["result_id"]),
-                status=ResultStatus(str(row.fields["status"])),
-                replay_id=_text(row.fields.get("replay_id")),
-            )
-        case "reprocess":
-            return ReprocessSignal(
-                replay_id=_text(row.fields.get("replay_id")), requested_by=_text(row.fields.get("requested_by"))
-            )
-        case "resolve":
-            return ResolveSignal(requested_by=_text(row.fields.get("requested_by")))
-        case "expire":
-            return ExpireSignal()
-        case _:
-            raise ValueError(f"the outbox row {row.id} is of an unknown kind")
-
-
-def _name_of(signal: Signal) -> str:
-    match signal:
-        case ResultSignal():
-            return "result"
-        case ReprocessSignal():
-            return "reprocess"
-        case ResolveSignal():
-            return "resolve"
-        case ExpireSignal():
-            return "expire"
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

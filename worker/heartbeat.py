@@ -1,9 +1,8 @@
 """Says every 2 s that this worker is alive and what it can do; ends the process when it lives and does no work.
 
-Looks from outside: a process whose long polls died behind a proxy lives on and does nothing. So canaries are run through it, and
-the engine is asked when it last heard it ask for work. While the engine itself is away neither says anything of this process: it
-goes red, and stays. What counts is tries and pauses, never a clock alone: a process that was stopped and goes on finds hours gone
-by, and has lost nothing. `/readyz`, doctor, health checks and `makegood up` read the rows.
+A process whose long polls died behind a proxy lives on and does nothing. So canaries are run through it, and Temporal is asked
+when it last asked for work. While Temporal is away, neither says anything of this process: it goes red, and stays. Tries and
+pauses count, never a clock alone. `/readyz`, doctor, health checks and `makegood up` read the rows.
 """
 
 import asyncio
@@ -258,7 +257,7 @@ class Heartbeat:
     def _hear(self, polled_at: datetime | None) -> None:
         self._find_engine()
         self.work_without("polls", ())
-        # That it moves is what counts; the engine's clock and ours are never compared.
+        # That it moves is what counts.
         if polled_at is not None and polled_at != self._polled_at:
             if self._polled_at is None:
                 self._changed.set()
@@ -279,8 +278,8 @@ class Heartbeat:
     def _report(self) -> dict[str, object]:
         is_polling = self._polled_at is not None and self._unheard_seconds < self._bounds.silent_seconds
         # Where Temporal does not say who polls, a canary that came back does.
-        is_polling = is_polling or ("polls" in self._found_missing and self._is_canary_fresh())
-        cannot_run_canaries = "canary" in self._found_missing and not self._is_canary_fresh()
+        is_polling = is_polling or (bool(self._missing.get("polls")) and self._is_canary_fresh())
+        cannot_run_canaries = bool(self._missing.get("canary")) and not self._is_canary_fresh()
         report: dict[str, object] = {
             "engine_reachable": self._engine_reachable,
             "pollers_alive": self._engine_reachable and is_polling,
@@ -290,14 +289,10 @@ class Heartbeat:
             **self._namespace,
             **self._more(),
         }
-        if self._found_missing:
-            report["missing"] = [line for lines in self._found_missing.values() for line in lines]
+        if missing := [line for lines in self._missing.values() for line in lines]:
+            report["missing"] = missing
         if self._strangers:
             report["strangers"] = list(self._strangers)
         if self._problem is not None:
             report["temporal_problem"] = self._problem.as_report()
         return report
-
-    @property
-    def _found_missing(self) -> dict[str, tuple[str, ...]]:
-        return {found_by: lines for found_by, lines in self._missing.items() if lines}

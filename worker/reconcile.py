@@ -1,8 +1,6 @@
-"""Mends what store and engine disagree on, by having the engine told again; incidents that are late open without it
-(`worker.overdue`).
+"""Repairs what store and Temporal disagree on: it enqueues starts again. `worker.overdue` opens late incidents without it.
 
-It moves nothing itself: whatever it suspects is put back into the outbox, and a run that is told again asks the store. A suspect
-that was right all along costs one activity. Every worker runs it; what two find is told once. Run by `worker.main`.
+It moves nothing itself: a run that is started again reads the store. Every worker runs it; what two find is enqueued once.
 """
 
 import asyncio
@@ -38,8 +36,7 @@ GONE_AGAIN_AFTER_SECONDS = 10.0
 NUDGE_AFTER_SECONDS = 60
 # Longer than the dispatcher's lease.
 UNTOLD_AFTER_SECONDS = 15
-OVERDUE_AT_ONCE = 200
-NUDGED_AT_ONCE = 50
+OVERDUE_AT_ONCE, NUDGED_AT_ONCE = 200, 50
 FAILED_AT_ONCE = 3  # each takes some seconds
 OVERDUE_LOOKED_AT = 2_000
 CLOSED_LOOKED_AT = 2_000

@@ -1,4 +1,4 @@
-"""What follows from a change of standing: what to look for, whom to tell, what to show; and the id of a repair to be minted.
+"""What follows from a change of standing: what to look for, whom to tell, what to show.
 
 Pure, of values alone, so that a replay comes out the same. Called by `workflows.receipt`.
 """
@@ -6,12 +6,10 @@ Pure, of values alone, so that a replay comes out the same. Called by `workflows
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import Standing
-from domain.instants import milliseconds
 from domain.lifecycle import OPEN_POSITIONS, Position, states_at
 from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
@@ -46,8 +44,3 @@ def search_attributes(
     if shown.get(MG_DEADLINE) != now.deadline_at:
         updates.append(MG_DEADLINE.value_set(now.deadline_at))
     return [update for update in updates if update.key.name not in unregistered]
-
-
-def replay_id_made(at: datetime, chance: UUID) -> str:
-    """A `replay_id` like the store's: a UUIDv7, in the order of making. `chance` is a UUIDv4, whose bits it takes."""
-    return f"rpl_{milliseconds(at):012x}7{chance.hex[13:]}"

@@ -3,13 +3,16 @@
 Pure text from values; ids and instants only. Called by `workflows.receipt`.
 """
 
+from collections import deque
+from dataclasses import replace
+
 from activities.messages import Standing
 from domain.instants import wire
 from domain.lifecycle import Position
-from domain.results import ResultStatus
-from workflows.messages import ExpireSignal, ReprocessSignal, ResolveSignal, ResultSignal
+from workflows.messages import TimelineAnswer, TimelineLine
+from workflows.signals import Reprocess, Result
 
-Told = ResultSignal | ResolveSignal | ExpireSignal
+LINES_KEPT = 100
 
 _STORY: dict[Position, str] = {
     Position.WAITING: "**Waiting** for the app's result.",
@@ -34,16 +37,35 @@ def describe_standing(standing: Standing) -> str:
     return "\n".join(lines)
 
 
-def describe_told(told: Told | ReprocessSignal) -> str:
-    """One line for a signal."""
-    match told:
-        case ResultSignal():
-            repair = f" of repair {told.replay_id}" if told.replay_id else ""
-            what = "success" if told.status is ResultStatus.SUCCESS else "failed"
-            return f"told: result {told.result_id} ({what}){repair}"
-        case ReprocessSignal():
-            return f"told: reprocess {told.replay_id}" if told.replay_id else "told: reprocess"
-        case ResolveSignal():
-            return "told: resolve"
-        case ExpireSignal():
-            return "told: expire"
+class Lines:
+    """The timeline of a run. A line that repeats the last one is counted there, so that a flood leaves room for the others."""
+
+    def __init__(self) -> None:
+        self._lines: deque[TimelineLine] = deque(maxlen=LINES_KEPT)
+
+    def add(self, at: str, text: str) -> None:
+        if self._lines and self._lines[-1].text == text:
+            self._lines[-1] = replace(self._lines[-1], at=at, times=self._lines[-1].times + 1)
+        else:
+            self._lines.append(TimelineLine(at, text))
+
+    def answer(self) -> TimelineAnswer:
+        return TimelineAnswer(tuple(self._lines))
+
+
+def describe_result(heard: Result) -> str:
+    """One line for a `result` signal."""
+    if heard.result_id is None:
+        return "signal result"
+    repair = f" of repair {heard.replay_id}" if heard.replay_id else ""
+    return f"signal result: {heard.result_id} ({'success' if heard.is_success else 'failed'}){repair}"
+
+
+def describe_reprocess(heard: Reprocess) -> str:
+    """One line for a `reprocess` signal."""
+    return f"signal reprocess: {heard.replay_id}" if heard.replay_id else "signal reprocess"
+
+
+def with_note(line: str, *, is_whole: bool) -> str:
+    """The line, saying so when a payload was not understood. Never the payload: it may hold anything."""
+    return line if is_whole else f"{line} (its payload was not understood, or only in part)"

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from temporalio.common import SearchAttributeKey
 
+from activities.messages import RequestMark
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.results import ResultStatus
@@ -63,19 +64,32 @@ class ExpireSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class BareRequest:
+    """Reprocess requests without a `replay_id`, several as one; `marks` are their places, which the store remembers.
+
+    `requested_by` is the first that a signal named.
+    """
+
+    requested_by: str | None
+    marks: tuple[RequestMark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptInput:
     """`resume`: an earlier run is gone or has grown long, so the first step asks the store where the receipt stands.
 
-    `requests` are reprocess requests without a `replay_id` that the earlier run had not come to; the store knows the others.
     `unregistered` are the search attributes that the namespace did not have when the run was started: it writes none of them.
+    What a run that continues as new hands on: `request`, which it has not acted on yet (the store knows everything else), and the
+    last places that it counted: see `workflows.inbox`.
     """
 
     event_id: str
     project_id: str
     deadline_at: datetime
     resume: bool = False
-    requests: tuple[ReprocessSignal, ...] = ()
     unregistered: tuple[str, ...] = ()
+    request: BareRequest | None = None
+    counted: tuple[RequestMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +111,11 @@ class StateAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TimelineLine:
-    """`at` is as the contract writes instants."""
+    """`at` is as the contract writes instants; the same line said `times` in a row is kept once, with the latest instant."""
 
     at: str
     text: str
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)

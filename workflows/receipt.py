@@ -2,18 +2,18 @@
 
 Decides when to look and what to run next; the store decides where the receipt stands, and every ledger activity answers with
 that. Signals only say that something is stored, or that a person asks; a made-up one changes nothing that the store does not
-hold, except a success while waiting, which is trusted, so that the usual life costs no activity, and mended by the reconciler.
+hold, except a success while waiting, which is trusted, so that the usual life costs no activity, and put right by the reconciler.
+A signal or query takes any values, since people send them by hand: see `workflows.signals`.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from typing import NoReturn, TypeVar
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -37,38 +37,24 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from domain.instants import wire, wire_or_none
-    from domain.lifecycle import END_POSITIONS, REPAIRING_POSITIONS, Position
-    from domain.results import ResultStatus
-    from workflows.changes import deadline_of, is_news, replay_id_made, search_attributes
-    from workflows.details import Told, describe_standing, describe_told
-    from workflows.messages import (
-        ExpireSignal,
-        ReceiptEnded,
-        ReceiptInput,
-        ReprocessSignal,
-        ResolveSignal,
-        ResultSignal,
-        StateAnswer,
-        TimelineAnswer,
-        TimelineLine,
+    from domain.lifecycle import END_POSITIONS, Position
+    from workflows import timeouts
+    from workflows.changes import deadline_of, is_news, search_attributes
+    from workflows.details import Lines, describe_reprocess, describe_result, describe_standing, with_note
+    from workflows.inbox import Inbox
+    from workflows.messages import BareRequest, ReceiptEnded, StateAnswer, TimelineAnswer
+    from workflows.signals import (
+        EXPECTED_INPUT,
+        INPUT_UNREADABLE,
+        NO_INPUT,
+        is_plain,
+        read_reprocess,
+        read_result,
+        read_start,
+        shown_name,
     )
 
-LEDGER_TIMEOUT = timedelta(seconds=5)
-# Within the workflow's task, which has 5 s.
-LOCAL_TIMEOUT = timedelta(seconds=3)
-ONCE = RetryPolicy(maximum_attempts=1)
-ALERT_TIMEOUT = timedelta(seconds=20)
-CALLBACK_TIMEOUT = timedelta(seconds=35)
-# The ledger is asked until it answers: without it nothing can be decided.
-LEDGER_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
-# The schedule is the activity's own (`next_retry_delay`); this interval is for a lost worker or store.
-CALLBACK_RETRIES = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=10)
-)
-# What stays unsent is the reconciler's.
-ALERT_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
-TIMELINE_LINES = 100
 
 Input = TypeVar("Input")
 
@@ -78,79 +64,92 @@ class ReceiptWorkflow:
     """One receipt, from its acceptance to its end."""
 
     @workflow.init
-    def __init__(self, start: ReceiptInput) -> None:
-        self._start = start
-        self._standing = Standing(Position.WAITING, start.deadline_at)
-        self._look_at = start.deadline_at
-        self._told: deque[Told] = deque()
-        self._requests: deque[ReprocessSignal] = deque(start.requests)
-        self._lines: deque[TimelineLine] = deque(maxlen=TIMELINE_LINES)
+    def __init__(self, *start: object) -> None:
+        self._start = read_start(start, run_of=workflow.info().workflow_id) or NO_INPUT
+        self._standing = Standing(Position.WAITING, self._start.deadline_at)
+        self._look_at = self._start.deadline_at
+        self._inbox = Inbox(self._start, workflow.random_seed())
+        self._asking: BareRequest | None = None
+        self._lines = Lines()
 
     @workflow.run
-    async def run(self, start: ReceiptInput) -> ReceiptEnded:
+    async def run(self, *_: object) -> ReceiptEnded:
         """Follow the receipt to its end."""
+        event_id = self._start.event_id
+        if not event_id:
+            raise ApplicationError(EXPECTED_INPUT, type=INPUT_UNREADABLE, non_retryable=True)
         workflow.set_current_details(describe_standing(self._standing))
-        if start.resume:
-            await self._ask(LedgerActivities.load_standing, ReadStanding(start.event_id), "Where does it stand?")
+        if self._start.resume:
+            await self._ask(LedgerActivities.load_standing, ReadStanding(event_id), "Where does it stand?")
         while self._standing.position not in END_POSITIONS:
-            if workflow.info().is_continue_as_new_suggested():
-                self._continue_as_new()
+            self._continue_if_long()
             match self._standing.position:
                 case Position.WAITING:
                     await self._wait_for_result()
                 case Position.OPEN:
-                    await self._wait_for_request()
+                    await self._wait(self._inbox.has_any)
+                    await self._act()
                 case Position.CALLING:
                     await self._call_back()
                 case Position.AWAITING_RESULT:
                     await self._wait_for_repair()
         await self._drop_requests()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return ReceiptEnded(start.event_id, self._standing.position)
+        return ReceiptEnded(event_id, self._standing.position)
 
     @workflow.signal(description="The store holds a result for this receipt (sent by Makegood).")
-    def result(self, told: ResultSignal) -> None:
-        self._hear(told)
+    def result(self, *payloads: object) -> None:
+        heard, is_whole = read_result(payloads)
+        self._inbox.add_hint(heard)
+        self._note(with_note(describe_result(heard), is_whole=is_whole))
 
     @workflow.signal(description="Repair this receipt now, as the console's Reprocess does. Needs no payload.")
-    def reprocess(self, request: ReprocessSignal | None = None) -> None:
-        heard = request or ReprocessSignal()
-        self._requests.append(heard)
-        self._note(describe_told(heard))
+    def reprocess(self, *payloads: object) -> None:
+        heard, is_whole = read_reprocess(payloads)
+        self._inbox.add_request(heard, workflow.random_seed())
+        self._note(with_note(describe_reprocess(heard), is_whole=is_whole))
 
     @workflow.signal(description="The store holds a resolution by hand (sent by Makegood; resolve in the console).")
-    def resolve(self, told: ResolveSignal | None = None) -> None:
-        self._hear(told or ResolveSignal())
+    def resolve(self, *payloads: object) -> None:
+        self._inbox.add_hint()
+        self._note(with_note("signal resolve", is_whole=is_plain(payloads)))
 
     @workflow.signal(description="Look at the deadline in the store now. Needs no payload.")
-    def expire(self, told: ExpireSignal | None = None) -> None:
-        self._hear(told or ExpireSignal())
+    def expire(self, *payloads: object) -> None:
+        self._inbox.add_hint()
+        self._note(with_note("signal expire", is_whole=is_plain(payloads)))
+
+    @workflow.signal(dynamic=True, description="Any other signal is noted and changes nothing.")
+    def other(self, name: str, _: Sequence[RawValue]) -> None:
+        self._note(f"signal {shown_name(name)}: unknown, and ignored")
 
     @workflow.query(description="Where this run stands: position, deadlines, incident and active repair.")
-    def state(self) -> StateAnswer:
-        now = self._standing
-        due = wire_or_none(now.result_deadline_at)
+    def state(self, *_: object) -> StateAnswer:
+        now, due = self._standing, wire_or_none(self._standing.result_deadline_at)
         return StateAnswer(now.position, wire(now.deadline_at), now.incident_id, now.replay_id, due)
 
-    @workflow.query(description="What this run has heard and done, the latest last.")
-    def timeline(self) -> TimelineAnswer:
-        return TimelineAnswer(tuple(self._lines))
+    @workflow.query(description="What this run was sent and did, the latest last.")
+    def timeline(self, *_: object) -> TimelineAnswer:
+        return self._lines.answer()
 
     async def _wait_for_result(self) -> None:
-        await self._until(lambda: bool(self._told), f"Result due by {wire(self._standing.deadline_at)}")
-        told = self._told.popleft() if self._told else None
-        if isinstance(told, ResultSignal) and told.status is ResultStatus.SUCCESS:
+        """A bare request stays in the inbox: it is acted on when the incident opens."""
+        summary = f"Result due by {wire(self._standing.deadline_at)}"
+        await self._wait(lambda: bool(self._inbox.hint or self._inbox.named), until=self._look_at, summary=summary)
+        hint, named = self._inbox.take_hint(), self._inbox.take_named()
+        if hint is not None and hint.is_success:
             self._stand(replace(self._standing, position=Position.APPLIED))
-            return
-        result_id = told.result_id if isinstance(told, ResultSignal) else None
-        await self._open_incident(OpenIncident(self._start.event_id, result_id))
+        elif named is not None:
+            await self._ask_for_named(named)
+        else:
+            await self._open_incident(OpenIncident(self._start.event_id, hint.result_id if hint else None))
 
     async def _open_incident(self, question: OpenIncident) -> None:
-        """Within the task that found it due; when that fails, as an activity, which the engine retries as long as it takes."""
+        """Within the task that found it due; when that fails, as an activity, which Temporal retries as long as it takes."""
         opening, summary = LedgerActivities.open_incident, "Open the incident if it is due"
         try:
             answer = await workflow.execute_local_activity_method(
-                opening, question, schedule_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE, summary=summary
+                opening, question, schedule_to_close_timeout=timeouts.LOCAL_TIMEOUT, retry_policy=timeouts.ONCE, summary=summary
             )
         except FailureError as failure:  # a local activity's own, not wrapped in an `ActivityError`
             if is_cancelled_exception(failure):
@@ -159,49 +158,58 @@ class ReceiptWorkflow:
         else:
             self._obey(answer)
 
-    async def _wait_for_request(self) -> None:
-        await workflow.wait_condition(lambda: bool(self._told or self._requests))
-        if self._told:
-            await self._heed(self._told.popleft())
-            return
-        await self._answer_request()
+    async def _act(self) -> None:
+        """Act on everything in the inbox with one question, whose answer is younger than all of it."""
+        hint, named, bare = self._inbox.take_hint(), self._inbox.take_named(), self._inbox.take_bare()
+        if bare is not None:
+            await self._ask_for_repair(bare)
+        elif named is not None and named != self._standing.replay_id:
+            await self._ask_for_named(named)
+        elif hint is not None:
+            await self._ask(
+                LedgerActivities.heed, Heed(self._start.event_id, hint.result_id), "Look at the store, as a signal says"
+            )
 
-    async def _answer_request(self) -> None:
-        """Have the store adopt the repair that is active, or mint one, at once: nothing is kept to be run later."""
-        request = self._requests.popleft()
-        if request.replay_id is not None and request.replay_id == self._standing.replay_id:
-            return
-        is_bare = request.replay_id is None
-        mint_as = replay_id_made(workflow.now(), workflow.uuid4()) if is_bare else None
-        begin = BeginRepair(self._start.event_id, request.replay_id, request.requested_by, mint_as)
+    async def _ask_for_named(self, replay_id: str) -> None:
+        await self._ask(
+            LedgerActivities.begin_repair, BeginRepair(self._start.event_id, replay_id), f"Find the repair {replay_id}"
+        )
+
+    async def _ask_for_repair(self, bare: BareRequest) -> None:
+        """Have the store adopt the repair that is active, or begin one, at once: nothing is kept to be run later."""
+        self._asking = bare
+        begin = BeginRepair(self._start.event_id, requested_by=bare.requested_by, marks=bare.marks)
         await self._ask(LedgerActivities.begin_repair, begin, "Begin the repair that was asked for")
-        if is_bare or self._standing.position in REPAIRING_POSITIONS:
-            # Whatever came while it began asked for this one.
-            self._requests = deque(kept for kept in self._requests if kept.replay_id is not None)
+        self._asking = None
 
     async def _call_back(self) -> None:
+        """A run that continues as new leaves the attempt in flight to its activity, which records it, and the next waits."""
         replay_id = self._standing.replay_id or ""
+        if self._inbox.bare is not None:
+            await self._act()  # It came while this repair began, and asks for it.
+            if not self._is_calling(replay_id):
+                return
         call = workflow.start_activity_method(
             CallbackActivities.send_callback,
             SendCallback(self._start.event_id, replay_id),
-            start_to_close_timeout=CALLBACK_TIMEOUT,
+            start_to_close_timeout=timeouts.CALLBACK_TIMEOUT,
             heartbeat_timeout=CALLBACK_HEARTBEAT,
-            retry_policy=CALLBACK_RETRIES,
+            retry_policy=timeouts.CALLBACK_RETRIES,
             summary=f"Call the repair endpoint for {replay_id}",
         )
         # Retrieved, so that the failure of a cancelled call is not reported as forgotten.
         call.add_done_callback(lambda done: done.cancelled() or done.exception())
-        while (self._standing.position, self._standing.replay_id) == (Position.CALLING, replay_id):
-            await workflow.wait_condition(lambda: call.done() or bool(self._told or self._requests))
+        while self._is_calling(replay_id):
+            await self._wait(lambda: call.done() or self._inbox.has_any())
             if call.done():
                 await self._end_series(call)
                 return
-            if self._requests:
-                # The store may have ended this repair, and its news be on the way.
-                await self._answer_request()
-            else:
-                await self._heed(self._told.popleft())
+            # The store may have ended this repair, and its news be on the way.
+            await self._act()
         call.cancel()
+
+    def _is_calling(self, replay_id: str) -> bool:
+        return (self._standing.position, self._standing.replay_id) == (Position.CALLING, replay_id)
 
     async def _end_series(self, call: Awaitable[Answer]) -> None:
         try:
@@ -214,40 +222,42 @@ class ReceiptWorkflow:
 
     async def _wait_for_repair(self) -> None:
         replay_id = self._standing.replay_id or ""
-        await self._until(lambda: bool(self._told or self._requests), f"Result of {replay_id} due")
-        if self._requests:
-            await self._answer_request()
-            return
-        if self._told:
-            await self._heed(self._told.popleft())
+        await self._wait(self._inbox.has_any, until=self._look_at, summary=f"Result of {replay_id} due")
+        if self._inbox.has_any():
+            await self._act()
             return
         overdue = FailOverdueRepair(self._start.event_id, replay_id)
         await self._ask(LedgerActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
 
-    async def _heed(self, told: Told) -> None:
-        result_id = told.result_id if isinstance(told, ResultSignal) else None
-        await self._ask(LedgerActivities.heed, Heed(self._start.event_id, result_id), describe_told(told))
-
     async def _drop_requests(self) -> None:
-        if not self._requests:
-            return
-        dropped = NoteDroppedRequest(self._start.event_id, self._requests[0].replay_id)
-        self._requests.clear()
-        await self._ask(LedgerActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
+        bare, named = self._inbox.take_bare(), self._inbox.take_named()
+        if bare is not None or named is not None:
+            dropped = NoteDroppedRequest(self._start.event_id, None if bare else named)
+            await self._ask(LedgerActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
 
-    async def _until(self, has_come: Callable[[], bool], summary: str) -> None:
-        """Return when it has come, or when it is time to look."""
-        remaining = self._look_at - workflow.now()
-        if not has_come() and remaining > timedelta():
+    async def _wait(self, has_come: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
+        """Return when it has come, or when it is time to look. The only wait, since a history grows long in any."""
+        remaining = None if until is None else min(until - workflow.now(), timeouts.LONGEST_WAIT)
+        if not has_come() and (remaining is None or remaining > timedelta()):
             with suppress(TimeoutError):
-                await workflow.wait_condition(has_come, timeout=remaining, timeout_summary=summary)
+                await workflow.wait_condition(
+                    lambda: has_come() or workflow.info().is_continue_as_new_suggested(),
+                    timeout=remaining,
+                    timeout_summary=summary,
+                )
+        self._continue_if_long()
 
     async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
-        """Ask the ledger, and obey its answer."""
-        answer = await workflow.execute_activity_method(
-            activity, question, start_to_close_timeout=LEDGER_TIMEOUT, retry_policy=LEDGER_RETRIES, summary=summary
+        """Ask the ledger, and obey its answer. A run that continues as new meanwhile asks again, which the ledger allows."""
+        call = workflow.start_activity_method(
+            activity,
+            question,
+            start_to_close_timeout=timeouts.LEDGER_TIMEOUT,
+            retry_policy=timeouts.LEDGER_RETRIES,
+            summary=summary,
         )
-        self._obey(answer)
+        await self._wait(call.done)
+        self._obey(await call)
 
     def _obey(self, answer: Answer) -> None:
         self._stand(answer.standing)
@@ -259,7 +269,7 @@ class ReceiptWorkflow:
     def _stand(self, now: Standing) -> None:
         before, self._standing = self._standing, now
         self._look_at = deadline_of(now)
-        self._forget_named(before.replay_id, now.replay_id)
+        self._inbox.forget_named(before.replay_id, now.replay_id)
         if before == now:
             return
         self._note(f"stands at: {now.position}" + (f" ({now.replay_id})" if now.replay_id else ""))
@@ -269,31 +279,22 @@ class ReceiptWorkflow:
         if is_news(before, now):
             self._tell_people()
 
-    def _forget_named(self, *replay_ids: str | None) -> None:
-        """Requests that name a repair which is under way, or has just ended, have been acted on."""
-        acted_on = set(replay_ids) - {None}
-        self._requests = deque(kept for kept in self._requests if kept.replay_id not in acted_on)
-
     def _tell_people(self) -> None:
         """Send mail beside the wait: a silent mail server delays no result, and the end waits for no mail."""
         call = workflow.start_activity_method(
             AlertActivities.send_alerts,
             SendAlerts(self._start.event_id, self._standing.incident_id or ""),
-            start_to_close_timeout=ALERT_TIMEOUT,
-            retry_policy=ALERT_RETRIES,
+            start_to_close_timeout=timeouts.ALERT_TIMEOUT,
+            retry_policy=timeouts.ALERT_RETRIES,
             summary="Tell people",
         )
         # Retrieved, so that a failure is not reported as forgotten; the reconciler sends what is left.
         call.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _hear(self, told: Told) -> None:
-        self._told.append(told)
-        self._note(describe_told(told))
-
     def _note(self, text: str) -> None:
-        self._lines.append(TimelineLine(wire(workflow.now()), text))
+        self._lines.add(wire(workflow.now()), text)
 
-    def _continue_as_new(self) -> NoReturn:
-        """The store knows everything but requests that it has not minted yet."""
-        unminted = tuple(request for request in self._requests if request.replay_id is None)
-        workflow.continue_as_new(replace(self._start, resume=True, requests=unminted))
+    def _continue_if_long(self) -> None:
+        """When Temporal suggests it: the store knows everything but a bare request that it has not been asked about."""
+        if workflow.info().is_continue_as_new_suggested():
+            workflow.continue_as_new(self._inbox.handed_on(self._start, self._asking))

@@ -1,14 +1,25 @@
 """The ledger activities answer with where the store stands, and each may run twice."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from activities.ledger import LedgerActivities
-from activities.messages import BeginRepair, FailOverdueRepair, Heed, NoteDroppedRequest, OpenIncident, ReadStanding
+from activities.messages import (
+    Answer,
+    BeginRepair,
+    FailOverdueRepair,
+    Heed,
+    NoteDroppedRequest,
+    OpenIncident,
+    ReadStanding,
+    RequestMark,
+)
 from domain.ids import ReplayId
 from domain.lifecycle import Position
 from store.audit import AuditFilters, list_audit
@@ -19,6 +30,7 @@ from tests.given import Story
 
 PAST = {"timeout_minutes": -1.0}
 JUST_PAST = {"timeout_minutes": -0.1}
+FIRST = (RequestMark("run", 1),)
 
 
 @pytest.fixture
@@ -30,6 +42,14 @@ async def _ingest_was_up(story: Story, *, seconds_ago: float, **report: bool) ->
     at = story.at - timedelta(seconds=seconds_ago)
     async with story.database.transaction() as session:
         await beat(session, process="ingest-1", role=INGEST, started_at=at, now=at, report=report)
+
+
+async def run_as(ledger: LedgerActivities, question: BeginRepair, *, attempt: int = 1) -> Answer:
+    """The activity as Temporal runs it."""
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=attempt)
+    answer: Answer = await environment.run(ledger.begin_repair, question)
+    return answer
 
 
 async def test_incident_is_opened_once_however_often_it_is_asked(ledger: LedgerActivities, story: Story) -> None:
@@ -127,7 +147,7 @@ async def test_second_request_adopts_the_first_ones_repair(ledger: LedgerActivit
 
 async def test_repair_begun_by_a_signal_is_in_the_audit_log_once(ledger: LedgerActivities, story: Story) -> None:
     event_id, incident_id = await story.opened()
-    begin = BeginRepair(event_id, requested_by="usr_1", mint_as=f"rpl_{'0' * 32}")
+    begin = BeginRepair(event_id, requested_by="usr_1", marks=FIRST)
 
     first = await ledger.begin_repair(begin)
     await ledger.begin_repair(begin)  # run again by the engine
@@ -185,19 +205,52 @@ async def test_repair_within_its_deadline_is_not_overdue(ledger: LedgerActivitie
     assert answer.wait_ms is not None
 
 
-async def test_repair_begun_twice_under_one_id_is_one_repair_even_when_the_first_has_ended(
-    ledger: LedgerActivities, story: Story
+@pytest.mark.parametrize(("attempt", "noted"), [(1, 1), (2, 0)], ids=["after_a_reset", "after_a_lost_answer"])
+async def test_request_that_was_seen_begins_no_second_repair_even_when_the_first_has_ended(
+    ledger: LedgerActivities, story: Story, attempt: int, noted: int
 ) -> None:
     event_id, _ = await story.opened()
-    question = BeginRepair(event_id, mint_as="rpl_1")
-    await ledger.begin_repair(question)
-    await story.result(event_id, "failed", replay_id=ReplayId("rpl_1"))
+    question = BeginRepair(event_id, marks=FIRST)
+    begun = await ledger.begin_repair(question)
+    assert begun.standing.replay_id is not None
+    await story.result(event_id, "failed", replay_id=ReplayId(begun.standing.replay_id))
 
-    again = await ledger.begin_repair(question)
+    again = await run_as(ledger, question, attempt=attempt)
+    later = await run_as(ledger, BeginRepair(event_id, marks=(RequestMark("run", 2),)))
 
     assert (again.standing.position, again.has_news) == (Position.OPEN, True)
-    assert [row["replay_id"] for row in await story.rows("repairs", event_id)] == ["rpl_1"]
-    assert "noted" not in await story.told(event_id)
+    assert later.standing.position is Position.CALLING
+    assert len(await story.rows("repairs", event_id)) == 2
+    assert (await story.told(event_id)).count("noted") == noted
+
+
+async def test_request_that_was_adopted_is_seen_too(ledger: LedgerActivities, story: Story) -> None:
+    event_id, replay_id = await story.repairing()
+    await ledger.begin_repair(BeginRepair(event_id, marks=FIRST))
+    await story.result(event_id, "failed", replay_id=replay_id)
+
+    again = await run_as(ledger, BeginRepair(event_id, marks=FIRST))
+
+    assert again.standing.position is Position.OPEN
+    assert len(await story.rows("repairs", event_id)) == 1
+
+
+@pytest.mark.parametrize(
+    "odd", ["\ud800", "\0", "x" * 1_000_000, "evt_\ud83d", "\u2028"], ids=["half", "nul", "huge", "cut", "line"]
+)
+async def test_texts_of_any_form_fail_no_activity_for_ever(ledger: LedgerActivities, story: Story, odd: str) -> None:
+    event_id, _ = await story.opened()
+
+    await ledger.heed(Heed(event_id, odd))
+    await ledger.begin_repair(BeginRepair(event_id, replay_id=odd, requested_by=odd))
+    await ledger.fail_overdue_repair(FailOverdueRepair(event_id, odd))
+    await ledger.note_dropped_request(NoteDroppedRequest(event_id, odd))
+    with pytest.raises(ApplicationError) as unknown:
+        await ledger.load_standing(ReadStanding(odd))
+    answer = await ledger.begin_repair(BeginRepair(event_id, requested_by=odd, marks=(RequestMark(odd, 1),)))
+
+    assert unknown.value.non_retryable
+    assert answer.standing.position is Position.CALLING
 
 
 @pytest.mark.parametrize("named", ["rpl_made_up\0", None], ids=["unknown", "ended"])
@@ -216,7 +269,7 @@ async def test_request_that_names_a_repair_that_is_not_active_is_noted(
 async def test_request_for_what_has_ended_is_noted(ledger: LedgerActivities, story: Story) -> None:
     event_id, _ = await story.reach(Position.CLOSED)
 
-    answer = await ledger.begin_repair(BeginRepair(event_id, mint_as="rpl_1"))
+    answer = await ledger.begin_repair(BeginRepair(event_id, marks=FIRST))
 
     assert answer.standing.position is Position.CLOSED
     assert (await story.told(event_id))[-1] == "noted"

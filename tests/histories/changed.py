@@ -10,7 +10,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.ledger import LedgerActivities
     from activities.messages import ReadStanding
-    from workflows.messages import ReceiptEnded, ReceiptInput
+    from workflows.messages import ReceiptEnded
     from workflows.receipt import ReceiptWorkflow
 
 
@@ -19,13 +19,13 @@ class WithOneMoreTimer(ReceiptWorkflow):
     """It takes a moment before it begins."""
 
     @workflow.init
-    def __init__(self, start: ReceiptInput) -> None:
-        super().__init__(start)
+    def __init__(self, *start: object) -> None:
+        super().__init__(*start)
 
     @workflow.run
-    async def run(self, start: ReceiptInput) -> ReceiptEnded:
+    async def run(self, *start: object) -> ReceiptEnded:
         await asyncio.sleep(0.01)
-        return await super().run(start)
+        return await super().run(*start)
 
 
 @workflow.defn(name="receipt")
@@ -33,15 +33,15 @@ class WithOneMoreActivity(ReceiptWorkflow):
     """It asks where the receipt stands before it begins."""
 
     @workflow.init
-    def __init__(self, start: ReceiptInput) -> None:
-        super().__init__(start)
+    def __init__(self, *start: object) -> None:
+        super().__init__(*start)
 
     @workflow.run
-    async def run(self, start: ReceiptInput) -> ReceiptEnded:
+    async def run(self, *start: object) -> ReceiptEnded:
         await workflow.execute_activity_method(
-            LedgerActivities.load_standing, ReadStanding(start.event_id), start_to_close_timeout=timedelta(seconds=5)
+            LedgerActivities.load_standing, ReadStanding(self._start.event_id), start_to_close_timeout=timedelta(seconds=5)
         )
-        return await super().run(start)
+        return await super().run(*start)
 
 
 @workflow.defn(name="receipt")
@@ -49,11 +49,11 @@ class WithOneMoreTimerPatchedIn(ReceiptWorkflow):
     """Only runs that begin with this release take the moment."""
 
     @workflow.init
-    def __init__(self, start: ReceiptInput) -> None:
-        super().__init__(start)
+    def __init__(self, *start: object) -> None:
+        super().__init__(*start)
 
     @workflow.run
-    async def run(self, start: ReceiptInput) -> ReceiptEnded:
+    async def run(self, *start: object) -> ReceiptEnded:
         if workflow.patched("a-moment-first"):
             await asyncio.sleep(0.01)
-        return await super().run(start)
+        return await super().run(*start)

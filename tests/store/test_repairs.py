@@ -13,7 +13,7 @@ from store.attempts import AttemptBegun, SeriesOver, begin_attempt, record_attem
 from store.moves import NotYet
 from store.outbox import settle
 from store.projects import change_project
-from store.repairs import Begun, RepairRefused, begin_repair, fail_overdue_repair, request_repair
+from store.repairs import SEEN, Begun, RepairRefused, begin_repair, fail_overdue_repair, request_repair
 from store.requests import resolve_by_hand
 from tests.given import OPERATOR, Story
 
@@ -124,32 +124,46 @@ async def test_signal_without_a_repair_url_records_a_failed_repair(story: Story)
     assert ("repair_failed", repair["replay_id"], OPS) in await story.alerts(event_id)
 
 
-async def test_signal_asked_twice_under_one_id_begins_one_repair(story: Story) -> None:
+async def test_signal_that_was_seen_begins_one_repair(story: Story) -> None:
     event_id, _ = await story.opened()
-    asked = {"requested_by": "signal", "replay_id": None, "mint_as": ReplayId("rpl_1")}
+    asked = {"requested_by": "signal", "replay_id": None, "marks": {"run": 1}}
 
     first = await story.do(begin_repair, event_id, **asked)
     second = await story.do(begin_repair, event_id, **asked)
-    await story.result(event_id, "failed", replay_id=ReplayId("rpl_1"))
+    await story.result(event_id, "failed", replay_id=first.replay_id)
     third = await story.do(begin_repair, event_id, **asked)
 
-    assert (first, second) == (Begun(ReplayId("rpl_1"), is_new=True), Begun(ReplayId("rpl_1"), is_new=False))
-    assert third == RepairRefused(RepairCause.FAILED_RESULT, is_repeat=True)
-    assert [row["replay_id"] for row in await story.rows("repairs", event_id)] == ["rpl_1"]
+    assert (first, second) == (Begun(first.replay_id, is_new=True), Begun(first.replay_id, is_new=False))
+    assert third == SEEN
+    assert [row["replay_id"] for row in await story.rows("repairs", event_id)] == [first.replay_id]
 
 
-async def test_signal_asked_twice_without_a_repair_url_fails_and_alerts_once(story: Story) -> None:
+async def test_signal_that_was_seen_fails_and_alerts_once_without_a_repair_url(story: Story) -> None:
     await set_repair_url(story, None)
     event_id, _ = await story.opened()
-    asked = {"requested_by": "signal", "replay_id": None, "mint_as": ReplayId("rpl_1")}
+    asked = {"requested_by": "signal", "replay_id": None, "marks": {"run": 1}}
     await story.do(begin_repair, event_id, **asked)
     alerts = await story.alerts(event_id)
 
-    again = await story.do(begin_repair, event_id, **asked)
-
-    assert again == RepairRefused(RepairCause.REPAIR_URL_MISSING, is_repeat=True)
+    assert await story.do(begin_repair, event_id, **asked) == SEEN
     assert len(await story.rows("repairs", event_id)) == 1
     assert await story.alerts(event_id) == alerts
+
+
+@pytest.mark.parametrize(
+    ("marks", "is_new"),
+    [({"a": 2}, False), ({"a": 1}, False), ({"a": 3}, True), ({"b": 1}, True), ({"a": 1, "b": 1}, True), ({}, True)],
+    ids=["the_same", "an_earlier_one", "the_next", "another_series", "old_and_new_as_one", "without_a_place"],
+)
+async def test_request_is_seen_when_all_its_places_are(story: Story, marks: dict[str, int], is_new: bool) -> None:
+    event_id, _ = await story.opened()
+    first = await story.do(begin_repair, event_id, requested_by="signal", replay_id=None, marks={"a": 2})
+    await story.result(event_id, "failed", replay_id=first.replay_id)
+
+    outcome = await story.do(begin_repair, event_id, requested_by="signal", replay_id=None, marks=marks)
+
+    assert isinstance(outcome, Begun) is is_new
+    assert len(await story.rows("repairs", event_id)) == 1 + is_new
 
 
 async def test_request_for_a_repair_that_nobody_calls_tells_the_engine_again(story: Story) -> None:

@@ -4,7 +4,6 @@ import gc
 import json
 import re
 from datetime import timedelta
-from uuid import RFC_4122, UUID
 
 import pytest
 from sqlalchemy import text
@@ -301,19 +300,17 @@ async def test_request_that_names_no_repair_of_the_store_is_noted(makegood: Worl
     assert await makegood.repairs(event_id) == []
 
 
-async def test_repair_by_signal_is_minted_under_an_id_that_the_history_keeps(makegood: World) -> None:
+async def test_repair_by_signal_is_asked_for_under_a_place_that_the_history_keeps(makegood: World) -> None:
     event_id = await opened(makegood)
 
     await makegood.signal(event_id, "reprocess")
 
     await makegood.reaches(event_id, Position.AWAITING_RESULT)
-    (repair,) = await makegood.repairs(event_id)
-    minted = UUID(repair["replay_id"].removeprefix("rpl_"))
-    assert (minted.version, minted.variant) == (7, RFC_4122)
     history = await makegood.handle(event_id).fetch_history()
     asked = [event.activity_task_scheduled_event_attributes for event in history.events]
-    questions = [json.loads(ask.input.payloads[0].data) for ask in asked if ask.activity_type.name == "begin_repair"]
-    assert [question["mint_as"] for question in questions] == [repair["replay_id"]]
+    (question,) = [json.loads(ask.input.payloads[0].data) for ask in asked if ask.activity_type.name == "begin_repair"]
+    (mark,) = question["marks"]
+    assert (mark["number"], len(mark["series"])) == (1, 16)
 
 
 async def test_url_removed_in_mid_series_ends_it_without_another_attempt(makegood: World) -> None:

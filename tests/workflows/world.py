@@ -43,6 +43,7 @@ from tests.histories.fingerprint import local_activity_of
 from tests.processes import free_ports
 from tests.waiting import wait_until_async
 from worker.connect import prepare_namespace, read_namespace_id
+from worker.failures import SHORT_FAILURES
 from worker.parts import BuiltWorker, WorkerParts, build_worker
 from worker.reconcile import NAMESPACE_FACT
 from workflows.messages import workflow_id
@@ -309,7 +310,9 @@ async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Seale
     """A world on a migrated store, whose worker is at work while the block runs; `changes` are of the worker's parts."""
     config = engine.client.service_client.config
     # The identity is in every history: it must not name this machine.
-    client = await Client.connect(config.target_host, namespace=engine.client.namespace, identity="tests")
+    client = await Client.connect(
+        config.target_host, namespace=engine.client.namespace, identity="tests", data_converter=SHORT_FAILURES
+    )
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     database = Database.open(database_url, clock=Clock(), writes_on_loop=True)

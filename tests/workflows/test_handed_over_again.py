@@ -1,0 +1,163 @@
+"""What Temporal hands over again, after a reset or in a run that continues, is not done again; and floods are one look."""
+
+import asyncio
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.service import RPCError
+
+from domain.ids import EventId
+from domain.lifecycle import Position
+from tests.workflows.world import World
+from workflows.messages import workflow_id
+
+ALL, NONE = ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL, ResetReapplyType.RESET_REAPPLY_TYPE_NONE
+
+
+@pytest.mark.parametrize("to", ["first", "last"])
+@pytest.mark.parametrize("reapply", [ALL, NONE], ids=["signals_again", "without_signals"])
+async def test_reset_repairs_nothing_again_and_the_next_request_repairs_once(
+    makegood: World, reapply: "ResetReapplyType.ValueType", to: str
+) -> None:
+    event_id = await failed_repair(makegood)
+
+    await reset(makegood, event_id, to=to, reapply=reapply)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    assert len(makegood.receiver.calls) == 1
+    await makegood.signal(event_id, "reprocess")
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert len(makegood.receiver.calls) == 2
+    assert len(await makegood.repairs(event_id)) == 2
+
+
+async def test_reset_of_a_reset_run_repairs_nothing_again(makegood: World) -> None:
+    event_id = await failed_repair(makegood)
+    await reset(makegood, event_id, to="first", reapply=ALL)
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.signal(event_id, "reprocess")
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    second = (await makegood.repairs(event_id))[-1]["replay_id"]
+    await makegood.report(event_id, "failed", replay_id=second)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await reset(makegood, event_id, to="first", reapply=ALL)
+
+    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.eventually(lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted")
+    assert len(makegood.receiver.calls) == 2
+
+
+async def test_request_that_was_adopted_begins_no_repair_after_a_reset(makegood: World) -> None:
+    event_id = await opened(makegood)
+    replay_id = await makegood.reprocess(event_id)
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.signal(event_id, "reprocess")
+    await makegood.ran(event_id, "begin_repair", times=2)
+    await makegood.report(event_id, "failed", replay_id=replay_id)
+    await makegood.reaches(event_id, Position.OPEN)
+
+    await reset(makegood, event_id, to="first", reapply=ALL)
+
+    await makegood.eventually(lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted")
+    assert len(makegood.receiver.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["expire", "result", "reprocess"])
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.long)])
+async def test_signals_without_end_during_a_series_are_one_look_each_time(makegood: World, count: int, name: str) -> None:
+    makegood.receiver.status = 503
+    event_id = await opened(makegood)
+    replay_id = await makegood.reprocess(event_id)
+    await makegood.attempted(event_id, 1)
+    first = await makegood.run_id(event_id)
+
+    await flood(makegood, event_id, name, count)
+
+    await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
+    assert len(await makegood.attempts(event_id)) == 1
+    await makegood.report(event_id, "success", replay_id=replay_id)
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert len(await makegood.repairs(event_id)) == 1
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(9_000, marks=pytest.mark.long)])
+async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continues(makegood: World, count: int) -> None:
+    makegood.receiver.answering.clear()
+    event_id = await opened(makegood)
+    first = await makegood.run_id(event_id)
+    await makegood.reprocess(event_id)
+    await makegood.eventually(lambda: _is_calling(makegood, event_id), "an attempt has begun")
+
+    await flood(makegood, event_id, "expire", count)
+    await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
+    makegood.receiver.answering.set()
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert len(makegood.receiver.calls) == 1
+    assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
+
+
+async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
+    """So many signals, as fast as Temporal takes them."""
+    places = asyncio.Semaphore(32)
+
+    async def one() -> None:
+        async with places:
+            for _ in range(20):
+                try:
+                    await world.signal(event_id, name)
+                    return
+                except RPCError:
+                    await asyncio.sleep(0.2)
+            raise AssertionError("Temporal takes no signal any more")
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def opened(world: World) -> EventId:
+    event_id = await world.accept()
+    await world.started(event_id)
+    await world.expire(event_id)
+    await world.reaches(event_id, Position.OPEN)
+    return event_id
+
+
+async def failed_repair(world: World) -> EventId:
+    """An incident that is open again after the repair that a bare signal asked for."""
+    event_id = await opened(world)
+    await world.signal(event_id, "reprocess")
+    await world.reaches(event_id, Position.AWAITING_RESULT)
+    (repair,) = await world.repairs(event_id)
+    await world.report(event_id, "failed", replay_id=repair["replay_id"])
+    await world.reaches(event_id, Position.OPEN)
+    return event_id
+
+
+async def reset(world: World, event_id: EventId, *, to: str, reapply: "ResetReapplyType.ValueType") -> None:
+    """Reset the run to its first or last completed task, and return once the new run has done one."""
+    before = await world.run_id(event_id)
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    done = [event.event_id async for event in world.handle(event_id).fetch_history_events() if event.event_type == completed]
+    request = ResetWorkflowExecutionRequest(
+        namespace=world.client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id(event_id), run_id=before),
+        reason="test",
+        workflow_task_finish_event_id=done[0 if to == "first" else -1],
+        request_id=before,
+        reset_reapply_type=reapply,
+    )
+    await world.client.workflow_service.reset_workflow_execution(request)
+    await world.eventually(lambda: world.has_other_run(event_id, before), "the new run")
+    await world.started(event_id)
+    await world.believed(event_id)
+
+
+async def _is_noted(world: World, event_id: EventId, text: str) -> bool:
+    return any(text in note for note in await world.notes(event_id))
+
+
+async def _is_calling(world: World, event_id: EventId) -> bool:
+    return len(await world.attempts(event_id)) == 1
