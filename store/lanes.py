@@ -43,17 +43,20 @@ SQLITE_PRAGMAS = (
 class Bounds:
     """How many connections a lane has, and how long a turn is waited for.
 
-    `each` is how many of them one name has at most. `limit_seconds` is how long a statement may take, None for the usual.
+    `each` is how many of them one name has at most. `limit_seconds` is how long a statement may take, None for the usual;
+    `lock_seconds` how long it waits for a row of PostgreSQL that somebody else has locked.
     """
 
     connections: int
     turn_seconds: float = 15
     each: int | None = None
     limit_seconds: float | None = None
+    lock_seconds: float | None = None
 
 
-# On PostgreSQL an API process has 17 connections at most, with its front door's, and a worker 13, with its listener's.
-WRITING = Bounds(connections=5)
+# On PostgreSQL an API process has 18 connections at most, with its front door's, and a worker 14, with its listener's.
+# Who waits for a locked row holds a connection: for no longer than the front door waits.
+WRITING = Bounds(connections=6, lock_seconds=5)
 READING = Bounds(connections=3, turn_seconds=3)
 SEARCHING = Bounds(connections=3, turn_seconds=2, each=2, limit_seconds=2)
 LOOKING_UP = Bounds(connections=2, turn_seconds=5)  # one of them for keys that are in use, whatever else is asked (`api.auth`)
@@ -212,12 +215,13 @@ def postgres_lane(url: str, bounds: Bounds, generation: Generation, *, statement
     """A lane of sessions that write, or of such that see one snapshot, which REPEATABLE READ is PostgreSQL's name for."""
     limit = bounds.limit_seconds
     timeout = "" if limit is None else f"SET LOCAL statement_timeout = {round(limit * 1000)}"
+    lock = "" if bounds.lock_seconds is None else f"SET LOCAL lock_timeout = {round(bounds.lock_seconds * 1000)}"
     engine = postgres_engine(
         url,
         generation,
         connections=bounds.connections,
         statement_seconds=statement_seconds if limit is None else limit + DRIVER_MARGIN_SECONDS,
-        at_begin="; ".join(filter(None, (DURABLE if writes else "", timeout))),
+        at_begin="; ".join(filter(None, (DURABLE if writes else "", timeout, lock))),
         may_be_standby=not writes,
     )
     return Lane(engine if writes else snapshots(engine), bounds, Turns(bounds.connections, each=bounds.each))

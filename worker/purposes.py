@@ -22,7 +22,7 @@ from store.standing import project_of
 from store.statements import SessionStatements
 
 # Fewer than the store has connections: who waits for a locked row holds one.
-LEDGER = Limits(total=12, per_project=6, per_host=12, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
+LEDGER = Limits(total=4, per_project=2, per_host=4, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
 # What finds none is sent by the alert loop, soon.
 ALERTS = Limits(total=40, per_project=20, per_host=40)
 # A local activity has 3 s, and falls back on an activity.
