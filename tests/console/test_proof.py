@@ -34,6 +34,7 @@ ORDINARY = {
     "/incidents/{incident_id}/acknowledge",
     "/incidents/{incident_id}/resolve",
     "/events/{event_id}/expire",
+    "/events/{event_id}/restart",
     "/projects/{project_id}/keys/{key_id}/revoke",
     "/projects/{project_id}/members/{user_id}/remove",
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",

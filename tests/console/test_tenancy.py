@@ -157,6 +157,7 @@ TABLE: dict[str, Requests] = {
     "POST /incidents/{incident_id}/acknowledge": missing("/incidents/{incident_id}/acknowledge"),
     "POST /incidents/{incident_id}/resolve": missing("/incidents/{incident_id}/resolve", reason="mine now"),
     "POST /events/{event_id}/expire": missing("/events/{event_id}/expire"),
+    "POST /events/{event_id}/restart": missing("/events/{event_id}/restart"),
     "POST /projects/{project_id}": saved,
     "POST /projects/{project_id}/delete": missing("/projects/{project_id}/delete", confirmation="shop", end_open="on"),
     "POST /projects/{project_id}/keys": missing("/projects/{project_id}/keys", label="mine", scopes="read"),

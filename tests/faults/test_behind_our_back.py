@@ -140,7 +140,10 @@ class Hands:
             case "replace by one that fails":
                 return await self._replace(case, "evt_unknown", resume=True)
             case "replace by one that completes":
-                return await self._replace(case, self._applied, resume=True)
+                # It waits, whatever the receipt does, and believes a success.
+                impostor = await self._replace(case, case.event_id, resume=False)
+                await self._temporal("workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT)
+                return impostor
             case "replace by one that times out":
                 return await self._replace(case, "evt_unknown", "--execution-timeout", "1s", resume=False)
             case "fail its call":
