@@ -118,9 +118,7 @@ async def test_receipts_that_have_not_ended_keep_a_project(story: Story) -> None
         assert await projects.read_project(session, story.project.id) == story.project
 
 
-async def test_deletion_takes_as_many_statements_for_any_number_of_receipts_and_counts_to_a_bound(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deletion_counts_to_a_bound_and_leaves_alerts_to_the_loop(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deleting, "COUNTED", 3)
     for _ in range(2):
         await story.receipt()
