@@ -61,12 +61,12 @@ async def erase_all(database: Database) -> None:
         if not await has_deleted(session):
             return
     ended = await _end_all(database)
-    receipts, answers = 0, 0
+    receipts, answers, alerts = 0, 0, 0
     while (erased := await _erase_batch(database)).total:
-        receipts, answers = receipts + erased.receipts, answers + erased.answers
+        receipts, answers, alerts = receipts + erased.receipts, answers + erased.answers, alerts + erased.alerts
         await asyncio.sleep(PAUSE_SECONDS)
-    if ended or receipts or answers:
-        log.info("deleted_projects_erased", ended=ended, receipts=receipts, answers=answers)
+    if ended or receipts or answers or alerts:
+        log.info("deleted_projects_erased", ended=ended, receipts=receipts, answers=answers, alerts=alerts)
 
 
 async def _end_all(database: Database) -> int:

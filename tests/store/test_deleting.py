@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from domain.errors import NotFound, ValidationFailed
 from domain.ids import EventId, UserId
@@ -116,6 +116,49 @@ async def test_receipts_that_have_not_ended_keep_a_project(story: Story) -> None
     assert refused.value.errors[0].message.startswith("2 receipts have not ended")
     async with story.database.reading() as session:
         assert await projects.read_project(session, story.project.id) == story.project
+
+
+async def test_deletion_counts_to_a_bound_and_leaves_alerts_to_the_loop(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deleting, "COUNTED", 3)
+    for _ in range(2):
+        await story.receipt()
+    for _ in range(3):
+        await story.opened()
+    with pytest.raises(ValidationFailed) as refused:
+        await delete(story, end_open=False)
+    sent: list[str] = []
+
+    def keep(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", keep)
+    try:
+        counted = await delete(story)
+    finally:
+        event.remove(Engine, "before_cursor_execute", keep)
+
+    assert refused.value.errors[0].message.startswith("3 or more receipts have not ended")
+    assert counted == 3
+    assert [statement for statement in sent if "alerts" in statement and statement.startswith("DELETE")] == []
+
+
+async def test_alerts_of_a_deleted_project_are_erased_in_batches_and_no_others(story: Story, sealer: Sealer) -> None:
+    async with story.database.transaction() as session:
+        wanted: dict[str, Any] = {"repair_url": None, "alert_emails": ("ops@other.example",)}
+        other = await projects.create_project(session, sealer, name="other", livemode=False, now=START, **wanted)
+    neighbour = Story(story.database, other.project)
+    theirs, _ = await neighbour.opened()
+    ours = [(await story.opened())[0] for _ in range(3)]
+    assert [len(await story.alerts(event_id)) for event_id in ours] == [1, 1, 1]
+    await delete(story)
+
+    batches = []
+    for _ in range(3):
+        async with story.database.transaction() as session:
+            batches.append((await deleting.erase_deleted(session, LATER, limit=2)).alerts)
+
+    assert batches == [2, 1, 0]
+    assert [len(await story.alerts(event_id)) for event_id in (*ours, theirs)] == [0, 0, 0, 1]
 
 
 async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: Story, sealer: Sealer) -> None:

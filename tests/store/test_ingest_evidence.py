@@ -1,6 +1,7 @@
 """What shows that ingest was up, the committer's own commits, and that no deadline is judged without an outage that they give."""
 
 import asyncio
+import secrets
 from datetime import timedelta
 
 import asyncpg
@@ -8,15 +9,18 @@ import pytest
 
 from activities.ledger import LedgerActivities
 from activities.messages import OpenIncident
+from domain.errors import NotFound, Unavailable
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
 from store.committer import Committer
 from store.database import Database
 from store.front_door import open_front_door
 from store.heartbeats import read_ingest_beats
+from store.intake import IngestRequest
+from store.minting import new_event_id
 from store.sealing import Sealer
 from store.statements import SessionStatements
-from tests.given import Story
+from tests.given import Story, new_result
 from tests.waiting import wait_until_async
 from worker.crediting import credit_all
 
@@ -89,3 +93,54 @@ async def test_working_committer_is_no_outage_whatever_becomes_of_the_processs_o
 
     assert await pending(database) == 0
     assert "deadline_credited" not in await story.told(event_id)
+
+
+async def test_full_queue_withholds_the_beat_and_its_time_is_credited(
+    database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=OUTAGE_SECONDS)
+    story = Story(database, project.project)
+    async with database.reading() as session:
+        story.at = await database.now(session)
+    event_id = await story.receipt(timeout_minutes=30.0)
+    monkeypatch.setattr("store.committer.QUEUE_LIMIT", 0)
+
+    async def is_long() -> bool:
+        with pytest.raises(Unavailable):
+            await committer.accept(request(project))
+        return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
+
+    await wait_until_async(is_long, seconds=20, what="an outage of a full queue")
+    monkeypatch.undo()
+
+    async def is_recorded() -> bool:
+        return await pending(database) == 1
+
+    await wait_until_async(is_recorded, seconds=20, what="the outage as a row")
+    await committer.stop()
+
+    assert await credit_all(database) == 1
+    assert await story.told(event_id) == ["deadline_credited"]
+
+
+async def test_requests_that_are_refused_for_themselves_withhold_no_beat(database: Database, project: CreatedProject) -> None:
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=1)
+    began = asyncio.get_running_loop().time()
+
+    async def is_over() -> bool:
+        with pytest.raises(NotFound):
+            await committer.accept(request(project))
+        return asyncio.get_running_loop().time() - began > 2.5
+
+    await wait_until_async(is_over, what="more than two outages' time of refused requests")
+    await committer.stop()
+
+    assert await pending(database) == 0
+
+
+def request(project: CreatedProject) -> IngestRequest:
+    """A result of a receipt that nobody sent."""
+    result = new_result(project.project.id, new_event_id())
+    return IngestRequest(project.project.id, "result", secrets.token_hex(8), "0" * 64, result, lambda _refusal: b"{}")

@@ -212,6 +212,32 @@ def test_down_to_nothing_and_up_again_makes_the_same_tables(filled: str) -> None
     assert shape_of(filled) == shape
 
 
+def test_pending_outage_is_applied_before_a_version_that_knows_none(filled: str) -> None:
+    deadlines = "SELECT event_id, deadline_at - timeout_at FROM receipts WHERE state = 'waiting' ORDER BY event_id"
+    results_due = "SELECT replay_id, result_deadline_at FROM repairs WHERE state = 'awaiting_result' ORDER BY replay_id"
+
+    def record(connection: Connection) -> dict[str, int]:
+        first = connection.execute(text("SELECT min(accepted_at) FROM receipts WHERE state = 'waiting'")).scalar_one()
+        values = {"down_from": first + 60_000, "up_at": first + 180_000, "accepted_until": first + 178_000}
+        connection.execute(
+            text(
+                "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES (:down_from, :up_at, :accepted_until, '')"
+            ),
+            values,
+        )
+        return {row[0]: row[1] for row in connection.execute(text(results_due))}
+
+    before = on(filled, record)
+    on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "0007"))
+    moved = on(filled, lambda connection: [row[1] for row in connection.execute(text(deadlines))])
+    after = on(filled, lambda connection: {row[0]: row[1] for row in connection.execute(text(results_due))})
+
+    assert moved
+    assert set(moved) == {120_000}
+    assert {replay_id: at - before[replay_id] for replay_id, at in after.items()} == dict.fromkeys(before, 120_000)
+    assert before
+
+
 def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path) -> None:
     migrate(filled, history=later)
     rows, shape = rows_of(filled), shape_of(filled)

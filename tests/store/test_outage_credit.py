@@ -1,12 +1,17 @@
 """An outage of ingest and the deadlines that were open in it, on both engines: whose move, by how much, and at what cost."""
 
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, event
+import asyncpg
+import pytest
+from sqlalchemy import Engine, event, text
 
+from domain.ids import EventId
 from domain.instants import milliseconds
-from store.crediting import credit_batch
+from store.crediting import BATCH, CreditStep, credit_batch, credit_locked
+from store.database import Database
 from store.moves import NotYet, Opened, open_incident
 from store.statements import Statements
 from tests.given import START, Story
@@ -108,3 +113,104 @@ async def test_credited_deadline_decides_when_the_incident_opens(story: Story) -
 
     story.later(minutes=5)
     assert isinstance(await story.do(open_incident, event_id), Opened)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_locked_receipt_is_passed_by_and_credited_in_the_second_pass(story: Story, database: Database) -> None:
+    first, locked, last = [await story.receipt(timeout_minutes=30.0) for _ in range(3)]
+    down_from = START + timedelta(minutes=5)
+    story.later(minutes=7)
+    await story.do(record, down_from)
+    other = await asyncpg.connect(database.url)
+    await other.execute(f"BEGIN; SELECT 1 FROM receipts WHERE event_id = '{locked}' FOR UPDATE")
+
+    one = await story.do(batch)
+    told = [await story.told(event_id) for event_id in (first, locked, last)]
+    await other.execute("ROLLBACK")
+    await other.close()
+    two, three = await story.do(batch), await story.do(batch)
+
+    assert told == [["deadline_credited"], [], ["deadline_credited"]]
+    assert (one, two) == (CreditStep(3, 2, is_over=False), CreditStep(3, 1, is_over=False))
+    assert three.is_over
+    for event_id in (first, locked, last):
+        assert await story.told(event_id) == ["deadline_credited"]
+        assert await moved_ms(story, event_id) == 120_000
+
+
+async def test_two_pending_outages_reach_a_locked_receipt_in_their_order_and_once(story: Story) -> None:
+    event_id = await story.receipt(timeout_minutes=30.0)
+    story.later(minutes=7)
+    await story.do(record, START + timedelta(minutes=5))
+    story.later(minutes=6)
+    await story.do(record, START + timedelta(minutes=10))
+
+    async def lock(st: Statements, _now: datetime) -> int:
+        return await credit_locked(st, event_id)
+
+    moved = await story.do(lock), await story.do(lock)
+    left = [await story.do(batch) for _ in range(3)]
+    async with story.database.reading() as session:
+        newest = await session.scalar(text("SELECT max(id) FROM outages"))
+
+    assert moved == (2, 0)
+    assert [(step.credited, step.is_over) for step in left] == [(0, False), (0, False), (0, True)]
+    assert await moved_ms(story, event_id) == 5 * 60_000
+    entries = await story.rows("timeline", event_id)
+    assert [entry["fields"]["credited_seconds"] for entry in entries] == [120, 180]
+    assert (await story.rows("receipts", event_id))[0]["credited_outage"] == newest
+
+
+async def test_results_between_batches_leave_one_credit_for_each_deadline(story: Story) -> None:
+    events = [await story.receipt(timeout_minutes=30.0) for _ in range(5)]
+    story.later(minutes=7)
+    await story.do(record, START + timedelta(minutes=5))
+
+    async def two(st: Statements, now: datetime) -> CreditStep:
+        return await credit_batch(st, now, limit=2)
+
+    steps = [await story.do(two)]
+    for event_id in (events[0], events[4]):  # one that the loop has passed, one that it has not reached
+        await story.result(event_id)
+    while not steps[-1].is_over:
+        steps.append(await story.do(two))
+
+    assert sum(step.credited for step in steps) == 4
+    for event_id in events[:4]:
+        assert (await story.told(event_id)).count("deadline_credited") == 1
+        assert await moved_ms(story, event_id) == 120_000
+    assert (await story.told(events[4])).count("deadline_credited") == 1
+
+
+async def test_batch_among_twenty_thousand_waiting_receipts_takes_less_than_a_second(story: Story) -> None:
+    original = await story.receipt(timeout_minutes=30.0)
+    columns = [name for name in (await story.rows("receipts", original))[0] if name not in ("event_id", "provider_event_id")]
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+    rest = ", ".join(columns)
+    name = {"sqlite": "printf('%032d', i)", "postgresql": "lpad(CAST(i AS text), 32, '0')"}[story.database.dialect]
+    copies = f"{numbers} SELECT 'evt_' || {name}, 'evt_' || {name}, {rest} FROM n, receipts WHERE event_id = '{original}'"
+    async with story.database.transaction() as session:
+        await session.execute(text(f"INSERT INTO receipts (event_id, provider_event_id, {rest}) {copies}"))
+    story.later(minutes=7)
+    await story.do(record, START + timedelta(minutes=5))
+
+    began = time.perf_counter()
+    step = await story.do(batch)
+    seconds = time.perf_counter() - began
+
+    assert step == CreditStep(BATCH, BATCH, is_over=False)
+    assert seconds < 1
+
+
+async def record(st: Statements, down_from: datetime, now: datetime) -> None:
+    await notice(st, down_from, now)
+
+
+async def batch(st: Statements, now: datetime) -> CreditStep:
+    return await credit_batch(st, now)
+
+
+async def moved_ms(story: Story, event_id: str) -> int:
+    """How far the deadline of a receipt is past what it was promised."""
+    (row,) = await story.rows("receipts", EventId(event_id))
+    return int(row["deadline_at"] - row["timeout_at"])
