@@ -6,9 +6,12 @@ never are.
 
 import logging
 import sys
+from io import StringIO
+from typing import TextIO
 
 import structlog
 
+from domain.texts import one_line, readable
 from setting_values import LogFormat, LogLevel
 
 _LEVELS: dict[LogLevel, int] = {
@@ -58,9 +61,20 @@ def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:
         case LogFormat.JSON:
             return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
         case LogFormat.CONSOLE:
-            # Plain: the framed tracebacks print the values of variables, secrets among them.
-            plain = structlog.dev.plain_traceback
-            return (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain),)
+            render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_traceback)
+            return _on_one_line, render
+
+
+def _on_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Text from outside forges no line and moves no cursor; JSON escapes it by itself, and so does `repr` of all else."""
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Plain: the framed tracebacks print the values of variables, secrets among them."""
+    written = StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    stream.write(readable(written.getvalue()))
 
 
 def _with_role(role: str) -> structlog.typing.Processor:

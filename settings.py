@@ -18,6 +18,8 @@ from setting_values import (
     SECRET_KEY_MIN_LENGTH,
     DatabaseUrl,
     Delays,
+    HeaderSecret,
+    HostAndPort,
     LogFormat,
     LogLevel,
     Networks,
@@ -25,6 +27,8 @@ from setting_values import (
     RootSecretText,
     Seconds,
     SmtpUrl,
+    WebOrigin,
+    one_line,
 )
 
 PREFIX = "MAKEGOOD_"
@@ -52,9 +56,9 @@ class Settings(BaseSettings):
     smtp_port: Port = 2525
     database_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
-    mail_from: str = Field(default="makegood@localhost", pattern=r"^[^\s@]+@[^\s@]+$")
-    public_url: str | None = None
-    temporal_ui_url: str | None = None
+    mail_from: str = "makegood@localhost"
+    public_url: WebOrigin | None = None
+    temporal_ui_url: WebOrigin | None = None
     secret_key: RootSecretText | None = None
     secret_key_previous: RootSecretText | None = None
     egress_allow: Networks = ()
@@ -76,9 +80,9 @@ class Settings(BaseSettings):
     reconcile_seconds: Seconds = 5
     metrics_open: bool = False
 
-    temporal_address: str | None = Field(default=None, validation_alias="TEMPORAL_ADDRESS")
+    temporal_address: HostAndPort | None = Field(default=None, validation_alias="TEMPORAL_ADDRESS")
     temporal_namespace: str = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
-    temporal_api_key: SecretStr | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
+    temporal_api_key: HeaderSecret | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
     temporal_tls: bool | None = Field(default=None, validation_alias="TEMPORAL_TLS")
     temporal_tls_server_name: str | None = Field(default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME")
     # The second name of each is the one that Temporal's own tools read.
@@ -178,6 +182,8 @@ class Settings(BaseSettings):
                 f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
                 "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
             ) from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{path} cannot be read (it is not UTF-8 text): restore it from your backup") from None
         if len(secret_key) < SECRET_KEY_MIN_LENGTH:
             raise SettingsError(
                 f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
@@ -185,15 +191,17 @@ class Settings(BaseSettings):
             )
         return secret_key
 
-    @field_validator("public_url")
+    @field_validator("mail_from")
     @classmethod
-    def _public_url_is_an_origin(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise ValueError("must look like https://makegood.example.com")
-        return value.rstrip("/")
+    def _mail_from_is_an_address(cls, value: str) -> str:
+        from store.addresses import canonical_address
+
+        return canonical_address(value.strip())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_one_line(cls, value: object) -> object:
+        return one_line(value)
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -201,13 +209,6 @@ class Settings(BaseSettings):
         parts = urlsplit(value or "https://none")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
             raise ValueError("must look like https://id.example.com, as the provider itself spells it")
-        return value
-
-    @field_validator("temporal_address")
-    @classmethod
-    def _temporal_address_has_a_port(cls, value: str | None) -> str | None:
-        if value is not None and not value.rpartition(":")[2].isdecimal():
-            raise ValueError("must look like temporal.example.com:7233")
         return value
 
     @model_validator(mode="after")
@@ -275,6 +276,8 @@ def _secret_from_file(field_name: str) -> str | None:
         value = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
     return value

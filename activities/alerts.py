@@ -1,35 +1,51 @@
-"""Tells people: claims the alerts that are due, sends each over SMTP, records what became of it.
+"""Notifies people: claims the alerts that are due, sends each over SMTP, records what became of it.
 
-The workflow runs it beside its wait; the reconciler sends what is left, with the same `deliver`. A lease keeps two senders from
-one alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
+The workflow runs it beside its wait; the alerting loop sends what is left, with the same `deliver`. A lease keeps two senders
+from one alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from email.message import EmailMessage
 
 import structlog
 from temporalio import activity
 
+from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
 from activities.recording import recorded
 from activities.smtp import MailNotSent
+from domain.errors import Unavailable
 from domain.ids import IncidentId
-from store.alerts import AlertDue, claim_alerts, record_alert_failed, record_alert_sent
+from domain.incidents import AlertEnd, AlertKind, IncidentState
+from domain.instants import milliseconds
+from store.addresses import AddressRefused
+from store.alert_facts import read_facts
+from store.alerts import AlertDue, claim_alerts, record_alert_ended, record_alert_failed, record_alert_sent
 from store.database import Database
+from store.heartbeats import ALERT_SENT_FACT, write_fact
 
 # Longer than a sending takes, so that a claim is lost only with its process.
 LEASE_SECONDS = 30
+# Of the loop, and as many again of the workflows' activities: no more mails than both are under way in a process.
 ALERTS_AT_ONCE = 8
-# With `RECORD_SECONDS`, within the activity's start-to-close timeout.
-SEND_SECONDS = 14
+# With the time for a place and `RECORD_SECONDS`, within the activity's start-to-close timeout; more than a mailer's own bound.
+PLACE_SECONDS = 1
+SEND_SECONDS = 13
 RECORD_SECONDS = 4
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600
+# Until then an alert is sent although its incident has ended meanwhile: people have the whole story in order.
+OVER_AFTER = timedelta(minutes=10)
+# How often this process writes down that it sent something.
+SENT_FACT_SECONDS = 30.0
 
-Mailer = Callable[[EmailMessage], Awaitable[None]]
+Mailer = Callable[[Letter], Awaitable[None]]
+# None: sent. A text: what went wrong, without an address; it is tried again. An end: it is not.
+Outcome = str | tuple[AlertEnd, str | None] | None
 log = structlog.get_logger(__name__)
 
 
@@ -41,55 +57,153 @@ class AlertActivities:
         self._writer = writer
         self._mailer = mailer
         self._now = now
+        self._places = asyncio.Semaphore(ALERTS_AT_ONCE)
+        self._sent_fact_at = 0.0
 
     @activity.defn(name="send_alerts")
     async def send_alerts(self, order: SendAlerts) -> AlertsSent:
-        """Send what is due of one incident. A second run finds the first's sent or under its lease, and sends the rest."""
-        return await self.deliver(incident_id=IncidentId(order.incident_id))
+        """Send what is due of one incident. A second run finds the first's sent or under its lease, and sends the rest.
+
+        While a silent mail server has all places, it sends nothing and leaves the alerts to the loop, where projects take
+        turns: it holds its own place among the activities no longer than a moment.
+        """
+        taken = await self._take_places()
+        if not taken:
+            return AlertsSent(sent=0, failed=0)
+        try:
+            due = await self._claim(IncidentId(order.incident_id), taken)
+            surplus = taken - len(due)
+            taken -= surplus
+            self._give_back(surplus)
+            return await self._deliver(due)
+        finally:
+            self._give_back(taken)
 
     async def deliver(self, *, incident_id: IncidentId | None) -> AlertsSent:
-        """Send up to eight alerts that are due, of one incident or, with None, of any."""
+        """Send up to eight alerts that are due, of one incident or, with None, of any.
+
+        Raises:
+            Unavailable: the store is away. What was sent meanwhile is recorded, or sent again after its lease.
+        """
+        return await self._deliver(await self._claim(incident_id, ALERTS_AT_ONCE))
+
+    async def _claim(self, incident_id: IncidentId | None, limit: int) -> list[AlertDue]:
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            due = await claim_alerts(session, now, incident_id=incident_id, limit=ALERTS_AT_ONCE, lease_seconds=LEASE_SECONDS)
+            due = await claim_alerts(session, now, incident_id=incident_id, limit=limit, lease_seconds=LEASE_SECONDS)
+        return [await self._with_facts(alert) for alert in due]
+
+    async def _with_facts(self, alert: AlertDue) -> AlertDue:
+        try:
+            async with self._database.reading() as session:
+                return replace(alert, facts=await read_facts(session, alert))
+        except Unavailable:
+            raise
+        except Exception:
+            # The edge of one alert: what cannot be read goes out with its ids alone.
+            log.exception("alert_unreadable", alert_id=alert.alert_id, incident_id=alert.incident_id)
+            return alert
+
+    async def _deliver(self, due: Sequence[AlertDue]) -> AlertsSent:
         # Each is recorded as soon as it is known: what holds up one must not have the others sent again.
-        errors = await asyncio.gather(*(self._tell(alert) for alert in due), return_exceptions=True)
-        for error in errors:
-            if isinstance(error, BaseException):
-                raise error
-        failed = sum(error is not None for error in errors)
+        outcomes = await asyncio.gather(*(self._tell(alert) for alert in due), return_exceptions=True)
+        for alert, outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, Unavailable) or (isinstance(outcome, BaseException) and not isinstance(outcome, Exception)):
+                raise outcome
+            if isinstance(outcome, Exception):
+                log.error("alert_not_recorded", alert_id=alert.alert_id, error=type(outcome).__name__, exc_info=outcome)
+        failed = sum(outcome is not None for outcome in outcomes)
         return AlertsSent(sent=len(due) - failed, failed=failed)
 
-    async def _tell(self, alert: AlertDue) -> str | None:
-        error = await self._send(alert)
-        await recorded(lambda: self._record(alert, error), seconds=RECORD_SECONDS)
-        return error
+    async def _tell(self, alert: AlertDue) -> Outcome:
+        end = await self._end_before_sending(alert)
+        outcome: Outcome = await self._send(alert) if end is None else (end, None)
+        await recorded(lambda: self._record(alert, outcome), seconds=RECORD_SECONDS)
+        return outcome
 
-    async def _send(self, alert: AlertDue) -> str | None:
-        """None once the server has taken it, else what went wrong, without an address."""
-        fields = {"alert_id": alert.alert_id, "incident_id": alert.incident.id, "kind": alert.kind}
+    async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:
+        """Why nobody is to get it any more; None when it is to be sent."""
+        if alert.facts is None:
+            return None
+        if not alert.facts.still_wants(alert.destination):
+            return AlertEnd.ADDRESS_REMOVED
+        is_over = alert.facts.incident.state is IncidentState.RESOLVED
+        if alert.kind not in {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED} or alert.failing_since is None or not is_over:
+            return None
+        async with self._database.reading() as session:
+            now = await self._database.now(session)
+        return AlertEnd.INCIDENT_OVER if now - alert.failing_since >= OVER_AFTER else None
+
+    async def _send(self, alert: AlertDue) -> Outcome:
+        fields = {"alert_id": alert.alert_id, "incident_id": alert.incident_id, "kind": alert.kind}
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._mailer(self._writer.write(alert, at=self._now()))
-        except (MailNotSent, TimeoutError) as failure:
-            error = str(failure) or type(failure).__name__
-            log.warning("alert_failed", **fields, error=error)
-            return error
+                await self._send_some_form(alert)
+        except AddressRefused:
+            log.warning("alert_address_refused", **fields)
+            return AlertEnd.ADDRESS_REFUSED, None
+        except MailNotSent as failure:
+            log.warning("alert_failed", **fields, error=str(failure), final=failure.is_permanent)
+            return (AlertEnd.REFUSED, str(failure)) if failure.is_permanent else str(failure)
+        except TimeoutError:
+            log.warning("alert_failed", **fields, error="TimeoutError")
+            return "TimeoutError"
         except Exception as failure:
-            # The edge of one alert: a mail that cannot be written waits like one that cannot be sent, and holds up no other.
+            # The edge of one alert: a mail that cannot be sent waits, and holds up no other.
             log.exception("alert_broken", **fields)
             return type(failure).__name__
         log.info("alert_sent", **fields)
         return None
 
-    async def _record(self, alert: AlertDue, error: str | None) -> None:
+    async def _send_some_form(self, alert: AlertDue) -> None:
+        """As it is wanted; in its plainest form when that cannot be written, or its contents are refused."""
+        try:
+            letter = self._writer.write(alert, at=self._now())
+        except AddressRefused:
+            raise
+        except Exception:
+            # The edge of one mail: whatever a value does to it, the ids go out.
+            log.exception("alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id)
+            await self._mailer(self._writer.write_plainly(alert, at=self._now()))
+            return
+        try:
+            await self._mailer(letter)
+        except MailNotSent as failure:
+            if not failure.is_of_contents:
+                raise
+            await self._mailer(self._writer.write_plainly(alert, at=self._now()))
+
+    async def _record(self, alert: AlertDue, outcome: Outcome) -> None:
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            if error is None:
-                await record_alert_sent(session, alert.alert_id, now)
-            else:
-                retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
-                await record_alert_failed(session, alert.alert_id, now, error=error, retry_at=retry_at)
+            match outcome:
+                case None:
+                    await record_alert_sent(session, alert.alert_id, now)
+                    if time.monotonic() - self._sent_fact_at >= SENT_FACT_SECONDS:
+                        await write_fact(session, ALERT_SENT_FACT, str(milliseconds(now)))
+                        self._sent_fact_at = time.monotonic()
+                case str():
+                    retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
+                    await record_alert_failed(session, alert.alert_id, now, error=outcome, retry_at=retry_at)
+                case reason, error:
+                    await record_alert_ended(session, alert.alert_id, now, reason=reason, error=error)
+
+    async def _take_places(self) -> int:
+        """How many places it has now: one at least, unless there is none for a second; others as they are free."""
+        try:
+            async with asyncio.timeout(PLACE_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            return 0
+        taken = 1
+        while taken < ALERTS_AT_ONCE and not self._places.locked():
+            await self._places.acquire()
+            taken += 1
+        return taken
+
+    def _give_back(self, places: int) -> None:
+        for _ in range(places):
+            self._places.release()
 
 
 def retry_seconds(tries: int) -> int:

@@ -25,14 +25,12 @@ from activities.messages import (
 from domain.audit import TEMPORAL, Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
-from domain.lifecycle import Position
-from domain.outages import hold_ms, is_silent
 from domain.texts import kept
 from store.audit import record
 from store.database import Database
-from store.heartbeats import read_ingest_beats
-from store.moves import NotYet, open_incident, result_is_stored
-from store.repairs import Begun, RepairRefused, begin_repair, fail_overdue_repair
+from store.moves import NotYet, result_is_stored
+from store.overdue import fail_due_repair, open_due_incident
+from store.repairs import Begun, RepairRefused, begin_repair
 from store.sealing import Sealer
 from store.standing import note, read_standing
 from store.statements import SessionStatements, Statements
@@ -67,11 +65,8 @@ class LedgerActivities:
             st = SessionStatements(session)
             now = await self._database.now(session)
             await _note_unknown_result(st, event_id, question.result_id, now)
-            held_ms = await self._held_ms(session, event_id, now)
-            if held_ms is not None:
-                return Answer(await _standing(st, event_id), wait_ms=held_ms)
             try:
-                outcome = await open_incident(st, event_id, now)
+                outcome = await open_due_incident(session, event_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
                 _fail_unknown(event_id)
             wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
@@ -125,11 +120,9 @@ class LedgerActivities:
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
-            held_ms = await self._held_ms(session, event_id, now)
-            if held_ms is not None:
-                return Answer(await _standing(st, event_id), wait_ms=held_ms)
+            replay_id = ReplayId(question.replay_id)
             try:
-                outcome = await fail_overdue_repair(st, event_id, ReplayId(question.replay_id), now)
+                outcome = await fail_due_repair(session, event_id, replay_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
                 _fail_unknown(event_id)
             wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
@@ -163,22 +156,6 @@ class LedgerActivities:
         await record(
             session, self._sealer, Actor(TEMPORAL), action, now=now, subject=subject, project_id=project_id, details=details
         )
-
-    async def _held_ms(self, session: AsyncSession, event_id: EventId, now: datetime) -> int | None:
-        """How long to leave a deadline alone that is due while ingest is silent; None when it counts now.
-
-        Asked in the transaction that opens: whoever credits an outage beats in the same one, so that a beat which is seen here
-        has its credit with it.
-        """
-        beats = await read_ingest_beats(session)
-        if not is_silent(beats, now, outage_seconds=self._outage_seconds):
-            return None
-        standing = await _standing(SessionStatements(session), event_id)
-        due_at = {
-            Position.WAITING: standing.deadline_at,
-            Position.AWAITING_RESULT: standing.result_deadline_at,
-        }.get(standing.position)
-        return None if due_at is None else hold_ms(beats, now, due_at=due_at, outage_seconds=self._outage_seconds)
 
 
 async def _standing(st: Statements, event_id: str) -> Standing:

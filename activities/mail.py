@@ -1,24 +1,23 @@
-"""The message that tells people about an incident: text and HTML, the same facts in both.
+"""The mail about an incident: text and HTML, the same facts in both.
 
-Pure: an alert in, a message out, the same bytes' worth each time, so that a copy is recognised by its Message-ID. It never sends,
-and never holds a secret or a payload. Called by `activities.alerts`.
+Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
+sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts`.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import BaseHeader, HeaderRegistry, MessageIDHeader
-from email.message import EmailMessage
-from email.policy import EmailPolicy
 from email.utils import format_datetime
 from pathlib import Path
 
 import jinja2
 
+from activities.letters import Letter, compose, encoded, raw
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.instants import wire
-from store.alerts import AlertDue
+from domain.texts import one_line
+from store.addresses import canonical_address
+from store.alerts import AlertDue, AlertFacts
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUBJECT_CHARACTERS = 200
@@ -43,6 +42,16 @@ _RESOLUTIONS: dict[Resolution, str] = {
 }
 
 
+_PLAIN_TITLES: dict[str, str] = {
+    AlertKind.INCIDENT_OPENED: "Incident open",
+    AlertKind.REPAIR_FAILED: "Repair failed",
+    AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.DESTINATION_FAILING: "Alerts to an address fail",
+}
+
+Lines = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a mail says beyond its facts. `color` is its accent in HTML."""
@@ -54,10 +63,14 @@ class Words:
 
 
 class MailWriter:
-    """Writes the messages of one installation: from whom, and where links lead."""
+    """Writes the mails of one installation: from whom, and where links lead.
+
+    Raises:
+        AddressRefused: `mail_from` is an address that no mail server takes.
+    """
 
     def __init__(self, *, mail_from: str, public_url: str) -> None:
-        self._mail_from = mail_from
+        self._mail_from = canonical_address(mail_from)
         self._public_url = public_url
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -67,61 +80,65 @@ class MailWriter:
             lstrip_blocks=True,
         )
 
-    def write(self, alert: AlertDue, *, at: datetime) -> EmailMessage:
-        """The message of an alert; `at` is the instant of this sending."""
-        message = EmailMessage(policy=_POLICY)
-        words = _words(alert)
-        message["Subject"] = _subject(alert, words)
-        message["From"] = f"Makegood <{self._mail_from}>"
-        message["To"] = alert.destination
-        message["Date"] = format_datetime(at.astimezone(UTC))
-        message["Message-ID"] = self._message_id(alert, alert.kind, alert.replay_id)
-        if alert.kind is not AlertKind.INCIDENT_OPENED:
-            opened = self._message_id(alert, AlertKind.INCIDENT_OPENED, None)
-            message["In-Reply-To"] = opened
-            message["References"] = opened
-        message["Auto-Submitted"] = "auto-generated"
-        message["X-Auto-Response-Suppress"] = "All"
-        values = {
-            "words": words,
-            "facts": _facts(alert),
-            "link": f"{self._public_url}/events/{alert.receipt.event_id}",
-            "project": alert.project_name,
-            "mode": "live" if alert.receipt.livemode else "test",
-        }
-        message.set_content(self._templates.get_template("alert.txt").render(values))
-        message.add_alternative(self._templates.get_template("alert.html").render(values), subtype="html")
-        return message
+    def write(self, alert: AlertDue, *, at: datetime) -> Letter:
+        """The mail of an alert; `at` is the instant of this sending. Without facts it is the plainest one.
 
-    def _message_id(self, alert: AlertDue, kind: AlertKind, replay_id: str | None) -> str:
+        Raises:
+            AddressRefused: no mail server takes the destination.
+        """
+        if alert.facts is None:
+            return self.write_plainly(alert, at=at)
+        words = _words(alert.kind, alert.facts)
+        mode = "live" if alert.facts.receipt.livemode else "test"
+        subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
+        signed = f"{one_line(alert.facts.project_name)} ({mode})"
+        return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
+
+    def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
+        """The mail with ids, kind and link alone: nothing in it comes from outside.
+
+        Raises:
+            AddressRefused: no mail server takes the destination.
+        """
+        words = Words(
+            title=_PLAIN_TITLES.get(alert.kind, "News of an incident"),
+            sentence="This mail could not be sent with its details. The event's page has them.",
+            call="Look at the event",
+            color="#c2410c",
+        )
+        ids = (("Event id", alert.event_id), ("Incident id", alert.incident_id), ("Replay id", alert.replay_id or ""))
+        facts = tuple((name, value) for name, value in ids if value)
+        return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
+
+    def _letter(self, alert: AlertDue, words: Words, facts: Lines, *, at: datetime, subject: str, signed: str) -> Letter:
+        recipient = canonical_address(alert.destination)
+        opened = self._message_id(alert, AlertKind.INCIDENT_OPENED, None)
+        is_first = alert.kind == AlertKind.INCIDENT_OPENED
+        fields = (
+            ("Subject", subject),
+            ("From", raw(f"Makegood <{self._mail_from}>")),
+            ("To", raw(recipient)),
+            ("Date", raw(format_datetime(at.astimezone(UTC)))),
+            ("Message-ID", raw(self._message_id(alert, alert.kind, alert.replay_id or alert.about))),
+            *(() if is_first else (("In-Reply-To", raw(opened)), ("References", raw(opened)))),
+            ("Auto-Submitted", "auto-generated"),
+            ("X-Auto-Response-Suppress", "All"),
+        )
+        link = f"{self._public_url}/events/{alert.event_id}"
+        values = {"words": words, "facts": facts, "link": link, "signed": signed}
+        text, html = (self._templates.get_template(name).render(values) for name in ("alert.txt", "alert.html"))
+        return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
+
+    def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
         """From incident, kind, `replay_id` and destination alone (contract, "Mail")."""
         destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
-        parts = (alert.incident.id, kind.value, replay_id or "", destination)
+        parts = (alert.incident_id, kind, subject_id or "", destination)
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-class _Headers(HeaderRegistry):
-    """Makes the class of each header once, where the library makes one for every header of every message."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Ids longer than a line stay as they are in every header: Python knows `Message-ID` alone as one, and encodes the others.
-        self.map_to_type("in-reply-to", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
-        self.map_to_type("references", MessageIDHeader)  # type: ignore[arg-type]  # the stubs forget that these are mixed in
-        self._made: dict[str, type[BaseHeader]] = {}
-
-    def __getitem__(self, name: str) -> type[BaseHeader]:
-        if name not in self._made:
-            self._made[name] = super().__getitem__(name)
-        return self._made[name]
-
-
-_POLICY = EmailPolicy(header_factory=_Headers())
-
-
-def _words(alert: AlertDue) -> Words:
-    reason = _REASONS[alert.incident.reason]
-    match alert.kind:
+def _words(kind: str, facts: AlertFacts) -> Words:
+    reason = _REASONS[facts.incident.reason]
+    match kind:
         case AlertKind.INCIDENT_OPENED:
             return Words(
                 title="Incident open",
@@ -130,46 +147,55 @@ def _words(alert: AlertDue) -> Words:
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
-            cause = _CAUSES[alert.cause] if alert.cause else "the repair failed"
+            cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
             return Words(
                 title="Repair failed",
                 sentence=f"The repair did not succeed: {cause}. The incident is open again.",
                 call="Look at the attempts",
                 color="#b91c1c",
             )
+        case AlertKind.DESTINATION_FAILING:
+            return Words(
+                title="Alerts to an address fail",
+                sentence=f"The alert of this incident never reached {one_line(facts.failing or 'an address')}: the mail server "
+                "refused it for good, or every try of a day failed. Check the address in the project's settings.",
+                call="See the timeline",
+                color="#b91c1c",
+            )
         case AlertKind.INCIDENT_RESOLVED:
             return Words(
                 title="Incident resolved",
-                sentence=_resolution(alert.incident),
+                sentence=_resolution(facts.incident),
                 call="See the timeline",
                 color="#15803d",
             )
+        case _:
+            raise LookupError("a kind of alert that a newer version wrote")
 
 
 def _resolution(incident: Incident) -> str:
     return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
 
 
-def _subject(alert: AlertDue, words: Words) -> str:
-    receipt = alert.receipt
+def _subject(facts: AlertFacts, words: Words) -> str:
+    receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    text = f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {alert.incident.reason}"
-    # The app's own text: a line break in a header is refused, and other controls are of no use to people.
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)[:SUBJECT_CHARACTERS]
+    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
 
 
-def _facts(alert: AlertDue) -> tuple[tuple[str, str], ...]:
+def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
     """Name and value of each line, those without a value left out."""
-    receipt, incident = alert.receipt, alert.incident
+    receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),
-        ("Event", receipt.event_type.value),
-        ("Effect", receipt.effect_type.value),
+        ("Event", str(receipt.event_type)),
+        ("Effect", str(receipt.effect_type)),
         ("Reason", incident.reason.value),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
-        ("Repair failed", f"{alert.cause.value}" if alert.cause else ""),
+        ("Repair failed", facts.cause.value if facts.cause else ""),
+        ("Not reached", facts.failing or ""),
         ("Resolution", incident.resolution.value if incident.resolution else ""),
-        ("Provider", f"{receipt.provider.value} {receipt.provider_event_id}"),
+        ("Provider", f"{receipt.provider} {receipt.provider_event_id}"),
         ("Occurred", wire(receipt.occurred_at)),
         ("Deadline", wire(receipt.deadline_at)),
         ("Opened", wire(incident.opened_at)),
@@ -178,4 +204,4 @@ def _facts(alert: AlertDue) -> tuple[tuple[str, str], ...]:
         ("Incident id", incident.id),
         ("Replay id", alert.replay_id or ""),
     )
-    return tuple((name, value) for name, value in lines if value)
+    return tuple((name, one_line(value)) for name, value in lines if value)

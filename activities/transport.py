@@ -66,9 +66,9 @@ async def exchange(
     started = time.monotonic()
     try:
         # As it is written, before httpx reads it.
-        read_url(request.url, allow)
+        url = read_url(request.url, allow).canonical
         async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
-            response = await client.post(request.url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
+            response = await client.post(url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
     except UnsafeUrl as refusal:
         return _failed(failed(refusal), started)
     except ExchangeFailed as failure:

@@ -100,10 +100,21 @@ class Event(BaseModel):
 
 
 class FullEvent(Event):
-    """A receipt with everything that is known of it."""
+    """A receipt with its newest 100 repairs and the newest 100 entries of its timeline, both oldest first.
+
+    `GET /events/{event_id}/timeline` has the whole timeline.
+    """
 
     repairs: list[Repair]
     timeline: list[TimelineEntry]
+
+
+class TimelinePage(BaseModel):
+    """A page of an event's timeline, newest first."""
+
+    data: list[TimelineEntry]
+    has_more: bool
+    next_cursor: str | None
 
 
 class EventList(BaseModel):

@@ -39,7 +39,7 @@ class AuditOperations:
 
     async def list_audit(self, project_id: str | None, filters: AuditFilters, limit: int = 20, cursor: str | None = None) -> Json:
         """A page of entries, newest first. Raises: ValidationFailed for a cursor that is not of this list."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or "*") as session:
             page = await audit.list_audit(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         rows = [audit_view(entry) for entry in page.rows]
         return {"data": rows, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
@@ -68,7 +68,7 @@ class AuditOperations:
     async def _lines(self, filters: audit.AuditFilters, *, with_places: bool) -> AsyncIterator[bytes]:
         async for entries in audit.read_audit(self._database, filters):
             told = (_with_place(one) if with_places else audit_view(one) for one in entries)
-            yield "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told).encode()
+            yield "".join(json.dumps(line) + "\n" for line in told).encode()
 
     async def _record(
         self,

@@ -1,12 +1,14 @@
-"""Reads a request's body: whole, once, at most 64 KiB; and its JSON, strictly. Knows no fields.
+"""Reads a request's body: whole, once, bounded; and its JSON, strictly. Knows no fields.
 
 What JSON leaves open is refused here, so that nothing behind can stumble over it: a name given twice, half a surrogate pair,
-numbers without end, NaN, nesting deeper than 200.
+numbers without end, NaN, nesting deeper than 200. Only members that the caller names as tolerated may be ill-formed: they are
+handed over as they were sent (`RawMember`), and the rest of the object is read as strictly as ever.
 """
 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isinf
 from typing import Any
 
@@ -22,41 +24,141 @@ MAXIMUM_FIELDS = 50
 Json = dict[str, Any]
 
 _NAME_END = re.compile(rb'"[ \t\r\n]*:')
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A string, a mark of JSON's structure, or a run of what is neither: a number, a literal, or rubbish.
+_TOKEN = re.compile(rb"[ \t\r\n]*(" + _STRING + rb"|[][{}:,]|[^][{}:,\" \t\r\n]+)", re.DOTALL)
+# As many as a body of 64 KiB can have, which bounds the work on a larger one.
+_MAXIMUM_TOKENS = MAXIMUM_BODY_BYTES
 
 
 class ClientGone(Exception):
     """The client closed the connection before its body was there: nobody waits for an answer."""
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """The raw body.
+@dataclass(frozen=True, slots=True)
+class RawMember:
+    """The value of a tolerated member, as it was sent: perhaps no JSON, perhaps no UTF-8."""
+
+    raw: bytes
+
+    def text(self) -> str:
+        """What it says: a string's content, anything else as it is spelled. It may hold halves of surrogate pairs."""
+        spelled = self.raw.decode("utf-8", "replace")
+        if not spelled.startswith('"'):
+            return spelled
+        try:
+            content = json.loads(spelled, strict=False)
+        except ValueError:  # an escape that JSON does not have
+            return spelled.strip('"')
+        return str(content)
+
+
+async def read_body(headers: Headers, receive: Receive, *, most: int = MAXIMUM_BODY_BYTES) -> bytes:
+    """The raw body, of at most `most` bytes.
 
     Raises: PayloadTooLarge, ClientGone.
     """
-    check_content_length(headers.get(b"content-length"))
+    check_content_length(headers.get(b"content-length"), most=most)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):
-        return _capped(body)
+        return _capped(body, most)
     chunks = [body]
     received_bytes = len(body)
     while message.get("more_body"):
         message = await receive()
         chunk: bytes = message.get("body", b"")
         received_bytes += len(chunk)
-        if received_bytes > MAXIMUM_BODY_BYTES:
+        if received_bytes > most:
             raise PayloadTooLarge
         chunks.append(chunk)
     if message["type"] != "http.request":
         raise ClientGone
-    return _capped(b"".join(chunks))
+    return _capped(b"".join(chunks), most)
 
 
-def read_object(body: bytes) -> Json:
-    """The JSON object that the body is.
+def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json:
+    """The JSON object that the body is. A `tolerated` member that cannot be read strictly is a `RawMember`.
 
-    Raises: ValidationFailed when it is malformed or no object; TooManyFields.
+    Raises: ValidationFailed when it is malformed or no object; TooManyFields; PayloadTooLarge when it has more than 64 KiB
+        without its tolerated members.
     """
+    if len(body) <= MAXIMUM_BODY_BYTES:
+        try:
+            return _read_strictly(body)
+        except ValidationFailed as refusal:
+            if (content := _read_tolerantly(body, tolerated)) is None:
+                raise refusal from None
+            return content
+    if (content := _read_tolerantly(body, tolerated)) is None:
+        raise PayloadTooLarge
+    return content
+
+
+def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
+    """The object with its tolerated members raw; None when there are none, or two of one name, or the body has no members."""
+    members = _split_members(body) if tolerated else None
+    if members is None:
+        return None
+    raw = [(name, RawMember(value)) for name, value in members if name in tolerated]
+    if not raw or len({name for name, _ in raw}) != len(raw):
+        return None
+    rest = b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members if name not in tolerated) + b"}"
+    if len(rest) > MAXIMUM_BODY_BYTES:
+        return None
+    content = _read_strictly(rest) | dict(raw)
+    if len(content) > MAXIMUM_FIELDS:
+        raise TooManyFields
+    return content
+
+
+def _split_members(body: bytes) -> list[tuple[str, bytes]] | None:
+    """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form."""
+    tokens = _tokens(body)
+    if tokens is None or len(tokens) < 2 or body[slice(*tokens[0])] != b"{" or body[slice(*tokens[-1])] != b"}":
+        return None
+    members: list[tuple[str, bytes]] = []
+    depth, first = 0, 1
+    for number in range(1, len(tokens)):
+        mark = body[slice(*tokens[number])]
+        is_last = number == len(tokens) - 1
+        if depth == 0 and (mark == b"," or is_last):
+            if (member := _member(body, tokens[first:number])) is None:
+                return None
+            members.append(member)
+            first = number + 1
+        elif mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+            if depth < 0:
+                return None
+    return members if depth == 0 else None
+
+
+def _member(body: bytes, tokens: list[tuple[int, int]]) -> tuple[str, bytes] | None:
+    if len(tokens) < 3:
+        return None
+    name, colon = body[slice(*tokens[0])], body[slice(*tokens[1])]
+    if colon != b":" or not (name.startswith(b'"') and name.isascii()):
+        return None
+    return name[1:-1].decode("ascii"), body[tokens[2][0] : tokens[-1][1]]
+
+
+def _tokens(body: bytes) -> list[tuple[int, int]] | None:
+    """Where each token begins and ends; None when there are too many, or one is none of JSON's."""
+    tokens: list[tuple[int, int]] = []
+    at, end = 0, len(body.rstrip(b" \t\r\n"))
+    while at < end:
+        found = _TOKEN.match(body, at)
+        if found is None or len(tokens) == _MAXIMUM_TOKENS:
+            return None
+        tokens.append(found.span(1))
+        at = found.end()
+    return tokens
+
+
+def _read_strictly(body: bytes) -> Json:
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError:
@@ -74,8 +176,8 @@ def read_object(body: bytes) -> Json:
     return content
 
 
-def _capped(body: bytes) -> bytes:
-    if len(body) > MAXIMUM_BODY_BYTES:
+def _capped(body: bytes, most: int) -> bytes:
+    if len(body) > most:
         raise PayloadTooLarge
     return body
 

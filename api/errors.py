@@ -53,7 +53,7 @@ MEANINGS: dict[Code, Meaning] = {
         429,
         "Too many requests",
         True,
-        "The project sends faster than its limit.",
+        "The project sends faster than its limit, or has two lists or searches running already.",
         "Wait as many seconds as `Retry-After` says, then send the same request with the same `Idempotency-Key`.",
     ),
     Code.MISSING_ACCEPT_HEADER: Meaning(
@@ -81,7 +81,7 @@ MEANINGS: dict[Code, Meaning] = {
         413,
         "Body too large",
         False,
-        "The body is larger than 64 KiB.",
+        "The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB).",
         "Leave out or cut the `payload` snapshot; nothing else in a request comes near this size.",
     ),
     Code.TOO_MANY_FIELDS: Meaning(
@@ -173,8 +173,9 @@ MEANINGS: dict[Code, Meaning] = {
         503,
         "Unavailable",
         True,
-        "The store cannot commit at the moment, so nothing was accepted.",
-        "Send the same request with the same key again after `Retry-After` seconds.",
+        "The store cannot commit at the moment, so nothing was accepted. Or a list or a search took longer than 2 seconds.",
+        "Send the same request with the same key again after `Retry-After` seconds. Narrow a search that took too long, by a "
+        "span of time, a filter or a whole id.",
     ),
 }
 

@@ -16,6 +16,8 @@ from domain.errors import (
 )
 
 MAXIMUM_BODY_BYTES = 64 * 1024
+# The prose of a failed result is cut, never refused (contract, "Ingest").
+MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
 Headers = dict[bytes, bytes]
@@ -69,12 +71,12 @@ def check_content_type(content_type: bytes | None, content_encoding: bytes | Non
         raise UnsupportedMediaType
 
 
-def check_content_length(content_length: bytes | None) -> None:
-    """Nothing when the announced body may be read; what is read is counted too.
+def check_content_length(content_length: bytes | None, *, most: int = MAXIMUM_BODY_BYTES) -> None:
+    """Nothing when the announced body has at most `most` bytes; what is read is counted too.
 
     Raises: PayloadTooLarge.
     """
-    if content_length is not None and content_length.isdigit() and int(content_length[:20]) > MAXIMUM_BODY_BYTES:
+    if content_length is not None and content_length.isdigit() and int(content_length[:20]) > most:
         raise PayloadTooLarge
 
 

@@ -21,9 +21,19 @@ from api.auth import Gate
 from api.bodies import ClientGone, Json, read_body, read_object
 from api.browser_headers import STRICT
 from api.errors import JSON_TYPE, Header, Problems, headers_of, status_of
-from api.headers import Headers, check_accept, check_content_type, idempotency_key, problem_type, read_headers
+from api.headers import (
+    MAXIMUM_BODY_BYTES,
+    MAXIMUM_RESULT_BYTES,
+    Headers,
+    check_accept,
+    check_content_type,
+    idempotency_key,
+    problem_type,
+    read_headers,
+)
 from api.metrics import Counts
 from api.snapshots import Snapshots
+from api.tolerated import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT
 from domain import projects
 from domain.errors import Code, Refusal, TooManyFields, ValidationFailed
 from domain.projects import Project
@@ -37,6 +47,8 @@ Endpoint = Literal["receipt", "result"]
 Commit = Callable[[IngestRequest], Awaitable[Answer]]
 ReadValue = Callable[..., NewReceipt | NewResult]
 
+MAXIMUM_BYTES: dict[Endpoint, int] = {"receipt": MAXIMUM_BODY_BYTES, "result": MAXIMUM_RESULT_BYTES}
+TOLERATED: dict[Endpoint, frozenset[str]] = {"receipt": TOLERATED_IN_RECEIPT, "result": TOLERATED_IN_RESULT}
 JSON_HEADER: Header = (b"content-type", JSON_TYPE)
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 
@@ -99,7 +111,7 @@ class Ingest:
         caller = await self._gate.admit(headers, projects.Scope.INGEST)
         check_accept(headers.get(b"accept"))
         check_content_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        body = await read_body(headers, receive)
+        body = await read_body(headers, receive, most=MAXIMUM_BYTES[self._endpoint])
         key = idempotency_key(headers.get(b"idempotency-key"))
         value = self._value(body, caller.project, request_id)
         has_snapshot = isinstance(value, NewReceipt) and value.payload is not None
@@ -116,7 +128,7 @@ class Ingest:
 
     def _value(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | Prepared:
         try:
-            content: Json = read_object(body)
+            content: Json = read_object(body, tolerated=TOLERATED[self._endpoint])
             return self._read_value(content, project=project, request_id=request_id)
         except (ValidationFailed, TooManyFields) as refusal:
             return Prepared(refusal, status=status_of(refusal.code), is_stored=refusal.code is Code.VALIDATION_ERROR)

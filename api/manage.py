@@ -88,8 +88,15 @@ async def list_events(
 
 
 async def read_event(caller: Reader, operations: TheOperations, event_id: str) -> Json:
-    """With its incident, repairs and timeline. Scope `read`."""
+    """With its incident, its newest repairs and the newest part of its timeline. Scope `read`."""
     return await operations.read_event(caller.project.id, event_id)
+
+
+async def read_timeline(
+    caller: Reader, operations: TheOperations, event_id: str, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Json:
+    """What happened to the event, newest first. Scope `read`."""
+    return await operations.read_timeline(caller.project.id, event_id, limit, cursor)
 
 
 async def expire(caller: Operator, operations: TheOperations, event_id: str, request: Request) -> Json:
@@ -97,6 +104,11 @@ async def expire(caller: Operator, operations: TheOperations, event_id: str, req
     # The look-up is the last of the checks: in a live project there is nothing to look up.
     refuse_live(caller.project.livemode)
     return await operations.expire(caller.project.id, event_id, actor=actor_of(request, caller.key.id))
+
+
+async def restart(caller: Operator, operations: TheOperations, event_id: str, request: Request) -> Json:
+    """End the receipt's workflow and start it again, from where the store stands; for one that cannot go on. Scope `operate`."""
+    return await operations.restart(caller.project.id, event_id, actor=actor_of(request, caller.key.id))
 
 
 async def list_incidents(
@@ -164,7 +176,10 @@ def manage_router() -> APIRouter:
     gone, ended = Code.NOT_FOUND, Code.INCIDENT_RESOLVED
     _add(router, "GET", "/events", list_events, "List events", answers.EventList, Code.VALIDATION_ERROR)
     _add(router, "GET", "/events/{event_id}", read_event, "Read an event", answers.FullEvent, gone)
+    path = "/events/{event_id}/timeline"
+    _add(router, "GET", path, read_timeline, "Read an event's timeline", answers.TimelinePage, gone, Code.VALIDATION_ERROR)
     _add(router, "POST", "/events/{event_id}/expire", expire, "Let a receipt expire", answers.Event, gone, Code.NOT_WAITING)
+    _add(router, "POST", "/events/{event_id}/restart", restart, "Restart a workflow", answers.Event, gone, status=202)
     _add(router, "GET", "/incidents", list_incidents, "List incidents", answers.IncidentList, Code.VALIDATION_ERROR)
     _add(router, "GET", "/incidents/{incident_id}", read_incident, "Read an incident", answers.Incident, gone)
     refused = (gone, ended, Code.REPAIR_URL_MISSING)

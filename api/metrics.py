@@ -6,7 +6,7 @@ read by `api.health` at the moment of the scrape and handed in as a `StoreGauges
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -53,18 +53,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class StoreGauges:
-    """What the store knows at the moment of a scrape; None where it could not be asked."""
+    """What the store knows at the moment of a scrape, by the names of `store.gauges`; `left_out` took too long."""
 
-    waiting: int
-    open_incidents: int
-    repairing_incidents: int
-    outbox_rows: int
-    outbox_age_seconds: float
-    deadline_lag_seconds: float
-    attempts: int
-    alerts_unsent: int
-    callbacks_running: int
-    callbacks_waiting: int
+    figures: Mapping[str, float]
+    left_out: int
 
 
 def render(counts: Counts, gauges: StoreGauges | None) -> bytes:
@@ -103,18 +95,39 @@ def _by_endpoint(name: str, told: str, counts: Counter[str]) -> Metric:
     return family
 
 
+_GAUGES = {
+    "waiting": ("makegood_receipts_waiting", "Receipts that wait for their result."),
+    "outbox_rows": ("makegood_outbox_rows", "What the engine must still be told."),
+    "outbox_age_seconds": ("makegood_outbox_age_seconds", "Age of the oldest of it."),
+    "deadline_lag_seconds": (
+        "makegood_deadline_lag_seconds",
+        "How long the longest overdue receipt has waited past its deadline for its incident.",
+    ),
+    "attempts": ("makegood_attempts", "Repair attempts recorded."),
+    "alerts_unsent": ("makegood_alerts_unsent", "Alerts that no mail server has taken yet."),
+    "alerts_failing": ("makegood_alerts_failing", "Of these, those that failed, at most 1,000."),
+    "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "How long the longest of them has failed."),
+    "alerts_ended": (
+        "makegood_alerts_ended",
+        "Alerts of the last 15 minutes that ended unsent although somebody was to be notified.",
+    ),
+    "stuck_runs": ("makegood_stuck_runs", "Receipts whose workflow cannot go on."),
+    "callbacks_running": ("makegood_callbacks_running", "Repair callbacks under way."),
+    "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks that found no place, and were told to come back."),
+}
+_INCIDENTS = {"open": "open_incidents", "repairing": "repairing_incidents"}
+
+
 def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
-    yield GaugeMetricFamily("makegood_receipts_waiting", "Receipts that wait for their result.", gauges.waiting)
-    incidents = GaugeMetricFamily("makegood_incidents", "Unresolved incidents, by state.", labels=("state",))
-    incidents.add_metric(("open",), gauges.open_incidents)
-    incidents.add_metric(("repairing",), gauges.repairing_incidents)
-    yield incidents
-    yield GaugeMetricFamily("makegood_outbox_rows", "What the engine must still be told.", gauges.outbox_rows)
-    yield GaugeMetricFamily("makegood_outbox_age_seconds", "Age of the oldest of it.", gauges.outbox_age_seconds)
-    lag = "How long the longest overdue receipt has waited past its deadline for its incident."
-    yield GaugeMetricFamily("makegood_deadline_lag_seconds", lag, gauges.deadline_lag_seconds)
-    yield GaugeMetricFamily("makegood_attempts", "Repair attempts recorded.", gauges.attempts)
-    yield GaugeMetricFamily("makegood_alerts_unsent", "Alerts that no mail server has taken yet.", gauges.alerts_unsent)
-    yield GaugeMetricFamily("makegood_callbacks_running", "Repair callbacks under way.", gauges.callbacks_running)
-    waiting = "Repair callbacks that found no place, and were told to come back."
-    yield GaugeMetricFamily("makegood_callbacks_waiting", waiting, gauges.callbacks_waiting)
+    """Of what was counted; a figure that took too long is left out, never shown as 0."""
+    for name, (metric, told) in _GAUGES.items():
+        if name in gauges.figures:
+            yield GaugeMetricFamily(metric, told, gauges.figures[name])
+    counted = {state: gauges.figures[name] for state, name in _INCIDENTS.items() if name in gauges.figures}
+    if counted:
+        incidents = GaugeMetricFamily("makegood_incidents", "Unresolved incidents, by state.", labels=("state",))
+        for state, count in counted.items():
+            incidents.add_metric((state,), count)
+        yield incidents
+    left_out = "How many groups of figures took too long and are left out of this page."
+    yield GaugeMetricFamily("makegood_figures_left_out", left_out, gauges.left_out)

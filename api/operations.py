@@ -13,17 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
 from api.schemas import ResolveBody, known_id, validated
-from api.views import Json, event_view, full_event_view, incident_view
+from api.views import Json, event_view, full_event_view, incident_view, timeline_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
-from store import reading, repairs, requests
+from domain.runs import StuckRun
+from store import reading, repairs, requests, stuck_runs
 from store.database import Database
 from store.sealing import Sealer
 from store.statements import SessionStatements
+from store.timelines import read_timeline
 
 DEFAULT_LIMIT = 20
 MAXIMUM_LIMIT = 100
+EVERYBODY = "*"  # callers of every project: console and command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_events(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([event_view(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
@@ -58,21 +61,32 @@ class Operations(ProjectOperations):
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
         """A page of incidents, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-        async with self._database.reading() as session:
+        async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_incidents(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([incident_view(row.incident) for row in page.rows], page.next_cursor)
 
     async def read_event(self, project_id: str | None, event_id: str) -> Json:
         """The event with its repairs and timeline. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             event = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
         if event is None:
             raise NotFound("There is no such event.")
         return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
 
+    async def read_timeline(
+        self, project_id: str | None, event_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Json:
+        """A page of the event's timeline, newest first. Raises: NotFound; ValidationFailed for a cursor that is not ours."""
+        async with self._database.reading(project_id or EVERYBODY) as session:
+            row = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
+            if row is None:
+                raise NotFound("There is no such event.")
+            page = await read_timeline(session, row.receipt, limit=limit, cursor=cursor)
+        return _page([timeline_view(entry) for entry in reversed(page.entries)], page.next_cursor)
+
     async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
         """The incident. Raises: NotFound."""
-        async with self._database.reading() as session:
+        async with self._database.reading(project_id or EVERYBODY) as session:
             return incident_view((await _incident(session, project_id, incident_id)).incident)
 
     async def reprocess(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
@@ -80,7 +94,7 @@ class Operations(ProjectOperations):
 
         Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
         """
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             statements = SessionStatements(session)
@@ -93,7 +107,7 @@ class Operations(ProjectOperations):
     async def resolve(self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor) -> Json:
         """Close the incident for a reason. Raises: NotFound, IncidentAlreadyResolved, ValidationFailed."""
         reason = validated(ResolveBody, {"reason": reason}).reason
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.resolve_by_hand(
@@ -104,7 +118,7 @@ class Operations(ProjectOperations):
 
     async def acknowledge(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
         """Note that someone is looking at it. Raises: NotFound, IncidentAlreadyResolved."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
             await requests.acknowledge(SessionStatements(session), row.incident.id, now, requested_by=actor.requested_by)
@@ -113,8 +127,8 @@ class Operations(ProjectOperations):
 
     async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
         """Make a test project's deadline now. Raises: NotFound, Forbidden in a live project, NotWaiting."""
-        async with self._database.transaction() as session:
-            found = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
+        async with self._database.transaction(project_id or EVERYBODY) as session:
+            found = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
             if found is None:
                 raise NotFound("There is no such event.")
             refuse_live(found.receipt.livemode)
@@ -122,17 +136,58 @@ class Operations(ProjectOperations):
             await requests.expire(SessionStatements(session), found.receipt.event_id, now, requested_by=actor.requested_by)
             subject, of_project = Subject(SubjectType.RECEIPT, found.receipt.event_id), found.receipt.project_id
             await self._record(session, actor, AuditAction.RECEIPT_EXPIRED, subject, project_id=of_project)
-            after = await reading.read_event(session, _project(project_id), EventId(known_id(event_id)))
+            after = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
         if after is None:
             raise NotFound("There is no such event.")
         return event_view(after.receipt, after.incident)
 
-    async def counts(self, project_id: str | None, within: tuple[ProjectId, ...] | None = None) -> Json:
+    async def restart(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
+        """Have the receipt's run ended and started again; one that is waiting to be restarted is left alone. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            event = await reading.read_event_row(session, _project(project_id), EventId(known_id(event_id)))
+            if event is None:
+                raise NotFound("There is no such event.")
+            found = await stuck_runs.stuck_run(session, event.receipt.event_id)
+            await self._restart(session, event.receipt.event_id, event.receipt.project_id, found, actor)
+        return event_view(event.receipt, event.incident)
+
+    async def count_stuck(self) -> int:
+        """How many receipts have a run that cannot go on, in all projects."""
+        async with self._database.reading() as session:
+            return await stuck_runs.count_stuck(session)
+
+    async def restart_stuck(self, *, after: str | None, actor: Actor) -> list[str]:
+        """Have the next runs restarted that cannot go on, at most 100, in all projects; the ids of their events."""
+        async with self._database.transaction() as session:
+            after_id = None if after is None else EventId(after)
+            found = await stuck_runs.stuck_runs(session, after=after_id, limit=MAXIMUM_LIMIT)
+            for run in found:
+                await self._restart(session, run.event_id, run.project_id, run, actor)
+        return [run.event_id for run in found]
+
+    async def stuck_run(self, event_id: str) -> StuckRun | None:
+        """What is known of the receipt's run when it cannot go on; None when it is not known to be stuck."""
+        async with self._database.reading() as session:
+            return await stuck_runs.stuck_run(session, EventId(known_id(event_id)))
+
+    async def _restart(
+        self, session: AsyncSession, event_id: EventId, project_id: ProjectId, found: StuckRun | None, actor: Actor
+    ) -> None:
+        now = await self._database.now(session)
+        if not await stuck_runs.request_restart(session, event_id, now, requested_by=actor.requested_by):
+            return
+        details = {} if found is None or found.cause is None else {"cause": found.cause.value}
+        subject = Subject(SubjectType.RECEIPT, event_id)
+        await self._record(session, actor, AuditAction.RUN_RESTARTED, subject, project_id=project_id, details=details)
+
+    async def counts(
+        self, project_id: str | None, within: tuple[ProjectId, ...] | None = None, *, asked_by: str = EVERYBODY
+    ) -> Json:
         """How many receipts wait and how many incidents are unresolved, for the console's navigation.
 
-        `within` are the projects that the reader belongs to, None for all.
+        `within` are the projects that the reader belongs to, None for all. Raises: Unavailable, RateLimited for `asked_by`.
         """
-        async with self._database.reading() as session:
+        async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
             counted = await reading.counts(session, _project(project_id), now, within=within)
         return {

@@ -6,7 +6,6 @@ Whether a repair URL may be called is judged by a function that is handed in; no
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
@@ -16,27 +15,27 @@ from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import LateResult
+from store.addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
 
 MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
-# Raises `UnsafeUrl` when the URL's shape or an address behind it is refused.
-JudgeRepairUrl = Callable[[str], Awaitable[None]]
+# The URL in the canonical form that is stored. Raises `UnsafeUrl` when its shape or an address behind it is refused.
+JudgeRepairUrl = Callable[[str], Awaitable[str]]
 
 
 def _deliverable(text: str) -> str:
-    """The address as mail servers take it. Addresses of one's own network count: what can be reached is for SMTP to say."""
+    """The address in the one form that is stored and sent to."""
     try:
-        found = validate_email(text, check_deliverability=False, test_environment=True, globally_deliverable=False)
-    except EmailNotValidError:
-        raise PydanticCustomError("invalid_format", "Must be an e-mail address.") from None
-    return found.normalized
+        return canonical_address(text)
+    except AddressRefused as refused:
+        raise PydanticCustomError("invalid_format", "{why}", {"why": str(refused)}) from None
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, strip_whitespace=True, pattern=r"^[^\x00-\x1f]*$")]
-EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_deliverable)]
+EmailAddress = Annotated[str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 
@@ -93,13 +92,17 @@ async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeR
     errors: list[FieldError] = []
     if "timeout_minutes" in given:
         errors.extend(timeout_errors(patch.timeout_minutes, livemode=project.livemode))
-    if "repair_url" in given and patch.repair_url is not None:
-        errors.extend(await repair_url_errors(patch.repair_url, judge=judge))
+    repair_url = patch.repair_url
+    if "repair_url" in given and repair_url is not None:
+        try:
+            repair_url = await judged_url(repair_url, judge=judge)
+        except ValidationFailed as refusal:
+            errors.extend(refusal.errors)
     if errors:
         raise ValidationFailed(errors=tuple(errors))
     return ProjectChanges(
         name=patch.name if "name" in given else UNSET,
-        repair_url=patch.repair_url if "repair_url" in given else UNSET,
+        repair_url=repair_url if "repair_url" in given else UNSET,
         timeout_minutes=patch.timeout_minutes if "timeout_minutes" in given else UNSET,
         alert_emails=tuple(dict.fromkeys(patch.alert_emails)) if "alert_emails" in given else UNSET,
         late_result=patch.late_result if "late_result" in given else UNSET,
@@ -107,10 +110,12 @@ async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeR
     )
 
 
-async def repair_url_errors(url: str, *, judge: JudgeRepairUrl) -> list[FieldError]:
-    """What is wrong with a repair URL; of what is behind its name, only that it cannot be called."""
+async def judged_url(url: str, *, judge: JudgeRepairUrl) -> str:
+    """The repair URL in the form that is stored.
+
+    Raises: ValidationFailed, which says of what is behind its name only that it cannot be called.
+    """
     try:
-        await judge(url)
+        return await judge(url)
     except UnsafeUrl:
-        return [FieldError(URL_POINTER, "not_allowed", told_of_refused(url))]
-    return []
+        raise ValidationFailed(errors=(FieldError(URL_POINTER, "not_allowed", told_of_refused(url)),)) from None

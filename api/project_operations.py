@@ -16,7 +16,7 @@ from api.project_changes import (
     NewProject,
     ProjectPatch,
     judged_changes,
-    repair_url_errors,
+    judged_url,
 )
 from api.schemas import known_id, timeout_errors, validated
 from api.views import Json, created_project_view, key_view, project_view
@@ -77,8 +77,12 @@ class ProjectOperations(AuditOperations):
         wanted = {"name": name, "mode": mode, "repair_url": repair_url, "alert_emails": list(alert_emails)}
         new = validated(NewProject, {**wanted, "timeout_minutes": timeout_minutes, "scopes": list(scopes)})
         errors = timeout_errors(new.timeout_minutes, livemode=new.mode == "live")
-        if new.repair_url is not None:
-            errors.extend(await repair_url_errors(new.repair_url, judge=self._judge))
+        repair_url = new.repair_url
+        if repair_url is not None:
+            try:
+                repair_url = await judged_url(repair_url, judge=self._judge)
+            except ValidationFailed as refusal:
+                errors.extend(refusal.errors)
         if errors:
             raise ValidationFailed(errors=tuple(errors))
         async with self._database.transaction() as session:
@@ -87,7 +91,7 @@ class ProjectOperations(AuditOperations):
                 self._sealer,
                 name=new.name,
                 livemode=new.mode == "live",
-                repair_url=new.repair_url,
+                repair_url=repair_url,
                 alert_emails=tuple(dict.fromkeys(new.alert_emails)),
                 timeout_minutes=new.timeout_minutes,
                 scopes=frozenset(new.scopes),

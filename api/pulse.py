@@ -68,7 +68,7 @@ class Pulse:
         report: dict[str, object] = {"accepted_per_second": per_second, "accepted": accepted}
         report |= {heartbeats.SECRETS: [root.fingerprint for root in self._sealer.roots]}
         report |= {heartbeats.ENDED: True} if is_last else {}
-        async with self._database.transaction() as session:
+        async with self._database.heartbeat() as session:
             credited = await self._credit_outage(session, await self._database.now(session))
             # Read again: the credit itself may take long, and a beat from before it would look like the next outage.
             now = await self._database.now(session)

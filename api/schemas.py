@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError
 
 from api.bodies import Json
+from api.tolerated import ERROR_CODE_CHARACTERS, Prose, payload_of, prose_kept
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, ReplayId
 from domain.projects import Project
 from domain.receipts import (
     EVENT_TYPES_OF,
-    MAXIMUM_PAYLOAD_BYTES,
     MAXIMUM_TIMEOUT_MINUTES,
     MINIMUM_TIMEOUT_MINUTES,
     EffectType,
@@ -26,7 +26,7 @@ from domain.receipts import (
     Provider,
 )
 from domain.results import NewResult, ResultStatus
-from domain.texts import LONGEST, kept
+from domain.texts import LONGEST
 
 # An id of no shape of ours names nothing; it is looked up under a name that nothing can have.
 UNKNOWN_ID = "unknown"
@@ -109,7 +109,9 @@ class ReceiptBody(BaseModel):
     )
     # Any: the event's own JSON, whatever it holds.
     payload: dict[str, Any] | None = Field(
-        default=None, description="A snapshot of at most 32 KiB, kept, encrypted and for 30 days, only if the project wants them."
+        default=None,
+        description="A snapshot of at most 32 KiB, kept, encrypted and for 30 days, only if the project wants them. One that "
+        "cannot be kept is dropped, and the event's timeline notes it.",
     )
 
 
@@ -124,8 +126,12 @@ class ResultBody(BaseModel):
     provider: Provider | None = Field(default=None, description="Whose `provider_event_id` it is, where that is not plain.")
     effect_type: EffectType | None = Field(default=None, description="Only needed where one provider event has several effects.")
     status: ResultStatus = Field(description="Whether the business effect was applied.")
-    error_code: str | None = Field(default=None, description="Your own code of the failure; `failed` only.")
-    error_message: str | None = Field(default=None, description="What went wrong, for people; `failed` only.")
+    error_code: Prose = Field(
+        default=None, description="Your own code of the failure; 255 characters are kept. Ignored beside a success."
+    )
+    error_message: Prose = Field(
+        default=None, description="What went wrong, for people; 2,048 characters are kept. Ignored beside a success."
+    )
     replay_id: AnyId = Field(default=None, description="The repair that this result reports on.")
 
 
@@ -171,17 +177,16 @@ def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceip
 
     Raises: ValidationFailed.
     """
-    body = validated(ReceiptBody, content)
+    sent_payload = content.get("payload")
+    body = validated(ReceiptBody, {**content, "payload": None} if sent_payload is not None else content)
     errors = [*_receipt_id_errors(body), *_shop_errors(body)]
     if body.event_type not in EVENT_TYPES_OF[body.provider]:
         errors.append(FieldError("/event_type", "unknown_value", "Is not an event type of this provider."))
     if body.timeout_minutes is not None:
         errors.extend(timeout_errors(body.timeout_minutes, livemode=project.livemode))
-    payload = None if body.payload is None else to_json(body.payload)
-    if payload is not None and len(payload) > MAXIMUM_PAYLOAD_BYTES:
-        errors.append(FieldError("/payload", "too_long", "Must be at most 32 KiB of JSON."))
     if errors:
         raise ValidationFailed(errors=tuple(errors))
+    payload, payload_note = payload_of(sent_payload) if project.snapshots else (None, None)
     provider_event_id = body.provider_event_id or body.stripe_event_id or ""
     return NewReceipt(
         project_id=project.id,
@@ -196,7 +201,8 @@ def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceip
         occurred_at=body.occurred_at,
         timeout_minutes=project.timeout_minutes if body.timeout_minutes is None else body.timeout_minutes,
         request_id=request_id,
-        payload=payload.decode() if payload is not None and project.snapshots else None,
+        payload=payload,
+        payload_note=payload_note,
     )
 
 
@@ -217,8 +223,8 @@ def result_of(content: Json, *, project: Project, request_id: str) -> NewResult:
         provider=Provider.STRIPE if body.stripe_event_id is not None else body.provider,
         effect_type=body.effect_type,
         status=body.status,
-        error_code=_kept(body.error_code),
-        error_message=_kept(body.error_message),
+        error_code=prose_kept(body.error_code, status=body.status, characters=ERROR_CODE_CHARACTERS),
+        error_message=prose_kept(body.error_message, status=body.status, characters=LONGEST),
         replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
     )
@@ -277,19 +283,8 @@ def _result_errors(body: ResultBody) -> list[FieldError]:
         errors.append(FieldError("/event_id", "required", message))
     if body.stripe_event_id is not None and body.provider is Provider.SHOPIFY:
         errors.append(FieldError("/provider", "mismatch", "Must be stripe where stripe_event_id is given."))
-    if body.status is ResultStatus.SUCCESS:
-        errors.extend(
-            FieldError(f"/{name}", "not_allowed", "Is for failed results only.")
-            for name in ("error_code", "error_message")
-            if getattr(body, name) is not None
-        )
     return errors
 
 
 def _required(pointer: str) -> FieldError:
     return FieldError(pointer, "required", "This field is required.")
-
-
-def _kept(text: str | None) -> str | None:
-    """As it is stored; None when nothing is left of it."""
-    return kept(text) or None if text is not None else None

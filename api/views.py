@@ -38,9 +38,12 @@ def event_view(receipt: Receipt, incident: Incident | None) -> Json:
 
 
 def full_event_view(
-    receipt: Receipt, incident: Incident | None, repairs: tuple[Repair, ...], timeline: tuple[TimelineEntry, ...]
+    receipt: Receipt,
+    incident: Incident | None,
+    repairs: tuple[Repair, ...],
+    timeline: tuple[TimelineEntry, ...],
 ) -> Json:
-    """An event with everything that is known of it."""
+    """An event with its newest repairs and the newest part of its timeline."""
     return {
         **event_view(receipt, incident),
         "repairs": [repair_view(repair) for repair in repairs],

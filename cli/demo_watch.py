@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from cli.output import CommandFailed, printable
+from cli.output import CommandFailed
+from domain.texts import printable
 
 if TYPE_CHECKING:
     import httpx

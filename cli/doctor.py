@@ -12,8 +12,9 @@ import typer
 
 from cli.findings import Check, Finding, Verdict, fail
 from cli.options import JsonFlag
-from cli.output import ExitCode, print_json, printable
+from cli.output import ExitCode, print_json
 from cli.settings_told import read_settings
+from domain.texts import printable
 
 if TYPE_CHECKING:
     from settings import Settings

@@ -45,8 +45,12 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
         return "no worker on this host has been alive in the last 10 seconds"
     polling = [beat for beat in alive if beat.report.get("pollers_alive")]
     if not polling:
+        for beat in alive:
+            if isinstance(problem := beat.report.get("temporal_problem"), dict):
+                return f"no worker on this host works for Temporal: {problem.get('detail')}; {problem.get('fix')}"
         return "no worker on this host takes work from Temporal"
-    if not any(beat.report.get("canary_fresh") for beat in polling):
+    # None: Temporal takes no canary from it, which says nothing of the worker.
+    if all(beat.report.get("canary_fresh", False) is False for beat in polling):
         return "no worker on this host has finished a canary in the last 60 seconds"
     return None
 

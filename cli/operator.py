@@ -50,13 +50,15 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     """The same for a caller on the event loop."""
     from sqlalchemy.exc import DBAPIError
 
-    from domain.errors import Refusal, Unavailable
+    from domain.errors import Refusal, TooSlow, Unavailable
     from store.rotation import SecretUnknown
 
     try:
         return await _with_open_store(settings, action)
     except SecretUnknown as error:
         raise CommandFailed(str(error)) from None
+    except TooSlow as refusal:
+        raise failure_of(refusal) from None
     except Unavailable:
         raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
     except Refusal as refusal:
@@ -75,11 +77,11 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
     """
     from api.operations import Operations
 
-    async def judge(url: str) -> None:
+    async def judge(url: str) -> str:
         # Here, since few commands save a URL, and its HTTP library is slow to import.
         from egress.guard import judge_url
 
-        await judge_url(url, allow=settings.egress_allow)
+        return await judge_url(url, allow=settings.egress_allow)
 
     return Operations(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
 

@@ -11,6 +11,7 @@ from enum import IntEnum
 import typer
 
 from domain.errors import Code, Refusal
+from domain.texts import printable, printable_json
 
 
 class ExitCode(IntEnum):
@@ -61,7 +62,7 @@ def reason_of(error: Exception, *, characters: int = 300) -> str:
 
 def print_json(value: object) -> None:
     """The value as JSON, for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_record(record: Mapping[str, object], *, as_json: bool) -> None:
@@ -70,7 +71,7 @@ def print_record(record: Mapping[str, object], *, as_json: bool) -> None:
         return print_json(record)
     width = max((len(name) for name in record), default=0)
     for name, value in record.items():
-        typer.echo(f"{name:<{width}}  {cell(value)}")
+        typer.echo(f"{printable(name):<{width}}  {cell(value)}")
 
 
 def print_rows(
@@ -100,9 +101,9 @@ def cell(value: object) -> str:
         case list() | tuple():
             return ", ".join(cell(item) for item in value) or "-"
         case Mapping():
-            return " ".join(f"{name}={cell(item)}" for name, item in value.items())
+            return " ".join(f"{printable(str(name))}={cell(item)}" for name, item in value.items())
         case _:
-            return str(value)
+            return printable(str(value))
 
 
 def joined(states: Sequence[str] | None) -> str | None:
@@ -110,11 +111,6 @@ def joined(states: Sequence[str] | None) -> str | None:
     return ",".join(states) if states else None
 
 
-def printable(text: str) -> str:
-    """The text without what would move a cursor or start a new line."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def tell(message: str) -> None:
-    """A line beside the output proper, to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """A line beside the output proper, or several, to stderr."""
+    print("\n".join(printable(line) for line in message.split("\n")), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`makegood receipt`: send one over HTTP as an app would; list, show and expire what is stored."""
+"""`makegood receipt`: send one over HTTP as an app would; list, show, expire and restart what is stored."""
 
 import json
 from datetime import UTC, datetime
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Receipts: payment events that an app has accepted.", no_args_is_help=True)
 COLUMNS = ("event_id", "state", "event_type", "effect_type", "internal_reference", "accepted_at", "deadline_at")
+NOT_IN_RECORD = ("timeline", "repairs")
+ENTRIES_SHOWN = 100  # as `store.timelines` has it
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, evt_…")]
 
 
@@ -89,21 +91,67 @@ def list_some(
 
 @app.command("show")
 def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
-    """One receipt with its incident, its repairs and its timeline."""
+    """One receipt with its incident, its newest repairs and the newest part of its timeline."""
     event = operate(lambda operations: operations.read_event(None, event_id))
     if as_json:
         return print_json(event)
-    print_record({name: value for name, value in event.items() if name not in ("timeline", "repairs")}, as_json=False)
+    print_record({name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False)
     typer.echo("\n" + typer.style("TIMELINE", bold=True))
-    for entry in event["timeline"]:
-        fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
-        typer.echo(f"{cell(entry['at'])}  {cell(entry['kind']):<22}  {cell(fields)}".rstrip())
+    if len(event["timeline"]) == ENTRIES_SHOWN:
+        typer.echo(f"The newest {ENTRIES_SHOWN}. All of them: makegood receipt timeline {event_id}")
+    _print_entries(event["timeline"])
+
+
+@app.command("timeline")
+def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOption = None, as_json: JsonFlag = False) -> None:
+    """What happened to one receipt, newest first, a page at a time."""
+    page = operate(lambda operations: operations.read_timeline(None, event_id, limit, cursor))
+    if as_json:
+        return print_json(page)
+    _print_entries(page["data"])
+    if page["next_cursor"]:
+        typer.echo(f"Older entries: --cursor {page['next_cursor']}")
 
 
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Let a test project's receipt reach its deadline now."""
     print_record(operate(lambda operations: operations.expire(None, event_id, actor=cli_actor())), as_json=as_json)
+
+
+def _print_entries(entries: list[Json]) -> None:
+    for entry in entries:
+        fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
+        typer.echo(f"{cell(entry['at'])}  {cell(entry['kind']):<22}  {cell(fields)}".rstrip())
+
+
+@app.command("restart")
+def restart(
+    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="All whose workflow is known to be stuck.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a receipt's workflow and start it again, from where the store stands; a running worker does it."""
+    if (event_id is None) is not stuck:
+        raise CommandFailed("name one EVENT_ID, or --stuck for all", ExitCode.USAGE)
+    if event_id is not None:
+        named = event_id
+        print_record(operate(lambda operations: operations.restart(None, named, actor=cli_actor())), as_json=as_json)
+        return
+    restarted = operate(_restart_stuck)
+    if as_json:
+        return print_json({"restarted": len(restarted), "event_ids": restarted})
+    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` says when none is stuck any more")
+
+
+async def _restart_stuck(operations: "Operations") -> list[str]:
+    """The events whose workflows are to be restarted; how far it is goes to stderr."""
+    total, restarted, after = await operations.count_stuck(), list[str](), None
+    while batch := await operations.restart_stuck(after=after, actor=cli_actor()):
+        restarted += batch
+        after = batch[-1]
+        typer.echo(f"{len(restarted)} of {max(total, len(restarted))}", err=True)
+    return restarted
 
 
 def _whole_if_whole(number: float | None) -> float | int | None:

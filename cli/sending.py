@@ -3,12 +3,15 @@
 Used by `receipt send` and `result send`; it reads no store and needs an API that runs.
 """
 
+import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cli.output import CommandFailed, ExitCode, exit_code_of, print_record, printable
+from cli.output import CommandFailed, ExitCode, exit_code_of, print_record
 from cli.settings_told import read_settings
+from domain.texts import printable
 
 if TYPE_CHECKING:
     import httpx
@@ -28,13 +31,20 @@ def send(
 
     base_url = (url or read_settings().public_url_or_default).rstrip("/")
     key = idempotency_key or str(uuid.uuid4())
-    headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key, "Accept": "application/json"}
+    # Before the HTTP library sees them: it would print a key that it cannot send.
+    if not re.fullmatch("[!-~]+", api_key := api_key.strip()):
+        raise CommandFailed("--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE)
+    if not key.isprintable():
+        raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)
+    headers = {b"Authorization": f"Bearer {api_key}".encode(), b"Idempotency-Key": key.encode()}
+    headers |= {b"Accept": b"application/json", b"Content-Type": b"application/json"}
     body = {name: value for name, value in fields.items() if value is not None}
     try:
         # A proxy of the environment cannot know what listens on this machine's loopback.
         uses_proxy = httpx.URL(base_url).host not in LOOPBACK
         with httpx.Client(trust_env=uses_proxy, timeout=TIMEOUT_SECONDS) as client:
-            answer = client.post(f"{base_url}{path}", json=body, headers=headers)
+            # Escaped: an argument that is not UTF-8 holds halves of surrogate pairs, which httpx itself cannot encode.
+            answer = client.post(f"{base_url}{path}", content=json.dumps(body).encode(), headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CommandFailed(
             f"no answer from {base_url} ({type(error).__name__}): start it with `makegood up`, or say where it is with --url. "

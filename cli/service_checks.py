@@ -1,6 +1,7 @@
 """The checks of `makegood doctor` that connect to the running parts: the API, Temporal, the mail server. No mail is sent."""
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -51,12 +52,18 @@ async def check_api(url: str) -> Finding:
 
 
 async def check_temporal(settings: "Settings") -> Finding:
-    """Whether something accepts connections there; whether it is a good Temporal is what the worker's heartbeat tells."""
+    """Whether something accepts connections there, and TLS if it is used; all else of Temporal the worker's heartbeat says."""
     host, _, port = settings.temporal_target.rpartition(":")
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
         writer.close()
+    except ssl.SSLError as error:
+        said = f"{settings.temporal_target} takes a connection, but no TLS with these settings ({error.reason or error})"
+        return fail(said, fix="correct TEMPORAL_TLS and TEMPORAL_TLS_*")
+    except socket.gaierror:
+        said = f"the name of {settings.temporal_target} is not known"
+        return fail(said, fix="correct TEMPORAL_ADDRESS, or this machine's DNS")
     except (OSError, TimeoutError, ValueError) as error:
         fix = (
             "run `makegood up`"

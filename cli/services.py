@@ -45,8 +45,8 @@ def api() -> None:
 
     settings = read_whole_settings()
 
-    async def judge(url: str) -> None:
-        await judge_url(url, allow=settings.egress_allow)
+    async def judge(url: str) -> str:
+        return await judge_url(url, allow=settings.egress_allow)
 
     raise typer.Exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
 

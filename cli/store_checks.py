@@ -1,4 +1,4 @@
-"""The checks of `makegood doctor` that ask the store: its migrations and clock, the workers' heartbeats, the repair URLs."""
+"""The checks of `makegood doctor` that ask the store: migrations, durability, clock, the workers' heartbeats, the repair URLs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from domain.projects import Project
     from settings import Settings
     from store.database import Database
+    from store.durability import Flaw
     from store.heartbeats import Beat
 
 # Callbacks carry the host's time, and a receiver takes 300 s; deadlines are the database's.
@@ -50,6 +51,9 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def clock() -> Finding:
         return await _with_store(database, _check_clock)
 
+    async def durability() -> Finding:
+        return await _with_store(database, _check_durability)
+
     async def worker() -> Finding:
         return await _with_store(database, _check_worker)
 
@@ -59,7 +63,16 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     async def sealed() -> Finding:
         return await _with_store(database, lambda opened: _check_sealed(opened, settings))
 
-    named = (("Store", store), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker), ("Repair URLs", repair_urls))
+    async def alerts() -> Finding:
+        return await _with_store(database, _check_alerts)
+
+    async def runs() -> Finding:
+        return await _with_store(database, _check_runs)
+
+    named = (
+        *(("Store", store), ("Durability", durability), ("Sealed secrets", sealed), ("Clock", clock), ("Worker", worker)),
+        *(("Workflows", runs), ("Repair URLs", repair_urls), ("Alerts", alerts)),
+    )
     return tuple(Check(name, run) for name, run in named)
 
 
@@ -105,10 +118,32 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
     if youngest_seconds > FRESH_BEAT_SECONDS:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
     fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
+    for beat in fresh:
+        if isinstance(problem := beat.report.get("temporal_problem"), dict):
+            return fail(f"{beat.process} does no work for Temporal: {problem.get('detail')}", fix=str(problem.get("fix")))
     if silent := sorted({name for beat in fresh for name, value in beat.report.items() if value is False}):
         told = f"{len(fresh)} alive, but one says no to: {', '.join(name.replace('_', ' ') for name in silent)}"
         return fail(told, fix="see whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log")
-    return ok(f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago")
+    for beat in fresh:
+        if isinstance(strangers := beat.report.get("strangers"), list):
+            told = f"workers that are not of this store take its tasks: {', '.join(map(str, strangers))}"
+            return fail(told, fix="stop them, or give the store that they work for a namespace of its own (TEMPORAL_NAMESPACE)")
+    told = f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago"
+    found = [lines for beat in fresh if isinstance(lines := beat.report.get("missing"), list)]
+    if missing := sorted({str(line) for lines in found for line in lines}):
+        fix = "nothing is lost by it; docs/temporal.md says what each of these serves and how to have it"
+        return warn(f"{told}; Temporal lacks {'; '.join(missing)}", fix=fix)
+    return ok(told)
+
+
+def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
+    """What settings against durability mean. One that our own commits override is a warning."""
+    detail = "; ".join(str(flaw) for flaw in flaws)
+    if ours := [flaw.setting for flaw in flaws if flaw.is_ours]:
+        return fail(detail, fix=f"set {' and '.join(ours)} to on in postgresql.conf, or at the provider, and restart PostgreSQL")
+    if flaws:
+        return warn(detail, fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, wherever it was set")
+    return ok("a commit is on disk before it is acknowledged")
 
 
 async def _with_store(database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]") -> Finding:
@@ -166,11 +201,56 @@ async def _check_clock(database: "Database") -> Finding:
     return judge_skew((here - there).total_seconds())
 
 
+async def _check_durability(database: "Database") -> Finding:
+    from sqlalchemy.exc import DBAPIError
+
+    from domain.errors import Unavailable
+    from store.durability import find_flaws
+
+    async with database.watching() as session:
+        flaws = await find_flaws(session)
+    try:
+        await database.check_writable()
+    except (Unavailable, DBAPIError):
+        detail = "the store can be read and cannot be written: every receipt is refused with 503"
+        return fail(
+            detail, fix="see whether it is a standby, read-only, or locked by another process; nothing here needs a restart"
+        )
+    return judge_flaws(flaws)
+
+
 async def _check_worker(database: "Database") -> Finding:
     from store.heartbeats import read_beats
 
     async with database.reading() as session:
         return judge_beats(await read_beats(session, await database.now(session)))
+
+
+async def _check_alerts(database: "Database") -> Finding:
+    from api.health import CheckStatus, judge_alerts
+    from store.gauges import read_failing_alerts
+
+    async with database.reading() as session:
+        found = await read_failing_alerts(session, await database.now(session))
+    judged = judge_alerts(found)
+    fix = "see the incidents' timelines for whom they were, then what `Mail` says and the worker's log"
+    if judged.status is CheckStatus.FAILED:
+        return fail(judged.detail, fix=fix)
+    return warn(judged.detail, fix=fix) if found.failing or found.ended else ok(judged.detail)
+
+
+async def _check_runs(database: "Database") -> Finding:
+    from domain.runs import CAUSE_TEXTS, StuckCause
+    from store.stuck_runs import count_stuck, stuck_runs
+
+    async with database.reading() as session:
+        count, first = await count_stuck(session), await stuck_runs(session, after=None, limit=1)
+    if not first:
+        return ok("none is known to be stuck")
+    told = CAUSE_TEXTS[first[0].cause or StuckCause.TASK_FAILS]
+    return fail(
+        f"{count} receipts have one that cannot go on; of {first[0].event_id}: {told}", fix="makegood receipt restart --stuck"
+    )
 
 
 async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:

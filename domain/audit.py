@@ -65,6 +65,7 @@ class AuditAction(StrEnum):
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
     INCIDENT_RESOLVED = "incident_resolved"
     RECEIPT_EXPIRED = "receipt_expired"
+    RUN_RESTARTED = "run_restarted"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
     BACKUP_STARTED = "backup_started"

@@ -16,6 +16,11 @@ Network = IPv4Network | IPv6Network
 
 LONGEST_URL = 2048
 HTTPS_PORTS = (443, 8443)
+LOCALHOST = "localhost"
+REFUSED_PLACE = (
+    "Must be an https URL on port 443 or 8443 whose host has public addresses only. Who runs this installation can open a "
+    "range of its own network with MAKEGOOD_EGRESS_ALLOW (127.0.0.0/8,::1/128 is this machine)."
+)
 
 # The IANA special-purpose registries, whole (nobody serves an endpoint in the globally reachable ones among them
 # either), then what they leave out. Each entry says why.
@@ -70,7 +75,9 @@ REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
 
 # With every range allowed, only what is wrong with a URL's own text is left to refuse.
 _EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-_URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?:[/?].*)?", re.IGNORECASE)
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?P<rest>(?:[/?].*)?)", re.IGNORECASE
+)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -91,9 +98,13 @@ class AddressVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingUrl:
-    """A URL of permitted shape; `host` is lowercase and without brackets, `address` is None for a name."""
+    """A URL of permitted shape; `host` is lowercase and without brackets, `address` is None for a name.
+
+    `text` is as it was written; `canonical`, with one spelling of scheme, host and literal address, is what is stored and called.
+    """
 
     text: str
+    canonical: str
     scheme: str
     host: str
     port: int
@@ -142,7 +153,10 @@ def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     if address is None:
         _refuse_odd_name(written_host)
     host = written_host if address is None else str(address)
-    url = OutgoingUrl(text=text, scheme=scheme, host=host, port=_port(scheme, match["port"]), address=address)
+    port = _port(scheme, match["port"])
+    written_port = "" if match["port"] is None else f":{port}"
+    canonical = f"{scheme}://{f'[{host}]' if ':' in host else host}{written_port}{match['rest']}"
+    url = OutgoingUrl(text=text, canonical=canonical, scheme=scheme, host=host, port=port, address=address)
     if url.needs_allowed_range and not allow:
         raise UnsafeUrl("The URL must use https, on port 443 or 8443.")
     if address is not None:
@@ -153,10 +167,15 @@ def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
 def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple[Network, ...]) -> tuple[Address, ...]:
     """The addresses, all of which may be called for this URL; one refused address among them refuses them all.
 
+    `localhost` is this machine under several addresses: of those, the allowed ones are called.
+
     Raises:
         UnsafeUrl: there is none, one is refused, or the URL needs allowed ranges and one is outside them.
     """
     judged = tuple(addresses)
+    if url.host == LOCALHOST:
+        allowed = tuple(address for address in judged if judge_address(address, allow) is AddressVerdict.ALLOWED)
+        judged = allowed or judged
     verdicts = {judge_address(address, allow) for address in judged}
     if not judged:
         raise UnsafeUrl("The URL's host has no address.")
@@ -176,7 +195,7 @@ def told_of_refused(text: str) -> str:
         check_url(text, _EVERYWHERE)
     except UnsafeUrl as error:
         return str(error)
-    return "Must be an https URL on port 443 or 8443 whose host has public addresses only."
+    return REFUSED_PLACE
 
 
 def _refuse_characters(text: str) -> None:

@@ -20,6 +20,7 @@
     ├── ValidationFailed        validation_error
     ├── NotFound                not_found
     └── Unavailable             unavailable
+        └── TooSlow             unavailable
 
 A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.errors`. Bugs are not
 refusals: they propagate.
@@ -126,7 +127,7 @@ class UnsupportedMediaType(Refusal):
 
 
 class PayloadTooLarge(Refusal):
-    """The body is larger than 64 KiB."""
+    """The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB)."""
 
     code = Code.PAYLOAD_TOO_LARGE
 
@@ -195,3 +196,7 @@ class Unavailable(Refusal):
     """The request could not be stored and was not accepted: send it again with the same key."""
 
     code = Code.UNAVAILABLE
+
+
+class TooSlow(Unavailable):
+    """The search took longer than it may: narrow it."""

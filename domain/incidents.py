@@ -52,6 +52,22 @@ class AlertKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_RESOLVED = "incident_resolved"
+    # To the project's other destinations: one of them never got its alert.
+    DESTINATION_FAILING = "destination_failing"
+
+
+class AlertEnd(StrEnum):
+    """Why an alert is not tried any more although it was never sent."""
+
+    REFUSED = "refused"
+    TIMED_OUT = "timed_out"
+    ADDRESS_REFUSED = "address_refused"
+    ADDRESS_REMOVED = "address_removed"
+    INCIDENT_OVER = "incident_over"
+
+
+# Somebody was still to be notified and was not: the project's other destinations and the operators are.
+UNREACHED_ENDS = frozenset({AlertEnd.REFUSED, AlertEnd.TIMED_OUT, AlertEnd.ADDRESS_REFUSED})
 
 
 class TimelineKind(StrEnum):

@@ -67,7 +67,10 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewReceipt:
-    """A validated receipt on its way into the store. `payload` is its JSON text, None unless the project keeps snapshots."""
+    """A validated receipt on its way into the store. `payload` is its JSON text, None unless the project keeps snapshots.
+
+    `payload_note` says why a payload that the project wants was dropped; None when it was not.
+    """
 
     project_id: ProjectId
     livemode: bool
@@ -82,6 +85,7 @@ class NewReceipt:
     timeout_minutes: float
     request_id: str
     payload: str | None = None
+    payload_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the caller hands it what is stored.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 
 from domain.ids import EventId, ProjectId, ReplayId, ResultId
 from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, Happening, Position
@@ -51,15 +52,23 @@ class Said:
     error_code: str | None
     error_message: str | None
 
+    @property
+    def digest(self) -> str:
+        """32 hex characters, the same for equal ones: an index finds them by it, however long their messages are."""
+        parts = (self.status.value, self.replay_id or "", self.error_code or "", self.error_message or "")
+        return sha256("\0".join(parts).encode()).hexdigest()[:32]
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result as stored."""
+    """A result as stored. `repeats` counts equal ones that came after it and changed nothing, the last at `repeated_at`."""
 
     id: ResultId
     event_id: EventId
     received_at: datetime
     said: Said
+    repeats: int = 0
+    repeated_at: datetime | None = None
 
 
 def happening_of(

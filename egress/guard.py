@@ -92,8 +92,8 @@ async def judge_url(
     resolver: Resolver = resolve_name,
     timeout_seconds: float = RESOLVE_SECONDS,
     refusal_step_seconds: float = REFUSAL_STEP_SECONDS,
-) -> None:
-    """Nothing when the URL may be saved now; each connection judges it again.
+) -> str:
+    """The URL as it is to be saved, in its canonical form, when it may be called now; each connection judges it again.
 
     What is refused after a look-up, for whatever reason, is refused at a multiple of `refusal_step_seconds`; 0 is at once.
 
@@ -111,7 +111,7 @@ async def judge_url(
     except UnsafeUrl as error:
         refusal = error
     else:
-        return
+        return url.canonical
     if refusal_step_seconds and url.address is None:
         await asyncio.sleep(-(loop.time() - started) % refusal_step_seconds)
     raise refusal
@@ -126,7 +126,7 @@ def read_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     url = check_url(text, allow)
     try:
         # httpx decodes an xn-- label wherever it looks at the host, and raises when it cannot.
-        readable = httpx.URL(text).host
+        readable = httpx.URL(url.canonical).host
     except (httpx.InvalidURL, UnicodeError):
         readable = ""
     if not readable:

@@ -1,105 +1,223 @@
-"""Mails still to be sent: claimed under a lease, recorded as sent or failed, each with its line on the timeline.
+"""Mails still to be sent: claimed under a lease, recorded as sent, failed or ended, each with its line on the timeline.
 
 The transaction of a move has inserted the rows (`store.standing`). A process that dies between sending and recording leaves the
-row to be claimed again after the lease: at least once, with the same `Message-ID`.
+row to be claimed again after the lease: at least once, with the same `Message-ID`. An alert that has ended was never sent and is
+not tried any more; `store.alert_facts` reads what a mail says beside ids.
 """
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, TextClause, exists, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.ids import EventId, IncidentId, ReplayId
-from domain.incidents import AlertKind, Incident, RepairCause, TimelineKind
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.incidents import UNREACHED_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
 from domain.receipts import Receipt
 from domain.texts import kept
 from store import tables
-from store.reading import read_incident
-from store.standing import add_timeline
+from store.addresses import same_address
+from store.standing import add_timeline, insert_alert
 from store.statements import SessionStatements
 
 ALERTS = tables.Alert.metadata.tables["alerts"]
 PROJECTS = tables.Project.metadata.tables["projects"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
+FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
+# Of a batch at least so many places, one in four, are for what failed before, however much is new.
+RETRIED_SHARE = 4
+# From the first failure on.
+TRIED_FOR = timedelta(days=1)
+# One notice a day and failing destination, however many alerts fail.
+NOTICE_EVERY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFacts:
+    """What a mail says beside ids. `cause` is of the repair it speaks of; `failing` the address that a notice is about."""
+
+    incident: Incident
+    receipt: Receipt
+    project_name: str
+    alert_emails: tuple[str, ...]
+    cause: RepairCause | None
+    failing: str | None
+
+    def still_wants(self, destination: str) -> bool:
+        """Whether the project notifies this destination now."""
+        return any(same_address(destination, wanted) for wanted in self.alert_emails)
 
 
 @dataclass(frozen=True, slots=True)
 class AlertDue:
-    """Everything that a mail needs. `replay_id` and `cause` are of the repair it speaks of, None for other kinds.
+    """An alert as claimed. `kind` is an `AlertKind`, or what a newer version wrote; `tries` counts the failures so far.
 
-    `tries` counts the failures so far.
+    `replay_id` is the repair it speaks of, `about` the digest of the destination that a notice is about; None for other kinds.
+    `facts` is None when they were not read, or could not be: the mail has the ids alone then.
     """
 
     alert_id: int
-    kind: AlertKind
+    kind: str
     destination: str
+    event_id: EventId
+    incident_id: IncidentId
     replay_id: ReplayId | None
-    cause: RepairCause | None
+    about: str | None
     tries: int
-    incident: Incident
-    receipt: Receipt
-    project_name: str
+    failing_since: datetime | None
+    facts: AlertFacts | None = None
 
 
 async def claim_alerts(
     session: AsyncSession, now: datetime, *, incident_id: IncidentId | None = None, limit: int, lease_seconds: int = 30
 ) -> list[AlertDue]:
-    """Up to `limit` alerts that are due, oldest first, of one incident or of all; nobody else gets them during the lease."""
-    ids = [row.id for row in await session.execute(_due(now, incident_id, limit))]
+    """Up to `limit` alerts that are due; nobody else gets them during the lease.
+
+    Of one incident the oldest first. Of all, projects take turns, whatever the length of their queues; what failed before
+    gets a share of its own, so that neither many failing ones nor many new ones keep the others back.
+    """
+    ids = await _of_incident(session, now, incident_id, limit) if incident_id else await _of_all(session, now, limit)
     if not ids:
         return []
     lease = update(ALERTS).where(ALERTS.c.id.in_(ids)).values(due_at=now + timedelta(seconds=lease_seconds))
     claimed = (await session.execute(lease.returning(ALERTS))).all()
-    return [await _alert_due(session, row) for row in sorted(claimed, key=lambda row: int(row.id))]
+    return [_alert_due(row) for row in sorted(claimed, key=lambda row: int(row.id))]
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
     """The mail server has taken it; a second time changes nothing."""
-    sent = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None)).values(sent_at=now)
+    sent = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None))
+    sent = sent.values(sent_at=now, ended_at=None, end_reason=None)
     row = (await session.execute(sent.returning(ALERTS))).first()
     if row is not None:
         await _add_timeline(session, row, TimelineKind.ALERT_SENT, now)
 
 
 async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime) -> None:
-    """It was not sent, and is due again at `retry_at`. The timeline tells the first failure and each doubling of them."""
-    failed = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None))
-    failed = failed.values(tries=ALERTS.c.tries + 1, due_at=retry_at, last_error=kept(error))
+    """It was not sent, and is due again at `retry_at`, or ends when it has failed for a day.
+
+    The timeline has the first failure and each doubling of them.
+    """
+    failed = update(ALERTS).where(*_is_unended(alert_id))
+    failed = failed.values(
+        tries=ALERTS.c.tries + 1,
+        due_at=retry_at,
+        last_error=kept(error),
+        failing_since=func.coalesce(ALERTS.c.failing_since, literal(now, ALERTS.c.failing_since.type)),
+    )
     row = (await session.execute(failed.returning(ALERTS))).first()
-    if row is not None and _is_power_of_two(row.tries):
+    if row is None:
+        return
+    if now - row.failing_since >= TRIED_FOR:
+        await record_alert_ended(session, alert_id, now, reason=AlertEnd.TIMED_OUT)
+    elif _is_power_of_two(row.tries):
         await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, tries=row.tries, error=row.last_error)
 
 
-def _due(now: datetime, incident_id: IncidentId | None, limit: int) -> Select[Any]:
-    due = select(ALERTS.c.id).where(ALERTS.c.sent_at.is_(None), ALERTS.c.due_at <= now)
-    if incident_id is not None:
-        due = due.where(ALERTS.c.incident_id == incident_id)
-    return due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit).with_for_update(skip_locked=True)
+async def record_alert_ended(
+    session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
+) -> None:
+    """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are notified."""
+    failed = {} if error is None else {"last_error": kept(error), "tries": ALERTS.c.tries + 1}
+    ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
+    row = (await session.execute(ended.returning(ALERTS))).first()
+    if row is None:
+        return
+    failure = {} if row.last_error is None else {"error": row.last_error}
+    fields = {"tries": row.tries, **failure, "final": True, "reason": reason.value}
+    await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, **fields)
+    if reason in UNREACHED_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
+        await _notify_others(session, row, now)
 
 
-async def _alert_due(session: AsyncSession, row: Row[Any]) -> AlertDue:
-    found = await read_incident(session, None, row.incident_id)
-    if found is None:
-        raise AssertionError(f"alert {row.id} speaks of {row.incident_id}, which is not stored")
-    cause = await session.scalar(select(REPAIRS.c.cause).where(REPAIRS.c.replay_id == row.replay_id)) if row.replay_id else None
-    name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == found.incident.project_id))
+def destination_digest(destination: str) -> str:
+    """Names a destination without saying it."""
+    return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+async def _of_incident(session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int) -> list[int]:
+    is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
+    due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
+    return await _ids(session, due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit))
+
+
+async def _of_all(session: AsyncSession, now: datetime, limit: int) -> list[int]:
+    fresh, retried = await _in_turns(session, now, FRESH, limit), await _in_turns(session, now, RETRIED, limit)
+    share = min(len(retried), limit // RETRIED_SHARE)
+    fresh = fresh[: limit - share]
+    return [*fresh, *retried[: limit - len(fresh)]]
+
+
+async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int) -> list[int]:
+    """The oldest due of each project, then the next of each; which projects, when there are more than `limit`, is drawn."""
+    has_due = exists().where(ALERTS.c.project_id == PROJECTS.c.id, lane, ALERTS.c.due_at <= now)
+    drawn = select(PROJECTS.c.id).where(has_due).order_by(func.random()).limit(limit)
+    queues = [await _oldest(session, now, lane, row.id, limit) for row in await session.execute(drawn)]
+    return [queue[turn] for turn in range(limit) for queue in queues if turn < len(queue)][:limit]
+
+
+async def _oldest(session: AsyncSession, now: datetime, lane: TextClause, project_id: str, limit: int) -> list[int]:
+    due = select(ALERTS.c.id).where(ALERTS.c.project_id == project_id, lane, ALERTS.c.due_at <= now)
+    return await _ids(session, due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit))
+
+
+async def _ids(session: AsyncSession, due: Select[Any]) -> list[int]:
+    return [row.id for row in await session.execute(due.with_for_update(skip_locked=True))]
+
+
+def _alert_due(row: Row[Any]) -> AlertDue:
+    is_notice = row.kind == AlertKind.DESTINATION_FAILING
+    subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,
-        kind=AlertKind(row.kind),
+        kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
         destination=row.destination,
-        replay_id=ReplayId(row.replay_id) if row.replay_id else None,
-        cause=None if cause is None else RepairCause(cause),
+        event_id=EventId(row.event_id),
+        incident_id=IncidentId(row.incident_id),
+        replay_id=None if is_notice or subject is None else ReplayId(subject),
+        about=subject if is_notice else None,
         tries=row.tries,
-        incident=found.incident,
-        receipt=found.receipt,
-        project_name=name or "",
+        failing_since=row.failing_since,
     )
 
 
+async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:
+    """One notice a day to each other destination that the project has now."""
+    about = destination_digest(row.destination)
+    is_known = (ALERTS.c.project_id == row.project_id, ALERTS.c.replay_id == about, ALERTS.c.created_at > now - NOTICE_EVERY)
+    is_notice = text("kind = 'destination_failing'")
+    if await session.scalar(select(ALERTS.c.id).where(*is_known, is_notice).limit(1)) is not None:
+        return
+    others = await _other_destinations(session, row)
+    for destination in others:
+        await insert_alert(
+            SessionStatements(session),
+            project_id=ProjectId(row.project_id),
+            incident_id=IncidentId(row.incident_id),
+            event_id=EventId(row.event_id),
+            kind=AlertKind.DESTINATION_FAILING,
+            about=about,
+            destination=destination,
+            now=now,
+        )
+
+
+async def _other_destinations(session: AsyncSession, row: Row[Any]) -> Sequence[str]:
+    wanted = await session.scalar(select(PROJECTS.c.alert_emails).where(PROJECTS.c.id == row.project_id))
+    emails = dict.fromkeys(json.loads(wanted or "[]"))
+    return [address for address in emails if not same_address(address, row.destination)]
+
+
+def _is_unended(alert_id: int) -> tuple[Any, ...]:
+    return ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None)
+
+
 async def _add_timeline(session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object) -> None:
-    replay = {"replay_id": row.replay_id} if row.replay_id else {}
+    is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
+    replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {"alert_kind": row.kind, "destination": row.destination, **replay, **fields}
     await add_timeline(SessionStatements(session), EventId(row.event_id), kind, now, **named)
 

@@ -33,7 +33,7 @@ from domain.texts import kept
 from store import tables
 from store.conversions import audit_entry_from
 from store.database import Database
-from store.reading import Page
+from store.paging import Page
 from store.rotation import SecretUnknown, root_in_force
 from store.sealing import RootSecret, Sealer
 
@@ -111,19 +111,20 @@ async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int
 
 
 async def read_audit(database: Database, filters: AuditFilters) -> AsyncIterator[list[AuditEntry]]:
-    """All entries that are there now, oldest first, some at a time: whoever is slow to take them holds nothing."""
-    sequence = 0
-    async with database.reading() as session:
-        last = await session.scalar(select(func.max(LOG.c.sequence)))
-    while True:
-        query = _narrowed(filters).where(LOG.c.sequence > sequence, LOG.c.sequence <= (last or 0))
-        async with database.reading() as session:
-            rows = await session.execute(query.order_by(LOG.c.sequence).limit(ENTRIES_AT_ONCE))
+    """All entries that are there now, oldest first, some at a time: a slow reader of them holds nothing.
+
+    A statement looks at so many places of the log, however few of their entries are asked for.
+    """
+    name = filters.project_id or ""
+    async with database.reading(name) as session:
+        last = await session.scalar(select(func.max(LOG.c.sequence))) or 0
+    for before in range(0, last, ENTRIES_AT_ONCE):
+        places = LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
+        async with database.reading(name) as session:
+            rows = await session.execute(_narrowed(filters).where(places).order_by(LOG.c.sequence))
             entries = [audit_entry_from(row) for row in rows]
-        if not entries:
-            return
-        yield entries
-        sequence = entries[-1].sequence
+        if entries:
+            yield entries
 
 
 async def _root_that_seals(session: AsyncSession, sealer: Sealer) -> RootSecret:

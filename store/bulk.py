@@ -28,8 +28,11 @@ VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, 
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING RETURNING 1"""  # noqa: S608 - of constants alone
 _SQLITE_OUTBOX = "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
 
+# It may be a transaction of its own, so that it sees to its durability itself, as `postgres_connections.DURABLE` does.
 _POSTGRES = f"""
-WITH at AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms),
+WITH at AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms,
+  set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+    ELSE current_setting('synchronous_commit') END, true) AS durability),
 given AS (
   SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[], $10::text[],
     $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::bytea[])

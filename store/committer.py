@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
 from store.database import Clock
-from store.front_door import FrontDoor, LockNotGiven, is_store_failure
+from store.front_door import FrontDoor, LockNotGiven, is_passing, is_store_failure
 from store.intake import Answer, IngestRequest, place_receipts, take_in
 
 QUEUE_LIMIT = 10_000
@@ -170,6 +170,8 @@ class Committer:
                 self._stuck[batch[0].key] = asyncio.get_running_loop().time()
                 refusal = IdempotencyInProgress if error.is_of_key else Unavailable
                 error = refusal(retry_after_seconds=RETRY_AFTER_SECONDS)
+            elif is_passing(error):
+                error = _unavailable(error, 1)
             elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
             self._answer_all(batch, error)

@@ -27,6 +27,7 @@ from domain.incidents import (
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult, Result, ResultStatus, Said
+from domain.texts import well_formed
 from domain.users import User
 from store import tables
 
@@ -141,11 +142,23 @@ def result_from(row: Row[Any]) -> Result:
         error_code=row.error_code,
         error_message=row.error_message,
     )
-    return Result(id=ResultId(row.id), event_id=EventId(row.event_id), received_at=row.received_at, said=said)
+    return Result(
+        id=ResultId(row.id),
+        event_id=EventId(row.event_id),
+        received_at=row.received_at,
+        said=said,
+        repeats=row.repeats,
+        repeated_at=row.repeated_at,
+    )
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
-    return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=json.loads(row.fields))
+    # JSON keeps halves of surrogate pairs, which no answer can be written with.
+    fields = {
+        name: well_formed(value, characters=len(value)) if isinstance(value, str) else value
+        for name, value in json.loads(row.fields).items()
+    }
+    return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=fields)
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:

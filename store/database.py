@@ -1,55 +1,30 @@
-"""Opens the store, SQLite or PostgreSQL, and holds its one `transaction()`; also what time it is.
+"""Opens the store, SQLite or PostgreSQL, with a lane of connections for each purpose; also what time it is.
 
-`transaction()` alone commits; `reading()` sees one snapshot and cannot write. Nothing here knows a table. Built once per process
-by the compositions of API, worker and CLI; a test opens its own.
+`transaction()` and `heartbeat()` alone commit; the others see one snapshot and cannot write. Built once per process by the
+compositions of API, worker and CLI; a test opens its own.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import asyncpg
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Unavailable
 from domain.instants import from_milliseconds, milliseconds
-from store.failures import BROKEN, is_session_failure, name_driver_failure, unavailable
-from store.sqlite_connections import BEGIN_WRITING, connect_in_thread, connect_inline
+from store import lanes
+from store.lanes import Generation, Lane, postgres_engine, postgres_lane, snapshots, sqlite_engine, sqlite_lane
+from store.postgres_connections import STATEMENT_SECONDS
 from store.statements import Dialect, SessionStatements, Statements
 
-CONNECT_SECONDS = 10
-STATEMENT_SECONDS = 30
-TURN_SECONDS = 15
-SQLITE_READERS = 4
-POSTGRES_CONNECTIONS = 15
-LOOK_UP_CONNECTIONS = 2  # one of them for keys that are in use, whatever else is asked (`api.auth`)
 MIGRATION_LOCK = 72_338_000  # any number that is ours
-# FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for each other.
-SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA wal_autocheckpoint = 16000",  # pages, 64 MiB: a checkpoint stops the front door, so let it be rare
-    "PRAGMA secure_delete = ON",  # what is overwritten or deleted is zeroed in the file: a data key that is destroyed is gone
-    "PRAGMA temp_store = MEMORY",  # else each upsert writes an undo journal to a file
-)
-# A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
-POSTGRES_SESSION = {
-    "application_name": "makegood",
-    "idle_in_transaction_session_timeout": "15s",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
+# Names nothing, and takes what a beat takes: a read-only node, a standby and a role without the right refuse it.
+_PROBE = text("SELECT process FROM heartbeats WHERE false FOR UPDATE")
 
 
 class Clock:
@@ -69,16 +44,30 @@ class Clock:
         return at + self.skew
 
 
-class Database:
-    """An opened store."""
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The pools of a process, one for each purpose; a later one waits for none of the others."""
 
-    def __init__(self, *, url: str, clock: Clock, writing: "_Lane", reading: "_Lane", looking_up: "_Lane") -> None:
+    writing: Lane
+    reading: Lane
+    searching: Lane
+    looking_up: Lane
+    heartbeat: Lane
+    watching: Lane
+    measuring: Lane
+    looping: Lane
+    looping_reading: Lane
+
+
+class Database:
+    """An opened store. Each method that opens a session names what it is for; one purpose cannot use up another's connections."""
+
+    def __init__(self, *, url: str, clock: Clock, pools: Lanes) -> None:
         self.url = url
         self.clock = clock
         self.dialect = dialect_of(url)
-        self._writing = writing
-        self._reading = reading
-        self._looking_up = looking_up
+        self._lanes = pools
+        self._writing, self._reading = pools.writing, pools.reading
 
     @classmethod
     def open(
@@ -91,31 +80,79 @@ class Database:
         Raises: ValueError when the URL is of neither form.
         """
         is_sqlite = dialect_of(url) == "sqlite"
-        writing, reading, looking_up = (
-            _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
-        )
-        return cls(url=url, clock=clock or Clock(), writing=writing, reading=reading, looking_up=looking_up)
+        pools = _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
+        return cls(url=url, clock=clock or Clock(), pools=pools)
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
         """A session whose work is committed at the end, or none of it when an exception leaves the block. Not to be nested.
+
+        `name` is whose work it is: one who asks for much at once lets another one go before.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
-        return _session(self._writing)
+        return self._writing.session(name)
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session that sees one snapshot, takes no write lock, and cannot write.
+    def reading(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
+        """A session that sees one snapshot, takes no write lock, and cannot write. For what an index finds at once.
+
+        `name` as for `transaction`.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return _session(self._reading)
+        return self._reading.session(name)
+
+    def searching(self, name: str) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `reading`, for lists, searches and counts. A statement has 2 s, and `name`, a project or a person, two at once.
+
+        Raises: Unavailable when it takes too long, or the store cannot be reached; RateLimited.
+        """
+        return self._lanes.searching.session(name)
 
     def looking_up(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for the short question that a request waits for before anything else: no list or search is in its way.
+        """As `reading`, for the short question that a request waits for before anything else.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return _session(self._looking_up)
+        return self._lanes.looking_up.session()
+
+    def heartbeat(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `transaction`, for the sign that a process lives. A statement has 10 s.
+
+        Raises: Unavailable when the store cannot be reached or cannot commit now.
+        """
+        return self._lanes.heartbeat.session()
+
+    def watching(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `reading`, for readiness. A statement has 2 s.
+
+        Raises: Unavailable when the store cannot be reached.
+        """
+        return self._lanes.watching.session()
+
+    def measuring(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `reading`, for figures of the whole store. A statement has 1 s.
+
+        Raises: Unavailable when it takes too long, or the store cannot be reached.
+        """
+        return self._lanes.measuring.session()
+
+    def for_loops(self) -> Self:
+        """The same store for what runs in the background: its `transaction` and `reading` are lanes of their own.
+
+        On SQLite there is one writer, whose turns all share. It is closed with the store that it was made from.
+        """
+        of_loops = type(self)(url=self.url, clock=self.clock, pools=self._lanes)
+        of_loops._writing, of_loops._reading = self._lanes.looping, self._lanes.looping_reading
+        return of_loops
+
+    async def check_writable(self) -> None:
+        """Return when the store can be written now; nothing is changed.
+
+        Raises: Unavailable, or SQLAlchemy's errors.
+        """
+        async with self.heartbeat() as session:
+            if self.dialect == "postgresql":  # on SQLite, the transaction has taken the writer's place
+                await session.execute(_PROBE)
 
     async def now(self, session: AsyncSession) -> datetime:
         """This instant by the store's clock."""
@@ -123,9 +160,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
-        await self._writing.engine.dispose()
-        await self._reading.engine.dispose()
-        await self._looking_up.engine.dispose()
+        for lane in (getattr(self._lanes, name) for name in Lanes.__slots__):
+            await lane.engine.dispose()
 
 
 def dialect_of(url: str) -> Dialect:
@@ -146,118 +182,39 @@ def sqlite_path(url: str) -> Path:
     return Path(name)
 
 
-async def connect_postgres(
-    url: str, *, statement_seconds: int | None = STATEMENT_SECONDS
-) -> "asyncpg.Connection[asyncpg.Record]":
-    """A raw connection; asyncpg reads the URL itself, so that sockets, `sslmode` and several hosts work as libpq has them."""
-    return await asyncpg.connect(
-        url, timeout=CONNECT_SECONDS, command_timeout=statement_seconds, server_settings=POSTGRES_SESSION
+def _sqlite_lanes(path: Path, *, on_loop: bool) -> Lanes:
+    writing = sqlite_lane(path, lanes.WRITING, writes=True, on_loop=on_loop)
+    return Lanes(
+        writing=writing,
+        reading=sqlite_lane(path, lanes.READING),
+        searching=sqlite_lane(path, lanes.SEARCHING),
+        looking_up=sqlite_lane(path, lanes.LOOKING_UP),
+        heartbeat=sqlite_lane(path, lanes.HEARTBEAT, writes=True, on_loop=on_loop),
+        watching=sqlite_lane(path, lanes.WATCHING),
+        measuring=sqlite_lane(path, lanes.MEASURING),
+        looping=writing,
+        looping_reading=sqlite_lane(path, lanes.LOOPING),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """An engine, and who may use it next: as many as it has connections, first come, first served.
+def _postgres_lanes(url: str, statement_seconds: float) -> Lanes:
+    generation = Generation()
 
-    The pool's own queue would do but for one thing: those waiting in it are not woken when making a connection fails or is
-    cancelled, and on SQLite there is one connection to wait for.
-    """
+    def lane(bounds: lanes.Bounds, *, writes: bool = False) -> Lane:
+        return postgres_lane(url, bounds, generation, statement_seconds=statement_seconds, writes=writes)
 
-    engine: AsyncEngine
-    turns: asyncio.Semaphore
-
-
-@asynccontextmanager
-async def _session(lane: _Lane) -> AsyncIterator[AsyncSession]:
-    try:
-        async with asyncio.timeout(TURN_SECONDS):
-            await lane.turns.acquire()
-    except TimeoutError as error:
-        raise unavailable() from error
-    try:
-        async with AsyncSession(lane.engine, expire_on_commit=False) as session, session.begin():
-            await _connected(session)
-            yield session
-    except DBAPIError as error:
-        if is_session_failure(error):
-            raise unavailable() from error
-        raise
-    finally:
-        lane.turns.release()
-
-
-async def _connected(session: AsyncSession) -> None:
-    """Check a connection out now: what breaks here is the store's, while the block's own errors are the caller's."""
-    try:
-        await session.connection()
-    except BROKEN as error:
-        raise unavailable() from error
-
-
-def _sqlite_lanes(path: Path, *, on_loop: bool = False) -> tuple[_Lane, _Lane, _Lane]:
-    # One writing connection: SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
-    # On the loop, its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
-    connect: Callable[[], Awaitable[Any]] = partial(connect_in_thread, path, SQLITE_PRAGMAS)
-    if on_loop:
-        connect = partial(connect_inline, path, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0"))
-    writing = _sqlite_engine(connect, connections=1, begin=BEGIN_WRITING)
-    connect = partial(connect_in_thread, path, (*SQLITE_PRAGMAS, "PRAGMA query_only = ON"))
-    reading = _sqlite_engine(connect, connections=SQLITE_READERS, begin="BEGIN")
-    looking_up = _sqlite_engine(connect, connections=LOOK_UP_CONNECTIONS, begin="BEGIN")
-    return (
-        _Lane(writing, asyncio.Semaphore(1)),
-        _Lane(reading, asyncio.Semaphore(SQLITE_READERS)),
-        _Lane(looking_up, asyncio.Semaphore(LOOK_UP_CONNECTIONS)),
+    looping = lane(lanes.LOOPING, writes=True)
+    return Lanes(
+        writing=lane(lanes.WRITING, writes=True),
+        reading=lane(lanes.READING),
+        searching=lane(lanes.SEARCHING),
+        looking_up=lane(lanes.LOOKING_UP),
+        heartbeat=lane(lanes.HEARTBEAT, writes=True),
+        watching=lane(lanes.WATCHING),
+        measuring=lane(lanes.MEASURING),
+        looping=looping,
+        looping_reading=Lane(snapshots(looping.engine), looping.bounds, looping.turns),
     )
-
-
-# Any: the driver's connection, or one with its interface.
-def _sqlite_engine(connect: Callable[[], Awaitable[Any]], *, connections: int, begin: str) -> AsyncEngine:
-    engine = create_async_engine(
-        "sqlite+aiosqlite:///",
-        async_creator=connect,
-        poolclass=AsyncAdaptedQueuePool,  # not by itself, since the URL names no file
-        pool_size=connections,
-        max_overflow=0,
-        hide_parameters=True,  # an error would quote the values of its statement, and a log the error
-    )
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _postgres_lanes(url: str, statement_seconds: int) -> tuple[_Lane, _Lane, _Lane]:
-    engine, turns = _postgres_engine(url, statement_seconds=statement_seconds), asyncio.Semaphore(POSTGRES_CONNECTIONS)
-    looking_up = _postgres_engine(url, statement_seconds=statement_seconds, connections=LOOK_UP_CONNECTIONS)
-    # Writing and reading share a pool; REPEATABLE READ is PostgreSQL's name for one snapshot.
-    snapshot: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    return (
-        _Lane(engine, turns),
-        _Lane(engine.execution_options(**snapshot), turns),
-        _Lane(looking_up.execution_options(**snapshot), asyncio.Semaphore(LOOK_UP_CONNECTIONS)),
-    )
-
-
-def _postgres_engine(url: str, *, statement_seconds: int | None, connections: int = POSTGRES_CONNECTIONS) -> AsyncEngine:
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        try:
-            return await connect_postgres(url, statement_seconds=statement_seconds)
-        except BROKEN as error:
-            raise unavailable() from error
-
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connect,
-        pool_size=connections,
-        max_overflow=0,
-        pool_pre_ping=True,
-        hide_parameters=True,
-    )
-    event.listen(engine.sync_engine, "handle_error", name_driver_failure)
-    return engine
 
 
 async def run_alone(url: str, work: Callable[[Connection], None]) -> None:
@@ -267,7 +224,10 @@ async def run_alone(url: str, work: Callable[[Connection], None]) -> None:
     """
     is_sqlite = dialect_of(url) == "sqlite"
     # No limit of time: a later migration may have a large table to go through.
-    engine = _sqlite_lanes(sqlite_path(url))[0].engine if is_sqlite else _postgres_engine(url, statement_seconds=None)
+    if is_sqlite:
+        engine = sqlite_engine(sqlite_path(url), creates=True)
+    else:
+        engine = postgres_engine(url, Generation(), connections=1, statement_seconds=None)
     try:
         async with engine.begin() as connection:
             if not is_sqlite:

@@ -5,7 +5,6 @@ whatever comes late is ended and erased like the rest. A receipt that waits has 
 its run in the engine is told and ends, and the rows go a minute later. Called by the API's operations and by the worker's loop.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,13 +19,13 @@ from store import tables
 from store.conversions import RECEIPTS
 from store.moves import Opened, open_incident
 from store.requests import expire, resolve_by_hand
-from store.statements import SessionStatements
+from store.statements import SessionStatements, limit_lock_wait
 
 TABLES = tables.Project.metadata.tables
 PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signing_secrets"]
 MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
 ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
-OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents")
+OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
 # Its run has heard of the end by then.
 ERASED_AFTER = timedelta(seconds=60)
 REASON = "The project was deleted."
@@ -34,15 +33,14 @@ REASON = "The project was deleted."
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What one batch did to deleted projects: receipts ended, rows of receipts and stored answers erased."""
+    """What one batch erased of deleted projects: rows of receipts and stored answers."""
 
-    ended: int
     receipts: int
     answers: int
 
     @property
     def total(self) -> int:
-        return self.ended + self.receipts + self.answers
+        return self.receipts + self.answers
 
 
 async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_open: bool, now: datetime) -> int:
@@ -82,28 +80,16 @@ async def has_deleted(session: AsyncSession) -> bool:
     return bool(await session.scalar(select(exists().where(PROJECTS.c.deleted_at.is_not(None)))))
 
 
-async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:
-    """One batch of what deleted projects have left, at most `limit` of each; there is more to come while `total` is not 0."""
-    deleted = select(PROJECTS.c.id).where(PROJECTS.c.deleted_at.is_not(None))
-    project_ids = [row.id for row in await session.execute(deleted)]
-    if not project_ids:
-        return Erased(0, 0, 0)
-    is_theirs = RECEIPTS.c.project_id.in_(project_ids)
-    unended = await _ids(session, select(RECEIPTS.c.event_id).where(is_theirs, _is_unended()).limit(limit))
-    for event_id in unended:
-        await _end(session, event_id, now)
-    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
-    ended = select(RECEIPTS.c.event_id).where(is_theirs, RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_told)
-    erased = await _ids(session, ended.limit(limit))
-    for name in OF_A_RECEIPT:
-        await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
-    await session.execute(delete(RECEIPTS).where(RECEIPTS.c.event_id.in_(erased)))
-    return Erased(len(unended), len(erased), await _erase_answers(session, project_ids, limit))
+async def unended_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
+    """Receipts of deleted projects that have not ended, in the order of their ids, from the one after `after`."""
+    unended = select(RECEIPTS.c.event_id).where(_is_theirs(), _is_unended(), RECEIPTS.c.event_id > (after or ""))
+    return await _ids(session, unended.order_by(RECEIPTS.c.event_id).limit(limit))
 
 
-async def _end(session: AsyncSession, event_id: EventId, now: datetime) -> None:
+async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -> None:
     """Close its incident; a receipt that waits gets one first. Its project alerts nobody any more."""
     st = SessionStatements(session)
+    await limit_lock_wait(st)
     waiting = select(RECEIPTS.c.event_id).where(RECEIPTS.c.event_id == event_id, RECEIPTS.c.state == ReceiptState.WAITING.value)
     # Held before it is looked at: a result may be on its way.
     if (await session.execute(waiting.with_for_update())).first() is not None:
@@ -113,13 +99,34 @@ async def _end(session: AsyncSession, event_id: EventId, now: datetime) -> None:
         await resolve_by_hand(st, opened.incident_id, now, reason=REASON, requested_by="makegood")
 
 
-async def _erase_answers(session: AsyncSession, project_ids: Sequence[str], limit: int) -> int:
+async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:
+    """One batch of what deleted projects have left and what has ended, at most `limit` of each; there is more to come while
+    `total` is not 0."""
+    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
+    ended = select(RECEIPTS.c.event_id).where(_is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_told)
+    erased = await _ids(session, ended.limit(limit))
+    for name in OF_A_RECEIPT:
+        await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
+    await session.execute(delete(RECEIPTS).where(RECEIPTS.c.event_id.in_(erased)))
+    return Erased(len(erased), await _erase_answers(session, limit))
+
+
+async def _erase_answers(session: AsyncSession, limit: int) -> int:
     of_project = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
-    found = (await session.execute(select(*of_project).where(IDEMPOTENCY.c.project_id.in_(project_ids)).limit(limit))).all()
+    is_theirs = IDEMPOTENCY.c.project_id.in_(_deleted_projects())
+    found = (await session.execute(select(*of_project).where(is_theirs).limit(limit))).all()
     for row in found:
         is_it = (column == value for column, value in zip(of_project, row, strict=True))
         await session.execute(delete(IDEMPOTENCY).where(*is_it))
     return len(found)
+
+
+def _deleted_projects() -> Select[Any]:
+    return select(PROJECTS.c.id).where(PROJECTS.c.deleted_at.is_not(None))
+
+
+def _is_theirs() -> ColumnElement[bool]:
+    return RECEIPTS.c.project_id.in_(_deleted_projects())
 
 
 def _is_unended() -> ColumnElement[bool]:

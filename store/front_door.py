@@ -7,16 +7,18 @@ On SQLite waiting for the one writer's place happens off the lock's own busy han
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import asyncpg
 
 from domain.errors import Unavailable
-from store.database import SQLITE_PRAGMAS, connect_postgres, dialect_of, sqlite_path
-from store.failures import BROKEN, is_driver_failure, is_postgres_failure, is_sqlite_failure
-from store.sqlite_connections import begin_writing, connect
+from store.database import dialect_of, sqlite_path
+from store.failures import BROKEN, Follows, judge
+from store.lanes import SQLITE_PRAGMAS
+from store.postgres_connections import Connection, connect_postgres
+from store.sqlite_connections import FileMark, begin_writing, connect, mark_of
 from store.statements import PostgresStatements, SqliteStatements, Statements
 
 LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed, or a receipt that it moves
@@ -65,13 +67,21 @@ def open_front_door(url: str) -> FrontDoor:
 
 
 def is_store_failure(error: Exception) -> bool:
-    """Whether the store, not a statement, is at fault: trying the members of a batch singly would not help."""
-    if isinstance(error, sqlite3.Error):
-        return is_sqlite_failure(error)
-    if isinstance(error, asyncpg.PostgresError):
-        # A deadlock or a lost race is the batch's, not the store's: its members succeed singly.
-        return is_postgres_failure(error.sqlstate) and not isinstance(error, asyncpg.TransactionRollbackError)
-    return isinstance(error, Unavailable) or is_driver_failure(error)
+    """Whether the store, not a statement, is at fault: trying the members of a batch singly would not help.
+
+    A deadlock or a lost race is the batch's: its members succeed singly.
+    """
+    return isinstance(error, Unavailable) or judge(error) in (Follows.UNAVAILABLE, Follows.RECONNECT)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed later, although it failed by itself now."""
+    return judge(error) is Follows.AGAIN
+
+
+def _is_elsewhere(error: BaseException) -> bool:
+    """Whether PostgreSQL itself says that this server, or this session, takes nothing more."""
+    return isinstance(error, asyncpg.PostgresError) and judge(error) is Follows.RECONNECT
 
 
 class SqliteFrontDoor:
@@ -79,19 +89,22 @@ class SqliteFrontDoor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._connection: sqlite3.Connection | None = None
+        self._files: tuple[FileMark | None, FileMark | None] | None = None
 
     @asynccontextmanager
     async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
         """There is one lock, and it is waited for in any case."""
-        connection = self._connect()
-        await begin_writing(connection, LONGEST_PAUSE_SECONDS)
         try:
+            connection = self._connect()
+            await begin_writing(connection, LONGEST_PAUSE_SECONDS)
+            self._refuse_moved()
             yield SqliteStatements(connection)
+            self._refuse_moved()
             connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except BaseException as error:
+            self._abandon(is_lost=judge(error) is Follows.RECONNECT)
             raise
 
     @asynccontextmanager
@@ -106,8 +119,34 @@ class SqliteFrontDoor:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = connect(self._path, (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0"), cached_statements=256)
+            pragmas = (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
+            self._connection, self._files = connect(self._path, pragmas, creates=False, cached_statements=256), None
         return self._connection
+
+    def _refuse_moved(self) -> None:
+        """Refuse files that were removed or replaced: SQLite would go on writing to them, and nothing of it would be kept.
+
+        Raises: OSError.
+        """
+        files = (mark_of(self._path), mark_of(self._log))
+        self._files = self._files or files
+        if self._files != files or files[0] is None:
+            raise OSError("the database's files are other ones")
+
+    def _abandon(self, *, is_lost: bool) -> None:
+        """Roll back; a connection that cannot even do that, or whose file is lost, is given up."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            is_lost = True
+        if is_lost:
+            self._connection = None
+            with suppress(sqlite3.Error):
+                connection.close()
 
 
 class PostgresFrontDoor:
@@ -115,7 +154,7 @@ class PostgresFrontDoor:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: Connection | None = None
         self._notified_at = 0.0
 
     @asynccontextmanager
@@ -135,8 +174,8 @@ class PostgresFrontDoor:
             await self._abandon(connection)
             # PostgreSQL names the relation, in whatever language.
             raise LockNotGiven(is_of_key='"idempotency' in (error.context or "")) from error
-        except BaseException:
-            await self._abandon(connection)
+        except BaseException as error:
+            await self._abandon(connection, is_lost=_is_elsewhere(error))
             raise
         await self._notify(connection)
 
@@ -145,20 +184,24 @@ class PostgresFrontDoor:
             await self._connection.close(timeout=2)
             self._connection = None
 
-    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect_postgres(self._url)
-            await self._connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            connection = await connect_postgres(self._url)
+            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            self._connection = connection
         return self._connection
 
-    async def _abandon(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Roll back; a connection that cannot even do that is given up."""
+    async def _abandon(self, connection: Connection, *, is_lost: bool = False) -> None:
+        """Roll back; a connection that cannot even do that, or to a server that cannot write, is given up."""
+        if is_lost:
+            connection.terminate()
+            return
         try:
             await connection.execute("ROLLBACK", timeout=2)
         except BROKEN:
             connection.terminate()
 
-    async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _notify(self, connection: Connection) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._notified_at < NOTIFY_EVERY_SECONDS:
             return

@@ -29,6 +29,8 @@ FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
 # The fact that names the Temporal database which was told what the store holds; under another one all is told anew.
 NAMESPACE_FACT = "temporal_namespace_id"
+# The fact that says when a mail server last took an alert, in milliseconds since 1970; up to half a minute late.
+ALERT_SENT_FACT = "alert_sent_at"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import UserId
 from domain.users import User
 from store import tables
+from store.addresses import spellings
 from store.conversions import user_from
 from store.sessions import end_sessions
 from store.users import spend_links
@@ -35,7 +36,7 @@ async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, em
 
     None when there is no such user, or when he has another subject already: addresses are given to new people, subjects are not.
     """
-    row = (await session.execute(select(USERS).where(USERS.c.email == email.strip().lower()).with_for_update())).first()
+    row = (await session.execute(select(USERS).where(USERS.c.email.in_(spellings(email))).with_for_update())).first()
     if row is None:
         return None
     of_user = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.user_id == row.id)

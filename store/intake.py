@@ -20,6 +20,7 @@ from store.database import Clock
 from store.matching import match_event
 from store.minting import new_event_id
 from store.moves import apply_result
+from store.standing import note
 from store.statements import Statements
 
 ANSWERS_KEPT_FOR = timedelta(hours=24)
@@ -112,7 +113,9 @@ async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequ
     The others are `take_in`'s. A key that this claimed for a receipt whose identity was taken is left with an event that does not
     exist, and whoever finds it so next, `take_in` or an equal request, gives it its answer.
     """
-    receipts = {i: row for i, request in enumerate(requests) if (row := _new_row(request)) is not None}
+    # A dropped payload is noted on the timeline: a second statement, so that it needs a transaction.
+    rows = ((i, _new_row(request)) for i, request in enumerate(requests))
+    receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
     placed = await insert_receipts(st, clock.skew, list(receipts.values()), kept_for=ANSWERS_KEPT_FOR)
@@ -130,6 +133,8 @@ async def _take_receipts(
     for i, row in rows.items():
         timeout_at_ms = placed.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
+            if row.receipt.payload_note is not None:
+                await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
             verdicts[i] = Answer(ACCEPTED, _accepted_receipt(row.event_id, timeout_at_ms))
         elif row.event_id in placed.claimed:
             verdicts[i] = await _repeat_of_receipt(st, requests[i], row.receipt)

@@ -14,8 +14,10 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId
 from domain.users import Invitation, Role
 from store import tables
+from store.addresses import sign_in_address
 from store.members import hold_project
 from store.minting import new_invitation_id, new_token, token_digest
+from store.paging import LISTED_AT_MOST
 from store.users import address_problem
 
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -35,7 +37,7 @@ async def invite(
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     await hold_project(session, project_id)
-    token, invitation_id, email = new_token(), new_invitation_id(), email.strip().lower()
+    token, invitation_id, email = new_token(), new_invitation_id(), sign_in_address(email)
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
     await session.execute(
         insert(INVITATIONS).values(
@@ -52,9 +54,9 @@ async def invite(
 
 
 async def list_invitations(session: AsyncSession, project_id: ProjectId, *, now: datetime) -> list[Invitation]:
-    """Those that can still be taken, the oldest first."""
-    query = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id)
-    return [_invitation(row) for row in await session.execute(query)]
+    """The newest 1,000 that can still be taken, the oldest first."""
+    newest = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id.desc()).limit(LISTED_AT_MOST)
+    return [_invitation(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def find_invitation(session: AsyncSession, *, token: str, now: datetime) -> Invitation | None:

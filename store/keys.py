@@ -17,6 +17,7 @@ from domain.texts import kept
 from store import tables
 from store.conversions import key_from, project_from
 from store.minting import new_api_key, new_key_id
+from store.paging import LISTED_AT_MOST
 from store.rotation import root_that_writes
 from store.sealing import Sealer
 
@@ -62,9 +63,9 @@ async def create_key(
 
 
 async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
-    """The project's keys, revoked ones too, oldest first."""
-    rows = await session.execute(select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id))
-    return [key_from(row) for row in rows]
+    """The project's keys, the newest 1,000, revoked ones too, oldest first."""
+    newest = select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id.desc()).limit(LISTED_AT_MOST)
+    return [key_from(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:

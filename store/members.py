@@ -15,6 +15,7 @@ from domain.ids import EventId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
 from store import tables
 from store.conversions import RECEIPTS
+from store.paging import LISTED_AT_MOST
 from store.sessions import end_sessions
 
 USERS = tables.User.metadata.tables["users"]
@@ -48,9 +49,10 @@ async def project_of_incident(session: AsyncSession, incident_id: IncidentId) ->
 
 
 async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Member]:
-    """The project's people, the longest there first; administrators only if they were asked in as well."""
+    """The project's people, the first 1,000, the longest there first; administrators only if they were asked in as well."""
     query = select(MEMBERS, USERS.c.email).join(USERS, USERS.c.id == MEMBERS.c.user_id)
-    rows = await session.execute(query.where(MEMBERS.c.project_id == project_id).order_by(MEMBERS.c.since, MEMBERS.c.user_id))
+    query = query.where(MEMBERS.c.project_id == project_id).order_by(MEMBERS.c.since, MEMBERS.c.user_id)
+    rows = await session.execute(query.limit(LISTED_AT_MOST))
     return [Member(UserId(row.user_id), row.email, Role(row.role), row.since) for row in rows]
 
 

@@ -1,14 +1,15 @@
 """Brings the store's tables to a revision, forth or back, and says at which one they are.
 
 A change of revision is one transaction that no other runs beside: all of it or nothing. Called by `makegood migrate` and
-`makegood up`; doctor and `/readyz` ask. Nothing here is for the event loop.
+`makegood up`; doctor and `/readyz` ask. Only `read_revision` is for the event loop.
 """
 
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.database import dialect_of, run_alone, sqlite_path
 
@@ -67,6 +68,12 @@ def migration_state(url: str) -> tuple[str | None, str]:
     current: list[str | None] = []
     asyncio.run(run_alone(url, lambda connection: current.append(_revision_of(connection))))
     return current[0], head
+
+
+async def read_revision(session: AsyncSession) -> str | None:
+    """The revision that the tables are at, for a process that has the store open; it waits for no migration."""
+    revision: str | None = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def revisions(history: Path = HISTORY) -> list[str]:

@@ -6,7 +6,7 @@ the engine must be told goes into the outbox.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
@@ -48,11 +48,16 @@ _CREDIT_REPAIRS = """
 UPDATE repairs SET result_deadline_at = result_deadline_at + $2
 WHERE state = 'awaiting_result' AND result_deadline_at > $1 RETURNING 1"""
 
-# What decides whether a result of a receipt that has ended repeats another: the successes, and what may be equal to it.
-_EARLIER = """
-SELECT DISTINCT status, replay_id, error_code, error_message FROM results
-WHERE event_id = $1 AND (status = 'success' OR (status = $2 AND coalesce(replay_id, '') = $3
-AND coalesce(error_code, '') = $4 AND coalesce(error_message, '') = $5))"""
+# Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
+_EQUAL = "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code, '') = $5 "
+_EQUAL += "AND coalesce(error_message, '') = $6"
+# What decides whether a result of a receipt that has ended repeats another: the successes, and what is equal to it.
+_EARLIER = f"""
+SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND {_EQUAL}
+UNION SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND status = 'success'"""  # noqa: S608
+_COUNT_REPEAT = f"""
+UPDATE results SET repeats = repeats + 1, repeated_at = $7
+WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,10 @@ class AppliedResult:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The receipt has an unresolved incident: opened now, or before."""
+    """The receipt has an unresolved incident: opened now (`is_new`), or before."""
 
     incident_id: IncidentId
+    is_new: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_i
         earlier=await _earlier(st, standing, said),
         late_result=standing.late_result,
     )
-    if happening is Happening.REPEATED:
+    if happening is Happening.REPEATED or await _is_counted_repeat(st, standing, happening, said, now):
         return AppliedResult(event_id, standing.receipt_state, None)
     result_id = new_result_id()
     await _store_result(st, event_id, result_id, said, now)
@@ -130,7 +136,7 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
         return NotYet(remaining_ms)
     move(standing.position, Happening.DEADLINE_PASSED)
     await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
-    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now))
+    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
 
 
 async def credit_outage(st: Statements, *, down_from: datetime, now: datetime) -> int:
@@ -209,8 +215,8 @@ async def _flag(st: Statements, standing: Standing, flag: Flag, now: datetime) -
 
 async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, said: Said, now: datetime) -> None:
     await st.fetch(
-        "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at, digest, repeats) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
         result_id,
         event_id,
         said.status.value,
@@ -218,13 +224,24 @@ async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, 
         said.error_code,
         said.error_message,
         milliseconds(now),
+        said.digest,
     )
+
+
+async def _is_counted_repeat(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> bool:
+    """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
+    if standing.position not in OPEN_POSITIONS or move(standing.position, happening).to is not standing.position:
+        return False
+    return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), milliseconds(now)))
 
 
 async def _earlier(st: Statements, standing: Standing, said: Said) -> frozenset[Said]:
     # Never all: an app may say that it failed for as long as it likes.
     if standing.position not in END_POSITIONS:
         return frozenset()
-    values = (said.status.value, said.replay_id or "", said.error_code or "", said.error_message or "")
-    rows = await st.fetch(_EARLIER, standing.event_id, *values)
+    rows = await st.fetch(_EARLIER, standing.event_id, *_equal_to(said))
     return frozenset(Said(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
+
+
+def _equal_to(said: Said) -> tuple[str, str, str, str, str]:
+    return (said.status.value, said.digest, said.replay_id or "", said.error_code or "", said.error_message or "")

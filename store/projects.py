@@ -180,17 +180,19 @@ async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> No
         raise NotFound("No rotation of the signing secret is under way.")
 
 
-async def finish_overdue_rotations(session: AsyncSession, now: datetime) -> int:
-    """Erase the secrets that sign nothing any more, since their overlap is over; how many."""
+async def overdue_rotations(session: AsyncSession, now: datetime) -> list[ProjectId]:
+    """The projects whose overlap of two signing secrets is over."""
     over = select(SECRETS.c.project_id).where(SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP)
-    project_ids = sorted(row.project_id for row in await session.execute(over))
-    for project_id in project_ids:
-        with suppress(NotFound):  # deleted meanwhile
-            await _hold(session, project_id)
-            # Once more: it may have been finished, and another begun, while this waited.
-            if await overlap_ends_at(session, project_id, now) is None:
-                await _promote_next(session, project_id)
-    return len(project_ids)
+    return sorted({ProjectId(row.project_id) for row in await session.execute(over)})
+
+
+async def finish_overdue_rotation(session: AsyncSession, project_id: ProjectId, now: datetime) -> None:
+    """Erase the secret that signs nothing any more, if the overlap is over; nothing for a project deleted meanwhile."""
+    with suppress(NotFound):
+        await _hold(session, project_id)
+        # Once more: it may have been finished, and another begun, while this waited.
+        if await overlap_ends_at(session, project_id, now) is None:
+            await _promote_next(session, project_id)
 
 
 def _changed_values(changes: ProjectChanges) -> dict[str, object]:

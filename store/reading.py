@@ -4,19 +4,15 @@
 ids, which are ordered by time.
 """
 
-import base64
-import binascii
-import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Row, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairState, Resolution, TimelineEntry
 from domain.receipts import Provider, Receipt, ReceiptState
@@ -28,23 +24,19 @@ from store.conversions import (
     incident_from,
     receipt_from,
     repair_from,
-    result_from,
-    timeline_entry_from,
 )
-from store.timelines import merged_timeline
+from store.paging import Page, page_of_rows
+from store.timelines import read_timeline
 
 PROJECTS = tables.Project.metadata.tables["projects"]
 INCIDENTS = tables.Incident.metadata.tables["incidents"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
-RESULTS = tables.Result.metadata.tables["results"]
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
+# Of one event. An attempt of a repair is on the timeline too, and that is paged.
+REPAIRS_SHOWN = 100
+ATTEMPTS_SHOWN = 1_000
 WEEK = timedelta(days=7)
-# Of each list by its key: the cursor of one says nothing in the other.
-_CURSORS = {"event_id": re.compile(r"evt_[0-9a-f]{32}"), "id": re.compile(r"inc_[0-9a-f]{32}")}
 _ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +57,6 @@ class ListFilters:
     created_after: datetime | None = None
     created_before: datetime | None = None
     q: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some rows; `next_cursor` is None at the end."""
-
-    rows: tuple[T, ...]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +82,16 @@ class RepairFull:
 
 @dataclass(frozen=True, slots=True)
 class EventFull:
-    """Everything known of an event; repairs and timeline oldest first."""
+    """What is known of an event: its newest repairs and a page of its timeline, both oldest first.
+
+    `timeline_cursor` continues with older entries; None: the timeline begins with the first one.
+    """
 
     receipt: Receipt
     incident: Incident | None
     repairs: tuple[Repair, ...]
     timeline: tuple[TimelineEntry, ...]
+    timeline_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +109,7 @@ async def list_events(session: AsyncSession, filters: ListFilters, *, limit: int
     query = select(*RECEIPT_COLUMNS).where(*_receipt_conditions(filters), *_created(filters, RECEIPTS.c.accepted_at))
     if filters.states:
         query = query.where(RECEIPTS.c.state.in_(filters.states))
-    rows, next_cursor = await _page(session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor)
+    rows, next_cursor = await page_of_rows(session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor)
     incidents = await _incidents_of(session, [row.event_id for row in rows])
     return Page(tuple(EventRow(receipt_from(row), incidents.get(row.event_id)) for row in rows), next_cursor)
 
@@ -134,33 +122,42 @@ async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: 
         query = query.where(INCIDENTS.c.project_id == filters.project_id)
     if filters.states:
         query = query.where(INCIDENTS.c.state.in_(filters.states))
-    rows, next_cursor = await _page(session, query, INCIDENTS.c.id, limit=limit, cursor=cursor)
+    rows, next_cursor = await page_of_rows(session, query, INCIDENTS.c.id, limit=limit, cursor=cursor)
     return Page(await _with_receipts(session, rows), next_cursor)
 
 
-async def read_event(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> EventFull | None:
-    """The event with all that became of it; None when there is no such event in the project."""
+async def read_event_row(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> EventRow | None:
+    """The event and its incident; None when there is no such event in the project."""
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id, *_of_project(RECEIPTS.c.project_id, project_id))
     row = (await session.execute(query)).first()
     if row is None:
         return None
-    receipt = receipt_from(row)
-    repairs = await _repairs(session, event_id)
-    results = await session.execute(select(RESULTS).where(RESULTS.c.event_id == event_id).order_by(RESULTS.c.id))
-    stored = await session.execute(select(TIMELINE).where(TIMELINE.c.event_id == event_id).order_by(TIMELINE.c.id))
-    timeline = merged_timeline(receipt, map(result_from, results), repairs, map(timeline_entry_from, stored))
-    incident = (await _incidents_of(session, [event_id])).get(event_id)
-    return EventFull(receipt=receipt, incident=incident, repairs=repairs, timeline=timeline)
+    return EventRow(receipt_from(row), (await _incidents_of(session, [event_id])).get(event_id))
+
+
+async def read_event(
+    session: AsyncSession, project_id: ProjectId | None, event_id: EventId, *, cursor: str | None = None
+) -> EventFull | None:
+    """The event with what became of it; None when there is no such event in the project.
+
+    `cursor` asks for an older part of the timeline. Raises: ValidationFailed when it is none of ours.
+    """
+    row = await read_event_row(session, project_id, event_id)
+    if row is None:
+        return None
+    page = await read_timeline(session, row.receipt, cursor=cursor)
+    repairs = await _repairs(session, REPAIRS.c.event_id == event_id)
+    return EventFull(row.receipt, row.incident, repairs, page.entries, page.next_cursor)
 
 
 async def read_repair(session: AsyncSession, event_id: EventId, replay_id: ReplayId) -> RepairFull | None:
     """The repair, its receipt and its incident, and nothing of what was said; None when the event has no such repair."""
     row = (await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))).first()
-    repair = next((one for one in await _repairs(session, event_id) if one.replay_id == replay_id), None)
+    repairs = await _repairs(session, (REPAIRS.c.event_id == event_id) & (REPAIRS.c.replay_id == replay_id))
     incident = (await _incidents_of(session, [event_id])).get(event_id)
-    if row is None or incident is None or repair is None:
+    if row is None or incident is None or not repairs:
         return None
-    return RepairFull(receipt_from(row), incident, repair)
+    return RepairFull(receipt_from(row), incident, repairs[0])
 
 
 async def read_incident(session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId) -> IncidentRow | None:
@@ -203,13 +200,6 @@ async def counts(
     )
 
 
-async def overdue(session: AsyncSession, now: datetime, *, grace_seconds: float, limit: int) -> list[EventId]:
-    """Receipts that still wait longer than `grace_seconds` after their deadline, the longest overdue first."""
-    is_overdue = RECEIPTS.c.deadline_at <= now - timedelta(seconds=grace_seconds)
-    query = select(RECEIPTS.c.event_id).where(RECEIPTS.c.state == ReceiptState.WAITING.value, is_overdue)
-    return [EventId(row.event_id) for row in await session.execute(query.order_by(RECEIPTS.c.deadline_at).limit(limit))]
-
-
 async def unended(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
     """Receipts that have not ended, in the order of their ids, from the one after `after`."""
     # Spelled out, not bound: only so do both engines see that the partial index `receipts_unended` holds them all.
@@ -248,29 +238,6 @@ def _within(column: ColumnElement[str], within: tuple[ProjectId, ...] | None) ->
     return [] if within is None else [column.in_(within)]
 
 
-async def _page(
-    session: AsyncSession, query: Select[Any], column: ColumnElement[str], *, limit: int, cursor: str | None
-) -> tuple[Sequence[Row[Any]], str | None]:
-    if cursor is not None:
-        query = query.where(column < _id_in(cursor, of=column.name))
-    # One more than asked for tells whether there is a next page.
-    rows = (await session.execute(query.order_by(column.desc()).limit(limit + 1))).all()
-    if len(rows) <= limit:
-        return rows, None
-    last: str = getattr(rows[limit - 1], column.name)
-    return rows[:limit], base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def _id_in(cursor: str, *, of: str) -> str:
-    try:
-        found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, ValueError):
-        found = ""
-    if _CURSORS[of].fullmatch(found) is None:
-        raise ValidationFailed(errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),))
-    return found
-
-
 async def _incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:
     if not event_ids:
         return {}
@@ -291,9 +258,13 @@ async def _with_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> tup
     return tuple(IncidentRow(incident, receipts[incident.event_id]) for incident in await _incidents(session, rows))
 
 
-async def _repairs(session: AsyncSession, event_id: EventId) -> tuple[Repair, ...]:
+async def _repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> tuple[Repair, ...]:
+    """The newest of the repairs that are wanted, oldest first, each with its newest attempts."""
+    newest = select(REPAIRS).where(wanted).order_by(REPAIRS.c.replay_id.desc()).limit(REPAIRS_SHOWN)
+    rows = (await session.execute(newest)).all()
+    ids = [row.replay_id for row in rows]
+    tried = select(ATTEMPTS).where(ATTEMPTS.c.replay_id.in_(ids)).order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
     attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
-    for row in await session.execute(select(ATTEMPTS).where(ATTEMPTS.c.event_id == event_id).order_by(ATTEMPTS.c.number)):
-        attempts[row.replay_id].append(attempt_from(row))
-    repairs = await session.execute(select(REPAIRS).where(REPAIRS.c.event_id == event_id).order_by(REPAIRS.c.replay_id))
-    return tuple(repair_from(row, attempts=attempts[row.replay_id]) for row in repairs)
+    for row in await session.execute(tried.limit(ATTEMPTS_SHOWN)) if ids else ():
+        attempts[row.replay_id].insert(0, attempt_from(row))
+    return tuple(repair_from(row, attempts=attempts[row.replay_id]) for row in reversed(rows))

@@ -16,6 +16,7 @@ from domain.users import OpenSession, User
 from store import tables
 from store.conversions import user_from
 from store.minting import new_token, token_digest
+from store.paging import LISTED_AT_MOST
 
 USERS = tables.User.metadata.tables["users"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
@@ -62,9 +63,9 @@ async def see_session(session: AsyncSession, *, token: str, now: datetime) -> No
 
 
 async def list_sessions(session: AsyncSession, user_id: UserId, *, now: datetime, token: str = "") -> list[OpenSession]:
-    """The person's sessions, the last seen first; `token` is that of the one who asks."""
+    """The person's sessions, the last 1,000 seen, newest first; `token` is that of the one who asks."""
     of_user = select(SESSIONS).where(SESSIONS.c.user_id == user_id, *_is_alive(now))
-    rows = await session.execute(of_user.order_by(SESSIONS.c.seen_at.desc(), SESSIONS.c.digest))
+    rows = await session.execute(of_user.order_by(SESSIONS.c.seen_at.desc(), SESSIONS.c.digest).limit(LISTED_AT_MOST))
     return [_open_session(row, digest=token_digest(token)) for row in rows]
 
 

@@ -21,6 +21,8 @@ BEGIN_WRITING = "BEGIN IMMEDIATE"
 FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
 
+FileMark = tuple[int, int]
+
 
 class Connection(sqlite3.Connection):
     """A connection whose end is the end of its transaction.
@@ -35,9 +37,9 @@ class Connection(sqlite3.Connection):
         super().close()
 
 
-async def connect_in_thread(path: Path, pragmas: Sequence[str]) -> aiosqlite.Connection:
+async def connect_in_thread(path: Path, pragmas: Sequence[str], *, creates: bool = False) -> aiosqlite.Connection:
     """A connection that runs its statements in a thread of its own."""
-    connection = aiosqlite.Connection(partial(connect, path, pragmas), iter_chunk_size=64)
+    connection = aiosqlite.Connection(partial(connect, path, pragmas, creates=creates), iter_chunk_size=64)
     connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
     try:
         return await connection
@@ -50,18 +52,20 @@ async def connect_in_thread(path: Path, pragmas: Sequence[str]) -> aiosqlite.Con
 async def connect_inline(path: Path, pragmas: Sequence[str]) -> "InlineConnection":
     """A connection that runs its statements on the event loop; it waits up to `BUSY_SECONDS` for the writer's place."""
     # It may be closed from another thread, when what was left open is collected.
-    return InlineConnection(connect(path, pragmas, check_same_thread=False))
+    return InlineConnection(connect(path, pragmas, check_same_thread=False, creates=False))
 
 
-def connect(path: Path, pragmas: Sequence[str], **options: Any) -> Connection:  # Any: sqlite3's own options
-    """A raw connection that begins nothing by itself; a file that does not exist is made.
+# Any: sqlite3's own options.
+def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **options: Any) -> Connection:
+    """A raw connection that begins nothing by itself; a file that does not exist is made only where this `creates`.
 
     The driver's own BEGIN is deferred, and a deferred transaction that reads, then writes, fails at once when another has
     written in between.
 
     Raises: sqlite3.OperationalError when the file cannot be opened, or is held for longer than `BUSY_SECONDS`.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection, **options)
+    address = f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection, **options)
     try:
         for pragma in pragmas:
             _set(connection, pragma)
@@ -69,6 +73,15 @@ def connect(path: Path, pragmas: Sequence[str], **options: Any) -> Connection:  
         connection.close()
         raise
     return connection
+
+
+def mark_of(path: Path) -> FileMark | None:
+    """What distinguishes a file from another one of the same name; None where no file exists."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _set(connection: sqlite3.Connection, pragma: str) -> None:

@@ -149,17 +149,42 @@ async def add_alerts(
 ) -> None:
     """One alert for each of the project's destinations; a second time changes nothing."""
     for destination in dict.fromkeys(standing.alert_emails):
-        await st.fetch(
-            "INSERT INTO alerts (incident_id, event_id, kind, replay_id, destination, created_at, due_at, tries) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, 0) ON CONFLICT DO NOTHING",
-            incident_id,
-            standing.event_id,
-            kind.value,
-            replay_id or "",
-            destination,
-            milliseconds(now),
-            milliseconds(now),
+        await insert_alert(
+            st,
+            project_id=standing.project_id,
+            incident_id=incident_id,
+            event_id=standing.event_id,
+            kind=kind,
+            about=replay_id or "",
+            destination=destination,
+            now=now,
         )
+
+
+async def insert_alert(
+    st: Statements,
+    *,
+    project_id: ProjectId,
+    incident_id: IncidentId,
+    event_id: EventId,
+    kind: AlertKind,
+    about: str,
+    destination: str,
+    now: datetime,
+) -> None:
+    """One alert, due now; a second time changes nothing. `about` is a `replay_id` or a destination's digest, '' for neither."""
+    await st.fetch(
+        "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id, destination, created_at, due_at, tries) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT DO NOTHING",
+        project_id,
+        incident_id,
+        event_id,
+        kind.value,
+        about,
+        destination,
+        milliseconds(now),
+        milliseconds(now),
+    )
 
 
 async def end_repair(st: Statements, standing: Standing, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:

@@ -72,3 +72,12 @@ class SessionStatements:
 @lru_cache(maxsize=512)
 def _named(sql: str) -> TextClause:
     return text(re.sub(r"\$(\d+)", r":p\1", sql))
+
+
+async def limit_lock_wait(st: Statements) -> None:
+    """Wait a second at most for a row that another process holds, in this transaction: a loop has others to do.
+
+    SQLite has no rows to wait for, only its writer's place.
+    """
+    if st.dialect == "postgresql":
+        await st.fetch("SET LOCAL lock_timeout = '1s'")

@@ -56,6 +56,11 @@ def _number() -> Any:
     )
 
 
+# Spelled out in every query too: only so do both databases see that the partial index holds what is asked for.
+ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
+ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
+
+
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
 
@@ -154,12 +159,13 @@ class Incident(SQLModel, table=True):
 class Repair(SQLModel, table=True):
     __tablename__: ClassVar[str] = "repairs"
     __table_args__ = (
+        Index("repairs_by_event", "event_id", "replay_id"),
         _partial_index("repairs_one_active", "incident_id", unique=True, where="state IN ('calling', 'awaiting_result')"),
     )
 
     replay_id: str = _text(primary_key=True)
     incident_id: str = _text(index=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     state: str = _text()
     cause: str | None = _text(nullable=True)
     requested_by: str = _text()
@@ -169,10 +175,11 @@ class Repair(SQLModel, table=True):
 
 class Attempt(SQLModel, table=True):
     __tablename__: ClassVar[str] = "attempts"
+    __table_args__ = (Index("attempts_by_event", "event_id", "replay_id", "number"),)
 
     replay_id: str = _text(primary_key=True)
     number: int = Field(primary_key=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     state: str = _text()  # started | finished
     at: datetime = _instant()
     status: int | None = Field(default=None)
@@ -182,14 +189,24 @@ class Attempt(SQLModel, table=True):
 
 class Result(SQLModel, table=True):
     __tablename__: ClassVar[str] = "results"
+    __table_args__ = (
+        Index("results_by_event", "event_id", "id"),
+        Index("results_by_digest", "event_id", "status", "digest"),
+    )
 
     id: str = _text(primary_key=True)
-    event_id: str = _text(index=True)
+    event_id: str = _text()
     status: str = _text()
     replay_id: str | None = _text(nullable=True)
     error_code: str | None = _text(nullable=True)
     error_message: str | None = _text(nullable=True)
     received_at: datetime = _instant()
+    # Of status, `replay_id` and error; '' in rows from before it was kept.
+    digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    repeats: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )  # equal ones that came later and changed nothing
+    repeated_at: datetime | None = _instant(nullable=True)
 
 
 class Timeline(SQLModel, table=True):
@@ -210,36 +227,68 @@ class Outbox(SQLModel, table=True):
     # Autoincrement: an id used again could be settled in the name of the row that had it before.
     __table_args__ = (
         Index("outbox_by_event", "event_id", "id"),
-        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire')"),
+        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire', 'restart')"),
+        Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},
     )
 
     id: int | None = _sequence()
     event_id: str = _text()
-    kind: str = _text()  # start | result | reprocess | resolve | expire
+    kind: str = _text()  # start | result | reprocess | resolve | expire | restart
     fields: str = _text()  # JSON object
     created_at: datetime = _instant()
-    claimed_until: datetime | None = _instant(nullable=True, index=True)
+    # A lease, or a back-off; None: never tried.
+    claimed_until: datetime | None = _instant(nullable=True)
+
+
+class StuckRun(SQLModel, table=True):
+    """A receipt whose run missed something; `found_at`: Temporal says that the run cannot go on."""
+
+    __tablename__: ClassVar[str] = "stuck_runs"
+    __table_args__ = (
+        Index("stuck_runs_by_turn", "project_id", "look_at"),
+        _partial_index("stuck_runs_found", "event_id", where="found_at IS NOT NULL"),
+    )
+
+    event_id: str = _text(primary_key=True)
+    project_id: str = _text()
+    suspected_at: datetime = _instant()
+    found_at: datetime | None = _instant(nullable=True)
+    cause: str | None = _text(nullable=True)  # task_fails | task_not_taken | not_started
+    look_at: datetime = _instant()  # not to be looked at before
+    looks: int = Field(default=0)
+    restarts: int = Field(default=0)
+    restarted_at: datetime | None = _instant(nullable=True)
 
 
 class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
         UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
-        _partial_index("alerts_unsent", "due_at", where="sent_at IS NULL"),
+        # Two lanes for each project: those never tried, and those that failed before.
+        _partial_index("alerts_fresh", "project_id", "due_at", where=ALERT_IS_FRESH),
+        _partial_index("alerts_retried", "project_id", "due_at", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_failing", "failing_since", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_ended", "ended_at", where="ended_at IS NOT NULL"),
+        _partial_index("alerts_notices", "project_id", "replay_id", "created_at", where="kind = 'destination_failing'"),
     )
 
     id: int | None = _sequence()
     incident_id: str = _text()
     event_id: str = _text(index=True)
     kind: str = _text()
-    replay_id: str = _text()  # '' where the kind has none: NULLs would not be unique
+    # What the kind is about: a repair, or the digest of a failing destination. '' where it has none: NULLs would not be unique.
+    replay_id: str = _text()
     destination: str = _text()
     created_at: datetime = _instant()
     due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
     tries: int = Field(default=0)
     sent_at: datetime | None = _instant(nullable=True)
     last_error: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)  # None in what was sent before revision 0010
+    failing_since: datetime | None = _instant(nullable=True)  # the first failure
+    ended_at: datetime | None = _instant(nullable=True)  # not sent, and not tried any more
+    end_reason: str | None = _text(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):

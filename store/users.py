@@ -10,7 +10,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, Select, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +18,7 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import UserId
 from domain.users import User
 from store import tables
+from store.addresses import AddressRefused, canonical_address, sign_in_address, spellings
 from store.conversions import user_from
 from store.minting import new_token, new_user_id, token_digest
 
@@ -25,7 +26,6 @@ USERS = tables.User.metadata.tables["users"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
 ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 LINK_LIFETIME = timedelta(hours=24)
-LONGEST_ADDRESS = 254
 # Of a random password that nobody kept, with the library's own parameters.
 NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV5FEMvPmdoBIg+DqoNhSfcrF8zT/6QAv4I"
 
@@ -37,7 +37,7 @@ async def list_users(session: AsyncSession) -> list[User]:
 
 async def find_user(session: AsyncSession, email_or_id: str) -> User:
     """The person that is meant. Raises: NotFound."""
-    is_meant = or_(USERS.c.id == email_or_id, USERS.c.email == _spelled(email_or_id))
+    is_meant = or_(USERS.c.id == email_or_id, USERS.c.email.in_(spellings(email_or_id)))
     row = (await session.execute(select(USERS).where(is_meant))).first()
     if row is None:
         raise NotFound("There is no such user: `makegood user list` shows all.")
@@ -53,7 +53,7 @@ async def create_user(session: AsyncSession, *, email: str, now: datetime) -> Us
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     user_id = new_user_id()
     try:
-        await session.execute(insert(USERS).values(id=user_id, email=_spelled(email), created_at=now))
+        await session.execute(insert(USERS).values(id=user_id, email=sign_in_address(email), created_at=now))
     except IntegrityError as error:
         raise _address_taken() from error
     return user_from(await _user(session, user_id))
@@ -61,7 +61,11 @@ async def create_user(session: AsyncSession, *, email: str, now: datetime) -> Us
 
 def address_problem(email: str) -> str:
     """What is wrong with an e-mail address, or nothing."""
-    return "" if "@" in email.strip().strip("@") and len(email) <= LONGEST_ADDRESS else "That is not an e-mail address."
+    try:
+        canonical_address(email.strip())
+    except AddressRefused as refused:
+        return str(refused)
+    return ""
 
 
 async def create_login_link(session: AsyncSession, *, now: datetime, user_id: UserId | None = None) -> str:
@@ -97,7 +101,7 @@ async def set_password(session: AsyncSession, *, user_id: UserId, email: str, pa
         ValidationFailed: another user has this address.
     """
     password_hash = await asyncio.to_thread(PasswordHasher().hash, password)
-    values = {"email": _spelled(email), "password_hash": password_hash}
+    values = {"email": sign_in_address(email), "password_hash": password_hash}
     try:
         await session.execute(update(USERS).where(USERS.c.id == user_id).values(values))
     except IntegrityError as error:
@@ -114,7 +118,7 @@ async def spend_links(session: AsyncSession, user_id: UserId, *, now: datetime) 
 
 async def check_password(session: AsyncSession, *, email: str, password: str) -> User | None:
     """Whose address and password these are; None when they do not go together. Both answers take the same time."""
-    row = (await session.execute(select(USERS).where(USERS.c.email == _spelled(email)))).first()
+    row = (await session.execute(_by_address(email))).first()
     password_hash = None if row is None else row.password_hash
     if row is None or password_hash is None:
         # Checked against a hash all the same, so that the time tells nobody who has an account.
@@ -125,7 +129,7 @@ async def check_password(session: AsyncSession, *, email: str, password: str) ->
 
 async def find_user_id(session: AsyncSession, email: str) -> UserId | None:
     """Whose address this is; None when it is nobody's."""
-    found = await session.scalar(select(USERS.c.id).where(USERS.c.email == _spelled(email)))
+    found = await session.scalar(_by_address(email))
     return None if found is None else UserId(found)
 
 
@@ -145,8 +149,10 @@ def _address_taken() -> ValidationFailed:
     return ValidationFailed(errors=(FieldError("/email", "taken", "Another user has this address."),))
 
 
-def _spelled(email: str) -> str:
-    return email.strip().lower()
+def _by_address(email: str) -> Select[Any]:
+    """Who has the address; the canonical spelling first, where another one was stored before."""
+    known = spellings(email)
+    return select(USERS).where(USERS.c.email.in_(known)).order_by(USERS.c.email != known[0], USERS.c.id)
 
 
 def _fits(password_hash: str, password: str) -> bool:

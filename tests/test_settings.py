@@ -174,3 +174,125 @@ def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_direct
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
     with pytest.raises(SettingsError, match=r"^MAKEGOOD_SECRET_KEY_PREVIOUS: needs 32 characters"):
         load_settings()
+
+
+@pytest.mark.parametrize("value", ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"])
+def test_sender_that_no_mail_server_takes_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", value)
+
+    with pytest.raises(SettingsError, match="MAKEGOOD_MAIL_FROM") as refused:
+        load_settings()
+
+    assert value not in str(refused.value)
+
+
+def test_sender_with_an_international_domain_is_kept_as_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", "makegood@bücher.example")
+
+    assert load_settings().mail_from == "makegood@xn--bcher-kva.example"
+
+
+READ_WRONGLY = "r3served-"
+RESERVED = [
+    f"postgresql://makegood:{READ_WRONGLY}@pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}/pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}#pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}?pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}%pass@db/makegood",
+    f"postgresql://makegood:12/{READ_WRONGLY}@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}[@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db:five/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db:99999/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}\n@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db/makegood?sslmode=on",
+    f"postgresql:makegood:{READ_WRONGLY}@db/makegood",
+]
+
+
+WRONG = [
+    *[("MAKEGOOD_DATABASE_URL", url) for url in RESERVED],
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@pass@mail"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}/pass@mail"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}#@mail:587"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail:port"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?starttls=yes"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?tls=required"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail/path"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY}\nsecond-line"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY} with a space"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY}ü"),
+    ("MAKEGOOD_SECRET_KEY", f"{READ_WRONGLY}{'x' * 32}\n{'y' * 32}"),
+    ("MAKEGOOD_OIDC_CLIENT_SECRET", f"{READ_WRONGLY}\r\nX-Header: 1"),
+    ("TEMPORAL_ADDRESS", f"https://{READ_WRONGLY}:7233"),
+    ("TEMPORAL_ADDRESS", f"{READ_WRONGLY}host:99999"),
+    ("TEMPORAL_ADDRESS", f"{READ_WRONGLY} host:7233"),
+    ("MAKEGOOD_PUBLIC_URL", f"https://makegood.example.com:{READ_WRONGLY}"),
+    ("MAKEGOOD_TEMPORAL_UI_URL", f"javascript:{READ_WRONGLY}"),
+]
+MAY_BE_FILES = {environment_name(field) for field in SECRET_FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_in_file"),
+    [
+        (name, value, is_in_file)
+        for name, value in WRONG
+        for is_in_file in (False, True)
+        if not is_in_file or name in MAY_BE_FILES
+    ],
+)
+def test_what_cannot_be_read_whole_is_refused_by_name_and_never_quoted(
+    name: str, value: str, is_in_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_in_file:
+        (tmp_path / "file").write_text(value)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "file"))
+    else:
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert name in str(refused.value)
+    assert READ_WRONGLY.rstrip("-") not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://makegood:a%40b%2Fc%23d%3Fe%25f:g@one:5432,two:5433/makegood?target_session_attrs=any",
+        ),
+        ("MAKEGOOD_DATABASE_URL", "postgresql:///makegood?host=/var/run/postgresql"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@[2001:db8::1]:5432/makegood?sslmode=verify-full"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:////data/a#b?c@d.db"),
+        ("MAKEGOOD_SMTP_URL", "smtp://user%40example.com:a%3Ab@mail.example.com:587?starttls=required"),
+        ("MAKEGOOD_SMTP_URL", "smtps://mail.example.com/"),
+    ],
+)
+def test_url_with_its_reserved_characters_encoded_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f"  {value}\n")
+
+    settings = load_settings()
+
+    assert value in (settings.database_url_or_default, settings.smtp_url_or_default)
+
+
+@pytest.mark.parametrize("name", ["MAKEGOOD_PORT", "MAKEGOOD_TEMPORAL_PORT", "MAKEGOOD_SMTP_PORT"])
+def test_port_that_kubernetes_set_says_how_to_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "tcp://10.96.0.17:8000")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: must be a port number; Kubernetes sets .*enableServiceLinks: false"):
+        load_settings()
+
+
+def test_file_of_a_secret_that_is_no_text_names_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"\xff\xfe" + SECRET.encode())
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
+
+    with pytest.raises(SettingsError, match=r"MAKEGOOD_SECRET_KEY_FILE: .* cannot be read \(it is not UTF-8 text\)") as refused:
+        load_settings()
+
+    assert SECRET not in str(refused.value)

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from worker.connect import RPC_SECONDS
+from worker.refusals import RPC_SECONDS
 from workflows.canary import CanaryWorkflow
 from workflows.messages import TASK_QUEUE
 

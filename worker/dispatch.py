@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from store.database import Database
 from store.heartbeats import read_beats
-from store.outbox import OutboxEvent, claim, count_overdue, release, settle
+from store.outbox import DueWalk, OutboxEvent, claim, count_overdue, release, settle
 from worker.gateway import Gateway
 from worker.pace import Pace
 
@@ -29,8 +29,9 @@ URGENT_CALLS_AT_ONCE = 8
 LEASE_SECONDS = 10
 TELL_SECONDS = 8
 FIRST_BACKOFF_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 60.0
-TRIES_KEPT_SECONDS = LONGEST_BACKOFF_SECONDS * 5
+BACKOFF_FACTOR = 3.0
+LONGEST_BACKOFF_SECONDS = 600.0
+TRIES_KEPT_SECONDS = LONGEST_BACKOFF_SECONDS * 2
 # While the engine is away: short, so that what waits is started soon after it is back.
 ENGINE_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
@@ -72,6 +73,8 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._running_urgent: set[asyncio.Task[None]] = set()
         self._ended = _Ended()
+        self._walk = DueWalk()
+        self._told_at = 0.0  # when the engine last took something
         self._tries: dict[str, tuple[int, float]] = {}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -120,7 +123,13 @@ class Dispatcher:
                 claimed = []
                 if limit or urgent_limit:
                     claimed = await claim(
-                        session, now, limit=limit, due_limit=due_limit, urgent_limit=urgent_limit, lease_seconds=LEASE_SECONDS
+                        session,
+                        now,
+                        limit=limit,
+                        due_limit=due_limit,
+                        urgent_limit=urgent_limit,
+                        lease_seconds=LEASE_SECONDS,
+                        walk=self._walk,
                     )
         except BaseException:
             self._ended.told += ended.told
@@ -161,11 +170,12 @@ class Dispatcher:
             await release(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds))
 
     async def _tell(self, event: OutboxEvent) -> None:
+        began_at = time.monotonic()
         try:
             async with asyncio.timeout(TELL_SECONDS):
                 await self._gateway.start_or_tell(event)
         except (RPCError, TimeoutError) as error:
-            self._ended.failed.append((event, self._backoff_after(event, error)))
+            self._ended.failed.append((event, self._backoff_after(event, error, began_at)))
         except Exception:
             # The edge of this loop: a row that cannot be told must not stop the others.
             log.exception("dispatch_failed", event_id=event.event_id)
@@ -173,14 +183,16 @@ class Dispatcher:
         else:
             self._tries.pop(event.event_id, None)
             self._ended.told.append(event)
+            self._told_at = time.monotonic()
             if self._is_away:
                 self._is_away = False
                 log.info("engine_is_back")
         self._woken.set()
 
-    def _backoff_after(self, event: OutboxEvent, error: RPCError | TimeoutError) -> float:
-        # Our own limit says that this event has much to tell; each call has a limit too, and says that the engine is away.
-        if isinstance(error, RPCError) and error.status in _ENGINE_AWAY:
+    def _backoff_after(self, event: OutboxEvent, error: RPCError | TimeoutError, began_at: float) -> float:
+        # Our own limit says that this event has much to tell; each call has a limit too, and says that the engine is away,
+        # unless it has taken others meanwhile: then it does not answer for this one alone, and stops no other.
+        if isinstance(error, RPCError) and error.status in _ENGINE_AWAY and self._told_at < began_at:
             self._paused_until = time.monotonic() + ENGINE_BACKOFF_SECONDS
             if not self._is_away:
                 self._is_away = True
@@ -196,7 +208,7 @@ class Dispatcher:
         now = time.monotonic()
         tries, _ = self._tries.get(event.event_id, (0, now))
         self._tries[event.event_id] = (tries + 1, now)
-        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
+        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** min(tries, 10)))
 
     def _nap_seconds(self) -> float:
         return BUSY_POLL_SECONDS if time.monotonic() < self._busy_until else self._idle_seconds

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import PendingWorkflowTaskState, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -22,16 +22,13 @@ from domain.ids import EventId
 from domain.instants import wire
 from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
+from domain.runs import RunCondition
 from store.outbox import OutboxEvent, OutboxRow
-from worker.connect import RPC_SECONDS, prepare_namespace, read_namespace_id
+from worker.connect import Prepared, prepare_namespace, read_namespace_id
+from worker.refusals import REFUSED, RPC_SECONDS, NotConnected
+from worker.run_labels import Labels, start_labelled
+from worker.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
 from workflows.messages import (
-    MG_DEADLINE,
-    MG_EFFECT,
-    MG_EVENT_TYPE,
-    MG_MODE,
-    MG_PROJECT,
-    MG_PROVIDER,
-    MG_PROVIDER_EVENT_ID,
     MG_STATE,
     TASK_QUEUE,
     ExpireSignal,
@@ -45,11 +42,12 @@ from workflows.receipt import ReceiptWorkflow
 
 # Ten seconds by default, and a task that was lost costs that much.
 TASK_SECONDS = timedelta(seconds=5)
-# The longest that Temporal's visibility keeps; one more and it refuses the start.
-KEYWORD_CHARACTERS = 255
 SIGNALS_AT_ONCE = 8  # more are told as one: there would be no time for each, nor room in a history
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
+UNANSWERED_AT_ONCE = 3  # each takes some seconds
+# The first is taken by a worker that dies, the second by the next; a third says that no worker can do it.
+FAILING_ATTEMPTS = 3
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
 
 Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
@@ -66,17 +64,45 @@ class WithoutRun:
 class Gateway:
     """What the worker's loops say to Temporal. `public_url` is where a receipt's page is linked to.
 
+    `client` None: there is no connection yet, and every call fails as it does while Temporal is away.
     `owns_namespace`: nothing but Makegood lives in the namespace.
     """
 
-    def __init__(self, client: Client, *, public_url: str, owns_namespace: bool) -> None:
-        self._client = client
+    def __init__(self, client: Client | None, *, public_url: str, owns_namespace: bool) -> None:
+        self._attached = client
         self._public_url = public_url
         self._owns_namespace = owns_namespace
+        self._registered: Registered = ALL
 
-    async def prepare_namespace(self) -> None:
-        """Register what the namespace needs: see `worker.connect`."""
-        await prepare_namespace(self._client, is_ours=self._owns_namespace)
+    def attach(self, client: Client | None, registered: Registered = ALL) -> None:
+        """From now on, speak through this client, in a namespace that has these attributes; None: there is no connection."""
+        self._attached, self._registered = client, registered
+
+    @property
+    def _client(self) -> Client:
+        if self._attached is None:
+            raise NotConnected()
+        return self._attached
+
+    @property
+    def identity(self) -> str:
+        """The name of this worker, in Temporal and in the store.
+
+        Raises:
+            NotConnected.
+        """
+        return self._client.identity
+
+    async def prepare_namespace(self) -> Prepared:
+        """Register what the namespace needs, and send from now on what it has: see `worker.connect`.
+
+        Raises:
+            NotConnected.
+            TemporalProblem: the namespace cannot be used.
+        """
+        prepared = await prepare_namespace(self._client, is_ours=self._owns_namespace)
+        self._registered = prepared.registered
+        return prepared
 
     async def namespace_id(self) -> str:
         """The id that another Temporal database does not have."""
@@ -88,6 +114,10 @@ class Gateway:
         Raises:
             RPCError: Temporal does not answer, or refuses; nothing, or only some, was told.
         """
+        if any(row.kind == "restart" for row in event.rows):
+            # The new run asks the store, and needs none of the signals.
+            await self.restart(event.receipt)
+            return
         signals = [_signal_of(row) for row in event.rows if row.kind != "start"]
         is_started = len(signals) == len(event.rows)
         # Each says no more than "ask the store": all that they are about is stored, minted repairs too.
@@ -118,12 +148,40 @@ class Gateway:
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         await self._start(receipt, resume=True, reuse=reuse, first=ExpireSignal())
 
+    async def restart(self, receipt: Receipt) -> None:
+        """End the receipt's run, if there is one, and start another, which goes on from where the store stands.
+
+        Raises:
+            RPCError: Temporal does not answer, or refuses.
+        """
+        reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
+
+    async def condition_of(self, event_id: EventId) -> RunCondition:
+        """How the receipt's run is doing, by Temporal itself.
+
+        Raises:
+            RPCError: Temporal does not answer.
+        """
+        described = await self._describe(event_id)
+        if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
+            return RunCondition.MISSING
+        if not described.raw_description.HasField("pending_workflow_task"):
+            return RunCondition.GOES_ON
+        task = described.raw_description.pending_workflow_task
+        if task.attempt >= FAILING_ATTEMPTS:
+            return RunCondition.TASK_FAILS
+        is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+        return RunCondition.TASK_RUNS if is_taken else RunCondition.TASK_WAITS
+
     async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.
 
         Raises:
             RPCError: Temporal does not answer.
         """
+        if MG_STATE.name not in self._registered.names:
+            return  # the sweep finds them
         is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND MgState IN ('waiting', 'incident')"
         query = f"WorkflowType = 'receipt' AND {is_closed} AND CloseTime >= '{wire(since)}'"
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
@@ -140,9 +198,20 @@ class Gateway:
         suspects: list[EventId] = []
         for first in range(0, len(event_ids), LISTED_AT_ONCE):
             suspects += await self._not_seen_running(event_ids[first : first + LISTED_AT_ONCE])
-        looked_at, left = suspects[:DESCRIBED_AT_ONCE], suspects[DESCRIBED_AT_ONCE:]
-        found = [event_id for event_id in looked_at if not await self._is_running(event_id)]
-        return WithoutRun(found=found, first_left=left[0] if left else None)
+        found: list[EventId] = []
+        unanswered = 0
+        for place, event_id in enumerate(suspects):
+            if place == DESCRIBED_AT_ONCE or unanswered == UNANSWERED_AT_ONCE:
+                return WithoutRun(found=found, first_left=event_id)
+            try:
+                described = await self._describe(event_id)
+            except RPCError:
+                # Visibility has just answered: what is wrong may be wrong with this one alone, and keeps back no other.
+                unanswered += 1
+                continue
+            if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
+                found.append(event_id)
+        return WithoutRun(found=found, first_left=None)
 
     async def last_polled_by(self, identity: str, queue: str = TASK_QUEUE) -> datetime | None:
         """When the engine last heard that worker ask for workflow tasks there, by the engine's clock; None: never, or long ago.
@@ -162,20 +231,25 @@ class Gateway:
     async def _not_seen_running(self, event_ids: Sequence[EventId]) -> list[EventId]:
         ids = ", ".join(f"'{workflow_id(event_id)}'" for event_id in event_ids)
         query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({ids})"
-        # A count reads no rows, and mostly says that nothing is wrong.
-        if (await self._client.count_workflows(query, rpc_timeout=RPC_SECONDS)).count == len(event_ids):
-            return []
-        found = {run.id async for run in self._client.list_workflows(query, rpc_timeout=RPC_SECONDS)}
+        try:
+            # A count reads no rows, and mostly says that nothing is wrong.
+            if (await self._client.count_workflows(query, rpc_timeout=RPC_SECONDS)).count == len(event_ids):
+                return []
+            found = {run.id async for run in self._client.list_workflows(query, rpc_timeout=RPC_SECONDS)}
+        except RPCError as error:
+            if error.status not in REFUSED:
+                raise
+            # Without visibility each is a suspect, and is looked at by itself.
+            return list(event_ids)
         return [event_id for event_id in event_ids if workflow_id(event_id) not in found]
 
-    async def _is_running(self, event_id: EventId) -> bool:
+    async def _describe(self, event_id: EventId) -> WorkflowExecutionDescription | None:
         try:
-            described = await self._client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
+            return await self._client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return False
+                return None
             raise
-        return described.status is WorkflowExecutionStatus.RUNNING
 
     async def _tell(self, receipt: Receipt, signals: Sequence[Signal]) -> None:
         handle = self._client.get_workflow_handle(workflow_id(receipt.event_id))
@@ -189,26 +263,36 @@ class Gateway:
                 await self.wake(receipt)
                 return
 
-    async def _start(self, receipt: Receipt, *, resume: bool, reuse: WorkflowIDReusePolicy, first: Signal | None) -> None:
+    async def _start(
+        self,
+        receipt: Receipt,
+        *,
+        resume: bool,
+        reuse: WorkflowIDReusePolicy,
+        first: Signal | None,
+        conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
+    ) -> None:
         """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
         told: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:
             told = {"start_signal": _name_of(first), "start_signal_args": [first]}
-        await self._client.start_workflow(
-            ReceiptWorkflow.run,
-            ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume),
-            id=workflow_id(receipt.event_id),
-            task_queue=TASK_QUEUE,
-            task_timeout=TASK_SECONDS,
-            id_reuse_policy=reuse,
-            id_conflict_policy=WorkflowIDConflictPolicy.UNSPECIFIED,
-            memo={"request_id": receipt.request_id},
-            search_attributes=_search_attributes(receipt),
-            static_summary=f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}",
-            static_details=_details(receipt, self._public_url),
-            rpc_timeout=RPC_SECONDS,
-            **told,
-        )
+
+        async def start(labels: Labels, registered: Registered) -> None:
+            unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
+            await self._client.start_workflow(
+                ReceiptWorkflow.run,
+                ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume, unregistered=unregistered),
+                id=workflow_id(receipt.event_id),
+                task_queue=TASK_QUEUE,
+                task_timeout=TASK_SECONDS,
+                id_reuse_policy=reuse,
+                id_conflict_policy=conflict,
+                rpc_timeout=RPC_SECONDS,
+                **labels,
+                **told,
+            )
+
+        await start_labelled(start, receipt, self._registered, public_url=self._public_url)
 
 
 def _is_whole_life(receipt: Receipt, signals: Sequence[Signal]) -> bool:
@@ -253,30 +337,3 @@ def _name_of(signal: Signal) -> str:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _search_attributes(receipt: Receipt) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [
-            SearchAttributePair(MG_PROJECT, receipt.project_id),
-            SearchAttributePair(MG_MODE, "live" if receipt.livemode else "test"),
-            SearchAttributePair(MG_STATE, receipt.state.value),
-            SearchAttributePair(MG_PROVIDER, receipt.provider.value),
-            SearchAttributePair(MG_EVENT_TYPE, receipt.event_type.value),
-            SearchAttributePair(MG_EFFECT, receipt.effect_type.value),
-            SearchAttributePair(MG_PROVIDER_EVENT_ID, receipt.provider_event_id[:KEYWORD_CHARACTERS]),
-            SearchAttributePair(MG_DEADLINE, receipt.deadline_at),
-        ]
-    )
-
-
-def _details(receipt: Receipt, public_url: str) -> str:
-    return "\n".join(
-        (
-            f"[{receipt.event_id}]({public_url}/events/{receipt.event_id})",
-            "",
-            f"- project: `{receipt.project_id}`",
-            f"- accepted: `{wire(receipt.accepted_at)}`",
-            f"- result due: `{wire(receipt.timeout_at)}`",
-        )
-    )

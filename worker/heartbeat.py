@@ -22,10 +22,13 @@ from domain.errors import Unavailable
 from domain.instants import wire
 from store.database import Database
 from store.heartbeats import SECRETS, beat
+from store.installations import NAMESPACE, NAMESPACE_ID
 from worker.canary import canary_queue
 from worker.gateway import Gateway
+from worker.refusals import REFUSED, Problem, reason_of
 
 BEAT_SECONDS = 2.0
+END_SECONDS = 0.5
 FIRST_LOOK_SECONDS = 0.25  # until the engine has heard this worker once
 
 log = structlog.get_logger(__name__)
@@ -82,6 +85,48 @@ class Heartbeat:
         self._canary_polled_at: datetime | None = None  # as the engine had it when the first in a row was lost
         self._changed = asyncio.Event()
         self._more: Callable[[], Mapping[str, object]] = dict
+        self._namespace: dict[str, object] = {}
+        self._strangers: tuple[str, ...] = ()
+        self._problem: Problem | None = None
+        self._missing: dict[str, tuple[str, ...]] = {}  # what this process works without, by who found it
+
+    def join(self, namespace_id: str, namespace: str) -> None:
+        """This process works there now."""
+        self._namespace = {NAMESPACE_ID: namespace_id, NAMESPACE: namespace}
+        self._problem = None
+
+    def is_in(self, namespace_id: str) -> bool:
+        """Whether this process works there."""
+        return self._namespace.get(NAMESPACE_ID) == namespace_id
+
+    def leave_namespace(self) -> None:
+        """The namespace that this process worked in is not there any more."""
+        self._namespace = {}
+        self._changed.set()
+
+    def leave(self, problem: Problem | None) -> None:
+        """This process does no work for Temporal, and why; None where that is nobody's fault."""
+        if problem is not None and (self._problem is None or problem.kind is not self._problem.kind):
+            log.warning("temporal_not_ready", kind=problem.kind.value, reason=problem.detail, fix=problem.fix)
+        if problem != self._problem or self._namespace:
+            self._changed.set()
+        self._namespace, self._problem, self._missing, self._strangers = {}, problem, {}, ()
+        self._polled_at, self._more, self._engine_reachable, self._unheard_seconds = None, dict, False, 0.0
+
+    def work_without(self, found_by: str, missing: tuple[str, ...]) -> None:
+        """What serves search or comfort and is not there; said once, and in each beat."""
+        if missing == (before := self._missing.get(found_by, ())):
+            return
+        self._missing[found_by] = missing
+        self._changed.set()
+        (log.warning if missing else log.info)("temporal_lacks", missing=list(missing), before=list(before))
+
+    def name_strangers(self, identities: tuple[str, ...]) -> None:
+        """Workers that are not of this store take tasks of its receipts; said once, and in each beat."""
+        if identities != self._strangers:
+            self._changed.set()
+            (log.warning if identities else log.info)("strangers_take_tasks", workers=list(identities))
+        self._strangers = identities
 
     def report_also(self, more: Callable[[], Mapping[str, object]]) -> None:
         """Have each beat carry what this returns then, JSON values by name."""
@@ -91,8 +136,8 @@ class Heartbeat:
         """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
             try:
-                async with self._database.transaction() as session:
-                    await self._beat(session)
+                async with self._database.heartbeat() as session:
+                    await self.write(session)
             except Unavailable:
                 pass  # said by those who wanted more of the store than this
             except Exception:
@@ -102,7 +147,15 @@ class Heartbeat:
                 await asyncio.wait_for(self._changed.wait(), BEAT_SECONDS)
             self._changed.clear()
 
-    async def _beat(self, session: AsyncSession) -> None:
+    async def end(self) -> None:
+        """A last beat that names no namespace, so that workers which are moved to another one need not wait for this one."""
+        self.leave(None)
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(END_SECONDS), self._database.transaction() as session:
+                await self.write(session)
+
+    async def write(self, session: AsyncSession) -> None:
+        """Write the row now."""
         now = await self._database.now(session)
         report = self._report()
         await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
@@ -116,8 +169,11 @@ class Heartbeat:
         while True:
             try:
                 self._hear(await gateway.last_polled_by(self._identity))
-            except RPCError:
-                self._lose_engine()
+            except RPCError as error:
+                if error.status in REFUSED:
+                    self._answer_refused(error)
+                else:
+                    self._lose_engine()
             if self._unheard_seconds > self._bounds.dead_seconds:
                 raise PollingDied(self._identity)
             pause = FIRST_LOOK_SECONDS if self._polled_at is None else self._bounds.look_seconds
@@ -135,9 +191,12 @@ class Heartbeat:
             try:
                 async with asyncio.timeout(self._bounds.canary_patience_seconds):
                     await run_canary()
-            except RPCError:
+            except RPCError as error:
                 # Not even taken: the engine's trouble, or the way to it.
                 self._canaries_lost = 0
+                if error.status in REFUSED:
+                    self.miss_canary(reason_of(error))
+                    await asyncio.sleep(self._bounds.canary_every_seconds)
             except (TimeoutError, WorkflowFailureError) as error:
                 await self._lose_canary(gateway, error)
             else:
@@ -146,7 +205,12 @@ class Heartbeat:
                 continue
             await asyncio.sleep(self._bounds.look_seconds / 5)
 
+    def miss_canary(self, reason: str) -> None:
+        """No canary can be run here: that says nothing of this process."""
+        self.work_without("canary", (f"canary: {reason}",))
+
     def _finish_canary(self) -> None:
+        self.work_without("canary", ())
         if not self._is_canary_fresh():
             self._changed.set()
         if self._canaries_lost:
@@ -156,10 +220,13 @@ class Heartbeat:
     async def _lose_canary(self, gateway: Gateway, error: Exception) -> None:
         try:
             polled_at = await gateway.last_polled_by(self._identity, canary_queue(self._identity))
-        except RPCError:
-            self._lose_engine()
-            self._canaries_lost = 0
-            return
+        except RPCError as refusal:
+            if refusal.status not in REFUSED:
+                self._lose_engine()
+                self._canaries_lost = 0
+                return
+            self._answer_refused(refusal)
+            polled_at = datetime.now(UTC)  # never the one before, so that the longer patience counts
         if not self._canaries_lost:
             self._canary_polled_at = polled_at
         self._canaries_lost += 1
@@ -172,11 +239,21 @@ class Heartbeat:
         if self._canaries_lost >= most:
             raise PollingDied(self._identity)
 
-    def _hear(self, polled_at: datetime | None) -> None:
+    def _answer_refused(self, error: RPCError) -> None:
+        """Temporal answers, and does not say who asks for work: then the canaries alone do."""
+        self._find_engine()
+        self.work_without("polls", (f"DescribeTaskQueue: {reason_of(error)}",))
+        self._polled_at, self._unheard_seconds = None, 0.0
+
+    def _find_engine(self) -> None:
         if not self._engine_reachable:
             log.info("engine_reachable")
             self._changed.set()
         self._engine_reachable = True
+
+    def _hear(self, polled_at: datetime | None) -> None:
+        self._find_engine()
+        self.work_without("polls", ())
         # That it moves is what counts; the engine's clock and ours are never compared.
         if polled_at is not None and polled_at != self._polled_at:
             if self._polled_at is None:
@@ -197,11 +274,26 @@ class Heartbeat:
 
     def _report(self) -> dict[str, object]:
         is_polling = self._polled_at is not None and self._unheard_seconds < self._bounds.silent_seconds
-        return {
+        # Where Temporal does not say who polls, a canary that came back does.
+        is_polling = is_polling or ("polls" in self._found_missing and self._is_canary_fresh())
+        cannot_run_canaries = "canary" in self._found_missing and not self._is_canary_fresh()
+        report: dict[str, object] = {
             "engine_reachable": self._engine_reachable,
             "pollers_alive": self._engine_reachable and is_polling,
-            "canary_fresh": self._is_canary_fresh(),
+            "canary_fresh": None if cannot_run_canaries else self._is_canary_fresh(),
             "canary_at": None if self._canary_at is None else wire(self._canary_at),
             SECRETS: list(self._secrets_known),
+            **self._namespace,
             **self._more(),
         }
+        if self._found_missing:
+            report["missing"] = [line for lines in self._found_missing.values() for line in lines]
+        if self._strangers:
+            report["strangers"] = list(self._strangers)
+        if self._problem is not None:
+            report["temporal_problem"] = self._problem.as_report()
+        return report
+
+    @property
+    def _found_missing(self) -> dict[str, tuple[str, ...]]:
+        return {found_by: lines for found_by, lines in self._missing.items() if lines}

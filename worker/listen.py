@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import structlog
 
-from store.database import connect_postgres
 from store.failures import BROKEN
 from store.front_door import OUTBOX_CHANNEL
+from store.postgres_connections import connect_postgres
 
 RETRY_SECONDS = 1.0
 # A connection that is dead behind a proxy says nothing: it is asked.
@@ -20,24 +20,30 @@ ALIVE_EVERY_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 
-async def keep_listening(database_url: str, wake: Callable[[], None]) -> None:
-    """Call `wake` for each notification, for ever."""
+async def keep_listening(
+    database_url: str, wake: Callable[[], None], *, alive_every_seconds: float = ALIVE_EVERY_SECONDS
+) -> None:
+    """Call `wake` for each notification, for ever. The server is asked so often whether it is there and takes writes."""
     while True:
         try:
-            await _listen(database_url, wake)
+            await _listen(database_url, wake, alive_every_seconds)
         except BROKEN as error:
             log.warning("listen_lost", error=type(error).__name__)
+        except Exception:
+            # The edge of this loop: without it the dispatcher polls, and nothing is lost.
+            log.exception("listen_failed")
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _listen(database_url: str, wake: Callable[[], None]) -> None:
+async def _listen(database_url: str, wake: Callable[[], None], alive_every_seconds: float) -> None:
     connection = await connect_postgres(database_url)
     try:
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: wake())
         wake()
         while True:
-            await asyncio.sleep(ALIVE_EVERY_SECONDS)
-            await connection.fetch("SELECT 1", timeout=RETRY_SECONDS * 5)
+            await asyncio.sleep(alive_every_seconds)
+            if await connection.fetchval("SHOW transaction_read_only", timeout=RETRY_SECONDS * 5) == "on":
+                raise ConnectionError("this server takes no writes any more, so that nobody notifies here")
     finally:
         with suppress(*BROKEN):
             await connection.close(timeout=1)

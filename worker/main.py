@@ -1,6 +1,6 @@
 """Composes one worker process from the settings, runs its loops, and ends them in order.
 
-What the worker is made of is `worker.parts`; this adds what only a process of its own has: signals, heartbeat, canaries, purge.
+What needs the store alone starts at once; `worker.temporal_part` works beside it while there is a Temporal to work for.
 Decides nothing about receipts. Called by `cli`, which hands in what watches that the event loop runs.
 """
 
@@ -11,38 +11,35 @@ import random
 import secrets
 import signal
 import socket
-import threading
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.runtime import Runtime
 from uvicorn.loops.auto import auto_loop_factory
 
 from activities.callback import CallbackRules, Chance
 from activities.places import CallbackLimits
 from activities.smtp import SmtpMailer, parse_mail_server
 from activities.transport import exchange
+from domain.temporal_problems import ProblemKind
 from egress.guard import bundled_authorities
 from logs import configure_logging
 from settings import Settings
 from store.database import Database
 from store.rotation import SecretUnknown, refuse_unknown_secret
 from store.sealing import Sealer
-from worker.canary import build_canary_worker, run_canary
 from worker.connect import Engine, connect, quiet_runtime
-from worker.gateway import Gateway
 from worker.heartbeat import USUAL, Bounds, Heartbeat
-from worker.parts import WorkerParts, build_worker
+from worker.parts import WorkerParts, build_store_part
 from worker.purge import keep_erasing, keep_purging
-from workflows.messages import TASK_QUEUE
+from worker.refusals import FIXES, Problem, TemporalProblem
+from worker.temporal_part import TemporalPart, end_soon
 
-CONNECT_AGAIN_SECONDS = 1.0
 COLLECT_SECONDS = 10.0
-END_SECONDS = 10.0  # for a process that failed; one that is told to stop is killed by whoever told it
 # Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
 DROP_CLIENT_SECONDS = 0.3
 # What the activity's start-to-close timeout leaves room for.
@@ -115,7 +112,7 @@ def engine_from(settings: Settings, *, identity: str) -> Engine:
 async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) -> int:
     stopping = _stop_on_signals()
     identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    engine, parts = engine_from(settings, identity=identity), parts_from(settings)
+    parts = parts_from(settings)
     secrets_known = tuple(root.fingerprint for root in parts.sealer.roots)
     heartbeat = Heartbeat(
         parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds, secrets_known=secrets_known
@@ -124,91 +121,64 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
     try:
         with watched_loop():
             await refuse_unknown_secret(parts.database, parts.sealer)
-            client = await _unless(stopping, _connect(engine, parts))
-            if client is None:
-                return 0
-            return await _work(client, parts, heartbeat, beating, stopping)
+            return await _work(partial(_connect, settings, identity, quiet_runtime()), parts, heartbeat, beating, stopping)
     except SecretUnknown as error:
         log.error("secret_key_unknown", reason=str(error))
         return 1
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
+        await heartbeat.end()
         await parts.database.close()
-        client = None
         gc.collect()
         await asyncio.sleep(DROP_CLIENT_SECONDS)
         log.info("worker_stopped")
 
 
 async def _work(
-    client: Client, parts: WorkerParts, heartbeat: Heartbeat, beating: asyncio.Task[None], stopping: asyncio.Event
+    connect_now: Callable[[], Awaitable[Client]],
+    parts: WorkerParts,
+    heartbeat: Heartbeat,
+    beating: asyncio.Task[None],
+    stopping: asyncio.Event,
 ) -> int:
-    built, canaries = build_worker(client, parts), build_canary_worker(client)
-    heartbeat.report_also(built.places.counted)
+    """What needs the store alone starts at once, and the part for Temporal beside it, whenever there is one."""
+    store_part = build_store_part(parts)
     loops: list[Coroutine[object, object, None]] = [
-        canaries.run(),
-        heartbeat.keep_looking(built.gateway),
-        heartbeat.keep_running_canaries(partial(run_canary, client), built.gateway),
-        keep_purging(parts.database),
-        keep_erasing(parts.database),
+        TemporalPart(connect_now, parts, store_part, heartbeat).run(),
+        keep_purging(parts.database.for_loops()),
+        keep_erasing(parts.database.for_loops()),
         keep_collecting(),
     ]
-    tune_garbage_collection()
-    async with built.running() as whole:
+    async with store_part.running() as stored:
         beside = [asyncio.create_task(loop) for loop in loops]
-        log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
-        watched = [whole, beating, *beside, asyncio.create_task(stopping.wait())]
-        ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        stop = asyncio.create_task(stopping.wait())
+        ended, _ = await asyncio.wait([stored, beating, stop, *beside], return_when=asyncio.FIRST_COMPLETED)
         code = 0 if stopping.is_set() else 1
         for task in ended:
             if error := task.exception():
                 log.error("worker_failed", error=type(error).__name__, exc_info=error)
                 code = 1
         if code:
-            _end_soon(code)
+            end_soon(code)
+        stop.cancel()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     return code
 
 
-def _end_soon(code: int) -> None:
-    """End in order if that can be done soon: polls that the engine never answers would be waited for."""
-    ending = threading.Timer(END_SECONDS, os._exit, (code,))
-    ending.daemon = True
-    ending.start()
+async def _connect(settings: Settings, identity: str, runtime: Runtime) -> Client:
+    """A client; its certificates are read at each connection, so that renewed ones are used.
 
-
-async def _connect(engine: Engine, parts: WorkerParts) -> Client:
-    """The client, once the engine answers and its namespace fits."""
-    runtime, is_told = quiet_runtime(), False
-    while True:
-        try:
-            client = await connect(engine, runtime)
-            gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-            await gateway.prepare_namespace()
-        except (RuntimeError, RPCError) as error:
-            if not is_told:
-                is_told = True
-                log.warning("engine_not_ready", target=engine.target, error=type(error).__name__, reason=str(error)[:300])
-            await asyncio.sleep(CONNECT_AGAIN_SECONDS)
-        else:
-            return client
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[object, object, Client]) -> Client | None:
-    """What the work returns; None when told to stop before."""
-    task = asyncio.create_task(work)
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    return None
+    Raises:
+        TemporalProblem.
+    """
+    try:
+        return await connect(engine_from(settings, identity=identity), runtime)
+    except OSError as error:
+        detail = f"a file of TEMPORAL_TLS_* cannot be read ({type(error).__name__})"
+        raise TemporalProblem(Problem(ProblemKind.TLS, detail, FIXES[ProblemKind.TLS])) from error
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -224,10 +194,3 @@ async def keep_collecting() -> None:
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         gc.collect()
-
-
-def tune_garbage_collection() -> None:
-    """Full collections stop the process for up to 100 ms: what start-up made is frozen, and the rest is left alone longer."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

@@ -1,15 +1,15 @@
-"""What a worker is built from, and the worker that is built: Temporal's own, dispatcher and reconciler, run and ended together.
+"""What a worker is built from, and what is built: a part that needs the store alone, and one that works for Temporal.
 
-Reads no settings, so that a test builds the same worker from its own parts. Called by `worker.main`.
+The first runs as long as the process, the second while there is a Temporal to work for. Reads no settings, so that a test builds
+the same worker from its own parts. Called by `worker.main` and `worker.temporal_part`.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -25,6 +25,7 @@ from worker.alerting import keep_alerting
 from worker.dispatch import Dispatcher
 from worker.gateway import Gateway
 from worker.listen import keep_listening
+from worker.overdue import OverdueOpener
 from worker.pace import Pace
 from worker.reconcile import Reconciler
 from workflows.messages import TASK_QUEUE
@@ -64,47 +65,109 @@ class WorkerParts:
 
 
 @dataclass(frozen=True, slots=True)
+class StorePart:
+    """What needs the store alone, and works while Temporal is away: late incidents, unsent alerts, what the reconciler finds.
+
+    `gateway` is attached to a client when there is one; until then its calls fail as they do while Temporal is away.
+    """
+
+    gateway: Gateway
+    reconciler: Reconciler
+    alerts: AlertActivities
+    overdue: OverdueOpener
+    every_seconds: float
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """At work while the block runs, then ended in order; the task ends early when a part of it fails."""
+        reconciling = asyncio.create_task(self.reconciler.run())
+        alerting = asyncio.create_task(keep_alerting(self.alerts, every_seconds=self.every_seconds))
+        opening = asyncio.create_task(self.overdue.keep_opening(every_seconds=self.every_seconds))
+        whole = asyncio.create_task(_first_failure([reconciling, alerting, opening]))
+        try:
+            yield whole
+        finally:
+            self.reconciler.stop()
+            alerting.cancel()
+            opening.cancel()
+            await asyncio.gather(reconciling, alerting, opening, whole, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltWorker:
-    """A worker that is not running yet: Temporal's own, and the loops beside it.
+    """What works for Temporal and is not running yet: Temporal's own worker and the dispatcher, over the part of the store.
 
     `listened_url` is the PostgreSQL that says when there is something to dispatch; None on SQLite, which is polled.
     """
 
     temporal: Worker
-    gateway: Gateway
+    store_part: StorePart
     dispatcher: Dispatcher
-    reconciler: Reconciler
-    alerting: Callable[[], Coroutine[object, object, None]]
     places: CallbackPlaces
     listened_url: str | None
 
+    @property
+    def gateway(self) -> Gateway:
+        """What both parts say to Temporal."""
+        return self.store_part.gateway
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """The reconciler, which belongs to the part of the store."""
+        return self.store_part.reconciler
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """The worker at work while the block runs, then ended in order; the task ends early when a part of it fails."""
-        polling = asyncio.create_task(self.temporal.run())
-        loops = [asyncio.create_task(self.dispatcher.run()), asyncio.create_task(self.reconciler.run())]
-        loops.append(asyncio.create_task(self.alerting()))
+        """Both parts at work while the block runs, then ended in order; the task ends early when a part of them fails."""
+        async with self.store_part.running() as stored, self.running_temporal() as polled:
+            whole = asyncio.create_task(_first_failure([stored, polled]))
+            try:
+                yield whole
+            finally:
+                whole.cancel()
+                await asyncio.gather(whole, return_exceptions=True)
+
+    @asynccontextmanager
+    async def running_temporal(self) -> AsyncIterator[asyncio.Task[None]]:
+        """The part that works for Temporal, the same way."""
+        polling, dispatching = asyncio.create_task(self.temporal.run()), asyncio.create_task(self.dispatcher.run())
+        listening = []
         if self.listened_url is not None:
-            loops.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
-        whole = asyncio.create_task(_first_failure([polling, *loops]))
+            listening.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
+        whole = asyncio.create_task(_first_failure([polling, dispatching, *listening]))
         try:
             yield whole
         finally:
             self.dispatcher.stop()
-            self.reconciler.stop()
-            for endless in loops[2:]:
+            for endless in listening:
                 endless.cancel()
-            await asyncio.gather(*loops[:2], return_exceptions=True)
+            await asyncio.gather(dispatching, return_exceptions=True)
             await self.temporal.shutdown()
-            await asyncio.gather(polling, whole, *loops[2:], return_exceptions=True)
+            await asyncio.gather(polling, whole, *listening, return_exceptions=True)
 
 
-def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
-    """A worker over the given client and parts."""
-    gateway = Gateway(client, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
+def build_store_part(parts: WorkerParts) -> StorePart:
+    """What needs the store alone, with a gateway that has no client yet."""
+    gateway = Gateway(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer, now=parts.chance.now)
+    reconciler = Reconciler(
+        parts.database.for_loops(),
+        gateway,
+        every_seconds=parts.reconcile_seconds,
+        outage_seconds=parts.outage_seconds,
+    )
+    overdue = OverdueOpener(parts.database.for_loops(), outage_seconds=parts.outage_seconds)
+    return StorePart(gateway, reconciler, alerts, overdue, every_seconds=parts.reconcile_seconds)
+
+
+def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | None = None) -> BuiltWorker:
+    """A worker over the given client and parts; `store_part` is the one that runs already, attached to that client."""
+    if store_part is None:
+        store_part = build_store_part(parts)
+        store_part.gateway.attach(client)
+    gateway, alerts = store_part.gateway, store_part.alerts
+    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     places = CallbackPlaces(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
         parts.database,
@@ -144,15 +207,10 @@ def build_worker(client: Client, parts: WorkerParts) -> BuiltWorker:
     listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
     return BuiltWorker(
         temporal=temporal,
-        gateway=gateway,
-        dispatcher=Dispatcher(parts.database, gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None),
-        reconciler=Reconciler(
-            parts.database,
-            gateway,
-            every_seconds=parts.reconcile_seconds,
-            outage_seconds=parts.outage_seconds,
+        store_part=store_part,
+        dispatcher=Dispatcher(
+            parts.database.for_loops(), gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None
         ),
-        alerting=partial(keep_alerting, alerts, every_seconds=parts.reconcile_seconds),
         places=places,
         listened_url=listened_url,
     )

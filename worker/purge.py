@@ -5,20 +5,26 @@ In batches with pauses, so that nobody waits for the store's write lock. Run by 
 """
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import structlog
 
 from domain.errors import Unavailable
+from domain.ids import EventId, ProjectId
 from store.database import Database
-from store.deleting import Erased, erase_deleted, has_deleted
+from store.deleting import Erased, end_deleted, erase_deleted, has_deleted, unended_of_deleted
 from store.heartbeats import forget_stale
-from store.projects import finish_overdue_rotations
+from store.projects import finish_overdue_rotation, overdue_rotations
 from store.purging import Purged, purge
 
 EVERY_SECONDS = 3600.0
 ERASE_EVERY_SECONDS = 10.0
 BATCH = 1_000
+ENDED_AT_ONCE = 200
 PAUSE_SECONDS = 0.1
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -26,37 +32,21 @@ log = structlog.get_logger(__name__)
 async def keep_purging(database: Database) -> None:
     """Purge now and then every hour, for ever."""
     while True:
-        try:
-            await purge_all(database)
-        except Unavailable:
-            log.warning("purge_store_unavailable")
-        except Exception:
-            # The edge of this loop: what cannot be purged now must not end the worker.
-            log.exception("purge_failed")
+        await _guarded("purge", purge_all(database))
         await asyncio.sleep(EVERY_SECONDS)
 
 
 async def keep_erasing(database: Database) -> None:
     """End and erase what deleted projects have left, now and every few seconds, for ever."""
     while True:
-        try:
-            while (erased := await _erase_batch(database)).total:
-                log.info("deleted_projects_erased", ended=erased.ended, receipts=erased.receipts, answers=erased.answers)
-                await asyncio.sleep(PAUSE_SECONDS)
-        except Unavailable:
-            pass  # said by those who wanted more of the store than this
-        except Exception:
-            # The edge of this loop: what cannot be erased now must not end the worker.
-            log.exception("erasing_failed")
+        await _guarded("erase", erase_all(database))
         await asyncio.sleep(ERASE_EVERY_SECONDS)
 
 
 async def purge_all(database: Database) -> None:
-    """Purge until nothing is left to purge."""
-    async with database.transaction() as session:
-        now = await database.now(session)
-        await forget_stale(session, now)
-        await finish_overdue_rotations(session, now)
+    """Purge until nothing is left to purge; a part that breaks keeps none of the others from being done."""
+    await _guarded("forget_stale", _forget_stale(database))
+    await _guarded("finish_rotations", _finish_rotations(database))
     total = 0
     while (purged := await _purge_batch(database)).total:
         total += purged.total
@@ -65,12 +55,70 @@ async def purge_all(database: Database) -> None:
         log.info("purged", rows=total)
 
 
-async def _erase_batch(database: Database) -> Erased:
+async def erase_all(database: Database) -> None:
+    """End what has not ended, a transaction each, then erase what has; what breaks is left for the next time."""
     async with database.reading() as session:
         if not await has_deleted(session):
-            return Erased(0, 0, 0)
+            return
+    ended = await _end_all(database)
+    receipts, answers = 0, 0
+    while (erased := await _erase_batch(database)).total:
+        receipts, answers = receipts + erased.receipts, answers + erased.answers
+        await asyncio.sleep(PAUSE_SECONDS)
+    if ended or receipts or answers:
+        log.info("deleted_projects_erased", ended=ended, receipts=receipts, answers=answers)
+
+
+async def _end_all(database: Database) -> int:
+    ended, after = 0, None
+    while True:
+        async with database.reading() as session:
+            batch = await unended_of_deleted(session, after=after, limit=ENDED_AT_ONCE)
+        for event_id in batch:
+            ended += bool(await _guarded("end_deleted", _end(database, event_id), event_id=event_id))
+        if len(batch) < ENDED_AT_ONCE:
+            return ended
+        after = batch[-1]
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _end(database: Database, event_id: EventId) -> bool:
+    async with database.transaction() as session:
+        await end_deleted(session, event_id, await database.now(session))
+    return True
+
+
+async def _erase_batch(database: Database) -> Erased:
     async with database.transaction() as session:
         return await erase_deleted(session, await database.now(session))
+
+
+async def _forget_stale(database: Database) -> None:
+    async with database.transaction() as session:
+        await forget_stale(session, await database.now(session))
+
+
+async def _finish_rotations(database: Database) -> None:
+    async with database.reading() as session:
+        project_ids = await overdue_rotations(session, await database.now(session))
+    for project_id in project_ids:
+        await _guarded("finish_rotation", _finish_rotation(database, project_id), project_id=project_id)
+
+
+async def _finish_rotation(database: Database, project_id: ProjectId) -> None:
+    async with database.transaction() as session:
+        await finish_overdue_rotation(session, project_id, await database.now(session))
+
+
+async def _guarded(what: str, work: Awaitable[T], **ids: str) -> T | None:
+    """What the work returns; None when it broke, which must end neither the worker nor what comes after it."""
+    try:
+        return await work
+    except Unavailable:
+        log.warning("purge_store_unavailable", what=what, **ids)
+    except Exception:
+        log.exception("purge_failed", what=what, **ids)
+    return None
 
 
 async def _purge_batch(database: Database) -> Purged:

@@ -1,4 +1,5 @@
-"""Mends what store and engine disagree on, by having the engine told again; alone it suffices to open every incident.
+"""Mends what store and engine disagree on, by having the engine told again; incidents that are late open without it
+(`worker.overdue`).
 
 It moves nothing itself: whatever it suspects is put back into the outbox, and a run that is told again asks the store. A suspect
 that was right all along costs one activity. Every worker runs it; what two find is told once. Run by `worker.main`.
@@ -6,7 +7,7 @@ that was right all along costs one activity. Every worker runs it; what two find
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +18,17 @@ from temporalio.service import RPCError
 from domain.errors import Unavailable
 from domain.ids import EventId
 from domain.outages import is_silent
-from domain.receipts import Receipt
+from domain.turns import in_turns
 from store.database import Database
-from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats, write_fact
+from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats
+from store.installations import Adoption, adopt_namespace, end_restart, must_restart
 from store.outbox import oldest_age, tell_again
-from store.reading import overdue, unended
-from store.sweeping import overdue_untold, stuck_repairs, told_and_unended
+from store.overdue import OverdueReceipt, overdue_receipts
+from store.reading import unended
+from store.sweeping import Unended, read_receipt, stuck_repairs, told_and_unended, untold_starts
 from worker.gateway import Gateway
+from worker.refusals import NotConnected, TemporalProblem
+from worker.runs import RunWatch
 
 GRACE_SECONDS = 5
 # The same receipt is not told again sooner than this, so that a slow engine is not made slower.
@@ -35,6 +40,7 @@ NUDGE_AFTER_SECONDS = 60
 UNTOLD_AFTER_SECONDS = 15
 OVERDUE_AT_ONCE = 200
 NUDGED_AT_ONCE = 50
+FAILED_AT_ONCE = 3  # each takes some seconds
 OVERDUE_LOOKED_AT = 2_000
 CLOSED_LOOKED_AT = 2_000
 # Visibility runs behind the engine, and hosts' clocks differ.
@@ -69,6 +75,11 @@ class Reconciler:
         self._told_at: dict[EventId, float] = {}
         self._swept_until = datetime.now(UTC) - CLOSED_OVERLAP
         self._cursor: EventId | None = None
+        # Where the last look ended when there was more than it could look at: the next one goes on there.
+        self._untold_after = 0
+        self._repairs_after: EventId | None = None
+        self._overdue_after: OverdueReceipt | None = None
+        self._runs = RunWatch(database, gateway)
         self._failing: set[str] = set()
         self._stopping = asyncio.Event()
 
@@ -85,10 +96,10 @@ class Reconciler:
     async def reconcile(self) -> None:
         """One pass; a step that cannot be done now leaves the others to be done."""
         self._forget_long_told()
-        # First what needs the store alone, then what the engine itself does, then what its visibility must answer.
+        # First what one call to the engine answers, then what its visibility must answer.
         steps = (
-            ("overdue", self._nudge_overdue),
             ("outbox", self._watch_outbox),
+            ("runs", self._runs.look),
             ("untold", self._wake_untold),
             ("repairs", self._wake_repairs),
             ("namespace", self._mend_lost_engine),
@@ -106,18 +117,23 @@ class Reconciler:
         """Another namespace id is another Temporal database: it knows of nothing, so that everything is told again."""
         namespace_id = await self._gateway.namespace_id()
         async with self._database.reading() as session:
-            known = await read_fact(session, NAMESPACE_FACT)
-        if known == namespace_id:
+            known, is_new = await read_fact(session, NAMESPACE_FACT), await must_restart(session)
+        if known != namespace_id:
+            async with self._database.transaction() as session:
+                now = await self._database.now(session)
+                adopted = await adopt_namespace(session, namespace_id, process=self._gateway.identity, now=now)
+            if adopted.adoption is Adoption.ELSEWHERE:
+                return  # `worker.membership` names it, and ends the work here
+            is_new = adopted.adoption is Adoption.NEW
+        if not is_new:
             return
-        told = 0
-        if known is not None:
-            log.warning("engine_database_is_new", namespace_id=namespace_id)
-            await self._gateway.prepare_namespace()
-            told = await self._tell_everything()
-            log.warning("engine_told_everything", receipts=told)
+        log.warning("engine_database_is_new", namespace_id=namespace_id)
+        await self._gateway.prepare_namespace()
+        told = await self._tell_everything()
+        log.warning("engine_told_everything", receipts=told)
         if not self._stopping.is_set():
             async with self._database.transaction() as session:
-                await write_fact(session, NAMESPACE_FACT, namespace_id)
+                await end_restart(session, namespace_id)
 
     async def _tell_everything(self) -> int:
         cursor: EventId | None = None
@@ -132,22 +148,15 @@ class Reconciler:
             await self._pause(RETOLD_PAUSE_SECONDS)
         return told
 
-    async def _nudge_overdue(self) -> None:
-        """Long overdue: whatever its run does, it is told once more."""
-        async with self._database.reading() as session:
-            now = await self._database.now(session)
-            if await self._is_held(session, now):
-                return
-            long_ago = await overdue(session, now, grace_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
-        await self._tell(self._untold(long_ago)[:NUDGED_AT_ONCE], why="overdue")
-
     async def _wake_untold(self) -> None:
         """Overdue, and its start still in the outbox: its run is started from here, and the dispatcher finds it."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
             if await self._is_held(session, now):
                 return
-            untold = await overdue_untold(session, now, grace_seconds=UNTOLD_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT)
+            untold, self._untold_after = await untold_starts(
+                session, now, older_than_seconds=UNTOLD_AFTER_SECONDS, after=self._untold_after, limit=OVERDUE_LOOKED_AT
+            )
         await self._wake(untold, why="overdue_untold")
 
     async def _wake_repairs(self) -> None:
@@ -156,12 +165,18 @@ class Reconciler:
             now = await self._database.now(session)
             grace_seconds = None if await self._is_held(session, now) else NUDGE_AFTER_SECONDS
             stuck = await stuck_repairs(
-                session, now, grace_seconds=grace_seconds, silent_seconds=NUDGE_AFTER_SECONDS, limit=OVERDUE_LOOKED_AT
+                session,
+                now,
+                grace_seconds=grace_seconds,
+                silent_seconds=NUDGE_AFTER_SECONDS,
+                limit=OVERDUE_LOOKED_AT,
+                after=self._repairs_after,
             )
+        self._repairs_after = stuck[-1].event_id if len(stuck) == OVERDUE_LOOKED_AT else None
         await self._wake(stuck, why="repair_stuck")
 
     async def _mend_overdue(self) -> None:
-        """Overdue receipts without a run are told at once; those with one only when it is long overdue.
+        """Overdue receipts without a run are told at once; what has one is opened from the store when it is long overdue.
 
         After a burst of deadlines many runs are on their way to the store: to nudge them would slow them down.
         """
@@ -169,8 +184,11 @@ class Reconciler:
             now = await self._database.now(session)
             if await self._is_held(session, now):
                 return
-            lately = await overdue(session, now, grace_seconds=GRACE_SECONDS, limit=OVERDUE_AT_ONCE)
-            suspects = await told_and_unended(session, self._untold(lately, for_seconds=GONE_AGAIN_AFTER_SECONDS))
+            until = now - timedelta(seconds=GRACE_SECONDS)
+            lately = await overdue_receipts(session, until, after=self._overdue_after, limit=OVERDUE_AT_ONCE)
+            self._overdue_after = lately[-1] if len(lately) == OVERDUE_AT_ONCE else None
+            event_ids = [receipt.event_id for receipt in lately]
+            suspects = await told_and_unended(session, self._untold(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
         await self._tell((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
 
     async def _is_held(self, session: AsyncSession, now: datetime) -> bool:
@@ -228,15 +246,34 @@ class Reconciler:
             log.info("told_again", why=why, receipts=len(told), first_event_id=told[0])
         return len(told)
 
-    async def _wake(self, receipts: Collection[Receipt], *, why: str) -> None:
-        """Straight to the engine, past the outbox; a run that exists is only told to ask the store."""
-        known = self._untold([receipt.event_id for receipt in receipts])
-        chosen = [receipt for receipt in receipts if receipt.event_id in set(known[:NUDGED_AT_ONCE])]
-        for receipt in chosen:
-            await self._gateway.wake(receipt)
+    async def _wake(self, receipts: Sequence[Unended], *, why: str) -> None:
+        """Straight to the engine, past the outbox; a run that exists is only told to ask the store.
+
+        What fails is left alone for a minute, like what was told, so that it is in nobody's way; when several fail in a row,
+        the engine is away.
+        """
+        known = set(self._untold([receipt.event_id for receipt in receipts]))
+        ready = in_turns((receipt for receipt in receipts if receipt.event_id in known), lambda receipt: receipt.project_id)
+        woken, failed = 0, 0
+        for receipt in ready[:NUDGED_AT_ONCE]:
             self._told_at[receipt.event_id] = time.monotonic()
-        if chosen:
-            log.info("woken", why=why, receipts=len(chosen), first_event_id=chosen[0].event_id)
+            try:
+                async with self._database.reading() as session:
+                    stored = await read_receipt(session, receipt.event_id)
+                await self._gateway.wake(stored)
+                woken, failed = woken + 1, 0
+            except (RPCError, TimeoutError) as error:
+                failed += 1
+                log.warning("wake_failed", event_id=receipt.event_id, error=type(error).__name__)
+                if failed == FAILED_AT_ONCE:
+                    raise
+            except Unavailable:
+                raise
+            except Exception:
+                # The edge of one item: a row that cannot be read must not keep the others from being told.
+                log.exception("wake_broken", event_id=receipt.event_id)
+        if woken:
+            log.info("woken", why=why, receipts=woken, first_event_id=ready[0].event_id)
 
     def _untold(self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS) -> list[EventId]:
         told_since = time.monotonic() - for_seconds
@@ -251,7 +288,9 @@ class Reconciler:
         """A step that fails is logged once, and again when it works."""
         try:
             yield
-        except (RPCError, Unavailable, TimeoutError) as error:
+        except NotConnected:
+            pass  # the step has nobody to ask; `worker.temporal_part` says why
+        except (RPCError, TemporalProblem, Unavailable, TimeoutError) as error:
             if step not in self._failing:
                 self._failing.add(step)
                 log.warning("reconcile_step_failed", step=step, error=type(error).__name__)

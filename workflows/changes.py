@@ -3,6 +3,7 @@
 Pure, of values alone, so that a replay comes out the same. Called by `workflows.receipt`.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,9 +28,13 @@ def is_news(before: Standing, now: Standing) -> bool:
     return before.position is Position.WAITING or before.replay_id != now.replay_id
 
 
-def search_attributes(shown: TypedSearchAttributes, now: Standing) -> list[SearchAttributeUpdate[Any]]:
+def search_attributes(
+    shown: TypedSearchAttributes, now: Standing, unregistered: Collection[str] = ()
+) -> list[SearchAttributeUpdate[Any]]:
     """The search attributes to be written: those that do not show where the receipt stands. Each writing costs the engine as much
     as a signal, so a life told as a whole writes none: its start says how it ended.
+
+    `unregistered` is what the namespace lacks, as the start found it: to write one of these fails the task, again and again.
     """
     # Any: the attributes are of different types.
     updates: list[SearchAttributeUpdate[Any]] = []
@@ -40,7 +45,7 @@ def search_attributes(shown: TypedSearchAttributes, now: Standing) -> list[Searc
         updates.append(MG_INCIDENT_ID.value_set(now.incident_id))
     if shown.get(MG_DEADLINE) != now.deadline_at:
         updates.append(MG_DEADLINE.value_set(now.deadline_at))
-    return updates
+    return [update for update in updates if update.key.name not in unregistered]
 
 
 def replay_id_made(at: datetime, chance: UUID) -> str:

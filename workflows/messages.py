@@ -67,6 +67,7 @@ class ReceiptInput:
     """`resume`: an earlier run is gone or has grown long, so the first step asks the store where the receipt stands.
 
     `requests` are reprocess requests without a `replay_id` that the earlier run had not come to; the store knows the others.
+    `unregistered` are the search attributes that the namespace did not have when the run was started: it writes none of them.
     """
 
     event_id: str
@@ -74,6 +75,7 @@ class ReceiptInput:
     deadline_at: datetime
     resume: bool = False
     requests: tuple[ReprocessSignal, ...] = ()
+    unregistered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ class ReceiptWorkflow:
             return
         self._note(f"stands at: {now.position}" + (f" ({now.replay_id})" if now.replay_id else ""))
         workflow.set_current_details(describe_standing(now))
-        if updates := search_attributes(workflow.info().typed_search_attributes, now):
+        if updates := search_attributes(workflow.info().typed_search_attributes, now, self._start.unregistered):
             workflow.upsert_search_attributes(updates)
         if is_news(before, now):
             self._tell_people()

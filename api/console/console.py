@@ -22,7 +22,7 @@ from api.console.sealed import Notice
 from api.console.sessions import FormRejected, Sessions, SignInNeeded, Viewer
 from api.console.tries import TooManyTries
 from api.people import People
-from domain.errors import Forbidden, NotFound, Refusal, Unavailable
+from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
 
 # A page or form; what the path names follows the request.
 Handler = Callable[..., Awaitable[Response]]
@@ -80,12 +80,19 @@ class Console:
         """The navigation with its count, and the state of the installation."""
         values = {
             "here": here,
-            "counts": await self.operations.counts(None, viewer.access.projects),
+            "counts": await self.counts(viewer),
             "checks": await self.parts.readiness(),
             "has_audit": viewer.access.owns_any,
             "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,
         }
         return self.pages.region("_rail.html", values)
+
+    async def counts(self, viewer: Viewer, *, project_id: str | None = None) -> Values:
+        """How much waits and is open; where counting takes too long no figure is shown, and the page is."""
+        try:
+            return await self.operations.counts(project_id, viewer.access.projects, asked_by=viewer.user_id)
+        except (Unavailable, RateLimited):
+            return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 
     async def act(self, viewer: Viewer, action: Awaitable[object], *, said: str, back: str) -> Response:
         """Does the action and goes back; a refusal is told there instead of `said`."""
@@ -123,6 +130,10 @@ def console_route(console: Console, needs: Mapping[tuple[str, str], Needs]) -> t
                     return _problem(console, 403, "Not allowed", refusal.detail)
                 except NotFound as refusal:
                     return _problem(console, 404, "Not found", refusal.detail)
+                except TooSlow as refusal:
+                    return _problem(console, 503, "That took too long", refusal.detail)
+                except RateLimited as refusal:
+                    return _problem(console, 429, "Too much at once", refusal.detail)
                 except Unavailable:
                     return _problem(console, 503, "The store does not answer", "Nothing can be shown or changed right now.")
                 except Refusal as refusal:

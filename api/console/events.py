@@ -14,6 +14,7 @@ from api.console.lists import list_values, shortened
 from api.console.rows import Json, event_rows, read_event
 from api.console.wording import instant
 from domain.instants import wire
+from domain.runs import CAUSE_TEXTS, restart_command
 from domain.users import Role
 
 
@@ -29,7 +30,7 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        page = await event_rows(self._console.parts.database, address, viewer.access)
+        page = await event_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = wire(self._console.parts.now())
@@ -37,12 +38,15 @@ class EventPages:
 
     async def one(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
-        event = await read_event(self._console.parts.database, event_id)
+        cursor = request.query_params.get("older") or None
+        event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         values = {
             "event": event,
+            "is_older_part": cursor is not None,
             "moments": timeline.tell(event["timeline"], viewer_id=viewer.user_id),
-            "next_step": timeline.next_step(event),
+            "next_step": timeline.next_step(event) if cursor is None else None,
             "run_url": self._run_url(event_id),
+            "stuck": await self._stuck(event_id),
             "share_of_wait": self._share_of_wait(event),
             "project": await self._operations.read_project(event["project_id"]),
             "form_token": viewer.form_token,
@@ -56,6 +60,20 @@ class EventPages:
         await self._console.sessions.form(request, viewer)
         action = self._operations.expire(None, event_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The deadline is now.", back=f"/events/{quote(event_id)}")
+
+    async def restart(self, request: Request, event_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        action = self._operations.restart(None, event_id, actor=actor_of(request, viewer.user_id))
+        said = "The workflow will be restarted in a moment."
+        return await self._console.act(viewer, action, said=said, back=f"/events/{quote(event_id)}")
+
+    async def _stuck(self, event_id: str) -> Json | None:
+        """Why the workflow cannot go on, since when, and the command that restarts it."""
+        run = await self._operations.stuck_run(event_id)
+        if run is None or run.found_at is None or run.cause is None:
+            return None
+        return {"cause": CAUSE_TEXTS[run.cause], "found_at": wire(run.found_at), "command": restart_command(run.event_id)}
 
     def _share_of_wait(self, event: Json) -> int:
         """How much of the time until the deadline has passed, in per cent."""

@@ -26,7 +26,7 @@ class IncidentPages:
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        page = await incident_rows(self._console.parts.database, address, viewer.access)
+        page = await incident_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=INCIDENT_TABS)
         return await self._console.show(
             request, viewer, page="incidents.html", here="incidents", values=values, region="_incidents.html"

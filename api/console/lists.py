@@ -31,7 +31,7 @@ async def list_values(
         "project_names": {project["project_id"]: project["name"] for project in projects},
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
-        "counts": await console.operations.counts(address.chosen.get("project"), viewer.access.projects),
+        "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
     }
 
 

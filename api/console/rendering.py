@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.console import wording
+from domain.texts import readable
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -45,6 +46,7 @@ class Pages:
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -93,6 +95,11 @@ class Pages:
 
     def _static_url(self, name: str) -> str:
         return f"/static/{name}?v={_version(self._static[name])}"
+
+
+def _shown(value: object) -> object:
+    """Every value of every template: no control, no bidi character, and no half of a pair, which no page can hold."""
+    return readable(value) if type(value) is str else value
 
 
 def asked_by_htmx(request: Request) -> bool:

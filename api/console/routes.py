@@ -80,6 +80,7 @@ def _addresses(console: Console) -> tuple[Address, ...]:
         ("POST", "/incidents/{incident_id}/acknowledge", incidents.acknowledge, Needs.OPERATOR),
         ("POST", "/incidents/{incident_id}/resolve", incidents.resolve, Needs.OPERATOR),
         ("POST", "/events/{event_id}/expire", events.expire, Needs.OPERATOR),
+        ("POST", "/events/{event_id}/restart", events.restart, Needs.OPERATOR),
         ("POST", "/projects", projects.create, Needs.ADMINISTRATOR),
         ("POST", "/projects/{project_id}", projects.save, Needs.OWNER),
         ("POST", "/projects/{project_id}/delete", projects.delete, Needs.OWNER),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.console.filters import ListAddress
+from api.console.sessions import Viewer
 from api.schemas import known_id
 from api.views import event_view, full_event_view, incident_view
 from domain.errors import NotFound
@@ -32,29 +33,29 @@ class RowPage:
     next_cursor: str | None
 
 
-async def event_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
+async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
     """Events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
-    async with database.reading() as session:
-        page = await reading.list_events(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
+    async with database.searching(viewer.user_id) as session:
+        page = await reading.list_events(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     return RowPage([_event(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
 
-async def incident_rows(database: Database, address: ListAddress, access: Access) -> RowPage:
+async def incident_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
     """Incidents, newest first, each with its event. Raises: ValidationFailed for a cursor that is not ours."""
-    async with database.reading() as session:
-        page = await reading.list_incidents(session, _filters(address, access), limit=ROWS, cursor=address.cursor)
+    async with database.searching(viewer.user_id) as session:
+        page = await reading.list_incidents(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]
     return RowPage(list[Json](rows), page.next_cursor)
 
 
-async def read_event(database: Database, event_id: str) -> Json:
-    """The event with its repairs and timeline. Raises: NotFound."""
+async def read_event(database: Database, event_id: str, *, cursor: str | None) -> Json:
+    """The event with its repairs and timeline, or with an older part of it. Raises: NotFound; ValidationFailed for the cursor."""
     async with database.reading() as session:
-        found = await reading.read_event(session, None, EventId(known_id(event_id)))
+        found = await reading.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
     if found is None:
         raise NotFound("There is no such event.")
     full = full_event_view(found.receipt, found.incident, found.repairs, found.timeline)
-    return {**_event(found.receipt, found.incident), **full}
+    return {**_event(found.receipt, found.incident), **full, "timeline_cursor": found.timeline_cursor}
 
 
 def _event(receipt: Receipt, incident: Incident | None) -> Json:

@@ -92,7 +92,7 @@ def _receipt_accepted(entry: Json) -> Saying:
 
 
 def _result_received(entry: Json) -> Saying:
-    facts = _facts(entry, "error_code", "replay_id")
+    facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
     if entry.get("status") == "success":
         return Saying("check", "good", "Success reported", "The business effect was applied.", facts)
     return Saying("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)
@@ -122,9 +122,20 @@ def _alert_sent(entry: Json) -> Saying:
 
 
 def _alert_failed(entry: Json) -> Saying:
+    if entry.get("final"):
+        return _alert_ended(entry)
     detail = "It is tried again until the mail server takes it."
     facts = (*_about(entry), *_facts(entry, "error", "error_class", "last_error"))
     return Saying("mail", "bad", "Alert not sent", _to(entry) or detail, facts)
+
+
+def _alert_ended(entry: Json) -> Saying:
+    """It is not tried any more: a fault where somebody was still to be notified."""
+    reason = str(entry.get("reason") or "")
+    detail = " ".join(part for part in (_to(entry), wording.ALERT_ENDS.get(reason, wording.words(reason))) if part)
+    tone = "quiet" if reason in wording.QUIET_ALERT_ENDS else "bad"
+    facts = (*_about(entry), *_facts(entry, "tries", "error"))
+    return Saying("mail", tone, "Alert not sent, and not tried again", detail, facts)
 
 
 def _reprocess_requested(entry: Json) -> Saying:

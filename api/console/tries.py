@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.actors import actor_of
-from api.addresses import client_address, neighbourhood
+from api.addresses import counted_origin
 from api.console.parts import ConsoleParts
 from api.console.sessions import Sessions
 from domain.audit import Actor, AuditAction, Subject, SubjectType
@@ -23,6 +23,7 @@ from domain.ids import UserId
 from domain.throttling import ACCOUNT, ADDRESS, CODE
 from domain.users import User
 from store import audit, throttling, users
+from store.addresses import sign_in_address
 from store.throttling import Counter
 
 DEVICE = "device"
@@ -87,11 +88,11 @@ class Tries:
 
     def with_link(self, request: Request) -> Try:
         """To sign in by a link, which names no account."""
-        return self._sign_in(request, (self._of_address(request),), by="link")
+        return self._sign_in(request, self._of_address(request), by="link")
 
     def with_issuer(self, request: Request) -> Try:
         """To sign in with what the identity provider answered."""
-        return self._sign_in(request, (self._of_address(request),), by="oidc")
+        return self._sign_in(request, self._of_address(request), by="oidc")
 
     def with_code(self, request: Request, user_id: UserId, *, after: str) -> Try:
         """To sign in by a code, after the first factor."""
@@ -100,14 +101,14 @@ class Tries:
 
     def to_prove(self, request: Request, user_id: UserId, *, by: str) -> Try:
         """To prove, signed in, whose the session is; at the identity provider its tries count for the address alone."""
-        counters = (self._of_address(request),) if by == "oidc" else self._of_user(request, user_id)
+        counters = self._of_address(request) if by == "oidc" else self._of_user(request, user_id)
         return Try(counters, actor_of(request, user_id), AuditAction.PROOF_FAILED, {"by": by}, user_id)
 
     def know_device(self, response: Response, user: User) -> Response:
         """This browser signed in as this person: its tries are its own from now on."""
         if user.email is None:
             return response
-        state = {"account": _digest(_spelled(user.email)), "id": secrets.token_urlsafe(16)}
+        state = {"account": _digest(sign_in_address(user.email)), "id": secrets.token_urlsafe(16)}
         return self._sessions.keep_state(response, DEVICE, state, now=self._parts.now(), seconds=DEVICE_SECONDS)
 
     def _sign_in(
@@ -122,23 +123,20 @@ class Tries:
         await audit.record(session, self._parts.sealer, one.actor, action, now=now, subject=subject, details=details)
 
     def _of_account(self, request: Request, email: str) -> Counters:
-        account = _spelled(email)
+        account = sign_in_address(email)
         device = self._sessions.state(request, DEVICE, now=self._parts.now())
         if device is not None and device["account"] == _digest(account):
-            return (throttling.counter("device", device["id"], ACCOUNT), self._of_address(request))
-        return (throttling.counter("account", account, ACCOUNT), self._of_address(request))
+            return (throttling.counter("device", device["id"], ACCOUNT), *self._of_address(request))
+        return (throttling.counter("account", account, ACCOUNT), *self._of_address(request))
 
     def _of_user(self, request: Request, user_id: UserId) -> Counters:
         """What codes and proofs count for."""
-        return (throttling.counter("code", user_id, CODE), self._of_address(request))
+        return (throttling.counter("code", user_id, CODE), *self._of_address(request))
 
-    def _of_address(self, request: Request) -> Counter:
-        address = client_address(request, trusted=self._parts.trusted_proxies)
-        return throttling.counter("address", neighbourhood(address), ADDRESS, kept=True)
-
-
-def _spelled(email: str) -> str:
-    return email.strip().lower()
+    def _of_address(self, request: Request) -> Counters:
+        """Nothing where an address would be everybody's: a try there still counts for its account."""
+        origin = counted_origin(request, trusted=self._parts.trusted_proxies)
+        return () if origin is None else (throttling.counter("address", origin, ADDRESS, kept=True),)
 
 
 def _digest(account: str) -> str:

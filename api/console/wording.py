@@ -62,7 +62,16 @@ ALERTS = {
     "incident_opened": "Incident opened",
     "repair_failed": "Repair failed",
     "incident_resolved": "Incident resolved",
+    "destination_failing": "Alerts to another address fail",
 }
+ALERT_ENDS = {
+    "refused": "The mail server refused it for good.",
+    "timed_out": "It failed at every try of a day.",
+    "address_refused": "No mail server takes this address: correct it in the project's settings.",
+    "address_removed": "The address is no longer on the project's list.",
+    "incident_over": "The incident was resolved before the mail could be sent.",
+}
+QUIET_ALERT_ENDS = frozenset({"address_removed", "incident_over"})
 FLAGS = {
     "double_application": "Two different reports of success came in: check that the customer did not get it twice.",
     "contradiction": "A failure was reported after a success: check which is true.",

@@ -9,6 +9,7 @@ from email.policy import compat32
 import pytest
 
 from activities.alerts import AlertActivities, retry_seconds
+from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
 from activities.smtp import SmtpMailer, parse_mail_server
@@ -18,6 +19,7 @@ from domain.lifecycle import Position
 from domain.projects import ProjectChanges
 from store.database import Database
 from store.projects import change_project
+from tests.activities.read_mails import read_by_hand
 from tests.given import Story
 from tests.waiting import wait_until_async
 from tests.workflows.world import taking_mail
@@ -134,13 +136,13 @@ class Courier:
         self.tries: list[str] = []
         self.both_tried = asyncio.Event()
 
-    async def __call__(self, mail: EmailMessage) -> None:
-        self.tries.append(mail["To"])
+    async def __call__(self, letter: Letter) -> None:
+        self.tries.append(letter.recipient)
         if len(self.tries) == 2:
             self.both_tried.set()
-        if mail["To"].startswith("silent"):
+        if letter.recipient.startswith("silent"):
             await asyncio.Event().wait()
-        if mail["To"].startswith("broken"):
+        if letter.recipient.startswith("broken"):
             raise LookupError("a bug")
 
 
@@ -196,6 +198,32 @@ async def test_line_breaks_of_the_app_make_no_headers(database: Database, story:
 
     assert post.mails[0]["Bcc"] is None
     assert "order Bcc: all@example.com" in post.mails[0]["Subject"]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "=?utf-8?q?a=0D=0ABcc:_x@example.net?=",
+        "=?utf-8?q?a=0D=0ABcc:_x@example.net=0D=0A=0D=0A<b>paid</b>?=",
+        "=?utf-8?B?YQ0KQmNjOiB4QGV4YW1wbGUubmV0?=",
+        "a\u0085Bcc: x@example.net",
+        "a\u2028Bcc: x@example.net",
+        "a\x0bBcc: x@example.net\x1c",
+        "=?",
+    ],
+)
+async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(database: Database, story: Story, reference: str) -> None:
+    event_id, incident_id = await story.opened(internal_reference=reference)
+    story.database.clock.skew = timedelta(hours=1)
+
+    with taking_mail() as (post, url):
+        sent = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
+
+    assert sent == AlertsSent(sent=1, failed=0)
+    wanted = ["Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress", "MIME-Version"]
+    assert [*wanted, "Content-Type"] == read_by_hand(post.raw[0]).names
+    assert event_id in text_of(post.mails[0], "plain")
+    assert "<b>paid</b>" not in text_of(post.mails[0], "html")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """The mail server's URL, and what is said to it: STARTTLS where it is required, the password only under it."""
 
+import asyncio
 import ssl
-from email.message import EmailMessage
+import time
 
 import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from activities.smtp import MailNotSent, MailServer, SmtpMailer, parse_mail_server
+from activities.letters import Letter
+from activities.smtp import MailNotSent, MailServer, SmtpMailer, is_permanent, parse_mail_server
 from tests.processes import free_ports
 
 
@@ -23,11 +25,8 @@ class Keeper:
         return "250 OK"
 
 
-def message() -> EmailMessage:
-    mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = "a@example.com", "b@example.com", "hello"
-    mail.set_content("hello")
-    return mail
+def message() -> Letter:
+    return Letter("a@example.com", "b@example.com", b"Subject: hello\r\n\r\nhello\r\n")
 
 
 @pytest.mark.parametrize(
@@ -87,3 +86,64 @@ async def test_required_starttls_is_never_done_without() -> None:
         controller.stop()
 
     assert keeper.came_over_tls == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "is_final"),
+    [
+        (550, "5.1.1 <x@y>: no such user", True),
+        (550, "no such user", True),
+        (553, "5.1.3 bad address", True),
+        (554, "5.7.1 Relay access denied", True),
+        (551, "5.1.6 moved", True),
+        (552, "5.2.2 mailbox full", False),
+        (550, "4.2.1 says for good, means for now", False),
+        (554, "5.3.2 system not accepting messages", False),
+        (530, "5.7.0 Must issue a STARTTLS command first", False),
+        (535, "5.7.8 bad credentials", False),
+        (503, "5.5.1 bad sequence", False),
+        (451, "4.7.1 greylisted", False),
+        (421, "4.3.2 closing", False),
+        (450, "mailbox busy", False),
+    ],
+)
+def test_permanent_is_what_the_codes_say(code: int, message: str, is_final: bool) -> None:
+    assert is_permanent(code, message) is is_final
+
+
+async def test_server_that_drips_is_left_at_the_deadline_of_the_whole_exchange() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            writer.write(b"220-still here\r\n")
+            await asyncio.sleep(0.05)
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    began = time.monotonic()
+
+    with pytest.raises(MailNotSent, match="TimeoutError"):
+        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(Letter("a@b.example", "c@d.example", b"x"))
+
+    assert time.monotonic() - began < 5
+    await ended.wait()
+    server.close()
+
+
+async def test_answer_to_quit_changes_nothing_about_a_mail_that_was_taken() -> None:
+    keeper = Keeper()
+
+    class Rude(SMTP):
+        async def smtp_QUIT(self, arg: str) -> None:
+            await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: Rude(keeper, enable_SMTPUTF8=False), "127.0.0.1", 0)
+    url = f"smtp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+    await SmtpMailer(parse_mail_server(url))(Letter("a@b.example", "c@d.example", b"Subject: x\r\n\r\n"))
+
+    assert keeper.came_over_tls == [False]
+    listening.close()

@@ -92,9 +92,9 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-async def judge_shape(url: str) -> None:
+async def judge_shape(url: str) -> str:
     """Judges a repair URL without looking its name up: literal addresses are refused as ever."""
-    check_url(url, ())
+    return check_url(url, ()).canonical
 
 
 def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppParts:

@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from api.audit_operations import AuditFilters
 from api.operations import Operations
-from domain.audit import Actor
+from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.projects import CreatedProject
+from store.audit import record
 from store.database import Database
 from store.sealing import Sealer
 from tests.api.conftest import Unwritable
@@ -128,6 +129,8 @@ async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
     event_id, incident_id = await story.opened()
 
     await operations.expire(None, waiting, actor=NADIA)
+    for _ in range(2):
+        await operations.restart(None, waiting, actor=NADIA)
     await operations.acknowledge(None, incident_id, actor=NADIA)
     begun = await operations.reprocess(None, incident_id, actor=NADIA)
     await operations.reprocess(None, incident_id, actor=NADIA)
@@ -137,6 +140,7 @@ async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
     of_repair = {"event_id": event_id, "replay_id": begun["replay_id"]}
     assert [(entry["action"], entry["subject_id"], entry["details"]) for entry in log] == [
         ("receipt_expired", waiting, {}),
+        ("run_restarted", waiting, {}),
         ("incident_acknowledged", incident_id, {"event_id": event_id}),
         ("reprocess_requested", incident_id, of_repair),
         ("reprocess_requested", incident_id, of_repair | {"adopted": True}),
@@ -234,3 +238,26 @@ async def test_export_is_an_entry_of_its_own_and_the_last_line(operations: Opera
     assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
     assert told[1]["previous_hash"] == told[0]["hash"]
     assert (await operations.verify_audit(expect=told[1]["hash"])).problem is None
+
+
+async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
+    operations: Operations, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    odd = "a\nb\u2028c\x9b\u202e half \ud83d"
+    async with database.transaction() as session:
+        await record(
+            session,
+            sealer,
+            NADIA,
+            AuditAction.PROJECT_CHANGED,
+            subject=Subject(SubjectType.PROJECT, project.project.id),
+            project_id=project.project.id,
+            details={"reason": odd},
+            now=await database.now(session),
+        )
+
+    exported = b"".join([part async for part in await operations.export_audit(None, AuditFilters(), actor=NADIA)])
+
+    lines = [json.loads(line) for line in exported.decode("ascii").splitlines()]
+    assert [line["action"] for line in lines] == ["project_changed", "audit_exported"]
+    assert lines[0]["details"]["reason"] == odd

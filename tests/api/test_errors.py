@@ -186,6 +186,7 @@ async def test_key_without_the_scope_is_forbidden(
         ("PATCH", "/project"),
         ("POST", "/incidents/inc_1/reprocess"),
         ("POST", "/events/evt_1/expire"),
+        ("POST", "/events/evt_1/restart"),
     ):
         assert_problem(await app.ask(method, path), Code.FORBIDDEN)
 

@@ -9,10 +9,11 @@ from sqlalchemy import Engine, event
 
 from api.app import GC_THRESHOLDS, create_app
 from api.auth import Digests, KeyRing
-from api.health import judge_workers
+from api.health import PROBLEMS, judge_workers
 from api.pulse import Pulse
 from domain.ids import EventId
 from domain.projects import CreatedProject
+from domain.temporal_problems import ProblemKind
 from store.database import Database
 from store.heartbeats import Beat, beat, read_beats, read_ingest_beats
 from store.projects import set_suspended
@@ -45,7 +46,7 @@ async def test_ready_when_a_living_worker_reaches_the_engine(caller: Caller, dat
     answer = await caller.client.get("/readyz")
 
     assert answer.status_code == 200, answer.text
-    assert told(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok"}
+    assert told(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok", "alerts": "ok", "runs": "ok"}
 
 
 async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
@@ -54,8 +55,9 @@ async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) 
     no_engine = await caller.client.get("/readyz")
 
     assert (nobody.status_code, no_engine.status_code) == (503, 503)
-    assert told(nobody) == {"store": "ok", "migrations": "ok", "engine": "unknown", "worker": "failed"}
-    assert told(no_engine) == {"store": "ok", "migrations": "ok", "engine": "failed", "worker": "unknown"}
+    others = dict.fromkeys(("store", "migrations", "alerts", "runs"), "ok")
+    assert told(nobody) == others | {"engine": "unknown", "worker": "failed"}
+    assert told(no_engine) == others | {"engine": "failed", "worker": "unknown"}
 
 
 async def test_not_ready_without_its_store(sealer: Sealer) -> None:
@@ -67,7 +69,8 @@ async def test_not_ready_without_its_store(sealer: Sealer) -> None:
     await database.close()
 
     assert ready.status_code == 503
-    assert told(ready) == {"store": "failed", "migrations": "unknown", "engine": "unknown", "worker": "unknown"}
+    unknown = dict.fromkeys(("migrations", "engine", "worker", "alerts", "runs"), "unknown")
+    assert told(ready) == {"store": "failed"} | unknown
     assert refused.json()["code"] == "unavailable"
     assert "makegood_store_up 0.0" in metrics.text
 
@@ -87,6 +90,7 @@ def sealer_key() -> str:
         (10.1, ALIVE, "unknown", "failed"),
         (1.0, ALIVE | {"pollers_alive": False}, "ok", "failed"),
         (1.0, ALIVE | {"canary_fresh": False}, "ok", "failed"),
+        (1.0, ALIVE | {"canary_fresh": None, "missing": ["canary: PERMISSION_DENIED"]}, "ok", "ok"),
         (1.0, {"engine_reachable": True, "pollers_alive": True}, "ok", "failed"),
         (1.0, {"engine_reachable": False, "pollers_alive": True}, "failed", "unknown"),
         (1.0, {}, "failed", "unknown"),
@@ -97,6 +101,39 @@ def test_workers_are_judged_by_their_last_word(age_seconds: float, report: dict[
     beats = [Beat(process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report)]
 
     assert tuple(check.status.value for check in judge_workers(beats)) == (engine, worker)
+
+
+@pytest.mark.parametrize("kind", ProblemKind)
+def test_readiness_names_why_no_worker_works_for_temporal_and_no_machine(kind: ProblemKind) -> None:
+    problem = {"kind": kind.value, "detail": "worker-host-1 was refused at 10.0.0.1:7233", "fix": "set TEMPORAL_NAMESPACE"}
+
+    engine, worker = judge_workers([_beat("a", {"temporal_problem": problem, "engine_reachable": False})])
+
+    assert (engine.status.value, worker.status.value) == ("failed", "unknown")
+    assert engine.detail == f"{PROBLEMS[kind]} `makegood doctor` says how to repair it."
+
+
+def test_readiness_of_one_good_worker_names_the_one_that_is_refused() -> None:
+    problem = {"kind": "store_elsewhere", "detail": "d", "fix": "f"}
+
+    engine, worker = judge_workers([_beat("a", ALIVE), _beat("b", {"temporal_problem": problem})])
+
+    assert (engine.status.value, worker.status.value) == ("ok", "ok")
+    assert "A worker was given another namespace than the other workers of this store." in engine.detail
+
+
+def test_readiness_names_what_the_workers_do_without() -> None:
+    missing = ["search attribute MgState: it is registered as Int, and Keyword is needed", "canary: refused at 10.0.0.1"]
+
+    engine, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
+
+    assert engine.status.value == "ok"
+    assert engine.detail.endswith("Temporal lacks what serves search or comfort: canary, search attribute MgState.")
+
+
+def _beat(process: str, report: dict[str, object]) -> Beat:
+    at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
+    return Beat(process=process, role="worker", started_at=at, at=at, age_seconds=1.0, report=report)
 
 
 async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> None:
@@ -120,6 +157,9 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_attempts 0.0",
         "makegood_deadline_lag_seconds 0.0",
         "makegood_alerts_unsent 1.0",
+        "makegood_alerts_failing 0.0",
+        "makegood_alerts_failing_seconds 0.0",
+        "makegood_alerts_ended 0.0",
     ):
         assert line in page, line
 

@@ -188,12 +188,22 @@ async def test_expired_receipt_is_due_now(caller: Caller) -> None:
     assert answer.json()["deadline_at"] < answer.json()["timeout_at"]
 
 
+async def test_a_restart_is_requested_once_while_it_waits(caller: Caller, database: Database) -> None:
+    event_id = await caller.accept()
+
+    answers = [await caller.ask("POST", f"/events/{event_id}/restart") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
+    assert [entry["text"] for entry in timeline if entry["kind"] == "noted"] == ["A restart of the workflow was requested."]
+
+
 async def test_project_is_read_and_changed(caller: Caller, project: CreatedProject) -> None:
     changes = {
         "name": " The shop ",
         "repair_url": "https://shop.example/again",
         "timeout_minutes": 0.5,
-        "alert_emails": ["Ops@Shop.Example", "you@example.com"],
+        "alert_emails": ["Ops@Shop.Example", "you@bücher.example", "you@xn--bcher-kva.example"],
         "late_result": "note",
         "snapshots": True,
         "unknown": 1,
@@ -206,7 +216,7 @@ async def test_project_is_read_and_changed(caller: Caller, project: CreatedProje
     assert read.json() == changed.json()
     told = read.json()
     assert (told["project_id"], told["name"], told["timeout_minutes"]) == (project.project.id, "The shop", 0.5)
-    assert told["alert_emails"] == ["Ops@shop.example", "you@example.com"]
+    assert told["alert_emails"] == ["Ops@shop.example", "you@xn--bcher-kva.example"]
     assert project.signing_secret not in read.text
 
 
@@ -220,6 +230,10 @@ async def test_project_is_read_and_changed(caller: Caller, project: CreatedProje
         ({"timeout_minutes": None}, "/timeout_minutes"),
         ({"alert_emails": ["nobody"]}, "/alert_emails/0"),
         ({"alert_emails": ["a@b.example\r\nBcc: c@d.example"]}, "/alert_emails/0"),
+        ({"alert_emails": ["jörg@b.example"]}, "/alert_emails/0"),
+        ({"alert_emails": ["ok@b.example", '"a b"@c.example']}, "/alert_emails/1"),
+        ({"alert_emails": ["Ops <a@b.example>"]}, "/alert_emails/0"),
+        ({"alert_emails": ["x" * 65 + "@b.example"]}, "/alert_emails/0"),
         ({"alert_emails": ["a@b.example"] * 21}, "/alert_emails"),
         ({"late_result": "drop"}, "/late_result"),
         ({"snapshots": "yes"}, "/snapshots"),

@@ -89,7 +89,7 @@ def _spoil(spoiled: Spoiled, code: Code, reader: str) -> None:
         case Code.MISSING_IDEMPOTENCY_KEY:
             spoiled.headers["Idempotency-Key"] = ""
         case Code.PAYLOAD_TOO_LARGE:
-            spoiled.body = json.dumps({"payload": "x" * 65_536}).encode()
+            spoiled.body = json.dumps({"payload": "x" * 1_048_576}).encode()
         case Code.UNSUPPORTED_MEDIA_TYPE:
             spoiled.headers["Content-Type"] = "text/csv"
         case Code.MISSING_ACCEPT_HEADER:

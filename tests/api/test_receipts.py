@@ -51,8 +51,6 @@ SHOPIFY = {
         ({"timeout_minutes": "30"}, "/timeout_minutes", "wrong_type"),
         ({"timeout_minutes": True}, "/timeout_minutes", "wrong_type"),
         ({"timeout_minutes": 10**400}, "/timeout_minutes", "wrong_type"),
-        ({"payload": []}, "/payload", "wrong_type"),
-        ({"payload": {"text": "x" * 32_768}}, "/payload", "too_long"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else str(value),
 )
@@ -161,6 +159,75 @@ async def test_payload_is_kept_sealed_and_only_when_wanted(
     assert b"4242" not in sealed
     place = {"project_id": project.project.id, "table": "receipts", "column": "payload", "row": wanted}
     assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
+
+
+LARGE, ILL_FORMED = (
+    "The payload was not kept: it is larger than 32 KiB.",
+    "The payload was not kept: it is not a well-formed JSON object.",
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        (b'{"text":"' + b"x" * 32_768 + b'"}', LARGE),
+        (b'{"text":"' + b"x" * 60_000 + b'"}', LARGE),
+        (rb'{"name":"\ud83c"}', ILL_FORMED),
+        (rb'{"\udf89":[{"name":"}\ud83c,\"payload\":"}]}', ILL_FORMED),
+        (b'{"name":"\xff\xfe"}', ILL_FORMED),
+        (b'{"name":"caf\xe9"}', ILL_FORMED),
+        (b'{"a":1,"a":2}', ILL_FORMED),
+        (b'{"a":NaN,"b":-Infinity}', ILL_FORMED),
+        (b'{"a":1e400}', ILL_FORMED),
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, ILL_FORMED),
+        (b"[]", ILL_FORMED),
+        (b'"text"', ILL_FORMED),
+        (b"17", ILL_FORMED),
+        (b"nul", ILL_FORMED),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, bytes) else None,
+)
+async def test_payload_that_cannot_be_kept_is_dropped_and_noted(caller: Caller, raw: bytes, note: str) -> None:
+    await caller.ask("PATCH", "/project", json={"snapshots": True})
+    known = receipt()
+    body = json.dumps(known).encode()[:-1] + b',"payload":' + raw + b"}"
+
+    first = await caller.send("receipt", body, key="first")
+    again = await caller.send("receipt", body, key="first")
+
+    assert first.status_code == 202, first.text
+    assert again.json() == first.json()
+    event = (await caller.ask("GET", f"/events/{first.json()['event_id']}")).json()
+    assert [(entry["kind"], entry.get("text")) for entry in event["timeline"]] == [("receipt_accepted", None), ("noted", note)]
+    assert event["internal_reference"] == known["internal_reference"]
+
+
+async def test_payload_is_not_missed_where_no_snapshots_are_wanted(caller: Caller) -> None:
+    event_id = await caller.accept(payload=["no object"])
+
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    assert [entry["kind"] for entry in event["timeline"]] == ["receipt_accepted"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"payload":{"a":"\ud83c"},"payload":{}}',
+        rb'{"payload":{"a":"\ud83c"},"internal_reference":"\ud83c"}',
+        rb'{"payload":{"a":"\ud83c"},"a":{"b":1,"b":2}}',
+        rb'{"payload":{"a":"\ud83c"}',
+        rb'{"payload":{"a":"\ud83c"}}}',
+        rb'{"payload":{"a":"\ud83c"},}',
+        rb'{"payload":{"a":"\ud83c},}',
+        rb'["payload",{"a":"\ud83c"}]',
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_only_the_payload_may_be_ill_formed(caller: Caller, body: bytes) -> None:
+    answer = await caller.send("receipt", body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
 @pytest.mark.parametrize(

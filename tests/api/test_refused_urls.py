@@ -66,9 +66,10 @@ async def test_silent_name_server_holds_up_the_saves_of_its_own_project_alone(
 ) -> None:
     asked, may_answer = [], asyncio.Event()
 
-    async def judge(url: str) -> None:
+    async def judge(url: str) -> str:
         asked.append(url)
         await may_answer.wait()
+        return url
 
     async with serving(create_app(replace(parts_on(database, sealer), judge_repair_url=judge))) as client:
         caller, other = Caller(client, project.api_key), Caller(client, live_project.api_key)

@@ -1,6 +1,11 @@
 """Which receipt a result is about, what it must look like, and the state in its answer."""
 
+import json
+import re
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from domain.projects import CreatedProject
 from tests.api.serving import Caller, Json, receipt
@@ -13,9 +18,6 @@ from tests.api.serving import Caller, Json, receipt
         ({"event_id": "evt_1"}, "/status"),
         ({"event_id": "evt_1", "status": "done"}, "/status"),
         ({"event_id": None, "status": "success"}, "/event_id"),
-        ({"event_id": "evt_1", "status": "success", "error_code": "x"}, "/error_code"),
-        ({"event_id": "evt_1", "status": "success", "error_message": "x"}, "/error_message"),
-        ({"event_id": "evt_1", "status": "failed", "error_code": {}}, "/error_code"),
         ({"stripe_event_id": "a", "provider_event_id": "b", "status": "success"}, "/stripe_event_id"),
         ({"stripe_event_id": "a", "provider": "shopify", "status": "success"}, "/provider"),
         ({"event_id": "evt_1", "status": "success", "effect_type": "x"}, "/effect_type"),
@@ -66,7 +68,97 @@ async def test_failed_while_waiting_opens_an_incident_with_its_error(caller: Cal
 
     assert answer.json()["state"] == "incident"
     assert (incident["state"], incident["reason"], incident["error_code"]) == ("open", "failed_result", "seat_limit")
-    assert incident["error_message"] == "a" + "b" * 2_047
+    assert incident["error_message"] == "a\ufffd" + "b" * 2_046
+
+
+BOX = "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (rb'"half \ud83c of a pair"', f"half {BOX} of a pair"),
+        (rb'"\udf89\ud83c"', BOX + BOX),
+        (rb'"\ud83c\udf89"', "🎉"),
+        (rb'"\u0000"', BOX),
+        (b'"caf\xe9 \xff"', f"caf{BOX} {BOX}"),
+        (b'"line\r\n\x1b[31mraw controls"', "line\r\n\x1b[31mraw controls"),
+        (rb'"no such escape: \x41"', r"no such escape: \x41"),
+        (b'"' + b"x" * 70_000 + b'"', "x" * 2_048),
+        (b'"' + rb"\ud83c" * 70_000 + b'"', BOX * 2_048),
+        (b'"' + b"x" * 1_048_000 + b'"', "x" * 2_048),
+        (b'""', None),
+        (b"null", None),
+        (b"17", "17"),
+        (b"true", "true"),
+        (b"NaN", "NaN"),
+        (rb'{"code":{"a":1,"a":"\ud83c"}}', r'{"code":{"a":1,"a":"\ud83c"}}'),
+        (b'["Traceback","line 1"]', '["Traceback","line 1"]'),
+        (b"[" * 3_000 + b"]" * 3_000, "[" * 2_048),
+    ],
+    ids=lambda value: repr(value[:25]) if isinstance(value, bytes) else "",
+)
+@pytest.mark.parametrize("name", ["error_message", "error_code"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_failed_result_is_never_refused_for_its_prose(caller: Caller, name: str, raw: bytes, message: str | None) -> None:
+    event_id = await caller.accept()
+    body = b'{"event_id":"%s","%s":%s,"status":"failed"}' % (event_id.encode(), name.encode(), raw)
+
+    answer = await caller.send("result", body)
+
+    assert answer.status_code == 202, answer.text
+    incident = (await caller.ask("GET", f"/events/{event_id}")).json()["incident"]
+    kept = message if message is None or name == "error_message" else message[:255]
+    assert (incident["reason"], incident[name]) == ("failed_result", kept)
+
+
+@given(message=st.text(st.characters(categories=None), max_size=300), code=st.text(st.characters(categories=None), max_size=300))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+async def test_any_text_is_taken_as_prose(caller: Caller, message: str, code: str) -> None:
+    event_id = await caller.accept()
+    # Escaped, so that halves of surrogate pairs can be sent.
+    body = json.dumps({"event_id": event_id, "status": "failed", "error_message": message, "error_code": code}).encode()
+
+    answer = await caller.send("result", body)
+
+    assert answer.status_code == 202, answer.text
+    incident = (await caller.ask("GET", f"/events/{event_id}")).json()["incident"]
+    # Two halves that follow each other make a pair, as JSON has it.
+    expected = [re.sub("[\0\ud800-\udfff]", BOX, json.loads(json.dumps(text))) or None for text in (message, code[:255])]
+    assert [incident["error_message"], (incident["error_code"] or "")[:200] or None] == [
+        expected[0],
+        (expected[1] or "")[:200] or None,
+    ]
+
+
+@pytest.mark.parametrize("prose", ["", "left over", rb"\ud83c", None], ids=repr)
+async def test_success_keeps_its_effect_beside_prose_which_is_ignored(caller: Caller, prose: str | bytes | None) -> None:
+    event_id = await caller.accept()
+    said = b'"' + prose + b'"' if isinstance(prose, bytes) else json.dumps(prose).encode()
+    body = b'{"event_id":"%s","status":"success","error_code":%s,"error_message":%s}' % (event_id.encode(), said, said)
+
+    answer = await caller.send("result", body)
+
+    assert answer.json() == {"accepted": True, "event_id": event_id, "state": "applied"}
+    timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
+    assert [sorted(entry) for entry in timeline if entry["kind"] == "result_received"] == [["at", "kind", "status"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"event_id":"e","status":"failed","error_message":"' + b"x" * 1_048_576 + b'"}', 413),
+        (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'","error_message":"x"}', 413),
+        (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'"}', 413),
+        (rb'{"event_id":"e","status":"failed","provider":"\ud83c","error_message":"\ud83c"}', 422),
+        (rb'{"event_id":"e","status":"failed","error_message":"\ud83c","error_message":"b"}', 422),
+    ],
+    ids=["prose of 1 MiB", "something else of 70 KB", "no prose at all", "ill-formed elsewhere", "twice"],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_is_no_prose_is_read_strictly(caller: Caller, body: bytes, status: int) -> None:
+    assert (await caller.send("result", body)).status_code == status
 
 
 @pytest.mark.parametrize("named_by", ["event_id", "provider_event_id", "stripe_event_id", "all"])

@@ -93,7 +93,12 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked(f"/events/{of.event_id}", "not_found"),
         Asked(f"/events/{of.event_id}", "not_found", {"project_id": of.project_id}),
     ],
+    "GET /api/v1/events/{event_id}/timeline": lambda of: [
+        Asked(f"/events/{of.event_id}/timeline", "not_found"),
+        Asked(f"/events/{of.event_id}/timeline", "not_found", {"project_id": of.project_id}),
+    ],
     "POST /api/v1/events/{event_id}/expire": lambda of: [Asked(f"/events/{of.event_id}/expire", "not_found")],
+    "POST /api/v1/events/{event_id}/restart": lambda of: [Asked(f"/events/{of.event_id}/restart", "not_found")],
     "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
     "GET /api/v1/incidents/{incident_id}": lambda of: [Asked(f"/incidents/{of.incident_id}", "not_found")],
     "POST /api/v1/incidents/{incident_id}/reprocess": lambda of: [

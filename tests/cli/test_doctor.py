@@ -1,5 +1,6 @@
 """`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is printed."""
 
+import asyncio
 import json
 import os
 from datetime import UTC, datetime
@@ -11,14 +12,29 @@ import pytest
 
 from cli.findings import Verdict
 from cli.machine_checks import check_data_directory, check_egress, check_python, check_secret_key
-from cli.store_checks import judge_beats, judge_skew
+from cli.service_checks import check_temporal
+from cli.store_checks import judge_beats, judge_flaws, judge_skew
 from settings import Settings
+from store.durability import Flaw
 from store.heartbeats import Beat
 from tests.cli.commands import Makegood
+from tests.postgres import Postgres
 
 NAMES = {
     *("Python", "Data directory", "Secret key", "Disk space", "Temporal program", "Allowed egress"),
-    *("Store", "Sealed secrets", "Clock", "Worker", "Repair URLs", "API", "Temporal", "Mail"),
+    *(
+        "Store",
+        "Durability",
+        "Sealed secrets",
+        "Clock",
+        "Worker",
+        "Workflows",
+        "Repair URLs",
+        "Alerts",
+        "API",
+        "Temporal",
+        "Mail",
+    ),
 }
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -80,11 +96,65 @@ def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
     assert judge_beats(beats).verdict is verdict
 
 
+def test_worker_that_does_no_work_for_temporal_says_why_and_not_that_the_network_is_at_fault() -> None:
+    problem = {"kind": "namespace_taken", "detail": "it belongs to another installation, ins_1", "fix": "set TEMPORAL_NAMESPACE"}
+
+    finding = judge_beats([beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)])
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "w1 does no work for Temporal: it belongs to another installation, ins_1"
+    assert finding.fix == "set TEMPORAL_NAMESPACE"
+
+
+def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
+    finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "workers that are not of this store take its tasks: worker-copy-1-abc"
+
+
+def test_what_a_worker_does_without_is_a_warning_that_names_it() -> None:
+    finding = judge_beats([beat(engine_reachable=True, canary_fresh=None, missing=["search attribute MgState: not registered"])])
+
+    assert finding.verdict is Verdict.WARN
+    assert finding.detail.endswith("Temporal lacks search attribute MgState: not registered")
+
+
 @pytest.mark.parametrize(
     ("seconds", "verdict"), [(0.1, Verdict.OK), (-5, Verdict.WARN), (120, Verdict.FAIL), (-120, Verdict.FAIL)]
 )
 def test_clock_skew_is_judged(seconds: float, verdict: Verdict) -> None:
     assert judge_skew(seconds).verdict is verdict
+
+
+FSYNC = Flaw("fsync", "configuration file", "a crash loses receipts", is_ours=True)
+ASYNCHRONOUS = Flaw("synchronous_commit", "user", "other programs lose commits", is_ours=False)
+
+
+@pytest.mark.parametrize(
+    ("flaws", "verdict"), [((), Verdict.OK), ((ASYNCHRONOUS,), Verdict.WARN), ((FSYNC, ASYNCHRONOUS), Verdict.FAIL)]
+)
+def test_durability_is_judged_and_what_is_off_is_named(flaws: tuple[Flaw, ...], verdict: Verdict) -> None:
+    finding = judge_flaws(flaws)
+
+    assert finding.verdict is verdict
+    assert all(f"{flaw.setting} is off" in finding.detail for flaw in flaws)
+
+
+def test_database_whose_commits_are_not_durable_or_that_takes_none_fails(
+    makegood: Makegood, postgres: Postgres, postgres_url: str
+) -> None:
+    asked = {"MAKEGOOD_DATABASE_URL": postgres_url, "MAKEGOOD_PORT": "9"}
+    not_durable = makegood("doctor", **asked)
+    name = postgres_url.rpartition("/")[2]
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    read_only = makegood("doctor", **asked)
+    postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    assert "fail  Durability" in not_durable.out
+    assert "fsync is off (set by: command line)" in not_durable.out
+    assert "fail  Durability" in read_only.out
+    assert "can be read and cannot be written" in read_only.out
 
 
 @pytest.mark.parametrize(
@@ -128,3 +198,26 @@ def test_secret_key_open_to_others_fails(mode: int, verdict: Verdict, tmp_path: 
 def test_old_python_fails() -> None:
     assert check_python((3, 10)).verdict is Verdict.FAIL
     assert check_python((3, 11)).verdict is Verdict.OK
+
+
+async def test_temporal_that_speaks_no_tls_is_not_said_to_be_away(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finding = await check_temporal(settings_of(tmp_path, temporal_address=target, temporal_tls=True))
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail.startswith(f"{target} takes a connection, but no TLS with these settings")
+    assert finding.fix == "correct TEMPORAL_TLS and TEMPORAL_TLS_*"
+
+
+async def test_temporal_whose_name_is_not_known_is_said_to_be_that(tmp_path: Path) -> None:
+    finding = await check_temporal(settings_of(tmp_path, temporal_address="temporal.invalid:7233"))
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "the name of temporal.invalid:7233 is not known"

@@ -21,7 +21,7 @@ async def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, **changes: bool) -> None:
+async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, **changes: object) -> None:
     database = Database.open(settings.database_url_or_default)
     async with database.transaction() as session:
         at = datetime.now(UTC) - timedelta(seconds=age_seconds)
@@ -42,9 +42,17 @@ async def test_worker_that_lives_and_polls_is_well(settings: Settings) -> None:
         ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has been alive"),
         ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has been alive"),
         ({"process": "worker-here-1-abc", "pollers_alive": False}, "takes work from Temporal"),
+        (
+            {
+                "process": "worker-here-1-abc",
+                "pollers_alive": False,
+                "temporal_problem": {"kind": "tls", "detail": "no TLS", "fix": "correct TEMPORAL_TLS"},
+            },
+            "works for Temporal: no TLS; correct TEMPORAL_TLS",
+        ),
         ({"process": "worker-here-1-abc", "canary_fresh": False}, "has finished a canary"),
     ],
-    ids=["another host's", "silent", "not polling", "no canary"],
+    ids=["another host's", "silent", "not polling", "refused", "no canary"],
 )
 async def test_worker_that_does_not_is_not(settings: Settings, told: dict[str, object], problem: str) -> None:
     await write_beat(settings, **told)  # type: ignore[arg-type]  # the table's values fit their names

@@ -33,7 +33,7 @@ COMMANDS = [
     *[("user", name) for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
-    *[("receipt", name) for name in ("send", "list", "show", "expire")],
+    *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],
     ("result", "send"),
     *[("audit", name) for name in ("list", "verify", "export")],
     *[("signature", name) for name in ("make", "verify")],

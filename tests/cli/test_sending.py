@@ -41,6 +41,16 @@ def test_failed_result_by_the_providers_id(makegood: Makegood) -> None:
     assert result["accepted"] is True
 
 
+def test_failed_result_whose_message_is_not_utf_8_is_taken(makegood: Makegood) -> None:
+    send(makegood, "evt_not_utf_8")
+
+    failed = ("--status", "failed", "--error-message", b"caf\xe9".decode("utf-8", "surrogateescape"))
+    result = makegood("result", "send", "--stripe-event-id", "evt_not_utf_8", *failed, "--json").json
+
+    shown = makegood("receipt", "show", result["event_id"], "--json").json
+    assert shown["incident"]["error_message"] == "caf\ufffd"
+
+
 def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> None:
     again = ("--idempotency-key", "the same", "--occurred-at", "2026-11-23T11:13:55Z")
     first = send(makegood, "evt_3", *again).json
@@ -56,8 +66,11 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
         (("--timeout-minutes", "0.001"), 2, "/timeout_minutes"),
         (("--occurred-at", "yesterday"), 2, "/occurred_at"),
         (("--url", "http://127.0.0.1:9"), 1, "--idempotency-key"),
+        (("--key", "sk_test_se\ncret"), 2, "--key (MAKEGOOD_KEY) must be one line"),
+        (("--key", "sk_test_ümlaut"), 2, "--key (MAKEGOOD_KEY) must be one line"),
+        (("--idempotency-key", "a\r\nX-Header: b"), 2, "--idempotency-key must be printable"),
     ],
-    ids=["unknown key", "too short", "no instant", "nobody there"],
+    ids=["unknown key", "too short", "no instant", "nobody there", "key of two lines", "key beyond ASCII", "odd idempotency key"],
 )
 def test_refusal_is_one_line_with_its_exit_code(makegood: Makegood, arguments: tuple[str, ...], code: int, told: str) -> None:
     done = send(makegood, "evt_4", *arguments)

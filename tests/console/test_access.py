@@ -69,6 +69,7 @@ POST = {
     "/incidents/{incident_id}/acknowledge": "operator",
     "/incidents/{incident_id}/resolve": "operator",
     "/events/{event_id}/expire": "operator",
+    "/events/{event_id}/restart": "operator",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/projects/{project_id}/delete": "owner",

@@ -145,7 +145,7 @@ async def test_wrong_invitation_is_told(owner: Person, project: CreatedProject, 
 
     page = (await owner.get(path)).text
     assert 'class="notice bad"' in page
-    assert ("not an e-mail address" in page) is (field == "email")
+    assert ("Must be an e-mail address" in page) is (field == "email")
     assert told in page
 
 

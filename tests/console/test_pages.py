@@ -192,8 +192,8 @@ async def test_the_rail_counts_and_names_what_is_down(operator: Visitor, story: 
     rail = (await operator.open("/rail?here=incidents", **HTMX)).text
 
     assert "All systems working" in whole
-    assert "Engine not answering" in rail
-    assert '<li class="bad"><i class="dot"></i>Engine<span class="sr">: not answering' in rail
+    assert "Engine not working" in rail
+    assert '<li class="bad"><i class="dot"></i>Engine<span class="sr">: not working' in rail
     assert '<li class="unknown"><i class="dot"></i>Worker<span class="sr">: not known' in rail
     assert '<li class="good"><i class="dot"></i>Store<span class="sr">: working' in rail
     assert '<b class="count">1<' in rail

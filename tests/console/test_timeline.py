@@ -99,3 +99,22 @@ def test_an_open_life_says_what_it_waits_for(shown: dict[str, Any], title: str) 
 @pytest.mark.parametrize("state", ["applied", "recovered", "closed"])
 def test_an_ended_life_waits_for_nothing(state: str) -> None:
     assert next_step(event(state, None if state == "applied" else "resolved")) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "tone", "detail"),
+    [
+        ("refused", "bad", "To ops@shop.example. The mail server refused it for good."),
+        ("timed_out", "bad", "To ops@shop.example. It failed at every try of a day."),
+        ("address_removed", "quiet", "To ops@shop.example. The address is no longer on the project's list."),
+        ("of a later version", "bad", "To ops@shop.example. Of a later version"),
+    ],
+)
+def test_alert_that_ended_says_why_and_that_it_is_not_tried_again(reason: str, tone: str, detail: str) -> None:
+    entry = {"at": "2026-11-23T12:00:00.000Z", "kind": "alert_failed", "alert_kind": "incident_opened", "final": True}
+
+    saying = say({**entry, "destination": "ops@shop.example", "reason": reason, "tries": 3, "error": "SMTPDataError 550"})
+
+    assert (saying.title, saying.tone, saying.detail) == ("Alert not sent, and not tried again", tone, detail)
+    assert ("Tries", "3") in saying.facts
+    assert ("Error", "SMTPDataError 550") in saying.facts

@@ -15,6 +15,7 @@ from domain.egress import (
     check_url,
     judge_address,
     parse_allowed_ranges,
+    told_of_refused,
 )
 
 LOOPBACK = parse_allowed_ranges("127.0.0.0/8")
@@ -218,6 +219,43 @@ def test_name_is_judged_by_all_its_addresses(text: str, addresses: list[str], ac
     else:
         with pytest.raises(UnsafeUrl):
             check_addresses(url, parsed, LOOPBACK)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("HTTPS://Shop.Example:443/A?B", "https://shop.example:443/A?B"),
+        ("https://[2606:4700:4700:0:0::1111]/", "https://[2606:4700:4700::1111]/"),
+        ("https://[2606:4700:4700::0:1111]:8443", "https://[2606:4700:4700::1111]:8443"),
+        ("https://[2606:4700:4700::ABCD]/x", "https://[2606:4700:4700::abcd]/x"),
+        ("https://XN--MNCHEN-3YA.example/", "https://xn--mnchen-3ya.example/"),
+        ("https://shop.example", "https://shop.example"),
+    ],
+)
+def test_url_has_one_canonical_form(text: str, canonical: str) -> None:
+    assert check_url(text, ()).canonical == canonical
+    assert check_url(canonical, ()).canonical == canonical
+
+
+@pytest.mark.parametrize(
+    ("allow", "called"),
+    [("127.0.0.0/8", ("127.0.0.1",)), ("::1/128", ("::1",)), ("127.0.0.0/8,::1/128", ("127.0.0.1", "::1")), ("10.0.0.0/8", None)],
+)
+def test_localhost_is_called_at_the_addresses_that_are_open(allow: str, called: tuple[str, ...] | None) -> None:
+    ranges = parse_allowed_ranges(allow)
+    url = check_url("http://LOCALHOST:9000/", ranges)
+    both = [ip_address("::1"), ip_address("127.0.0.1")]
+
+    if called is None:
+        with pytest.raises(UnsafeUrl):
+            check_addresses(url, both, ranges)
+    else:
+        assert {str(address) for address in check_addresses(url, both, ranges)} == set(called)
+
+
+def test_refusal_says_which_setting_opens_a_range() -> None:
+    assert "MAKEGOOD_EGRESS_ALLOW" in told_of_refused("https://10.0.0.1/")
+    assert "10.0.0.1" not in told_of_refused("https://10.0.0.1/")
 
 
 @given(

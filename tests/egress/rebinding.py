@@ -14,7 +14,8 @@ from typing import Any
 import trustme
 
 from activities.transport import OutgoingRequest, exchange
-from api.project_changes import repair_url_errors
+from api.project_changes import judged_url
+from domain.errors import FieldError, ValidationFailed
 from egress.guard import judge_url, resolve_name
 from tests.egress import own_network
 from tests.egress.name_server import Name, NameServer
@@ -54,7 +55,11 @@ async def main() -> None:
     found: dict[str, Any] = {}
     for name in NAMES:
         url = f"https://{name}/repair"
-        errors = await repair_url_errors(url, judge=partial(judge_url, allow=(), refusal_step_seconds=0))
+        try:
+            await judged_url(url, judge=partial(judge_url, allow=(), refusal_step_seconds=0))
+            errors: tuple[FieldError, ...] = ()
+        except ValidationFailed as refusal:
+            errors = refusal.errors
         request = OutgoingRequest(url=url, headers=(), body=b"{}")
         outcomes = [
             await exchange(request, allow=(), timeout_seconds=10, ssl_context=trusting) for _ in range(CALLS.get(name, 1))

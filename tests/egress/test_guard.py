@@ -8,7 +8,8 @@ import logging
 import httpx
 import pytest
 
-from domain.egress import REFUSED_RANGES, Address, UnsafeUrl
+from activities.transport import OutgoingRequest, exchange
+from domain.egress import REFUSED_RANGES, Address, UnsafeUrl, parse_allowed_ranges
 from domain.retries import ErrorClass
 from egress.guard import ExchangeFailed, GuardedTransport, NameNotResolved, Resolver, judge_url, resolve_name
 from tests.activities.test_transport import LOOPBACK, Handler, authorities, resolving, serving
@@ -197,3 +198,29 @@ async def test_form_is_posted_as_an_oidc_client_does() -> None:
     assert body == b"code=x"
     assert head.lower().count(b"accept-encoding: identity") == 1
     assert head.lower().count(b"connection: close") == 1
+
+
+async def test_what_is_saved_in_another_spelling_is_called() -> None:
+    loopback = parse_allowed_ranges("::1/128")
+    called: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append((await reader.readline()).decode())
+        writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "::1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        saved = await judge_url(f"HTTP://[0:0:0:0:0:0:0:1]:{port}/Repair", allow=loopback)
+        outcomes = [
+            await exchange(OutgoingRequest(url=url, headers=(), body=b"{}"), allow=loopback)
+            for url in (saved, f"http://[0::1]:{port}/Repair")
+        ]
+    finally:
+        server.close()
+
+    assert saved == f"http://[::1]:{port}/Repair"
+    assert [outcome.status for outcome in outcomes] == [202, 202]
+    assert called == ["POST /Repair HTTP/1.1\r\n"] * 2

@@ -6,12 +6,13 @@ function that yields what it violates. Called by `run`, and by whoever reads a s
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
+from math import inf
 
 from tests.faults import rules_callbacks, rules_incidents, rules_mail, rules_said
 from tests.faults.history import History
-from tests.faults.reading import read
-from tests.faults.record import Record, Request
+from tests.faults.reading import instant, read
+from tests.faults.record import ACKNOWLEDGED, Record, Request
 from tests.faults.rules_incidents import Expectation
 from tests.faults.verdict import Bounds, Rule, Verdict, Violation
 
@@ -41,6 +42,8 @@ def check(history: History, *, signing_secrets: Sequence[str], bounds: Bounds | 
         rules_callbacks.repairs_are_single(record, bounds),
         settled_in_the_end(record, bounds),
         rules_said.answers_are_right(record, bounds),
+        credits_are_earned(history, record, bounds),
+        (Violation(Rule.STRANGER_WRONGED, entry["what"], (), (entry.at,)) for entry in history.of("stranger_wronged")),
     )
     return Verdict(
         violations=tuple(violations),
@@ -63,6 +66,17 @@ def settled_in_the_end(record: Record, bounds: Bounds) -> Iterator[Violation]:
         yield Violation(Rule.NOT_SETTLED, what, tuple(one.removeprefix("receipt-") for one in last["stuck"]), (last.at,))
     if last["seconds"] > bounds.settles_within_seconds:
         yield Violation(Rule.NOT_SETTLED, f"settling took {last['seconds']:.1f} s", (), (last.at,))
+
+
+def credits_are_earned(history: History, record: Record, bounds: Bounds) -> Iterator[Violation]:
+    """A deadline is credited for time in which no receipt and no result was acknowledged, and for no other."""
+    answered = sorted(entry.at for entry in history.of("answered") if entry["status"] == ACKNOWLEDGED)
+    gaps = [(before, after) for before, after in pairwise([*answered, inf]) if after - before > bounds.outage_seconds]
+    for event in record.events.values():
+        for entry in event.timeline("deadline_credited"):
+            at = instant(entry["at"])
+            if not any(before + bounds.outage_seconds < at < after + bounds.settling_seconds for before, after in gaps):
+                yield Violation(Rule.UNEARNED_CREDIT, f"{event.id} was credited, and ingest was answering", (event.id,), (at,))
 
 
 def _counts(record: Record, bounds: Bounds) -> dict[str, int]:

@@ -8,8 +8,10 @@ Written by everything in this folder; `save` and `load` keep it as JSON lines. T
   (the reference of what it is about)
 - `answered`: `request`, `status`, `body` (JSON), `replayed` (whether `Idempotent-Replayed` was set)
 - `unknown`: `request`, `error`: no whole answer came, so that nobody knows what became of it
-- `fault_began`, `fault_ended`: `fault` (unique), `kind` (`kill`, `stop`, `store_away`, `disk_full`, `mail_hangs`, …),
-  `target` (`worker-1`, `temporal`, `store`, `mail`, `endpoint`, …); ended when what it hit is at work again
+- `fault_began`, `fault_ended`: `fault` (unique), `kind` (`kill`, `stop`, `store_away`, `store_read_only`, `disk_full`,
+  `mail_hangs`, …), `target` (`worker-1`, `temporal`, `store`, `mail`, `endpoint`, …); ended when what it hit is at work again
+- `signalled`: `event`, `name`: somebody typed a signal into Temporal that may act
+- `stranger_wronged`: `what` went wrong for others than the merchant
 - `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; noted when the whole mail was read, before it is acknowledged
 - `callback`: `headers` (names in lower case), `body` (the raw text), `answered` (the status, None when it was reset or left)
 - `observed`: `event`: an event as REST shows it at the end, timeline and repairs included

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,8 @@ class Installation:
     signing_secret: str = ""
     planted: str | None = None
     clock_off: Mapping[str, str] = field(default_factory=dict)
+    before_work: Callable[["Installation"], Awaitable[None]] | None = None
+    waiting_outbox_rows: int = 0  # of the crowd, which no worker is to take
 
     async def start(self) -> None:
         """All of it, and a project whose key has every scope."""
@@ -67,6 +69,8 @@ class Installation:
         self.signing_secret = created["signing_secret"]
         self.merchant = Merchant(self.history, self.apis, created["api_key"])
         self.endpoint.take = self.merchant.repair
+        if self.before_work is not None:
+            await self.before_work(self)
         self._keep(self._temporal())
         for number, url in enumerate(self.apis, 1):
             self._keep(self._ours(f"api-{number}", "api", {"MAKEGOOD_PORT": url.rpartition(":")[2]}))
@@ -100,7 +104,7 @@ class Installation:
             page = (await http.get(f"{self.apis[0]}/metrics")).raise_for_status().text
         told = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
         others = float(told["makegood_deadline_lag_seconds"]) + float(told["makegood_alerts_unsent"])
-        return int(float(told["makegood_outbox_rows"])), others > 0
+        return int(float(told["makegood_outbox_rows"])) - self.waiting_outbox_rows, others > 0
 
     def _create_project(self) -> tuple[str, ...]:
         scopes = [word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)]
@@ -157,6 +161,7 @@ async def installation(
     store_directory: Path,
     planted: str | None = None,
     clock_off: Mapping[str, str] | None = None,
+    before_work: Callable[[Installation], Awaitable[None]] | None = None,
     **settings: str,
 ) -> AsyncIterator[Installation]:
     """One that is at work while the block runs. `settings` are more of the processes' environment."""
@@ -193,6 +198,7 @@ async def installation(
             apis=tuple(f"http://127.0.0.1:{port}" for port in ports[:2]),
             planted=planted,
             clock_off=clock_off or {},
+            before_work=before_work,
         )
         try:
             await built.start()

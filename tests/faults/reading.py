@@ -34,6 +34,9 @@ def read(history: History) -> Record:
     receipts, results = _said(requests, "receipt", by_provider_event), _said(requests, "result", by_provider_event)
     reprocesses = tuple(request for request in requests if request.endpoint == "reprocess")
     _attach(events, by_provider_event, receipts, results, reprocesses)
+    for entry in history.of("signalled"):
+        if entry["event"] in events:
+            events[entry["event"]].signals.append(entry.at)
     return Record(
         requests=requests,
         receipts=receipts,

@@ -90,6 +90,7 @@ class Event:
     receipts: list[Said] = field(default_factory=list)
     results: list[Said] = field(default_factory=list)
     reprocesses: list[Request] = field(default_factory=list)
+    signals: list[float] = field(default_factory=list)  # when somebody typed a `reprocess` into Temporal
 
     @property
     def repairs(self) -> list[Json]:

@@ -54,7 +54,7 @@ def callbacks_are_explained(record: Record) -> Iterator[Violation]:
             what = f"{replay_id} was called about {first.said.get('incident_id')}, which is not its incident"
             yield Violation(Rule.UNEXPLAINED_CALLBACK, what, (replay_id, event.id), at)
     for event in record.events.values():
-        if len(event.repairs) > sum(request.may_hold for request in event.reprocesses):
+        if len(event.repairs) > sum(request.may_hold for request in event.reprocesses) + len(event.signals):
             what = f"{event.id} has more repairs than were asked for: {len(event.repairs)}"
             yield Violation(Rule.UNEXPLAINED_CALLBACK, what, (event.id,))
 

@@ -171,7 +171,11 @@ def _fingerprint(result: dict[str, str]) -> tuple[str | None, ...]:
 
 
 def _stored(event: Event) -> Counter[tuple[str | None, ...]]:
-    return Counter(map(_fingerprint, event.timeline("result_received")))
+    """How often each result is on the timeline: one that was repeated without changing anything is there once, with its count."""
+    stored: Counter[tuple[str | None, ...]] = Counter()
+    for entry in event.timeline("result_received"):
+        stored[_fingerprint(entry)] += 1 + entry.get("repeats", 0)
+    return stored
 
 
 def _told(said: Said) -> str:

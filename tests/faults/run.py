@@ -18,7 +18,8 @@ from tests.faults.checker import check
 from tests.faults.history import History
 from tests.faults.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
 from tests.faults.orders import plan_orders
-from tests.faults.schedule import plan_faults, strike_all
+from tests.faults.schedule import beside_strangers, plan_faults, strike_all
+from tests.faults.strangers import Crowd, Strangers
 from tests.faults.verdict import MEANINGS, Bounds, Verdict
 
 STILL_SECONDS = 3.0
@@ -31,7 +32,8 @@ DISK_BYTES = 400 * 1024 * 1024
 class Plan:
     """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders that miss theirs.
 
-    `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.planted`.
+    `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.planted`. With a
+    `crowd`, strangers are there all the while, the mail server is silent for long, and the store takes no writes for a while.
     """
 
     store: StoreKind
@@ -45,6 +47,8 @@ class Plan:
     quiet_seconds: float = 60.0
     planted: str | None = None
     clock_off: Mapping[str, str] | None = None
+    crowd: Crowd | None = None
+    name: str = ""
 
 
 def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[History, Verdict]:
@@ -54,7 +58,7 @@ def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[H
     try:
         signing_secret = asyncio.run(run(plan, history, say=say))
     finally:
-        history.save(saved_in / f"{plan.planted or plan.store}.jsonl")
+        history.save(saved_in / f"{plan.planted or plan.name or plan.store}.jsonl")
     verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
     say(told(verdict))
     return history, verdict
@@ -62,6 +66,16 @@ def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[H
 
 async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> str:
     """Write what happens into the history; the signing secret of its callbacks."""
+    strangers: Strangers | None = None
+
+    async def let_in(built: Installation) -> None:
+        nonlocal strangers
+        if plan.crowd is not None:
+            say(f"{plan.store}: {plan.crowd.waiting} receipts of a stranger are stored first")
+            strangers = Strangers(built, plan.crowd, plan.seed)
+            await strangers.arrive()
+            built.waiting_outbox_rows = plan.crowd.waiting
+
     with _directories(can_fill=plan.is_full) as (directory, store_directory, can_fill):
         async with installation(
             directory,
@@ -70,16 +84,23 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
             store_directory=store_directory,
             planted=plan.planted,
             clock_off=plan.clock_off,
+            before_work=let_in,
         ) as built:
             say(f"{plan.store}: at work in {directory}")
-            await _load_and_strike(plan, built, can_fill=can_fill, say=say)
+            await _load_and_strike(plan, built, strangers, can_fill=can_fill, say=say)
             await _settle(built, quiet_seconds=plan.quiet_seconds, say=say)
             for event in await built.merchant.events():
                 history.note("observed", event=event)
+            if strangers is not None:
+                for what in await strangers.judge():
+                    history.note("stranger_wronged", what=what)
+                say(f"strangers: {strangers.signalled} wrong signals, searches answered {dict(strangers.searched)}")
             return built.signing_secret
 
 
-async def _load_and_strike(plan: Plan, built: Installation, *, can_fill: bool, say: Callable[[str], None]) -> None:
+async def _load_and_strike(
+    plan: Plan, built: Installation, strangers: Strangers | None, *, can_fill: bool, say: Callable[[str], None]
+) -> None:
     orders = plan_orders(plan.receipts, over_seconds=plan.over_seconds, deadlines=plan.deadlines, seed=plan.seed)
     faults = plan_faults(
         plan.killed or tuple(built.kept),
@@ -89,10 +110,15 @@ async def _load_and_strike(plan: Plan, built: Installation, *, can_fill: bool, s
         is_full=plan.is_full,
         can_fill_disk=can_fill,
     )
+    if plan.crowd is not None:
+        faults += beside_strangers(plan.crowd.mail_hangs_seconds, over_seconds=plan.over_seconds, first_number=len(faults))
     operator = asyncio.create_task(built.merchant.operate())
     telling = asyncio.create_task(_tell(built.history, plan, say))
     try:
-        await asyncio.gather(built.merchant.trade(orders), strike_all(faults, built))
+        work = [built.merchant.trade(orders), strike_all(faults, built)]
+        if strangers is not None:
+            work.append(strangers.live(plan.over_seconds))
+        await asyncio.gather(*work)
         await _until_due(built.history, plan)
     finally:
         operator.cancel()

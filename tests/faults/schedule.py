@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from tests.faults.installation import Installation
 from tests.faults.sinks import CallMode, MailMode
 from tests.waiting import wait_until_async
@@ -42,7 +44,7 @@ def plan_faults(
     struck = [("kill", targets[number % len(targets)], 0.0) for number in range(kills)]
     if is_full:
         struck += [("stop", target, STOP_SECONDS) for target in targets]
-        struck += [("store_away", "store", OTHER_SECONDS), ("disk_full", "store", OTHER_SECONDS)]
+        struck += [(kind, "store", OTHER_SECONDS) for kind in ("store_away", "store_read_only", "disk_full")]
         struck += [(f"mail_{mode.value}", "mail", OTHER_SECONDS) for mode in MailMode if mode is not MailMode.WELL]
         struck += [(f"calls_{mode.value}", "endpoint", OTHER_SECONDS) for mode in CallMode if mode is not CallMode.WELL]
         if not can_fill_disk:
@@ -52,6 +54,15 @@ def plan_faults(
     return [
         Fault(number, share * (number + draw.uniform(0.1, 0.9)), kind, target, lasts)
         for number, (kind, target, lasts) in enumerate(struck)
+    ]
+
+
+def beside_strangers(mail_hangs_seconds: float, *, over_seconds: float, first_number: int) -> list[Fault]:
+    """A mail server that is silent for long, and then a store that takes no writes for a while."""
+    silent_at, read_only_at = over_seconds * 0.2, over_seconds * 0.2 + mail_hangs_seconds + OTHER_SECONDS
+    return [
+        Fault(first_number, silent_at, "mail_hangs", "mail", mail_hangs_seconds),
+        Fault(first_number + 1, read_only_at, "store_read_only", "store", OTHER_SECONDS),
     ]
 
 
@@ -98,6 +109,8 @@ async def _do(fault: Fault, built: Installation) -> None:
             built.kept[fault.target].resume()
         case ("store", _, "away"):
             await _without_store(built, seconds)
+        case ("store", _, "read_only"):
+            await _with_read_only_store(built, seconds)
         case ("disk", _, "full"):
             await _with_full_disk(built.store_directory, seconds)
             if "postgres" in built.kept:
@@ -123,6 +136,35 @@ async def _until_it_just_answered(target: str, built: Installation) -> None:
     until, asked_at = loop.time() + ANSWER_SECONDS, time.monotonic()
     while loop.time() < until and built.merchant.accepted_at.get(int(number) - 1, 0.0) < asked_at:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
+
+
+async def _with_read_only_store(built: Installation, seconds: float) -> None:
+    """PostgreSQL takes no writes for a while, in every session at once; SQLite's file is elsewhere."""
+    if "postgres" in built.kept:
+        await _administered(built.database_url, "ALTER SYSTEM SET default_transaction_read_only = on")
+        await asyncio.sleep(seconds)
+        await _administered(built.database_url, "ALTER SYSTEM RESET default_transaction_read_only")
+        return
+    path = built.store_directory / "makegood.db"
+    away = path.with_name("away.db")
+    path.rename(away)
+    await asyncio.sleep(seconds)
+    away.rename(path)
+
+
+async def _administered(url: str, statement: str) -> None:
+    """Done, as soon as the server is there to do it: another fault may have struck it."""
+
+    async def is_done() -> bool:
+        with suppress(OSError, asyncpg.PostgresError):
+            connection = await asyncpg.connect(url, timeout=3)
+            for one in ("SET default_transaction_read_only = off", statement, "SELECT pg_reload_conf()"):
+                await connection.execute(one)
+            await connection.close()
+            return True
+        return False
+
+    await wait_until_async(is_done, seconds=90, what=f"PostgreSQL did {statement}")
 
 
 async def _without_store(built: Installation, seconds: float) -> None:

@@ -256,3 +256,31 @@ def test_a_result_may_name_its_event_by_the_providers_id(named: dict[str, str], 
     verdict = check(run.history(), signing_secrets=[SECRET])
 
     assert {one.rule for one in verdict.violated(Rule.LOST_RESULT)} == rules
+
+
+def _credit_while_ingest_answers(run: Run) -> None:
+    run.events[4]["timeline"].append({"at": wire(5.0), "kind": "deadline_credited", "credited_seconds": 90})
+
+
+def _wrong_a_stranger(run: Run) -> None:
+    run.note(90.0, "stranger_wronged", what="an odd receipt has no incident")
+
+
+@pytest.mark.parametrize(
+    ("bend", "rule"),
+    [(_credit_while_ingest_answers, Rule.UNEARNED_CREDIT), (_wrong_a_stranger, Rule.STRANGER_WRONGED)],
+)
+def test_strangers_cost_nothing(bend: Callable[[Run], object], rule: Rule) -> None:
+    assert _violated(bend) == {rule}
+
+
+def test_credit_after_a_time_in_which_ingest_was_silent_is_earned() -> None:
+    run = a_good_run()
+    for entry in list(run.entries):
+        if entry.kind in ("sent", "answered") and 20.0 < entry.at - START < 80.0:
+            run.entries.remove(entry)
+    run.events[4]["timeline"].append({"at": wire(85.0), "kind": "deadline_credited", "credited_seconds": 60})
+
+    violated = {violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations}
+
+    assert Rule.UNEARNED_CREDIT not in violated

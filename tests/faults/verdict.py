@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import ceil
 
 # Faults that can strike between sending and recording, as `kind:target` patterns: a copy is allowed across one of them only.
-_STORE = ("kill:postgres", "stop:postgres", "store_away:*", "disk_full:*")
+_STORE = ("kill:postgres", "stop:postgres", "store_away:*", "store_read_only:*", "disk_full:*")
 _BETWEEN = ("kill:worker*", "stop:worker*", *_STORE)
 
 
@@ -45,6 +45,8 @@ class Rule(StrEnum):
     NOT_SETTLED = "not_settled"
     UNEQUAL_ANSWERS = "unequal_answers"
     WRONG_STATUS = "wrong_status"
+    UNEARNED_CREDIT = "unearned_credit"
+    STRANGER_WRONGED = "stranger_wronged"
 
 
 MEANINGS: dict[Rule, str] = {
@@ -79,6 +81,8 @@ MEANINGS: dict[Rule, str] = {
     Rule.NOT_SETTLED: "In the end nothing is left to do.",
     Rule.UNEQUAL_ANSWERS: "A repeated request gets the same answer.",
     Rule.WRONG_STATUS: "No request is refused without a reason.",
+    Rule.UNEARNED_CREDIT: "No deadline is credited an outage while ingest was answering.",
+    Rule.STRANGER_WRONGED: "Odd receipts have their incidents too, and searches are answered.",
 }
 
 
@@ -104,6 +108,7 @@ class Bounds:
     callback_attempts: int = 5
     callback_grace_seconds: float = 2.0
     clock_seconds: float = 0.005
+    outage_seconds: float = 50.0
     mail_copying_faults: tuple[str, ...] = (*_BETWEEN, "mail_hangs:*")
     callback_copying_faults: tuple[str, ...] = _BETWEEN
 

@@ -114,6 +114,9 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             insert(TABLES["outbox"]), {"event_id": event_id, "kind": "start", "fields": "{}", "created_at": now}
         )
         await session.execute(update(TABLES["outbox"]).values(claimed_until=later))
+        run = {"event_id": event_id, "project_id": story.project.id, "suspected_at": now, "look_at": later}
+        found = {"found_at": later, "cause": "task_fails", "looks": 1, "restarts": 2, "restarted_at": later}
+        await session.execute(insert(TABLES["stuck_runs"]), run | found)
         answer = {
             "project_id": story.project.id,
             "endpoint": "result",

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.errors import Unavailable
-from store.database import SQLITE_PRAGMAS, Clock, Database, dialect_of, sqlite_path
+from store.database import Clock, Database, dialect_of, sqlite_path
 from store.heartbeats import read_fact, write_fact
+from store.lanes import SQLITE_PRAGMAS
 from store.sqlite_connections import connect
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import text
@@ -45,9 +45,26 @@ async def delete(story: Story, *, end_open: bool = True) -> int:
         return await deleting.delete_project(session, story.project.id, end_open=end_open, now=LATER)
 
 
-async def erase(story: Story, **after: float) -> deleting.Erased:
+class Erased(NamedTuple):
+    """What the worker's loop did in one pass."""
+
+    ended: int
+    receipts: int
+    answers: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+async def erase(story: Story, **after: float) -> Erased:
+    at = LATER + timedelta(**after)
     async with story.database.transaction() as session:
-        return await deleting.erase_deleted(session, LATER + timedelta(**after))
+        unended = await deleting.unended_of_deleted(session, after=None, limit=200)
+        for event_id in unended:
+            await deleting.end_deleted(session, event_id, at)
+        erased = await deleting.erase_deleted(session, at)
+    return Erased(len(unended), erased.receipts, erased.answers)
 
 
 async def tell_engine_everything(story: Story) -> set[tuple[str, str]]:

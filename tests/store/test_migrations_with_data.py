@@ -26,6 +26,7 @@ from store.heartbeats import beat, write_fact
 from store.migrating import HISTORY, RevisionUnknown, StoreIsNewer, alembic_config, migrate, migration_state, revisions
 from store.projects import create_project
 from store.sealing import Sealer
+from store.stuck_runs import suspect_run
 from store.throttling import charge, counter
 from tests.given import START, Story
 from tests.postgres import TEMPLATE, Postgres
@@ -95,7 +96,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         )
     story = Story(database, created.project)
     for position in Position:
-        await story.reach(position)
+        event_id, _ = await story.reach(position)
+        await story.do(suspect_run, event_id, story.project.id)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)
@@ -249,3 +251,20 @@ def test_earlier_version_lets_nobody_in_but_administrators(filled: str) -> None:
     administrators = "SELECT email FROM users JOIN administrators ON user_id = users.id"
     assert on(filled, lambda connection: connection.scalars(text(administrators)).all()) == [None]
     assert on(filled, lambda connection: connection.scalars(text("SELECT address FROM sessions")).all()) == [""]
+
+
+def test_unsent_alerts_know_their_project_and_since_when_they_fail(filled: str) -> None:
+    is_failing = "UPDATE alerts SET tries = 3, failing_since = 5, ended_at = 6, end_reason = 'refused' WHERE id = 1"
+    on(filled, lambda connection: connection.execute(text(is_failing)))
+    before = on(filled, lambda connection: connection.scalars(text("SELECT id FROM alerts ORDER BY id")).all())
+
+    migrate(filled, to="0005")
+    migrate(filled)
+
+    asked = "SELECT id, project_id, failing_since = created_at, ended_at FROM alerts WHERE sent_at IS NULL ORDER BY id"
+    alerts = on(filled, lambda connection: connection.execute(text(asked)).all())
+    projects = on(filled, lambda connection: connection.scalars(text("SELECT project_id FROM receipts")).all())
+    assert [row[0] for row in alerts] == before
+    assert {row[1] for row in alerts} <= set(projects)
+    assert [(row[0], bool(row[2])) for row in alerts if row[2] is not None] == [(1, True)]
+    assert all(row[3] is None for row in alerts)

@@ -193,13 +193,14 @@ async def test_what_an_ended_overlap_leaves_is_erased(database: Database, sealer
     project_id, after = project.project.id, NOW + timedelta(hours=24)
     async with database.transaction() as session:
         following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        too_soon = await projects.finish_overdue_rotations(session, after - timedelta(seconds=1))
-        ended = await projects.finish_overdue_rotations(session, after)
-        again = await projects.finish_overdue_rotations(session, after)
+        too_soon = await projects.overdue_rotations(session, after - timedelta(seconds=1))
+        ended = await projects.overdue_rotations(session, after)
+        await projects.finish_overdue_rotation(session, project_id, after)
+        again = await projects.overdue_rotations(session, after)
         secrets = await projects.signing_secrets(session, sealer, project_id, NOW)
         sealed = (await session.execute(text("SELECT role, sealed FROM signing_secrets ORDER BY role DESC"))).all()
 
-    assert (too_soon, ended, again) == (0, 1, 0)
+    assert (too_soon, ended, again) == ([], [project_id], [])
     assert (secrets.current, secrets.next) == (following, None)
     assert [(row.role, bool(bytes(row.sealed))) for row in sealed] == [("retired", False), ("current", True)]
 

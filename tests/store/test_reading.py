@@ -11,7 +11,8 @@ from domain.incidents import IncidentState, RepairCause, RepairState, Resolution
 from domain.lifecycle import Position
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store import reading
-from store.reading import Counts, EventFull, EventRow, IncidentRow, ListFilters, Page
+from store.paging import Page
+from store.reading import Counts, EventFull, EventRow, IncidentRow, ListFilters
 from tests.given import START, Story
 
 
@@ -232,23 +233,6 @@ async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story
     assert await counted(None) == await counted(story.project.id) == expected
     assert (await counted(None, days=8)).repaired_this_week == 0
     assert await counted(ProjectId("prj_other")) == Counts(0, 0, 0, 0)
-
-
-async def test_overdue_are_those_that_wait_past_deadline_and_grace(story: Story) -> None:
-    first = await story.receipt(timeout_minutes=1.0)
-    second = await story.receipt(timeout_minutes=2.0)
-    settled = await story.receipt(timeout_minutes=1.0)
-    await story.result(settled)
-
-    async def overdue(seconds: float, limit: int = 10) -> list[EventId]:
-        async with story.database.reading() as session:
-            at = START + timedelta(seconds=seconds)
-            return await reading.overdue(session, at, grace_seconds=5, limit=limit)
-
-    assert await overdue(64.9) == []
-    assert await overdue(65) == [first]
-    assert await overdue(125) == [first, second]
-    assert await overdue(125, limit=1) == [first]
 
 
 async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:

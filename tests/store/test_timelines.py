@@ -6,7 +6,7 @@ from domain.ids import EventId, IncidentId, ProjectId, ReplayId, ResultId
 from domain.incidents import Attempt, AttemptState, Repair, RepairState, TimelineEntry, TimelineKind
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
 from domain.results import Result, ResultStatus, Said
-from store.timelines import merged_timeline
+from store.timelines import accepted_line, attempt_lines, merged_page, result_lines, stored_lines
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 EVENT_ID = EventId("evt_1")
@@ -52,6 +52,17 @@ def repair(*attempts: Attempt) -> Repair:
 
 def stored(*kinds: TimelineKind) -> list[TimelineEntry]:
     return [TimelineEntry(AT, kind, {"n": number}) for number, kind in enumerate(kinds)]
+
+
+def merged_timeline(
+    receipt: Receipt, results: list[Result], repairs: list[Repair], entries: list[TimelineEntry]
+) -> tuple[TimelineEntry, ...]:
+    """The whole timeline in one page; each list in the order of writing."""
+    attempts = [(one.replay_id, attempt) for one in repairs for attempt in one.attempts]
+    newest_first = (result_lines(results), attempt_lines(attempts), stored_lines(enumerate(entries, 1)))
+    page = merged_page([accepted_line(receipt)], *(lines[::-1] for lines in newest_first), limit=100)
+    assert page.next_cursor is None
+    return page.entries
 
 
 def test_entries_stand_in_the_order_of_time() -> None:

@@ -25,20 +25,28 @@ BOUNDS = Bounds(
     canaries_lost_unheard=3,
     canaries_lost_heard=6,
 )
+WELL_WITHOUT_CANARIES = {
+    "engine_reachable": True,
+    "pollers_alive": True,
+    "canary_fresh": None,
+    "canary_at": None,
+    "secrets": [],
+}
 POLLED_AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 class Engine(Gateway):
     """Heard the worker poll when `polled` says, or is away while that is None."""
 
-    def __init__(self, polled: Iterator[datetime] | None) -> None:
+    def __init__(self, polled: Iterator[datetime] | None, error: RPCError | None = None) -> None:
         self.looks = 0
         self._polled = polled
+        self._error = error or _away()
 
     async def last_polled_by(self, identity: str, queue: str = "") -> datetime | None:
         self.looks += 1
         if self._polled is None:
-            raise _away()
+            raise self._error
         return next(self._polled)
 
 
@@ -95,6 +103,45 @@ async def test_canary_that_the_engine_does_not_take_is_not_lost(heartbeat: Heart
         assert not running.done()
 
 
+async def test_canary_that_temporal_refuses_ends_nothing_and_is_named(heartbeat: Heartbeat) -> None:
+    runs = Runs(error=_denied())
+    looking = asyncio.create_task(heartbeat.keep_looking(Engine(_moving())))
+
+    async with canaries(heartbeat, runs, Engine(_moving())) as running:
+        await wait_until_async(lambda: runs.count >= 3 * BOUNDS.canaries_lost_heard, what="many canaries that were refused")
+
+        assert not running.done()
+        assert heartbeat._report() == WELL_WITHOUT_CANARIES | {"missing": ["canary: PERMISSION_DENIED: not you"]}
+    await _end(looking)
+
+
+async def test_worker_whose_polls_temporal_does_not_name_is_well_while_its_canaries_come_back(heartbeat: Heartbeat) -> None:
+    runs, engine = Runs(), Engine(None, _denied())
+    looking = asyncio.create_task(heartbeat.keep_looking(engine))
+
+    async with canaries(heartbeat, runs, engine) as running:
+        await wait_until_async(lambda: runs.count > 3 and engine.looks > 3, what="canaries and looks")
+
+        assert not running.done()
+        assert not looking.done()
+        report = heartbeat._report()
+        assert (report["engine_reachable"], report["pollers_alive"], report["canary_fresh"]) == (True, True, True)
+        assert report["missing"] == ["DescribeTaskQueue: PERMISSION_DENIED: not you"]
+    await _end(looking)
+
+
+async def test_worker_of_which_nothing_can_be_known_is_red(heartbeat: Heartbeat) -> None:
+    runs, engine = Runs(error=_denied()), Engine(None, _denied())
+    looking = asyncio.create_task(heartbeat.keep_looking(engine))
+
+    async with canaries(heartbeat, runs, engine) as running:
+        await wait_until_async(lambda: runs.count > 3 and engine.looks > 3, what="canaries and looks")
+
+        assert not running.done()
+        assert (heartbeat._report()["engine_reachable"], heartbeat._report()["pollers_alive"]) == (True, False)
+    await _end(looking)
+
+
 async def test_canary_that_comes_back_now_and_then_keeps_the_process(heartbeat: Heartbeat) -> None:
     runs = Runs(lose_all_but=BOUNDS.canaries_lost_unheard)
 
@@ -137,3 +184,12 @@ def _moving() -> Iterator[datetime]:
 
 def _away() -> RPCError:
     return RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+
+def _denied() -> RPCError:
+    return RPCError("not you", RPCStatusCode.PERMISSION_DENIED, b"")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -3,69 +3,18 @@
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 
 import pytest
 
-from store.database import Database
-from store.heartbeats import Beat, read_beats
 from tests.conftest import SECRET_KEY
 from tests.processes import Program, free_ports, python, running
 from tests.waiting import wait_until_async
+from tests.worker.setting import IMPATIENT, WELL, Setting
 from tests.worker.swallowing import SwallowingProxy
 
-TEMPORAL = Path(sys.executable).parent / "temporal"
-# `makegood worker` with bounds that a test can wait for.
-IMPATIENT = (
-    "import contextlib, sys\n"
-    "from settings import load_settings\n"
-    "from worker.heartbeat import Bounds\n"
-    "from worker.main import run_worker\n"
-    "bounds = Bounds(look_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5, canary_patience_seconds=1.5,\n"
-    "                canary_fresh_seconds=3, canaries_lost_unheard=4)\n"
-    "sys.exit(run_worker(load_settings(), watched_loop=contextlib.nullcontext, bounds=bounds))\n"
-)
-WELL = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
-TUNED = "import gc, worker.main as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
-
-
-class Setting:
-    """A store, and the addresses that a worker is started with."""
-
-    def __init__(self, database_url: str, directory: Path) -> None:
-        self.port = free_ports(1)[0]
-        self.directory = directory
-        self.database = Database.open(database_url)
-        self.environment = {
-            "MAKEGOOD_DATABASE_URL": database_url,
-            "MAKEGOOD_DATA_DIR": str(directory),
-            "MAKEGOOD_SECRET_KEY": SECRET_KEY,
-            "MAKEGOOD_SMTP_URL": "smtp://127.0.0.1:1",
-            "MAKEGOOD_LOG_FORMAT": "json",
-            "TEMPORAL_ADDRESS": f"127.0.0.1:{self.port}",
-        }
-
-    def engine(self) -> tuple[str, ...]:
-        """The command of a dev server on a file, so that it can go and come back."""
-        file = str(self.directory / "temporal.db")
-        return (str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(self.port), "--db-filename", file)
-
-    async def says(self, **report: object) -> Beat:
-        """The worker's heartbeat, once it says that."""
-
-        async def told() -> list[Beat]:
-            async with self.database.reading() as session:
-                beats = await read_beats(session, await self.database.now(session))
-            return [beat for beat in beats if report.items() <= beat.report.items()]
-
-        return (await wait_until_async(told, seconds=25, what=f"a worker that says {report}"))[0]
-
-    async def is_silent(self, seconds: float) -> bool:
-        """Whether the last beat is so old."""
-        async with self.database.reading() as session:
-            return (await read_beats(session, await self.database.now(session)))[0].age_seconds > seconds
+TUNED = "import gc, worker.temporal_part as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
 
 
 @pytest.fixture

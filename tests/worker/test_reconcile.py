@@ -14,6 +14,7 @@ from store.sweeping import stuck_repairs
 from tests.given import Story
 from tests.workflows.world import World
 from worker.gateway import Gateway, WithoutRun
+from worker.overdue import OverdueOpener
 from worker.reconcile import Reconciler
 
 
@@ -66,9 +67,11 @@ async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Sto
     event_id = await _long_overdue(story)
 
     with capture_logs() as logs:
+        await OverdueOpener(story.database, outage_seconds=0).open_overdue()
         await reconciler(story, HalfAway()).reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
+    assert (await story.standing(event_id)).position is Position.OPEN
     failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
     assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
 

@@ -1,0 +1,100 @@
+"""What Temporal refuses for good, what keeps this process from working for Temporal, and how both are said to people.
+
+A refusal is an answer: the call is not allowed, not known, or not valid. Everything else says that Temporal is away or busy.
+Used by all of `worker`; the heartbeat carries a problem to readiness and doctor.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.temporal_problems import ProblemKind
+
+RPC_SECONDS = timedelta(seconds=3)
+REFUSED = frozenset(
+    {
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.UNIMPLEMENTED,
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.FAILED_PRECONDITION,
+    }
+)
+UNAUTHORIZED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
+REASON_CHARACTERS = 200
+# The library says in its text alone why a connection was not made.
+_STATUS = re.compile(r"\bcode: (\w+)")
+_TLS = re.compile(
+    r"Certificate|InvalidContentType|AlertReceived|HandshakeFailure|InvalidMessage|UnknownIssuer|rustls|\btls\b", re.I
+)
+
+
+FIXES = {
+    ProblemKind.UNREACHABLE: "start Temporal, or correct TEMPORAL_ADDRESS; if it wants TLS, set TEMPORAL_TLS",
+    ProblemKind.TLS: "correct TEMPORAL_TLS and TEMPORAL_TLS_*: the two ends do not agree on TLS or its certificates",
+    ProblemKind.UNAUTHORIZED: "correct TEMPORAL_API_KEY or TEMPORAL_TLS_CLIENT_CERT, or allow it what docs/temporal.md lists",
+    ProblemKind.NAMESPACE_MISSING: "create the namespace, or correct TEMPORAL_NAMESPACE",
+    ProblemKind.FAILED: "see the worker's log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and the one thing that repairs it."""
+
+    kind: ProblemKind
+    detail: str
+    fix: str
+
+    def as_report(self) -> dict[str, str]:
+        """For the worker's heartbeat."""
+        return {"kind": self.kind.value, "detail": self.detail, "fix": self.fix}
+
+
+class TemporalProblem(Exception):
+    """This process cannot work for Temporal now; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class NotConnected(RPCError):
+    """This process has no connection to Temporal yet, or has lost it."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no connection to Temporal", RPCStatusCode.UNAVAILABLE, b"")
+
+
+def reason_of(error: RPCError) -> str:
+    """The status, and the beginning of what Temporal says."""
+    said = " ".join(error.message.split())[:REASON_CHARACTERS]
+    return f"{error.status.name}: {said}" if said else error.status.name
+
+
+def problem_of_call(error: RPCError, call: str) -> Problem:
+    """What a failed call that the worker cannot do without says of Temporal."""
+    if error.status in UNAUTHORIZED:
+        return _problem(ProblemKind.UNAUTHORIZED, f"Temporal does not allow {call} ({reason_of(error)})")
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return _problem(ProblemKind.NAMESPACE_MISSING, f"the namespace does not exist: {call} ({reason_of(error)})")
+    if error.status in REFUSED:
+        return _problem(ProblemKind.FAILED, f"Temporal refuses {call} ({reason_of(error)})")
+    return _problem(ProblemKind.UNREACHABLE, f"Temporal does not answer {call} ({reason_of(error)})")
+
+
+def problem_of_connection(error: RuntimeError | TimeoutError, target: str) -> Problem:
+    """Why no connection was made."""
+    said = " ".join(str(error).split())[:REASON_CHARACTERS]
+    status = found[1] if (found := _STATUS.search(said)) else None
+    if status in {"PermissionDenied", "Unauthenticated"}:
+        return _problem(ProblemKind.UNAUTHORIZED, f"{target} lets nobody in with what it was given: {said}")
+    if status is None and _TLS.search(said):
+        return _problem(ProblemKind.TLS, f"no TLS connection with {target}: {said}")
+    return _problem(ProblemKind.UNREACHABLE, f"{target} cannot be reached: {said or 'no answer in time'}")
+
+
+def _problem(kind: ProblemKind, detail: str) -> Problem:
+    return Problem(kind, detail, FIXES[kind])
