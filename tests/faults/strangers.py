@@ -31,6 +31,7 @@ SIGNAL_PAUSE_SECONDS = 0.2
 ODD_ID = "\U0001f937" * 200
 ODD_DEADLINE_SECONDS = (5.0, 40.0)
 ODD_WITHIN_SECONDS = 60.0
+ODD_SETTLES_SECONDS = 15.0
 SEARCH_SECONDS = 10.0
 FILL_SECONDS = 600
 
@@ -75,8 +76,10 @@ class Strangers:
                 group.create_task(self._search(number, until))
 
     async def judge(self) -> list[str]:
-        """What went wrong with their own receipts."""
+        """What went wrong with their own receipts, once the last of their deadlines is past."""
         wrong = []
+        last_at = max(self._odd.values(), default=0.0) + ODD_SETTLES_SECONDS
+        await asyncio.sleep(max(0.0, min(last_at - time.time(), ODD_WITHIN_SECONDS)))
         async with self._http(self._odd_key) as http:
             for event_id, due_at in self._odd.items():
                 event = (await http.get(f"{self.built.apis[0]}/api/v1/events/{event_id}")).raise_for_status().json()
