@@ -145,7 +145,7 @@ class Hands:
                 await self._temporal("workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT)
                 return impostor
             case "replace by one that times out":
-                return await self._replace(case, "evt_unknown", "--execution-timeout", "1s", resume=False)
+                return await self._replace(case, case.event_id, "--execution-timeout", "1s", resume=False)
             case "fail its call":
                 await self._temporal("activity", "fail", *name, "--activity-id", await self._call_of(case))
             case "make up its call's answer":

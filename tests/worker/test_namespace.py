@@ -116,6 +116,7 @@ async def test_namespace_whose_installation_is_gone_is_given_up_by_ending_one_wo
             await first.refuses("namespace_taken")
 
 
+@pytest.mark.long
 async def test_worker_whose_namespace_another_installation_took_over_stops_its_work(installations: list[Setting]) -> None:
     first, _ = installations
     with running(*WORKER, environment=first.environment):
@@ -128,6 +129,7 @@ async def test_worker_whose_namespace_another_installation_took_over_stops_its_w
         assert "ins_other" in problem_of(await first.refuses("namespace_taken"))["detail"]
 
 
+@pytest.mark.long
 async def test_workers_of_a_copy_of_the_store_are_named_as_strangers(installations: list[Setting]) -> None:
     first, copy = installations
     async with first.database.transaction() as session:
@@ -141,6 +143,7 @@ async def test_workers_of_a_copy_of_the_store_are_named_as_strangers(installatio
         await first.says(**WELL, strangers=[stranger])
 
 
+@pytest.mark.long
 async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_is_left(
     installations: list[Setting], sealer: Sealer
 ) -> None:
@@ -174,6 +177,7 @@ async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_
     assert "TEMPORAL_NAMESPACE" in problem_of(refused)["fix"]
 
 
+@pytest.mark.long
 async def test_two_workers_whose_temporal_lost_its_database_go_on_together(
     sqlite_url: str, tmp_path: Path, sealer: Sealer
 ) -> None:

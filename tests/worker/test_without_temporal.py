@@ -68,6 +68,7 @@ async def test_worker_without_its_temporal_sends_mail_purges_and_reconciles(
             await setting.database.close()
 
 
+@pytest.mark.long
 async def test_temporal_that_never_answers_is_named_in_the_heartbeat(sqlite_url: str, tmp_path: Path) -> None:
     async with temporal_that_is("silent") as port:
         setting = Setting(sqlite_url, tmp_path, port=port)
