@@ -266,7 +266,8 @@ async def send(world: World, event_id: EventId, name: str, payloads: Sequence[Pa
         signal_name=name,
         input=Payloads(payloads=payloads) if payloads else None,
     )
-    await world.client.workflow_service.signal_workflow_execution(request)
+    # Retried, as every client does: a run that has grown long is refused a signal for the moment in which it continues as new.
+    await world.client.workflow_service.signal_workflow_execution(request, retry=True)
 
 
 async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Payload]) -> object:
