@@ -15,7 +15,7 @@ from store.installations import (
     adopt_namespace,
     end_restart,
     installation_id,
-    must_restart,
+    read_restart,
 )
 
 
@@ -50,7 +50,7 @@ async def test_first_namespace_is_adopted_and_nothing_is_started_again(database:
 
     async with database.reading() as session:
         assert (first.adoption, again.adoption) == (Adoption.KNOWN, Adoption.KNOWN)
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
 
 
 async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(database: Database) -> None:
@@ -62,7 +62,7 @@ async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(data
     assert {answer.other.process for answer in answers if answer.other is not None} == {f"worker-{winner}"}
     async with database.reading() as session:
         assert await read_fact(session, NAMESPACE_FACT) == winner
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
 
 
 async def test_namespace_without_a_living_worker_gives_way_once(database: Database) -> None:
@@ -72,17 +72,17 @@ async def test_namespace_without_a_living_worker_gives_way_once(database: Databa
     first = await adopt(database, "two", "worker-1")
     second = await adopt(database, "two", "worker-2")
     async with database.reading() as session:
-        is_to_be_done = await must_restart(session)
+        is_to_be_done = await read_restart(session) is not None
     async with database.transaction() as session:
         await end_restart(session, "one")
-        is_still_to_be_done = await must_restart(session)
+        is_still_to_be_done = await read_restart(session) is not None
         await end_restart(session, "two")
 
     async with database.reading() as session:
         assert (first.adoption, second.adoption) == (Adoption.NEW, Adoption.KNOWN)
         assert is_to_be_done
         assert is_still_to_be_done
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
 
 
 async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_others(database: Database) -> None:
