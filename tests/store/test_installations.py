@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+from domain.ids import EventId
 from store.database import Database
 from store.heartbeats import NAMESPACE_FACT, beat, read_fact, write_fact
 from store.installations import (
@@ -12,7 +13,9 @@ from store.installations import (
     UNSURE_SECONDS,
     Adopted,
     Adoption,
+    Restart,
     adopt_namespace,
+    advance_restart,
     end_restart,
     installation_id,
     read_restart,
@@ -83,6 +86,22 @@ async def test_namespace_without_a_living_worker_gives_way_once(database: Databa
         assert is_to_be_done
         assert is_still_to_be_done
         assert await read_restart(session) is None
+
+
+async def test_restart_only_advances_and_only_in_its_own_namespace(database: Database) -> None:
+    async with database.transaction() as session:
+        await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
+    await adopt(database, "two", "worker-1")
+
+    async def advance(namespace_id: str, after: str) -> Restart | None:
+        async with database.transaction() as session:
+            await advance_restart(session, namespace_id, EventId(after))
+        async with database.reading() as session:
+            return await read_restart(session)
+
+    assert await advance("two", "evt_b") == Restart("two", EventId("evt_b"))
+    assert await advance("two", "evt_a") == Restart("two", EventId("evt_b"))
+    assert await advance("one", "evt_c") == Restart("two", EventId("evt_b"))
 
 
 async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_others(database: Database) -> None:
