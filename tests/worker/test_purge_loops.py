@@ -108,8 +108,10 @@ async def test_erasing_goes_on_after_passes_that_fail_as_a_whole(story: Story, m
 
     with capture_logs() as logs:
         erasing = asyncio.create_task(purge.keep_erasing(story.database))
-        await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="two passes that failed")
-        await run(story.database, "ALTER TABLE hidden RENAME TO projects")
+        try:
+            await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="two passes that failed")
+        finally:
+            await run(story.database, "ALTER TABLE hidden RENAME TO projects")
         await wait_until_async(lambda: has_ended(story, event_id), what="the receipt has ended")
 
     assert not erasing.done()
