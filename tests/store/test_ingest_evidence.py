@@ -1,8 +1,11 @@
 """What shows that ingest was up, the committer's own commits, and that no deadline is judged without an outage that they give."""
 
 import asyncio
+import itertools
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,15 +14,17 @@ from activities.ledger import LedgerActivities
 from activities.messages import OpenIncident
 from domain.errors import NotFound, Unavailable
 from domain.lifecycle import Position
+from domain.outages import Outage, beat_interval
 from domain.projects import CreatedProject
 from store.committer import Committer
 from store.database import Database
+from store.evidence import beat_ingest
 from store.front_door import open_front_door
 from store.heartbeats import read_ingest_beats
 from store.intake import IngestRequest
 from store.minting import new_event_id
 from store.sealing import Sealer
-from store.statements import SessionStatements
+from store.statements import Dialect, Row, SessionStatements, Statements, Values
 from tests.given import Story, new_result
 from tests.waiting import wait_until_async
 from worker.crediting import credit_all
@@ -137,6 +142,72 @@ async def test_requests_that_are_refused_for_themselves_withhold_no_beat(databas
     await wait_until_async(is_over, what="more than two outages' time of refused requests")
     await committer.stop()
 
+    assert await pending(database) == 0
+
+
+class Counting:
+    """Statements that are counted and passed on."""
+
+    def __init__(self, st: Statements) -> None:
+        self._st = st
+        self.dialect: Dialect = st.dialect
+        self.sent: list[str] = []
+
+    async def fetch(self, sql: str, *values: Values) -> Sequence[Row]:
+        self.sent.append(" ".join(sql.split())[:40])
+        return await self._st.fetch(sql, *values)
+
+
+@pytest.mark.parametrize("stored", [0, 200])
+async def test_beat_is_so_many_statements_whatever_is_stored(database: Database, project: CreatedProject, stored: int) -> None:
+    story = Story(database, project.project)
+    front_door = open_front_door(database.url)
+    for _ in range(stored):
+        await story.receipt()
+    counts = []
+    for _ in range(3):
+        async with front_door.transaction() as st:
+            counting = Counting(st)
+            await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+        counts.append(len(counting.sent))
+    database.clock.skew += timedelta(seconds=61)
+    async with front_door.transaction() as st:
+        counting = Counting(st)
+        outage = await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+    await front_door.close()
+
+    assert outage is not None
+    # The locks, what time it is, the latest beat, the beat; and for an outage: to be alone, the latest beat again, its row.
+    usual = {"sqlite": 2, "postgresql": 5}[database.dialect]
+    assert (counts, len(counting.sent)) == ([usual] * 3, usual + 3)
+
+
+async def test_flood_of_one_project_adds_no_beat_and_makes_no_outage(
+    database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[float] = []
+
+    async def counted(*values: Any, **named: Any) -> Outage | None:
+        beats.append(asyncio.get_running_loop().time())
+        return await beat_ingest(*values, **named)
+
+    monkeypatch.setattr("store.committer.beat_ingest", counted)
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=2)
+    answers: list[object] = []
+
+    async def is_over() -> bool:
+        flood = (committer.accept(request(project)) for _ in range(200))
+        answers.extend(await asyncio.gather(*flood, return_exceptions=True))
+        return asyncio.get_running_loop().time() - beats[0] > 2.5
+
+    await wait_until_async(is_over, what="a flood of more than an outage's time")
+    in_time = list(beats)
+    await committer.stop()
+
+    assert {type(answer) for answer in answers} == {NotFound}
+    assert len(in_time) <= 1 + (in_time[-1] - in_time[0]) / beat_interval(2).total_seconds()
+    assert max(later - earlier for earlier, later in itertools.pairwise(in_time)) < 2
     assert await pending(database) == 0
 
 
