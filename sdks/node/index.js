@@ -11,6 +11,7 @@ const LONGEST_ANSWER = 1 << 20;
 const DEEPEST_BODY = 64;
 const LONGEST_DETAIL = 500;
 const PROSE = { error_code: 255, error_message: 2048 };
+const NOT_SHOWN = "text that cannot be shown";
 const TIMESTAMP = "x-sendpromptly-timestamp";
 const NONCE = "x-sendpromptly-nonce";
 const SIGNATURE = "x-sendpromptly-signature";
@@ -252,31 +253,52 @@ function usableKey(key, body) {
 
 /** A failed result is never lost for its prose: whatever it is, it becomes text that fits. */
 function withShortProse(fields) {
-  const short = { ...fields };
-  for (const [name, longest] of Object.entries(PROSE)) {
-    const value = short[name];
-    // Twice as many units hold as many characters; no character is halved.
-    if (value !== undefined && value !== null) short[name] = [...asText(value).slice(0, 2 * longest)].slice(0, longest).join("");
+  const read = (name) => (Object.hasOwn(PROSE, name) ? shortProse(fields, name) : fields[name]);
+  try {
+    return Object.fromEntries(Object.keys(checkedFields(fields)).map((name) => [name, read(name)]));
+  } catch {
+    throw unusableFields(); // a getter that throws, too
   }
-  return short;
+}
+
+function shortProse(fields, name) {
+  let text;
+  try {
+    const value = fields[name];
+    if (value === undefined || value === null) return value;
+    text = asText(value);
+  } catch {
+    text = NOT_SHOWN;
+  }
+  // Twice as many units hold as many characters; no character is halved.
+  return [...text.slice(0, 2 * PROSE[name])].slice(0, PROSE[name]).join("");
+}
+
+function checkedFields(fields) {
+  if (fields !== null && typeof fields === "object" && !Array.isArray(fields)) return fields;
+  throw new TypeError("not an object of names and values");
+}
+
+function unusableFields() {
+  const detail = "the fields must be an object that can be written as JSON";
+  return new MakegoodError({ status: null, code: "validation_error", detail, retryable: false });
 }
 
 function asText(value) {
   try {
     return String(value);
   } catch {
-    return "text that cannot be shown"; // an object without a string form
+    return NOT_SHOWN; // an object without a string form
   }
 }
 
 function jsonBody(fields) {
   try {
-    const text = JSON.stringify(fields, (_, value) => (typeof value === "bigint" ? Number(value) : value));
+    const text = JSON.stringify(checkedFields(fields), (_, value) => (typeof value === "bigint" ? Number(value) : value));
     // JSON.stringify escapes halves of a pair that stand alone, and nothing else this way; they become U+FFFD.
     return text.replace(/\\\\|\\ud[89a-f][0-9a-f]{2}/g, (escape) => (escape === "\\\\" ? escape : "\ufffd"));
   } catch {
-    const detail = "the fields cannot be written as JSON";
-    throw new MakegoodError({ status: null, code: "validation_error", detail, retryable: false });
+    throw unusableFields();
   }
 }
 

@@ -118,7 +118,7 @@ class Makegood:
         Raises:
             MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
         """
-        return self._post("/api/v1/receipt", fields, idempotency_key)
+        return self._post("/api/v1/receipt", _members(fields), idempotency_key)
 
     def result(self, fields: Json, *, idempotency_key: str | None = None) -> Json:
         """Say that the effect was applied (`status` `success`) or was not (`failed`).
@@ -128,14 +128,14 @@ class Makegood:
         Raises:
             MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
         """
-        return self._post("/api/v1/result", _with_short_prose(fields), idempotency_key)
+        return self._post("/api/v1/result", _with_short_prose(_members(fields)), idempotency_key)
 
     def _post(self, path: str, fields: Json, idempotency_key: str | None) -> Json:
         ends_at = time.monotonic() + self._timeout_seconds
         body = _json_body(fields)
         key = _idempotency_key(idempotency_key, body)
         # A result may overtake its receipt; only a provider's id can name a receipt that is still on its way.
-        may_be_early = path.endswith("/result") and not fields.get("event_id")
+        may_be_early = path.endswith("/result") and _is_blank(fields.get("event_id"))
         for attempt in range(1, self._attempts + 1):
             is_last = attempt == self._attempts
             left = ends_at - time.monotonic()
@@ -328,11 +328,23 @@ def _idempotency_key(key: str | None, body: bytes) -> str:
 
     A key that no header can carry is sent as its own digest: the same key is still the same.
     """
-    if not key:
+    if not isinstance(key, str) or key == "":
         return hashlib.sha256(body).hexdigest()
     if re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", key):
         return key
     return hashlib.sha256(_well_formed(key).encode()).hexdigest()
+
+
+def _members(fields: object) -> Json:
+    """The fields as a dict of our own, read once: a mapping of the app's may raise anything."""
+    try:
+        return {**fields}  # type: ignore[dict-item]  # what is no mapping raises
+    except Exception:
+        raise _validation_error("the fields must be a mapping of names to values") from None
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value == "")
 
 
 def _with_short_prose(fields: Json) -> Json:
@@ -342,10 +354,10 @@ def _with_short_prose(fields: Json) -> Json:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bytes | bytearray):
-        return value.decode("utf-8", "replace")
-    isoformat = getattr(value, "isoformat", None)
     try:
+        if isinstance(value, bytes | bytearray):
+            return value.decode("utf-8", "replace")
+        isoformat = getattr(value, "isoformat", None)
         return _well_formed(isoformat() if callable(isoformat) else str(value))
     except Exception:  # an object of the app's whose text cannot be made
         return f"a {type(value).__name__}"
@@ -359,15 +371,13 @@ def _well_formed(text: str) -> str:
 def _json_body(fields: Json) -> bytes:
     try:
         text = json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_text)
-    except (TypeError, ValueError, RecursionError):
-        raise MakegoodError(
-            status=None,
-            code="validation_error",
-            detail="the fields cannot be written as JSON",
-            request_id=None,
-            retryable=False,
-        ) from None
-    return _well_formed(text).encode()
+        return _well_formed(text).encode()
+    except Exception:  # a subclass of a list or a number may raise anything
+        raise _validation_error("the fields cannot be written as JSON") from None
+
+
+def _validation_error(detail: str) -> MakegoodError:
+    return MakegoodError(status=None, code="validation_error", detail=detail, request_id=None, retryable=False)
 
 
 def _wait_seconds(attempt: int, retry_after_seconds: float | None) -> float:
