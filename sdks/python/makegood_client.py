@@ -27,6 +27,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 __all__ = [
@@ -51,6 +52,7 @@ _NONCE = "x-sendpromptly-nonce"
 _SIGNATURE = "x-sendpromptly-signature"
 _NEXT_SIGNATURE = "x-sendpromptly-signature-next"
 _URL = re.compile(r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
+_NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) (" + "|".join(_MONTHS) + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
@@ -110,7 +112,8 @@ class Makegood:
             raise ConfigurationError("timeout_seconds must be more than 0 and at most 86400")
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
-        self._opener = urllib.request.build_opener(_HttpHandler, _HttpsHandler, _AnyAnswer)
+        # No proxy of the environment, as in every language: one that is misread would be an error with its password.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _HttpHandler, _HttpsHandler, _AnyAnswer)
 
     def receipt(self, fields: Json, *, idempotency_key: str | None = None) -> Json:
         """Say that the work of a payment event is accepted, before its effect runs.
@@ -156,11 +159,13 @@ class Makegood:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        request = urllib.request.Request(self._base_url + path, data=body, headers=headers)  # noqa: S310  checked above
         try:
+            request = urllib.request.Request(self._base_url + path, data=body, headers=headers)  # noqa: S310  checked above
             with self._opener.open(request, timeout=timeout_seconds) as response:
                 answer, is_whole = _read_answer(response)
-        except (OSError, http.client.HTTPException, UnicodeError) as failure:
+        except (ValueError, http.client.InvalidURL):  # the library's own text may quote a setting
+            raise _network_error("the address cannot be called") from None
+        except (OSError, http.client.HTTPException) as failure:
             raise _network_error(str(failure)) from failure
         parsed = _object_or_none(answer)
         if 200 <= response.status <= 299:
@@ -310,17 +315,24 @@ def _credential(text: object, named: str) -> str:
 def _base_url(text: object) -> str:
     url = _credential(text, "base_url (MAKEGOOD_URL)")
     match = _URL.fullmatch(url)
-    labels = match.group(1).removesuffix(".").split(".") if match else []
-    if (
-        not match
-        or not 1 <= int(match.group(2) or 443) <= 65_535
-        or (not url.endswith("]") and not match.group(1).startswith("[") and not all(0 < len(label) < 64 for label in labels))
-        or len(match.group(1)) > 253
-    ):
+    if not match or not 1 <= int(match.group(2) or 443) <= 65_535 or not _is_host(match.group(1)):
         raise ConfigurationError(
             "base_url (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query or fragment"
         )
     return url.rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is an address in full, or may be a name. What ends in a number is no name."""
+    try:
+        if host.startswith("["):
+            return bool(IPv6Address(host[1:-1]).packed)
+        labels = host.removesuffix(".").split(".")
+        if _NUMBER.fullmatch(labels[-1]):
+            return bool(IPv4Address(host).packed)
+    except ValueError:
+        return False
+    return len(host) <= 253 and all(0 < len(label) < 64 for label in labels)
 
 
 def _idempotency_key(key: str | None, body: bytes) -> str:

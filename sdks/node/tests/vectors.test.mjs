@@ -1,5 +1,6 @@
 // Runs the shared vectors through this client: `node --test tests/`.
 import assert from "node:assert/strict";
+import dns from "node:dns";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
@@ -187,6 +188,24 @@ async function outcome(fields, call = "result") {
   }
   return "sent";
 }
+
+test("calls and their retries share one look-up of a name that hangs", async (context) => {
+  const alive = setInterval(() => {}, 1000); // a look-up that is under way does this, and the one below is none
+  context.after(() => clearInterval(alive));
+  const answers = [];
+  context.mock.method(dns, "lookup", (hostname, options, callback) => answers.push([hostname, callback]));
+  const makegood = new Makegood({ baseUrl: "http://makegood.example", apiKey: "sk_test_1", timeoutMs: 2000 });
+  const call = async () => assert.rejects(makegood.receipt({}), { code: "network_error", retryable: true });
+
+  await Promise.all(Array.from({ length: 10 }, call));
+
+  assert.deepEqual(answers.map(([hostname]) => hostname), ["makegood.example"]);
+  answers[0][1](Object.assign(new Error("no such name"), { code: "ENOTFOUND" }));
+  const later = call();
+  await new Promise(setImmediate);
+  assert.equal(answers.length, 2); // the name is looked up again once the first look-up is over
+  await later;
+});
 
 async function decide({ headers, body, body_base64: encoded, secrets, now, seen_nonces: seen, ...vector }) {
   const raw = encoded !== undefined ? Buffer.from(encoded, "base64") : typeof body === "string" ? Buffer.from(body) : body;
