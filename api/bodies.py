@@ -96,28 +96,35 @@ def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json
 
 
 def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
-    """The object with its tolerated members raw; None when there are none, or two of one name, or the body has no members."""
+    """The object with its tolerated members raw; None when there are none, or the body has no members.
+
+    A tolerated name that is given twice is refused, as every other: which of the two is meant is unknown.
+    """
     members = _split_members(body) if tolerated else None
     if members is None:
         return None
-    raw = [(name, RawMember(value)) for name, value in members if name in tolerated]
-    if not raw or len({name for name, _ in raw}) != len(raw):
+    names = [_plain_name(spelled) for spelled, _ in members]
+    raw = [(name, RawMember(value)) for name, (_, value) in zip(names, members, strict=True) if name in tolerated]
+    if not raw:
         return None
-    rest = b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members if name not in tolerated) + b"}"
+    kept = [member for name, member in zip(names, members, strict=True) if name not in tolerated]
+    rest = b"{" + b",".join(b"%s:%s" % member for member in kept) + b"}"
     if len(rest) > MAXIMUM_BODY_BYTES:
         return None
+    if len({name for name, _ in raw}) != len(raw):
+        raise _malformed("duplicate_name", "A name is given twice in one object.")
     content = _read_strictly(rest) | dict(raw)
     if len(content) > MAXIMUM_FIELDS:
         raise TooManyFields
     return content
 
 
-def _split_members(body: bytes) -> list[tuple[str, bytes]] | None:
+def _split_members(body: bytes) -> list[tuple[bytes, bytes]] | None:
     """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form."""
     tokens = _tokens(body)
     if tokens is None or len(tokens) < 2 or body[slice(*tokens[0])] != b"{" or body[slice(*tokens[-1])] != b"}":
         return None
-    members: list[tuple[str, bytes]] = []
+    members: list[tuple[bytes, bytes]] = []
     depth, first = 0, 1
     for number in range(1, len(tokens)):
         mark = body[slice(*tokens[number])]
@@ -136,13 +143,22 @@ def _split_members(body: bytes) -> list[tuple[str, bytes]] | None:
     return members if depth == 0 else None
 
 
-def _member(body: bytes, tokens: list[tuple[int, int]]) -> tuple[str, bytes] | None:
+def _member(body: bytes, tokens: list[tuple[int, int]]) -> tuple[bytes, bytes] | None:
     if len(tokens) < 3:
         return None
     name, colon = body[slice(*tokens[0])], body[slice(*tokens[1])]
-    if colon != b":" or not (name.startswith(b'"') and name.isascii()):
+    if colon != b":" or not name.startswith(b'"'):
         return None
-    return name[1:-1].decode("ascii"), body[tokens[2][0] : tokens[-1][1]]
+    return name, body[tokens[2][0] : tokens[-1][1]]
+
+
+def _plain_name(spelled: bytes) -> str | None:
+    """The name that a spelling means; None for what is no name, which `_read_strictly` refuses."""
+    try:
+        text = spelled.decode()
+        return str(json.loads(text)) if "\\" in text else text[1:-1]
+    except ValueError:
+        return None
 
 
 def _tokens(body: bytes) -> list[tuple[int, int]] | None:
