@@ -83,7 +83,8 @@ async def end_restart(session: AsyncSession, namespace_id: str) -> None:
 
 def _live_in(namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float) -> Beat | None:
     for beat in beats:
-        is_live = beat.role == "worker" and beat.process != process and beat.age_seconds <= live_seconds
+        # Either way: after the store's clock was set back, the last heartbeat of a dead worker lies ahead.
+        is_live = beat.role == "worker" and beat.process != process and abs(beat.age_seconds) <= live_seconds
         if is_live and beat.report.get(NAMESPACE_ID) == namespace_id:
             return beat
     return None
