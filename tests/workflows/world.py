@@ -29,7 +29,7 @@ from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject, Scope
 from store.database import Clock, Database
-from store.heartbeats import read_fact
+from store.heartbeats import NAMESPACE_FACT, read_fact
 from store.moves import apply_result
 from store.outbox import count, tell_again
 from store.projects import create_project
@@ -45,7 +45,6 @@ from tests.waiting import wait_until_async
 from worker.connect import prepare_namespace, read_namespace_id
 from worker.failures import SHORT_FAILURES
 from worker.parts import BuiltWorker, WorkerParts, build_worker
-from worker.reconcile import NAMESPACE_FACT
 from workflows.messages import workflow_id
 
 ROOT = Path(__file__).parents[2]
