@@ -114,8 +114,7 @@ def _restart_from(value: str | None) -> Restart | None:
 
 def _live_in(namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float) -> Beat | None:
     for beat in beats:
-        # Either way: after the store's clock was set back, the last heartbeat of a dead worker lies ahead.
-        is_live = beat.role == "worker" and beat.process != process and abs(beat.age_seconds) <= live_seconds
+        is_live = beat.role == "worker" and beat.process != process and beat.age_seconds <= live_seconds
         if is_live and beat.report.get(NAMESPACE_ID) == namespace_id:
             return beat
     return None

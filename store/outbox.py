@@ -12,7 +12,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
@@ -152,7 +167,8 @@ async def bring_forward(session: AsyncSession, event_id: EventId, now: datetime)
     """A restart of the event was requested: what is backed off before it is claimed again soon."""
     soon = now + RESTART_WITHIN
     # Every row, so that `release` waits for this transaction and sees the restart.
-    sooner = case((OUTBOX.c.claimed_until > soon, soon), else_=OUTBOX.c.claimed_until)
+    claimed_until = OUTBOX.c.claimed_until
+    sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
     await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
 
 
