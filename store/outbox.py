@@ -163,15 +163,6 @@ async def release(session: AsyncSession, row_ids: list[int], until: datetime, *,
             await session.execute(released.where(has_restart).values(claimed_until=soon))
 
 
-async def bring_forward(session: AsyncSession, event_id: EventId, now: datetime) -> None:
-    """A restart of the event was requested: what is backed off before it is claimed again soon."""
-    soon = now + RESTART_WITHIN
-    # Every row, so that `release` waits for this transaction and sees the restart.
-    claimed_until = OUTBOX.c.claimed_until
-    sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
-    await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
-
-
 async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:
     """Have the engine told of an event once more, from its start; False when that is already waiting to be told."""
     waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, literal_column, select, text, update
+from sqlalchemy import Row, case, delete, exists, func, literal, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
@@ -19,7 +19,7 @@ from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from store import tables
 from store.conversions import RECEIPTS
 from store.forgotten_repairs import is_forgotten
-from store.outbox import bring_forward
+from store.outbox import RESTART_WITHIN
 from store.standing import add_timeline, tell_engine
 from store.statements import SessionStatements, Statements
 
@@ -120,11 +120,19 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
     st = SessionStatements(session)
     await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
     await tell_engine(st, event_id, "restart", now, requested_by=requested_by)
-    await bring_forward(session, event_id, now)
+    await _bring_forward(session, event_id, now + RESTART_WITHIN)
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
     await session.execute(restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at))
     return True
+
+
+async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetime) -> None:
+    """What is backed off before the restart is claimed again soon."""
+    claimed_until = OUTBOX.c.claimed_until
+    sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
+    # Every row, so that `store.outbox.release` waits for this transaction and sees the restart.
+    await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
 
 
 async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
