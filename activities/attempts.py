@@ -5,7 +5,6 @@ Both hold the attempt for this process: see `store.attempts`. Called by `activit
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,11 +15,10 @@ from activities.callback_body import callback_body
 from activities.following import end_series, ending_of, try_again
 from activities.messages import CALLBACK_HEARTBEAT, REPAIR_OVER, SendCallback, Standing
 from activities.transport import OutgoingRequest
-from domain.errors import Unavailable
 from domain.ids import EventId, ReplayId
 from domain.incidents import AttemptState, Repair
 from domain.receipts import Receipt
-from domain.retries import ExchangeOutcome, Rejected, Verdict, delay_before_attempt
+from domain.retries import ExchangeOutcome, Rejected, Verdict, delay_before_attempt, longest_delays
 from domain.signing import callback_headers
 from store.attempts import (
     HELD_AT_MOST,
@@ -33,6 +31,7 @@ from store.attempts import (
     release_attempt,
 )
 from store.database import Database
+from store.forgotten_repairs import keep_delays
 from store.projects import read_project, signing_secrets
 from store.reading import read_repair
 from store.sealing import SealBroken, Sealer
@@ -76,6 +75,7 @@ class AttemptRecords:
         self._jitter = jitter
         self._nonce = nonce
         self._holder = holder
+        self._are_delays_kept = False
         self._silent: dict[str, tuple[datetime, float]] = {}  # by process: its last heartbeat, and when it was found old
 
     async def prepare(self, order: SendCallback) -> PreparedAttempt | AttemptHeld | SeriesOver:
@@ -84,6 +84,7 @@ class AttemptRecords:
         Raises:
             ApplicationError: it is too soon, or the store has no such repair.
         """
+        await self._keep_delays()
         event_id, replay_id = EventId(order.event_id), ReplayId(order.replay_id)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
@@ -104,11 +105,14 @@ class AttemptRecords:
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 
     async def release(self, prepared: PreparedAttempt) -> None:
-        """Give up what was prepared and will not be sent. A store that is away keeps it until `HELD_AT_MOST` has passed."""
-        with suppress(Unavailable):
-            async with self._database.transaction() as session:
-                st = SessionStatements(session)
-                await release_attempt(st, prepared.replay_id, prepared.number, holder=self._holder)
+        """Give up what was prepared and will not be sent.
+
+        Raises:
+            Unavailable: it is still held; this process takes it up again, others once `HELD_AT_MOST` has passed.
+        """
+        async with self._database.transaction() as session:
+            st = SessionStatements(session)
+            await release_attempt(st, prepared.replay_id, prepared.number, holder=self._holder)
 
     async def record(self, prepared: PreparedAttempt, outcome: ExchangeOutcome, verdict: Verdict) -> Standing | None:
         """Where the receipt stands then; None, with nothing recorded, when another process took the attempt over."""
@@ -138,10 +142,19 @@ class AttemptRecords:
                 result_deadline_at=stored.result_deadline_at,
             )
 
+    async def _keep_delays(self) -> None:
+        """Once for a process: the store knows then when the next attempt of a repair is overdue."""
+        if self._are_delays_kept:
+            return
+        async with self._database.transaction() as session:
+            await keep_delays(session, longest_delays(self._schedule, self._jitter))
+        self._are_delays_kept = True
+
     def _notice(self, held: AttemptHeld, now: datetime) -> None:
         """Remember a holder whose last heartbeat is old; one that has another heartbeat by now is not silent."""
         known = self._silent.get(held.holder)
-        if now - held.last_sign_at < SILENT_AFTER:
+        # Either way: the store's clock may have been set back.
+        if abs(now - held.last_sign_at) < SILENT_AFTER:
             self._silent.pop(held.holder, None)
         elif known is None or known[0] != held.last_sign_at:
             self._silent[held.holder] = (held.last_sign_at, time.monotonic())

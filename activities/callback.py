@@ -6,12 +6,13 @@ the transport makes of the URL. Called from `workflows.receipt`; transport, draw
 
 Temporal hands an activity over again whenever it lost sight of the worker, though the attempt is in flight. So an attempt has one
 holder: a process sends it in one task, which later runs of the activity join, and another process waits until the holder is gone.
+Temporal's worker may end and be built again while the process lives: the task goes on, and only `end` cancels it.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from activities.messages import CALLBACK_HEARTBEAT, REPAIR_OVER, Answer, SendCal
 from activities.places import NoPlace, Places
 from activities.recording import finished, recorded
 from activities.transport import OutgoingRequest
-from domain.errors import NotFound
+from domain.errors import NotFound, Unavailable
 from domain.ids import EventId, ReplayId
 from domain.retries import ErrorClass, ExchangeOutcome, Verdict, judge_exchange
 from store.attempts import AttemptHeld, SeriesOver
@@ -35,7 +36,8 @@ from store.standing import read_standing
 from store.statements import SessionStatements
 
 HEARTBEAT_SECONDS = 2
-# What became of a sending is known to this process alone: it keeps it for as long as the store may be away.
+# The outcome of a request is known to this process alone: it keeps it while the store is away. `store.attempts.HELD_AT_MOST` is
+# longer.
 RECORD_SECONDS = 600
 # The activity's start-to-close timeout: by then another run has taken the place of one that was cancelled.
 RUN_SECONDS = 35
@@ -63,7 +65,10 @@ class Chance:
 
 
 class CallbackActivities:
-    """The activity that calls a project's repair endpoint. `holder` names this process as its heartbeat does."""
+    """The activity that calls a project's repair endpoint. `holder` names this process as its heartbeat does.
+
+    One for the whole process, so that a new Temporal worker joins the attempts that the last one left in flight.
+    """
 
     def __init__(
         self,
@@ -103,14 +108,29 @@ class CallbackActivities:
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            # Settled while in flight: the attempt is only recorded. A stopping worker leaves it to the next one, unless it is
-            # being recorded already.
-            if activity.is_worker_shutdown():
-                attempt.cancel()
-            await _ended(attempt, seconds=RUN_SECONDS)
+            # Settled while in flight: the attempt is only recorded. The attempt outlives Temporal's worker.
+            if not activity.is_worker_shutdown():
+                await asyncio.wait([attempt], timeout=RUN_SECONDS)
             raise
         finally:
             beating.cancel()
+
+    def has_attempts(self) -> bool:
+        """Whether an attempt is in flight or being recorded. Safe to call from another thread."""
+        return bool(self._running)
+
+    async def end(self, *, grace_seconds: float = 0) -> None:
+        """The process ends: give attempts in flight so long, then cancel them; what is being recorded is recorded first.
+
+        A cancelled attempt stays `started`, and another process sends it again.
+        """
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=grace_seconds)
+        while attempts := list(self._running.values()):
+            for attempt in attempts:
+                attempt.cancel()
+            await asyncio.wait(attempts)
+            await asyncio.sleep(0)  # their callbacks, which remove them
 
     def _begun_or_running(self, order: SendCallback) -> asyncio.Task[Answer]:
         """The attempt of this repair that this process has in flight, else a new one. It outlives the run that began it."""
@@ -153,7 +173,8 @@ class CallbackActivities:
                 pass
         if time.monotonic() - began > CALLBACK_HEARTBEAT.total_seconds():
             # Nothing was sent yet, and by now another process may have begun the same attempt.
-            await finished(lambda: self._records.release(prepared))
+            with suppress(Unavailable):
+                await recorded(lambda: self._records.release(prepared), seconds=RECORD_SECONDS)
             try_again("the attempt took too long to begin", CALLBACK_HEARTBEAT)
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
@@ -199,12 +220,3 @@ async def _keep_beating() -> None:
     while True:
         activity.heartbeat()
         await asyncio.sleep(HEARTBEAT_SECONDS)
-
-
-async def _ended(attempt: asyncio.Task[Answer], *, seconds: float) -> None:
-    """Return when the attempt has ended, at the latest after so long; cancelled meanwhile, the attempt is cancelled too."""
-    try:
-        await asyncio.wait([attempt], timeout=seconds)
-    except asyncio.CancelledError:
-        attempt.cancel()
-        await asyncio.wait([attempt])

@@ -111,7 +111,7 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
     workers = [beat for beat in beats if beat.role == "worker"]
     if not workers:
         return fail("no worker has ever written a heartbeat, or none lately", fix=start)
-    youngest_seconds = max(0.0, min(beat.age_seconds for beat in workers))
+    youngest_seconds = min(beat.age_seconds for beat in workers)
     if youngest_seconds > FRESH_BEAT_SECONDS:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
     fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]

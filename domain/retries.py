@@ -93,6 +93,15 @@ def delay_before_attempt(attempt_number: int, *, schedule: tuple[int, ...], jitt
     return schedule[attempt_number - 1] * (1 + jitter * (2 * draw - 1))
 
 
+def longest_delays(schedule: tuple[int, ...], jitter: float) -> tuple[float, ...]:
+    """Seconds after attempt 1, 2, … until the next one at the latest, unless a 429 asks for more; the last holds for all further.
+
+    The arguments are those of `delay_before_attempt`.
+    """
+    following = range(2, len(schedule) + 1) or range(1, 2)
+    return tuple(delay_before_attempt(number, schedule=schedule, jitter=jitter, draw=1) for number in following)
+
+
 def _deserves_another(status: int) -> bool:
     """A status outside 200 to 599 is no HTTP answer that the contract knows, and counts as a network error."""
     return status in (408, 429) or not 200 <= status <= 499

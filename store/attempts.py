@@ -19,8 +19,9 @@ from store.heartbeats import ENDED
 from store.standing import Standing, hold_standing, reopen
 from store.statements import Statements
 
-# A live process records its attempt within 35 s. One that forgot an attempt blocks it no longer than this.
-HELD_AT_MOST = timedelta(seconds=50)
+# A live process sends for 35 s and records for 600 s at most (`activities.callback.RECORD_SECONDS`). One that lost track of an
+# attempt blocks it no longer than this.
+HELD_AT_MOST = timedelta(seconds=660)
 
 # A process, and when its last heartbeat was.
 Sign = tuple[str, datetime]
@@ -67,7 +68,7 @@ async def begin_attempt(
 
     1. The holder has no heartbeat, or its last one says that it ended: the process is gone.
     2. The caller saw the same last heartbeat before (`silent`): the process is gone, or may as well be.
-    3. Otherwise the holder may live, and the attempt is its own: `AttemptHeld`.
+    3. Otherwise the holder may live, and be sending the attempt or waiting for the store to record it: `AttemptHeld`.
 
     What became of an attempt whose holder is gone is unknown; it is sent again under the same number. Without a repair URL none
     begins, and the repair fails.

@@ -45,7 +45,8 @@ ALERT_SENT_FACT = "alert_sent_at"
 class Beat:
     """The last word of a process: `role` is `api`, `worker` or `ingest`; `report` JSON values.
 
-    `age_seconds` is by the store's clock.
+    `age_seconds` is by the store's clock, and never negative: after that clock was set back, the last heartbeat of a dead
+    process lies in the future, and is as old as it is far away.
     """
 
     process: str
@@ -153,6 +154,6 @@ def _beat_from(row: Row[Any], now: datetime) -> Beat:
         role=row.role,
         started_at=row.started_at,
         at=row.at,
-        age_seconds=(now - row.at).total_seconds(),
+        age_seconds=abs((now - row.at).total_seconds()),
         report=json.loads(row.report),
     )

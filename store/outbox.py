@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
@@ -30,10 +43,12 @@ DUE_LOOKED_AT = 500
 URGENT_LOOKED_AT = 100
 TRIED_PART = 4  # of the places, one in so many is for what failed before
 UNREADABLE_FOR = timedelta(minutes=10)
+# An event's rows are sent in order: a requested restart waits no longer than this for older ones. As long as a lease.
+RESTART_WITHIN = timedelta(seconds=10)
 # Longer than an incident takes to open when nothing is in its way; and what is overdue for longer is another trouble.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 log = logging.getLogger(__name__)
-_URGENT = OUTBOX.alias("urgent")
+_URGENT, _OTHERS = OUTBOX.alias("urgent"), OUTBOX.alias("others")
 # Spelled out, not bound: only so do both engines see that the partial index `outbox_urgent` holds them all.
 _is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind}'") for kind in URGENT_KINDS))
 
@@ -136,10 +151,14 @@ async def settle(session: AsyncSession, row_ids: list[int]) -> None:
         await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids)))
 
 
-async def release(session: AsyncSession, row_ids: list[int], until: datetime) -> None:
-    """These rows could not be told; they are not claimed again before `until`."""
+async def release(session: AsyncSession, row_ids: list[int], until: datetime, *, now: datetime) -> None:
+    """These rows could not be sent; they are not claimed again before `until`, or soon where a restart waits behind them."""
+    has_restart = exists().where(_OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == "restart")
     for ids in _in_parts(row_ids):
-        await session.execute(update(OUTBOX).where(OUTBOX.c.id.in_(ids)).values(claimed_until=until))
+        released = update(OUTBOX).where(OUTBOX.c.id.in_(ids))
+        await session.execute(released.values(claimed_until=until))
+        if (soon := now + RESTART_WITHIN) < until:
+            await session.execute(released.where(has_restart).values(claimed_until=soon))
 
 
 async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:

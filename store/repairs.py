@@ -8,7 +8,7 @@ and by the ledger activities.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
@@ -43,6 +43,8 @@ class RepairRefused:
 SEEN = RepairRefused(None, is_repeat=True)
 # A series is a run in Temporal, or what followed its reset: more than anybody resets the run of one receipt.
 SERIES_KEPT = 100
+# Longer than an attempt is in flight.
+LATELY_CALLED = timedelta(minutes=1)
 
 
 async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
@@ -59,7 +61,7 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
     if move(standing.position, Happening.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
         raise IncidentAlreadyResolved
     if standing.active_replay_id is not None:
-        await _tell_uncalled(st, standing, standing.active_replay_id, requested_by, now)
+        await _signal_again(st, standing, standing.active_replay_id, requested_by, now)
         return Begun(standing.active_replay_id, is_new=False)
     if standing.repair_url is None:
         raise RepairUrlMissing
@@ -138,13 +140,18 @@ async def _remember_request(st: Statements, standing: Standing, marks: Mapping[s
     return True
 
 
-async def _tell_uncalled(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
-    """A repair that nobody calls, though the engine was told of it, is told once more: the net, should the telling be lost."""
+async def _signal_again(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    """A calling repair without an attempt of the last minute is signalled once more: Temporal may have lost what it was sent.
+
+    The signal names the repair, so that a run which is calling it, or waits for its next attempt, changes nothing.
+    """
     if standing.position is not Position.CALLING:
         return
     known = await st.fetch(
-        "SELECT 1 FROM attempts WHERE replay_id = $1 UNION ALL SELECT 1 FROM outbox WHERE event_id = $2 AND kind = 'reprocess'",
+        "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
+        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
         replay_id,
+        milliseconds(now - LATELY_CALLED),
         standing.event_id,
     )
     if not known:

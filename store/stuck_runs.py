@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, literal_column, select, text, update
+from sqlalchemy import Row, case, delete, exists, func, literal, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
@@ -18,16 +18,19 @@ from domain.receipts import ReceiptState
 from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from store import tables
 from store.conversions import RECEIPTS
+from store.forgotten_repairs import is_forgotten
+from store.outbox import RESTART_WITHIN
 from store.standing import add_timeline, tell_engine
 from store.statements import SessionStatements, Statements
 
 RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
-# Long enough for whoever holds the event's lease now.
-BROUGHT_FORWARD_SECONDS = 10
 LOOK_AFTER_RESTART_SECONDS = 5
+RESTART_NOTE = (
+    "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
+    "if no repair follows, request it again."
+)
 # Each project's first few, whatever the others have: a loose scan of `stuck_runs_by_turn`, the same on both engines.
 _DUE = """
 WITH RECURSIVE owners(id) AS (
@@ -115,25 +118,27 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
     if (await session.execute(waits.limit(1))).first() is not None:
         return False
     st = SessionStatements(session)
-    await _note(session, event_id, "A restart of the workflow was requested.", now, requested_by=requested_by)
+    await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
     await tell_engine(st, event_id, "restart", now, requested_by=requested_by)
-    # What waits for the event may be backed off for minutes: the restart comes after it, and is not to wait so long.
-    soon = now + timedelta(seconds=BROUGHT_FORWARD_SECONDS)
-    backed_off = update(OUTBOX).where(OUTBOX.c.event_id == event_id, OUTBOX.c.claimed_until > soon)
-    await session.execute(backed_off.values(claimed_until=soon))
+    await _bring_forward(session, event_id, now + RESTART_WITHIN)
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
     await session.execute(restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at))
     return True
 
 
+async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetime) -> None:
+    """What is backed off before the restart is claimed again soon."""
+    claimed_until = OUTBOX.c.claimed_until
+    sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
+    # Every row, so that `store.outbox.release` waits for this transaction and sees the restart.
+    await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
+
+
 async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
-    """Whether the receipt's active repair was asked for so long ago and not even tried to call."""
-    is_uncalled = ~exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
-    since = now - timedelta(seconds=silent_seconds)
-    found = select(REPAIRS.c.replay_id).where(
-        REPAIRS.c.event_id == event_id, REPAIRS.c.state == "calling", REPAIRS.c.requested_at <= since, is_uncalled
-    )
+    """Whether the first or next attempt of the receipt's active repair is overdue by so long."""
+    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
+    found = select(REPAIRS.c.replay_id).where(REPAIRS.c.event_id == event_id, is_due)
     return (await session.execute(found.limit(1))).first() is not None
 
 
@@ -146,15 +151,14 @@ async def is_start_waiting(session: AsyncSession, event_id: EventId) -> bool:
 async def suspect_forgotten_repairs(
     session: AsyncSession, now: datetime, *, silent_seconds: float, limit: int, after: str
 ) -> Sequence[str]:
-    """Suspect the runs of repairs that nobody calls, from the one after `after`; the `replay_id`s that were looked at."""
-    since = now - timedelta(seconds=silent_seconds)
+    """Suspect the runs of repairs whose next attempt is overdue, from the one after `after`; returns their `replay_id`s."""
     # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
     is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
-    is_uncalled = ~exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
+    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
     is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
     query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)
     query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id)
-    query = query.where(is_active, REPAIRS.c.state == "calling", REPAIRS.c.requested_at <= since, is_uncalled, ~is_known)
+    query = query.where(is_active, is_due, ~is_known)
     query = query.where(REPAIRS.c.replay_id > after, RECEIPTS.c.state == ReceiptState.INCIDENT.value)
     rows = (await session.execute(query.order_by(REPAIRS.c.replay_id).limit(limit))).all()
     st = SessionStatements(session)

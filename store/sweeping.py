@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column, or_, select
+from sqlalchemy import and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
@@ -13,10 +13,10 @@ from domain.incidents import RepairState
 from domain.receipts import Receipt, ReceiptState
 from store import tables
 from store.conversions import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+from store.forgotten_repairs import is_forgotten
 
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 
 
 _UNENDED = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
@@ -73,15 +73,11 @@ async def stuck_repairs(
     limit: int,
     after: EventId | None = None,
 ) -> list[Unended]:
-    """Receipts whose active repair has passed its deadline, or has been asked for so long ago and not even tried to call.
+    """Receipts whose active repair has passed its deadline, or whose first or next attempt is overdue by `silent_seconds`.
 
     In the order of their ids, from the one after `after`. `grace_seconds` None: deadlines do not count now.
     """
-    state, uncalled_since = REPAIRS.c.state, now - timedelta(seconds=silent_seconds)
-    has_attempt = exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
-    is_stuck: ColumnElement[bool] = and_(
-        state == RepairState.CALLING.value, REPAIRS.c.requested_at <= uncalled_since, ~has_attempt
-    )
+    state, is_stuck = REPAIRS.c.state, await is_forgotten(session, now, grace_seconds=silent_seconds)
     if grace_seconds is not None:
         was_due = REPAIRS.c.result_deadline_at <= now - timedelta(seconds=grace_seconds)
         is_stuck = or_(is_stuck, and_(state == RepairState.AWAITING_RESULT.value, was_due))

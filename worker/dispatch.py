@@ -167,7 +167,7 @@ class Dispatcher:
         if ended.told:
             await settle(session, [row.id for event in ended.told for row in event.rows])
         for event, backoff_seconds in ended.failed:
-            await release(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds))
+            await release(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds), now=now)
 
     async def _tell(self, event: OutboxEvent) -> None:
         began_at = time.monotonic()

@@ -35,7 +35,7 @@ from store.sealing import Sealer
 from worker.connect import Engine, connect, quiet_runtime
 from worker.crediting import keep_crediting
 from worker.heartbeat import USUAL, Bounds, Heartbeat
-from worker.parts import WorkerParts, build_store_part
+from worker.parts import GRACE_SECONDS, StorePart, WorkerParts, build_store_part
 from worker.purge import keep_erasing, keep_purging
 from worker.refusals import FIXES, Problem, TemporalProblem
 from worker.temporal_part import TemporalPart, end_soon
@@ -123,7 +123,9 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
     try:
         with watched_loop():
             await refuse_unknown_secret(parts.database, parts.sealer)
-            return await _work(partial(_connect, settings, identity, quiet_runtime()), parts, heartbeat, beating, stopping)
+            store_part = build_store_part(parts, identity=identity)
+            connect_now = partial(_connect, settings, identity, quiet_runtime())
+            return await _work(connect_now, parts, store_part, heartbeat, beating, stopping)
     except SecretUnknown as error:
         log.error("secret_key_unknown", reason=str(error))
         return 1
@@ -141,12 +143,12 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
 async def _work(
     connect_now: Callable[[], Awaitable[Client]],
     parts: WorkerParts,
+    store_part: StorePart,
     heartbeat: Heartbeat,
     beating: asyncio.Task[None],
     stopping: asyncio.Event,
 ) -> int:
     """What needs the store alone starts at once, and the part for Temporal beside it, whenever there is one."""
-    store_part = build_store_part(parts)
     loops: list[Coroutine[object, object, None]] = [
         TemporalPart(connect_now, parts, store_part, heartbeat).run(),
         keep_purging(parts.database.for_loops()),
@@ -163,11 +165,13 @@ async def _work(
                 log.error("worker_failed", error=type(error).__name__, exc_info=error)
                 code = 1
         if code:
-            end_soon(code)
+            end_soon(code, store_part.callback.has_attempts)
         stop.cancel()
+        # Beside the end of Temporal's worker, which may wait for them.
+        attempts = asyncio.create_task(store_part.callback.end(grace_seconds=GRACE_SECONDS.total_seconds()))
         for task in beside:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(attempts, *beside, return_exceptions=True)
     return code
 
 

@@ -44,7 +44,7 @@ TASK_POLLS = 40
 NEW_RUN_POLLS = 0.4  # of these; the others ask for the tasks of runs that are cached here
 ACTIVITY_POLLS = 20
 STICKY_SECONDS = timedelta(seconds=2)
-# Within the 10 s in which everything ends; an attempt still in flight then is sent again by the next worker.
+# Within the 10 s in which everything ends. An attempt still in flight when the process ends is sent again by the next worker.
 GRACE_SECONDS = timedelta(seconds=2)
 HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
@@ -72,6 +72,7 @@ class WorkerParts:
 class StorePart:
     """What needs the store alone, and works while Temporal is away: late incidents, unsent alerts, what the reconciler finds.
 
+    `callback` is here since its attempts outlive Temporal's worker; they end with this part. `places` are its own.
     `gateway` is attached to a client when there is one; until then its calls fail as they do while Temporal is away.
     """
 
@@ -79,6 +80,8 @@ class StorePart:
     reconciler: Reconciler
     alerts: AlertActivities
     overdue: OverdueOpener
+    callback: CallbackActivities
+    places: Places
     every_seconds: float
 
     @asynccontextmanager
@@ -95,6 +98,7 @@ class StorePart:
             alerting.cancel()
             opening.cancel()
             await asyncio.gather(reconciling, alerting, opening, whole, return_exceptions=True)
+            await self.callback.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,6 @@ class BuiltWorker:
     temporal: Worker
     store_part: StorePart
     dispatcher: Dispatcher
-    places: Places
     listened_url: str | None
 
     @property
@@ -150,8 +153,8 @@ class BuiltWorker:
             await asyncio.gather(polling, whole, *listening, return_exceptions=True)
 
 
-def build_store_part(parts: WorkerParts) -> StorePart:
-    """What needs the store alone, with a gateway that has no client yet."""
+def build_store_part(parts: WorkerParts, *, identity: str) -> StorePart:
+    """What needs the store alone, with a gateway that has no client yet. `identity`: the process, as its heartbeat names it."""
     gateway = Gateway(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer)
@@ -162,16 +165,6 @@ def build_store_part(parts: WorkerParts) -> StorePart:
         outage_seconds=parts.outage_seconds,
     )
     overdue = OverdueOpener(parts.database.for_loops(), outage_seconds=parts.outage_seconds)
-    return StorePart(gateway, reconciler, alerts, overdue, every_seconds=parts.reconcile_seconds)
-
-
-def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | None = None) -> BuiltWorker:
-    """A worker over the given client and parts; `store_part` is the one that runs already, attached to that client."""
-    if store_part is None:
-        store_part = build_store_part(parts)
-        store_part.gateway.attach(client)
-    gateway, alerts = store_part.gateway, store_part.alerts
-    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     places = Places(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
         parts.database,
@@ -180,9 +173,18 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         rules=parts.rules,
         chance=parts.chance,
         places=places,
-        # The same name as in its heartbeats.
-        holder=client.identity,
+        holder=identity,
     )
+    return StorePart(gateway, reconciler, alerts, overdue, callback, places, every_seconds=parts.reconcile_seconds)
+
+
+def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | None = None) -> BuiltWorker:
+    """A worker over the given client and parts; `store_part` is the one that runs already, attached to that client."""
+    if store_part is None:
+        store_part = build_store_part(parts, identity=client.identity)
+        store_part.gateway.attach(client)
+    gateway, alerts = store_part.gateway, store_part.alerts
+    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     temporal = Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -195,7 +197,7 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
             ledger.fail_overdue_repair,
             ledger.note_dropped_request,
             alerts.send_alerts,
-            callback.send_callback,
+            store_part.callback.send_callback,
         ],
         # The sandbox imports the workflow's file anew for each run and is entered for each payload: a third to a half of this
         # process's work. The tests replay every life inside it, and ban clocks and chance from the files.
@@ -219,7 +221,6 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         dispatcher=Dispatcher(
             parts.database.for_loops(), gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None
         ),
-        places=places,
         listened_url=listened_url,
     )
 

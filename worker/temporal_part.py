@@ -1,13 +1,15 @@
 """What one process does for Temporal: connects, joins its namespace, works, and begins again when that ends.
 
 It never ends by itself, so that what needs the store alone goes on for as long as Temporal is away, refuses us, or is another
-installation's. Only a process whose polls are dead ends: a new process has new ones. Run by `worker.main`.
+installation's. Only a process whose polls are dead ends: a new process has new ones. Attempts of callbacks belong to the process,
+so that work that ends and begins again leaves them alone. Run by `worker.main`.
 """
 
 import asyncio
 import gc
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -37,6 +39,11 @@ PREPARE_EVERY_CHECKS = 12
 DOUBTS = 3
 CANARY_AGAIN_SECONDS = 60.0
 END_SECONDS = 10.0  # for work that failed; a process that is stopped is killed by its supervisor
+# For Temporal's worker to end in a process that goes on: its polls may never be answered.
+WIND_DOWN_SECONDS = 60.0
+# After either, while an attempt is in flight or being recorded: longer than both may take.
+LAST_ATTEMPTS_SECONDS = 660.0
+LOOK_AGAIN_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +112,7 @@ class TemporalPart:
             PollingDied.
         """
         built = build_worker(client, self._parts, self._store_part)
-        self._heartbeat.report_also(built.places.counted)
+        self._heartbeat.report_also(self._store_part.places.counted)
         tune_garbage_collection()
         async with built.running_temporal() as whole:
             beside = [
@@ -116,12 +123,14 @@ class TemporalPart:
             log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
             try:
                 ended, _ = await asyncio.wait([whole, *beside], return_when=asyncio.FIRST_COMPLETED)
-                ending = end_soon(1)
+                errors = [task.exception() for task in ended]
+                seconds = END_SECONDS if any(isinstance(error, PollingDied) for error in errors) else WIND_DOWN_SECONDS
+                ending = end_soon(1, self._store_part.callback.has_attempts, seconds=seconds)
             finally:
                 for task in beside:
                     task.cancel()
                 await asyncio.gather(*beside, return_exceptions=True)
-        return _judge_end([task.exception() for task in ended], ending)
+        return _judge_end(errors, ending)
 
     async def _keep_checking(self, client: Client) -> None:
         """See that the namespace is still the one that was joined, and still ours; now and then, what it has.
@@ -174,12 +183,25 @@ async def keep_canaries(client: Client, heartbeat: Heartbeat, gateway: Gateway) 
         await asyncio.sleep(CANARY_AGAIN_SECONDS)
 
 
-def end_soon(code: int) -> threading.Timer:
-    """End in order if that can be done soon: polls that Temporal never answers would be waited for. It can be cancelled."""
-    ending = threading.Timer(END_SECONDS, os._exit, (code,))
-    ending.daemon = True
-    ending.start()
-    return ending
+def end_soon(code: int, has_attempts: Callable[[], bool], *, seconds: float = END_SECONDS) -> threading.Event:
+    """End the process unless the event is set within `seconds`: polls that Temporal never answers would be waited for.
+
+    While it has attempts of callbacks, it ends later, after `LAST_ATTEMPTS_SECONDS` more at most: this process alone knows their
+    outcomes. A thread does it, so that an event loop that hangs does not stop it.
+    """
+    is_cancelled = threading.Event()
+    threading.Thread(target=_end_unless, args=(is_cancelled, code, has_attempts, seconds), daemon=True).start()
+    return is_cancelled
+
+
+def _end_unless(is_cancelled: threading.Event, code: int, has_attempts: Callable[[], bool], seconds: float) -> None:
+    if is_cancelled.wait(seconds):
+        return
+    last = time.monotonic() + LAST_ATTEMPTS_SECONDS
+    while has_attempts() and time.monotonic() < last:
+        if is_cancelled.wait(LOOK_AGAIN_SECONDS):
+            return
+    os._exit(code)
 
 
 def tune_garbage_collection() -> None:
@@ -189,7 +211,7 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _judge_end(errors: list[BaseException | None], ending: threading.Timer) -> Problem | None:
+def _judge_end(errors: list[BaseException | None], ending: threading.Event) -> Problem | None:
     """What ended the work; the process goes on, unless it is the process itself that does not work.
 
     Raises:
@@ -198,7 +220,7 @@ def _judge_end(errors: list[BaseException | None], ending: threading.Timer) -> P
     for error in errors:
         if isinstance(error, PollingDied):
             raise error
-    ending.cancel()
+    ending.set()
     error = next((error for error in errors if error is not None), None)
     if isinstance(error, TemporalProblem):
         return error.problem

@@ -230,9 +230,9 @@ class ReceiptWorkflow:
         await self._ask(LedgerActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
 
     async def _drop_requests(self) -> None:
-        bare, named = self._inbox.take_bare(), self._inbox.take_named()
-        if bare is not None or named is not None:
-            dropped = NoteDroppedRequest(self._start.event_id, None if bare else named)
+        self._asking, named = self._inbox.take_bare(), self._inbox.take_named()
+        if self._asking is not None or named is not None:
+            dropped = NoteDroppedRequest(self._start.event_id, None if self._asking else named)
             await self._ask(LedgerActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
 
     async def _wait(self, has_come: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:

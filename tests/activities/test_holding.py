@@ -15,13 +15,14 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.callback import CallbackActivities
+from activities.callback import RECORD_SECONDS, RUN_SECONDS, CallbackActivities
 from activities.messages import Answer, SendCallback
 from activities.transport import OutgoingRequest
 from domain.errors import Unavailable
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.retries import ErrorClass, ExchangeOutcome
+from store.attempts import HELD_AT_MOST
 from store.heartbeats import ENDED, beat
 from store.sealing import Sealer
 from tests.activities.test_callback import Endpoint, Slow, built
@@ -201,8 +202,12 @@ async def test_heart_that_is_stopped_says_that_its_worker_ended(story: Story) ->
     assert [(found.process, found.report.get(ENDED)) for found in beats] == [("worker-stopped", True)]
 
 
-@pytest.mark.parametrize(("seconds", "is_held"), [(45, True), (51, False)])
-async def test_attempt_that_a_living_worker_forgot_is_held_for_fifty_seconds_at_most(
+def test_attempt_is_held_for_longer_than_it_is_sent_and_recorded() -> None:
+    assert (timedelta(seconds=RUN_SECONDS + RECORD_SECONDS), HELD_AT_MOST) == (timedelta(seconds=635), timedelta(seconds=660))
+
+
+@pytest.mark.parametrize(("seconds", "is_held"), [(60, True), (659, True), (661, False)])
+async def test_attempt_that_a_living_worker_forgot_is_held_for_660_seconds_at_most(
     story: Story, sealer: Sealer, order: SendCallback, seconds: int, is_held: bool
 ) -> None:
     endpoint = Endpoint(200)

@@ -1,14 +1,17 @@
 """An attempt whose run is cancelled, or whose worker stops, is recorded if it can be, else left to the next."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.messages import SendCallback
 from domain.ids import EventId
+from domain.lifecycle import Position
 from store.sealing import Sealer
-from tests.activities.test_callback import Slow, built, order
+from tests.activities.test_callback import Endpoint, Slow, built, order
+from tests.activities.test_holding import Counted
 from tests.given import Story
 
 __all__ = ["order"]
@@ -17,21 +20,50 @@ __all__ = ["order"]
 async def test_stopping_worker_leaves_an_attempt_in_flight_to_the_next_one(
     story: Story, sealer: Sealer, order: SendCallback
 ) -> None:
-    environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
+    environment, slow, endpoint = ActivityEnvironment(), Slow(), Endpoint(200)
+    stopping, following = (built(story, sealer, transport) for transport in (slow, endpoint))
+    running = asyncio.create_task(environment.run(stopping.send_callback, order))
     await slow.is_called.wait()
 
     environment.worker_shutdown()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    await stopping.end()
+    left = [row["state"] for row in await story.rows("attempts", EventId(order.event_id))]
+    story.database.clock.skew += timedelta(seconds=6)
+    await ActivityEnvironment().run(following.send_callback, order)
 
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["started"]
+    assert left == ["started"]
+    assert not stopping.has_attempts()
+    assert [endpoint.headers(index)["x-sendpromptly-attempt"] for index in range(len(endpoint.requests))] == ["1"]
+
+
+async def test_attempt_outlives_the_temporal_worker_and_the_next_one_in_its_process_joins_it(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    ended, slow = ActivityEnvironment(), Counted()
+    activities = built(story, sealer, slow)
+    running = asyncio.create_task(ended.run(activities.send_callback, order))
+    await slow.is_called.wait()
+
+    ended.worker_shutdown()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    again = asyncio.create_task(ActivityEnvironment().run(activities.send_callback, order))
+    await asyncio.sleep(0)
+    slow.may_answer.set()
+    answer = await again
+
+    assert (slow.calls, answer.standing.position) == (1, Position.AWAITING_RESULT)
+    assert [(row["number"], row["state"]) for row in await story.rows("attempts", EventId(order.event_id))] == [(1, "finished")]
 
 
 async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sealer, order: SendCallback) -> None:
     environment, slow = ActivityEnvironment(), Slow()
-    running = asyncio.create_task(environment.run(built(story, sealer, slow).send_callback, order))
+    activities = built(story, sealer, slow)
+    running = asyncio.create_task(environment.run(activities.send_callback, order))
     await slow.is_called.wait()
 
     async with story.database.transaction():
@@ -41,10 +73,12 @@ async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sea
             await asyncio.sleep(0)
         environment.worker_shutdown()
         running.cancel()
+        ending = asyncio.create_task(activities.end())
         for _ in range(10):
             await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await running
+    await ending
 
     assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
 

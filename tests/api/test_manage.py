@@ -9,6 +9,7 @@ from domain.projects import CreatedProject, Scope
 from store.database import Database
 from store.projects import create_project
 from store.sealing import Sealer
+from store.stuck_runs import RESTART_NOTE
 from tests.api.serving import Caller, receipt
 
 EVENT_FIELDS = [
@@ -195,7 +196,7 @@ async def test_a_restart_is_requested_once_while_it_waits(caller: Caller, databa
 
     assert [answer.status_code for answer in answers] == [202, 202]
     timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
-    assert [entry["text"] for entry in timeline if entry["kind"] == "noted"] == ["A restart of the workflow was requested."]
+    assert [entry["text"] for entry in timeline if entry["kind"] == "noted"] == [RESTART_NOTE]
 
 
 async def test_project_is_read_and_changed(caller: Caller, project: CreatedProject) -> None:

@@ -28,6 +28,15 @@ async def test_the_last_beat_of_each_process_is_read(database: Database) -> None
     assert beats[0].started_at == NOW - timedelta(days=1)
 
 
+async def test_heartbeat_from_before_the_stores_clock_was_set_back_is_not_fresh(database: Database) -> None:
+    await beat(database, "dead", NOW + timedelta(hours=1))
+
+    async with database.reading() as session:
+        (found,) = await heartbeats.read_beats(session, NOW)
+
+    assert found.age_seconds == 3600
+
+
 async def test_the_latest_beat_of_ingest_is_known_however_old(database: Database) -> None:
     async with database.reading() as session:
         none_yet = await heartbeats.latest_ingest_beat(session)

@@ -114,6 +114,16 @@ async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_
     assert (unsure.adoption, sure.adoption) == (Adoption.ELSEWHERE, Adoption.NEW)
 
 
+async def test_dead_worker_whose_heartbeat_lies_in_the_future_keeps_no_namespace(database: Database) -> None:
+    await adopt(database, "one", "worker-1")
+
+    async with database.transaction() as session:
+        set_back = await database.now(session) - timedelta(hours=1)
+        adopted = await adopt_namespace(session, "two", process="worker-2", now=set_back)
+
+    assert adopted.adoption is Adoption.NEW
+
+
 async def test_worker_whose_own_temporal_got_another_database_goes_on(database: Database) -> None:
     await adopt(database, "one", "worker-1")
 

@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from domain.ids import EventId
 from domain.receipts import ReceiptState
 from store import outbox
@@ -11,7 +13,8 @@ from store.moves import open_incident
 from store.outbox import OutboxEvent
 from store.standing import tell_engine
 from store.statements import SessionStatements
-from tests.given import START, Story
+from store.stuck_runs import request_restart
+from tests.given import OPERATOR, START, Story
 
 
 async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0) -> list[OutboxEvent]:
@@ -95,12 +98,37 @@ async def test_released_rows_wait_until_told_and_hold_back_their_event(story: St
     event_id = await started(story)
     (claimed,) = await claim(story)
     async with story.database.transaction() as session:
-        await outbox.release(session, [row.id for row in claimed.rows], START + timedelta(seconds=60))
+        await outbox.release(session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START)
     await tell(story, event_id, "result")
 
     before, after = await claim(story, after_seconds=59), await claim(story, after_seconds=60)
 
     assert (before, [len(event.rows) for event in after]) == ([], [2])
+
+
+@pytest.mark.parametrize("is_requested_first", [True, False], ids=["while the row is sent", "while the row is backed off"])
+async def test_restart_waits_ten_seconds_at_most_for_a_row_that_is_backed_off(story: Story, is_requested_first: bool) -> None:
+    event_id, other = await started(story), await started(story)
+    claimed = await claim(story)
+
+    if is_requested_first:
+        await restart(story, event_id)
+    async with story.database.transaction() as session:
+        row_ids = [row.id for event in claimed for row in event.rows]
+        await outbox.release(session, row_ids, START + timedelta(minutes=10), now=START)
+    if not is_requested_first:
+        await restart(story, event_id)
+
+    before, after = await claim(story, after_seconds=9), await claim(story, after_seconds=10)
+    others = await claim(story, after_seconds=600)
+    assert before == []
+    assert [(event.event_id, [row.kind for row in event.rows]) for event in after] == [(event_id, ["start", "restart"])]
+    assert other in [event.event_id for event in others]
+
+
+async def restart(story: Story, event_id: EventId) -> None:
+    async with story.database.transaction() as session:
+        assert await request_restart(session, event_id, START, requested_by=OPERATOR)
 
 
 async def test_a_claim_takes_the_oldest_up_to_its_limit(story: Story) -> None:

@@ -177,14 +177,19 @@ async def test_request_for_a_repair_that_nobody_calls_tells_the_engine_again(sto
     assert await story.outbox(event_id) == [("reprocess", {"replay_id": replay_id, "requested_by": OPERATOR})]
 
 
-async def test_request_for_a_repair_that_was_called_tells_nothing_more(story: Story) -> None:
+@pytest.mark.parametrize(("seconds", "times"), [(0, 0), (61, 1)])
+async def test_request_for_a_repair_without_an_attempt_of_the_last_minute_signals_it_once_more(
+    story: Story, seconds: int, times: int
+) -> None:
     event_id, replay_id = await story.repairing()
     await story.attempt(event_id, replay_id, status=503)
     await settle_outbox(story, event_id)
 
+    story.later(seconds=seconds)
+    await requested(story, event_id)
     await requested(story, event_id)
 
-    assert await story.outbox(event_id) == []
+    assert await story.outbox(event_id) == [("reprocess", {"replay_id": replay_id, "requested_by": OPERATOR})] * times
 
 
 async def test_signal_with_a_made_up_replay_changes_nothing(story: Story) -> None:

@@ -16,6 +16,20 @@ from tests.worker.swallowing import SwallowingProxy
 
 TUNED = "import gc, worker.temporal_part as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
 
+# Ends hard with 3, and says after how long.
+HARD_END = (
+    "import os, sys, time\n"
+    "import worker.temporal_part as part\n"
+    "part.LAST_ATTEMPTS_SECONDS = float(sys.argv[2])\n"
+    "began, leave = time.monotonic(), os._exit\n"
+    "def end(code):\n"
+    "    print(time.monotonic() - began, flush=True)\n"
+    "    leave(code)\n"
+    "os._exit = end\n"
+    "part.end_soon(3, lambda: time.monotonic() < began + float(sys.argv[1]), seconds=0.2)\n"
+    "time.sleep(30)\n"
+)
+
 
 @pytest.fixture
 async def setting(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Setting]:
@@ -98,6 +112,18 @@ async def test_worker_that_waits_for_its_engine_ends_at_once(setting: Setting, w
     worker.process.send_signal(signal.SIGINT)
 
     assert await asyncio.to_thread(worker.ended, seconds=8) == 0
+
+
+@pytest.mark.parametrize(
+    ("attempt_seconds", "last_seconds", "ends_after"),
+    [(0, 60, 0.2), (1.5, 60, 1.5), (60, 1.0, 1.2)],
+    ids=["without an attempt at once", "with one after it", "with an endless one after the bound"],
+)
+def test_hard_end_waits_for_an_attempt_within_a_bound(attempt_seconds: float, last_seconds: float, ends_after: float) -> None:
+    with running(*python("-c", HARD_END, str(attempt_seconds), str(last_seconds))) as program:
+        assert program.ended() == 3
+    (waited,) = [float(line) for line in program.output.splitlines()]
+    assert ends_after <= waited < ends_after + 1
 
 
 async def _is_not(said: Awaitable[bool]) -> bool:

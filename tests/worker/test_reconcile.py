@@ -11,9 +11,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.receipts import Receipt
+from domain.retries import longest_delays
 from store import outbox
+from store.attempts import begin_attempt
+from store.forgotten_repairs import keep_delays
 from store.heartbeats import NAMESPACE_FACT, write_fact
 from store.installations import read_restart
+from store.stuck_runs import is_repair_forgotten, suspect_forgotten_repairs
 from store.sweeping import stuck_repairs
 from tests.given import Story
 from tests.workflows.world import World
@@ -148,6 +152,45 @@ async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story
     assert await stuck(grace_seconds=60, minutes=31) == {uncalled, unanswered}
     assert await stuck(grace_seconds=None, minutes=31) == {uncalled}
     assert await stuck(grace_seconds=60, minutes=-61) == set()
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_schedule_known", "overdue_after"),
+    [
+        ([503], True, 66),
+        ([503, 503], True, 660),
+        ([503, 503, 503], True, 660),
+        ([429], True, 3600),
+        ([503], False, 3600),
+        ([None], True, 660),
+        ([503, None], True, 660),
+    ],
+    ids=["first", "second", "third", "429", "no schedule known", "first in flight", "second in flight"],
+)
+async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
+    story: Story, ended: list[int | None], is_schedule_known: bool, overdue_after: float
+) -> None:
+    event_id, replay_id = await story.repairing()
+    if is_schedule_known:
+        async with story.database.transaction() as session:
+            await keep_delays(session, longest_delays((0, 60, 600), 0.1))
+    for status in ended:
+        story.later(minutes=20)
+        if status is None:
+            await story.do(begin_attempt, event_id, replay_id, holder="a worker that forgot it")
+        else:
+            await story.attempt(event_id, replay_id, status=status)
+
+    async def stuck(*, seconds: float) -> tuple[bool, bool, int]:
+        now = story.at + timedelta(seconds=seconds)
+        async with story.database.transaction() as session:
+            found = await stuck_repairs(session, now, grace_seconds=60, silent_seconds=60, limit=10)
+            is_suspected = await suspect_forgotten_repairs(session, now, silent_seconds=60, limit=10, after="")
+            is_forgotten = await is_repair_forgotten(session, event_id, now, silent_seconds=60)
+        return is_forgotten, bool(found), len(is_suspected)
+
+    assert await stuck(seconds=overdue_after + 59) == (False, False, 0)
+    assert await stuck(seconds=overdue_after + 61) == (True, True, 1)
 
 
 async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: World) -> None:

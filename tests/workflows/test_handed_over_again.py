@@ -1,8 +1,10 @@
 """What Temporal hands over again, after a reset or in a run that continues, is not done again; and floods are one look."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -10,7 +12,9 @@ from temporalio.service import RPCError
 
 from domain.ids import EventId
 from domain.lifecycle import Position
-from tests.workflows.world import World
+from store.sealing import Sealer
+from tests.workflows.world import World, worker_parts
+from worker.parts import build_worker
 from workflows.messages import workflow_id
 
 ALL, NONE = ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL, ResetReapplyType.RESET_REAPPLY_TYPE_NONE
@@ -99,6 +103,28 @@ async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continu
     assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
 
 
+async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_begins_again(
+    makegood: World, sealer: Sealer
+) -> None:
+    makegood.receiver.answering.clear()
+    event_id = await opened(makegood)
+    await makegood.reprocess(event_id)
+    await makegood.eventually(lambda: _is_called(makegood), "the endpoint is called")
+
+    await makegood.built.temporal.shutdown()
+
+    left = [row["state"] for row in await makegood.attempts(event_id)]
+    parts = worker_parts(makegood.database, sealer, "smtp://127.0.0.1:1")
+    with capture_logs() as logs:
+        async with build_worker(makegood.client, parts, makegood.built.store_part).running_temporal():
+            await makegood.eventually(lambda: _has_joined(logs), "the next work for Temporal joins the attempt")
+            makegood.receiver.answering.set()
+            await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert left == ["started"]
+    assert len(makegood.receiver.calls) == 1
+    assert [(row["number"], row["state"]) for row in await makegood.attempts(event_id)] == [(1, "finished")]
+
+
 async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
     """So many signals, as fast as Temporal takes them."""
     places = asyncio.Semaphore(32)
@@ -160,3 +186,11 @@ async def _is_noted(world: World, event_id: EventId, text: str) -> bool:
 
 async def _is_calling(world: World, event_id: EventId) -> bool:
     return len(await world.attempts(event_id)) == 1
+
+
+async def _is_called(world: World) -> bool:
+    return len(world.receiver.calls) == 1
+
+
+async def _has_joined(logs: Sequence[Mapping[str, object]]) -> bool:
+    return any(line["event"] == "attempt_joined" for line in logs)
