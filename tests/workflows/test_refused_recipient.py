@@ -1,7 +1,12 @@
 """A recipient that the mail server refuses for good costs the other recipients nothing, from the workflow to SMTP."""
 
+from typing import Any
+
 from domain.ids import EventId
 from domain.lifecycle import Position
+from domain.projects import ProjectChanges
+from store.projects import change_project
+from tests.given import Story
 from tests.workflows.world import World
 
 GONE, OPS, OWNER = "gone@shop.example", "ops@shop.example", "owner@shop.example"
@@ -9,13 +14,13 @@ GONE, OPS, OWNER = "gone@shop.example", "ops@shop.example", "owner@shop.example"
 
 async def test_recipient_refused_for_good_ends_visibly_and_the_others_are_notified(makegood: World) -> None:
     makegood.post.unknown.add(GONE)
-    await makegood.notify(OPS, GONE, OWNER)
+    await notify(makegood, OPS, GONE, OWNER)
 
     event_id = await opened(makegood)
     await makegood.eventually(lambda: has_ended(makegood, event_id), "the refused alert has ended")
     await makegood.subjects(4)  # the alert and the notice about the refused address, to each of the two
 
-    assert await makegood.alerts_ended(event_id) == [
+    assert await alerts_ended(makegood, event_id) == [
         {
             "alert_kind": "incident_opened",
             "destination": GONE,
@@ -31,7 +36,7 @@ async def test_recipient_refused_for_good_ends_visibly_and_the_others_are_notifi
 
 async def test_refused_alert_is_never_tried_again(makegood: World) -> None:
     makegood.post.unknown.add(GONE)
-    await makegood.notify(GONE)
+    await notify(makegood, GONE)
     first = await opened(makegood)
     await makegood.eventually(lambda: has_ended(makegood, first), "the refused alert has ended")
 
@@ -54,5 +59,17 @@ async def opened(world: World) -> EventId:
     return event_id
 
 
+async def notify(world: World, *destinations: str) -> None:
+    """The project's alerts go to these addresses from now on."""
+    async with world.database.transaction() as session:
+        await change_project(session, world.project.id, changes=ProjectChanges(alert_emails=destinations))
+
+
+async def alerts_ended(world: World, event_id: EventId) -> list[dict[str, Any]]:
+    """What the timeline says of alerts that failed or ended."""
+    rows = await Story(world.database, world.project).rows("timeline", event_id)
+    return [row["fields"] for row in rows if row["kind"] == "alert_failed"]
+
+
 async def has_ended(world: World, event_id: EventId) -> bool:
-    return bool(await world.alerts_ended(event_id))
+    return bool(await alerts_ended(world, event_id))

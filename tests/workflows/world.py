@@ -27,12 +27,12 @@ from activities.smtp import SmtpMailer, parse_mail_server
 from activities.transport import exchange
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
-from domain.projects import CreatedProject, ProjectChanges, Scope
+from domain.projects import CreatedProject, Scope
 from store.database import Clock, Database
 from store.heartbeats import NAMESPACE_FACT, read_fact
 from store.moves import apply_result
 from store.outbox import count, tell_again
-from store.projects import change_project, create_project
+from store.projects import create_project
 from store.repairs import request_repair
 from store.requests import expire, resolve_by_hand
 from store.sealing import Sealer
@@ -249,16 +249,6 @@ class World:
 
     async def incidents(self, event_id: EventId) -> list[dict[str, Any]]:
         return await self._story.rows("incidents", event_id)
-
-    async def alerts_ended(self, event_id: EventId) -> list[dict[str, Any]]:
-        """What the timeline says of alerts that failed or ended."""
-        rows = await self._story.rows("timeline", event_id)
-        return [row["fields"] for row in rows if row["kind"] == "alert_failed"]
-
-    async def notify(self, *destinations: str) -> None:
-        """The project's alerts go to these addresses from now on."""
-        async with self.database.transaction() as session:
-            await change_project(session, self.project.id, changes=ProjectChanges(alert_emails=destinations))
 
     async def attempts(self, event_id: EventId) -> list[dict[str, Any]]:
         rows = await self._story.rows("attempts", event_id)
