@@ -13,12 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
 from api.schemas import ResolveBody, known_id, validated
-from api.views import Json, event_view, full_event_view, incident_view, timeline_view
+from api.views import Json, event_view, full_event_view, incident_view, project_view, timeline_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
 from domain.runs import StuckRun
-from store import reading, repairs, requests, stuck_runs
+from domain.texts import kept
+from store import projects, reading, repairs, requests, stuck_runs
 from store.database import Database
 from store.sealing import Sealer
 from store.statements import SessionStatements
@@ -48,6 +49,11 @@ class Operations(ProjectOperations):
 
     def __init__(self, *, database: Database, sealer: Sealer, judge_repair_url: JudgeRepairUrl) -> None:
         super().__init__(database=database, sealer=sealer, judge_repair_url=judge_repair_url)
+
+    async def find_project(self, name_or_id: str) -> Json:
+        """The project that a person means, by its id or name. Raises: NotFound."""
+        async with self._database.reading() as session:
+            return project_view(await projects.find_project(session, kept(name_or_id)))
 
     async def list_events(
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None

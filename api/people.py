@@ -46,7 +46,7 @@ class People(Accounts):
         """A member has another role. Raises: NotFound; ValidationFailed for an unknown role or the last owner."""
         wanted, project, user = _role(role), ProjectId(known_id(project_id)), UserId(known_id(user_id))
         async with self._database.transaction() as session:
-            if user not in (one.user_id for one in await members.list_members(session, project)):
+            if project not in (await members.read_access(session, user)).roles:
                 raise NotFound("There is no such member in this project.")
             await self._grant(session, actor, project, user, wanted)
 

@@ -3,7 +3,7 @@
 Secrets are in an answer once, when they are made.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -52,10 +52,10 @@ class ProjectOperations(AuditOperations):
         """Have what this process remembers of keys and projects forgotten when one is changed here."""
         self._on_change.append(forget)
 
-    async def list_projects(self) -> Json:
-        """Every project, oldest first."""
+    async def list_projects(self, among: Collection[ProjectId] | None = None) -> Json:
+        """The newest 1,000 projects, of all or of these, oldest first."""
         async with self._database.reading() as session:
-            return {"data": [project_view(project) for project in await projects.list_projects(session)]}
+            return {"data": [project_view(project) for project in await projects.list_projects(session, among=among)]}
 
     async def read_project(self, project_id: str) -> Json:
         """Raises: NotFound."""

@@ -116,12 +116,13 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
 
     Raises: CommandFailed when there is none.
     """
-    projects: list[Json] = list((await operations.list_projects())["data"])
-    for field in ("project_id", "name"):
-        for project in projects:
-            if project[field] == name_or_id:
-                return project
-    raise CommandFailed(f"no project has the id or name {name_or_id!r}: `makegood project list` shows all", ExitCode.NOT_FOUND)
+    from domain.errors import NotFound
+
+    try:
+        return await operations.find_project(name_or_id)
+    except NotFound:
+        told = f"no project has the id or name {name_or_id!r}: `makegood project list` shows the newest"
+        raise CommandFailed(told, ExitCode.NOT_FOUND) from None
 
 
 async def find_project_id(operations: "Operations", name_or_id: str | None) -> str | None:

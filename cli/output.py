@@ -89,6 +89,14 @@ def print_rows(
         typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
+def tell_end_of_list(rows: Sequence[object], what: str) -> None:
+    """Say that a list ends at its bound, where it does: there may be older ones."""
+    from store.paging import LISTED_AT_MOST  # here, since the store's library is slow to import
+
+    if len(rows) >= LISTED_AT_MOST:
+        tell(f"This list ends at the newest {LISTED_AT_MOST:,} {what}. Older ones are found by name or id.")
+
+
 def cell(value: object) -> str:
     """A value on one line."""
     match value:

@@ -267,10 +267,11 @@ async def _check_runs(database: "Database") -> Finding:
 
 
 async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:
+    from store.paging import LISTED_AT_MOST
     from store.projects import list_projects
 
     async with database.reading() as session:
-        projects = [project for project in await list_projects(session) if not project.is_suspended]
+        projects = await list_projects(session, is_working=True)
     if not projects:
         return warn("there is no project yet", fix="makegood project create NAME --mode test")
     problems = [problem for project in projects if (problem := await _repair_problem(project, settings))]
@@ -278,7 +279,8 @@ async def _check_repair_urls(database: "Database", settings: "Settings") -> Find
         name, told = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return warn(f"{name}: {told}{more}", fix=f"makegood project set {name!r} --repair-url https://…")
-    return ok(f"{len(projects)} may be called")
+    which = "the newest " if len(projects) >= LISTED_AT_MOST else ""
+    return ok(f"{which}{len(projects)} may be called")
 
 
 async def _repair_problem(project: "Project", settings: "Settings") -> tuple[str, str] | None:

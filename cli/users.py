@@ -7,7 +7,7 @@ import typer
 
 from cli.operator import Json, build_operations, cli_actor, find_project, read_sealer, with_store
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import print_record, print_rows
+from cli.output import print_record, print_rows, tell_end_of_list
 from cli.settings_told import read_settings
 from domain.users import Role
 
@@ -34,10 +34,11 @@ def link(user: OptionalUser = None, as_json: JsonFlag = False) -> None:
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """Everyone with an account, with the role in each project."""
+    """The newest 1,000 people with an account, with the role in each project."""
     answer = _do(lambda people: people.list_users())
     columns = ("user_id", "email", "has_password", "administrator", "roles")
     print_rows(answer, answer["data"], columns, as_json=as_json)
+    tell_end_of_list(answer["data"], "users")
 
 
 @app.command("create")

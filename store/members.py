@@ -4,7 +4,7 @@ Two rules hold whoever asks: a project that has an owner keeps one, and an insta
 `api.people`, which console and command line share, and by the console for every request.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -34,6 +34,15 @@ async def read_access(session: AsyncSession, user_id: UserId) -> Access:
     roles = {ProjectId(row.project_id): Role(row.role) for row in rows}
     of_user = select(ADMINISTRATORS.c.user_id).where(ADMINISTRATORS.c.user_id == user_id)
     return Access(is_administrator=await session.scalar(of_user) is not None, roles=roles)
+
+
+async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Mapping[UserId, Mapping[ProjectId, Role]]:
+    """Where each of these people is a member; nothing for one who belongs nowhere."""
+    rows = await session.execute(select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id))
+    found: dict[UserId, dict[ProjectId, Role]] = {user_id: {} for user_id in user_ids}
+    for row in rows:
+        found[UserId(row.user_id)][ProjectId(row.project_id)] = Role(row.role)
+    return found
 
 
 async def project_of_event(session: AsyncSession, event_id: EventId) -> ProjectId | None:
@@ -112,6 +121,11 @@ async def hold_project(session: AsyncSession, project_id: ProjectId) -> None:
 
 async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
     return frozenset(UserId(found) for found in await session.scalars(select(ADMINISTRATORS.c.user_id)))
+
+
+async def has_administrator(session: AsyncSession) -> bool:
+    """Whether anybody administers the installation: not before the first sign-in."""
+    return await session.scalar(select(ADMINISTRATORS.c.user_id).limit(1)) is not None
 
 
 async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> bool:

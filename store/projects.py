@@ -5,6 +5,7 @@ Called by the API's operations, which the command line shares, and the callback 
 """
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from store import tables
 from store.conversions import project_from
 from store.keys import create_key
 from store.minting import new_project_id, new_secret_id, new_signing_secret
+from store.paging import LISTED_AT_MOST
 from store.rotation import root_of_new_data_key
 from store.sealing import Sealer
 
@@ -92,9 +94,16 @@ async def find_project(session: AsyncSession, name_or_id: str) -> Project:
     )
 
 
-async def list_projects(session: AsyncSession) -> list[Project]:
-    """Every project, oldest first."""
-    return [project_from(row) for row in await session.execute(select(PROJECTS).where(IS_KEPT).order_by(PROJECTS.c.id))]
+async def list_projects(
+    session: AsyncSession, *, among: Collection[ProjectId] | None = None, is_working: bool = False
+) -> list[Project]:
+    """The newest 1,000 projects, oldest first; `among` None: of all; `is_working`: of those that are not suspended."""
+    newest = select(PROJECTS).where(IS_KEPT).order_by(PROJECTS.c.id.desc()).limit(LISTED_AT_MOST)
+    if among is not None:
+        newest = newest.where(PROJECTS.c.id.in_(sorted(among, reverse=True)[:LISTED_AT_MOST]))
+    if is_working:
+        newest = newest.where(PROJECTS.c.suspended_at.is_(None))
+    return [project_from(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges) -> Project:

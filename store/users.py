@@ -5,6 +5,7 @@ Called by the console's sign-in pages and by `makegood up` and `makegood user`, 
 """
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from store import tables
 from store.addresses import AddressRefused, canonical_address, sign_in_address, spellings
 from store.conversions import user_from
 from store.minting import new_token, new_user_id, token_digest
+from store.paging import LISTED_AT_MOST
 
 USERS = tables.User.metadata.tables["users"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
@@ -31,8 +33,15 @@ NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV
 
 
 async def list_users(session: AsyncSession) -> list[User]:
-    """Everyone, the first one first."""
-    return [user_from(row) for row in await session.execute(select(USERS).order_by(USERS.c.id))]
+    """The newest 1,000 users, the first one first."""
+    newest = select(USERS).order_by(USERS.c.id.desc()).limit(LISTED_AT_MOST)
+    return [user_from(row) for row in reversed((await session.execute(newest)).all())]
+
+
+async def read_users(session: AsyncSession, user_ids: Collection[str]) -> list[User]:
+    """Those of these ids, at most 1,000, that are users, the first one first."""
+    wanted = sorted(user_ids)[:LISTED_AT_MOST]
+    return [user_from(row) for row in await session.execute(select(USERS).where(USERS.c.id.in_(wanted)).order_by(USERS.c.id))]
 
 
 async def find_user(session: AsyncSession, email_or_id: str) -> User:

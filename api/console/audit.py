@@ -12,11 +12,12 @@ from api.audit_operations import AuditFilters
 from api.console import wording
 from api.console.console import Console
 from api.console.filters import ListAddress, read_audit_address
-from api.console.lists import own_projects, shortened
+from api.console.lists import own_projects, project_names, shortened
 from api.console.rendering import HEADERS
 from api.console.sessions import Viewer
 from domain.audit import CLI, TEMPORAL, VISITOR, AuditAction
 from domain.errors import NotFound
+from domain.ids import ProjectId
 from domain.users import Role
 from store import users
 
@@ -55,17 +56,19 @@ class AuditPages:
         address = read_audit_address(request.query_params)
         if elsewhere := shortened(self._console, request, address):
             return elsewhere
-        owned = await self._owned(viewer)
+        projects = await own_projects(self._console, viewer)
+        owned = {one["project_id"]: str(one["name"]) for one in projects if _owns(viewer, one["project_id"])}
         if not viewer.access.is_administrator:
             if "project" not in address.chosen and owned:
                 first = {"project": next(iter(owned)), **address.chosen}
                 return self._console.sessions.redirect(str(replace(address, chosen=first, cursor=None)))
             address = replace(address, stays=("project",))
-        self._check(viewer, owned, address)
+        self._check(viewer, address)
         page = await self._operations.list_audit(
             address.chosen.get("project"), _filters(address), limit=ROWS, cursor=address.cursor
         )
         names = await self._names(viewer, page["data"])
+        owned = await self._with_named(viewer, owned, page["data"], address.chosen.get("project"))
         values = {
             "lines": [tell(entry, names, owned) for entry in page["data"]],
             "next_cursor": page["next_cursor"],
@@ -84,7 +87,7 @@ class AuditPages:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         address = read_audit_address(fields)
-        self._check(viewer, await self._owned(viewer), address)
+        self._check(viewer, address)
         lines = await self._operations.export_audit(
             address.chosen.get("project"),
             _filters(address),
@@ -93,24 +96,30 @@ class AuditPages:
         )
         return StreamingResponse(lines, media_type="application/jsonl", headers={**HEADERS, **FILE})
 
-    async def _owned(self, viewer: Viewer) -> dict[str, str]:
-        """The names of the projects whose log the viewer may see, by their ids."""
-        projects = await own_projects(self._console, viewer)
-        is_own = (one for one in projects if viewer.access.role_in(one["project_id"]) is Role.OWNER)
-        return {project["project_id"]: str(project["name"]) for project in is_own}
+    async def _with_named(
+        self, viewer: Viewer, owned: Mapping[str, str], entries: list[Json], chosen: str | None
+    ) -> dict[str, str]:
+        """These names, and those of the other projects of the viewer's that the page names: the list of one's own is bounded."""
+        named = {entry["subject_id"] if entry["subject_type"] == "project" else entry["project_id"] for entry in entries}
+        others = {str(one) for one in {*named, chosen} if one is not None and _owns(viewer, one)} - owned.keys()
+        return {**owned, **await project_names(self._console, viewer, (), others)}
 
-    def _check(self, viewer: Viewer, owned: Mapping[str, str], address: ListAddress) -> None:
+    def _check(self, viewer: Viewer, address: ListAddress) -> None:
         """What belongs to no project is an administrator's alone. Raises: NotFound."""
-        if not viewer.access.is_administrator and address.chosen.get("project") not in owned:
+        if not viewer.access.is_administrator and not _owns(viewer, address.chosen.get("project", "")):
             raise NotFound("There is no such project, or you do not own it: its audit log is for its owners.")
 
     async def _names(self, viewer: Viewer, entries: list[Json]) -> dict[str, str]:
-        """The users' addresses, by their ids: the log has the ids alone. Of others than those named only for an administrator."""
+        """The addresses of the users named, by their ids, which alone the log has; for an administrator others to choose too."""
         named = {str(entry[name]) for entry in entries for name in ("actor", "subject_id")}
         async with self._console.parts.database.reading() as session:
-            known = await users.list_users(session)
-        shown = (user for user in known if viewer.access.is_administrator or user.user_id in named)
-        return {user.user_id: user.email or wording.short_id(user.user_id) for user in shown}
+            shown = await users.read_users(session, named)
+            others = await users.list_users(session) if viewer.access.is_administrator else []
+        return {user.user_id: user.email or wording.short_id(user.user_id) for user in (*others, *shown)}
+
+
+def _owns(viewer: Viewer, project_id: str) -> bool:
+    return viewer.access.role_in(ProjectId(project_id)) is Role.OWNER
 
 
 def tell(entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]) -> Line:

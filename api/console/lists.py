@@ -1,6 +1,6 @@
 """What the two lists have in common: the values of their tabs, filters and pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +10,8 @@ from api.console.console import Console
 from api.console.filters import ListAddress, has_empty_fields
 from api.console.rows import Json, RowPage
 from api.console.sessions import Viewer
+from api.schemas import known_id
+from domain.ids import ProjectId
 
 
 def shortened(console: Console, request: Request, address: ListAddress) -> Response | None:
@@ -22,13 +24,15 @@ async def list_values(
 ) -> dict[str, object]:
     """What a list's templates need."""
     projects = await own_projects(console, viewer)
+    shown = {str(row.get("event", row)["project_id"]) for row in page.rows}
+    chosen = address.chosen.get("project")
     return {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
         "address_of": address,
         "tabs": tabs,
         "projects": projects,
-        "project_names": {project["project_id"]: project["name"] for project in projects},
+        "project_names": await project_names(console, viewer, projects, shown if chosen is None else {*shown, chosen}),
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
@@ -36,7 +40,17 @@ async def list_values(
 
 
 async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
-    """Every project that the viewer belongs to, by name."""
-    answer = await console.operations.list_projects()
-    own = (project for project in answer["data"] if viewer.access.role_in(project["project_id"]) is not None)
-    return sorted(own, key=lambda project: str(project["name"]).lower())
+    """The newest 1,000 projects that the viewer belongs to, by name."""
+    answer = await console.operations.list_projects(viewer.access.projects)
+    return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
+
+
+async def project_names(console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]) -> dict[str, str]:
+    """The names of these projects by their ids, and of the others that a page names, if the viewer belongs to them."""
+    names = {str(project["project_id"]): str(project["name"]) for project in projects}
+    others = {ProjectId(known_id(one)) for one in named if one not in names}
+    others = {one for one in others if viewer.access.role_in(one) is not None}
+    if others:
+        answer = await console.operations.list_projects(others)
+        names |= {project["project_id"]: str(project["name"]) for project in answer["data"]}
+    return names

@@ -19,6 +19,7 @@ from api.console.sessions import Viewer
 from domain.errors import Refusal
 from domain.instants import wire
 from domain.users import Role
+from store.paging import LISTED_AT_MOST
 
 SCOPES = ("ingest", "read", "operate", "admin")
 KEY_LIFETIMES = (30, 90, 365)  # days
@@ -128,7 +129,9 @@ class ProjectPages:
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 
     async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
-        values = {"projects": await own_projects(self._console, viewer), "typed": typed, "problems": _problems(refusal)}
+        listed = await own_projects(self._console, viewer)
+        ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
+        values = {"projects": listed, "ends_at": ends_at, "typed": typed, "problems": _problems(refusal)}
         return await self._console.show(
             request, viewer, page="projects.html", here="projects", values=values, status=_status(refusal)
         )

@@ -15,7 +15,7 @@ from api.console.sessions import Viewer
 from domain.audit import AuditAction
 from domain.errors import ValidationFailed
 from domain.users import User
-from store import sessions, users
+from store import members, sessions, users
 
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
@@ -58,9 +58,10 @@ class SignInPages:
         await self._entrance.tries.begin(one)
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            known = {one.user_id for one in await users.list_users(session)}
+            is_first = not await members.has_administrator(session)
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
-            if user is not None and user.user_id not in known:
+            # Somebody who has an account is signed in by a link, and made administrator by none.
+            if user is not None and is_first and await members.has_administrator(session):
                 await self._own_acts.record(session, request, AuditAction.USER_CREATED, user.user_id, now=now, by="link")
         if user is None:
             await self._entrance.tries.was_wrong(one)

@@ -4,6 +4,7 @@ The API runs in this process on a free port, on the same store and clock as the 
 """
 
 import asyncio
+import functools
 import itertools
 import socket
 from collections.abc import AsyncIterator
@@ -152,9 +153,10 @@ async def working(
         changes = ProjectChanges(repair_url=receiver.url)
         async with database.transaction() as session:
             await change_project(session, created.project.id, changes=changes)
-        built = build_worker(skipper.client, worker_parts(database, sealer, smtp_url))
-        async with built.running():
-            yield World(database, created, skipper=skipper, built=built, post=post, receiver=receiver)
+        build = functools.partial(build_worker, skipper.client, worker_parts(database, sealer, smtp_url))
+        made = World(database, created, skipper=skipper, build=build, post=post, receiver=receiver)
+        async with made.working():
+            yield made
 
 
 async def _judge_nothing(url: str) -> str:

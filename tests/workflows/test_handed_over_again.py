@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from domain.ids import EventId
 from domain.lifecycle import Position
 from store.sealing import Sealer
+from tests.workflows.test_signals import temporal
 from tests.workflows.world import World, worker_parts
 from worker.parts import build_worker
 from workflows.messages import workflow_id
@@ -35,6 +36,25 @@ async def test_reset_repairs_nothing_again_and_the_next_request_repairs_once(
     await makegood.reaches(event_id, Position.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 2
     assert len(await makegood.repairs(event_id)) == 2
+
+
+async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_incident(makegood: World) -> None:
+    event_id = await opened(makegood)
+    before = await makegood.run_id(event_id)
+
+    await temporal(
+        makegood, "reset", "--workflow-id", workflow_id(event_id), "--type", "FirstWorkflowTask", "--reason", "by hand"
+    )
+
+    await makegood.eventually(lambda: makegood.has_other_run(event_id, before), "the new run")
+    await makegood.reaches(event_id, Position.OPEN)
+    replay_id = await makegood.reprocess(event_id)
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.report(event_id, "success", replay_id=replay_id)
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert (await makegood.timeline(event_id)).count("incident_opened") == 1
+    assert len(await makegood.incidents(event_id)) == 1
+    assert len(makegood.receiver.calls) == 1
 
 
 async def test_reset_of_a_reset_run_repairs_nothing_again(makegood: World) -> None:

@@ -182,6 +182,31 @@ async def test_signals_typed_wrong_at_temporals_command_line_stop_no_run(makegoo
     await assert_works(makegood, event_id)
 
 
+async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_one_acts(makegood: World) -> None:
+    event_id = await opened(makegood)
+    await makegood.stop_worker()
+    odd = [(name, ODD[payload]) for name in ("result", "expire", "whatever") for payload in ("text", "bytes", "no_json")]
+    made_up = ("reprocess", (fields(replay_id="rpl_made_up"),))
+
+    for name, payloads in (*odd, made_up, ("reprocess", ()), *odd):
+        await send(makegood, event_id, name, payloads)
+    await makegood.start_worker()
+
+    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21  # one is of the deadline
+    not_understood = "(its payload was not understood, or only in part)"
+    odd_lines = [f"signal result {not_understood}", f"signal expire {not_understood}", "signal whatever: unknown, and ignored"]
+    good_lines = ["signal reprocess: rpl_made_up", "signal reprocess"]
+    # Equal lines that follow each other are one.
+    assert await signals_noted(makegood, event_id) == ["signal expire", *odd_lines, *good_lines, *odd_lines]
+    (repair,) = await makegood.repairs(event_id)
+    assert repair["requested_by"] == "temporal"
+    assert len(makegood.receiver.calls) == 1
+    await makegood.report(event_id, "success", replay_id=repair["replay_id"])
+    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert [kind for kind in await makegood.event_types(event_id) if "TASK_FAILED" in kind] == []
+
+
 async def test_signals_and_queries_keep_their_names_and_descriptions_in_temporals_ui(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
@@ -336,6 +361,11 @@ async def assert_works(world: World, event_id: EventId) -> None:
     assert [kind for kind in await world.event_types(event_id) if kind.startswith("WORKFLOW_TASK_") and "FAILED" in kind] == []
 
 
-async def _has_lines(world: World, event_id: EventId, count: int) -> bool:
+async def signals_noted(world: World, event_id: EventId) -> list[str]:
+    """The run's own lines about signals, in the order in which they came."""
     answer = await world.handle(event_id).query("timeline")
-    return len([line for line in answer["lines"] if line["text"].startswith("signal")]) >= count
+    return [line["text"] for line in answer["lines"] if line["text"].startswith("signal")]
+
+
+async def _has_lines(world: World, event_id: EventId, count: int) -> bool:
+    return len(await signals_noted(world, event_id)) >= count

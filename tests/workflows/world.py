@@ -8,7 +8,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -58,12 +58,21 @@ MARGIN = timedelta(milliseconds=500)
 
 
 class Post:
-    """A mail server's handler: keeps what it takes, or refuses everything while `is_refusing`."""
+    """A mail server's handler: keeps what it takes, or refuses everything while `is_refusing`, and some addresses for good."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.is_refusing = False
+        self.unknown: set[str] = set()
+        self.refusals: list[str] = []
+
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        if address in self.unknown:
+            self.refusals.append(address)
+            return "550 5.1.1 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.is_refusing:
@@ -105,7 +114,7 @@ class World:
         created: CreatedProject,
         *,
         skipper: TimeSkipper,
-        built: BuiltWorker,
+        build: Callable[[], BuiltWorker],
         post: Post,
         receiver: Receiver,
     ) -> None:
@@ -113,11 +122,34 @@ class World:
         self.project = created.project
         self.signing_secret = created.signing_secret
         self.client = skipper.client
-        self.built = built
+        self.built = build()
         self.post = post
         self.receiver = receiver
         self._skipper = skipper
         self._story = Story(database, created.project)
+        self._build = build
+        self._is_spent = False
+        self._running = AsyncExitStack()
+
+    async def start_worker(self) -> None:
+        """A worker is at work from now on; after a stop it is another one."""
+        if self._is_spent:
+            self.built, self._is_spent = self._build(), False
+        await self._running.enter_async_context(self.built.running())
+
+    async def stop_worker(self) -> None:
+        """No worker is at work from now on: Temporal and the store are alone."""
+        self._is_spent = True
+        await self._running.aclose()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker is at work while the block runs, unless the block stops it."""
+        await self.start_worker()
+        try:
+            yield
+        finally:
+            await self.stop_worker()
 
     async def accept(self, *, telling: bool = True, **changes: Any) -> EventId:
         """A receipt accepted now; unless `telling` is False, its outbox row too."""
@@ -222,6 +254,9 @@ class World:
     async def repairs(self, event_id: EventId) -> list[dict[str, Any]]:
         return await self._story.rows("repairs", event_id)
 
+    async def incidents(self, event_id: EventId) -> list[dict[str, Any]]:
+        return await self._story.rows("incidents", event_id)
+
     async def attempts(self, event_id: EventId) -> list[dict[str, Any]]:
         rows = await self._story.rows("attempts", event_id)
         return sorted(rows, key=lambda row: (row["replay_id"], row["number"]))
@@ -325,9 +360,11 @@ async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Seale
     try:
         with taking_mail() as (post, smtp_url), receiving() as receiver:
             created = await _project(database, sealer, receiver.url)
-            built = build_worker(skipper.client, worker_parts(database, sealer, smtp_url, **changes))
-            async with built.running():
-                yield World(database, created, skipper=skipper, built=built, post=post, receiver=receiver)
+            parts = worker_parts(database, sealer, smtp_url, **changes)
+            build = functools.partial(build_worker, skipper.client, parts)
+            made = World(database, created, skipper=skipper, build=build, post=post, receiver=receiver)
+            async with made.working():
+                yield made
     finally:
         await database.close()
 
