@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.schemas import known_id
+from api.schemas import check_texts, known_id
 from api.views import Json, audit_view
 from domain.audit import Actor, AuditAction, AuditEntry, Subject, SubjectType
 from domain.ids import ProjectId
@@ -38,7 +38,7 @@ class AuditOperations:
         self._database, self._sealer = database, sealer
 
     async def list_audit(self, project_id: str | None, filters: AuditFilters, limit: int = 20, cursor: str | None = None) -> Json:
-        """A page of entries, newest first. Raises: ValidationFailed for a cursor that is not of this list."""
+        """A page of entries, newest first. Raises: ValidationFailed for an ill-formed filter or cursor."""
         async with self._database.searching(project_id or "*") as session:
             page = await audit.list_audit(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         rows = [audit_view(entry) for entry in page.rows]
@@ -49,7 +49,7 @@ class AuditOperations:
     ) -> AsyncIterator[bytes]:
         """The entries as JSON Lines, oldest first, once the export itself is in the log; with their places in it, or without.
 
-        Raises: Unavailable.
+        Raises: Unavailable, ValidationFailed for an ill-formed filter.
         """
         narrowed = _narrowed(project_id, filters)
         chosen = {"project": project_id, **asdict(filters)}
@@ -98,6 +98,7 @@ def _with_place(entry: AuditEntry) -> Json:
 
 
 def _narrowed(project_id: str | None, filters: AuditFilters) -> audit.AuditFilters:
+    check_texts(actor=filters.actor)
     return audit.AuditFilters(
         project_id=None if project_id is None else ProjectId(known_id(project_id)),
         actor=filters.actor,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
-from api.schemas import ResolveBody, known_id, validated
+from api.schemas import ResolveBody, check_texts, known_id, validated
 from api.views import Json, event_view, full_event_view, incident_view, project_view, timeline_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
@@ -58,7 +58,7 @@ class Operations(ProjectOperations):
     async def list_events(
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
-        """A page of events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
+        """A page of events, newest first. Raises: ValidationFailed for an ill-formed filter, or a cursor that is not ours."""
         async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_events(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([event_view(row.receipt, row.incident) for row in page.rows], page.next_cursor)
@@ -66,7 +66,7 @@ class Operations(ProjectOperations):
     async def list_incidents(
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Json:
-        """A page of incidents, newest first. Raises: ValidationFailed for a cursor that is not ours."""
+        """A page of incidents, newest first. Raises: ValidationFailed for an ill-formed filter, or a cursor that is not ours."""
         async with self._database.searching(project_id or EVERYBODY) as session:
             page = await reading.list_incidents(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
         return _page([incident_view(row.incident) for row in page.rows], page.next_cursor)
@@ -234,6 +234,7 @@ def _project(project_id: str | None) -> ProjectId | None:
 
 
 def _narrowed(project_id: str | None, filters: ListFilters) -> reading.ListFilters:
+    check_texts(q=filters.q, internal_reference=filters.internal_reference)
     return reading.ListFilters(
         project_id=_project(project_id),
         states=tuple(part for part in (filters.state or "").split(",") if part),

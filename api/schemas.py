@@ -26,7 +26,7 @@ from domain.receipts import (
     Provider,
 )
 from domain.results import NewResult, ResultStatus
-from domain.texts import LONGEST
+from domain.texts import LONGEST, is_storable
 
 # An id of no shape of ours names nothing; it is looked up under a name that nothing can have.
 UNKNOWN_ID = "unknown"
@@ -244,6 +244,17 @@ def timeout_errors(minutes: float, *, livemode: bool) -> list[FieldError]:
 def known_id(identifier: str) -> str:
     """The id as it may be looked up; what has no shape of an id is unknown, never an error."""
     return identifier if _ID.fullmatch(identifier) else UNKNOWN_ID
+
+
+def check_texts(**texts: str | None) -> None:
+    """Refuses text that no database takes; each is named as its parameter is. None is none.
+
+    Raises: ValidationFailed.
+    """
+    ill_formed = [name for name, text in texts.items() if text is not None and not is_storable(text)]
+    if ill_formed:
+        message = "Must be well-formed Unicode without the NUL character."
+        raise ValidationFailed(errors=tuple(FieldError(f"/{name}", "invalid_format", message) for name in ill_formed))
 
 
 def pointer_to(location: tuple[int | str, ...]) -> str:

@@ -58,6 +58,10 @@ async def _run(check: Check) -> Finding:
         return fail(
             f"no answer within {CHECK_SECONDS} s", fix="see whether the machine or its network is overloaded, then run it again"
         )
+    except Exception as error:  # its text may quote a setting, and the other checks go on
+        return fail(
+            f"the check itself failed ({type(error).__name__})", fix="correct the settings that it reads, then run it again"
+        )
 
 
 def _row(name: str, finding: Finding) -> dict[str, str | None]:

@@ -167,3 +167,5 @@ def _json_file(path: Path) -> Any:
         raise CommandFailed(f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE) from None
     except ValueError:
         raise CommandFailed(f"--payload: {path} holds no JSON", ExitCode.USAGE) from None
+    except RecursionError:
+        raise CommandFailed(f"--payload: {path} is nested too deeply", ExitCode.USAGE) from None

@@ -38,14 +38,17 @@ def send(
         raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)
     headers = {b"Authorization": f"Bearer {api_key}".encode(), b"Idempotency-Key": key.encode()}
     headers |= {b"Accept": b"application/json", b"Content-Type": b"application/json"}
-    body = {name: value for name, value in fields.items() if value is not None}
+    # Escaped: an argument that is not UTF-8 holds halves of surrogate pairs, which httpx itself cannot encode.
+    try:
+        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    except RecursionError:
+        raise CommandFailed("the payload is nested too deeply", ExitCode.USAGE) from None
     try:
         # A proxy of the environment cannot know what listens on this machine's loopback.
         uses_proxy = httpx.URL(base_url).host not in LOOPBACK
         with httpx.Client(trust_env=uses_proxy, timeout=TIMEOUT_SECONDS) as client:
-            # Escaped: an argument that is not UTF-8 holds halves of surrogate pairs, which httpx itself cannot encode.
-            answer = client.post(f"{base_url}{path}", content=json.dumps(body).encode(), headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answer = client.post(f"{base_url}{path}", content=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise CommandFailed(
             f"no answer from {base_url} ({type(error).__name__}): start it with `makegood up`, or say where it is with --url. "
             f"To send exactly this again, add --idempotency-key {key}"

@@ -38,7 +38,7 @@ async def check_api(url: str) -> Finding:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=CONNECT_SECONDS) as client:
             alive = await client.get("/livez")
             ready = await client.get("/readyz")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         return fail(f"no answer at {url} ({type(error).__name__})", fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL")
     if alive.status_code != 200:
         return fail(

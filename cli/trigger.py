@@ -11,6 +11,7 @@ import typer
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_record
 from cli.stripe_events import body_of, event_types, stripe_event, stripe_id, stripe_signature
+from domain.texts import is_storable
 
 TIMEOUT_SECONDS = 15
 HEADERS = {
@@ -43,6 +44,8 @@ def trigger(
     """Post a signed Stripe-shaped event. 0 when the endpoint answered 2xx."""
     if event_type not in event_types():
         raise CommandFailed(f"there is no sample of {event_type!r}: choose one of {', '.join(event_types())}", ExitCode.USAGE)
+    if not all(is_storable(text) for text in (secret, reference or "", event_id or "")):
+        raise CommandFailed("--secret, --reference and --event-id must be UTF-8", ExitCode.USAGE)
     at = int(time.time())
     reference = reference or f"order-{at % 1_000_000}"
     event = stripe_event(event_type, reference=reference, at=at, event_id=event_id or stripe_id("evt"))
@@ -66,5 +69,5 @@ def post_event(url: str, *, secret: str, body: bytes, at: int) -> int:
         # The app is mostly on this machine, which a proxy of the environment cannot know.
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             return client.post(url, content=body, headers=headers).status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise CommandFailed(f"no answer from {url} ({type(error).__name__}): is the app running there?") from None

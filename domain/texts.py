@@ -21,6 +21,11 @@ def well_formed(text: str, *, characters: int = LONGEST) -> str:
     return _ILL_FORMED.sub(REPLACEMENT, text[:characters])
 
 
+def is_storable(text: str) -> bool:
+    """Whether a database takes the text as it is."""
+    return _ILL_FORMED.search(text) is None
+
+
 def kept(text: str) -> str:
     """The text as it may be stored, logged or put in an error: without NUL, well-formed, cut to 2,048 characters."""
     return well_formed(text.replace("\0", ""))
