@@ -7,7 +7,7 @@ transaction that acts on it. Nothing here asks Temporal.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, literal_column, or_, select
+from sqlalchemy import and_, bindparam, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
@@ -22,6 +22,24 @@ from store.standing import read_standing
 from store.statements import SessionStatements
 
 REPAIRS = tables.Repair.metadata.tables["repairs"]
+# The projects in the order of their ids, then the longest overdue of each: a loose scan of `receipts_overdue`.
+_OWNERS = """
+WITH RECURSIVE owners(id, place) AS (
+    SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting' AND project_id > :after
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting' AND project_id > owners.id), place + 1
+    FROM owners WHERE owners.id IS NOT NULL AND place < :projects
+)
+SELECT owners.id AS project_id, place, due.event_id, due.deadline_at FROM owners """
+_OF_OWNER = """
+    FROM receipts WHERE project_id = owners.id AND state = 'waiting' AND deadline_at <= :until
+    ORDER BY deadline_at, event_id LIMIT :of_each"""
+# PostgreSQL reads a whole table for such an IN. SQLite has no LATERAL, and chooses an index that holds ended receipts too.
+_OF_EACH = {
+    "postgresql": f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at {_OF_OWNER}) AS due ON true",
+    "sqlite": f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
+    f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_OF_OWNER})",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +49,14 @@ class OverdueReceipt:
     event_id: EventId
     project_id: ProjectId
     deadline_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueOfEach:
+    """The longest overdue of each project, in the order of their projects; `last` is the last project, None at the end of all."""
+
+    receipts: list[OverdueReceipt]
+    last: ProjectId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +121,43 @@ async def deadlines_count_until(session: AsyncSession, now: datetime, *, outage_
     return beats.last_at if beats is not None and is_held else now
 
 
+async def overdue_of_each(
+    session: AsyncSession, until: datetime, *, after: ProjectId | None, projects: int, of_each: int
+) -> OverdueOfEach:
+    """Of the projects after `after` that have receipts waiting, at most `projects`, each one's longest overdue receipts.
+
+    At most `of_each` of a project: what one has adds no work to the others'.
+    """
+    values = {"after": after or "", "until": until, "projects": projects, "of_each": of_each}
+    query = text(_OF_EACH[session.get_bind().dialect.name])
+    query = query.bindparams(bindparam("until", type_=RECEIPTS.c.deadline_at.type))
+    typed = query.columns(
+        project_id=RECEIPTS.c.project_id.type, event_id=RECEIPTS.c.event_id.type, deadline_at=RECEIPTS.c.deadline_at.type
+    )
+    rows = [row for row in await session.execute(typed, values) if row.project_id is not None]
+    rows.sort(key=lambda row: (row.place, row.deadline_at or until, row.event_id or ""))
+    found = [OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at) for row in rows if row.event_id]
+    is_end = not rows or rows[-1].place < projects
+    return OverdueOfEach(found, None if is_end else ProjectId(rows[-1].project_id))
+
+
 async def overdue_receipts(
-    session: AsyncSession, until: datetime, *, after: OverdueReceipt | None, limit: int
+    session: AsyncSession,
+    until: datetime,
+    *,
+    after: OverdueReceipt | None,
+    limit: int,
+    project_id: ProjectId | None = None,
 ) -> list[OverdueReceipt]:
     """Receipts that wait though their deadline was at `until` or before, the longest overdue first, from the one after `after`.
 
-    By the partial index `receipts_due`.
+    By the partial index `receipts_due`, or `receipts_overdue` for one project's.
     """
     deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
     query = select(event_id, RECEIPTS.c.project_id, deadline_at)
     query = query.where(RECEIPTS.c.state == literal_column("'waiting'"), deadline_at <= until)
+    if project_id is not None:
+        query = query.where(RECEIPTS.c.project_id == project_id)
     if after is not None:
         is_later = or_(deadline_at > after.deadline_at, event_id > after.event_id)
         query = query.where(deadline_at >= after.deadline_at, is_later)

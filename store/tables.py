@@ -95,6 +95,7 @@ class Project(SQLModel, table=True):
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
     deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
+    erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
 
 
 class ApiKey(SQLModel, table=True):
@@ -130,6 +131,7 @@ class Receipt(SQLModel, table=True):
         UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
         Index("receipts_by_state", "project_id", "state", "event_id"),
         _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"),
         _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
         Index("receipts_by_reference", "project_id", "internal_reference"),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
