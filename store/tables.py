@@ -81,6 +81,7 @@ def _newest_outage() -> Any:
 
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
+    __table_args__ = (_partial_index("projects_left", "id", where="deleted_at IS NOT NULL AND erased_at IS NULL"),)
 
     id: str = _text(primary_key=True)
     name: str = _text(unique=True)
