@@ -1,7 +1,8 @@
 """Notifies people: claims the alerts that are due, sends each over SMTP, records what became of it.
 
-The workflow runs it beside its wait; the alerting loop sends what is left, with the same `deliver`. A lease keeps two senders
-from one alert; a process that dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
+The workflow runs it beside its wait; the alerting loop sends what is left. A lease keeps two senders from one alert. What became
+of a sending is recorded once the store takes it, for 10 minutes; until then this process does not send it again. A process that
+dies between sending and recording leaves a copy, known by its Message-ID. Built by `worker.main`.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from temporalio import activity
 from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
-from activities.recording import recorded
+from activities.sendings import Sending, Unrecorded
 from activities.smtp import MailNotSent
 from domain.errors import Unavailable
 from domain.ids import IncidentId
@@ -24,7 +25,7 @@ from domain.incidents import AlertEnd, AlertKind, IncidentState
 from domain.instants import milliseconds
 from store.addresses import AddressRefused
 from store.alert_facts import read_facts
-from store.alerts import AlertDue, claim_alerts, record_alert_ended, record_alert_failed, record_alert_sent
+from store.alerts import AlertDue, Places, claim_alerts, record_alert_ended, record_alert_failed, record_alert_sent
 from store.database import Database
 from store.heartbeats import ALERT_SENT_FACT, write_fact
 
@@ -32,10 +33,21 @@ from store.heartbeats import ALERT_SENT_FACT, write_fact
 LEASE_SECONDS = 30
 # Of the loop, and as many again of the workflows' activities: no more mails than both are under way in a process.
 ALERTS_AT_ONCE = 8
+# Of these, of one project: so that a mail server that is silent for its addresses leaves the others places. After a sending that
+# timed out it has one, until one of its mails is taken.
+OF_EACH_PROJECT = ALERTS_AT_ONCE // 2
+# While places are free, the loop looks again for what is due meanwhile. Sendings that end together are claimed for together.
+LOOK_SECONDS, GATHER_SECONDS = 1.0, 0.01
 # With the time for a place and `RECORD_SECONDS`, within the activity's start-to-close timeout; more than a mailer's own bound.
 PLACE_SECONDS = 1
 SEND_SECONDS = 13
 RECORD_SECONDS = 4
+# The sender waits no longer for the record than that; the record itself is tried for so long.
+RECORDED_WITHIN_SECONDS = 600
+# With so many not recorded, nothing is claimed.
+UNRECORDED_AT_MOST = 4 * ALERTS_AT_ONCE
+# Before the first claim after the store was away: who has something to record does so in this time.
+RETURN_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600
 # Until then an alert is sent although its incident has ended meanwhile: people have the whole story in order.
@@ -43,6 +55,7 @@ OVER_AFTER = timedelta(minutes=10)
 # How often this process writes down that it sent something.
 SENT_FACT_SECONDS = 30.0
 
+TIMED_OUT = "TimeoutError"
 Mailer = Callable[[Letter], Awaitable[None]]
 # None: sent. A text: what went wrong, without an address; it is tried again. An end: it is not.
 Outcome = str | tuple[AlertEnd, str | None] | None
@@ -57,6 +70,10 @@ class AlertActivities:
         self._writer = writer
         self._mailer = mailer
         self._places = asyncio.Semaphore(ALERTS_AT_ONCE)
+        self._of_workflows, self._of_loop = Sending(), Sending()
+        self._slow_projects: set[str] = set()
+        self._unrecorded = Unrecorded(keep_seconds=RECORDED_WITHIN_SECONDS)
+        self._is_store_away = False
         self._sent_fact_at = 0.0
 
     @activity.defn(name="send_alerts")
@@ -70,7 +87,7 @@ class AlertActivities:
         if not taken:
             return AlertsSent(sent=0, failed=0)
         try:
-            due, at = await self._claim(IncidentId(order.incident_id), taken)
+            due, at = await self._claim(self._of_workflows, IncidentId(order.incident_id), taken)
             surplus = taken - len(due)
             taken -= surplus
             self._give_back(surplus)
@@ -78,20 +95,66 @@ class AlertActivities:
         finally:
             self._give_back(taken)
 
-    async def deliver(self, *, incident_id: IncidentId | None) -> AlertsSent:
-        """Send up to eight alerts that are due, of one incident or, with None, of any.
+    async def deliver(self) -> AlertsSent:
+        """Send what is due of all incidents, eight at a time, until nothing is left: a place that becomes free is taken at once.
 
         Raises:
-            Unavailable: the store is away. What was sent meanwhile is recorded, or sent again after its lease.
+            Unavailable: the store is away. What was sent meanwhile is recorded once it is back.
         """
-        return await self._deliver(*await self._claim(incident_id, ALERTS_AT_ONCE))
+        running: set[asyncio.Task[AlertsSent]] = set()
+        sent = failed = 0
+        try:
+            while True:
+                free = ALERTS_AT_ONCE - len(running)
+                due, at = await self._claim(self._of_loop, None, free) if free else ([], None)
+                running |= {asyncio.create_task(self._deliver([alert], at, self._of_loop)) for alert in due if at}
+                if not running:
+                    return AlertsSent(sent=sent, failed=failed)
+                wait_seconds = LOOK_SECONDS if len(running) < ALERTS_AT_ONCE else None
+                await asyncio.wait(running, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(GATHER_SECONDS)
+                ended, running = _ended(running)
+                sent, failed = sent + sum(one.sent for one in ended), failed + sum(one.failed for one in ended)
+        except asyncio.CancelledError:
+            for task in running:
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*running, return_exceptions=True)
 
-    async def _claim(self, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
-        """What is due, leased, and when that was by the store's clock."""
+    async def _claim(self, sending: Sending, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
+        """What is due, leased, and when that was by the store's clock. What this process has yet to record is not."""
+        async with sending.claiming:
+            unrecorded = self._unrecorded.alert_ids
+            try:
+                if self._is_store_away:
+                    async with self._database.reading():
+                        self._is_store_away = False
+                    await asyncio.sleep(RETURN_SECONDS)
+                due, now = await self._claim_some(sending, incident_id, limit)
+            except Unavailable:
+                self._is_store_away = True
+                raise
+            unsent = [alert for alert in due if alert.alert_id not in unrecorded | self._unrecorded.alert_ids]
+            for alert in unsent:
+                sending.take(alert)
+        try:
+            return [await self._with_facts(alert) for alert in unsent], now
+        except BaseException:
+            for alert in unsent:
+                sending.give_back(alert)
+            raise
+
+    async def _claim_some(self, sending: Sending, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
+        places = Places(dict(sending.taken), sending.retried, OF_EACH_PROJECT, frozenset(self._slow_projects))
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            due = await claim_alerts(session, now, incident_id=incident_id, limit=limit, lease_seconds=LEASE_SECONDS)
-        return [await self._with_facts(alert) for alert in due], now
+            if len(self._unrecorded.alert_ids) >= UNRECORDED_AT_MOST:
+                return [], now
+            due = await claim_alerts(
+                session, now, incident_id=incident_id, limit=limit, lease_seconds=LEASE_SECONDS, places=places
+            )
+        return due, now
 
     async def _with_facts(self, alert: AlertDue) -> AlertDue:
         try:
@@ -104,9 +167,10 @@ class AlertActivities:
             log.exception("alert_unreadable", alert_id=alert.alert_id, incident_id=alert.incident_id)
             return alert
 
-    async def _deliver(self, due: Sequence[AlertDue], at: datetime) -> AlertsSent:
+    async def _deliver(self, due: Sequence[AlertDue], at: datetime, sending: Sending | None = None) -> AlertsSent:
         # Each is recorded as soon as it is known: what holds up one must not have the others sent again.
-        outcomes = await asyncio.gather(*(self._tell(alert, at) for alert in due), return_exceptions=True)
+        sending = sending or self._of_workflows
+        outcomes = await asyncio.gather(*(self._tell(alert, at, sending) for alert in due), return_exceptions=True)
         for alert, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Unavailable) or (isinstance(outcome, BaseException) and not isinstance(outcome, Exception)):
                 raise outcome
@@ -115,10 +179,17 @@ class AlertActivities:
         failed = sum(outcome is not None for outcome in outcomes)
         return AlertsSent(sent=len(due) - failed, failed=failed)
 
-    async def _tell(self, alert: AlertDue, at: datetime) -> Outcome:
-        end = await self._end_before_sending(alert)
-        outcome: Outcome = await self._send(alert, at) if end is None else (end, None)
-        await recorded(lambda: self._record(alert, outcome), seconds=RECORD_SECONDS)
+    async def _tell(self, alert: AlertDue, at: datetime, sending: Sending) -> Outcome:
+        try:
+            end = await self._end_before_sending(alert)
+            outcome: Outcome = await self._send(alert, at) if end is None else (end, None)
+            await self._unrecorded.record(alert.alert_id, lambda: self._record(alert, outcome), wait_seconds=RECORD_SECONDS)
+        finally:
+            sending.give_back(alert)
+        if outcome == TIMED_OUT:
+            self._slow_projects.add(alert.project_id)
+        elif outcome is None:
+            self._slow_projects.discard(alert.project_id)
         return outcome
 
     async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:
@@ -146,8 +217,8 @@ class AlertActivities:
             log.warning("alert_failed", **fields, error=str(failure), final=failure.is_permanent)
             return (AlertEnd.REFUSED, str(failure)) if failure.is_permanent else str(failure)
         except TimeoutError:
-            log.warning("alert_failed", **fields, error="TimeoutError")
-            return "TimeoutError"
+            log.warning("alert_failed", **fields, error=TIMED_OUT)
+            return TIMED_OUT
         except Exception as failure:
             # The edge of one alert: a mail that cannot be sent waits, and holds up no other.
             log.exception("alert_broken", **fields)
@@ -204,6 +275,15 @@ class AlertActivities:
     def _give_back(self, places: int) -> None:
         for _ in range(places):
             self._places.release()
+
+
+def _ended(running: set[asyncio.Task[AlertsSent]]) -> tuple[list[AlertsSent], set[asyncio.Task[AlertsSent]]]:
+    """What the tasks that have ended returned, and those that have not. What is not recorded yet stops no other."""
+    ended = [task for task in running if task.done()]
+    errors = [error for task in ended if (error := task.exception()) is not None]
+    for error in errors:
+        log.warning("alert_not_recorded_yet", error=type(error).__name__)
+    return [task.result() for task in ended if task.exception() is None], running.difference(ended)
 
 
 def retry_seconds(tries: int) -> int:

@@ -7,8 +7,9 @@ not tried any more; `store.alert_facts` reads what a mail says beside ids.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,17 +70,52 @@ class AlertDue:
     tries: int
     failing_since: datetime | None
     facts: AlertFacts | None = None
+    project_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Who has the places of a sender that claims again whenever one is free. Without a bound when `of_each` is None.
+
+    `taken` says how many each project has now, `retried` how many of all are for what failed before; `of_each` is how many
+    a project has at most, but those in `of_one`, which have one.
+    """
+
+    taken: Mapping[str, int] = field(default_factory=dict)
+    retried: int = 0
+    of_each: int | None = None
+    of_one: frozenset[str] = frozenset()
+
+    def left_for(self, project_id: str, limit: int) -> int:
+        """How many more of `limit` places the project may take."""
+        if self.of_each is None:
+            return limit
+        most = 1 if project_id in self.of_one else self.of_each
+        return max(0, min(limit, most - self.taken.get(project_id, 0)))
+
+
+WITHOUT_BOUND = Places()
 
 
 async def claim_alerts(
-    session: AsyncSession, now: datetime, *, incident_id: IncidentId | None = None, limit: int, lease_seconds: int = 30
+    session: AsyncSession,
+    now: datetime,
+    *,
+    incident_id: IncidentId | None = None,
+    limit: int,
+    lease_seconds: int = 30,
+    places: Places = WITHOUT_BOUND,
 ) -> list[AlertDue]:
     """Up to `limit` alerts that are due; nobody else gets them during the lease.
 
     Of one incident the oldest first. Of all, projects take turns, whatever the length of their queues; what failed before
-    gets a share of its own, so that neither many failing ones nor many new ones keep the others back.
+    gets a share of its own, so that neither many failing ones nor many new ones keep the others back. `places` says what
+    the sender is sending already.
     """
-    ids = await _of_incident(session, now, incident_id, limit) if incident_id else await _of_all(session, now, limit)
+    if incident_id:
+        ids = await _of_incident(session, now, incident_id, limit, places)
+    else:
+        ids = await _of_all(session, now, limit, places)
     if not ids:
         return []
     lease = update(ALERTS).where(ALERTS.c.id.in_(ids)).values(due_at=now + timedelta(seconds=lease_seconds))
@@ -138,24 +174,45 @@ def destination_digest(destination: str) -> str:
     return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
-async def _of_incident(session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int) -> list[int]:
+async def _of_incident(session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places) -> list[int]:
+    project_id = await session.scalar(select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1))
+    limit = places.left_for(project_id or "", limit)
+    if not limit:
+        return []
     is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
     due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
     return await _ids(session, due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit))
 
 
-async def _of_all(session: AsyncSession, now: datetime, limit: int) -> list[int]:
-    fresh, retried = await _in_turns(session, now, FRESH, limit), await _in_turns(session, now, RETRIED, limit)
-    share = min(len(retried), limit // RETRIED_SHARE)
-    fresh = fresh[: limit - share]
-    return [*fresh, *retried[: limit - len(fresh)]]
+async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Places) -> list[int]:
+    fresh = await _in_turns(session, now, FRESH, limit, places)
+    retried = await _in_turns(session, now, RETRIED, limit, places)
+    in_all = limit + sum(places.taken.values())
+    # A place that becomes free while fewer than the share are for what failed before is for that.
+    share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
+    # And what failed before never has the places that are the new ones' share, though nothing is new now.
+    most = limit if places.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
+    taken = Counter(places.taken)
+    ids: list[int] = []
+    for alert_id, project_id in [*retried[:share], *fresh, *retried[share:most]]:
+        if len(ids) < limit and Places(taken, 0, places.of_each, places.of_one).left_for(project_id, 1):
+            ids.append(alert_id)
+            taken[project_id] += 1
+    return ids
 
 
-async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int) -> list[int]:
-    """The oldest due of each project, then the next of each; which projects, when there are more than `limit`, is drawn."""
+async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places) -> list[tuple[int, str]]:
+    """The oldest due of each project, then the next of each; which projects, when there are more than `limit`, is drawn.
+
+    A project that has all the places that it may have is left out.
+    """
+    full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
     has_due = exists().where(ALERTS.c.project_id == PROJECTS.c.id, lane, ALERTS.c.due_at <= now)
-    drawn = select(PROJECTS.c.id).where(has_due).order_by(func.random()).limit(limit)
-    queues = [await _oldest(session, now, lane, row.id, limit) for row in await session.execute(drawn)]
+    drawn = select(PROJECTS.c.id).where(has_due, PROJECTS.c.id.not_in(full)).order_by(func.random()).limit(limit)
+    queues = []
+    for row in await session.execute(drawn):
+        ids = await _oldest(session, now, lane, row.id, places.left_for(row.id, limit))
+        queues.append([(alert_id, row.id) for alert_id in ids])
     return [queue[turn] for turn in range(limit) for queue in queues if turn < len(queue)][:limit]
 
 
@@ -181,6 +238,7 @@ def _alert_due(row: Row[Any]) -> AlertDue:
         about=subject if is_notice else None,
         tries=row.tries,
         failing_since=row.failing_since,
+        project_id=row.project_id or "",
     )
 
 

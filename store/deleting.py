@@ -1,15 +1,17 @@
 """Deletes projects: keys are refused and nothing sealed opens from one transaction on; the rows are erased after that.
 
 What is left of a project is its id and when it was deleted, since another process may take its receipts for a few seconds more:
-whatever comes late is ended and erased like the rest. A receipt that waits has its deadline now, and each incident is closed; so
+whatever comes late is ended and erased like the rest. A project of which nothing is left is marked, and looked at no more but
+once an hour. A receipt that waits has its deadline now, and each incident is closed; so
 its run in the engine is told and ends, and the rows go a minute later. Called by the API's operations and by the worker's loop.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
@@ -28,8 +30,13 @@ ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["o
 OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
 # Its run has heard of the end by then.
 ERASED_AFTER = timedelta(seconds=60)
+# Longer than any process goes on taking receipts of a deleted project, but for one that is frozen meanwhile.
+MARKED_AFTER = timedelta(hours=1)
 # A request counts no further: the work of a deletion is the same for any number of receipts.
 COUNTED = 1_000
+ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
+# By the partial index `projects_left`.
+_IS_LEFT = (PROJECTS.c.deleted_at.is_not(None), PROJECTS.c.erased_at.is_(None))
 UNENDED = (ReceiptState.WAITING, ReceiptState.INCIDENT)
 REASON = "The project was deleted."
 
@@ -84,8 +91,8 @@ async def count_unended(session: AsyncSession, project_id: ProjectId) -> int:
 
 
 async def has_deleted(session: AsyncSession) -> bool:
-    """Whether any project was ever deleted."""
-    return bool(await session.scalar(select(exists().where(PROJECTS.c.deleted_at.is_not(None)))))
+    """Whether any project was deleted of which something may be left."""
+    return bool(await session.scalar(select(exists().where(*_IS_LEFT))))
 
 
 async def unended_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
@@ -117,16 +124,39 @@ async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -
 async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:
     """One batch of what deleted projects have left and what has ended, at most `limit` of each; there is more to come while
     `total` is not 0."""
+    return Erased(**{kind: await erase_kind(session, kind, now, limit=limit) for kind in KINDS})
+
+
+async def erase_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 200) -> int:
+    """One batch of that kind, one of `KINDS`; how many."""
+    return await KINDS[kind](session, now, limit)
+
+
+async def mark_erased(session: AsyncSession, now: datetime) -> int:
+    """Mark the deleted projects of which nothing is left; how many."""
+    is_old = (PROJECTS.c.deleted_at <= now - MARKED_AFTER, PROJECTS.c.erased_at.is_(None))
+    marked = update(PROJECTS).where(PROJECTS.c.deleted_at.is_not(None), *is_old, ~_has_rows()).values(erased_at=now)
+    return len((await session.execute(marked.returning(PROJECTS.c.id))).all())
+
+
+async def unmark_erased(session: AsyncSession) -> int:
+    """Take the mark off the projects of which something came late all the same; how many."""
+    late = update(PROJECTS).where(PROJECTS.c.erased_at.is_not(None), _has_rows()).values(erased_at=None)
+    return len((await session.execute(late.returning(PROJECTS.c.id))).all())
+
+
+async def _erase_receipts(session: AsyncSession, now: datetime, limit: int) -> int:
     is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
     ended = select(RECEIPTS.c.event_id).where(_is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_told)
     erased = await _ids(session, ended.limit(limit))
     for name in OF_A_RECEIPT:
         await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
     await session.execute(delete(RECEIPTS).where(RECEIPTS.c.event_id.in_(erased)))
-    return Erased(len(erased), await _erase_answers(session, limit), await _erase_alerts(session, limit))
+    return len(erased)
 
 
-async def _erase_answers(session: AsyncSession, limit: int) -> int:
+async def _erase_answers(session: AsyncSession, now: datetime, limit: int) -> int:
+    del now
     of_project = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
     is_theirs = IDEMPOTENCY.c.project_id.in_(_deleted_projects())
     found = (await session.execute(select(*of_project).where(is_theirs).limit(limit))).all()
@@ -136,10 +166,11 @@ async def _erase_answers(session: AsyncSession, limit: int) -> int:
     return len(found)
 
 
-async def _erase_alerts(session: AsyncSession, limit: int) -> int:
+async def _erase_alerts(session: AsyncSession, now: datetime, limit: int) -> int:
     """Alerts that nobody is sent any more, by the partial indexes of those that are not over."""
+    del now
     erased = 0
-    for lane in (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED):
+    for lane in ALERT_LANES:
         unsent = select(ALERTS.c.id).where(ALERTS.c.project_id.in_(_deleted_projects()), text(lane)).limit(limit)
         # None that another transaction holds: the next batch has it.
         held = list(await session.scalars(unsent.with_for_update(skip_locked=True)))
@@ -149,7 +180,14 @@ async def _erase_alerts(session: AsyncSession, limit: int) -> int:
 
 
 def _deleted_projects() -> Select[Any]:
-    return select(PROJECTS.c.id).where(PROJECTS.c.deleted_at.is_not(None))
+    return select(PROJECTS.c.id).where(*_IS_LEFT)
+
+
+def _has_rows() -> ColumnElement[bool]:
+    """Whether anything of the project is left, asked through the indexes that begin with the project."""
+    unsent = [exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES]
+    kept = [exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)]
+    return or_(*kept, *unsent)
 
 
 def _is_theirs() -> ColumnElement[bool]:
@@ -167,3 +205,11 @@ def _at_most(count: int) -> str:
 
 async def _ids(session: AsyncSession, query: Select[Any]) -> list[EventId]:
     return [EventId(row.event_id) for row in await session.execute(query)]
+
+
+# By the names of `Erased`.
+KINDS: Mapping[str, Callable[[AsyncSession, datetime, int], Awaitable[int]]] = {
+    "receipts": _erase_receipts,
+    "answers": _erase_answers,
+    "alerts": _erase_alerts,
+}

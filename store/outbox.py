@@ -45,8 +45,6 @@ TRIED_PART = 4  # of the places, one in so many is for what failed before
 UNREADABLE_FOR = timedelta(minutes=10)
 # An event's rows are sent in order: a requested restart waits no longer than this for older ones. As long as a lease.
 RESTART_WITHIN = timedelta(seconds=10)
-# Longer than an incident takes to open when nothing is in its way; and what is overdue for longer is another trouble.
-OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 log = logging.getLogger(__name__)
 _URGENT, _OTHERS = OUTBOX.alias("urgent"), OUTBOX.alias("others")
 # Spelled out, not bound: only so do both engines see that the partial index `outbox_urgent` holds them all.
@@ -168,15 +166,6 @@ async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) ->
         return False
     await session.execute(insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now))
     return True
-
-
-async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """How many receipts are a little past their deadline without an incident, though nothing waits to be told of them."""
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    since, until = now - timedelta(seconds=OVERDUE_TO_SECONDS), now - timedelta(seconds=OVERDUE_FROM_SECONDS)
-    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
-    overdue = select(func.count()).select_from(RECEIPTS).where(is_waiting, RECEIPTS.c.deadline_at.between(since, until), is_told)
-    return await session.scalar(overdue) or 0
 
 
 async def oldest_age(session: AsyncSession, now: datetime) -> timedelta | None:

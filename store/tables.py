@@ -81,6 +81,7 @@ def _newest_outage() -> Any:
 
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
+    __table_args__ = (_partial_index("projects_left", "id", where="deleted_at IS NOT NULL AND erased_at IS NULL"),)
 
     id: str = _text(primary_key=True)
     name: str = _text(unique=True)
@@ -95,6 +96,7 @@ class Project(SQLModel, table=True):
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
     deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
+    erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
 
 
 class ApiKey(SQLModel, table=True):
@@ -130,6 +132,7 @@ class Receipt(SQLModel, table=True):
         UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
         Index("receipts_by_state", "project_id", "state", "event_id"),
         _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"),
         _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
         Index("receipts_by_reference", "project_id", "internal_reference"),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),

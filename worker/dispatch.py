@@ -18,7 +18,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from store.database import Database
 from store.heartbeats import read_beats
-from store.outbox import DueWalk, OutboxEvent, claim, count_overdue, release, settle
+from store.outbox import DueWalk, OutboxEvent, claim, release, settle
+from store.overdue import count_overdue
 from worker.gateway import Gateway
 from worker.pace import Pace
 
@@ -110,7 +111,7 @@ class Dispatcher:
                 await self._settle(session, self._taken(), await self._database.now(session))
 
     async def _turn(self) -> None:
-        await self._look_around()
+        await self._look_around_safely()
         self._woken.clear()
         ended, (limit, due_limit, urgent_limit) = self._taken(), self._limits()
         if not ended and not limit and not urgent_limit:
@@ -228,6 +229,15 @@ class Dispatcher:
                 while len(self._running) > ENOUGH_RUNNING and not self._stopping:
                     self._woken.clear()
                     await self._woken.wait()
+
+    async def _look_around_safely(self) -> None:
+        try:
+            await self._look_around()
+        except Unavailable:
+            log.warning("dispatch_look_unavailable")
+        except Exception:
+            # The look only sets the pace: what keeps it from being taken must not keep anything from being sent.
+            log.exception("dispatch_look_failed")
 
     async def _look_around(self) -> None:
         if time.monotonic() - self._looked_around < LOOK_EVERY_SECONDS:

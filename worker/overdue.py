@@ -1,14 +1,17 @@
 """Opens from the store what its run should have opened: incidents of receipts, and of repairs without a result, 25 s past due.
 
 It needs the store alone: whatever Temporal does or says, nobody waits longer for an incident. Each item is a transaction of its
-own; one that fails is backed off and stops no other, projects take turns, and a long list is worked off part by part. The run
-finds the incident open later. Run by `worker.parts`; every worker runs it, and what two find is opened once.
+own; one that fails is backed off and stops no other. Each turn looks at the first few receipts of every project, then at a
+further part of those projects that have more. Receipts and repairs have turns of their own. The run finds the incident open
+later. Run by `worker.parts`; every worker runs it, and what two find is opened once.
 """
 
 import asyncio
 import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +28,7 @@ from store.overdue import (
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
+    overdue_of_each,
     overdue_receipts,
     overdue_repairs,
 )
@@ -35,8 +39,13 @@ from store.stuck_runs import suspect_run
 # Its run has it open within a second, or, after a burst of deadlines, within some; then it is nobody's fault.
 GRACE = timedelta(seconds=25)
 LOOKED_AT = 10_000
-AT_ONCE = 4
-UNAVAILABLE_AT_ONCE = 2 * AT_ONCE
+# Of receipts: so many of each of so many projects in a turn, and a further part of so many of those that have more.
+PROJECTS_LOOKED_AT, OF_EACH = 2_000, 20
+WALKED_AT_ONCE, WALKED_PART = 10, 1_000
+# Fewer than the loops' connections: each may wait a second for a locked row.
+AT_ONCE = 2
+# A project whose rows are locked has no more of them tried in the turn: others' are not to wait for them.
+UNAVAILABLE_AT_MOST = 2
 # What is left is for the next turn, which looks at the next part: nobody's turn takes longer because of others'.
 TURN_SECONDS = 3.0
 # Between transactions: on SQLite the front door waits meanwhile.
@@ -50,73 +59,133 @@ log = structlog.get_logger(__name__)
 Item = OverdueReceipt | OverdueRepair
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """How far a project's further receipts were looked at, and in which turn."""
+
+    after: OverdueReceipt | None
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Acted:
+    """What became of one turn. `reached` is the last project that had a place, None when none was left without one."""
+
+    has_left: bool
+    count: int
+    reached: ProjectId | None
+
+
 class OverdueOpener:
     """The opener of one worker process. `outage_seconds` as the ledger has it."""
 
     def __init__(self, database: Database, *, outage_seconds: int) -> None:
         self._database = database
         self._outage_seconds = outage_seconds
-        self._after_receipt: OverdueReceipt | None = None
+        self._after_project: ProjectId | None = None
+        self._walks: dict[ProjectId, _Walk] = {}
+        self._turn = 0
         self._after_repair: OverdueRepair | None = None
-        self._unavailable = 0  # in a row
         self._backoffs: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
 
     async def keep_opening(self, *, every_seconds: float) -> None:
         """Open what is overdue, for ever; at once again while there is more."""
         while True:
-            has_more = False
+            has_more = await self.open_overdue()
+            await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
+
+    async def open_overdue(self) -> bool:
+        """One turn of the receipts, then one of the repairs; whether there is more to do at once.
+
+        Neither keeps the other from its turn. What fails is logged.
+        """
+        has_more = False
+        for turn in (self._turn_of_receipts, self._turn_of_repairs):
             try:
-                has_more = await self.open_overdue()
+                has_more |= await turn()
             except Unavailable:
                 log.warning("opening_store_unavailable")
             except Exception:
                 # The edge of this loop: a turn that breaks must not end the worker.
                 log.exception("opening_failed")
-            await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
+        return has_more
 
-    async def open_overdue(self) -> bool:
-        """One turn; whether there is more to do at once.
-
-        Raises:
-            Unavailable: the store cannot be reached.
-        """
+    async def _turn_of_receipts(self) -> bool:
         async with self._database.reading() as session:
-            now = await self._database.now(session)
-            until = await deadlines_count_until(session, now, outage_seconds=self._outage_seconds)
-            until = min(until, now - GRACE)
-            receipts = await overdue_receipts(session, until, after=self._after_receipt, limit=LOOKED_AT)
+            until = await self._counts_until(session)
+            receipts = await self._overdue_receipts(session, until)
+        acted = await self._act_on_all(receipts, self._open)
+        if acted.reached is not None:
+            # Those after it are first in the next turn.
+            self._after_project = acted.reached
+        is_walking = any(walk.after is not None for walk in self._walks.values())
+        return acted.has_left or acted.count > 0 or is_walking or self._after_project is not None
+
+    async def _turn_of_repairs(self) -> bool:
+        async with self._database.reading() as session:
+            until = await self._counts_until(session)
             repairs = await overdue_repairs(session, until, after=self._after_repair, limit=LOOKED_AT)
-        self._after_receipt = receipts[-1] if len(receipts) == LOOKED_AT else None
         self._after_repair = repairs[-1] if len(repairs) == LOOKED_AT else None
-        is_all_opened = await self._act_on_all(receipts, self._open) & await self._act_on_all(repairs, self._fail)
-        return not is_all_opened or self._after_receipt is not None or self._after_repair is not None
+        acted = await self._act_on_all(repairs, self._fail)
+        return acted.has_left or self._after_repair is not None
 
-    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> bool:
-        """Whether each had its turn."""
-        now = time.monotonic()
-        self._backoffs = {key: kept for key, kept in self._backoffs.items() if now < kept[1] + LONGEST_BACKOFF_SECONDS}
-        ready = in_turns((item for item in items if not self._is_backed_off(item, now)), lambda item: item.project_id)
-        acted = 0
-        for first in range(0, len(ready), AT_ONCE):
-            if time.monotonic() - now > TURN_SECONDS:
-                break
-            acted += sum(await asyncio.gather(*(self._guard(item, act) for item in ready[first : first + AT_ONCE])))
+    async def _counts_until(self, session: AsyncSession) -> datetime:
+        now = await self._database.now(session)
+        return min(await deadlines_count_until(session, now, outage_seconds=self._outage_seconds), now - GRACE)
+
+    async def _overdue_receipts(self, session: AsyncSession, until: datetime) -> list[OverdueReceipt]:
+        """The first few of each project; and, of those that have more, a further part of the ones not walked for longest."""
+        part = await overdue_of_each(session, until, after=self._after_project, projects=PROJECTS_LOOKED_AT, of_each=OF_EACH)
+        self._after_project = part.last
+        self._turn += 1
+        found: dict[ProjectId, list[OverdueReceipt]] = {}
+        for receipt in part.receipts:
+            found.setdefault(receipt.project_id, []).append(receipt)
+        full = [project_id for project_id, of_project in found.items() if len(of_project) == OF_EACH]
+        for project_id in found.keys() - set(full):
+            self._walks.pop(project_id, None)
+        unwalked = _Walk(None, 0)
+        for project_id in sorted(full, key=lambda one: self._walks.get(one, unwalked).turn)[:WALKED_AT_ONCE]:
+            after = self._walks.get(project_id, unwalked).after or found[project_id][-1]
+            further = await overdue_receipts(session, until, after=after, limit=WALKED_PART, project_id=project_id)
+            self._walks[project_id] = _Walk(further[-1] if len(further) == WALKED_PART else None, self._turn)
+            found[project_id] += further
+        return [receipt for of_project in found.values() for receipt in of_project]
+
+    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> _Acted:
+        """Act on the items in turns of their projects, until the time of the turn is over."""
+        began = time.monotonic()
+        self._backoffs = {key: kept for key, kept in self._backoffs.items() if began < kept[1] + LONGEST_BACKOFF_SECONDS}
+        ready = in_turns((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
+        queue = deque(ready)
+        projects: set[ProjectId] = set()
+        unavailable: Counter[ProjectId] = Counter()
+        batch: list[Item] = []
+        count = skipped = 0
+        while queue and (not batch or time.monotonic() - began <= TURN_SECONDS):
+            batch = []
+            while queue and len(batch) < AT_ONCE:
+                item = queue.popleft()
+                if unavailable[item.project_id] < UNAVAILABLE_AT_MOST:
+                    batch.append(item)
+                else:
+                    skipped += 1
+            count += sum(await asyncio.gather(*(self._guard(item, act, unavailable) for item in batch)))
+            projects.update(item.project_id for item in batch)
             await asyncio.sleep(PAUSE_SECONDS)
-        else:
-            first = len(ready)
-        if acted:
-            log.warning("opened_from_the_store", kind=type(items[0]).__name__, count=acted, first_event_id=ready[0].event_id)
-        return first >= len(ready)
+        if count:
+            log.warning("opened_from_the_store", kind=type(items[0]).__name__, count=count, first_event_id=ready[0].event_id)
+        is_left_out = any(item.project_id not in projects for item in queue)
+        reached = batch[-1].project_id if is_left_out and batch else None
+        return _Acted(bool(queue) or skipped > 0, count, reached)
 
-    async def _guard(self, item: Item, act: Callable[..., Awaitable[bool]]) -> bool:
+    async def _guard(self, item: Item, act: Callable[..., Awaitable[bool]], unavailable: Counter[ProjectId]) -> bool:
         try:
             has_acted = await act(item)
         except Unavailable:
-            # Of one item alone when its row is held by a process that hangs; of the store when it is of all.
+            # Its row is held by a process that hangs, or the store is away: then the next turn finds nothing to act on.
             self._back_off(item)
-            self._unavailable += 1
-            if self._unavailable >= UNAVAILABLE_AT_ONCE:
-                raise
+            unavailable[item.project_id] += 1
             return False
         except Exception:
             # The edge of one item: what cannot be opened must not stop what can.
@@ -124,7 +193,6 @@ class OverdueOpener:
             log.exception("overdue_item_failed", event_id=item.event_id)
             return False
         self._backoffs.pop(_key(item), None)
-        self._unavailable = 0
         return has_acted
 
     async def _open(self, item: OverdueReceipt) -> bool:

@@ -5,9 +5,9 @@ what is told then only lengthens the queue in which they wait. What is due itsel
 tells whatever the pace. Pure arithmetic over given instants (monotonic seconds); `worker.dispatch` asks before each claim.
 """
 
+from store.overdue import BEHIND_FROM_OVERDUE
+
 BUSY_ACCEPTS_PER_SECOND = 200.0
-# So many due and not opened are no stray one, for which nothing should wait.
-BEHIND_FROM_OVERDUE = 3
 BEHIND_SHARE = 0.2  # of the rate, while incidents are behind
 
 
@@ -22,7 +22,7 @@ class Pace:
         self.is_limiting = False
 
     def set_load(self, *, accepted_per_second: float, overdue: int) -> None:
-        """What the busiest API process last said of itself, and how many receipts are overdue though told."""
+        """What the busiest API process last said of itself, and how many receipts are overdue though told (`count_overdue`)."""
         is_behind = overdue >= BEHIND_FROM_OVERDUE
         self.is_limiting = is_behind or accepted_per_second > BUSY_ACCEPTS_PER_SECOND
         self._rate = self._busy_rate * BEHIND_SHARE if is_behind else self._busy_rate

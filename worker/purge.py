@@ -14,7 +14,8 @@ import structlog
 from domain.errors import Unavailable
 from domain.ids import EventId, ProjectId
 from store.database import Database
-from store.deleting import Erased, end_deleted, erase_deleted, has_deleted, unended_of_deleted
+from store.deleting import KINDS as ERASED_KINDS
+from store.deleting import end_deleted, erase_kind, has_deleted, mark_erased, unended_of_deleted, unmark_erased
 from store.heartbeats import forget_stale
 from store.projects import finish_overdue_rotation, overdue_rotations
 from store.purging import KINDS, purge_kind
@@ -47,8 +48,9 @@ async def keep_erasing(database: Database) -> None:
 
 
 async def purge_all(database: Database) -> None:
-    """Purge until nothing is left to purge; a part that breaks keeps none of the others from being done."""
+    """Purge what is old now; a part that breaks keeps none of the others from being done."""
     await _guarded("forget_stale", _forget_stale(database))
+    await _guarded("unmark_erased", _unmark_erased(database))
     await _guarded("finish_rotations", _finish_rotations(database))
     for kind in KINDS:
         await _guarded(kind, _purge_kind(database, kind))
@@ -76,12 +78,10 @@ async def erase_all(database: Database, backoffs: Backoffs) -> None:
         if not await has_deleted(session):
             return
     ended = await _guarded("end_all", _end_all(database, backoffs)) or 0
-    receipts, answers, alerts = 0, 0, 0
-    while (erased := await _erase_batch(database)).total:
-        receipts, answers, alerts = receipts + erased.receipts, answers + erased.answers, alerts + erased.alerts
-        await asyncio.sleep(PAUSE_SECONDS)
-    if ended or receipts or answers or alerts:
-        log.info("deleted_projects_erased", ended=ended, receipts=receipts, answers=answers, alerts=alerts)
+    erased = {kind: await _guarded(kind, _erase_kind(database, kind)) or 0 for kind in ERASED_KINDS}
+    await _guarded("mark_erased", _mark_erased(database))
+    if ended or any(erased.values()):
+        log.info("deleted_projects_erased", ended=ended, **erased)
 
 
 async def _end_all(database: Database, backoffs: Backoffs) -> int:
@@ -106,9 +106,25 @@ async def _end(database: Database, event_id: EventId) -> bool:
     return True
 
 
-async def _erase_batch(database: Database) -> Erased:
+async def _erase_kind(database: Database, kind: str) -> int:
+    total = 0
+    while True:
+        async with database.transaction() as session:
+            erased = await erase_kind(session, kind, await database.now(session))
+        total += erased
+        if not erased:
+            return total
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _mark_erased(database: Database) -> None:
     async with database.transaction() as session:
-        return await erase_deleted(session, await database.now(session))
+        await mark_erased(session, await database.now(session))
+
+
+async def _unmark_erased(database: Database) -> None:
+    async with database.transaction() as session:
+        await unmark_erased(session)
 
 
 async def _forget_stale(database: Database) -> None:
@@ -140,8 +156,10 @@ async def _guarded(what: str, work: Awaitable[T], **ids: str) -> T | None:
 
 
 async def _purge_kind(database: Database, kind: str) -> None:
-    total = 0
-    while purged := await _purge_batch(database, kind):
+    """While there is a full batch: what expires meanwhile is for the next time, so that the other parts have theirs."""
+    total, purged = 0, BATCH
+    while purged >= BATCH:
+        purged = await _purge_batch(database, kind)
         total += purged
         await asyncio.sleep(PAUSE_SECONDS)
     if total:

@@ -25,6 +25,7 @@ from store.sealing import Sealer
 from tests.activities.read_mails import read_by_hand
 from tests.given import Story
 from tests.processes import free_ports
+from tests.store.test_alert_turns import other_project
 from tests.waiting import wait_until_async
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
@@ -112,7 +113,7 @@ async def test_permanent_refusal_ends_the_alert_visibly(
     with serving(Server(**{step: {"": answer}})) as url:
         outcome = await activities(database, url).send_alerts(order)
         story.database.clock.skew += timedelta(days=2)
-        again = await activities(database, url).deliver(incident_id=None)
+        again = await activities(database, url).deliver()
 
     assert (outcome, again) == (AlertsSent(0, 1), AlertsSent(0, 0))
     assert await entries(story, order, "alert_failed") == [
@@ -134,10 +135,10 @@ async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused
     with serving(server) as url:
         alerts = activities(database, url)
         await alerts.send_alerts(order)
-        await alerts.deliver(incident_id=None)
+        await alerts.deliver()
         second, incident_id = await story.opened()
         await alerts.send_alerts(SendAlerts(second, incident_id))
-        await alerts.deliver(incident_id=None)
+        await alerts.deliver()
 
     subjects = sorted(read_by_hand(content)["Subject"] for content in server.taken)
     assert server.recipients == ["ops@shop.example"] * 3
@@ -159,11 +160,11 @@ async def test_temporary_refusal_is_tried_for_a_day_from_its_first_failure_and_e
         alerts = activities(database, url)
         await alerts.send_alerts(order)
         story.database.clock.skew += timedelta(hours=23, minutes=59)
-        within = await alerts.deliver(incident_id=None)
+        within = await alerts.deliver()
         story.database.clock.skew += timedelta(minutes=2)
-        at_the_end = await alerts.deliver(incident_id=None)
+        at_the_end = await alerts.deliver()
         story.database.clock.skew += timedelta(days=1)
-        after = await alerts.deliver(incident_id=None)
+        after = await alerts.deliver()
 
     assert (within, at_the_end, after) == (AlertsSent(0, 1), AlertsSent(0, 1), AlertsSent(0, 0))
     (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
@@ -203,7 +204,7 @@ async def test_opening_that_fails_for_long_ends_with_its_incident_whose_end_is_s
     server = Server()
 
     with serving(server) as url:
-        await activities(database, url).deliver(incident_id=None)
+        await activities(database, url).deliver()
 
     assert [read_by_hand(content)["Message-ID"].split(".")[1] for content in server.taken] == ["incident_resolved"]
     (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
@@ -247,7 +248,7 @@ async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batc
     server = Server()
 
     with serving(server) as url:
-        outcome = await activities(database, url).deliver(incident_id=None)
+        outcome = await activities(database, url).deliver()
 
     assert outcome == AlertsSent(sent=2, failed=0)
     plain, wanted = sorted(server.taken, key=len)
@@ -291,11 +292,15 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(databas
     assert order.incident_id.encode() in server.taken[0]
 
 
-async def test_silent_server_holds_its_own_places_and_no_activity_for_long(database: Database, story: Story) -> None:
+async def test_silent_server_holds_its_own_places_and_no_activity_for_long(
+    database: Database, story: Story, sealer: Sealer
+) -> None:
     story.database.clock.skew = timedelta(days=1)
+    # Of two projects: each has half of the places.
+    stories = [story, await other_project(story, sealer)]
     orders = []
-    for _ in range(ALERTS_AT_ONCE + 1):
-        event_id, incident_id = await story.opened()
+    for number in range(ALERTS_AT_ONCE + 1):
+        event_id, incident_id = await stories[number % 2].opened()
         orders.append(SendAlerts(event_id, incident_id))
     under_way: list[Letter] = []
 
@@ -340,7 +345,7 @@ async def test_alert_that_cannot_be_recorded_stops_no_other(sqlite_url: str, sea
     server = Server()
 
     with serving(server) as url:
-        outcome = await activities(database, url).deliver(incident_id=None)
+        outcome = await activities(database, url).deliver()
 
     rows = {row["destination"]: row["sent_at"] for row in await story.rows("alerts", EventId(order.event_id))}
     await database.close()

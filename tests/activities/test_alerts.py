@@ -113,7 +113,7 @@ async def test_refused_mail_is_recorded_without_the_address_and_due_again(databa
         failed = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
         post.is_refusing = False
         story.database.clock.skew += timedelta(seconds=5)
-        sent = await activities(database, url).deliver(incident_id=None)
+        sent = await activities(database, url).deliver()
 
     assert (failed, sent) == (AlertsSent(0, 1), AlertsSent(1, 0))
     row = next(row for row in await story.rows("timeline", event_id) if row["kind"] == "alert_failed")

@@ -161,6 +161,31 @@ async def test_alerts_of_a_deleted_project_are_erased_in_batches_and_no_others(s
     assert [len(await story.alerts(event_id)) for event_id in (*ours, theirs)] == [0, 0, 0, 1]
 
 
+async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_something_comes_late(story: Story) -> None:
+    await story.receipt()
+    await delete(story)
+    await tell_engine_everything(story)
+
+    async def is_looked_at(*, after_hours: float) -> bool:
+        async with story.database.transaction() as session:
+            await deleting.mark_erased(session, LATER + timedelta(hours=after_hours))
+            return await deleting.has_deleted(session)
+
+    with_rows = await is_looked_at(after_hours=2)
+    await erase(story)
+    await tell_engine_everything(story)
+    while (await erase(story, minutes=2)).total:
+        pass
+    looked_at = [with_rows, await is_looked_at(after_hours=0.9), await is_looked_at(after_hours=1)]
+    late = await story.receipt()
+    async with story.database.transaction() as session:
+        unmarked = await deleting.unmark_erased(session)
+        unended = await deleting.unended_of_deleted(session, after=None, limit=10)
+
+    assert looked_at == [True, True, False]
+    assert (unmarked, unended) == (1, [late])
+
+
 async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: Story, sealer: Sealer) -> None:
     async with story.database.transaction() as session:
         wanted: dict[str, Any] = {"repair_url": "https://other.example/repair", "alert_emails": ("ops@other.example",)}

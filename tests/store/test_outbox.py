@@ -9,7 +9,6 @@ from domain.ids import EventId
 from domain.receipts import ReceiptState
 from store import outbox
 from store.database import Database
-from store.moves import open_incident
 from store.outbox import OutboxEvent
 from store.standing import tell_engine
 from store.statements import SessionStatements
@@ -163,23 +162,6 @@ async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Stor
 
     assert [(event.event_id, event.is_due) for event in claimed] == [(near[0], True), (near[1], True)]
     assert [(event.event_id, event.is_due) for event in rest] == [(far[0], False), (near[2], True)]
-
-
-async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(story: Story) -> None:
-    told, untold = await story.receipt(timeout_minutes=0.1), await story.receipt(timeout_minutes=0.1)
-    await tell(story, untold, "start")
-    deadline = story.at + timedelta(seconds=6)
-
-    counts = []
-    for after_seconds in (1, 3, 119, 121):
-        async with story.database.reading() as session:
-            counts.append(await outbox.count_overdue(session, deadline + timedelta(seconds=after_seconds)))
-
-    assert counts == [0, 1, 1, 0]
-    story.later(seconds=9)
-    await story.do(open_incident, told)
-    async with story.database.reading() as session:
-        assert await outbox.count_overdue(session, deadline + timedelta(seconds=3)) == 0
 
 
 async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> None:

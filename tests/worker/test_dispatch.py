@@ -107,6 +107,20 @@ async def _signals_heard(makegood: World, event_id: EventId) -> int:
 
 async def test_a_store_that_was_odd_for_a_while_is_dispatched_from_again(story: Story) -> None:
     event_id, ear = await told(story, "start"), Ear()
+    await rename(story, "claimed_until", "hidden")
+
+    with capture_logs() as logs:
+        async with dispatching(story, ear, Pace(40)):
+            await wait_until_async(lambda: _has("dispatch_turn_failed", logs), what="a turn failed")
+            await rename(story, "hidden", "claimed_until")
+            await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
+
+    async with story.database.reading() as session:
+        assert await count(session) == 0
+
+
+async def test_a_look_at_the_load_that_fails_keeps_nothing_from_being_told(story: Story) -> None:
+    event_id, ear = await told(story, "start"), Ear()
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         await beat(session, process="api-1", role="api", started_at=now, now=now, report={})
@@ -114,13 +128,15 @@ async def test_a_store_that_was_odd_for_a_while_is_dispatched_from_again(story: 
 
     with capture_logs() as logs:
         async with dispatching(story, ear, Pace(40)):
-            await wait_until_async(lambda: _has("dispatch_turn_failed", logs), what="a turn failed")
-            async with story.database.transaction() as session:
-                await session.execute(text("UPDATE heartbeats SET report = '{}'"))
             await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
 
-    async with story.database.reading() as session:
-        assert await count(session) == 0
+    assert await _has("dispatch_look_failed", logs)
+    assert not await _has("dispatch_turn_failed", logs)
+
+
+async def rename(story: Story, column: str, to: str) -> None:
+    async with story.database.transaction() as session:
+        await session.execute(text(f"ALTER TABLE outbox RENAME COLUMN {column} TO {to}"))
 
 
 async def _is_in(event_id: EventId, heard: list[EventId]) -> bool:

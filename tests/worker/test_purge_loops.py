@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -117,6 +118,53 @@ async def test_erasing_goes_on_after_passes_that_fail_as_a_whole(story: Story, m
     assert not erasing.done()
     assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"erase"}
     await end(erasing)
+
+
+async def test_purge_ends_though_something_expires_all_the_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge, "BATCH", 3)
+    monkeypatch.setattr(purge, "PAUSE_SECONDS", 0)
+    await expire_answers(database, 7)
+    batches: list[int] = []
+    purge_batch = purge._purge_batch
+
+    async def while_more_expires(database: Database, kind: str) -> int:
+        purged = await purge_batch(database, kind)
+        if kind == "answers":
+            batches.append(purged)
+            assert len(batches) < 10
+            await expire_answers(database, 1)
+        return purged
+
+    monkeypatch.setattr(purge, "_purge_batch", while_more_expires)
+
+    await purge.purge_all(database)
+
+    assert batches == [3, 3, 3, 1]
+    assert await left(database, "idempotency") == 1
+
+
+async def test_kind_that_cannot_be_erased_costs_no_other(story: Story) -> None:
+    await delete(story)
+    await expire_answers(story.database, 3, of=story.project.id)
+    await story.reach(Position.APPLIED)
+    await run(story.database, "DELETE FROM outbox")
+
+    with capture_logs() as logs:
+        async with broken(story.database, "receipts", "DELETE", "true"):
+            await purge.erase_all(story.database, purge.Backoffs())
+
+    assert await left(story.database, "idempotency") == 0
+    assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"receipts"}
+    assert await left(story.database, "receipts") == 1
+    await purge.erase_all(story.database, purge.Backoffs())
+    assert await left(story.database, "receipts") == 0
+
+
+async def expire_answers(database: Database, count: int, *, of: str = "prj_1") -> None:
+    """So many stored answers that have served."""
+    columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
+    for _ in range(count):
+        await run(database, f"{columns} VALUES (:of, 'receipt', :key, 'f', 202, 1)", of=of, key=uuid4().hex)
 
 
 def test_pause_of_what_fails_doubles_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
