@@ -35,7 +35,7 @@ from api.metrics import Counts
 from api.snapshots import Snapshots
 from api.tolerated import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT
 from domain import projects
-from domain.errors import Code, Refusal, TooManyFields, ValidationFailed
+from domain.errors import Code, Refusal, TooManyFields, TooManyUnknownKeys, Unavailable, ValidationFailed
 from domain.projects import Project
 from domain.receipts import NewReceipt
 from domain.results import NewResult
@@ -72,6 +72,7 @@ class Ingest:
         *,
         gate: Gate,
         commit: Commit,
+        count_unserved: Callable[[Endpoint], None],
         read_value: ReadValue,
         snapshots: Snapshots,
         problems: Problems,
@@ -80,6 +81,7 @@ class Ingest:
     ) -> None:
         self._endpoint = endpoint
         self._gate, self._commit, self._read_value, self._snapshots = gate, commit, read_value, snapshots
+        self._count_unserved = count_unserved
         self._problems, self._counts = problems, counts
         self._durations = counts.durations[endpoint]
         self._always = (*always, *STRICT)
@@ -108,7 +110,7 @@ class Ingest:
         self._durations.observe(perf_counter() - began)
 
     async def _reply(self, headers: Headers, receive: Receive, request_id: str) -> Reply:
-        caller = await self._gate.admit(headers, projects.Scope.INGEST)
+        caller = await self._admitted(headers)
         check_accept(headers.get(b"accept"))
         check_content_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
         body = await read_body(headers, receive, most=MAXIMUM_BYTES[self._endpoint])
@@ -125,6 +127,16 @@ class Ingest:
             seal=await self._snapshots.seal_of(caller.project.id) if has_snapshot else None,
         )
         return self._committed(await self._commit(request), headers)
+
+    async def _admitted(self, headers: Headers) -> projects.AuthenticatedKey:
+        """Who sends it. A store that does not say so serves nobody; a crowd of made-up keys is no fault of the store."""
+        try:
+            return await self._gate.admit(headers, projects.Scope.INGEST)
+        except TooManyUnknownKeys:
+            raise
+        except Unavailable:
+            self._count_unserved(self._endpoint)
+            raise
 
     def _value(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | Prepared:
         try:

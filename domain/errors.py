@@ -198,5 +198,9 @@ class Unavailable(Refusal):
     code = Code.UNAVAILABLE
 
 
+class TooManyUnknownKeys(Unavailable):
+    """More keys that are not known here wait to be looked up than there is room for: send it again with the same key."""
+
+
 class TooSlow(Unavailable):
     """The search took longer than it may: narrow it."""

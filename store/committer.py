@@ -2,16 +2,18 @@
 
 One per API process. Whatever waits while a transaction runs goes into the next one, so that a sync is paid once for many. Nothing
 is acknowledged before its commit; each item has its own verdict; when a transaction fails as a whole, its items are tried again
-singly, so that one bad item never fails its neighbours. A key that another process holds is waited for once, and then tried apart
-from the others, so that it stalls no neighbour twice. The queue is bounded: beyond it, and while the store cannot commit, a
-request is refused as unavailable. What is written is `store.intake`'s; how a transaction begins and ends `store.front_door`'s.
+singly, so that one bad item never fails its neighbours. A key or a receipt that another process holds is waited for once. From
+then on what names it is tried apart from the others, without waiting, so that it stalls no neighbour twice; and all that waits
+for locks has one bound for a batch. The queue is bounded: beyond it, and while the store cannot commit, a request is refused as
+unavailable. What is written is `store.intake`'s; how a transaction begins and ends `store.front_door`'s.
 
 Between batches it also says, every 2 s or oftener, that it could commit (`store.evidence`): the outage credit goes by that.
 """
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -19,19 +21,30 @@ from typing import TypeAlias
 import uuid_utils
 
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
+from domain.ids import ProjectId
 from domain.outages import beat_interval
+from domain.results import NewResult
 from store.database import Clock
 from store.evidence import beat_ingest
 from store.front_door import FrontDoor, LockNotGiven, is_passing, is_store_failure
-from store.intake import Answer, IngestRequest, place_receipts, take_in
+from store.intake import Answer, Endpoint, IngestRequest, place_receipts, take_in
 
 QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 256
 EQUAL_REQUEST_WAIT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 1
-STUCK_SECONDS = 60.0
+# For so long after the last try what was locked is tried apart; the names of at most so many are kept.
+STUCK_SECONDS = 600.0
+STUCK_LIMIT = 10_000
+# A batch waits for a lock in vain once. Then receipts that others hold are skipped for so long, since more of them may come.
+SKIP_SECONDS = 60.0
+# For so long after most were refused a pause says nothing: who was refused may come again that late.
+REFUSED_SECONDS = 10.0
+# What is tried singly because of locks may wait so long for them together; what is left then is refused.
+LOCKS_SECONDS = 1.0
 
 _Key: TypeAlias = tuple[str, str, str]
+_Name: TypeAlias = tuple[str, ...]
 _Verdict: TypeAlias = Answer | Exception
 
 log = logging.getLogger(__name__)
@@ -46,11 +59,24 @@ class _Waiting:
     def key(self) -> _Key:
         return (self.request.project_id, self.request.endpoint, self.request.key)
 
+    def names(self) -> Iterator[_Name]:
+        """What it may have to wait for: its key, and the receipt that it speaks of, by each of its ids."""
+        yield self.key
+        value, project_id = self.request.value, self.request.project_id
+        if isinstance(value, NewResult):
+            for identifier in (value.event_id, value.provider_event_id, value.stripe_event_id):
+                if identifier is not None:
+                    yield (project_id, identifier)
+
 
 class _Ending(Enum):
-    """What became of a batch: each has its verdict, or all must be tried singly; `LOCKED`: a lock was not given in time."""
+    """What became of a batch: each has its verdict, or all must be tried singly.
+
+    `LOCKED`: a lock was not given in time. `HELD`: neither to one that was alone, which has its verdict.
+    """
 
     ANSWERED = auto()
+    HELD = auto()
     LOCKED = auto()
     FAILED = auto()
 
@@ -64,7 +90,8 @@ class Committer:
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._in_flight: dict[_Key, _Waiting] = {}
-        self._stuck: dict[_Key, float] = {}
+        self._stuck: dict[_Name, float] = {}  # when each was last tried in vain, the oldest first
+        self._skips_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._process = f"ingest_{uuid_utils.uuid7().hex}"
@@ -72,7 +99,11 @@ class Committer:
         self._beat_at = 0.0
         self._is_failing = False
         # Requests since the last beat. Unserved: refused for want of the store or of a place in the queue, for no other reason.
-        self._served = self._unserved = 0
+        self._served: Counter[Endpoint] = Counter()
+        self._unserved: Counter[Endpoint] = Counter()
+        self._refused_at: dict[Endpoint, float] = {}  # when most were refused, unless some were served since
+        self._locked: Counter[tuple[Endpoint, ProjectId]] = Counter()  # refused for a lock, by project
+        self._projects: set[ProjectId] = set()  # all that have asked
 
     async def start(self, *, outage_seconds: int | None = None) -> None:
         """Begin to commit. `outage_seconds`: say when it could, and record an outage that was longer; None: say nothing."""
@@ -99,13 +130,18 @@ class Committer:
         await self._wait_for_equal(waiting)
         is_full = len(self._queue) >= QUEUE_LIMIT
         if self._is_stopping or is_full:
-            self._unserved += is_full
+            self._unserved[request.endpoint] += is_full
             raise Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
         self._in_flight[waiting.key] = waiting
+        self._projects.add(request.project_id)
         self._queue.append(waiting)
         self._wake.set()
         # Shielded: when a caller hangs up, what it said is stored all the same, and its key is in flight until then.
         return await asyncio.shield(waiting.answer)
+
+    def count_unserved(self, endpoint: Endpoint) -> None:
+        """A request was refused for want of the store before it came here: by then its key could not be looked up."""
+        self._unserved[endpoint] += 1
 
     async def _wait_for_equal(self, waiting: _Waiting) -> None:
         """Wait while an equal request is in flight here; its stored answer is then found in the store.
@@ -139,26 +175,50 @@ class Committer:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         apart = self._lately_stuck(batch)
-        together = [waiting for waiting in batch if waiting.key not in apart]
+        keys_apart = {waiting.key for waiting in apart}
+        together = [waiting for waiting in batch if waiting.key not in keys_apart] if apart else batch
         left, ending = await self._place(together) if together else ([], _Ending.ANSWERED)
         if left and ending is _Ending.ANSWERED:
-            ending = await self._take(left)
-        if ending is not _Ending.ANSWERED:
-            for waiting in left:
-                await self._beat_if_due()
-                await self._take([waiting], is_hurried=ending is _Ending.LOCKED)
-        for waiting in batch:
-            if waiting.key in apart:
-                await self._beat_if_due()
-                await self._take([waiting], is_hurried=True)
+            ending = await self._take(left, skips_locked=asyncio.get_running_loop().time() < self._skips_until)
+        if ending is _Ending.FAILED:
+            await self._take_singly(left)
+        elif ending is _Ending.LOCKED:
+            await self._take_past_locks(left)
+        if apart:
+            await self._take_past_locks(apart)
 
-    def _lately_stuck(self, batch: list[_Waiting]) -> set[_Key]:
-        """The keys among these that were waited for in vain a short while ago."""
+    async def _take_singly(self, batch: list[_Waiting]) -> None:
+        """Each by itself, since they failed together. They wait for a lock once, as a batch does."""
+        for number, waiting in enumerate(batch):
+            await self._beat_if_due()
+            if await self._take([waiting]) is _Ending.HELD:
+                await self._take_past_locks(batch[number + 1 :])
+                return
+
+    async def _take_past_locks(self, batch: list[_Waiting]) -> None:
+        """Answer those that no lock holds up, and refuse the others, which were waited for before."""
+        loop, waited = asyncio.get_running_loop(), 0.0
+        # Together first: receipts that are held are skipped, and only a key or a table that is held fails it.
+        if len(batch) > 1 and await self._take(batch, is_hurried=True, skips_locked=True) is _Ending.ANSWERED:
+            return
+        left = deque(batch)
+        while left and waited < LOCKS_SECONDS:
+            await self._beat_if_due()
+            began = loop.time()
+            if await self._take([left.popleft()], is_hurried=True, skips_locked=True) is _Ending.HELD:
+                waited += loop.time() - began
+        for waiting in left:
+            self._refuse_locked(waiting)
+
+    def _lately_stuck(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Those that name what was waited for in vain a short while ago; what was tried longest ago comes first."""
         if not self._stuck:
-            return set()
+            return []
         oldest = asyncio.get_running_loop().time() - STUCK_SECONDS
-        self._stuck = {key: at for key, at in self._stuck.items() if at > oldest}
-        return {waiting.key for waiting in batch if waiting.key in self._stuck}
+        while self._stuck and (len(self._stuck) > STUCK_LIMIT or next(iter(self._stuck.values())) < oldest):
+            del self._stuck[next(iter(self._stuck))]
+        tried_at = ((max(self._stuck.get(name, 0.0) for name in waiting.names()), waiting) for waiting in batch)
+        return [waiting for at, waiting in sorted(tried_at, key=lambda each: each[0]) if at]
 
     async def _place(self, batch: list[_Waiting]) -> tuple[list[_Waiting], _Ending]:
         """Answer the receipts that one statement could store, committed by itself; the others, which need a transaction."""
@@ -174,36 +234,44 @@ class Committer:
                 return batch, _Ending.ANSWERED
             self._refuse(batch, error)
             return [], _Ending.ANSWERED
-        self._served += len(placed)
         for i, verdict in placed.items():
-            self._answer(batch[i], verdict)
+            self._serve(batch[i], verdict)
         return [waiting for i, waiting in enumerate(batch) if i not in placed], _Ending.ANSWERED
 
-    async def _take(self, batch: list[_Waiting], *, is_hurried: bool = False) -> _Ending:
-        """Answer them from one transaction, unless it failed as a whole and its members are to be tried singly."""
+    async def _take(self, batch: list[_Waiting], *, is_hurried: bool = False, skips_locked: bool = False) -> _Ending:
+        """Answer them from one transaction, unless it failed as a whole and its members are to be tried singly.
+
+        One that is alone is answered in any case.
+        """
         try:
             async with self._front_door.transaction(is_hurried=is_hurried) as statements:
-                verdicts = await take_in(statements, self._clock, [waiting.request for waiting in batch])
+                requests = [waiting.request for waiting in batch]
+                verdicts = await take_in(statements, self._clock, requests, skips_locked=skips_locked)
         except Exception as error:  # a process edge, as above
             if is_store_failure(error):
                 self._refuse(batch, error)
                 return _Ending.ANSWERED
+            if isinstance(error, LockNotGiven) and not (error.is_of_key or is_hurried or skips_locked):
+                self._skips_until = asyncio.get_running_loop().time() + SKIP_SECONDS
             if len(batch) > 1:
                 return _Ending.LOCKED if isinstance(error, LockNotGiven) else _Ending.FAILED
             if isinstance(error, LockNotGiven):
-                self._stuck[batch[0].key] = asyncio.get_running_loop().time()
-                refusal = IdempotencyInProgress if error.is_of_key else Unavailable
-                error = refusal(retry_after_seconds=RETRY_AFTER_SECONDS)
-            elif is_passing(error):
+                self._refuse_held(batch[0], error)
+                return _Ending.HELD
+            if is_passing(error):
                 error = _unavailable(error, 1)
             elif not isinstance(error, Refusal):
                 log.exception("a request could not be stored")
-            self._served += len(batch)
-            self._answer_all(batch, error)
+            self._serve(batch[0], error)
             return _Ending.ANSWERED
-        self._served += len(batch)
         for waiting, verdict in zip(batch, verdicts, strict=True):
-            self._answer(waiting, verdict)
+            if isinstance(verdict, LockNotGiven):
+                self._refuse_held(waiting, verdict)
+                continue
+            if self._stuck and isinstance(verdict, Answer) and not verdict.is_replayed:
+                for name in waiting.names():
+                    self._stuck.pop(name, None)
+            self._serve(waiting, verdict)
         return _Ending.ANSWERED
 
     async def _beat_if_due(self) -> None:
@@ -214,8 +282,9 @@ class Committer:
         """Say that ingest could commit now, unless it could not, or most of what came since the last time was refused."""
         if self._outage_seconds is None:
             return
-        is_refusing = self._unserved > self._served
-        self._served = self._unserved = 0
+        is_refusing = self._is_refusing()
+        for counter in (self._served, self._unserved, self._locked):
+            counter.clear()
         try:
             if not is_refusing:
                 async with self._front_door.transaction(is_hurried=True) as statements:
@@ -234,6 +303,25 @@ class Committer:
             self._say_failing(True, type(error).__name__)
         self._set_next_beat()
 
+    def _is_refusing(self) -> bool:
+        """Whether most receipts, or most results, were refused for want of the store.
+
+        Locks count when they refuse several projects, or the only one that there is: those of one say nothing of the others.
+        """
+        unserved = self._unserved.copy()
+        locked = {project_id for _, project_id in self._locked}
+        if len(locked) > 1 or locked == self._projects:
+            for (endpoint, _), requests in self._locked.items():
+                unserved[endpoint] += requests
+        now = asyncio.get_running_loop().time()
+        for endpoint in unserved | self._served:
+            if unserved[endpoint] > self._served[endpoint]:
+                self._refused_at[endpoint] = now
+            else:
+                self._refused_at.pop(endpoint, None)
+        lasts_seconds = min(REFUSED_SECONDS, (self._outage_seconds or 0) / 2)
+        return any(now - at <= lasts_seconds for at in self._refused_at.values())
+
     def _set_next_beat(self) -> None:
         loop = asyncio.get_running_loop()
         every_seconds = beat_interval(self._outage_seconds or 0).total_seconds()
@@ -248,12 +336,30 @@ class Committer:
 
     def _refuse(self, batch: list[_Waiting], error: Exception) -> None:
         """The store is at fault."""
-        self._unserved += len(batch)
-        self._answer_all(batch, _unavailable(error, len(batch)))
-
-    def _answer_all(self, batch: list[_Waiting], error: Exception) -> None:
+        refusal = _unavailable(error, len(batch))
         for waiting in batch:
-            self._answer(waiting, error)
+            self._unserved[waiting.request.endpoint] += 1
+            self._answer(waiting, refusal)
+
+    def _refuse_held(self, waiting: _Waiting, error: LockNotGiven) -> None:
+        """Another process holds its key, or its receipt: what it names is tried apart from now on."""
+        now = asyncio.get_running_loop().time()
+        for name in (waiting.key,) if error.is_of_key else waiting.names():
+            self._stuck.pop(name, None)
+            self._stuck[name] = now
+        if error.is_of_key:
+            self._serve(waiting, IdempotencyInProgress(retry_after_seconds=RETRY_AFTER_SECONDS))
+        else:
+            self._refuse_locked(waiting)
+
+    def _refuse_locked(self, waiting: _Waiting) -> None:
+        self._locked[waiting.request.endpoint, waiting.request.project_id] += 1
+        self._answer(waiting, Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+
+    def _serve(self, waiting: _Waiting, verdict: _Verdict) -> None:
+        """Its answer, whatever it is: the store was there."""
+        self._served[waiting.request.endpoint] += 1
+        self._answer(waiting, verdict)
 
     def _answer(self, waiting: _Waiting, verdict: _Verdict) -> None:
         del self._in_flight[waiting.key]

@@ -14,8 +14,15 @@ from store.heartbeats import ENDED, INGEST
 from store.statements import Statements
 
 # What a receipt or a result may write, and what it reads: a lock on a table that would stop one of them stops the beat.
-_WRITTEN = "receipts, results, idempotency, outbox, timeline, incidents, repairs, alerts"
-_LOCKS = (f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE", "LOCK TABLE projects IN ACCESS SHARE MODE")
+# Before either comes its key; a result also reads the outages that are not in its deadline yet.
+WRITTEN = ("receipts", "results", "idempotency", "outbox", "timeline", "incidents", "repairs", "alerts")
+READ = ("projects", "api_keys", "outages")
+_LOCKS = (
+    f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",
+    f"LOCK TABLE {', '.join(READ)} IN ACCESS SHARE MODE",
+)
+# The clock of SQLite is the host's, which may be set back: a beat from the future shows nothing, and would do so until then.
+_FORGET_FUTURE = "DELETE FROM heartbeats WHERE role = $1 AND at > $2"
 _LATEST = "SELECT max(at) FROM heartbeats WHERE role = $1"
 # One row that every front door writes: a second one waits here until the first has beaten, and then finds no outage.
 _ALONE = """
@@ -37,6 +44,7 @@ async def beat_ingest(
         for lock in _LOCKS:
             await st.fetch(lock)
     now_ms = milliseconds(await clock.now(st))
+    await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
     outage = await _notice_outage(st, now_ms, outage_seconds=outage_seconds)
     report = json.dumps({ENDED: True} if has_ended else {})
     await st.fetch(_BEAT, process, INGEST, now_ms, report)
