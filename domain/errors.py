@@ -20,6 +20,7 @@
     ├── ValidationFailed        validation_error
     ├── NotFound                not_found
     └── Unavailable             unavailable
+        ├── TooManyUnknownKeys  unavailable
         └── TooSlow             unavailable
 
 A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.errors`. Bugs are not

@@ -115,16 +115,18 @@ async def test_locked_table_is_waited_for_a_bounded_time_by_a_whole_batch(desk: 
 async def test_servers_own_time_limit_in_place_of_ours_refuses_no_neighbour(
     database: Database, project: CreatedProject, other: asyncpg.Connection
 ) -> None:
-    await other.execute("COMMIT")
     name = await other.fetchval("SELECT quote_ident(current_database())")
-    await other.execute(f"ALTER DATABASE {name} SET statement_timeout = 300")
-    async with committing(database, project) as desk:
-        held, free = await desk.stored(), await desk.stored()
-        await other.execute("BEGIN")
-        await other.execute("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", held)
+    await other.execute(f"COMMIT; ALTER DATABASE {name} SET statement_timeout = 300")
+    try:
+        async with committing(database, project) as desk:
+            held, free = await desk.stored(), await desk.stored()
+            await other.execute("BEGIN")
+            await other.execute("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", held)
 
-        said = [new_result(desk.project_id, held), new_result(desk.project_id, free), desk.receipt()]  # type: ignore[arg-type]
-        answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
+            said = [new_result(desk.project_id, held), new_result(desk.project_id, free), desk.receipt()]  # type: ignore[arg-type]
+            answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
+    finally:
+        await other.execute(f"ROLLBACK; ALTER DATABASE {name} RESET statement_timeout")
 
     assert [type(answer) for answer in answers] == [Unavailable, Answer, Answer]
 
