@@ -44,11 +44,19 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPayload:
+    """A receipt's payload, readable in the row of this event alone, whose id is the receipt's."""
+
+    event_id: EventId
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IngestRequest:
     """One POST, as far as its headers and its body's shape are right.
 
-    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `seal`
-    encrypts a receipt's payload for the event's row.
+    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `sealed` is
+    a receipt's payload.
     """
 
     project_id: ProjectId
@@ -57,7 +65,7 @@ class IngestRequest:
     fingerprint: str
     value: NewReceipt | NewResult | Prepared
     render: Callable[[Refusal], bytes]
-    seal: Callable[[EventId, str], bytes] | None = None
+    sealed: SealedPayload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +276,9 @@ def _new_row(request: IngestRequest) -> NewRow | None:
     receipt = request.value
     if not isinstance(receipt, NewReceipt):
         return None
-    event_id = new_event_id()
-    payload = request.seal(event_id, receipt.payload) if request.seal and receipt.payload is not None else None
-    return NewRow(event_id, request.key, request.fingerprint, receipt, payload)
+    if request.sealed is None:
+        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
+    return NewRow(request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content)
 
 
 def _accepted_receipt(event_id: str, timeout_at_ms: int) -> bytes:
