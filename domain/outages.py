@@ -1,10 +1,10 @@
 """When ingest counts as silent, which deadlines wait meanwhile, and what an outage of it credits to them.
 
-A beat says that ingest could commit at that instant; the committer writes it on the path that receipts and results take. That a
+A beat says that ingest could commit at that instant; it is written on the path that receipts and results take. That a
 process lives is no beat. A deadline that is due counts at once when a beat was written at or after it: no later outage is
 credited to it. Else the front door is taken to be up while its last beat is no older than a beat and a half, so that a healthy
 system never waits for one; after that the deadline waits for the next beat, which either comes in time or brings the credit.
-Pure; `store.committer` beats, `activities.ledger` and `worker.reconcile` ask, `store.crediting` applies credits.
+Pure; `store.ingest_pulse` beats, `activities.ledger` and `worker.reconcile` ask, `store.crediting` applies credits.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Writes the evidence that ingest could commit: a beat on the front door's connection, behind the locks that it needs.
 
 An outage of ingest ends with the first beat after it. The same transaction records the outage, so that a deadline which sees
-the beat sees what the outage credits. Its work is the same for one open receipt as for a million. Called by `store.committer`.
+the beat sees what the outage credits. Its work is the same for one open receipt as for a million. Called by the pulse.
 """
 
 import json
