@@ -27,7 +27,7 @@ _NAME_END = re.compile(rb'"[ \t\r\n]*:')
 _SPACE = b" \t\r\n"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OBJECT = re.compile(rb"[ \t\r\n]*+\{(.*)\}[ \t\r\n]*+", re.DOTALL)
-_NAME = re.compile(rb'[ \t\r\n]*+"((?:[\x00-\x21\x23-\x5b\x5d-\x7f]|\\[\x00-\x7f])*+)"[ \t\r\n]*+:')
+_NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
 # Strings, and whatever else is no mark of JSON's structure: numbers, literals, or rubbish. Nothing is tried twice.
 _PLAIN = rb'[^][{}"]*+(?:' + _STRING + rb'[^][{}"]*+)*+'
 _LEAF = rb"\[" + _PLAIN + rb"\]|\{" + _PLAIN + rb"\}"  # brackets with none inside
@@ -103,23 +103,30 @@ def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json
 
 
 def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
-    """The object with its tolerated members raw; None when there are none, or two of one name, or the body has no members."""
+    """The object with its tolerated members raw; None when there are none, or the body has no members.
+
+    A tolerated name that is given twice is refused, as every other: which of the two is meant is unknown.
+    """
     members = _split_members(body, tolerated) if tolerated else None
     if members is None:
         return None
-    raw = [(name, RawMember(value)) for name, value in members if name in tolerated]
-    if not raw or len({name for name, _ in raw}) != len(raw):
+    names = [_plain_name(spelled) for spelled, _ in members]
+    raw = [(name, RawMember(value)) for name, (_, value) in zip(names, members, strict=True) if name in tolerated]
+    if not raw:
         return None
-    rest = b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members if name not in tolerated) + b"}"
+    kept = [member for name, member in zip(names, members, strict=True) if name not in tolerated]
+    rest = b"{" + b",".join(b"%s:%s" % member for member in kept) + b"}"
     if len(rest) > MAXIMUM_BODY_BYTES:
         return None
+    if len({name for name, _ in raw}) != len(raw):
+        raise _malformed("duplicate_name", "A name is given twice in one object.")
     content = _read_strictly(rest) | dict(raw)
     if len(content) > MAXIMUM_FIELDS:
         raise TooManyFields
     return content
 
 
-def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[str, bytes]] | None:
+def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[bytes, bytes]] | None:
     """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form.
 
     Raises: TooManyFields, before the rest is read, when a tolerated one is among the first.
@@ -127,21 +134,30 @@ def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[str, by
     form = _OBJECT.fullmatch(body)
     if form is None:
         return None
-    members: list[tuple[str, bytes]] = []
+    members: list[tuple[bytes, bytes]] = []
     at, end = form.span(1)
     is_last = False
     while not is_last:
         if len(members) == MAXIMUM_FIELDS:
-            if tolerated.isdisjoint(name for name, _ in members):
+            if tolerated.isdisjoint(_plain_name(spelled) for spelled, _ in members):
                 return None
             raise TooManyFields
         name = _NAME.match(body, at, end)
         value_end = None if name is None else _end_of_value(body, name.end(), end)
         if name is None or value_end is None or not (value := body[name.end() : value_end].strip(_SPACE)):
             return None
-        members.append((name[1].decode("ascii"), value))
+        members.append((name[1], value))
         at, is_last = value_end + 1, value_end == end
     return members
+
+
+def _plain_name(spelled: bytes) -> str | None:
+    """The name that a spelling means; None for what is no name, which `_read_strictly` refuses."""
+    try:
+        text = spelled.decode()
+        return str(json.loads(text)) if "\\" in text else text[1:-1]
+    except ValueError:
+        return None
 
 
 def _end_of_value(body: bytes, at: int, end: int) -> int | None:

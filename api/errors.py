@@ -53,7 +53,7 @@ MEANINGS: dict[Code, Meaning] = {
         429,
         "Too many requests",
         True,
-        "The project sends faster than its limit, or has two lists or searches running already.",
+        "The project sends faster than its limit, or has two lists or searches that run already or have just ended.",
         "Wait as many seconds as `Retry-After` says, then send the same request with the same `Idempotency-Key`.",
     ),
     Code.MISSING_ACCEPT_HEADER: Meaning(

@@ -96,15 +96,18 @@ def _by_endpoint(name: str, told: str, counts: Counter[str]) -> Metric:
 
 
 _GAUGES = {
-    "waiting": ("makegood_receipts_waiting", "Receipts that wait for their result."),
-    "outbox_rows": ("makegood_outbox_rows", "What the engine must still be told."),
+    "waiting": ("makegood_receipts_waiting", "Receipts that wait for their result, at most 1,000,000."),
+    "outbox_rows": ("makegood_outbox_rows", "What Temporal has not been sent yet, at most 1,000,000."),
     "outbox_age_seconds": ("makegood_outbox_age_seconds", "Age of the oldest of it."),
     "deadline_lag_seconds": (
         "makegood_deadline_lag_seconds",
         "How long the longest overdue receipt has waited past its deadline for its incident.",
     ),
-    "attempts": ("makegood_attempts", "Repair attempts recorded."),
-    "alerts_unsent": ("makegood_alerts_unsent", "Alerts that no mail server has taken yet."),
+    "attempts": ("makegood_attempts", "Repair attempts recorded, at most 1,000,000."),
+    "alerts_unsent": (
+        "makegood_alerts_unsent",
+        "Alerts that no mail server has taken yet, at most 1,000,000 new ones and as many that failed.",
+    ),
     "alerts_failing": ("makegood_alerts_failing", "Of these, those that failed, at most 1,000."),
     "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "How long the longest of them has failed."),
     "alerts_ended": (
@@ -125,7 +128,9 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
             yield GaugeMetricFamily(metric, told, gauges.figures[name])
     counted = {state: gauges.figures[name] for state, name in _INCIDENTS.items() if name in gauges.figures}
     if counted:
-        incidents = GaugeMetricFamily("makegood_incidents", "Unresolved incidents, by state.", labels=("state",))
+        incidents = GaugeMetricFamily(
+            "makegood_incidents", "Unresolved incidents, by state, at most 1,000,000 of a project.", labels=("state",)
+        )
         for state, count in counted.items():
             incidents.add_metric((state,), count)
         yield incidents

@@ -23,7 +23,7 @@ _LOCKS = (
 )
 # The clock of SQLite is the host's, which may be set back: a beat from the future shows nothing, and would do so until then.
 _FORGET_FUTURE = "DELETE FROM heartbeats WHERE role = $1 AND at > $2"
-_LATEST = "SELECT max(at) FROM heartbeats WHERE role = $1"
+_LATEST = "SELECT max(CASE WHEN at <= $2 THEN at END), max(at) FROM heartbeats WHERE role = $1"
 # One row that every front door writes: a second one waits here until the first has beaten, and then finds no outage.
 _ALONE = """
 INSERT INTO facts (name, value) VALUES ('outage_noticed_at', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
@@ -44,7 +44,6 @@ async def beat_ingest(
         for lock in _LOCKS:
             await st.fetch(lock)
     now_ms = milliseconds(await clock.now(st))
-    await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
     outage = await _notice_outage(st, now_ms, outage_seconds=outage_seconds)
     report = json.dumps({ENDED: True} if has_ended else {})
     await st.fetch(_BEAT, process, INGEST, now_ms, report)
@@ -66,6 +65,8 @@ async def _notice_outage(st: Statements, now_ms: int, *, outage_seconds: int) ->
 
 async def _down_from(st: Statements, now_ms: int, *, outage_seconds: int) -> int | None:
     """The last beat, if an outage began with it."""
-    last_ms = (await st.fetch(_LATEST, INGEST))[0][0]
+    last_ms, newest_ms = (await st.fetch(_LATEST, INGEST, now_ms))[0]
+    if newest_ms is not None and newest_ms > now_ms:
+        await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
     last_at = None if last_ms is None else from_milliseconds(last_ms)
     return last_ms if is_outage(last_at, from_milliseconds(now_ms), outage_seconds=outage_seconds) else None

@@ -13,10 +13,11 @@ from enum import Enum
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.ids import EventId
 from store.heartbeats import FACTS, NAMESPACE_FACT, Beat, name_fact, read_beats, read_fact, write_fact
 
 INSTALLATION_FACT = "installation_id"
-# While it is there, Temporal has not been given every open receipt yet.
+# While it is there, Temporal has not been given every open receipt yet: the namespace's id, and the last one that it was given.
 RESTART_FACT = "temporal_restart"
 # In a worker's report: the id of the namespace that it works in, and its name for people.
 NAMESPACE_ID, NAMESPACE = "namespace_id", "namespace"
@@ -40,6 +41,14 @@ class Adopted:
 
     adoption: Adoption
     other: Beat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Every open receipt is started in a new Temporal database, in the order of their ids; `after`: up to there it is done."""
+
+    namespace_id: str
+    after: EventId | None = None
 
 
 async def installation_id(session: AsyncSession) -> str:
@@ -71,14 +80,36 @@ async def adopt_namespace(
     return Adopted(Adoption.NEW)
 
 
-async def must_restart(session: AsyncSession) -> bool:
-    """Whether every open receipt is still to be started in a new Temporal database."""
-    return await read_fact(session, RESTART_FACT) is not None
+async def read_restart(session: AsyncSession) -> Restart | None:
+    """What is still to be started in a new Temporal database; None when nothing is."""
+    return _restart_from(await read_fact(session, RESTART_FACT))
+
+
+async def advance_restart(session: AsyncSession, namespace_id: str, after: EventId) -> None:
+    """Record how far a restart in that namespace is; several workers may do it at once, and the furthest counts."""
+    restart = await _locked_restart(session, namespace_id)
+    if restart is not None and (restart.after is None or restart.after < after):
+        await write_fact(session, RESTART_FACT, f"{namespace_id} {after}")
 
 
 async def end_restart(session: AsyncSession, namespace_id: str) -> None:
     """Every open receipt was started in that namespace; if another one was adopted meanwhile, that one is still to be done."""
-    await session.execute(delete(FACTS).where(FACTS.c.name == RESTART_FACT, FACTS.c.value == namespace_id))
+    if await _locked_restart(session, namespace_id) is not None:
+        await session.execute(delete(FACTS).where(FACTS.c.name == RESTART_FACT))
+
+
+async def _locked_restart(session: AsyncSession, namespace_id: str) -> Restart | None:
+    """The restart, if it is of that namespace; nobody else changes it until the transaction ends."""
+    value = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == RESTART_FACT).with_for_update())
+    restart = _restart_from(value)
+    return restart if restart is not None and restart.namespace_id == namespace_id else None
+
+
+def _restart_from(value: str | None) -> Restart | None:
+    if value is None:
+        return None
+    namespace_id, _, after = value.partition(" ")
+    return Restart(namespace_id, EventId(after) if after else None)
 
 
 def _live_in(namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float) -> Beat | None:

@@ -6,6 +6,7 @@ breaks in a session is judged here: a store at fault is `Unavailable`. Made and 
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Bounds:
     """How many connections a lane has, and how long a turn is waited for.
 
     `each` is how many of them one name has at most. `limit_seconds` is how long a statement may take, None for the usual;
-    `lock_seconds` how long it waits for a row of PostgreSQL that somebody else has locked.
+    `lock_seconds` how long it waits for a row of PostgreSQL that somebody else has locked. A place rests `rests` times as long as
+    it was used, at most `rest_seconds`, before its name has it again: so one name has a bounded share of the processors.
     """
 
     connections: int
@@ -52,13 +54,15 @@ class Bounds:
     each: int | None = None
     limit_seconds: float | None = None
     lock_seconds: float | None = None
+    rests: float = 0.0
+    rest_seconds: float = 2.0
 
 
 # On PostgreSQL an API process has 18 connections at most, with its front door's, and a worker 14, with its listener's.
 # Who waits for a locked row holds a connection: for no longer than the front door waits.
 WRITING = Bounds(connections=6, lock_seconds=5)
 READING = Bounds(connections=3, turn_seconds=3)
-SEARCHING = Bounds(connections=3, turn_seconds=2, each=2, limit_seconds=2)
+SEARCHING = Bounds(connections=3, turn_seconds=2, each=2, limit_seconds=2, rests=3)
 # One of them for keys that are in use, whatever else is asked (`api.auth`).
 LOOKING_UP = Bounds(connections=2, turn_seconds=5, limit_seconds=2)
 HEARTBEAT = Bounds(connections=1, turn_seconds=5, limit_seconds=10)
@@ -95,6 +99,7 @@ class Lane:
             await self.turns.take(name, seconds=self.bounds.turn_seconds)
         except TimeoutError as error:
             raise self._no_turn(name) from error
+        began = time.monotonic()
         try:
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 await _connected(session)
@@ -107,13 +112,14 @@ class Lane:
                 raise unavailable() from error
             raise
         finally:
-            self.turns.release(name)
+            rest_seconds = min((time.monotonic() - began) * self.bounds.rests, self.bounds.rest_seconds)
+            self.turns.release(name, rest_seconds=rest_seconds)
 
     def _no_turn(self, name: str) -> RateLimited | Unavailable:
         if self.bounds.each is None:
             return unavailable()
         if self.turns.has_all(name):
-            detail = f"{self.bounds.each} lists or searches are running already, and none of them ended in time: wait for them."
+            detail = f"{self.bounds.each} lists or searches are running already, or ended just now: wait for them."
             return RateLimited(detail, retry_after_seconds=1)
         return unavailable("Many lists and searches are running: try again soon.")
 

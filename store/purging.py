@@ -4,6 +4,7 @@ Tries to sign in that count no more go too. Receipts are kept. Called by the wor
 transaction holds SQLite's one write lock for long.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,14 +44,12 @@ class Purged:
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
     """One batch of at most `limit` of each kind; there may be more when one of the counts reaches it."""
-    return Purged(
-        answers=await _purge_answers(session, now, limit),
-        payloads=await _purge_payloads(session, now, limit),
-        login_links=await _purge_links(session, LINKS, now, limit),
-        invitations=await _purge_links(session, INVITATIONS, now, limit),
-        sessions=await _purge_sessions(session, now, limit),
-        throttles=await _purge_throttles(session, now, limit),
-    )
+    return Purged(**{kind: await purge_kind(session, kind, now, limit=limit) for kind in KINDS})
+
+
+async def purge_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 1_000) -> int:
+    """One batch of at most `limit` of that kind, one of `KINDS`; how many."""
+    return await KINDS[kind](session, now, limit)
 
 
 async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
@@ -94,3 +93,22 @@ def _held(chosen: Select[Any]) -> Select[Any]:
     """Rows that nobody else holds, held from here on: a purge waits for no row, so that it never waits in a circle."""
     # A common table expression: it is run once, where PostgreSQL might run a subquery with a limit again.
     return select(chosen.with_for_update(skip_locked=True).cte("chosen"))
+
+
+async def _purge_login_links(session: AsyncSession, now: datetime, limit: int) -> int:
+    return await _purge_links(session, LINKS, now, limit)
+
+
+async def _purge_invitations(session: AsyncSession, now: datetime, limit: int) -> int:
+    return await _purge_links(session, INVITATIONS, now, limit)
+
+
+# By the names of `Purged`.
+KINDS: Mapping[str, Callable[[AsyncSession, datetime, int], Awaitable[int]]] = {
+    "answers": _purge_answers,
+    "payloads": _purge_payloads,
+    "login_links": _purge_login_links,
+    "invitations": _purge_invitations,
+    "sessions": _purge_sessions,
+    "throttles": _purge_throttles,
+}

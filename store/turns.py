@@ -1,7 +1,8 @@
 """Who may use one of a few places next. Every pool of connections has its turns.
 
 The pool's own queue would do, but for two things. Those who wait in it stay asleep when a connection fails or is cancelled. And
-it knows nobody by name: here a name can be given a limit, and one who asks for much lets others go before.
+it knows nobody by name: here a name can be given a limit, and one who asks for much lets others go before. A place that was used
+can rest for its name, while others may have it: so one name has a bounded share of the machine, not of the places alone.
 """
 
 import asyncio
@@ -47,20 +48,30 @@ class Turns:
                 self._leave(name, turn)
             raise
 
-    def release(self, name: str) -> None:
-        """Give a place back, and pass it on."""
+    def release(self, name: str, *, rest_seconds: float = 0.0) -> None:
+        """Give a place back, and pass it on. For so long it still counts as this name's, whoever has it meanwhile."""
         self._free += 1
+        if rest_seconds > 0:
+            asyncio.get_running_loop().call_later(rest_seconds, self._end, name)
+            self._pass_on()
+        else:
+            self._end(name)
+
+    def _end(self, name: str) -> None:
         self._running[name] -= 1
         if not self._running[name]:
             del self._running[name]
+        self._pass_on()
+        if name not in self._running and name not in self._waiting:
+            self._last_given.pop(name, None)
+
+    def _pass_on(self) -> None:
         while self._free and (following := self._next()) is not None:
             turn = self._waiting[following][0]
             self._leave(following, turn)
             if not turn.done():  # else its wait was cancelled in this moment
                 self._give(following)
                 turn.set_result(None)
-        if name not in self._running and name not in self._waiting:
-            self._last_given.pop(name, None)
 
     def _next(self) -> str | None:
         """The name that comes next; None when nobody waits who may have a place."""

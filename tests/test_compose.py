@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,11 @@ def test_what_the_image_is_built_from_exists_and_is_sent_to_the_builder() -> Non
 
     assert "requirements/run.txt" in sent
     assert [name for name in sent if not list(ROOT.glob(name))] == []
-    assert {"api", "cli", "domain", "store", "activities", "workflows", "worker", "*.py", "pyproject.toml"} <= sent
+    assert {"*.py", "pyproject.toml", "README.md"} <= sent
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"][
+        "include"
+    ]
+    assert {package.rstrip("*") for package in built} <= sent
 
 
 def test_dependencies_of_the_image_are_checked_against_their_hashes() -> None:

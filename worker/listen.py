@@ -1,10 +1,11 @@
 """Wakes the dispatcher when PostgreSQL says that the outbox has something new. SQLite has no such thing and is polled.
 
-A lost connection is made again; meanwhile the dispatcher's own poll goes on. Run by `worker.main`.
+A lost connection is made again, after pauses that grow; meanwhile the dispatcher's own poll goes on. Run by `worker.main`.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -13,7 +14,7 @@ from store.failures import BROKEN
 from store.front_door import OUTBOX_CHANNEL
 from store.postgres_connections import connect_postgres
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0
 # A connection that is dead behind a proxy says nothing: it is asked.
 ALIVE_EVERY_SECONDS = 15.0
 
@@ -21,10 +22,16 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_listening(
-    database_url: str, wake: Callable[[], None], *, alive_every_seconds: float = ALIVE_EVERY_SECONDS
+    database_url: str,
+    wake: Callable[[], None],
+    *,
+    alive_every_seconds: float = ALIVE_EVERY_SECONDS,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Call `wake` for each notification, for ever. The server is asked so often whether it is there and takes writes."""
+    retry_seconds = RETRY_SECONDS
     while True:
+        began = time.monotonic()
         try:
             await _listen(database_url, wake, alive_every_seconds)
         except BROKEN as error:
@@ -32,7 +39,10 @@ async def keep_listening(
         except Exception:
             # The edge of this loop: without it the dispatcher polls, and nothing is lost.
             log.exception("listen_failed")
-        await asyncio.sleep(RETRY_SECONDS)
+        if time.monotonic() - began > LONGEST_RETRY_SECONDS:
+            retry_seconds = RETRY_SECONDS
+        await pause(retry_seconds)
+        retry_seconds = min(2 * retry_seconds, LONGEST_RETRY_SECONDS)
 
 
 async def _listen(database_url: str, wake: Callable[[], None], alive_every_seconds: float) -> None:

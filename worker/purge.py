@@ -5,6 +5,7 @@ In batches with pauses, so that nobody waits for the store's write lock. Run by 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -16,13 +17,14 @@ from store.database import Database
 from store.deleting import Erased, end_deleted, erase_deleted, has_deleted, unended_of_deleted
 from store.heartbeats import forget_stale
 from store.projects import finish_overdue_rotation, overdue_rotations
-from store.purging import Purged, purge
+from store.purging import KINDS, purge_kind
 
 EVERY_SECONDS = 3600.0
 ERASE_EVERY_SECONDS = 10.0
 BATCH = 1_000
 ENDED_AT_ONCE = 200
 PAUSE_SECONDS = 0.1
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 20.0, 3_600.0
 
 T = TypeVar("T")
 
@@ -32,14 +34,15 @@ log = structlog.get_logger(__name__)
 async def keep_purging(database: Database) -> None:
     """Purge now and then every hour, for ever."""
     while True:
-        await _guarded("purge", purge_all(database))
+        await purge_all(database)
         await asyncio.sleep(EVERY_SECONDS)
 
 
 async def keep_erasing(database: Database) -> None:
     """End and erase what deleted projects have left, now and every few seconds, for ever."""
+    backoffs = Backoffs()
     while True:
-        await _guarded("erase", erase_all(database))
+        await _guarded("erase", erase_all(database, backoffs))
         await asyncio.sleep(ERASE_EVERY_SECONDS)
 
 
@@ -47,20 +50,32 @@ async def purge_all(database: Database) -> None:
     """Purge until nothing is left to purge; a part that breaks keeps none of the others from being done."""
     await _guarded("forget_stale", _forget_stale(database))
     await _guarded("finish_rotations", _finish_rotations(database))
-    total = 0
-    while (purged := await _purge_batch(database)).total:
-        total += purged.total
-        await asyncio.sleep(PAUSE_SECONDS)
-    if total:
-        log.info("purged", rows=total)
+    for kind in KINDS:
+        await _guarded(kind, _purge_kind(database, kind))
 
 
-async def erase_all(database: Database) -> None:
-    """End what has not ended, a transaction each, then erase what has; what breaks is left for the next time."""
+class Backoffs:
+    """Items that failed, by the time that each is left alone. One process's own: another one tries them once too."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
+
+    def is_ready(self, item: str) -> bool:
+        return time.monotonic() >= self._kept.get(item, (0, 0.0))[1]
+
+    def back_off(self, item: str) -> None:
+        """It failed once more."""
+        now, tries = time.monotonic(), self._kept.get(item, (0, 0.0))[0]
+        self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1] + LONGEST_BACKOFF_SECONDS}
+        self._kept[item] = (tries + 1, now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
+
+
+async def erase_all(database: Database, backoffs: Backoffs) -> None:
+    """End what has not ended, a transaction each, then erase what has; what breaks is backed off and stops nothing else."""
     async with database.reading() as session:
         if not await has_deleted(session):
             return
-    ended = await _end_all(database)
+    ended = await _guarded("end_all", _end_all(database, backoffs)) or 0
     receipts, answers, alerts = 0, 0, 0
     while (erased := await _erase_batch(database)).total:
         receipts, answers, alerts = receipts + erased.receipts, answers + erased.answers, alerts + erased.alerts
@@ -69,13 +84,16 @@ async def erase_all(database: Database) -> None:
         log.info("deleted_projects_erased", ended=ended, receipts=receipts, answers=answers, alerts=alerts)
 
 
-async def _end_all(database: Database) -> int:
+async def _end_all(database: Database, backoffs: Backoffs) -> int:
     ended, after = 0, None
     while True:
         async with database.reading() as session:
             batch = await unended_of_deleted(session, after=after, limit=ENDED_AT_ONCE)
-        for event_id in batch:
-            ended += bool(await _guarded("end_deleted", _end(database, event_id), event_id=event_id))
+        for event_id in filter(backoffs.is_ready, batch):
+            if await _guarded("end_deleted", _end(database, event_id), event_id=event_id):
+                ended += 1
+            else:
+                backoffs.back_off(event_id)
         if len(batch) < ENDED_AT_ONCE:
             return ended
         after = batch[-1]
@@ -121,6 +139,15 @@ async def _guarded(what: str, work: Awaitable[T], **ids: str) -> T | None:
     return None
 
 
-async def _purge_batch(database: Database) -> Purged:
+async def _purge_kind(database: Database, kind: str) -> None:
+    total = 0
+    while purged := await _purge_batch(database, kind):
+        total += purged
+        await asyncio.sleep(PAUSE_SECONDS)
+    if total:
+        log.info("purged", kind=kind, rows=total)
+
+
+async def _purge_batch(database: Database, kind: str) -> int:
     async with database.transaction() as session:
-        return await purge(session, await database.now(session), limit=BATCH)
+        return await purge_kind(session, kind, await database.now(session), limit=BATCH)

@@ -4,7 +4,6 @@ It moves nothing itself: a run that is started again reads the store. Every work
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,21 +17,18 @@ from domain.ids import EventId
 from domain.outages import is_silent
 from domain.turns import in_turns
 from store.database import Database
-from store.heartbeats import NAMESPACE_FACT, read_fact, read_ingest_beats
-from store.installations import Adoption, adopt_namespace, end_restart, must_restart
-from store.outbox import oldest_age, tell_again
+from store.heartbeats import read_ingest_beats
+from store.outbox import oldest_age
 from store.overdue import OverdueReceipt, overdue_receipts
 from store.reading import unended
 from store.sweeping import Unended, read_receipt, stuck_repairs, told_and_unended, untold_starts
 from worker.gateway import Gateway
+from worker.new_namespace import NewNamespace
 from worker.refusals import NotConnected, TemporalProblem
+from worker.restarts import GONE_AGAIN_AFTER_SECONDS, Restarts
 from worker.runs import RunWatch
 
 GRACE_SECONDS = 5
-# The same receipt is not told again sooner than this, so that a slow engine is not made slower.
-AGAIN_AFTER_SECONDS = 60.0
-# Sooner, when the engine itself says that its run is gone once more; not at every pass, since it may end at once each time.
-GONE_AGAIN_AFTER_SECONDS = 10.0
 NUDGE_AFTER_SECONDS = 60
 # Longer than the dispatcher's lease.
 UNTOLD_AFTER_SECONDS = 15
@@ -43,9 +39,7 @@ CLOSED_LOOKED_AT = 2_000
 # Visibility runs behind the engine, and hosts' clocks differ.
 CLOSED_OVERLAP = timedelta(seconds=60)
 SWEPT_AT_ONCE = 200
-# Few, and with pauses: on SQLite the front door waits meanwhile.
-RETOLD_AT_ONCE = 100
-RETOLD_PAUSE_SECONDS = 0.2
+NEXT_PART_SECONDS = 0.2  # while every receipt is started in a new Temporal database
 OUTBOX_OLD = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
@@ -69,7 +63,7 @@ class Reconciler:
         self._gateway = gateway
         self._every_seconds = every_seconds
         self._outage_seconds = outage_seconds
-        self._told_at: dict[EventId, float] = {}
+        self._restarts = Restarts(database)
         self._swept_until = datetime.now(UTC) - CLOSED_OVERLAP
         self._cursor: EventId | None = None
         # Where the last look ended when there was more than it could look at: the next one goes on there.
@@ -79,6 +73,7 @@ class Reconciler:
         self._runs = RunWatch(database, gateway)
         self._failing: set[str] = set()
         self._stopping = asyncio.Event()
+        self._new_namespace = NewNamespace(database, gateway, self._restarts, self._stopping)
 
     def stop(self) -> None:
         """`run` returns after the step it is in."""
@@ -88,18 +83,18 @@ class Reconciler:
         """Reconcile until `stop`."""
         while not self._stopping.is_set():
             await self.reconcile()
-            await self._pause(self._every_seconds)
+            await self._pause(NEXT_PART_SECONDS if self._new_namespace.is_restarting else self._every_seconds)
 
     async def reconcile(self) -> None:
         """One pass; a step that cannot be done now leaves the others to be done."""
-        self._forget_long_told()
+        self._restarts.forget_old()
         # First what one call to the engine answers, then what its visibility must answer.
         steps = (
             ("outbox", self._watch_outbox),
             ("runs", self._runs.look),
             ("untold", self._wake_untold),
             ("repairs", self._wake_repairs),
-            ("namespace", self._mend_lost_engine),
+            ("namespace", self._new_namespace.look),
             ("overdue_without_run", self._mend_overdue),
             ("closed", self._mend_closed_early),
             ("sweep", self._sweep),
@@ -109,41 +104,6 @@ class Reconciler:
                 return
             async with self._guarded(name):
                 await step()
-
-    async def _mend_lost_engine(self) -> None:
-        """Another namespace id is another Temporal database: it knows of nothing, so that everything is told again."""
-        namespace_id = await self._gateway.namespace_id()
-        async with self._database.reading() as session:
-            known, is_new = await read_fact(session, NAMESPACE_FACT), await must_restart(session)
-        if known != namespace_id:
-            async with self._database.transaction() as session:
-                now = await self._database.now(session)
-                adopted = await adopt_namespace(session, namespace_id, process=self._gateway.identity, now=now)
-            if adopted.adoption is Adoption.ELSEWHERE:
-                return  # `worker.membership` names it, and ends the work here
-            is_new = adopted.adoption is Adoption.NEW
-        if not is_new:
-            return
-        log.warning("engine_database_is_new", namespace_id=namespace_id)
-        await self._gateway.prepare_namespace()
-        told = await self._tell_everything()
-        log.warning("engine_told_everything", receipts=told)
-        if not self._stopping.is_set():
-            async with self._database.transaction() as session:
-                await end_restart(session, namespace_id)
-
-    async def _tell_everything(self) -> int:
-        cursor: EventId | None = None
-        told = 0
-        while not self._stopping.is_set():
-            async with self._database.reading() as session:
-                batch = await unended(session, after=cursor, limit=RETOLD_AT_ONCE)
-            if not batch:
-                break
-            cursor = batch[-1][0]
-            told += await self._tell([event_id for event_id, _ in batch], why="engine_lost")
-            await self._pause(RETOLD_PAUSE_SECONDS)
-        return told
 
     async def _wake_untold(self) -> None:
         """Overdue, and its start still in the outbox: its run is started from here, and the dispatcher finds it."""
@@ -185,8 +145,8 @@ class Reconciler:
             lately = await overdue_receipts(session, until, after=self._overdue_after, limit=OVERDUE_AT_ONCE)
             self._overdue_after = lately[-1] if len(lately) == OVERDUE_AT_ONCE else None
             event_ids = [receipt.event_id for receipt in lately]
-            suspects = await told_and_unended(session, self._untold(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
-        await self._tell((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
+            suspects = await told_and_unended(session, self._restarts.ready(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
+        await self._restarts.enqueue((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
 
     async def _is_held(self, session: AsyncSession, now: datetime) -> bool:
         beats = await read_ingest_beats(session)
@@ -197,11 +157,11 @@ class Reconciler:
         began_at = datetime.now(UTC)
         closed = {event_id async for event_id in self._gateway.closed_early(self._swept_until, limit=CLOSED_LOOKED_AT)}
         suspects = await self._told_and_unended(closed)
-        untold = self._untold(suspects)
+        untold = self._restarts.ready(suspects)
         # Those told lately have a run again, unless that one has ended too.
         told = [event_id for event_id in suspects if event_id not in set(untold)]
-        gone_again = (await self._gateway.without_run(self._untold(told, for_seconds=GONE_AGAIN_AFTER_SECONDS))).found
-        await self._tell([*untold, *gone_again], why="closed_early")
+        gone_again = (await self._gateway.without_run(self._restarts.ready(told, for_seconds=GONE_AGAIN_AFTER_SECONDS))).found
+        await self._restarts.enqueue([*untold, *gone_again], why="closed_early")
         self._swept_until = began_at - CLOSED_OVERLAP
 
     async def _sweep(self) -> None:
@@ -209,8 +169,8 @@ class Reconciler:
         async with self._database.reading() as session:
             batch = [event_id for event_id, _ in await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
         without_run = await self._gateway.without_run(await self._told_and_unended(batch))
-        gone = self._untold(without_run.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
-        await self._tell(await self._told_and_unended(gone), why="without_run")
+        gone = self._restarts.ready(without_run.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
+        await self._restarts.enqueue(await self._told_and_unended(gone), why="without_run")
         self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
         if without_run.first_left is not None:
             self._cursor = batch[batch.index(without_run.first_left) - 1]
@@ -230,30 +190,17 @@ class Reconciler:
         if age is not None and age > OUTBOX_OLD:
             log.warning("outbox_is_old", oldest_seconds=int(age.total_seconds()))
 
-    async def _tell(self, event_ids: Collection[EventId], *, why: str) -> int:
-        if not event_ids:
-            return 0
-        async with self._database.transaction() as session:
-            now = await self._database.now(session)
-            told = [event_id for event_id in event_ids if await tell_again(session, event_id, now)]
-        at = time.monotonic()
-        # Not those whose start still waits in the outbox: what becomes of it is not known yet.
-        self._told_at.update((event_id, at) for event_id in told)
-        if told:
-            log.info("told_again", why=why, receipts=len(told), first_event_id=told[0])
-        return len(told)
-
     async def _wake(self, receipts: Sequence[Unended], *, why: str) -> None:
         """Straight to the engine, past the outbox; a run that exists is only told to ask the store.
 
         What fails is left alone for a minute, like what was told, so that it is in nobody's way; when several fail in a row,
         the engine is away.
         """
-        known = set(self._untold([receipt.event_id for receipt in receipts]))
+        known = set(self._restarts.ready([receipt.event_id for receipt in receipts]))
         ready = in_turns((receipt for receipt in receipts if receipt.event_id in known), lambda receipt: receipt.project_id)
         woken, failed = 0, 0
         for receipt in ready[:NUDGED_AT_ONCE]:
-            self._told_at[receipt.event_id] = time.monotonic()
+            self._restarts.leave_alone(receipt.event_id)
             try:
                 async with self._database.reading() as session:
                     stored = await read_receipt(session, receipt.event_id)
@@ -271,14 +218,6 @@ class Reconciler:
                 log.exception("wake_broken", event_id=receipt.event_id)
         if woken:
             log.info("woken", why=why, receipts=woken, first_event_id=ready[0].event_id)
-
-    def _untold(self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS) -> list[EventId]:
-        told_since = time.monotonic() - for_seconds
-        return [event_id for event_id in event_ids if self._told_at.get(event_id, told_since) <= told_since]
-
-    def _forget_long_told(self) -> None:
-        oldest = time.monotonic() - AGAIN_AFTER_SECONDS
-        self._told_at = {event_id: at for event_id, at in self._told_at.items() if at > oldest}
 
     @asynccontextmanager
     async def _guarded(self, step: str) -> AsyncIterator[None]:

@@ -1,8 +1,10 @@
 // The merchant's side of Makegood, in one file with no dependencies: report receipts and results, verify callbacks.
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import dns from "node:dns";
 import http from "node:http";
 import https from "node:https";
+import { isIPv4, isIPv6 } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { types } from "node:util";
 
@@ -11,11 +13,12 @@ const LONGEST_ANSWER = 1 << 20;
 const DEEPEST_BODY = 64;
 const LONGEST_DETAIL = 500;
 const PROSE = { error_code: 255, error_message: 2048 };
+const NOT_SHOWN = "text that cannot be shown";
 const TIMESTAMP = "x-sendpromptly-timestamp";
 const NONCE = "x-sendpromptly-nonce";
 const SIGNATURE = "x-sendpromptly-signature";
 const NEXT_SIGNATURE = "x-sendpromptly-signature-next";
-const URL_SHAPE = /^https?:\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:\/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$/i;
+const URL_SHAPE = /^(https?):\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(\/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$/i;
 const HTTP_DATE =
   /^[A-Z][a-z]{2}, [0-9]{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/;
 
@@ -110,7 +113,7 @@ export class Makegood {
     const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
     let response;
     try {
-      response = await send(this.#baseUrl + path, { headers, body, signal });
+      response = await send(this.#baseUrl, { path, headers, body, signal });
     } catch (cause) {
       throw networkError(cause);
     }
@@ -229,15 +232,23 @@ function credential(text, named) {
 
 function parsedBaseUrl(text) {
   const url = credential(text, "baseUrl (MAKEGOOD_URL)");
-  const [, host, port = "443"] = URL_SHAPE.exec(url) ?? [];
-  const labels = host?.startsWith("[") ? ["address"] : (host ?? "").replace(/\.$/, "").split(".");
-  const isHost = labels.every((label) => label.length > 0 && label.length < 64) && host.length <= 253;
-  if (!isHost || Number(port) < 1 || Number(port) > 65_535) {
+  const [, scheme, host, port, path = ""] = URL_SHAPE.exec(url) ?? [];
+  if (host === undefined || !isHost(host) || Number(port ?? 443) < 1 || Number(port ?? 443) > 65_535) {
     throw new ConfigurationError(
       "baseUrl (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query or fragment",
     );
   }
-  return url.replace(/\/+$/, "");
+  // In parts, since `URL` rewrites what it is given, and refuses names that only a look-up can judge.
+  const isSecure = scheme.toLowerCase() === "https";
+  return { isSecure, hostname: host.replace(/[[\]]/g, ""), port: port ?? (isSecure ? 443 : 80), path: path.replace(/\/+$/, "") };
+}
+
+/** Whether it is an address in full, or may be a name. What ends in a number is no name. */
+function isHost(host) {
+  if (host.startsWith("[")) return isIPv6(host.slice(1, -1));
+  const labels = host.replace(/\.$/, "").split(".");
+  if (/^(?:[0-9]+|0x[0-9a-f]*)$/i.test(labels.at(-1))) return isIPv4(host);
+  return host.length <= 253 && labels.every((label) => label.length > 0 && label.length < 64);
 }
 
 /**
@@ -252,31 +263,52 @@ function usableKey(key, body) {
 
 /** A failed result is never lost for its prose: whatever it is, it becomes text that fits. */
 function withShortProse(fields) {
-  const short = { ...fields };
-  for (const [name, longest] of Object.entries(PROSE)) {
-    const value = short[name];
-    // Twice as many units hold as many characters; no character is halved.
-    if (value !== undefined && value !== null) short[name] = [...asText(value).slice(0, 2 * longest)].slice(0, longest).join("");
+  const read = (name) => (Object.hasOwn(PROSE, name) ? shortProse(fields, name) : fields[name]);
+  try {
+    return Object.fromEntries(Object.keys(checkedFields(fields)).map((name) => [name, read(name)]));
+  } catch {
+    throw unusableFields(); // a getter that throws, too
   }
-  return short;
+}
+
+function shortProse(fields, name) {
+  let text;
+  try {
+    const value = fields[name];
+    if (value === undefined || value === null) return value;
+    text = asText(value);
+  } catch {
+    text = NOT_SHOWN;
+  }
+  // Twice as many units hold as many characters; no character is halved.
+  return [...text.slice(0, 2 * PROSE[name])].slice(0, PROSE[name]).join("");
+}
+
+function checkedFields(fields) {
+  if (fields !== null && typeof fields === "object" && !Array.isArray(fields)) return fields;
+  throw new TypeError("not an object of names and values");
+}
+
+function unusableFields() {
+  const detail = "the fields must be an object that can be written as JSON";
+  return new MakegoodError({ status: null, code: "validation_error", detail, retryable: false });
 }
 
 function asText(value) {
   try {
     return String(value);
   } catch {
-    return "text that cannot be shown"; // an object without a string form
+    return NOT_SHOWN; // an object without a string form
   }
 }
 
 function jsonBody(fields) {
   try {
-    const text = JSON.stringify(fields, (_, value) => (typeof value === "bigint" ? Number(value) : value));
+    const text = JSON.stringify(checkedFields(fields), (_, value) => (typeof value === "bigint" ? Number(value) : value));
     // JSON.stringify escapes halves of a pair that stand alone, and nothing else this way; they become U+FFFD.
     return text.replace(/\\\\|\\ud[89a-f][0-9a-f]{2}/g, (escape) => (escape === "\\\\" ? escape : "\ufffd"));
   } catch {
-    const detail = "the fields cannot be written as JSON";
-    throw new MakegoodError({ status: null, code: "validation_error", detail, retryable: false });
+    throw unusableFields();
   }
 }
 
@@ -295,11 +327,29 @@ function retryAfterSeconds(text) {
 }
 
 /** The final answer. `fetch` cannot be used: it takes an unasked 100, and chunks that are cut off, for the end. */
-function send(url, { headers, body, signal }) {
-  const { request } = url.toLowerCase().startsWith("https:") ? https : http;
+function send({ isSecure, hostname, port, path: base }, { path, headers, body, signal }) {
+  const options = { hostname, port, path: base + path, method: "POST", headers, signal, lookup: sharedLookUp };
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method: "POST", headers, signal }, resolve);
+    const sent = (isSecure ? https : http).request(options, resolve);
     sent.on("error", reject).on("close", () => reject(new Error("the connection ended before an answer"))).end(body);
+  });
+}
+
+const lookUps = new Map();
+
+/**
+ * `dns.lookup`, one in flight for each name: calls and retries share it. Nothing can end a look-up that hangs, and each
+ * holds one of the few threads that all of the process's files and names share.
+ */
+function sharedLookUp(hostname, options, callback) {
+  const key = JSON.stringify([hostname, options]);
+  const others = lookUps.get(key);
+  if (others !== undefined) return void others.push(callback);
+  const waiting = [callback];
+  lookUps.set(key, waiting);
+  dns.lookup(hostname, options, (...answer) => {
+    lookUps.delete(key);
+    for (const done of waiting) done(...answer);
   });
 }
 

@@ -27,6 +27,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 __all__ = [
@@ -51,6 +52,7 @@ _NONCE = "x-sendpromptly-nonce"
 _SIGNATURE = "x-sendpromptly-signature"
 _NEXT_SIGNATURE = "x-sendpromptly-signature-next"
 _URL = re.compile(r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
+_NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) (" + "|".join(_MONTHS) + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
@@ -110,7 +112,8 @@ class Makegood:
             raise ConfigurationError("timeout_seconds must be more than 0 and at most 86400")
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
-        self._opener = urllib.request.build_opener(_HttpHandler, _HttpsHandler, _AnyAnswer)
+        # No proxy of the environment, as in every language: one that is misread would be an error with its password.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _HttpHandler, _HttpsHandler, _AnyAnswer)
 
     def receipt(self, fields: Json, *, idempotency_key: str | None = None) -> Json:
         """Say that the work of a payment event is accepted, before its effect runs.
@@ -118,7 +121,7 @@ class Makegood:
         Raises:
             MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
         """
-        return self._post("/api/v1/receipt", fields, idempotency_key)
+        return self._post("/api/v1/receipt", _members(fields), idempotency_key)
 
     def result(self, fields: Json, *, idempotency_key: str | None = None) -> Json:
         """Say that the effect was applied (`status` `success`) or was not (`failed`).
@@ -128,14 +131,14 @@ class Makegood:
         Raises:
             MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
         """
-        return self._post("/api/v1/result", _with_short_prose(fields), idempotency_key)
+        return self._post("/api/v1/result", _with_short_prose(_members(fields)), idempotency_key)
 
     def _post(self, path: str, fields: Json, idempotency_key: str | None) -> Json:
         ends_at = time.monotonic() + self._timeout_seconds
         body = _json_body(fields)
         key = _idempotency_key(idempotency_key, body)
         # A result may overtake its receipt; only a provider's id can name a receipt that is still on its way.
-        may_be_early = path.endswith("/result") and not fields.get("event_id")
+        may_be_early = path.endswith("/result") and _is_blank(fields.get("event_id"))
         for attempt in range(1, self._attempts + 1):
             is_last = attempt == self._attempts
             left = ends_at - time.monotonic()
@@ -156,11 +159,13 @@ class Makegood:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        request = urllib.request.Request(self._base_url + path, data=body, headers=headers)  # noqa: S310  checked above
         try:
+            request = urllib.request.Request(self._base_url + path, data=body, headers=headers)  # noqa: S310  checked above
             with self._opener.open(request, timeout=timeout_seconds) as response:
                 answer, is_whole = _read_answer(response)
-        except (OSError, http.client.HTTPException, UnicodeError) as failure:
+        except (ValueError, http.client.InvalidURL):  # the library's own text may quote a setting
+            raise _network_error("the address cannot be called") from None
+        except (OSError, http.client.HTTPException) as failure:
             raise _network_error(str(failure)) from failure
         parsed = _object_or_none(answer)
         if 200 <= response.status <= 299:
@@ -310,17 +315,24 @@ def _credential(text: object, named: str) -> str:
 def _base_url(text: object) -> str:
     url = _credential(text, "base_url (MAKEGOOD_URL)")
     match = _URL.fullmatch(url)
-    labels = match.group(1).removesuffix(".").split(".") if match else []
-    if (
-        not match
-        or not 1 <= int(match.group(2) or 443) <= 65_535
-        or (not url.endswith("]") and not match.group(1).startswith("[") and not all(0 < len(label) < 64 for label in labels))
-        or len(match.group(1)) > 253
-    ):
+    if not match or not 1 <= int(match.group(2) or 443) <= 65_535 or not _is_host(match.group(1)):
         raise ConfigurationError(
             "base_url (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query or fragment"
         )
     return url.rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is an address in full, or may be a name. What ends in a number is no name."""
+    try:
+        if host.startswith("["):
+            return bool(IPv6Address(host[1:-1]).packed)
+        labels = host.removesuffix(".").split(".")
+        if _NUMBER.fullmatch(labels[-1]):
+            return bool(IPv4Address(host).packed)
+    except ValueError:
+        return False
+    return len(host) <= 253 and all(0 < len(label) < 64 for label in labels)
 
 
 def _idempotency_key(key: str | None, body: bytes) -> str:
@@ -328,11 +340,23 @@ def _idempotency_key(key: str | None, body: bytes) -> str:
 
     A key that no header can carry is sent as its own digest: the same key is still the same.
     """
-    if not key:
+    if not isinstance(key, str) or key == "":
         return hashlib.sha256(body).hexdigest()
     if re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", key):
         return key
     return hashlib.sha256(_well_formed(key).encode()).hexdigest()
+
+
+def _members(fields: object) -> Json:
+    """The fields as a dict of our own, read once: a mapping of the app's may raise anything."""
+    try:
+        return {**fields}  # type: ignore[dict-item]  # what is no mapping raises
+    except Exception:
+        raise _validation_error("the fields must be a mapping of names to values") from None
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value == "")
 
 
 def _with_short_prose(fields: Json) -> Json:
@@ -342,10 +366,10 @@ def _with_short_prose(fields: Json) -> Json:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bytes | bytearray):
-        return value.decode("utf-8", "replace")
-    isoformat = getattr(value, "isoformat", None)
     try:
+        if isinstance(value, bytes | bytearray):
+            return value.decode("utf-8", "replace")
+        isoformat = getattr(value, "isoformat", None)
         return _well_formed(isoformat() if callable(isoformat) else str(value))
     except Exception:  # an object of the app's whose text cannot be made
         return f"a {type(value).__name__}"
@@ -359,15 +383,13 @@ def _well_formed(text: str) -> str:
 def _json_body(fields: Json) -> bytes:
     try:
         text = json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_text)
-    except (TypeError, ValueError, RecursionError):
-        raise MakegoodError(
-            status=None,
-            code="validation_error",
-            detail="the fields cannot be written as JSON",
-            request_id=None,
-            retryable=False,
-        ) from None
-    return _well_formed(text).encode()
+        return _well_formed(text).encode()
+    except Exception:  # a subclass of a list or a number may raise anything
+        raise _validation_error("the fields cannot be written as JSON") from None
+
+
+def _validation_error(detail: str) -> MakegoodError:
+    return MakegoodError(status=None, code="validation_error", detail=detail, request_id=None, retryable=False)
 
 
 def _wait_seconds(attempt: int, retry_after_seconds: float | None) -> float:

@@ -143,6 +143,37 @@ def test_answer_of_any_size_is_not_read_to_its_end(framing: bytes, language: str
     assert sent < 20_000_000  # 1 MiB, and what the system and the client's runtime buffer
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "proxy", ["http://u:PASSWORD%zz@127.0.0.1:notaport", "socks5://u:PASSWORD@127.0.0.1:1", "http://127.0.0.1:1", "PASSWORD"]
+)
+def test_no_proxy_of_the_environment_is_used_or_quoted(proxy: str, language: str) -> None:
+    names = ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY")
+
+    def answer(path: str, request: bytes, connection: socket.socket) -> None:
+        connection.sendall(GOOD)
+
+    with raw_server(answer) as port:
+        calls = [
+            {"base_url": url, "call": "receipt", "fields": {}, "attempts": 1}
+            for url in (f"http://127.0.0.1:{port}", "http://127.0.0.1:1")
+        ]
+        outcomes = make_calls(language, calls, **dict.fromkeys(names, proxy), no_proxy="")
+
+    assert [outcome["verdict"] for outcome in outcomes] == ["accepted", "network_error"]
+    assert "PASSWORD" not in str(outcomes)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("host", ["xn--a", "a.xn--", "makegood.invalid", "a" * 63 + ".invalid"])
+def test_name_that_cannot_be_looked_up_is_a_network_error(host: str, language: str) -> None:
+    call = {"base_url": f"http://{host}:1", "call": "receipt", "fields": {}, "attempts": 1}
+
+    (outcome,) = make_calls(language, [call])
+
+    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("network_error", None, True)
+
+
 PROSE = {
     "error_code": "x" * 300,
     "error_message": "\ud800 broken \udfff, whole \U0001f600, " + "é" * 3000,

@@ -76,7 +76,7 @@ def make_calls(language: str, calls: list[dict[str, Any]], **variables: str) -> 
     ran = subprocess.run(
         [*command(language), str(HERE / LANGUAGES[language])],
         input=json.dumps(calls),
-        env=environment() | variables | {"no_proxy": "*"},
+        env=environment() | {"no_proxy": "*"} | variables,
         capture_output=True,
         text=True,
         timeout=120,

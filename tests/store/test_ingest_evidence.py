@@ -1,11 +1,14 @@
 """What shows that ingest was up, the committer's own commits, and that no deadline is judged without an outage that they give."""
 
 import asyncio
+import itertools
 import json
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,7 +19,7 @@ from api.app import create_app
 from domain.errors import NotFound, Unavailable
 from domain.ids import EventId
 from domain.lifecycle import Position
-from domain.outages import Outage
+from domain.outages import Outage, beat_interval
 from domain.projects import CreatedProject
 from domain.receipts import NewReceipt
 from domain.results import NewResult
@@ -31,7 +34,7 @@ from store.lanes import LOOKING_UP
 from store.minting import new_event_id
 from store.projects import create_project
 from store.sealing import Sealer
-from store.statements import SessionStatements
+from store.statements import Dialect, Row, SessionStatements, Statements, Values
 from tests.api.serving import Caller, parts_on, receipt, serving
 from tests.given import Story, new_receipt, new_result
 from tests.waiting import wait_until_async
@@ -312,3 +315,69 @@ def request(project: CreatedProject, value: NewReceipt | NewResult | None = None
 async def stored(committer: Committer, project: CreatedProject) -> EventId:
     answer = await committer.accept(request(project, new_receipt(project.project.id)))
     return EventId(json.loads(answer.body)["event_id"])
+
+
+class Counting:
+    """Statements that are counted and passed on."""
+
+    def __init__(self, st: Statements) -> None:
+        self._st = st
+        self.dialect: Dialect = st.dialect
+        self.sent: list[str] = []
+
+    async def fetch(self, sql: str, *values: Values) -> Sequence[Row]:
+        self.sent.append(" ".join(sql.split())[:40])
+        return await self._st.fetch(sql, *values)
+
+
+@pytest.mark.parametrize("stored", [0, 200])
+async def test_beat_is_so_many_statements_whatever_is_stored(database: Database, project: CreatedProject, stored: int) -> None:
+    story = Story(database, project.project)
+    front_door = open_front_door(database.url)
+    for _ in range(stored):
+        await story.receipt()
+    counts = []
+    for _ in range(3):
+        async with front_door.transaction() as st:
+            counting = Counting(st)
+            await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+        counts.append(len(counting.sent))
+    database.clock.skew += timedelta(seconds=61)
+    async with front_door.transaction() as st:
+        counting = Counting(st)
+        outage = await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+    await front_door.close()
+
+    assert outage is not None
+    # The locks, what time it is, the latest beat, the beat; and for an outage: to be alone, the latest beat again, its row.
+    usual = {"sqlite": 2, "postgresql": 5}[database.dialect]
+    assert (counts, len(counting.sent)) == ([usual] * 3, usual + 3)
+
+
+async def test_flood_of_one_project_adds_no_beat_and_makes_no_outage(
+    database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[float] = []
+
+    async def counted(*values: Any, **named: Any) -> Outage | None:
+        beats.append(asyncio.get_running_loop().time())
+        return await beat_ingest(*values, **named)
+
+    monkeypatch.setattr("store.ingest_pulse.beat_ingest", counted)
+    committer = Committer(open_front_door(database.url), database.clock)
+    await committer.start(outage_seconds=2)
+    answers: list[object] = []
+
+    async def is_over() -> bool:
+        flood = (committer.accept(request(project)) for _ in range(200))
+        answers.extend(await asyncio.gather(*flood, return_exceptions=True))
+        return asyncio.get_running_loop().time() - beats[0] > 2.5
+
+    await wait_until_async(is_over, what="a flood of more than an outage's time")
+    in_time = list(beats)
+    await committer.stop()
+
+    assert {type(answer) for answer in answers} == {NotFound}
+    assert len(in_time) <= 1 + (in_time[-1] - in_time[0]) / beat_interval(2).total_seconds()
+    assert max(later - earlier for earlier, later in itertools.pairwise(in_time)) < 2
+    assert await pending(database) == 0

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+from domain.ids import EventId
 from store.database import Database
 from store.heartbeats import NAMESPACE_FACT, beat, read_fact, write_fact
 from store.installations import (
@@ -12,10 +13,12 @@ from store.installations import (
     UNSURE_SECONDS,
     Adopted,
     Adoption,
+    Restart,
     adopt_namespace,
+    advance_restart,
     end_restart,
     installation_id,
-    must_restart,
+    read_restart,
 )
 
 
@@ -50,7 +53,7 @@ async def test_first_namespace_is_adopted_and_nothing_is_started_again(database:
 
     async with database.reading() as session:
         assert (first.adoption, again.adoption) == (Adoption.KNOWN, Adoption.KNOWN)
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
 
 
 async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(database: Database) -> None:
@@ -62,7 +65,7 @@ async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(data
     assert {answer.other.process for answer in answers if answer.other is not None} == {f"worker-{winner}"}
     async with database.reading() as session:
         assert await read_fact(session, NAMESPACE_FACT) == winner
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
 
 
 async def test_namespace_without_a_living_worker_gives_way_once(database: Database) -> None:
@@ -72,17 +75,33 @@ async def test_namespace_without_a_living_worker_gives_way_once(database: Databa
     first = await adopt(database, "two", "worker-1")
     second = await adopt(database, "two", "worker-2")
     async with database.reading() as session:
-        is_to_be_done = await must_restart(session)
+        is_to_be_done = await read_restart(session) is not None
     async with database.transaction() as session:
         await end_restart(session, "one")
-        is_still_to_be_done = await must_restart(session)
+        is_still_to_be_done = await read_restart(session) is not None
         await end_restart(session, "two")
 
     async with database.reading() as session:
         assert (first.adoption, second.adoption) == (Adoption.NEW, Adoption.KNOWN)
         assert is_to_be_done
         assert is_still_to_be_done
-        assert not await must_restart(session)
+        assert await read_restart(session) is None
+
+
+async def test_restart_only_advances_and_only_in_its_own_namespace(database: Database) -> None:
+    async with database.transaction() as session:
+        await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
+    await adopt(database, "two", "worker-1")
+
+    async def advance(namespace_id: str, after: str) -> Restart | None:
+        async with database.transaction() as session:
+            await advance_restart(session, namespace_id, EventId(after))
+        async with database.reading() as session:
+            return await read_restart(session)
+
+    assert await advance("two", "evt_b") == Restart("two", EventId("evt_b"))
+    assert await advance("two", "evt_a") == Restart("two", EventId("evt_b"))
+    assert await advance("one", "evt_c") == Restart("two", EventId("evt_b"))
 
 
 async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_others(database: Database) -> None:

@@ -104,6 +104,24 @@ async def test_one_name_searches_twice_at_once_and_another_one_is_served(databas
     assert refused.value.retry_after_seconds == 1
 
 
+async def test_name_rests_three_times_as_long_as_it_searched_and_another_one_does_not_wait(database: Database) -> None:
+    clock = asyncio.get_running_loop().time
+    used_seconds = 0.2
+    async with database.searching("greedy"), database.searching("greedy"):
+        await asyncio.sleep(used_seconds)
+    ended = clock()
+
+    async with database.searching("other") as session:
+        assert await read_fact(session, "colour") is None
+    other = clock() - ended
+    async with database.searching("greedy") as session:
+        assert await read_fact(session, "colour") is None
+    greedy = clock() - ended
+
+    assert greedy >= 3 * used_seconds
+    assert other < used_seconds
+
+
 async def test_search_waits_no_longer_than_two_seconds_for_what_others_hold(database: Database) -> None:
     async with AsyncExitStack() as stack:
         for name in "abc":

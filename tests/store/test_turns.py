@@ -88,3 +88,25 @@ async def test_one_place_goes_round_the_names_that_wait_for_it() -> None:
     await asyncio.gather(*using)
 
     assert order == ["a", "b", "greedy", "greedy", "greedy"]
+
+
+async def test_place_that_rests_is_free_for_others_and_not_for_its_name() -> None:
+    turns = Turns(1)
+    await turns.take("greedy", seconds=SOON)
+    turns.release("greedy", rest_seconds=SOON)
+
+    await turns.take("other", seconds=0.01)
+    turns.release("other")
+    with pytest.raises(TimeoutError):
+        await turns.take("greedy", seconds=0.01)
+
+
+async def test_place_that_has_rested_goes_to_who_waits_for_it() -> None:
+    turns = Turns(1)
+    await turns.take("greedy", seconds=SOON)
+    turns.release("greedy", rest_seconds=0.01)
+
+    await turns.take("greedy", seconds=SOON)
+
+    turns.release("greedy")
+    assert not turns.has_all("greedy")

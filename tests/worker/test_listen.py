@@ -3,9 +3,12 @@
 import asyncio
 
 import asyncpg
+import pytest
+from structlog.testing import capture_logs
 
 from store.front_door import OUTBOX_CHANNEL
 from tests.postgres import Postgres, running_postgres
+from tests.processes import free_ports
 from tests.store.test_failover import read_only
 from tests.waiting import wait_until_async
 from worker.listen import keep_listening
@@ -31,3 +34,51 @@ async def test_listener_leaves_a_server_that_takes_no_writes_for_the_one_that_do
             await wait_until_async(lambda: is_notified_by(second), what="the second server notifies")
         listening.cancel()
         await asyncio.wait([listening])
+
+
+async def test_listener_goes_on_after_anything_that_ends_its_connection(postgres: Postgres) -> None:
+    notified: list[str] = []
+
+    def notify() -> None:
+        notified.append("notified")
+        if len(notified) == 1:
+            raise RuntimeError("odd")
+
+    async def is_notified() -> bool:
+        connection = await asyncpg.connect(postgres.url("postgres"))
+        await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+        await connection.close()
+        return len(notified) > 2
+
+    with capture_logs() as logs:
+        listening = asyncio.create_task(keep_listening(postgres.url("postgres"), notify, pause=_at_once))
+        await wait_until_async(is_notified, what="a notification after the odd one")
+
+    assert not listening.done()
+    assert [line["event"] for line in logs] == ["listen_failed"]
+    await _end(listening)
+
+
+async def test_listener_without_a_server_backs_off_and_says_so() -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+        if len(pauses) == 6:
+            raise asyncio.CancelledError
+
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await keep_listening(f"postgresql://postgres@127.0.0.1:{free_ports(1)[0]}/postgres", lambda: None, pause=pause)
+
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert [line["event"] for line in logs] == ["listen_lost"] * 6
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

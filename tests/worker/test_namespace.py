@@ -17,7 +17,7 @@ from domain.ids import EventId
 from domain.projects import Scope
 from store.database import Database
 from store.heartbeats import read_beats, write_fact
-from store.installations import INSTALLATION_FACT, NAMESPACE_ID, installation_id, must_restart
+from store.installations import INSTALLATION_FACT, NAMESPACE_ID, installation_id, read_restart
 from store.outbox import count, tell_again
 from store.projects import create_project
 from store.sealing import Sealer
@@ -235,7 +235,7 @@ async def _is_empty(database: Database) -> bool:
 
 async def _has_moved(database: Database) -> bool:
     async with database.reading() as session:
-        return not await must_restart(session)
+        return await read_restart(session) is None
 
 
 async def namespace_with(setting: Setting, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
+import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -10,9 +12,12 @@ from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.receipts import Receipt
 from store import outbox
+from store.heartbeats import NAMESPACE_FACT, write_fact
+from store.installations import read_restart
 from store.sweeping import stuck_repairs
 from tests.given import Story
 from tests.workflows.world import World
+from worker import new_namespace
 from worker.gateway import Gateway, WithoutRun
 from worker.overdue import OverdueOpener
 from worker.reconcile import Reconciler
@@ -49,6 +54,18 @@ class Sweeping(HalfAway):
         self.asked.append(list(event_ids))
         left = event_ids[2:]
         return WithoutRun(found=list(event_ids[:2]), first_left=left[0] if left else None)
+
+
+class AnotherNamespace(HalfAway):
+    """A gateway to a Temporal database that is new."""
+
+    identity = "worker-of-the-test"
+
+    async def namespace_id(self) -> str:
+        return "another"
+
+    async def prepare_namespace(self) -> None:
+        pass
 
 
 def _away() -> RPCError:
@@ -155,6 +172,35 @@ async def test_runs_of_stuck_repairs_are_woken(story: Story) -> None:
     await reconciler(story, gateway).reconcile()
 
     assert gateway.woken == [uncalled, unanswered]
+
+
+async def test_start_of_everything_goes_on_in_another_process_where_the_last_one_was(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_namespace, "AT_ONCE", 2)
+    monkeypatch.setattr(new_namespace, "BATCHES", 2)
+    monkeypatch.setattr(new_namespace, "PAUSE_SECONDS", 0.0)
+    story.at = await _now(story)
+    events = [await story.receipt() for _ in range(5)]
+    async with story.database.transaction() as session:
+        await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
+
+    first = await _enqueued_by_a_pass(story, events)
+    second = await _enqueued_by_a_pass(story, events)
+    third = await _enqueued_by_a_pass(story, events)
+
+    assert (first, second, third) == (events[:4], events[4:], [])
+    async with story.database.reading() as session:
+        assert await read_restart(session) is None
+
+
+async def _enqueued_by_a_pass(story: Story, events: list[EventId]) -> list[EventId]:
+    """One pass of a process that has just begun; what it enqueued is taken out again."""
+    await reconciler(story, AnotherNamespace()).reconcile()
+    enqueued = [event_id for event_id in events if await read_outbox(story, event_id)]
+    async with story.database.transaction() as session:
+        await session.execute(text("DELETE FROM outbox"))
+    return enqueued
 
 
 async def _long_overdue(story: Story) -> EventId:

@@ -8,12 +8,11 @@ from temporalio.worker import Worker
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.results import ResultStatus
-from store.heartbeats import write_fact
+from store.heartbeats import NAMESPACE_FACT, write_fact
 from store.standing import tell_engine
 from store.statements import SessionStatements
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
-from worker.reconcile import NAMESPACE_FACT
 from workflows.messages import ReceiptInput, ResultSignal, workflow_id
 from workflows.receipt import ReceiptWorkflow
 

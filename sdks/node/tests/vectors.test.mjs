@@ -1,5 +1,6 @@
 // Runs the shared vectors through this client: `node --test tests/`.
 import assert from "node:assert/strict";
+import dns from "node:dns";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
@@ -125,6 +126,85 @@ test("no nonce check is refused when the verifier is made", () => {
 
 test("a time that is not a number makes everything stale", async () => {
   assert.equal(await decide({ ...FRESH, now: NaN }), "stale_timestamp");
+});
+
+const throwing = () => {
+  throw new RangeError("an object of the app's");
+};
+const getter = (name) => Object.defineProperty({ status: "failed" }, name, { enumerable: true, get: throwing });
+for (const [name, value] of Object.entries({
+  "that cannot be text": Object.create(null),
+  "whose toString throws": { toString: throwing },
+  "that is a symbol": Symbol("x"),
+  "that is a BigInt": 1n,
+  "that is a revoked proxy": revoked(),
+})) {
+  test(`a failed result with prose ${name} is sent`, async () => {
+    assert.equal(await outcome({ status: "failed", error_message: value }), "network_error");
+  });
+}
+
+test("a failed result whose prose is a getter that throws is sent", async () => {
+  assert.equal(await outcome(getter("error_message")), "network_error");
+});
+
+for (const [name, fields] of Object.entries({
+  undefined: undefined,
+  "an empty list": [],
+  "a function": () => ({}),
+  "a symbol": Symbol("x"),
+  "a getter that throws": getter("event_id"),
+  "a getter deeper down": { payload: getter("a") },
+  "a toJSON that throws": { payload: { toJSON: throwing } },
+  "a revoked proxy": revoked(),
+  "a ring": ring(),
+})) {
+  test(`fields of ${name} are a validation error`, async () => {
+    assert.deepEqual([await outcome(fields), await outcome(fields, "receipt")], ["validation_error", "validation_error"]);
+  });
+}
+
+function revoked() {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+function ring() {
+  const fields = {};
+  fields.payload = fields;
+  return fields;
+}
+
+// Nothing listens on port 1, so that fields which can be sent find no server.
+async function outcome(fields, call = "result") {
+  const makegood = new Makegood({ baseUrl: "http://127.0.0.1:1", apiKey: "sk_test_1", attempts: 1 });
+  try {
+    await makegood[call](fields);
+  } catch (error) {
+    if (!(error instanceof MakegoodError)) throw error;
+    assert.equal(error.retryable, error.code === "network_error");
+    return error.code;
+  }
+  return "sent";
+}
+
+test("calls and their retries share one look-up of a name that hangs", async (context) => {
+  const alive = setInterval(() => {}, 1000); // a look-up that is under way does this, and the one below is none
+  context.after(() => clearInterval(alive));
+  const answers = [];
+  context.mock.method(dns, "lookup", (hostname, options, callback) => answers.push([hostname, callback]));
+  const makegood = new Makegood({ baseUrl: "http://makegood.example", apiKey: "sk_test_1", timeoutMs: 2000 });
+  const call = async () => assert.rejects(makegood.receipt({}), { code: "network_error", retryable: true });
+
+  await Promise.all(Array.from({ length: 10 }, call));
+
+  assert.deepEqual(answers.map(([hostname]) => hostname), ["makegood.example"]);
+  answers[0][1](Object.assign(new Error("no such name"), { code: "ENOTFOUND" }));
+  const later = call();
+  await new Promise(setImmediate);
+  assert.equal(answers.length, 2); // the name is looked up again once the first look-up is over
+  await later;
 });
 
 async function decide({ headers, body, body_base64: encoded, secrets, now, seen_nonces: seen, ...vector }) {

@@ -44,9 +44,9 @@ final class Client
      * @return array<string, mixed>
      * @throws MakegoodError it is not on record; `retryable` says whether the same call may succeed later
      */
-    public function receipt(array $fields, ?string $idempotencyKey = null): array
+    public function receipt(mixed $fields, ?string $idempotencyKey = null): array
     {
-        return $this->post('/api/v1/receipt', $fields, $idempotencyKey);
+        return $this->post('/api/v1/receipt', self::checkedFields($fields), $idempotencyKey);
     }
 
     /**
@@ -56,9 +56,9 @@ final class Client
      * @return array<string, mixed>
      * @throws MakegoodError it is not on record; `retryable` says whether the same call may succeed later
      */
-    public function result(array $fields, ?string $idempotencyKey = null): array
+    public function result(mixed $fields, ?string $idempotencyKey = null): array
     {
-        return $this->post('/api/v1/result', self::withShortProse($fields), $idempotencyKey);
+        return $this->post('/api/v1/result', self::withShortProse(self::checkedFields($fields)), $idempotencyKey);
     }
 
     /**
@@ -176,16 +176,31 @@ final class Client
         // Bytes that are not UTF-8 become U+FFFD.
         $flags = JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE;
         try {
-            return json_encode($fields, $flags);
-        } catch (\JsonException) {
-            throw new MakegoodError(
-                status: null,
-                errorCode: 'validation_error',
-                detail: 'the fields cannot be written as JSON',
-                requestId: null,
-                retryable: false,
-            );
+            return json_encode((object) $fields, $flags);
+        } catch (\Throwable) { // a JsonSerializable of the app's may throw anything
+            throw self::validationError('the fields cannot be written as JSON');
         }
+    }
+
+    /** @return array<string, mixed> */
+    private static function checkedFields(mixed $fields): array
+    {
+        // An empty array has no names that could be wrong.
+        if (!is_array($fields) || ($fields !== [] && array_is_list($fields))) {
+            throw self::validationError('the fields must be an array of names to values');
+        }
+        return $fields;
+    }
+
+    private static function validationError(string $detail): MakegoodError
+    {
+        return new MakegoodError(
+            status: null,
+            errorCode: 'validation_error',
+            detail: $detail,
+            requestId: null,
+            retryable: false,
+        );
     }
 
     /**
@@ -213,13 +228,20 @@ final class Client
             if ($value === null) {
                 continue;
             }
-            if (is_scalar($value) || $value instanceof \Stringable) {
-                $fields[$name] = self::cut(self::wellFormed((string) $value), $longest);
-            } else {
-                $fields[$name] = 'a ' . get_debug_type($value);
-            }
+            $fields[$name] = self::cut(self::wellFormed(self::text($value)), $longest);
         }
         return $fields;
+    }
+
+    private static function text(mixed $value): string
+    {
+        try {
+            if (is_scalar($value) || $value instanceof \Stringable) {
+                return (string) $value;
+            }
+        } catch (\Throwable) { // an object of the app's whose text cannot be made
+        }
+        return 'a ' . get_debug_type($value);
     }
 
     private static function wellFormed(string $text): string

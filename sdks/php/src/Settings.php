@@ -57,15 +57,29 @@ final class Settings
         $isUrl = preg_match(self::URL, $url, $parts) === 1;
         $host = $parts[1] ?? '';
         $port = (int) (($parts[2] ?? '') === '' ? 443 : $parts[2]);
-        $labels = str_starts_with($host, '[') ? ['address'] : explode('.', preg_replace('/\.\z/', '', $host));
-        foreach ($labels as $label) {
-            $isUrl = $isUrl && $label !== '' && strlen($label) < 64;
-        }
-        if (!$isUrl || $port < 1 || $port > 65535 || strlen($host) > 253) {
+        if (!$isUrl || $port < 1 || $port > 65535 || !self::isHost($host)) {
             throw new ConfigurationError(
                 'baseUrl (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query or fragment'
             );
         }
         return rtrim($url, '/');
+    }
+
+    /** Whether it is an address in full, or may be a name. What ends in a number is no name. */
+    private static function isHost(string $host): bool
+    {
+        if (str_starts_with($host, '[')) {
+            return filter_var(substr($host, 1, -1), FILTER_VALIDATE_IP, FILTER_FLAG_IPV6) !== false;
+        }
+        $labels = explode('.', preg_replace('/\.\z/', '', $host));
+        if (preg_match('/\A(?:[0-9]+|0x[0-9a-f]*)\z/i', end($labels))) {
+            return filter_var($host, FILTER_VALIDATE_IP, FILTER_FLAG_IPV4) !== false;
+        }
+        foreach ($labels as $label) {
+            if ($label === '' || strlen($label) > 63) {
+                return false;
+            }
+        }
+        return strlen($host) <= 253;
     }
 }

@@ -58,6 +58,17 @@ function readSetting(array $case): string
     return 'taken';
 }
 
+/** Nothing listens on port 1, so that fields which can be sent find no server. */
+function outcome(mixed $fields): string
+{
+    try {
+        (new Client('http://127.0.0.1:1', 'sk_test_1', attempts: 1))->result($fields);
+    } catch (MakegoodError $error) {
+        return $error->retryable === ($error->errorCode === 'network_error') ? $error->errorCode : 'wrongly retryable';
+    }
+    return 'sent';
+}
+
 /** What JSON cannot hold, and what a nonce check may answer. */
 function checkValues(): array
 {
@@ -83,7 +94,26 @@ function checkValues(): array
             return $this->text;
         }
     };
+    $throwing = new class () implements JsonSerializable {
+        public function __toString(): string
+        {
+            throw new DomainException("an object of the app's");
+        }
+
+        public function jsonSerialize(): mixed
+        {
+            throw new DomainException("an object of the app's");
+        }
+    };
     return [
+        ['prose whose text throws', outcome(['status' => 'failed', 'error_message' => $throwing]), 'network_error'],
+        ['prose that is an object', outcome(['status' => 'failed', 'error_message' => new stdClass()]), 'network_error'],
+        ['prose that is a closure', outcome(['status' => 'failed', 'error_code' => static fn () => 1]), 'network_error'],
+        ['prose that is not a number', outcome(['status' => 'failed', 'error_code' => NAN]), 'network_error'],
+        ['a payload whose JSON throws', outcome(['payload' => $throwing]), 'validation_error'],
+        ['a payload that is not a number', outcome(['payload' => NAN]), 'validation_error'],
+        ['fields that are an object', outcome(new stdClass()), 'validation_error'],
+        ['fields that are iterated', outcome(new ArrayIterator(['event_id' => 'evt_1'])), 'validation_error'],
         ['bytes that are not UTF-8', decide($with("\xff")), 'malformed_header'],
         ['an object with a string form', decide($with($stringable)), 'malformed_header'],
         ['a float', decide($with(NAN)), 'malformed_header'],
