@@ -112,6 +112,7 @@ def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> 
         Ingest,
         gate=gate,
         commit=parts.committer.accept,
+        count_unserved=parts.committer.count_unserved,
         snapshots=snapshots,
         problems=problems,
         counts=counts,

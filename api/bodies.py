@@ -24,11 +24,18 @@ MAXIMUM_FIELDS = 50
 Json = dict[str, Any]
 
 _NAME_END = re.compile(rb'"[ \t\r\n]*:')
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-# A string, a mark of JSON's structure, or a run of what is neither: a number, a literal, or rubbish.
-_TOKEN = re.compile(rb"[ \t\r\n]*(" + _STRING + rb"|[][{}:,]|[^][{}:,\" \t\r\n]+)", re.DOTALL)
-# As many as a body of 64 KiB can have, which bounds the work on a larger one.
-_MAXIMUM_TOKENS = MAXIMUM_BODY_BYTES
+_SPACE = b" \t\r\n"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_OBJECT = re.compile(rb"[ \t\r\n]*+\{(.*)\}[ \t\r\n]*+", re.DOTALL)
+_NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
+# Strings, and whatever else is no mark of JSON's structure: numbers, literals, or rubbish. Nothing is tried twice.
+_PLAIN = rb'[^][{}"]*+(?:' + _STRING + rb'[^][{}"]*+)*+'
+_LEAF = rb"\[" + _PLAIN + rb"\]|\{" + _PLAIN + rb"\}"  # brackets with none inside
+_TO_BRACKET = re.compile(_PLAIN + rb"(?:(?:" + _LEAF + rb")" + _PLAIN + rb")*+", re.DOTALL)
+_UNTIL_COMMA = _PLAIN.replace(rb"{}", rb"{},")
+_TO_BRACKET_OR_COMMA = re.compile(_UNTIL_COMMA + rb"(?:(?:" + _LEAF + rb")" + _UNTIL_COMMA + rb")*+", re.DOTALL)
+# Without the innermost ones, more than any text of 64 KiB has that is not nested thousands deep. It bounds the work on any body.
+_MAXIMUM_BRACKETS = MAXIMUM_BODY_BYTES // 2
 
 
 class ClientGone(Exception):
@@ -100,7 +107,7 @@ def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
 
     A tolerated name that is given twice is refused, as every other: which of the two is meant is unknown.
     """
-    members = _split_members(body) if tolerated else None
+    members = _split_members(body, tolerated) if tolerated else None
     if members is None:
         return None
     names = [_plain_name(spelled) for spelled, _ in members]
@@ -119,37 +126,29 @@ def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
     return content
 
 
-def _split_members(body: bytes) -> list[tuple[bytes, bytes]] | None:
-    """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form."""
-    tokens = _tokens(body)
-    if tokens is None or len(tokens) < 2 or body[slice(*tokens[0])] != b"{" or body[slice(*tokens[-1])] != b"}":
+def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[bytes, bytes]] | None:
+    """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form.
+
+    Raises: TooManyFields, before the rest is read, when a tolerated one is among the first.
+    """
+    form = _OBJECT.fullmatch(body)
+    if form is None:
         return None
     members: list[tuple[bytes, bytes]] = []
-    depth, first = 0, 1
-    for number in range(1, len(tokens)):
-        mark = body[slice(*tokens[number])]
-        is_last = number == len(tokens) - 1
-        if depth == 0 and (mark == b"," or is_last):
-            if (member := _member(body, tokens[first:number])) is None:
+    at, end = form.span(1)
+    is_last = False
+    while not is_last:
+        if len(members) == MAXIMUM_FIELDS:
+            if tolerated.isdisjoint(_plain_name(spelled) for spelled, _ in members):
                 return None
-            members.append(member)
-            first = number + 1
-        elif mark in (b"{", b"["):
-            depth += 1
-        elif mark in (b"}", b"]"):
-            depth -= 1
-            if depth < 0:
-                return None
-    return members if depth == 0 else None
-
-
-def _member(body: bytes, tokens: list[tuple[int, int]]) -> tuple[bytes, bytes] | None:
-    if len(tokens) < 3:
-        return None
-    name, colon = body[slice(*tokens[0])], body[slice(*tokens[1])]
-    if colon != b":" or not name.startswith(b'"'):
-        return None
-    return name, body[tokens[2][0] : tokens[-1][1]]
+            raise TooManyFields
+        name = _NAME.match(body, at, end)
+        value_end = None if name is None else _end_of_value(body, name.end(), end)
+        if name is None or value_end is None or not (value := body[name.end() : value_end].strip(_SPACE)):
+            return None
+        members.append((name[1], value))
+        at, is_last = value_end + 1, value_end == end
+    return members
 
 
 def _plain_name(spelled: bytes) -> str | None:
@@ -161,17 +160,27 @@ def _plain_name(spelled: bytes) -> str | None:
         return None
 
 
-def _tokens(body: bytes) -> list[tuple[int, int]] | None:
-    """Where each token begins and ends; None when there are too many, or one is none of JSON's."""
-    tokens: list[tuple[int, int]] = []
-    at, end = 0, len(body.rstrip(b" \t\r\n"))
-    while at < end:
-        found = _TOKEN.match(body, at)
-        if found is None or len(tokens) == _MAXIMUM_TOKENS:
-            return None
-        tokens.append(found.span(1))
-        at = found.end()
-    return tokens
+def _end_of_value(body: bytes, at: int, end: int) -> int | None:
+    """Where the comma after a member's value is, or `end`; None when there is none.
+
+    A step leads to the next bracket, past whatever is between: the bound on their number bounds the work.
+    """
+    depth = 0
+    for _ in range(_MAXIMUM_BRACKETS):
+        at = (_TO_BRACKET if depth else _TO_BRACKET_OR_COMMA).match(body, at, end).end()  # type: ignore[union-attr]  # any text does
+        if at == end:
+            return None if depth else end
+        match body[at]:
+            case 0x2C:  # a comma
+                return at
+            case 0x5B | 0x7B:
+                depth += 1
+            case 0x5D | 0x7D if depth:
+                depth -= 1
+            case _:  # a bracket too much, or a string without an end
+                return None
+        at += 1
+    return None
 
 
 def _read_strictly(body: bytes) -> Json:

@@ -7,7 +7,7 @@ but the committer, and a 202 leaves only after its commit. Successes are counted
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from time import perf_counter
@@ -15,6 +15,7 @@ from typing import Literal
 
 import structlog
 import uuid_utils
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate
@@ -33,13 +34,15 @@ from api.headers import (
 )
 from api.metrics import Counts
 from api.snapshots import Snapshots
-from api.tolerated import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT
+from api.tolerated import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT, UNSEALED_NOTE
 from domain import projects
-from domain.errors import Code, Refusal, TooManyFields, ValidationFailed
+from domain.errors import Code, Refusal, TooManyFields, TooManyUnknownKeys, Unavailable, ValidationFailed
 from domain.projects import Project
 from domain.receipts import NewReceipt
 from domain.results import NewResult
-from store.intake import Answer, IngestRequest, Prepared
+from store.intake import Answer, IngestRequest, Prepared, SealedPayload
+from store.minting import new_event_id
+from store.sealing import SealBroken
 
 logger = structlog.get_logger(__name__)
 
@@ -72,6 +75,7 @@ class Ingest:
         *,
         gate: Gate,
         commit: Commit,
+        count_unserved: Callable[[Endpoint], None],
         read_value: ReadValue,
         snapshots: Snapshots,
         problems: Problems,
@@ -80,6 +84,7 @@ class Ingest:
     ) -> None:
         self._endpoint = endpoint
         self._gate, self._commit, self._read_value, self._snapshots = gate, commit, read_value, snapshots
+        self._count_unserved = count_unserved
         self._problems, self._counts = problems, counts
         self._durations = counts.durations[endpoint]
         self._always = (*always, *STRICT)
@@ -108,13 +113,14 @@ class Ingest:
         self._durations.observe(perf_counter() - began)
 
     async def _reply(self, headers: Headers, receive: Receive, request_id: str) -> Reply:
-        caller = await self._gate.admit(headers, projects.Scope.INGEST)
+        caller = await self._admitted(headers)
         check_accept(headers.get(b"accept"))
         check_content_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
         body = await read_body(headers, receive, most=MAXIMUM_BYTES[self._endpoint])
         key = idempotency_key(headers.get(b"idempotency-key"))
-        value = self._value(body, caller.project, request_id)
-        has_snapshot = isinstance(value, NewReceipt) and value.payload is not None
+        value, sealed = self._value(body, caller.project, request_id), None
+        if isinstance(value, NewReceipt) and value.payload is not None:
+            value, sealed = await self._sealed(value, value.payload)
         request = IngestRequest(
             project_id=caller.project.id,
             endpoint=self._endpoint,
@@ -122,9 +128,29 @@ class Ingest:
             fingerprint=sha256(body).hexdigest(),
             value=value,
             render=partial(self._problems.body_of, request_id=request_id),
-            seal=await self._snapshots.seal_of(caller.project.id) if has_snapshot else None,
+            sealed=sealed,
         )
         return self._committed(await self._commit(request), headers)
+
+    async def _sealed(self, receipt: NewReceipt, payload: str) -> tuple[NewReceipt, SealedPayload | None]:
+        """The receipt with its sealed payload; without it, and with a note, where that cannot be: a snapshot is comfort."""
+        event_id = new_event_id()
+        try:
+            seal = await self._snapshots.seal_of(receipt.project_id)
+            return receipt, SealedPayload(event_id, seal(event_id, payload))
+        except (SealBroken, Refusal, SQLAlchemyError) as error:
+            logger.warning("a payload could not be sealed", project=receipt.project_id, error=type(error).__name__)
+            return replace(receipt, payload=None, payload_note=UNSEALED_NOTE), None
+
+    async def _admitted(self, headers: Headers) -> projects.AuthenticatedKey:
+        """Who sends it. A store that does not say so serves nobody; a crowd of made-up keys is no fault of the store."""
+        try:
+            return await self._gate.admit(headers, projects.Scope.INGEST)
+        except TooManyUnknownKeys:
+            raise
+        except Unavailable:
+            self._count_unserved(self._endpoint)
+            raise
 
     def _value(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | Prepared:
         try:

@@ -46,10 +46,10 @@ class ProjectOperations(AuditOperations):
         super().__init__(database=database, sealer=sealer)
         self._judge = judge_repair_url
         self._look_ups = LookUps()
-        self._on_change: list[Callable[[], None]] = []
+        self._on_change: list[Callable[[ProjectId], None]] = []
 
-    def call_on_change(self, forget: Callable[[], None]) -> None:
-        """Have what this process remembers of keys and projects forgotten when one is changed here."""
+    def call_on_change(self, forget: Callable[[ProjectId], None]) -> None:
+        """Have what this process remembers of a project and its keys forgotten when one of them is changed here."""
         self._on_change.append(forget)
 
     async def list_projects(self, among: Collection[ProjectId] | None = None) -> Json:
@@ -114,7 +114,7 @@ class ProjectOperations(AuditOperations):
             changed = await projects.change_project(session, project.id, changes=judged)
             details = {"fields": _changed_fields(before, changed)}
             await self._record_project(session, actor, AuditAction.PROJECT_CHANGED, project.id, details)
-        self._forget()
+        self._forget(project.id)
         return project_view(changed)
 
     async def set_suspended(self, project_id: str, *, suspended: bool, actor: Actor) -> Json:
@@ -124,7 +124,7 @@ class ProjectOperations(AuditOperations):
             changed = await projects.set_suspended(session, ProjectId(known_id(project_id)), suspended=suspended, now=now)
             action = AuditAction.PROJECT_SUSPENDED if suspended else AuditAction.PROJECT_RESUMED
             await self._record_project(session, actor, action, changed.id)
-        self._forget()
+        self._forget(changed.id)
         return project_view(changed)
 
     async def delete_project(self, project_id: str, *, confirmation: str, actor: Actor, end_open: bool = False) -> Json:
@@ -141,7 +141,7 @@ class ProjectOperations(AuditOperations):
             ended = await deleting.delete_project(session, project.id, end_open=end_open, now=now)
             details = {"receipts_ended": ended}
             await self._record_project(session, actor, AuditAction.PROJECT_DELETED, project.id, details)
-        self._forget()
+        self._forget(project.id)
         return {"project_id": project.id, "name": project.name, "deleted": True, "receipts_ended": ended}
 
     async def list_keys(self, project_id: str) -> Json:
@@ -188,7 +188,7 @@ class ProjectOperations(AuditOperations):
             revoked = await keys.revoke_key(session, ProjectId(known_id(project_id)), KeyId(known_id(key_id)), now=now)
             subject = Subject(SubjectType.KEY, revoked.id)
             await self._record(session, actor, AuditAction.KEY_REVOKED, subject, project_id=project_id)
-        self._forget()
+        self._forget(revoked.project_id)
         return key_view(revoked)
 
     async def rotate_signing_secret(self, project_id: str, *, actor: Actor) -> Json:
@@ -232,9 +232,9 @@ class ProjectOperations(AuditOperations):
         subject = Subject(SubjectType.PROJECT, project_id)
         await self._record(session, actor, action, subject, project_id=project_id, details=details)
 
-    def _forget(self) -> None:
+    def _forget(self, project_id: ProjectId) -> None:
         for forget in self._on_change:
-            forget()
+            forget(project_id)
 
 
 def _changed_fields(before: Project, after: Project) -> list[str]:

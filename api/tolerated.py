@@ -18,6 +18,7 @@ TOLERATED_IN_RECEIPT = frozenset({"payload"})
 TOLERATED_IN_RESULT = frozenset({"error_code", "error_message"})
 ERROR_CODE_CHARACTERS = 255
 TOO_LARGE_NOTE = "The payload was not kept: it is larger than 32 KiB."
+UNSEALED_NOTE = "The payload was not kept: it could not be encrypted."
 ILL_FORMED_NOTE = "The payload was not kept: it is not a well-formed JSON object."
 
 

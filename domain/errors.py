@@ -20,6 +20,7 @@
     ├── ValidationFailed        validation_error
     ├── NotFound                not_found
     └── Unavailable             unavailable
+        ├── TooManyUnknownKeys  unavailable
         └── TooSlow             unavailable
 
 A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.errors`. Bugs are not
@@ -196,6 +197,10 @@ class Unavailable(Refusal):
     """The request could not be stored and was not accepted: send it again with the same key."""
 
     code = Code.UNAVAILABLE
+
+
+class TooManyUnknownKeys(Unavailable):
+    """More keys that are not known here wait to be looked up than there is room for: send it again with the same key."""
 
 
 class TooSlow(Unavailable):

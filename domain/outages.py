@@ -1,10 +1,10 @@
 """When ingest counts as silent, which deadlines wait meanwhile, and what an outage of it credits to them.
 
-A beat says that ingest could commit at that instant; the committer writes it on the path that receipts and results take. That a
+A beat says that ingest could commit at that instant; it is written on the path that receipts and results take. That a
 process lives is no beat. A deadline that is due counts at once when a beat was written at or after it: no later outage is
 credited to it. Else the front door is taken to be up while its last beat is no older than a beat and a half, so that a healthy
 system never waits for one; after that the deadline waits for the next beat, which either comes in time or brings the credit.
-Pure; `store.committer` beats, `activities.ledger` and `worker.reconcile` ask, `store.crediting` applies credits.
+Pure; `store.ingest_pulse` beats, `activities.ledger` and `worker.reconcile` ask, `store.crediting` applies credits.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 LONGEST_BEAT = timedelta(seconds=2)
 # Several beats fit into the shortest outage that counts, or each pause between two would be one.
 BEATS_IN_AN_OUTAGE = 4
-BEATS_UNTIL_SILENT = 1.5
+BEATS_UNTIL_SILENT = 1.5  # the other way round too: a beat further ahead was written by a clock that was set back since
 # A hold lasts half the silence so far, so that a long one costs little and what it held opens soon after it.
 LONGEST_HOLD = timedelta(seconds=30)
 
@@ -50,14 +50,15 @@ def is_silent(beats: IngestBeats | None, now: datetime, *, outage_seconds: int) 
     """Nothing says that ingest is up. Never where no API has ever beaten, nor where outages are not credited."""
     if beats is None or not outage_seconds:
         return False
-    return beats.alive_at is None or now - beats.alive_at > BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
+    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
 
 
 def hold_ms(beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int) -> int | None:
     """For how many milliseconds a deadline is left alone; None when it counts now, or is still ahead."""
     if beats is None or not is_silent(beats, now, outage_seconds=outage_seconds):
         return None
-    if now < due_at or due_at <= beats.last_at:
+    is_last_known = beats.last_at <= now + BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
+    if now < due_at or (is_last_known and due_at <= beats.last_at):
         return None
     hold = min(LONGEST_HOLD, max(beat_interval(outage_seconds), (now - beats.last_at) / 2))
     return hold // timedelta(milliseconds=1)

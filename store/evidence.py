@@ -1,7 +1,7 @@
 """Writes the evidence that ingest could commit: a beat on the front door's connection, behind the locks that it needs.
 
 An outage of ingest ends with the first beat after it. The same transaction records the outage, so that a deadline which sees
-the beat sees what the outage credits. Its work is the same for one open receipt as for a million. Called by `store.committer`.
+the beat sees what the outage credits. Its work is the same for one open receipt as for a million. Called by the pulse.
 """
 
 import json
@@ -14,9 +14,16 @@ from store.heartbeats import ENDED, INGEST
 from store.statements import Statements
 
 # What a receipt or a result may write, and what it reads: a lock on a table that would stop one of them stops the beat.
-_WRITTEN = "receipts, results, idempotency, outbox, timeline, incidents, repairs, alerts"
-_LOCKS = (f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE", "LOCK TABLE projects IN ACCESS SHARE MODE")
-_LATEST = "SELECT max(at) FROM heartbeats WHERE role = $1"
+# Before either comes its key; a result also reads the outages that are not in its deadline yet.
+WRITTEN = ("receipts", "results", "idempotency", "outbox", "timeline", "incidents", "repairs", "alerts")
+READ = ("projects", "api_keys", "outages")
+_LOCKS = (
+    f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",
+    f"LOCK TABLE {', '.join(READ)} IN ACCESS SHARE MODE",
+)
+# The clock of SQLite is the host's, which may be set back: a beat from the future shows nothing, and would do so until then.
+_FORGET_FUTURE = "DELETE FROM heartbeats WHERE role = $1 AND at > $2"
+_LATEST = "SELECT max(CASE WHEN at <= $2 THEN at END), max(at) FROM heartbeats WHERE role = $1"
 # One row that every front door writes: a second one waits here until the first has beaten, and then finds no outage.
 _ALONE = """
 INSERT INTO facts (name, value) VALUES ('outage_noticed_at', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
@@ -58,6 +65,8 @@ async def _notice_outage(st: Statements, now_ms: int, *, outage_seconds: int) ->
 
 async def _down_from(st: Statements, now_ms: int, *, outage_seconds: int) -> int | None:
     """The last beat, if an outage began with it."""
-    last_ms = (await st.fetch(_LATEST, INGEST))[0][0]
+    last_ms, newest_ms = (await st.fetch(_LATEST, INGEST, now_ms))[0]
+    if newest_ms is not None and newest_ms > now_ms:
+        await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
     last_at = None if last_ms is None else from_milliseconds(last_ms)
     return last_ms if is_outage(last_at, from_milliseconds(now_ms), outage_seconds=outage_seconds) else None

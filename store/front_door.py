@@ -29,7 +29,10 @@ NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a st
 
 
 class LockNotGiven(Exception):
-    """Another process holds a lock for too long: on a key that it claimed (`is_of_key`), or on the receipt that it moves."""
+    """Another process holds a lock for too long: on a key that it claimed (`is_of_key`), or on the receipt that it moves.
+
+    So it also counts when the server's own time limit ends the wait, where it is shorter than ours.
+    """
 
     def __init__(self, *, is_of_key: bool) -> None:
         super().__init__()
@@ -69,8 +72,10 @@ def open_front_door(url: str) -> FrontDoor:
 def is_store_failure(error: Exception) -> bool:
     """Whether the store, not a statement, is at fault: trying the members of a batch singly would not help.
 
-    A deadlock or a lost race is the batch's: its members succeed singly.
+    A deadlock, a lost race or a lock that is not given is the batch's: its members succeed singly.
     """
+    if isinstance(error, LockNotGiven):
+        return False
     return isinstance(error, Unavailable) or judge(error) in (Follows.UNAVAILABLE, Follows.RECONNECT)
 
 
@@ -170,7 +175,7 @@ class PostgresFrontDoor:
         connection = await self._connect()
         try:
             yield PostgresStatements(connection)
-        except asyncpg.LockNotAvailableError as error:
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
             await self._abandon(connection)
             # PostgreSQL names the relation, in whatever language.
             raise LockNotGiven(is_of_key='"idempotency' in (error.context or "")) from error

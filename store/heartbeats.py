@@ -35,6 +35,8 @@ CLOCK = "clock_ahead_seconds"
 ROUND_TRIP_AT_MOST = timedelta(seconds=2)
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
+# A beat that is further ahead was written by a clock that was set back since: it says nothing of now.
+AHEAD_AT_MOST = timedelta(minutes=1)
 # The fact that names the Temporal database which was told what the store holds; under another one all is told anew.
 NAMESPACE_FACT = "temporal_namespace_id"
 # The fact that says when a mail server last took an alert, in milliseconds since 1970; up to half a minute late.
@@ -116,10 +118,15 @@ async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
 
 
 async def forget_stale(session: AsyncSession, now: datetime) -> int:
-    """Delete the beats of processes silent for 10 minutes; how many. The last of ingest stays: the outage credit needs it."""
+    """Delete the beats of processes silent for 10 minutes, and those from the future; how many.
+
+    The last of ingest stays: the outage credit needs it.
+    """
+    is_future = BEATS.c.at > now + AHEAD_AT_MOST
     is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
-    is_last = (BEATS.c.role == INGEST) & (BEATS.c.at == _LATEST_INGEST_BEAT.scalar_subquery())
-    gone = await session.execute(delete(BEATS).where(is_stale, ~is_last).returning(BEATS.c.process))
+    latest = _LATEST_INGEST_BEAT.where(BEATS.c.at <= now + AHEAD_AT_MOST).scalar_subquery()
+    is_last = (BEATS.c.role == INGEST) & (BEATS.c.at == latest)
+    gone = await session.execute(delete(BEATS).where(is_future | (is_stale & ~is_last)).returning(BEATS.c.process))
     return len(gone.all())
 
 

@@ -17,6 +17,7 @@ from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
 from store.bulk import NewRow, insert_receipts
 from store.database import Clock
+from store.front_door import LockNotGiven
 from store.matching import match_event
 from store.minting import new_event_id
 from store.moves import apply_result
@@ -27,6 +28,8 @@ ANSWERS_KEPT_FOR = timedelta(hours=24)
 ACCEPTED = 202
 CONFLICT = 409
 UNPROCESSABLE = 422
+
+_HOLD = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
 
 Endpoint: TypeAlias = Literal["receipt", "result"]
 
@@ -41,11 +44,19 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPayload:
+    """A receipt's payload, readable in the row of this event alone, whose id is the receipt's."""
+
+    event_id: EventId
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IngestRequest:
     """One POST, as far as its headers and its body's shape are right.
 
-    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `seal`
-    encrypts a receipt's payload for the event's row.
+    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `sealed` is
+    a receipt's payload.
     """
 
     project_id: ProjectId
@@ -54,7 +65,7 @@ class IngestRequest:
     fingerprint: str
     value: NewReceipt | NewResult | Prepared
     render: Callable[[Refusal], bytes]
-    seal: Callable[[EventId, str], bytes] | None = None
+    sealed: SealedPayload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +80,11 @@ class Answer:
 Verdict: TypeAlias = Answer | Exception
 
 
-async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -> list[Verdict]:
+async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest], *, skips_locked: bool = False) -> list[Verdict]:
     """Write what the requests say; their verdicts, in their order. A `Refusal` among them stored nothing.
 
-    No two of `requests` have the same project, endpoint and key.
+    No two of `requests` have the same project, endpoint and key. `skips_locked`: a receipt that another process holds is not
+    waited for. `LockNotGiven` is then the verdict of what speaks of it, and nothing of that is stored.
     """
     verdicts: dict[int, Verdict] = {}
     order = sorted(range(len(requests)), key=lambda i: (requests[i].endpoint, requests[i].project_id, requests[i].key))
@@ -84,8 +96,14 @@ async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest]) -
         now = await clock.now(st)
         claimed = {i for i in others if await _claim(st, requests[i], now)}
         events = {i: await _named_event(st, requests[i]) for i in others if i in claimed}
-        await _hold(st, sorted({event for event in events.values() if isinstance(event, str)}))
+        locked = await _hold(
+            st, sorted({event for event in events.values() if isinstance(event, str)}), skips_locked=skips_locked
+        )
         for i in others:
+            if events.get(i) in locked:
+                await _release_key(st, requests[i])
+                verdicts[i] = LockNotGiven(is_of_key=False)
+                continue
             take = _take_other(st, requests[i], events[i], now) if i in claimed else _stored_answer(st, requests[i], now)
             verdicts[i] = await take
     return [verdicts[i] for i in range(len(requests))]
@@ -101,10 +119,17 @@ async def _named_event(st: Statements, request: IngestRequest) -> EventId | Refu
         return refusal
 
 
-async def _hold(st: Statements, event_ids: list[EventId]) -> None:
-    """Hold the receipts in the one order that every process keeps, before any is moved; SQLite's writer is alone anyway."""
+async def _hold(st: Statements, event_ids: list[EventId], *, skips_locked: bool) -> set[str]:
+    """Hold the receipts in the one order that every process keeps, before any is moved; those of them that were skipped.
+
+    SQLite's writer is alone anyway.
+    """
+    if st.dialect == "postgresql" and skips_locked:
+        held = await st.fetch(f"{_HOLD} SKIP LOCKED", event_ids)
+        return set[str](event_ids) - {row[0] for row in held}
     if st.dialect == "postgresql" and len(event_ids) > 1:
-        await st.fetch("SELECT 1 FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE", event_ids)
+        await st.fetch(_HOLD, event_ids)
+    return set()
 
 
 async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
@@ -251,9 +276,9 @@ def _new_row(request: IngestRequest) -> NewRow | None:
     receipt = request.value
     if not isinstance(receipt, NewReceipt):
         return None
-    event_id = new_event_id()
-    payload = request.seal(event_id, receipt.payload) if request.seal and receipt.payload is not None else None
-    return NewRow(event_id, request.key, request.fingerprint, receipt, payload)
+    if request.sealed is None:
+        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
+    return NewRow(request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content)
 
 
 def _accepted_receipt(event_id: str, timeout_at_ms: int) -> bytes:

@@ -63,7 +63,8 @@ class Bounds:
 WRITING = Bounds(connections=6, lock_seconds=5)
 READING = Bounds(connections=3, turn_seconds=3)
 SEARCHING = Bounds(connections=3, turn_seconds=2, each=2, limit_seconds=2, rests=3)
-LOOKING_UP = Bounds(connections=2, turn_seconds=5)  # one of them for keys that are in use, whatever else is asked (`api.auth`)
+# One of them for keys that are in use, whatever else is asked (`api.auth`).
+LOOKING_UP = Bounds(connections=2, turn_seconds=5, limit_seconds=2)
 HEARTBEAT = Bounds(connections=1, turn_seconds=5, limit_seconds=10)
 WATCHING = Bounds(connections=1, turn_seconds=2, limit_seconds=2)
 MEASURING = Bounds(connections=1, turn_seconds=2, limit_seconds=1)

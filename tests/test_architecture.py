@@ -36,6 +36,7 @@ ENGINE_CLOCK = {"workflow.now", "workflow.uuid4"}
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
     "store/committer.py": "a request that cannot be stored fails alone",
+    "store/ingest_pulse.py": "a beat that cannot be written is written later, or is an outage",
     "activities/alerts.py": "a mail that cannot be written or sent is recorded, and holds up no other",
     "activities/callback.py": "an attempt that breaks is recorded as ended",
     "worker/payloads.py": "a payload that no decoder takes is said to be so",

@@ -1,13 +1,14 @@
 """How long a key is trusted, how often the store is asked about it, and the rate at which a project may send."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from api.auth import REFRESH_SECONDS, TRUST_SECONDS, Digests, KeyRing, is_in_force
 from api.limits import RateLimit
-from domain.errors import RateLimited, Unauthorized, Unavailable
+from domain.errors import RateLimited, TooManyUnknownKeys, Unauthorized, Unavailable
 from domain.ids import KeyId, ProjectId
 from domain.keys import api_key_text
 from domain.projects import AuthenticatedKey, CreatedProject, Key, Project, Scope
@@ -192,10 +193,121 @@ async def test_forgetting_asks_again_at_once() -> None:
     store = KeyStore()
     ring = store.ring()
     await ring.caller(TOKEN)
-    ring.forget()
+    ring.forget(PROJECT.id)
     await ring.caller(TOKEN)
 
     assert store.asked == 2
+
+
+class Crowd:
+    """A store where made-up keys wait until they are let go; it knows the keys of its projects."""
+
+    def __init__(self, *projects: str) -> None:
+        self.seconds = 0.0
+        self.asked: list[str] = []
+        self.is_held = asyncio.Event()
+        self.ring = KeyRing(find_key=self._find, digests=lambda token: (token,), clock=lambda: self.seconds)
+        self.tokens = {name: api_key_text(bytes([100 + n] * 32), livemode=False) for n, name in enumerate(projects)}
+        self._found = {token: self._key(name) for name, token in self.tokens.items()}
+        self._flood: list[asyncio.Task[AuthenticatedKey]] = []
+
+    def _key(self, name: str) -> AuthenticatedKey:
+        of = key()
+        return replace(of, project=replace(of.project, id=ProjectId(name)))
+
+    async def _find(self, digests: Digests) -> AuthenticatedKey | None:
+        self.asked.append(digests[0])
+        if digests[0] not in self._found:
+            await self.is_held.wait()
+        return self._found.get(digests[0])
+
+    async def flood(self, strangers: int) -> None:
+        tokens = (api_key_text(number.to_bytes(32, "big"), livemode=False) for number in range(strangers))
+        self._flood = [asyncio.create_task(self.ring.caller(token)) for token in tokens]
+        await settle()
+
+    async def outcomes(self) -> list[type]:
+        self.is_held.set()
+        return [type(outcome) for outcome in await asyncio.gather(*self._flood, return_exceptions=True)]
+
+
+async def test_change_of_one_project_sends_no_key_to_the_strangers_and_asks_again_for_its_own_alone() -> None:
+    crowd = Crowd("changed", "next door")
+    for token in crowd.tokens.values():
+        await crowd.ring.caller(token)
+    await crowd.flood(20)
+    crowd.asked.clear()
+
+    crowd.ring.forget(ProjectId("changed"))
+    async with asyncio.timeout(5):
+        for token in crowd.tokens.values():
+            await crowd.ring.caller(token)
+
+    assert crowd.asked == [crowd.tokens["changed"]]
+    assert set(await crowd.outcomes()) == {Unauthorized}
+
+
+async def test_strangers_wait_in_a_bounded_queue_and_known_keys_never_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.auth.MAXIMUM_STRANGERS", 10)
+    crowd = Crowd("shop")
+    await crowd.ring.caller(crowd.tokens["shop"])
+    await crowd.flood(30)
+    crowd.seconds = TRUST_SECONDS
+
+    async with asyncio.timeout(5):
+        await crowd.ring.caller(crowd.tokens["shop"])
+
+    outcomes = await crowd.outcomes()
+    assert (outcomes.count(Unauthorized), outcomes.count(TooManyUnknownKeys)) == (10, 20)
+
+
+async def test_key_that_waited_among_strangers_while_projects_were_changed_is_remembered() -> None:
+    crowd = Crowd("shop")
+    await crowd.flood(1)
+    waiting = asyncio.create_task(crowd.ring.caller(crowd.tokens["shop"]))
+    await settle()
+    crowd.seconds = 1.0
+    for name in ("shop", "next door"):
+        crowd.ring.forget(ProjectId(name))
+    await crowd.outcomes()
+    await waiting
+
+    crowd.seconds = 1.0 + REFRESH_SECONDS
+    await crowd.ring.caller(crowd.tokens["shop"])
+    await settle()
+
+    assert crowd.asked.count(crowd.tokens["shop"]) == 1
+
+
+async def test_project_that_is_changed_while_its_key_is_looked_up_is_asked_for_again() -> None:
+    store, answers = KeyStore(), [replace(key(), project=replace(PROJECT, is_suspended=suspended)) for suspended in (False, True)]
+
+    async def find(_: Digests) -> AuthenticatedKey | None:
+        store.asked += 1
+        found = answers[min(store.asked, 2) - 1]
+        if store.asked == 1:
+            ring.forget(PROJECT.id)
+        return found
+
+    ring = KeyRing(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
+
+    assert (await ring.caller(TOKEN)).project.is_suspended
+    assert store.asked == 2
+
+
+async def test_many_used_keys_push_out_those_that_were_asked_for_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.auth.MAXIMUM_REMEMBERED", 10)
+    crowd = Crowd(*(f"project {n}" for n in range(11)))
+    tokens = list(crowd.tokens.values())
+    for token in tokens:
+        crowd.seconds += 0.01
+        await crowd.ring.caller(token)
+    crowd.asked.clear()
+
+    for token in reversed(tokens):
+        await crowd.ring.caller(token)
+
+    assert set(crowd.asked) <= set(tokens[:5])
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """The rules for headers and for JSON, as tables."""
 
+from contextlib import nullcontext
+from time import process_time
+
 import pytest
 
-from api.bodies import read_object
+from api.bodies import RawMember, read_object
 from api.headers import bearer_token, check_accept, check_content_type, idempotency_key, problem_type, read_headers
 from domain.errors import (
     MissingAcceptHeader,
     MissingIdempotencyKey,
     NotAcceptable,
+    PayloadTooLarge,
     TooManyFields,
     UnsupportedMediaType,
     ValidationFailed,
@@ -171,6 +175,39 @@ def test_json_that_is_refused(body: bytes) -> None:
 )
 def test_json_that_is_read(body: bytes, content: dict[str, object]) -> None:
     assert read_object(body) == content
+
+
+def _filled(unit: bytes, before: bytes = b"[", after: bytes = b"0]", *, size: int = 1_048_576) -> bytes:
+    """A result of almost so many bytes, whose error text is this unit again and again."""
+    body = b'{"event_id":"e","status":"failed","error_message":' + before
+    return body + unit * ((size - len(body) - 40) // len(unit)) + after + b"}"
+
+
+HEAVY = {
+    "numbers": _filled(b"1,"),
+    "texts": _filled(b'"",'),
+    "objects": _filled(b'{"a":1},'),
+    "texts side by side": _filled(b'"" ', b"", b'""'),
+    "escapes": _filled(rb"\n", b'"', b'"'),
+    "escapes that are none": _filled(rb"\q", b'"', b'"'),
+    "nested in nested": _filled(b"[[]],", size=80_000),
+    "fields": b'{"error_message":"x",' + b'"a":1,' * 170_000 + b'"b":1}',
+    "long names": b'{"error_message":"x","' + rb"\"" * 500_000 + b'":1}',
+}
+REFUSED = {"fields": TooManyFields, "long names": PayloadTooLarge}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_whatever_a_result_of_a_mebibyte_is_made_of_it_is_read_in_a_short_time(name: str) -> None:
+    seconds: list[float] = []
+    for _ in range(5):
+        began = process_time()
+        with pytest.raises(REFUSED[name]) if name in REFUSED else nullcontext():
+            content = read_object(HEAVY[name], tolerated=frozenset({"error_code", "error_message"}))
+            assert (content["event_id"], type(content["error_message"])) == ("e", RawMember)
+        seconds.append(process_time() - began)
+
+    assert min(seconds) < 0.05, "the event loop is held for as long"
 
 
 def test_fifty_fields_are_read_and_one_more_is_not() -> None:

@@ -1,17 +1,21 @@
 """What a receipt must look like, and what two receipts of one event are to each other."""
 
+import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from api.app import create_app
 from api.schemas import ReceiptBody, validated
 from domain.errors import ValidationFailed
 from domain.projects import CreatedProject
 from store.database import Database
+from store.lanes import LOOKING_UP
 from store.projects import read_data_key
 from store.sealing import Sealer
-from tests.api.serving import Caller, Json, receipt
+from tests.api.serving import Caller, Json, parts_on, receipt, serving
 
 SHOPIFY = {
     "provider": "shopify",
@@ -161,6 +165,7 @@ async def test_payload_is_kept_sealed_and_only_when_wanted(
     assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
 
 
+UNSEALED = "The payload was not kept: it could not be encrypted."
 LARGE, ILL_FORMED = (
     "The payload was not kept: it is larger than 32 KiB.",
     "The payload was not kept: it is not a well-formed JSON object.",
@@ -200,6 +205,44 @@ async def test_payload_that_cannot_be_kept_is_dropped_and_noted(caller: Caller, 
     event = (await caller.ask("GET", f"/events/{first.json()['event_id']}")).json()
     assert [(entry["kind"], entry.get("text")) for entry in event["timeline"]] == [("receipt_accepted", None), ("noted", note)]
     assert event["internal_reference"] == known["internal_reference"]
+
+
+async def noted(caller: Caller, event_id: str) -> list[tuple[str, str | None]]:
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    return [(entry["kind"], entry.get("text")) for entry in event["timeline"]]
+
+
+async def test_payload_that_cannot_be_sealed_is_dropped_and_noted_and_breaks_no_batch(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    await caller.ask("PATCH", "/project", json={"snapshots": True})
+    async with database.transaction() as session:
+        broken = {"key": b"\x01 no key at all", "id": project.project.id}
+        await session.execute(text("UPDATE projects SET data_key = :key WHERE id = :id"), broken)
+
+    said = [caller.send("receipt", receipt(payload={"card": "4242"}) if n == 3 else receipt()) for n in range(8)]
+    answers = await asyncio.gather(*said)
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert await noted(caller, answers[3].json()["event_id"]) == [("receipt_accepted", None), ("noted", UNSEALED)]
+    assert await noted(caller, answers[4].json()["event_id"]) == [("receipt_accepted", None)]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_payload_whose_key_cannot_be_read_is_dropped_and_noted(
+    database: Database, project: CreatedProject, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.lanes.LOOKING_UP", replace(LOOKING_UP, turn_seconds=0.2))
+    of_the_api = Database.open(database.url)
+    async with serving(create_app(parts_on(of_the_api, sealer), clock=lambda: 0.0)) as client:
+        caller = Caller(client, project.api_key)
+        await caller.ask("PATCH", "/project", json={"snapshots": True})
+        await caller.accept()  # its key is known from now on
+        async with of_the_api.looking_up(), of_the_api.looking_up():
+            event_id = await caller.accept(payload={"card": "4242"})
+
+        assert await noted(caller, event_id) == [("receipt_accepted", None), ("noted", UNSEALED)]
+    await of_the_api.close()
 
 
 async def test_payload_is_not_missed_where_no_snapshots_are_wanted(caller: Caller) -> None:

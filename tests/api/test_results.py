@@ -149,12 +149,24 @@ async def test_success_keeps_its_effect_beside_prose_which_is_ignored(caller: Ca
     ("body", "status"),
     [
         (b'{"event_id":"e","status":"failed","error_message":"' + b"x" * 1_048_576 + b'"}', 413),
+        (b'{"event_id":"e","status":"failed","error_message":[' + b"1," * 500_000 + b"1]}", 404),
+        (b'{"event_id":"e","status":"failed","error_message":[' + b'{"a":1},' * 100_000 + b"1]}", 404),
+        (b'{"event_id":"e","status":"failed","error_message":"x",' + b'"a":1,' * 100_000 + b'"b":1}', 413),
         (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'","error_message":"x"}', 413),
         (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'"}', 413),
         (rb'{"event_id":"e","status":"failed","provider":"\ud83c","error_message":"\ud83c"}', 422),
         (rb'{"event_id":"e","status":"failed","error_message":"\ud83c","error_message":"b"}', 422),
     ],
-    ids=["prose of 1 MiB", "something else of 70 KB", "no prose at all", "ill-formed elsewhere", "twice"],
+    ids=[
+        "prose of 1 MiB",
+        "numbers",
+        "objects",
+        "fields",
+        "something else of 70 KB",
+        "no prose at all",
+        "ill-formed elsewhere",
+        "twice",
+    ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_is_no_prose_is_read_strictly(caller: Caller, body: bytes, status: int) -> None:

@@ -65,6 +65,15 @@ def test_deadline_is_held_when_it_is_due_after_the_last_beat_of_a_silent_front_d
     assert (hold_ms(beats, NOW, due_at=due_at, outage_seconds=60) is not None) is held
 
 
+def test_beat_from_the_future_says_nothing_of_now() -> None:
+    """SQLite's clock is the host's, which may be set back."""
+    beats = beaten(-3_600)
+
+    assert is_silent(beats, NOW, outage_seconds=60)
+    assert hold_ms(beats, NOW, due_at=NOW, outage_seconds=60) == 2_000
+    assert not is_silent(beaten(-0.1), NOW, outage_seconds=60), "read a moment after now was"
+
+
 @pytest.mark.parametrize(
     ("silent_seconds", "outage_seconds", "wait_ms"),
     [(4, 60, 2_000), (11, 60, 5_500), (60, 60, 30_000), (86_400, 60, 30_000), (0.4, 1, 250), (3, 1, 1_500)],

@@ -80,6 +80,26 @@ async def test_a_process_silent_for_less_than_ten_minutes_is_not_forgotten(datab
         assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10, milliseconds=1)) == 1
 
 
+async def test_beat_from_the_future_is_forgotten(database: Database) -> None:
+    for process, minutes in (("past", -60), ("worker", 0), ("ahead", 1), ("future", 180)):
+        await beat(database, process, NOW + timedelta(minutes=minutes), role=INGEST if process != "worker" else "worker")
+
+    async with database.transaction() as session:
+        assert await heartbeats.forget_stale(session, NOW) == 2
+        left = {found.process for found in await heartbeats.read_beats(session, NOW)}
+
+    assert left == {"worker", "ahead"}
+
+
+async def test_beat_from_the_future_takes_no_true_one_with_it(database: Database) -> None:
+    for process, minutes in (("true", -60), ("future", 180)):
+        await beat(database, process, NOW + timedelta(minutes=minutes), role=INGEST)
+
+    async with database.transaction() as session:
+        assert await heartbeats.forget_stale(session, NOW) == 1
+        assert await heartbeats.latest_ingest_beat(session) == NOW - timedelta(minutes=60)
+
+
 async def test_a_fact_is_kept_and_replaced(database: Database) -> None:
     async with database.transaction() as session:
         before = await heartbeats.read_fact(session, "namespace")

@@ -14,7 +14,8 @@ from store import factors, projects, tables
 from store.committer import Committer
 from store.database import Database
 from store.front_door import open_front_door
-from store.intake import IngestRequest
+from store.intake import IngestRequest, SealedPayload
+from store.minting import new_event_id
 from store.sealing import SealBroken, Sealer
 from tests.given import new_receipt
 
@@ -57,9 +58,10 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
     committer = Committer(open_front_door(database.url), database.clock)
     await committer.start()
     for number in range(2):
-        receipt = new_receipt(project_id, payload='{"card": "4242"}')
+        receipt, event_id = new_receipt(project_id, payload='{"card": "4242"}'), new_event_id()
+        sealed = SealedPayload(event_id, seal(event_id, '{"card": "4242"}'))
         request = partial(IngestRequest, project_id=project_id, endpoint="receipt", key=f"key {number}", fingerprint="f")
-        await committer.accept(request(value=receipt, render=lambda refusal: b"", seal=seal))
+        await committer.accept(request(value=receipt, render=lambda refusal: b"", sealed=sealed))
     await committer.stop()
     async with database.transaction() as session:
         await factors.begin_totp(session, sealer, UserId(f"usr_of_{project_id}"), now=NOW)
