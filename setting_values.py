@@ -6,9 +6,9 @@
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -71,8 +71,7 @@ def header_text(value: SecretStr) -> SecretStr:
 
 def host_and_port(value: str) -> str:
     """`host:port`. Raises: ValueError."""
-    found = _HOST_AND_PORT.fullmatch(value)
-    if found is None or not 1 <= int(found["port"]) <= MAXIMUM_PORT:
+    if not _HOST_AND_PORT.fullmatch(value) or not _is_host(value):
         raise ValueError("must look like temporal.example.com:7233, without a scheme")
     return value
 
@@ -104,7 +103,7 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
         authority, rest = _AUTHORITY.fullmatch(rest).groups()  # type: ignore[union-attr]  # it matches every text
         user, _, hosts = authority.rpartition("@")
         is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user)
-        if is_misread or not all(_HOST.fullmatch(host) and _port_of(host) <= MAXIMUM_PORT for host in hosts.split(",")):
+        if is_misread or not _is_decodable(user + rest) or not all(_is_host(host) for host in hosts.split(",")):
             raise ValueError(
                 "cannot be read: it must look like scheme://user:password@host:port, with the reserved characters of user and "
                 "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25)"
@@ -119,29 +118,76 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
     path, _, query = rest.partition("?")
     if not has_path and path not in ("", "/"):
         raise ValueError("must have no path")
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    try:
+        given = parse_qsl(query, keep_blank_values=True, strict_parsing=query != "")
+    except ValueError:
+        raise ValueError("has an option without a value: options look like name=value, with & between them") from None
+    for name, text in given:
         if name in options and text not in options[name]:
             raise ValueError(f"has an unknown value of {name}: it must be {', '.join(sorted(options[name]))}")
         if name not in options and not has_path:
             raise ValueError(f"has an option that is unknown; it may have {', '.join(sorted(options))}")
+        if name in OF_LIBPQ_ALONE:
+            raise ValueError(f"has the option {name}, which this program has no use for: remove it")
+        if name == "port" and not all(_is_port(port) for port in text.split(",")):
+            raise ValueError("has a wrong value of port: it must be a number from 1 to 65535, or several with commas")
+        if name == "host" and not all(host.startswith("/") or _is_host(host) for host in text.split(",")):
+            raise ValueError("has a wrong value of host: it must be a name, an address or the path of a socket's directory")
 
 
-def _port_of(host: str) -> int:
-    port = host.rpartition(":")[2]
-    return int(port) if port.isdecimal() and not host.endswith("]") else 0
+def _is_host(host: str) -> bool:
+    """Whether it is a host, with a port or without; brackets hold an IPv6 address. Nothing is the default host."""
+    found = _HOST.fullmatch(host)
+    if found is None or (found["port"] is not None and not _is_port(found["port"])):
+        return False
+    try:
+        return bool(IPv6Address(found["address"]).packed) if found["address"] else _is_decodable(host)
+    except ValueError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and 1 <= int(text) <= MAXIMUM_PORT
+
+
+def _is_decodable(encoded: str) -> bool:
+    """Whether percent-encoded text means text, without the NUL character, which ends a text for PostgreSQL."""
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        return False
+    return _BAD_ESCAPE.search(encoded) is None
 
 
 MAXIMUM_PORT = 65_535
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 _HEADER_TEXT = re.compile(r"[!-~]+")
-_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _AUTHORITY = re.compile(r"([^/?#]*)(.*)", re.DOTALL)
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:@\[\]]*)(?::[0-9]{1,5})?")
-_BAD_USER = re.compile(r"[][@]|%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.%]+)\]|[^:@\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
+_BAD_USER = re.compile(r"[][@]")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+# asyncpg passes what it does not know on to the server, which refuses these with every value.
+OF_LIBPQ_ALONE = frozenset(
+    {
+        *("channel_binding", "connect_timeout", "fallback_application_name", "gssencmode", "hostaddr", "load_balance_hosts"),
+        *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "require_auth", "requirepeer"),
+        *("requiressl", "sslcompression", "sslcrldir", "sslsni"),
+    }
+)
+_TLS_VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _SESSION_KINDS = frozenset({"any", "primary", "standby", "read-write", "read-only", "prefer-standby"})
 _DATABASE = _service_url(
-    "sqlite", "postgresql", options={"sslmode": _SSL_MODES, "target_session_attrs": _SESSION_KINDS}, has_path=True
+    "sqlite",
+    "postgresql",
+    options={
+        "sslmode": _SSL_MODES,
+        "target_session_attrs": _SESSION_KINDS,
+        "ssl_min_protocol_version": _TLS_VERSIONS,
+        "ssl_max_protocol_version": _TLS_VERSIONS,
+    },
+    has_path=True,
 )
 _MAIL = _service_url("smtp", "smtps", options={"starttls": frozenset({"auto", "required", "never"})}, has_path=False)
 Port = Annotated[int, BeforeValidator(no_service_link), Field(ge=1, le=MAXIMUM_PORT)]

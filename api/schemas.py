@@ -251,8 +251,7 @@ def check_texts(**texts: str | None) -> None:
 
     Raises: ValidationFailed.
     """
-    ill_formed = [name for name, text in texts.items() if text is not None and not is_storable(text)]
-    if ill_formed:
+    if ill_formed := [name for name, text in texts.items() if text is not None and not is_storable(text)]:
         message = "Must be well-formed Unicode without the NUL character."
         raise ValidationFailed(errors=tuple(FieldError(f"/{name}", "invalid_format", message) for name in ill_formed))
 

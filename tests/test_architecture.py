@@ -53,6 +53,7 @@ CATCHES_EVERYTHING = {
     "api/edge.py": "a bug is a 500 with a request id",
     "api/ingest.py": "a bug in the hot path is a 500 with a request id",
     "api/pulse.py": "a failed beat is not the end of the heart",
+    "cli/doctor.py": "a check that breaks is a failure of its own, and does not stop the others",
 }
 # Who may call what a user named, handing the guard in.
 OPENS_A_GUARDED_CLIENT = {"activities/transport.py", "api/console/issuer.py"}

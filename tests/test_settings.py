@@ -206,6 +206,32 @@ RESERVED = [
     f"postgresql://makegood:{READ_WRONGLY}\n@db/makegood",
     f"postgresql://makegood:{READ_WRONGLY}@db/makegood?sslmode=on",
     f"postgresql:makegood:{READ_WRONGLY}@db/makegood",
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}@{host}/makegood"
+        for host in (
+            "db:0",
+            "one:5432,two:0",
+            "[:::]:1",
+            "[1.2.3]",
+            "[::1",
+            "[::1.2.3.999]:5432",
+            "[::1]:0",
+            "%00",
+            "d%zzb",
+            "%ff",
+        )
+    ],
+    *[f"postgresql://makegood:{READ_WRONGLY}{odd}@db/makegood" for odd in ("%00", "%zz", "%0", "%", "%ff", "%ed%a0%80")],
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}@db/{rest}"
+        for rest in (
+            *("%zz", "%00", "a%", "%ff"),
+            *(f"makegood?port={port}" for port in ("abc", "0", "65536", "", "5432,", "-1", "5432,x", "٥")),
+            *("makegood?connect_timeout=abc", "makegood?connect_timeout=10", "makegood?channel_binding=require"),
+            *("makegood?host=db:abc", "makegood?host=[:::]", "makegood?host=db:0", "makegood?host=one,two:x"),
+            *("makegood?a", "makegood?&", "makegood?a=%zz", "makegood?a=%00", "makegood?ssl_min_protocol_version=1.2"),
+        )
+    ],
 ]
 
 
@@ -218,6 +244,11 @@ WRONG = [
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?starttls=yes"),
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?tls=required"),
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail/path"),
+    *[("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@{host}") for host in ("[:::]", "[1.2.3]:25", "mail:0", "%00", "mail?a")],
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}%00@mail"),
+    ("TEMPORAL_ADDRESS", "[:::]:7233"),
+    ("TEMPORAL_ADDRESS", "[1.2.3]:7233"),
+    ("TEMPORAL_ADDRESS", "temporal:0"),
     ("TEMPORAL_API_KEY", f"{READ_WRONGLY}\nsecond-line"),
     ("TEMPORAL_API_KEY", f"{READ_WRONGLY} with a space"),
     ("TEMPORAL_API_KEY", f"{READ_WRONGLY}ü"),
@@ -267,7 +298,11 @@ def test_what_cannot_be_read_whole_is_refused_by_name_and_never_quoted(
         ),
         ("MAKEGOOD_DATABASE_URL", "postgresql:///makegood?host=/var/run/postgresql"),
         ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@[2001:db8::1]:5432/makegood?sslmode=verify-full"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://[::1]:1,[2001:db8::1]:65535,db/makegood?application_name=a%20b"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood:%E2%82%AC@/makegood?host=/var/run/postgresql,db:5432&port=5433"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@%2Fvar%2Frun/makegood?ssl_min_protocol_version=TLSv1.3"),
         ("MAKEGOOD_DATABASE_URL", "sqlite:////data/a#b?c@d.db"),
+        ("MAKEGOOD_SMTP_URL", "smtp://[::1]:2525"),
         ("MAKEGOOD_SMTP_URL", "smtp://user%40example.com:a%3Ab@mail.example.com:587?starttls=required"),
         ("MAKEGOOD_SMTP_URL", "smtps://mail.example.com/"),
     ],

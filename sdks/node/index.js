@@ -470,7 +470,7 @@ function isSigned({ timestamp, nonce, raw, offered, secrets }) {
   return matches;
 }
 
-/** A JSON object in UTF-8, no deeper than 64; of a name given twice the last counts, as in every language. */
+/** A JSON object in UTF-8, no deeper than 64, of finite numbers; of a name given twice the last counts, as everywhere. */
 function callbackBody(raw) {
   let parsed = null;
   try {
@@ -478,16 +478,18 @@ function callbackBody(raw) {
   } catch {
     // not UTF-8
   }
-  if (parsed === null || !isShallow(parsed) || /\\ud[89a-f]/.test(JSON.stringify(parsed).replaceAll("\\\\", ""))) {
+  if (parsed === null || !isShallowAndFinite(parsed) || /\\ud[89a-f]/.test(JSON.stringify(parsed).replaceAll("\\\\", ""))) {
     throw new InvalidCallback("malformed_body"); // half a surrogate pair is no text either
   }
   return parsed;
 }
 
-function isShallow(parsed) {
+function isShallowAndFinite(parsed) {
   let level = [parsed];
   for (let depth = 0; depth < DEEPEST_BODY; depth += 1) {
-    level = level.flatMap((node) => Object.values(node)).filter((child) => child !== null && typeof child === "object");
+    const children = level.flatMap((node) => Object.values(node));
+    if (children.some((child) => child === Infinity || child === -Infinity)) return false;
+    level = children.filter((child) => child !== null && typeof child === "object");
   }
   return level.length === 0;
 }

@@ -16,6 +16,7 @@ import http.client
 import inspect
 import io
 import json
+import math
 import random
 import re
 import socket
@@ -526,9 +527,9 @@ def _is_signed(signed: bytes, offered: Iterable[str], secrets: Iterable[str]) ->
 
 
 def _callback_body(raw: bytes) -> Json:
-    """A JSON object in UTF-8, no deeper than 64; of a name given twice the last counts, as in every language."""
+    """A JSON object in UTF-8, no deeper than 64, of finite numbers; of a name given twice the last counts, as everywhere."""
     try:
-        parsed = json.loads(raw.decode(), parse_constant=_no_number)
+        parsed = json.loads(raw.decode(), parse_constant=_no_number, parse_int=_whole, parse_float=_finite)
         if isinstance(parsed, dict) and _is_shallow(parsed):
             json.dumps(parsed, ensure_ascii=False).encode()  # half a surrogate pair is no text
             return parsed
@@ -539,6 +540,18 @@ def _callback_body(raw: bytes) -> Json:
 
 def _no_number(text: str) -> float:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+def _finite(text: str) -> float:
+    """The number; one that no float can hold is infinite in other languages, and so is in none."""
+    if math.isinf(number := float(text)):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _is_shallow(parsed: Json) -> bool:

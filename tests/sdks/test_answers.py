@@ -174,6 +174,9 @@ def test_name_that_cannot_be_looked_up_is_a_network_error(host: str, language: s
     assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("network_error", None, True)
 
 
+TOO_LARGE = (
+    b'HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 42\r\n\r\n{"code":"payload_too_large","detail":"no"}'
+)
 PROSE = {
     "error_code": "x" * 300,
     "error_message": "\ud800 broken \udfff, whole \U0001f600, " + "é" * 3000,
@@ -265,6 +268,62 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
     return path
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
+def test_php_reads_an_answer_that_comes_before_the_end_of_its_request(is_secure: bool, certificate: Path) -> None:
+    """Over TLS the broken connection takes no byte and counts as writable: the client would spin to the end of its time."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def refuse_early(plain: socket.socket) -> socket.socket:
+        connection = context.wrap_socket(plain, server_side=True) if is_secure else plain
+        connection.recv(1_000)
+        connection.sendall(TOO_LARGE)
+        time.sleep(0.3)  # as a server lingers, so that the client has filled every buffer and waits
+        connection.close()
+        raise OSError("the rest of the request is not read")
+
+    with raw_server(silent, wrap=refuse_early) as port:
+        url = f"{'https' if is_secure else 'http'}://127.0.0.1:{port}"
+        call = {"base_url": url, "call": "receipt", "fields": {"a": "x" * 8_000_000}, "attempts": 1, "timeout_seconds": 20}
+        started_at = time.monotonic()
+        (outcome,) = make_calls("php", [call], SSL_CERT_FILE=str(certificate))
+        seconds = time.monotonic() - started_at
+
+    assert (outcome["verdict"], outcome["status"]) == ("payload_too_large", 413)
+    assert seconds < 10
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_tls_handshake_gets_no_more_time_than_the_call_has_left(language: str) -> None:
+    """The queue of the listener is full at first, so that connecting takes a second of the two; then nothing is said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        filling = [socket.create_connection(address)]
+        call = {"base_url": f"https://127.0.0.1:{address[1]}", "call": "receipt", "fields": {}, "attempts": 1}
+        ended: list[float] = []
+
+        def serve() -> None:
+            time.sleep(0.6)  # as long as the client's first SYN finds no place: it is sent again after a second
+            first, _ = listener.accept()
+            second, _ = listener.accept()
+            with first, second:
+                second.settimeout(20)
+                while second.recv(65_536):
+                    continue
+            ended.append(time.monotonic())
+
+        serving = threading.Thread(target=serve)
+        started_at = time.monotonic()
+        serving.start()
+        (outcome,) = make_calls(language, [{**call, "timeout_seconds": 2}])
+        serving.join(30)
+        for connection in filling:
+            connection.close()
+
+    assert (outcome["verdict"], outcome["retryable"]) == ("network_error", True)
+    assert ended[0] - started_at < 2.8
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from pydantic import SecretStr, TypeAdapter
 from sqlalchemy import text
 
+from setting_values import OF_LIBPQ_ALONE, DatabaseUrl
 from store.bulk import NewRow, insert_receipts
 from store.database import Database
 from store.durability import find_flaws
@@ -136,3 +138,18 @@ async def test_sqlite_has_nothing_to_look_at(sqlite_url: str) -> None:
 )
 def test_url_of_several_hosts_names_each(url: str, hosts: tuple[str, ...]) -> None:
     assert each_host(url) == hosts
+
+
+@pytest.mark.parametrize("name", sorted(OF_LIBPQ_ALONE))
+async def test_options_that_settings_refuse_are_those_that_the_server_refuses(name: str, postgres_url: str) -> None:
+    value = "127.0.0.1" if name == "hostaddr" else "1"
+
+    with pytest.raises(asyncpg.PostgresError, match=f'unrecognized configuration parameter "{name}"'):
+        await connect_postgres(f"{postgres_url}{'&' if '?' in postgres_url else '?'}{name}={value}")
+
+
+def test_hosts_that_settings_take_are_read_without_an_error() -> None:
+    for hosts in ("[::1]:1,db", "[2001:db8::1]", "[::ffff:127.0.0.1]:65535", "one,two:5433"):
+        url = f"postgresql://a:b@{hosts}/d"
+        assert TypeAdapter(DatabaseUrl).validate_python(SecretStr(url)).get_secret_value() == url
+        assert len(each_host(url)) == hosts.count(",") + 1

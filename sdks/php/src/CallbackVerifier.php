@@ -139,6 +139,11 @@ final class CallbackVerifier
         if (!is_array($parsed) || ltrim($body, " \t\r\n")[0] !== '{') {
             throw new InvalidCallback('malformed_body'); // PHP reads `[]` and `{}` as the same
         }
+        array_walk_recursive($parsed, static function (mixed $value): void {
+            if (is_float($value) && is_infinite($value)) {
+                throw new InvalidCallback('malformed_body'); // a number that no float can hold
+            }
+        });
         return $parsed;
     }
 }

@@ -14,6 +14,7 @@ final class Connection
 {
     private const LONGEST_ANSWER = 1 << 20;
     private const LONGEST_HEAD = 1 << 16;
+    private const PIECE = 1 << 16;
 
     /** @var resource */
     private $stream;
@@ -28,7 +29,7 @@ final class Connection
         $port = $parts['port'] ?? ($isSecure ? 443 : 80);
         $context = stream_context_create(['ssl' => ['peer_name' => trim($parts['host'], '[]')]]);
         $stream = @stream_socket_client(
-            ($isSecure ? 'tls' : 'tcp') . "://{$parts['host']}:$port",
+            "tcp://{$parts['host']}:$port",
             $number,
             $message,
             $this->secondsLeft(),
@@ -40,6 +41,9 @@ final class Connection
         }
         $this->stream = $stream;
         stream_set_blocking($stream, false);
+        if ($isSecure) {
+            $this->startTls();
+        }
     }
 
     public function __destruct()
@@ -69,17 +73,34 @@ final class Connection
         throw new \RuntimeException('too many interim answers');
     }
 
+    /** `tls://` would give the handshake the whole time once more. */
+    private function startTls(): void
+    {
+        error_clear_last();
+        while (($isSecure = @stream_socket_enable_crypto($this->stream, true, STREAM_CRYPTO_METHOD_TLS_CLIENT)) === 0) {
+            $this->waitUntil(isWritable: false);
+        }
+        if ($isSecure === false) {
+            throw new \RuntimeException(error_get_last()['message'] ?? 'no TLS connection to the service');
+        }
+    }
+
+    /** Ends early when the connection does, or a head is there that is too long: an answer may have come before the end. */
     private function send(string $request): void
     {
-        while ($request !== '') {
-            $sent = @fwrite($this->stream, $request);
+        $wasStuck = false;
+        while ($request !== '' && !$this->isOver && strlen($this->received) <= self::LONGEST_HEAD) {
+            $sent = @fwrite($this->stream, substr($request, 0, self::PIECE));
             if ($sent === false) {
-                return; // an answer may have come before the end of the request
+                return;
             }
             $request = substr($request, $sent);
             if ($sent === 0) {
-                $this->waitUntil(isWritable: true);
+                // Over TLS a broken connection takes nothing and still counts as writable; only reading shows its end.
+                $wasStuck ? $this->waitUntil(isWritable: false, atMost: 0.05) : $this->waitUntil(isWritable: true);
             }
+            $wasStuck = $sent === 0;
+            $this->readAvailable(); // before the next write, whose failure would end the TLS session and lose the answer
         }
     }
 
@@ -177,19 +198,26 @@ final class Connection
     private function readMore(): void
     {
         $this->secondsLeft();
-        $more = @fread($this->stream, 65536);
-        if ($more !== false && $more !== '') {
-            $this->received .= $more;
-        } elseif ($more === false || feof($this->stream)) {
-            $this->isOver = true;
-        } else {
+        if (!$this->readAvailable() && !$this->isOver) {
             $this->waitUntil(isWritable: false);
         }
     }
 
-    private function waitUntil(bool $isWritable): void
+    /** Whether more was there. */
+    private function readAvailable(): bool
     {
-        $left = $this->secondsLeft();
+        $more = @fread($this->stream, 65536);
+        if ($more !== false && $more !== '') {
+            $this->received .= $more;
+            return true;
+        }
+        $this->isOver = $more === false || feof($this->stream);
+        return false;
+    }
+
+    private function waitUntil(bool $isWritable, float $atMost = INF): void
+    {
+        $left = min($this->secondsLeft(), $atMost);
         [$read, $write, $except] = [$isWritable ? null : [$this->stream], $isWritable ? [$this->stream] : null, null];
         @stream_select($read, $write, $except, (int) $left, (int) (1_000_000 * ($left - (int) $left)));
     }
