@@ -107,7 +107,7 @@ def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
 
     A tolerated name that is given twice is refused, as every other: which of the two is meant is unknown.
     """
-    members = _split_members(body, tolerated) if tolerated else None
+    members = _split_members(body) if tolerated else None
     if members is None:
         return None
     names = [_plain_name(spelled) for spelled, _ in members]
@@ -126,10 +126,10 @@ def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
     return content
 
 
-def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[bytes, bytes]] | None:
+def _split_members(body: bytes) -> list[tuple[bytes, bytes]] | None:
     """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form.
 
-    Raises: TooManyFields, before the rest is read, when a tolerated one is among the first.
+    Raises: TooManyFields, before the rest is read.
     """
     form = _OBJECT.fullmatch(body)
     if form is None:
@@ -139,8 +139,6 @@ def _split_members(body: bytes, tolerated: frozenset[str]) -> list[tuple[bytes, 
     is_last = False
     while not is_last:
         if len(members) == MAXIMUM_FIELDS:
-            if tolerated.isdisjoint(_plain_name(spelled) for spelled, _ in members):
-                return None
             raise TooManyFields
         name = _NAME.match(body, at, end)
         value_end = None if name is None else _end_of_value(body, name.end(), end)
