@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 SECRET_KEY_MIN_LENGTH = 32
 
@@ -99,7 +101,7 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
         if scheme not in schemes or not separator:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         if scheme == "sqlite":
-            return value
+            return _sqlite_file(value)
         authority, rest = _AUTHORITY.fullmatch(rest).groups()  # type: ignore[union-attr]  # it matches every text
         user, _, hosts = authority.rpartition("@")
         is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user)
@@ -108,10 +110,24 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
                 "cannot be read: it must look like scheme://user:password@host:port, with the reserved characters of user and "
                 "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25)"
             )
+        if not has_path and not hosts:
+            raise ValueError("names no host: it must look like scheme://user:password@host:port")
         _judge_options(rest, options, has_path=has_path)
         return value
 
     return judge
+
+
+def _sqlite_file(value: SecretStr) -> SecretStr:
+    try:
+        name = make_url(value.get_secret_value()).database or ""
+    except (ArgumentError, ValueError):
+        name = ""
+    if not name or name.endswith("/") or name.startswith((":memory:", "file:")):
+        raise ValueError(
+            "must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db; one in memory would lose every receipt"
+        )
+    return value
 
 
 def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: bool) -> None:
@@ -191,11 +207,15 @@ _DATABASE = _service_url(
 )
 _MAIL = _service_url("smtp", "smtps", options={"starttls": frozenset({"auto", "required", "never"})}, has_path=False)
 Port = Annotated[int, BeforeValidator(no_service_link), Field(ge=1, le=MAXIMUM_PORT)]
-Seconds = Annotated[int, Field(ge=1)]
+# No span of time that is set is longer: each is added to a date somewhere.
+A_YEAR_SECONDS = 366 * 86_400
+Seconds = Annotated[int, Field(ge=1, le=A_YEAR_SECONDS)]
+SecondsOrNone = Annotated[int, Field(ge=0, le=A_YEAR_SECONDS)]
+Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Network = IPv4Network | IPv6Network
 # NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
-Delays = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)]
+Delays = Annotated[tuple[SecondsOrNone, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1, max_length=100)]
 RootSecretText = Annotated[SecretStr, AfterValidator(_long_enough)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_DATABASE)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_MAIL)]

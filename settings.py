@@ -24,14 +24,17 @@ from setting_values import (
     LogLevel,
     Networks,
     Port,
+    Rate,
     RootSecretText,
     Seconds,
+    SecondsOrNone,
     SmtpUrl,
     WebOrigin,
     one_line,
 )
 
 PREFIX = "MAKEGOOD_"
+SECRET_FILE_CHARACTERS = 65_536
 SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
@@ -68,15 +71,15 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = None
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
-    rate_limit: int = Field(default=1_000, ge=1)
-    rate_burst: int = Field(default=2_000, ge=1)
-    outage_seconds: int = Field(default=60, ge=0)  # 0: no outage is credited
+    rate_limit: Rate = 1_000
+    rate_burst: Rate = 2_000
+    outage_seconds: SecondsOrNone = 60  # 0: no outage is credited
     callback_schedule_seconds: Delays = (0, 60, 600, 3_600, 21_600)
     callback_timeout_seconds: int = Field(default=30, ge=1, le=30)
     callback_jitter: float = Field(default=0.1, ge=0, lt=1)
     callbacks_per_project: int = Field(default=10, ge=1, le=80)
     callbacks_per_host: int = Field(default=20, ge=1, le=80)
-    dispatch_rate: int = Field(default=25, ge=1)
+    dispatch_rate: Rate = 25
     reconcile_seconds: Seconds = 5
     metrics_open: bool = False
 
@@ -176,7 +179,7 @@ class Settings(BaseSettings):
 
     def _kept_secret(self, path: Path) -> str:
         try:
-            secret_key = path.read_text(encoding="utf-8").strip()
+            secret_key = _read_some(path)
         except OSError as error:
             raise SettingsError(
                 f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
@@ -273,14 +276,22 @@ def _secret_from_file(field_name: str) -> str | None:
     if os.environ.get(name):
         raise SettingsError(f"{name} and {name}_FILE are both set: keep one")
     try:
-        value = Path(path).read_text(encoding="utf-8").strip()
+        value = _read_some(Path(path))
     except OSError as error:
         raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
+    if len(value) > SECRET_FILE_CHARACTERS:
+        raise SettingsError(f"{name}_FILE: {path} is longer than any secret: does it name the right file?")
     return value
+
+
+def _read_some(path: Path) -> str:
+    """The text of a file without the white space around it; of a file that does not end, its beginning."""
+    with path.open(encoding="utf-8") as file:
+        return file.read(2 * SECRET_FILE_CHARACTERS).strip()
 
 
 def _revealed(value: SecretStr | None) -> str | None:

@@ -17,15 +17,16 @@ from temporalio import activity
 from activities.letters import Letter
 from activities.mail import MailWriter
 from activities.messages import AlertsSent, SendAlerts
-from activities.sendings import Sending, Unrecorded
+from activities.sendings import Sending, SilentAddresses, Unrecorded
 from activities.smtp import MailNotSent
 from domain.errors import Unavailable
 from domain.ids import IncidentId
 from domain.incidents import AlertEnd, AlertKind, IncidentState
 from domain.instants import milliseconds
 from store.addresses import AddressRefused
+from store.alert_claims import claim_alerts
 from store.alert_facts import read_facts
-from store.alerts import AlertDue, Places, claim_alerts, record_alert_ended, record_alert_failed, record_alert_sent
+from store.alerts import AlertDue, record_alert_ended, record_alert_failed, record_alert_sent
 from store.database import Database
 from store.heartbeats import ALERT_SENT_FACT, write_fact
 
@@ -33,8 +34,8 @@ from store.heartbeats import ALERT_SENT_FACT, write_fact
 LEASE_SECONDS = 30
 # Of the loop, and as many again of the workflows' activities: no more mails than both are under way in a process.
 ALERTS_AT_ONCE = 8
-# Of these, of one project: so that a mail server that is silent for its addresses leaves the others places. After a sending that
-# timed out it has one, until one of its mails is taken.
+# Of these, of one project: so that a mail server that is silent for its addresses leaves the others places. Its addresses that
+# timed out have one of them together, until one of their mails is taken.
 OF_EACH_PROJECT = ALERTS_AT_ONCE // 2
 # While places are free, the loop looks again for what is due meanwhile. Sendings that end together are claimed for together.
 LOOK_SECONDS, GATHER_SECONDS = 1.0, 0.01
@@ -50,6 +51,7 @@ UNRECORDED_AT_MOST = 4 * ALERTS_AT_ONCE
 RETURN_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600
+FORGET_SILENT_SECONDS = 2 * LONGEST_RETRY_SECONDS
 # Until then an alert is sent although its incident has ended meanwhile: people have the whole story in order.
 OVER_AFTER = timedelta(minutes=10)
 # How often this process writes down that it sent something.
@@ -71,7 +73,7 @@ class AlertActivities:
         self._mailer = mailer
         self._places = asyncio.Semaphore(ALERTS_AT_ONCE)
         self._of_workflows, self._of_loop = Sending(), Sending()
-        self._slow_projects: set[str] = set()
+        self._silent = SilentAddresses(forget_seconds=FORGET_SILENT_SECONDS)
         self._unrecorded = Unrecorded(keep_seconds=RECORDED_WITHIN_SECONDS)
         self._is_store_away = False
         self._sent_fact_at = 0.0
@@ -146,7 +148,7 @@ class AlertActivities:
             raise
 
     async def _claim_some(self, sending: Sending, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
-        places = Places(dict(sending.taken), sending.retried, OF_EACH_PROJECT, frozenset(self._slow_projects))
+        places = sending.places(self._silent.by_project(), of_each=OF_EACH_PROJECT)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             if len(self._unrecorded.alert_ids) >= UNRECORDED_AT_MOST:
@@ -187,9 +189,9 @@ class AlertActivities:
         finally:
             sending.give_back(alert)
         if outcome == TIMED_OUT:
-            self._slow_projects.add(alert.project_id)
+            self._silent.add(alert)
         elif outcome is None:
-            self._slow_projects.discard(alert.project_id)
+            self._silent.discard(alert)
         return outcome
 
     async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:

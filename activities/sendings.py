@@ -1,41 +1,77 @@
-"""The mails that this process is sending, by project, and those that it has sent and not yet recorded.
+"""The mails that this process is sending, the addresses that were silent, and the mails that it has not recorded yet.
 
-Both live in the process alone: they keep one project from taking every place, and a mail from being sent twice while the store
+All live in the process alone: they keep one project from taking every place, and a mail from being sent twice while the store
 is away. Used by `activities.alerts`.
 """
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from activities.recording import Work, finished, recorded
 from domain.errors import Unavailable
+from store.alert_claims import Places
 from store.alerts import AlertDue
 
 log = structlog.get_logger(__name__)
+
+
+class SilentAddresses:
+    """The addresses whose mails timed out lately, by project; one that times out no more is forgotten after `forget_seconds`."""
+
+    def __init__(self, *, forget_seconds: float) -> None:
+        self._forget_seconds = forget_seconds
+        self._silent_at: dict[tuple[str, str], float] = {}  # by the monotonic clock
+
+    def add(self, alert: AlertDue) -> None:
+        """A mail to its address timed out."""
+        self._silent_at[alert.project_id, alert.destination] = time.monotonic()
+
+    def discard(self, alert: AlertDue) -> None:
+        """A mail to its address was taken."""
+        self._silent_at.pop((alert.project_id, alert.destination), None)
+
+    def by_project(self) -> dict[str, frozenset[str]]:
+        """The addresses of each project."""
+        since = time.monotonic() - self._forget_seconds
+        self._silent_at = {key: at for key, at in self._silent_at.items() if at >= since}
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for project_id, address in self._silent_at:
+            found[project_id].add(address)
+        return {project_id: frozenset(addresses) for project_id, addresses in found.items()}
 
 
 @dataclass(slots=True)
 class Sending:
     """Who has the places of one sender; one claim at a time sees who has them."""
 
-    taken: Counter[str] = field(default_factory=Counter)
-    retried: int = 0
+    alerts: dict[int, AlertDue] = field(default_factory=dict)
     claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, alert: AlertDue) -> None:
         """The alert has a place."""
-        self.taken[alert.project_id] += 1
-        self.retried += alert.tries > 0
+        self.alerts[alert.alert_id] = alert
 
     def give_back(self, alert: AlertDue) -> None:
         """Its place is free."""
-        self.taken[alert.project_id] -= 1
-        self.retried -= alert.tries > 0
-        if not self.taken[alert.project_id]:
-            del self.taken[alert.project_id]
+        del self.alerts[alert.alert_id]
+
+    def places(self, silent: Mapping[str, frozenset[str]], *, of_each: int) -> Places:
+        """The places as they are taken now."""
+        sending = self.alerts.values()
+        return Places(
+            taken=Counter(alert.project_id for alert in sending),
+            retried=sum(alert.tries > 0 for alert in sending),
+            of_each=of_each,
+            silent=silent,
+            silent_taken=frozenset(
+                alert.project_id for alert in sending if alert.destination in silent.get(alert.project_id, frozenset())
+            ),
+        )
 
 
 class Unrecorded:

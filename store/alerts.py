@@ -1,19 +1,18 @@
-"""Mails still to be sent: claimed under a lease, recorded as sent, failed or ended, each with its line on the timeline.
+"""Mails still to be sent: recorded as sent, failed or ended, each with its line on the timeline.
 
-The transaction of a move has inserted the rows (`store.standing`). A process that dies between sending and recording leaves the
-row to be claimed again after the lease: at least once, with the same `Message-ID`. An alert that has ended was never sent and is
-not tried any more; `store.alert_facts` reads what a mail says beside ids.
+The transaction of a move has inserted the rows (`store.standing`); `store.alert_claims` gives them to a sender. A process that
+dies between sending and recording leaves the row to be claimed again: at least once, with the same `Message-ID`. An alert that
+has ended was never sent and is not tried any more; `store.alert_facts` reads what a mail says beside ids.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, TextClause, exists, func, literal, select, text, update
+from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
@@ -27,9 +26,6 @@ from store.statements import SessionStatements
 
 ALERTS = tables.Alert.metadata.tables["alerts"]
 PROJECTS = tables.Project.metadata.tables["projects"]
-FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
-# Of a batch at least so many places, one in four, are for what failed before, however much is new.
-RETRIED_SHARE = 4
 # From the first failure on.
 TRIED_FOR = timedelta(days=1)
 # One notice a day and failing destination, however many alerts fail.
@@ -71,56 +67,6 @@ class AlertDue:
     failing_since: datetime | None
     facts: AlertFacts | None = None
     project_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Who has the places of a sender that claims again whenever one is free. Without a bound when `of_each` is None.
-
-    `taken` says how many each project has now, `retried` how many of all are for what failed before; `of_each` is how many
-    a project has at most, but those in `of_one`, which have one.
-    """
-
-    taken: Mapping[str, int] = field(default_factory=dict)
-    retried: int = 0
-    of_each: int | None = None
-    of_one: frozenset[str] = frozenset()
-
-    def left_for(self, project_id: str, limit: int) -> int:
-        """How many more of `limit` places the project may take."""
-        if self.of_each is None:
-            return limit
-        most = 1 if project_id in self.of_one else self.of_each
-        return max(0, min(limit, most - self.taken.get(project_id, 0)))
-
-
-WITHOUT_BOUND = Places()
-
-
-async def claim_alerts(
-    session: AsyncSession,
-    now: datetime,
-    *,
-    incident_id: IncidentId | None = None,
-    limit: int,
-    lease_seconds: int = 30,
-    places: Places = WITHOUT_BOUND,
-) -> list[AlertDue]:
-    """Up to `limit` alerts that are due; nobody else gets them during the lease.
-
-    Of one incident the oldest first. Of all, projects take turns, whatever the length of their queues; what failed before
-    gets a share of its own, so that neither many failing ones nor many new ones keep the others back. `places` says what
-    the sender is sending already.
-    """
-    if incident_id:
-        ids = await _of_incident(session, now, incident_id, limit, places)
-    else:
-        ids = await _of_all(session, now, limit, places)
-    if not ids:
-        return []
-    lease = update(ALERTS).where(ALERTS.c.id.in_(ids)).values(due_at=now + timedelta(seconds=lease_seconds))
-    claimed = (await session.execute(lease.returning(ALERTS))).all()
-    return [_alert_due(row) for row in sorted(claimed, key=lambda row: int(row.id))]
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
@@ -172,74 +118,6 @@ async def record_alert_ended(
 def destination_digest(destination: str) -> str:
     """Names a destination without saying it."""
     return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
-
-
-async def _of_incident(session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places) -> list[int]:
-    project_id = await session.scalar(select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1))
-    limit = places.left_for(project_id or "", limit)
-    if not limit:
-        return []
-    is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
-    due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
-    return await _ids(session, due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit))
-
-
-async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Places) -> list[int]:
-    fresh = await _in_turns(session, now, FRESH, limit, places)
-    retried = await _in_turns(session, now, RETRIED, limit, places)
-    in_all = limit + sum(places.taken.values())
-    # A place that becomes free while fewer than the share are for what failed before is for that.
-    share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
-    # And what failed before never has the places that are the new ones' share, though nothing is new now.
-    most = limit if places.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
-    taken = Counter(places.taken)
-    ids: list[int] = []
-    for alert_id, project_id in [*retried[:share], *fresh, *retried[share:most]]:
-        if len(ids) < limit and Places(taken, 0, places.of_each, places.of_one).left_for(project_id, 1):
-            ids.append(alert_id)
-            taken[project_id] += 1
-    return ids
-
-
-async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places) -> list[tuple[int, str]]:
-    """The oldest due of each project, then the next of each; which projects, when there are more than `limit`, is drawn.
-
-    A project that has all the places that it may have is left out.
-    """
-    full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
-    has_due = exists().where(ALERTS.c.project_id == PROJECTS.c.id, lane, ALERTS.c.due_at <= now)
-    drawn = select(PROJECTS.c.id).where(has_due, PROJECTS.c.id.not_in(full)).order_by(func.random()).limit(limit)
-    queues = []
-    for row in await session.execute(drawn):
-        ids = await _oldest(session, now, lane, row.id, places.left_for(row.id, limit))
-        queues.append([(alert_id, row.id) for alert_id in ids])
-    return [queue[turn] for turn in range(limit) for queue in queues if turn < len(queue)][:limit]
-
-
-async def _oldest(session: AsyncSession, now: datetime, lane: TextClause, project_id: str, limit: int) -> list[int]:
-    due = select(ALERTS.c.id).where(ALERTS.c.project_id == project_id, lane, ALERTS.c.due_at <= now)
-    return await _ids(session, due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit))
-
-
-async def _ids(session: AsyncSession, due: Select[Any]) -> list[int]:
-    return [row.id for row in await session.execute(due.with_for_update(skip_locked=True))]
-
-
-def _alert_due(row: Row[Any]) -> AlertDue:
-    is_notice = row.kind == AlertKind.DESTINATION_FAILING
-    subject = row.replay_id or None
-    return AlertDue(
-        alert_id=row.id,
-        kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
-        destination=row.destination,
-        event_id=EventId(row.event_id),
-        incident_id=IncidentId(row.incident_id),
-        replay_id=None if is_notice or subject is None else ReplayId(subject),
-        about=subject if is_notice else None,
-        tries=row.tries,
-        failing_since=row.failing_since,
-        project_id=row.project_id or "",
-    )
 
 
 async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:

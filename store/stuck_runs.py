@@ -6,6 +6,7 @@ row off, for every worker and across restarts. Each function works inside the ca
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import Row, case, delete, exists, func, literal, literal_column, select, text, update
@@ -27,6 +28,8 @@ RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
 LOOK_AFTER_RESTART_SECONDS = 5
+# What is held for longer than a dispatcher's lease was tried in vain, and is backed off.
+LONGEST_LEASE = timedelta(seconds=10)
 RESTART_NOTE = (
     "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
     "if no repair follows, request it again."
@@ -42,6 +45,13 @@ SELECT runs.* FROM owners JOIN stuck_runs runs ON runs.event_id IN (
     WHERE due.project_id = owners.id AND due.look_at <= :now ORDER BY due.look_at LIMIT :of_each
 )
 ORDER BY runs.look_at LIMIT :limit"""
+
+
+class WaitingStart(Enum):
+    """How a start waits in the outbox: for its turn, or for its next try, since Temporal has refused it several times."""
+
+    IN_TURN = auto()
+    REFUSED = auto()
 
 
 async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, now: datetime) -> None:
@@ -142,10 +152,14 @@ async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: dat
     return (await session.execute(found.limit(1))).first() is not None
 
 
-async def is_start_waiting(session: AsyncSession, event_id: EventId) -> bool:
-    """Whether Temporal was not yet told to start the receipt's run."""
-    start = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
-    return (await session.execute(start.limit(1))).first() is not None
+async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime) -> WaitingStart | None:
+    """How the start of the receipt's run waits in the outbox; None when it does not."""
+    start = select(OUTBOX.c.claimed_until).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
+    row = (await session.execute(start.limit(1))).first()
+    if row is None:
+        return None
+    is_backed_off = row.claimed_until is not None and row.claimed_until > now + LONGEST_LEASE
+    return WaitingStart.REFUSED if is_backed_off else WaitingStart.IN_TURN
 
 
 async def suspect_forgotten_repairs(

@@ -331,3 +331,33 @@ def test_file_of_a_secret_that_is_no_text_names_its_variable(tmp_path: Path, mon
         load_settings()
 
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MAKEGOOD_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite://", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:///data/", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite://host:port/data.db", "must name a file"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@", "names no host"),
+        ("MAKEGOOD_SMTP_URL", "smtps://", "names no host"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:%ffpw@h:25", "cannot be read"),
+        ("MAKEGOOD_OUTAGE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_RECONCILE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_RATE_LIMIT", "9" * 400, "less than or equal to 1000000000"),
+        ("MAKEGOOD_DISPATCH_RATE", "9" * 5_000, "MAKEGOOD_DISPATCH_RATE"),
+        ("MAKEGOOD_SECRET_KEY_FILE", "/dev/zero", "longer than any secret"),
+    ],
+)
+def test_value_that_nothing_could_work_with_is_refused_by_name(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(name)
+    assert told in str(refused.value)

@@ -150,8 +150,8 @@ class Gateway:
         reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
         await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
 
-    async def condition_of(self, event_id: EventId) -> RunCondition:
-        """How the receipt's run is doing, by Temporal itself.
+    async def condition_of(self, event_id: EventId, *, untaken_since: datetime) -> RunCondition:
+        """How the receipt's run is doing, by Temporal itself; a task of `untaken_since` or before counts as not taken.
 
         Raises:
             RPCError: Temporal does not answer.
@@ -165,7 +165,10 @@ class Gateway:
         if task.attempt >= FAILING_ATTEMPTS:
             return RunCondition.TASK_FAILS
         is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
-        return RunCondition.TASK_RUNS if is_taken else RunCondition.TASK_WAITS
+        if is_taken:
+            return RunCondition.TASK_RUNS
+        is_old = task.original_scheduled_time.ToDatetime(tzinfo=UTC) <= untaken_since
+        return RunCondition.TASK_NOT_TAKEN if is_old else RunCondition.TASK_WAITS
 
     async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.

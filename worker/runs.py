@@ -19,14 +19,15 @@ from store.outbox import tell_again
 from store.standing import read_standing
 from store.statements import SessionStatements
 from store.stuck_runs import (
+    WaitingStart,
     forget_run,
     is_repair_forgotten,
-    is_start_waiting,
     mark_stuck,
     postpone_look,
     request_restart,
     runs_to_look_at,
     suspect_forgotten_repairs,
+    waiting_start,
 )
 from worker.gateway import Gateway
 
@@ -34,7 +35,7 @@ LOOKED_AT, LOOKED_AT_OF_EACH = 200, 20
 SUSPECTED_AT_ONCE = 200
 # A callback begins within a second of being asked for, unless its places are taken.
 UNCALLED_AFTER_SECONDS = 20
-# A task that no worker has taken, or a start that Temporal has not, this long after the run was suspected.
+# A task that no worker has taken for so long, or a start that Temporal refuses, this long after the run was suspected.
 UNTAKEN_AFTER = timedelta(seconds=30)
 SOON, LATER, LONG = timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=10)
 UNANSWERED_AT_ONCE = 3
@@ -64,7 +65,7 @@ class RunWatch:
         unanswered = 0
         for run in runs:
             try:
-                await self._look_at(run)
+                await self._look_at(run, now)
             except (RPCError, Unavailable):
                 unanswered += 1
                 if unanswered == UNANSWERED_AT_ONCE:
@@ -86,12 +87,12 @@ class RunWatch:
             )
         self._suspected_until = looked_at[-1] if len(looked_at) == SUSPECTED_AT_ONCE else ""
 
-    async def _look_at(self, run: StuckRun) -> None:
+    async def _look_at(self, run: StuckRun, began_at: datetime) -> None:
         if await self._is_over(run):
             async with self._database.transaction() as session:
                 await forget_run(session, run, await self._database.now(session), goes_on=False)
             return
-        condition = await self._gateway.condition_of(run.event_id)
+        condition = await self._gateway.condition_of(run.event_id, untaken_since=began_at - UNTAKEN_AFTER)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             match condition:
@@ -99,17 +100,19 @@ class RunWatch:
                     await self._let_go(session, run, now)
                 case RunCondition.TASK_FAILS:
                     await self._find(session, run, StuckCause.TASK_FAILS, now)
-                case RunCondition.TASK_WAITS if self._is_untaken(run, now):
+                case RunCondition.TASK_NOT_TAKEN if self._is_untaken(run, now):
                     await self._find(session, run, StuckCause.TASK_NOT_TAKEN, now)
-                case RunCondition.MISSING if await is_start_waiting(session, run.event_id):
-                    if self._is_untaken(run, now):
+                case RunCondition.MISSING if (start := await waiting_start(session, run.event_id, now)) is not None:
+                    # One that waits for its turn, among thousands after an outage of Temporal, is not stuck.
+                    is_refused = run.found_at is not None or start is WaitingStart.REFUSED
+                    if is_refused and self._is_untaken(run, now):
                         await self._find(session, run, StuckCause.NOT_STARTED, now)
                     else:
-                        await postpone_look(session, run.event_id, now + SOON)
+                        await postpone_look(session, run.event_id, now + (SOON if is_refused else LATER))
                 case RunCondition.MISSING:
                     await tell_again(session, run.event_id, now)
                     await postpone_look(session, run.event_id, now + LATER)
-                case RunCondition.TASK_WAITS | RunCondition.TASK_RUNS:
+                case RunCondition.TASK_WAITS | RunCondition.TASK_NOT_TAKEN | RunCondition.TASK_RUNS:
                     await postpone_look(session, run.event_id, now + SOON)
 
     async def _is_over(self, run: StuckRun) -> bool:

@@ -59,10 +59,11 @@ class GoingClock(Clock):
         return await super().now(statements)
 
 
-async def opened(story: Story, count: int, *, to: str) -> list[SendAlerts]:
-    """So many incidents, each with one alert that is due."""
+async def opened(story: Story, count: int, *, to: str | tuple[str, ...]) -> list[SendAlerts]:
+    """So many incidents, each with one alert that is due for each address."""
+    addresses = (to,) if isinstance(to, str) else to
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=(to,)))
+        await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=addresses))
     orders = [SendAlerts(*await story.opened()) for _ in range(count)]
     story.database.clock.skew = timedelta(days=1)
     return orders
@@ -98,7 +99,7 @@ async def test_project_whose_recipients_are_silent_has_half_of_the_places(databa
     await end(sending)
 
 
-async def test_project_whose_mail_timed_out_has_one_place_until_a_mail_is_taken(
+async def test_address_whose_mail_timed_out_has_one_place_until_a_mail_is_taken(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities.alerts, "SEND_SECONDS", 0.2)
@@ -115,6 +116,39 @@ async def test_project_whose_mail_timed_out_has_one_place_until_a_mail_is_taken(
 
     assert server.held["silent.example"] == 1
     await end(sending)
+
+
+async def test_addresses_that_timed_out_share_one_place_and_delay_none_of_their_projects_others(
+    database: Database, story: Story, other: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts, "SEND_SECONDS", 0.2)
+    orders = await opened(story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example"))
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    for order in orders[:2]:
+        await alerts.send_alerts(order)
+    monkeypatch.setattr(activities.alerts, "SEND_SECONDS", 30)
+    sending = asyncio.create_task(alerts.deliver())
+    await wait_until_async(lambda: is_held(server, 1), what="a place is held")
+    await opened(other, 10, to="ops@other.example")
+
+    await wait_until_async(lambda: server.has_taken(35), seconds=8, what="every mail to the addresses that answer")
+
+    assert server.held["silent.example"] == 1
+    await end(sending)
+
+
+async def test_address_that_is_silent_no_more_has_places_again(
+    database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts, "SEND_SECONDS", 0.2)
+    orders = await opened(story, 25, to="ops@silent.example")
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
+    server.silent = ()
+
+    assert (await alerts.deliver()).sent == 24
 
 
 async def test_workflows_of_a_project_whose_recipients_are_silent_leave_places_to_others(

@@ -9,7 +9,8 @@ from api.readiness import CheckStatus, judge_alerts
 from cli.findings import Verdict
 from cli.store_checks import _check_alerts
 from domain.incidents import AlertEnd
-from store.alerts import claim_alerts, record_alert_ended, record_alert_failed
+from store.alert_claims import claim_alerts
+from store.alerts import record_alert_ended, record_alert_failed
 from store.database import Database
 from store.gauges import FailingAlerts
 from store.heartbeats import ALERT_SENT_FACT, write_fact

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from domain.projects import Scope
-from store.alerts import claim_alerts
+from store.alert_claims import WITHOUT_BOUND, Places, claim_alerts
 from store.projects import create_project
 from store.sealing import Sealer
 from tests.given import Story
@@ -40,10 +40,10 @@ async def other_project(story: Story, sealer: Sealer, name: str = "other") -> St
     return other
 
 
-async def claimed(story: Story, *, limit: int = 8, **later: float) -> list[str]:
+async def claimed(story: Story, *, limit: int = 8, places: Places = WITHOUT_BOUND, **later: float) -> list[str]:
     async with story.database.transaction() as session:
         now = story.at + timedelta(days=1, **later)
-        return [alert.destination for alert in await claim_alerts(session, now, limit=limit)]
+        return [alert.destination for alert in await claim_alerts(session, now, limit=limit, places=places)]
 
 
 async def test_ten_thousand_failing_alerts_keep_no_other_projects_waiting(story: Story, sealer: Sealer) -> None:
@@ -110,3 +110,27 @@ async def test_claims_read_their_own_lane_by_its_index(story: Story) -> None:
             plans.append((index, [row.detail for row in await session.execute(text(query))]))
 
     assert all(index in plan[0] and "TEMP B-TREE" not in "".join(plan) for index, plan in plans), plans
+
+
+async def test_silent_addresses_of_many_projects_that_have_their_place_are_not_drawn(story: Story, sealer: Sealer) -> None:
+    silent, taken = {}, {}
+    for number in range(12):
+        one = await other_project(story, sealer, f"other {number}")
+        await pile_up(one, 5, tries=0, to=f"silent@{number}.example")
+        silent[str(one.project.id)], taken[str(one.project.id)] = frozenset({f"silent@{number}.example"}), 1
+    await story.opened()
+    places = Places(taken=taken, of_each=4, silent=silent, silent_taken=frozenset(silent))
+
+    assert await claimed(story, limit=2, places=places) == ["ops@shop.example"]
+
+
+async def test_of_silent_addresses_one_is_claimed_beside_the_others(story: Story) -> None:
+    await pile_up(story, 10, tries=0, to="a@silent.example")
+    await pile_up(story, 10, tries=2, to="b@silent.example")
+    await pile_up(story, 10, tries=0, to="fine@shop.example")
+    silent = {str(story.project.id): frozenset({"a@silent.example", "b@silent.example"})}
+
+    found = await claimed(story, places=Places(of_each=4, silent=silent))
+
+    assert len(found) == 4
+    assert found.count("fine@shop.example") == 3

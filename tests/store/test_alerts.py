@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from domain.incidents import AlertKind, IncidentState, RepairCause
 from domain.lifecycle import Position
-from store import alerts
+from store import alert_claims, alerts
 from store.alert_facts import read_facts
 from store.alerts import AlertDue, AlertFacts
 from store.database import Database
@@ -15,7 +15,7 @@ from tests.given import START, Story
 async def claim(story: Story, *, now: datetime | None = None, **narrowed: object) -> list[AlertDue]:
     async with story.database.transaction() as session:
         limited = {"limit": 100} | narrowed
-        return await alerts.claim_alerts(session, now or story.at, **limited)  # type: ignore[arg-type]
+        return await alert_claims.claim_alerts(session, now or story.at, **limited)  # type: ignore[arg-type]
 
 
 async def facts_of(story: Story, alert: AlertDue) -> AlertFacts:
