@@ -22,7 +22,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from domain.errors import RateLimited, TooSlow, Unavailable
 from store.failures import BROKEN, RETRY_AFTER_SECONDS, Follows, is_driver_failure, is_time_limit, judge, unavailable
-from store.postgres_connections import DURABLE, connect_postgres
+from store.postgres_connections import DURABLE, ONE_PROCESS, connect_postgres
 from store.postgres_connections import Connection as PostgresConnection
 from store.sqlite_connections import BEGIN_WRITING, connect_in_thread, connect_inline, mark_of
 from store.turns import Turns
@@ -46,7 +46,7 @@ class Bounds:
 
     `each` is how many of them one name has at most. `limit_seconds` is how long a statement may take, None for the usual;
     `lock_seconds` how long it waits for a row of PostgreSQL that somebody else has locked. A place rests `rests` times as long as
-    it was used, at most `rest_seconds`, before its name has it again: so one name has a bounded share of the processors.
+    it was used, within `rest_seconds`, before its name has it again: so one name has a bounded share of the processors.
     """
 
     connections: int
@@ -55,7 +55,12 @@ class Bounds:
     limit_seconds: float | None = None
     lock_seconds: float | None = None
     rests: float = 0.0
-    rest_seconds: float = 2.0
+    rest_seconds: tuple[float, float] = (0.1, 2.0)
+
+    def rest_after(self, used_seconds: float) -> float:
+        """How long a place rests; a request costs more than its statements, so that a fast one rests too."""
+        least, most = self.rest_seconds
+        return min(max(used_seconds * self.rests, least), most) if self.rests else 0.0
 
 
 # On PostgreSQL an API process has 18 connections at most, with its front door's, and a worker 14, with its listener's.
@@ -112,8 +117,7 @@ class Lane:
                 raise unavailable() from error
             raise
         finally:
-            rest_seconds = min((time.monotonic() - began) * self.bounds.rests, self.bounds.rest_seconds)
-            self.turns.release(name, rest_seconds=rest_seconds)
+            self.turns.release(name, rest_seconds=self.bounds.rest_after(time.monotonic() - began))
 
     def _no_turn(self, name: str) -> RateLimited | Unavailable:
         if self.bounds.each is None:
@@ -221,7 +225,7 @@ def sqlite_engine(
 def postgres_lane(url: str, bounds: Bounds, generation: Generation, *, statement_seconds: float, writes: bool = False) -> Lane:
     """A lane of sessions that write, or of such that see one snapshot, which REPEATABLE READ is PostgreSQL's name for."""
     limit = bounds.limit_seconds
-    timeout = "" if limit is None else f"SET LOCAL statement_timeout = {round(limit * 1000)}"
+    timeout = "" if limit is None else f"{ONE_PROCESS}; SET LOCAL statement_timeout = {round(limit * 1000)}"
     lock = "" if bounds.lock_seconds is None else f"SET LOCAL lock_timeout = {round(bounds.lock_seconds * 1000)}"
     engine = postgres_engine(
         url,

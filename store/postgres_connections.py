@@ -18,6 +18,8 @@ STANDBY_SECONDS = 2.0
 # A commit is on disk before it is answered, whatever cluster, database or role say. Stronger settings stay: `remote_apply`,
 # `remote_write`, and `local`, which waits for this server's disk.
 DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+# A statement of a bounded lane takes one processor, and is not compiled: many short ones would wait for that.
+ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
 # A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
 SESSION = {
     "application_name": "makegood",

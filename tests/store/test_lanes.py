@@ -122,6 +122,27 @@ async def test_name_rests_three_times_as_long_as_it_searched_and_another_one_doe
     assert other < used_seconds
 
 
+async def test_name_rests_a_moment_after_the_shortest_search(database: Database) -> None:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    for _ in range(5):
+        async with database.searching("greedy") as session:
+            assert await read_fact(session, "colour") is None
+
+    # Two places: the fifth has waited for two rests of the same place.
+    assert clock() - began >= 2 * 0.1
+
+
+async def test_search_has_one_process_of_postgres(postgres_url: str) -> None:
+    database = Database.open(postgres_url)
+    async with database.searching("one") as session:
+        workers = await session.scalar(text("SHOW max_parallel_workers_per_gather"))
+        jit = await session.scalar(text("SHOW jit"))
+    await database.close()
+
+    assert (workers, jit) == ("0", "off")
+
+
 async def test_search_waits_no_longer_than_two_seconds_for_what_others_hold(database: Database) -> None:
     async with AsyncExitStack() as stack:
         for name in "abc":
