@@ -8,8 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.schemas import known_id
-from api.views import Json
+from api.validation import Json, known_id
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import ProjectId, UserId

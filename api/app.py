@@ -39,8 +39,9 @@ from api.operations import Operations
 from api.parts import AppParts
 from api.pulse import Pulse
 from api.reference import reference_router
-from api.schemas import field_error, receipt_of, result_of
+from api.schemas import receipt_of, result_of
 from api.snapshots import Snapshots
+from api.validation import field_error
 from domain.errors import Code, NotFound, Refusal, ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import AuthenticatedKey

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.schemas import check_texts, known_id
-from api.views import Json, audit_view
+from api.validation import Json, check_texts, known_id
+from api.views import audit_view
 from domain.audit import Actor, AuditAction, AuditEntry, Subject, SubjectType
 from domain.ids import ProjectId
 from store import audit

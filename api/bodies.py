@@ -10,18 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isinf
-from typing import Any
 
 from pydantic_core import from_json
 from starlette.types import Receive
 
 from api.headers import MAXIMUM_BODY_BYTES, Headers, check_content_length
+from api.validation import Json
 from domain.errors import FieldError, PayloadTooLarge, TooManyFields, ValidationFailed
 
 MAXIMUM_FIELDS = 50
 
-# JSON of any shape: what it is, the models say.
-Json = dict[str, Any]
 
 _NAME_END = re.compile(rb'"[ \t\r\n]*:')
 _SPACE = b" \t\r\n"

@@ -12,9 +12,10 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from api.auth import Gate
-from api.bodies import Json, read_body, read_object
+from api.bodies import read_body, read_object
 from api.headers import check_content_type, read_headers
 from api.operations import Operations
+from api.validation import Json
 from domain.projects import AuthenticatedKey, Scope
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate
-from api.bodies import ClientGone, Json, read_body, read_object
+from api.bodies import ClientGone, read_body, read_object
 from api.browser_headers import STRICT
 from api.errors import JSON_TYPE, Header, Problems, headers_of, status_of
 from api.headers import (
@@ -35,6 +35,7 @@ from api.headers import (
 from api.metrics import Counts
 from api.snapshots import Snapshots
 from api.tolerated import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT, UNSEALED_NOTE
+from api.validation import Json
 from domain import projects
 from domain.errors import Code, Refusal, TooManyFields, TooManyUnknownKeys, Unavailable, ValidationFailed
 from domain.projects import Project

@@ -1,19 +1,16 @@
-"""How fast a project may send: one token bucket per project, in this process alone; how many names it may have looked up at once.
+"""How fast a project may send: one token bucket per project, in this process alone.
 
 A bucket holds at most `burst` tokens and gains `rate` of them a second; a request takes one. Time is the caller's monotonic
 clock, in seconds.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from domain.errors import RateLimited
 from domain.ids import ProjectId
 
 FORGET_ABOVE = 10_000
-LOOK_UPS_AT_ONCE = 4
 
 
 class RateLimit:
@@ -41,21 +38,3 @@ class RateLimit:
     def _forget_full(self, now: float) -> None:
         refill_seconds = self._burst / self._rate
         self._buckets = {name: bucket for name, bucket in self._buckets.items() if now - bucket[1] < refill_seconds}
-
-
-class LookUps:
-    """The names that each project has had looked up and not answered yet: a silent name server holds a thread of this process."""
-
-    def __init__(self) -> None:
-        self._running: Counter[ProjectId] = Counter()
-
-    @contextmanager
-    def one_of(self, project_id: ProjectId) -> Iterator[None]:
-        """One look-up for the block. Raises: RateLimited, when so many run."""
-        if self._running[project_id] >= LOOK_UPS_AT_ONCE:
-            raise RateLimited(retry_after_seconds=1)
-        self._running[project_id] += 1
-        try:
-            yield
-        finally:
-            self._running -= Counter({project_id: 1})

@@ -16,8 +16,8 @@ from api.audit_operations import AuditFilters
 from api.dependencies import Admin, Operator, Reader, TheOperations, json_body
 from api.operations import DEFAULT_LIMIT, MAXIMUM_LIMIT, ListFilters, refuse_live
 from api.project_changes import ProjectPatch
-from api.schemas import Reference, ResolveBody, WireInstant, validated
-from api.views import Json
+from api.schemas import WireInstant
+from api.validation import Json, Reference, ResolveBody, validated
 from domain.audit import AuditAction
 from domain.errors import Code
 from domain.incidents import IncidentState

@@ -15,11 +15,9 @@ from api.answers import problem_responses
 from api.callback import SIGNATURE_HEADERS, RepairRequest
 from api.manage import manage_router
 from api.project_changes import ProjectPatch
-from api.schemas import ReceiptBody, ResolveBody, ResultBody
+from api.schemas import ReceiptBody, ResultBody
+from api.validation import Json, ResolveBody
 from domain.errors import Code
-
-# JSON objects: their values are of any JSON type.
-Json = dict[str, Any]
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = """\

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.project_changes import JudgeRepairUrl
 from api.project_operations import ProjectOperations
-from api.schemas import ResolveBody, check_texts, known_id, validated
-from api.views import Json, event_view, full_event_view, incident_view, project_view, timeline_view
+from api.validation import Json, ResolveBody, check_texts, known_id, validated
+from api.views import event_view, full_event_view, incident_view, project_view, timeline_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId

@@ -10,8 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.accounts import Accounts, find_person, person, user_view
-from api.schemas import known_id
-from api.views import Json
+from api.validation import Json, known_id
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId, UserId

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from api.schemas import Minutes, timeout_errors
+from api.validation import Minutes, timeout_errors
 from domain.egress import UnsafeUrl, told_of_refused
 from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project, ProjectChanges, Scope

@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.audit_operations import AuditOperations
-from api.limits import LookUps
+from api.look_ups import LookUps
 from api.project_changes import (
     JudgeRepairUrl,
     NewKey,
@@ -18,8 +18,8 @@ from api.project_changes import (
     judged_changes,
     judged_url,
 )
-from api.schemas import known_id, timeout_errors, validated
-from api.views import Json, created_project_view, key_view, project_view
+from api.validation import Json, known_id, timeout_errors, validated
+from api.views import created_project_view, key_view, project_view
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import KeyId, ProjectId

@@ -7,16 +7,13 @@ import html
 import json
 from base64 import b64encode
 from hashlib import sha256
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.errors import MEANINGS, Meaning
+from api.validation import Json
 from domain.errors import Code, NotFound
-
-# JSON objects: their values are of any JSON type.
-Json = dict[str, Any]
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f27;--soft:#5c6573;--line:#dfe3e9;--ground:#fff;--tint:#f5f7f9;--mark:#0b6b4f}

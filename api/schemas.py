@@ -6,13 +6,13 @@ what is expected and never repeat what was sent. Answers are made by `api.views`
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from api.bodies import Json
 from api.tolerated import ERROR_CODE_CHARACTERS, Prose, payload_of, prose_kept
+from api.validation import UNKNOWN_ID, Json, Minutes, Reference, known_id, timeout_errors, validated
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, ReplayId
 from domain.projects import Project
@@ -26,36 +26,10 @@ from domain.receipts import (
     Provider,
 )
 from domain.results import NewResult, ResultStatus
-from domain.texts import LONGEST, is_storable
-
-# An id of no shape of ours names nothing; it is looked up under a name that nothing can have.
-UNKNOWN_ID = "unknown"
-_ID = re.compile(r"[\x21-\x7e]{1,64}")
+from domain.texts import LONGEST
 
 # Hour 24, the leap second and offsets of a day or more are refused: what Python's reader makes of them differs by its version.
 _INSTANT = re.compile(r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII)
-
-# Pydantic's error types as the contract's field errors; a type that is not here is told as `invalid_value`.
-_MESSAGES: dict[str, tuple[str, str]] = {
-    "missing": ("required", "This field is required."),
-    "string_type": ("wrong_type", "Must be a string."),
-    "string_too_short": ("too_short", "Must not be empty."),
-    "string_too_long": ("too_long", "Is too long."),
-    "string_pattern_mismatch": ("invalid_format", "Must not hold the NUL character."),
-    "float_type": ("wrong_type", "Must be a number."),
-    "finite_number": ("out_of_range", "Must be a finite number."),
-    "bool_type": ("wrong_type", "Must be true or false."),
-    "dict_type": ("wrong_type", "Must be an object."),
-    "list_type": ("wrong_type", "Must be an array."),
-    "tuple_type": ("wrong_type", "Must be an array."),
-    "too_long": ("too_long", "Has too many entries."),
-    "int_parsing": ("wrong_type", "Must be a whole number."),
-    "int_type": ("wrong_type", "Must be a whole number."),
-    "greater_than_equal": ("out_of_range", "Is too small."),
-    "less_than_equal": ("out_of_range", "Is too large."),
-}
-
-M = TypeVar("M", bound=BaseModel)
 
 
 def _read_instant(value: object) -> datetime:
@@ -71,7 +45,6 @@ def _read_instant(value: object) -> datetime:
     raise PydanticCustomError("invalid_format", "Must be an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z.")
 
 
-Reference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 WireInstant = Annotated[
     datetime,
     BeforeValidator(_read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]),
@@ -83,7 +56,6 @@ AnyId = Annotated[
         lambda value: value if value is None or isinstance(value, str) else UNKNOWN_ID, json_schema_input_type=str | None
     ),
 ]
-Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class ReceiptBody(BaseModel):
@@ -133,43 +105,6 @@ class ResultBody(BaseModel):
         default=None, description="What went wrong, for people; 2,048 characters are kept. Ignored beside a success."
     )
     replay_id: AnyId = Field(default=None, description="The repair that this result reports on.")
-
-
-class ResolveBody(BaseModel):
-    """Why an incident is resolved by hand."""
-
-    model_config = ConfigDict(frozen=True, title="Resolve")
-
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$")]
-
-
-def validated(model: type[M], content: Json) -> M:
-    """The content as the model.
-
-    Raises: ValidationFailed.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise ValidationFailed(errors=field_errors(error)) from None
-
-
-def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
-    """What is wrong, place by place, in the contract's form."""
-    return tuple(field_error(problem) for problem in error.errors(include_url=False, include_input=False))
-
-
-# Any: Pydantic's own account of an error.
-def field_error(problem: Any, *, skip: int = 0) -> FieldError:
-    """One of Pydantic's errors in the contract's form; the first `skip` steps of its place are not in the body."""
-    pointer, kind = pointer_to(problem["loc"][skip:]), problem["type"]
-    if kind in ("enum", "literal_error"):
-        return FieldError(pointer, "unknown_value", f"Must be {problem['ctx']['expected']}.")
-    if kind in _MESSAGES:
-        return FieldError(pointer, *_MESSAGES[kind])
-    if kind in ("wrong_type", "invalid_format"):  # our own validators, whose messages quote nothing
-        return FieldError(pointer, kind, problem["msg"])
-    return FieldError(pointer, "invalid_value", "Is not of the expected form.")
 
 
 def receipt_of(content: Json, *, project: Project, request_id: str) -> NewReceipt:
@@ -228,37 +163,6 @@ def result_of(content: Json, *, project: Project, request_id: str) -> NewResult:
         replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
     )
-
-
-def timeout_errors(minutes: float, *, livemode: bool) -> list[FieldError]:
-    """What is wrong with a timeout in a project of this mode."""
-    if livemode and not minutes.is_integer():
-        return [FieldError("/timeout_minutes", "wrong_type", "Must be whole minutes in a live project.")]
-    minimum = MINIMUM_TIMEOUT_MINUTES["live" if livemode else "test"]
-    if not minimum <= minutes <= MAXIMUM_TIMEOUT_MINUTES:
-        message = f"Must be from {minimum:g} to {MAXIMUM_TIMEOUT_MINUTES} minutes."
-        return [FieldError("/timeout_minutes", "out_of_range", message)]
-    return []
-
-
-def known_id(identifier: str) -> str:
-    """The id as it may be looked up; what has no shape of an id is unknown, never an error."""
-    return identifier if _ID.fullmatch(identifier) else UNKNOWN_ID
-
-
-def check_texts(**texts: str | None) -> None:
-    """Refuses text that no database takes; each is named as its parameter is. None is none.
-
-    Raises: ValidationFailed.
-    """
-    if ill_formed := [name for name, text in texts.items() if text is not None and not is_storable(text)]:
-        message = "Must be well-formed Unicode without the NUL character."
-        raise ValidationFailed(errors=tuple(FieldError(f"/{name}", "invalid_format", message) for name in ill_formed))
-
-
-def pointer_to(location: tuple[int | str, ...]) -> str:
-    """The RFC 6901 pointer of a place in the body."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)
 
 
 def _receipt_id_errors(body: ReceiptBody) -> list[FieldError]:

@@ -4,16 +4,13 @@ Rows of lists are the same objects without `timeline` and `repairs`. Shared by R
 """
 
 import json
-from typing import Any
 
+from api.validation import Json
 from domain.audit import AuditEntry
 from domain.incidents import Attempt, Incident, Repair, TimelineEntry
 from domain.instants import wire, wire_or_none
 from domain.projects import CreatedProject, Key, Project
 from domain.receipts import Receipt
-
-# JSON objects: their values are of any JSON type.
-Json = dict[str, Any]
 
 
 def event_view(receipt: Receipt, incident: Incident | None) -> Json:

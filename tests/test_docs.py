@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from api.errors import Problems
-from api.schemas import ReceiptBody, validated
+from api.schemas import ReceiptBody
+from api.validation import validated
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from api.console.sessions import FormRejected, Sessions, Viewer
-from api.schemas import known_id
+from api.validation import known_id
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
 from domain.users import Role

@@ -10,7 +10,7 @@ from api.console.console import Console
 from api.console.filters import ListAddress, has_empty_fields
 from api.console.rows import Json, RowPage
 from api.console.sessions import Viewer
-from api.schemas import known_id
+from api.validation import known_id
 from domain.ids import ProjectId
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from api.console.filters import ListAddress
 from api.console.sessions import Viewer
-from api.schemas import known_id
+from api.validation import known_id
 from api.views import event_view, full_event_view, incident_view
 from domain.errors import NotFound
 from domain.ids import EventId, ProjectId

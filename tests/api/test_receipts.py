@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from api.app import create_app
-from api.schemas import ReceiptBody, validated
+from api.schemas import ReceiptBody
+from api.validation import validated
 from domain.errors import ValidationFailed
 from domain.projects import CreatedProject
 from store.database import Database

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.limits import LOOK_UPS_AT_ONCE
+from api.look_ups import LOOK_UPS_AT_ONCE
 from domain.egress import Address
 from domain.projects import CreatedProject
 from egress.guard import NameNotResolved, judge_url

@@ -34,7 +34,8 @@ from api.headers import (
     read_headers,
 )
 from api.project_changes import ProjectPatch
-from api.schemas import ResolveBody, WireInstant, known_id, receipt_of, result_of, validated
+from api.schemas import WireInstant, receipt_of, result_of
+from api.validation import ResolveBody, known_id, validated
 from domain.egress import UnsafeUrl, check_url, parse_allowed_ranges
 from domain.errors import Refusal
 from domain.ids import ProjectId
