@@ -128,7 +128,12 @@ async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limi
     nothing for others.
     """
     full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
-    is_due = (ALERTS.c.project_id == PROJECTS.c.id, lane, ALERTS.c.due_at <= now, *_is_of_no_full_silence(places))
+    is_due: tuple[Any, ...] = (
+        ALERTS.c.project_id == PROJECTS.c.id,
+        lane,
+        ALERTS.c.due_at <= now,
+        *_is_of_no_full_silence(places),
+    )
     drawn = select(PROJECTS.c.id).where(exists().where(*is_due), PROJECTS.c.id.not_in(full)).order_by(func.random()).limit(limit)
     queues = []
     for row in await session.execute(drawn):

@@ -75,6 +75,7 @@ def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
         kills=0,
         over_seconds=over_seconds,
         deadlines=(5.0, 40.0),
+        is_compared=True,
         name=f"{store}-alone",
     )
     verdicts = {}

@@ -18,7 +18,7 @@ from tests.faults.checker import check
 from tests.faults.history import History
 from tests.faults.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
 from tests.faults.orders import plan_orders
-from tests.faults.schedule import beside_strangers, plan_faults, strike_all
+from tests.faults.schedule import mail_is_silent, plan_faults, store_takes_no_writes, strike_all
 from tests.faults.strangers import Crowd, Strangers
 from tests.faults.verdict import MEANINGS, Bounds, Verdict
 
@@ -33,7 +33,8 @@ class Plan:
     """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders that miss theirs.
 
     `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.planted`. With a
-    `crowd`, strangers are there all the while, the mail server is silent for long, and the store takes no writes for a while.
+    `crowd`, strangers are there all the while, and the mail server is silent for long. Where the same orders run with a crowd
+    and alone (`is_compared`), the store takes no writes for a while in both.
     """
 
     store: StoreKind
@@ -48,6 +49,7 @@ class Plan:
     planted: str | None = None
     clock_off: Mapping[str, str] | None = None
     crowd: Crowd | None = None
+    is_compared: bool = False
     name: str = ""
 
 
@@ -110,8 +112,10 @@ async def _load_and_strike(
         is_full=plan.is_full,
         can_fill_disk=can_fill,
     )
+    if plan.is_compared:
+        faults.append(store_takes_no_writes(over_seconds=plan.over_seconds))
     if plan.crowd is not None:
-        faults += beside_strangers(plan.crowd.mail_hangs_seconds, over_seconds=plan.over_seconds, first_number=len(faults))
+        faults.append(mail_is_silent(plan.crowd.mail_hangs_seconds, over_seconds=plan.over_seconds))
     operator = asyncio.create_task(built.merchant.operate())
     telling = asyncio.create_task(_tell(built.history, plan, say))
     try:

@@ -57,13 +57,14 @@ def plan_faults(
     ]
 
 
-def beside_strangers(mail_hangs_seconds: float, *, over_seconds: float, first_number: int) -> list[Fault]:
-    """A mail server that is silent for long, and then a store that takes no writes for a while."""
-    silent_at, read_only_at = over_seconds * 0.2, over_seconds * 0.2 + mail_hangs_seconds + OTHER_SECONDS
-    return [
-        Fault(first_number, silent_at, "mail_hangs", "mail", mail_hangs_seconds),
-        Fault(first_number + 1, read_only_at, "store_read_only", "store", OTHER_SECONDS),
-    ]
+def store_takes_no_writes(*, over_seconds: float) -> Fault:
+    """For a while, in the second half: with strangers and alone, since it is nobody's fault."""
+    return Fault(0, over_seconds * 0.55, "store_read_only", "store", OTHER_SECONDS)
+
+
+def mail_is_silent(seconds: float, *, over_seconds: float) -> Fault:
+    """For long, early: the strangers' fault."""
+    return Fault(1, over_seconds * 0.2, "mail_hangs", "mail", seconds)
 
 
 async def strike_all(faults: list[Fault], built: Installation) -> None:
