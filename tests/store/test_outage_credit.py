@@ -15,11 +15,12 @@ from store.database import Database
 from store.moves import NotYet, Opened, open_incident
 from store.statements import Statements
 from tests.given import START, Story
+from worker.crediting import PAUSE_SECONDS, credit_all
 
 NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES ($1, $2, $3, '')"
 
 
-async def notice(st: Statements, down_from: datetime, up_at: datetime) -> None:
+async def notice(st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None) -> None:
     """Record an outage as the front door does with its first beat after it."""
     await st.fetch(NOTICE, milliseconds(down_from), milliseconds(up_at), milliseconds(up_at) - 2_000)
 
@@ -35,6 +36,24 @@ def outage_credited(down_from: datetime) -> Callable[[Statements, datetime], Awa
         return moved
 
     return credited
+
+
+async def test_credit_of_many_rests_twice_as_long_as_each_batch_took(story: Story) -> None:
+    for _ in range(3):
+        await story.receipt()
+    await story.do(notice, story.at + timedelta(minutes=1), story.at + timedelta(minutes=2))
+    pauses: list[tuple[float, float]] = []  # how long the batch took, and how long the pause is
+    began = time.monotonic()
+
+    async def pause(seconds: float) -> None:
+        nonlocal began
+        pauses.append((time.monotonic() - began, seconds))
+        began = time.monotonic()
+
+    assert await credit_all(story.database, batch=1, pause=pause) == 3
+
+    assert len(pauses) >= 3
+    assert all(seconds >= PAUSE_SECONDS and seconds >= 1.8 * took for took, seconds in pauses)
 
 
 async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) -> None:
