@@ -1,0 +1,1 @@
+"""The HTTP process: ingest, REST, console and health endpoints. `app` routes, `composition` wires, `main` starts it."""

@@ -20,33 +20,34 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Digests, FindKey, Gate, KeyRing, is_in_force
-from api.browser_headers import always
-from api.console.issuer import Issuer
-from api.console.parts import ConsoleParts
+from api.auth.api_keys import Digests, FindKey, Gate, KeyRing, is_in_force
+from api.auth.rate_limit import RateLimit
+from api.composition import AppParts
+from api.console.composition import ConsoleParts
 from api.console.routes import console_router
-from api.dependencies import Shared
-from api.edge import Edge
-from api.errors import Header, Problems, headers_of, status_of
-from api.headers import problem_type
-from api.health import Health, health_router
-from api.ingest import Ingest
-from api.limits import RateLimit
-from api.manage import manage_router
-from api.metrics import Counts
-from api.openapi import document
-from api.operations import Operations
-from api.parts import AppParts
-from api.pulse import Pulse
-from api.reference import reference_router
-from api.schemas import receipt_of, result_of
-from api.snapshots import Snapshots
-from api.validation import field_error
+from api.console.sign_in.oidc_provider import Issuer
+from api.health.heartbeat import Pulse
+from api.health.routes import Health, health_router
+from api.http.metrics import Counts
+from api.http.problems import Header, Problems, headers_of, status_of
+from api.http.request_headers import problem_type
+from api.http.security_headers import always
+from api.ingest.endpoint import Ingest
+from api.ingest.payload_encryption import Snapshots
+from api.ingest.schemas import receipt_of, result_of
+from api.middleware import Edge
+from api.rest.dependencies import Shared
+from api.rest.docs_pages import reference_router
+from api.rest.openapi import document
+from api.rest.routes import manage_router
 from domain.errors import Code, NotFound, Refusal, ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import AuthenticatedKey
-from store import keys, projects
-from store.database import Database
+from operations.incidents import Operations
+from operations.validation import field_error
+from store.db.database import Database
+from store.projects import api_keys as keys
+from store.projects import projects
 
 # Full collections stop the process for 50 to 100 ms: let them be rare, and over what requests left behind alone.
 GC_THRESHOLDS = (50_000, 20, 100)

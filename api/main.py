@@ -15,18 +15,18 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import create_app
-from api.console.issuer import OidcClient
-from api.parts import AppParts, AppSettings
-from api.project_changes import JudgeRepairUrl
-from api.wire import BoundedProtocol
-from egress.guard import GuardedTransport
-from logs import configure_logging
-from settings import Settings
-from store.committer import Committer
-from store.database import Database
-from store.front_door import open_front_door
-from store.rotation import SecretUnknown, refuse_unknown_secret
-from store.sealing import Sealer
+from api.composition import AppParts, AppSettings
+from api.console.sign_in.oidc_provider import OidcClient
+from api.http.server_protocol import BoundedProtocol
+from config.logging import configure_logging
+from config.settings import Settings
+from egress.transport import GuardedTransport
+from operations.inputs import JudgeRepairUrl
+from store.crypto.encryption import Sealer
+from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
+from store.db.database import Database
+from store.ingest.connection import open_front_door
+from store.ingest.group_commit import Committer
 
 GRACEFUL_SECONDS = 2  # less than a supervisor waits
 KEEP_ALIVE_SECONDS = 75

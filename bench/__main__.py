@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-from tests.processes import ROOT, python
+from tests.support.processes import ROOT, python
 
 PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting", "neighbours", "outage_credit")
 

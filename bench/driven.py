@@ -23,8 +23,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal import MinimalDeadline, nothing
 from bench.watch import TIMERS_LEFT_SECONDS, completed, connected, until, until_first_tasks_done
-from worker.gateway import TASK_SECONDS
-from worker.parts import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
+from worker.build import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
+from worker.temporal.workflow_client import TASK_SECONDS
 
 CALLS_AT_ONCE = 24  # the dispatcher's
 WARM_UP = 20

@@ -23,8 +23,8 @@ from bench.figures import ratio_held, told
 from bench.filling import fill, new_numbers
 from bench.processes import Installation, install, measured, temporal_server, worker
 from bench.watch import TIMERS_LEFT_SECONDS, completed, connected, until, until_first_tasks_done
-from store.database import Database
-from store.outbox import count as count_outbox
+from store.db.database import Database
+from store.receipts.outbox import count as count_outbox
 from workflows.messages import RECEIPT_WORKFLOW
 
 LEAST_APART = 0.80

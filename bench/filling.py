@@ -8,9 +8,9 @@ from bench.processes import Installation
 from domain.errors import Refusal
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
 from domain.results import NewResult, ResultStatus
-from store.database import Clock
-from store.front_door import open_front_door
-from store.intake import Answer, IngestRequest, take_in
+from store.db.database import Clock
+from store.ingest.batch import Answer, IngestRequest, take_in
+from store.ingest.connection import open_front_door
 
 BATCH = 500
 

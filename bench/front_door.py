@@ -19,8 +19,8 @@ from statistics import median
 
 from bench.figures import held, told
 from bench.processes import Installation, answers, api, install, temporal_server, worker
-from tests.postgres import running_postgres
-from tests.processes import ROOT, free_ports, python, running
+from tests.support.postgres import running_postgres
+from tests.support.processes import ROOT, free_ports, python, running
 
 CALLERS = (16, 64)
 LEAST_SHARE = {"sqlite": 0.50, "postgresql": 0.75}

@@ -27,8 +27,8 @@ from bench.filling import new_numbers
 from bench.load import receipt_body
 from bench.processes import Installation, MailServer, api, install, mail_server, temporal_server, worker
 from bench.watch import connected, until
-from store import tables
-from store.database import Database
+from store.db.database import Database
+from store.schema import tables
 
 RECEIPTS_PER_SECOND = 20.0
 DEADLINES_PER_SECOND = 10.0

@@ -24,11 +24,11 @@ from sqlalchemy import text
 from bench.figures import held, p99, told
 from bench.load import receipt_body
 from bench.processes import Installation, api, install, measured
-from store.crediting import pending_outages
-from store.database import Database
-from store.statements import SessionStatements
-from tests.postgres import running_postgres
-from worker.crediting import credit_all
+from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.receipts.outage_credit import pending_outages
+from tests.support.postgres import running_postgres
+from worker.loops.outage_credit import credit_all
 
 NO_TEMPORAL = "127.0.0.1:9"  # nobody calls it
 CALLERS = 8

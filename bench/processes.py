@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 
-from cli.temporal_program import find_temporal_program, start_dev_command
+from cli.up.temporal_binary import find_temporal_program, start_dev_command
+from config.settings import Settings
 from domain.ids import ProjectId
-from settings import Settings
-from tests.processes import ROOT, Program, free_ports, python, running
-from tests.waiting import wait_until
+from tests.support.processes import ROOT, Program, free_ports, python, running
+from tests.support.waiting import wait_until
 
 SECRET_KEY = "the root secret of this measurement alone"
 START_SECONDS = 60

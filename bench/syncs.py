@@ -28,8 +28,8 @@ import asyncpg
 
 from bench.figures import held, told
 from bench.processes import Installation, api, install
-from tests.postgres import Postgres, running_postgres
-from tests.processes import ROOT, python
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.processes import ROOT, python
 
 CALLERS = 64
 MOST_SYNCS = 0.15

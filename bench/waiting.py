@@ -29,9 +29,9 @@ from bench.figures import held, ratio_held, told
 from bench.filling import fill, new_numbers
 from bench.processes import Installation, MailServer, api, command, install, mail_server, measured, temporal_server, worker
 from bench.watch import connected, until, until_first_tasks_done
-from store import tables
-from store.database import Database
-from store.outbox import count as count_outbox
+from store.db.database import Database
+from store.receipts.outbox import count as count_outbox
+from store.schema import tables
 
 WAITING = (5_000, 20_000)
 WAITING_SMALL = (500, 2_000)

@@ -8,9 +8,9 @@ import asyncio
 import socket
 import sys
 
-from cli.probes import answers_http
-from cli.up import reachable_host
-from settings import Settings, SettingsError, load_settings
+from cli.up.probes import answers_http
+from cli.up.run import reachable_host
+from config.settings import Settings, SettingsError, load_settings
 
 FRESH_SECONDS = 10.0
 
@@ -27,8 +27,8 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from domain.errors import Unavailable
-    from store.database import Database
-    from store.heartbeats import read_beats
+    from store.db.database import Database
+    from store.status.heartbeats import read_beats
 
     database = Database.open(settings.database_url_or_default)
     try:

@@ -8,23 +8,11 @@ import sys
 
 import typer
 
-from cli import (
-    about,
-    audit,
-    backup,
-    demo,
-    doctor,
-    incidents,
-    keys,
-    projects,
-    receipts,
-    results,
-    secret_key,
-    services,
-    signatures,
-    trigger,
-    users,
-)
+from cli.commands import audit, backup, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli.commands import info as about
+from cli.commands import root_secret as secret_key
+from cli.demo import run as demo
+from cli.doctor import run as doctor
 from cli.output import CommandFailed, tell
 
 # Plain tracebacks: the framed ones print the values of variables, secrets among them.

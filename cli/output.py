@@ -11,7 +11,7 @@ from enum import IntEnum
 import typer
 
 from domain.errors import Code, Refusal
-from domain.texts import printable, printable_json
+from domain.values.text import printable, printable_json
 
 
 class ExitCode(IntEnum):
@@ -91,7 +91,7 @@ def print_rows(
 
 def tell_end_of_list(rows: Sequence[object], what: str) -> None:
     """Say that a list ends at its bound, where it does: there may be older ones."""
-    from store.paging import LISTED_AT_MOST  # here, since the store's library is slow to import
+    from store.db.paging import LISTED_AT_MOST  # here, since the store's library is slow to import
 
     if len(rows) >= LISTED_AT_MOST:
         tell(f"This list ends at the newest {LISTED_AT_MOST:,} {what}. Older ones are found by name or id.")

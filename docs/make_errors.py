@@ -11,7 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from api.errors import MEANINGS  # noqa: E402
+from api.http.problems import MEANINGS  # noqa: E402
 
 PAGE = DOCS / "reference" / "errors.md"
 HEAD = """# Error codes

@@ -1,7 +1,7 @@
 """The audit log: who did what, from where, to what; and the chain of hashes by which a changed, missing or added entry shows.
 
 An entry's hash covers all its columns, the hash of the entry before among them, as a JSON array in the order of `HASHED`. Who can
-write to the database can also make such hashes: the seal over the last one, which needs a key, is `store.audit`'s.
+write to the database can also make such hashes: the seal over the last one, which needs a key, is `store.audit.log`'s.
 """
 
 import hashlib

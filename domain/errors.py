@@ -23,7 +23,7 @@
         ├── TooManyUnknownKeys  unavailable
         └── TooSlow             unavailable
 
-A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.errors`. Bugs are not
+A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.http.problems`. Bugs are not
 refusals: they propagate.
 """
 

@@ -15,18 +15,18 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from domain.projects import CreatedProject, Scope
-from store.database import Database
-from store.migrating import migrate
-from store.sealing import Sealer
-from tests.postgres import TEMPLATE, Postgres, running_postgres
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.migrate import migrate
+from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
 # What starts whole installations. Such tests wait for deadlines and measure starts, so that no more than two run at a time:
 # each of these groups has a process of its own, before anything else has, and what remains stands back for them.
 GROUPS = {
     "faults": ("tests/faults/",),
     "installations": (
-        "tests/cli/test_up.py",
-        "tests/cli/test_demo.py",
+        "tests/cli/up/test_run.py",
+        "tests/cli/demo/test_run.py",
         "tests/test_product.py",
         "tests/test_production.py",
         "tests/console/test_story.py",
@@ -133,7 +133,7 @@ def sealer() -> Sealer:
 @pytest.fixture
 async def project(database: Database, sealer: Sealer) -> CreatedProject:
     """A test project with a key of every scope, one alert address and the contract's defaults."""
-    from store.projects import create_project
+    from store.projects.projects import create_project
 
     async with database.transaction() as session:
         return await create_project(

@@ -11,18 +11,53 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "egress", "store", "activities", "workflows", "worker", "api", "cli")
-LONGEST_FILE, LONGEST_TEST = 300, 400
-# Whom each package may import beside itself: design.md, "Layout".
+PACKAGES = ("config", "domain", "egress", "store", "operations", "activities", "workflows", "worker", "api", "cli")
+LONGEST_FILE, LONGEST_TEST, MOST_FILES = 300, 400, 15
+# Whom each package may import beside itself: docs/architecture.md.
 ALLOWED = {
+    "config": {"domain", "store"},  # of the store only what an e-mail address looks like
     "domain": set(),
     "egress": {"domain"},
     "store": {"domain"},
+    "operations": {"domain", "egress", "store"},
     "activities": {"domain", "egress", "store"},
     "workflows": {"domain", "activities"},
     "worker": {"domain", "egress", "store", "activities", "workflows"},
-    "api": {"domain", "egress", "store"},
-    "cli": {"domain", "egress", "store", "activities", "workflows", "worker", "api", "settings", "setting_values", "logs"},
+    "api": {"domain", "egress", "store", "operations"},
+    "cli": {"config", "domain", "egress", "store", "operations", "activities", "workflows", "worker", "api"},
+}
+# Whom each folder may import of its own package's other folders; each row names only folders of rows above it.
+INSIDE = {
+    "domain/values": set(),
+    "domain/security": set(),
+    "store/db": set(),
+    "store/schema": set(),
+    "store/status": {"store/db", "store/schema"},
+    "store/crypto": {"store/db", "store/schema", "store/status"},
+    "store/people": {"store/db", "store/schema", "store/crypto"},
+    "store/audit": {"store/db", "store/schema", "store/crypto"},
+    "store/receipts": {"store/db", "store/schema", "store/crypto", "store/status"},
+    "store/alerts": {"store/db", "store/schema", "store/people", "store/receipts"},
+    "store/projects": {"store/db", "store/schema", "store/crypto", "store/receipts"},
+    "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
+    "store/maintenance": {
+        *("store/db", "store/schema", "store/status", "store/audit", "store/people", "store/receipts", "store/ingest"),
+    },
+    "activities/alerts": set(),
+    "activities/callback": set(),
+    "worker/temporal": set(),
+    "worker/health": {"worker/temporal"},
+    "worker/loops": {"worker/temporal"},
+    "api/http": set(),
+    "api/auth": {"api/http"},
+    "api/ingest": {"api/http", "api/auth"},
+    "api/rest": {"api/http", "api/auth", "api/ingest"},
+    "api/health": {"api/http", "api/auth"},
+    "api/console": {"api/http", "api/auth"},
+    "cli/up": set(),
+    "cli/commands": {"cli/up"},
+    "cli/doctor": {"cli/up"},
+    "cli/demo": {"cli/up", "cli/commands"},
 }
 # The compositions of the two processes turn settings into plain values and set up logging; nothing else below `cli` may.
 COMPOSITIONS = {"worker/main.py", "api/main.py"}
@@ -35,33 +70,33 @@ PASSED_THROUGH = ("activities/messages.py",)
 ENGINE_CLOCK = {"workflow.now", "workflow.uuid4"}
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
-    "store/committer.py": "a request that cannot be stored fails alone",
-    "store/ingest_pulse.py": "a beat that cannot be written is written later, or is an outage",
-    "activities/alerts.py": "a mail that cannot be written or sent is recorded, and holds up no other",
-    "activities/callback.py": "an attempt that breaks is recorded as ended",
-    "worker/payloads.py": "a payload that no decoder takes is said to be so",
-    "worker/dispatch.py": "a row that cannot be told does not stop the others",
-    "worker/reconcile.py": "a broken step does not stop the others",
-    "worker/overdue.py": "an incident that cannot be opened does not stop the others",
-    "worker/runs.py": "a run that cannot be looked at does not stop the others",
-    "worker/listen.py": "what cannot be listened to is polled",
-    "worker/alerting.py": "mail that cannot be sent now does not end the worker",
-    "worker/heartbeat.py": "a failed beat is not the end of the heart",
-    "worker/temporal_part.py": "what cannot be done for Temporal does not end what needs the store alone",
-    "worker/crediting.py": "what cannot be credited now does not end the worker",
-    "worker/purge.py": "what cannot be purged now does not end the worker",
-    "api/edge.py": "a bug is a 500 with a request id",
-    "api/ingest.py": "a bug in the hot path is a 500 with a request id",
-    "api/pulse.py": "a failed beat is not the end of the heart",
-    "cli/doctor.py": "a check that breaks is a failure of its own, and does not stop the others",
+    "store/ingest/group_commit.py": "a request that cannot be stored fails alone",
+    "store/ingest/heartbeat.py": "a beat that cannot be written is written later, or is an outage",
+    "activities/alerts/send.py": "a mail that cannot be written or sent is recorded, and holds up no other",
+    "activities/callback/send.py": "an attempt that breaks is recorded as ended",
+    "worker/temporal/payloads.py": "a payload that no decoder takes is said to be so",
+    "worker/loops/dispatch.py": "a row that cannot be told does not stop the others",
+    "worker/loops/reconcile.py": "a broken step does not stop the others",
+    "worker/loops/overdue.py": "an incident that cannot be opened does not stop the others",
+    "worker/loops/stuck_runs.py": "a run that cannot be looked at does not stop the others",
+    "worker/loops/notify_listener.py": "what cannot be listened to is polled",
+    "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",
+    "worker/health/heartbeat.py": "a failed beat is not the end of the heart",
+    "worker/connection_loop.py": "what cannot be done for Temporal does not end what needs the store alone",
+    "worker/loops/outage_credit.py": "what cannot be credited now does not end the worker",
+    "worker/loops/retention.py": "what cannot be purged now does not end the worker",
+    "api/middleware.py": "a bug is a 500 with a request id",
+    "api/ingest/endpoint.py": "a bug in the hot path is a 500 with a request id",
+    "api/health/heartbeat.py": "a failed beat is not the end of the heart",
+    "cli/doctor/run.py": "a check that breaks is a failure of its own, and does not stop the others",
 }
 # Who may call what a user named, handing the guard in.
-OPENS_A_GUARDED_CLIENT = {"activities/transport.py", "api/console/issuer.py"}
+OPENS_A_GUARDED_CLIENT = {"activities/callback/transport.py", "api/console/sign_in/oidc_provider.py"}
 CONNECTS = {"open_connection", "create_connection", "getaddrinfo", "urlopen", "HTTPConnection", "HTTPSConnection"}
 # Who may use a database driver outside the store.
-USES_A_DRIVER = {"worker/listen.py": "LISTEN needs a connection of its own for as long as the process lives"}
+USES_A_DRIVER = {"worker/loops/notify_listener.py": "LISTEN needs a connection of its own for as long as the process lives"}
 DRIVERS = {"sqlalchemy", "sqlmodel", "asyncpg", "aiosqlite", "sqlite3", "alembic"}
-MAY_BE_LONGER = {"store/tables.py": "every table on one page"}
+MAY_BE_LONGER = {"store/schema/tables.py": "every table on one page"}
 
 
 def sources(*packages: str) -> list[str]:
@@ -91,14 +126,14 @@ def called(tree: ast.AST) -> Iterator[str]:
 
 def ours(tree: ast.AST) -> set[str]:
     top = {module.partition(".")[0] for module, _ in imports(tree)}
-    return top & {*PACKAGES, "settings", "setting_values", "logs", "examples", "bench", "tests"}
+    return top & {*PACKAGES, "examples", "bench", "tests"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package: str) -> None:
     wrong = {}
     for name in sources(package):
-        allowed = ALLOWED[package] | {package} | ({"settings", "logs"} if name in COMPOSITIONS else set())
+        allowed = ALLOWED[package] | {package} | ({"config"} if name in COMPOSITIONS else set())
         if beyond := ours(parsed(name)) - allowed:
             wrong[name] = beyond
     assert not wrong
@@ -123,12 +158,45 @@ def test_no_clock_and_no_chance_where_a_replay_must_come_out_the_same(name: str)
     assert not modules
 
 
+def folder_of(module: str) -> str | None:
+    """The row of `INSIDE` that a module belongs to; None for one beside the folders of its package."""
+    parts = module.split(".")
+    name = "/".join(parts[:2])
+    return name if name in INSIDE and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_folders_of_a_package_import_one_way(folder: str) -> None:
+    wrong = {}
+    for name in sources(folder):
+        modules = {f"{module}.{taken}" for module, names in imports(parsed(name)) for taken in names or ("",)}
+        found = {other for module in modules if (other := folder_of(module)) and other.split("/")[0] == folder.split("/")[0]}
+        if beyond := found - INSIDE[folder] - {folder}:
+            wrong[name] = beyond
+    assert not wrong
+
+
+def test_every_folder_has_its_row_below_those_that_it_imports() -> None:
+    folders = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")}
+    rows = list(INSIDE)
+
+    assert {folder.removesuffix("/__init__.py") for folder in folders} - {"store/migrations"} == set(rows)
+    assert [row for place, row in enumerate(rows) if not INSIDE[row] <= set(rows[:place])] == []
+
+
+def test_no_folder_holds_more_than_a_reader_takes_in() -> None:
+    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "migrations" not in path.parts}
+    counts = {path.relative_to(ROOT).as_posix(): len([*path.glob("*.py")]) - 1 for path in folders}
+
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
-def test_package_files_are_empty(package: str) -> None:
+def test_package_files_say_what_lives_there_and_hold_no_code(package: str) -> None:
     files = [name for name in sources(package) if name.endswith("__init__.py")]
 
     assert files
-    assert [name for name in files if (ROOT / name).read_text(encoding="utf-8").strip()] == []
+    assert [name for name in files if not ast.get_docstring(parsed(name)) or len(parsed(name).body) > 1] == []
 
 
 def test_no_connection_is_made_past_the_guard() -> None:
@@ -164,7 +232,7 @@ def test_tables_are_named_only_in_the_store() -> None:
         name
         for name in sources(*(package for package in PACKAGES if package != "store"))
         for module, taken in imports(parsed(name))
-        if module == "store.tables" or (module == "store" and "tables" in taken)
+        if module == "store.schema.tables" or (module == "store" and "tables" in taken)
     ]
     assert not wrong
 
@@ -180,7 +248,7 @@ def test_only_process_edges_catch_everything() -> None:
 
 def test_only_transactions_of_the_store_commit() -> None:
     # SQLite's connections have the driver's interface, through which SQLAlchemy commits.
-    files = [name for name in sources(*PACKAGES) if name != "store/sqlite_connections.py"]
+    files = [name for name in sources(*PACKAGES) if name != "store/db/sqlite.py"]
 
     assert [name for name in files for call in called(parsed(name)) if call.endswith((".commit", ".rollback"))] == []
 
@@ -197,9 +265,7 @@ def test_temporals_client_is_used_by_the_worker_alone() -> None:
 
 
 def test_every_file_opens_with_what_it_is_for() -> None:
-    files = [
-        name for name in (*sources(*PACKAGES), "settings.py", "setting_values.py", "logs.py") if not name.endswith("__init__.py")
-    ]
+    files = sources(*PACKAGES)
 
     assert [name for name in files if not ast.get_docstring(parsed(name))] == []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 AUDIT_PYTHON = ROOT / ".venv" / "audit" / "bin" / "python"
 LOCKS = ("run", "test", "audit")

@@ -9,15 +9,15 @@ from types import ModuleType
 
 import pytest
 
-from api.errors import Problems
-from api.schemas import ReceiptBody
-from api.validation import validated
+from api.http.problems import Problems
+from api.ingest.schemas import ReceiptBody
+from config.settings import Settings, environment_name, environment_names
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
 from domain.lifecycle import Position
 from domain.receipts import Flag, ReceiptState
-from settings import Settings, environment_name, environment_names
+from operations.validation import validated
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

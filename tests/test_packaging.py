@@ -5,7 +5,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from tests.processes import ROOT, python
+from tests.support.processes import ROOT, python
 
 PACKAGES = ("domain", "egress", "store", "workflows", "activities", "worker", "api", "cli", "examples")
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.md")

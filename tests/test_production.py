@@ -16,13 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.temporal_program import find_temporal_program, start_dev_command, temporal_environment
-from settings import Settings
-from store.mailbox_files import list_mails
-from tests.postgres import Postgres
-from tests.processes import Program, free_ports, python, running
+from cli.up.temporal_binary import find_temporal_program, start_dev_command, temporal_environment
+from config.settings import Settings
+from store.maintenance.mailbox import list_mails
+from tests.support.postgres import Postgres
+from tests.support.processes import Program, free_ports, python, running
+from tests.support.waiting import wait_until
 from tests.test_compose import SERVICES, VARIABLE
-from tests.waiting import wait_until
 
 OURS = ("api-1", "api-2", "worker-1", "worker-2")
 SECRET_KEY = "a root secret for this test alone, long enough"

@@ -1,6 +1,6 @@
 """Composes one worker process from the settings, runs its loops, and ends them in order.
 
-What needs the store alone starts at once; `worker.temporal_part` works beside it while there is a Temporal to work for.
+What needs the store alone starts at once; `worker.connection_loop` works beside it while there is a Temporal to work for.
 Decides nothing about receipts. Called by `cli`, which hands in what watches that the event loop runs.
 """
 
@@ -21,24 +21,24 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 from uvicorn.loops.auto import auto_loop_factory
 
-from activities.callback import CallbackRules, Chance
-from activities.places import CallbackLimits
-from activities.smtp import SmtpMailer, parse_mail_server
-from activities.transport import exchange
+from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
+from activities.callback.send import CallbackRules, Chance
+from activities.callback.transport import exchange
+from activities.slots import CallbackLimits
+from config.logging import configure_logging
+from config.settings import Settings
 from domain.temporal_problems import ProblemKind
-from egress.guard import bundled_authorities
-from logs import configure_logging
-from settings import Settings
-from store.database import Database
-from store.rotation import SecretUnknown, refuse_unknown_secret
-from store.sealing import Sealer
-from worker.connect import Engine, connect, quiet_runtime
-from worker.crediting import keep_crediting
-from worker.heartbeat import USUAL, Bounds, Heartbeat
-from worker.parts import GRACE_SECONDS, StorePart, WorkerParts, build_store_part
-from worker.purge import keep_erasing, keep_purging
-from worker.refusals import FIXES, Problem, TemporalProblem
-from worker.temporal_part import TemporalPart, end_soon
+from egress.transport import bundled_authorities
+from store.crypto.encryption import Sealer
+from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
+from store.db.database import Database
+from worker.build import GRACE_SECONDS, StorePart, WorkerParts, build_store_part
+from worker.connection_loop import TemporalPart, end_soon
+from worker.health.heartbeat import USUAL, Bounds, Heartbeat
+from worker.loops.outage_credit import keep_crediting
+from worker.loops.retention import keep_erasing, keep_purging
+from worker.temporal.connect import Engine, connect, quiet_runtime
+from worker.temporal.problems import FIXES, Problem, TemporalProblem
 
 COLLECT_SECONDS = 10.0
 # Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.

@@ -2,10 +2,10 @@
 
 1. A workflow of one id holds the installation that works in the namespace. Its start is Temporal's own compare-and-set, needs no
    permission beyond those of receipts, and is there for people to see and to end. It runs nothing: no worker serves its queue.
-2. A row in the store holds the namespace that works for the store (`store.installations`).
+2. A row in the store holds the namespace that works for the store (`store.status.installation`).
 
 A process that may not work says why in its heartbeat, and looks again. A copy of a store has its id, and is known by its workers:
-they take tasks and have no heartbeat here. Called by `worker.temporal_part`.
+they take tasks and have no heartbeat here. Called by `worker.connection_loop`.
 """
 
 import time
@@ -22,11 +22,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
 from domain.temporal_problems import ProblemKind
-from store.database import Database
-from store.heartbeats import NAMESPACE_FACT, read_beats, read_fact
-from store.installations import LIVE_SECONDS, NAMESPACE, UNSURE_SECONDS, Adopted, Adoption, adopt_namespace, installation_id
-from worker.heartbeat import Heartbeat
-from worker.refusals import REFUSED, RPC_SECONDS, Problem, TemporalProblem, problem_of_call, reason_of
+from store.db.database import Database
+from store.status.heartbeats import NAMESPACE_FACT, read_beats, read_fact
+from store.status.installation import LIVE_SECONDS, NAMESPACE, UNSURE_SECONDS, Adopted, Adoption, adopt_namespace, installation_id
+from worker.health.heartbeat import Heartbeat
+from worker.temporal.problems import REFUSED, RPC_SECONDS, Problem, TemporalProblem, problem_of_call, reason_of
 from workflows.messages import TASK_QUEUE
 
 CLAIM_ID = "makegood-installation"

@@ -1,6 +1,6 @@
 """The smallest workflow: that it completes proves that engine, polls and worker work together.
 
-Run by `worker.heartbeat` several times a minute, on a task queue that one process alone serves; it touches nothing.
+Run by `worker.health.heartbeat` several times a minute, on a task queue that one process alone serves; it touches nothing.
 """
 
 from temporalio import workflow

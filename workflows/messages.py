@@ -1,6 +1,7 @@
 """The names and messages by which the `receipt` workflow is started, told and asked. They live in histories.
 
-Ids, instants and finite sets only: operators read them. Sent by `worker.gateway`, and by people in Temporal's UI and CLI.
+Ids, instants and finite sets only: operators read them. Sent by `worker.temporal.workflow_client`, and by people in Temporal's UI
+and CLI.
 """
 
 from dataclasses import dataclass

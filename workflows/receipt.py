@@ -17,9 +17,9 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.alerts import AlertActivities
-    from activities.callback import CallbackActivities
-    from activities.ledger import LedgerActivities
+    from activities.alerts.send import AlertActivities
+    from activities.callback.send import CallbackActivities
+    from activities.lifecycle import LedgerActivities
     from activities.messages import (
         CALLBACK_HEARTBEAT,
         REPAIR_EXHAUSTED,
@@ -36,11 +36,9 @@ with workflow.unsafe.imports_passed_through():
         SendCallback,
         Standing,
     )
-    from domain.instants import wire, wire_or_none
     from domain.lifecycle import END_POSITIONS, Position
+    from domain.values.timestamps import wire, wire_or_none
     from workflows import timeouts
-    from workflows.changes import deadline_of, is_news, search_attributes
-    from workflows.details import Lines, describe_reprocess, describe_result, describe_standing, with_note
     from workflows.inbox import Inbox
     from workflows.messages import BareRequest, ReceiptEnded, StateAnswer, TimelineAnswer
     from workflows.signals import (
@@ -53,6 +51,8 @@ with workflow.unsafe.imports_passed_through():
         read_start,
         shown_name,
     )
+    from workflows.status_changes import deadline_of, is_news, search_attributes
+    from workflows.ui_text import Lines, describe_reprocess, describe_result, describe_standing, with_note
 
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
 

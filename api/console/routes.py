@@ -5,20 +5,20 @@
 
 from fastapi import APIRouter
 
-from api.console.account import AccountPages
-from api.console.audit import AuditPages
-from api.console.console import Console, Handler, console_route
-from api.console.events import EventPages
-from api.console.factors import FactorPages
-from api.console.guard import Needs
-from api.console.incidents import IncidentPages
-from api.console.mailbox import MailboxPages
-from api.console.members import MemberPages
-from api.console.oidc import OidcPages
-from api.console.parts import ConsoleParts
-from api.console.projects import ProjectPages
-from api.console.sign_in import SignInPages
-from api.console.site import SitePages
+from api.console.access import Needs
+from api.console.base import Console, Handler, console_route
+from api.console.composition import ConsoleParts
+from api.console.pages.account import AccountPages
+from api.console.pages.audit import AuditPages
+from api.console.pages.events import EventPages
+from api.console.pages.home import SitePages
+from api.console.pages.incidents import IncidentPages
+from api.console.pages.mailbox import MailboxPages
+from api.console.pages.members import MemberPages
+from api.console.pages.oidc import OidcPages
+from api.console.pages.projects import ProjectPages
+from api.console.pages.second_factor import FactorPages
+from api.console.pages.sign_in import SignInPages
 
 Address = tuple[str, str, Handler, Needs]
 

@@ -1,10 +1,8 @@
-"""Alembic's entry: runs the migrations on the connection that `store.migrating` hands over, inside its transaction."""
+"""Alembic's entry: runs the migrations on the connection that `store.migrate` hands over, inside its transaction."""
 
 from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
-
-from store import tables  # noqa: F401 - importing it fills the metadata
 
 
 def run() -> None:

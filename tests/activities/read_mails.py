@@ -7,8 +7,8 @@ from typing import Any
 from domain.ids import EventId, IncidentId, ProjectId
 from domain.incidents import AlertKind, Incident, IncidentState, Reason
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
-from store.alerts import AlertDue, AlertFacts
-from tests.given import START
+from store.alerts.delivery import AlertDue, AlertFacts
+from tests.support.given import START
 
 # Texts that make headers, bodies or errors elsewhere: encoded words, every kind of line break, halves of pairs, markup.
 NASTY = (

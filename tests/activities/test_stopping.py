@@ -9,10 +9,10 @@ from temporalio.testing import ActivityEnvironment
 from activities.messages import SendCallback
 from domain.ids import EventId
 from domain.lifecycle import Position
-from store.sealing import Sealer
-from tests.activities.test_callback import Endpoint, Slow, built, order
-from tests.activities.test_holding import Counted
-from tests.given import Story
+from store.crypto.encryption import Sealer
+from tests.activities.callback.test_holding import Counted
+from tests.activities.callback.test_send import Endpoint, Slow, built, order
+from tests.support.given import Story
 
 __all__ = ["order"]
 

@@ -10,10 +10,10 @@ import hypothesis
 from api.app import create_app
 from domain.projects import Scope
 from domain.users import Role
-from store import invitations, members, sessions, users
-from store.database import Database
-from store.projects import create_project
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.people import invitations, members, sessions, users
+from store.projects.projects import create_project
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
 

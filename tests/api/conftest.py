@@ -9,13 +9,13 @@ from sqlalchemy import text
 
 from api.app import create_app
 from domain.projects import CreatedProject, Scope
-from store.database import Database
-from store.migrating import migrate
-from store.projects import create_project
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.migrate import migrate
+from store.projects.projects import create_project
 from tests.api.apart import Served, ServedApart
 from tests.api.serving import Caller, parts_on, serving
-from tests.postgres import TEMPLATE
+from tests.support.postgres import TEMPLATE
 
 Unwritable = Callable[[], AbstractAsyncContextManager[None]]
 

@@ -14,15 +14,15 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from api.composition import AppParts, AppSettings
 from api.main import server_config
-from api.parts import AppParts, AppSettings
-from domain.egress import check_url
-from store.committer import Committer
-from store.database import Database
-from store.front_door import open_front_door
-from store.sealing import Sealer
+from egress.policy import check_url
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.ingest.connection import open_front_door
+from store.ingest.group_commit import Committer
 from tests.conftest import SECRET_KEY
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # JSON objects: their values are of any JSON type.

@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from api.audit_operations import AuditFilters
-from api.operations import Operations
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.projects import CreatedProject
-from store.audit import record
-from store.database import Database
-from store.sealing import Sealer
+from operations.audit import AuditFilters
+from operations.incidents import Operations
+from store.audit.log import record
+from store.crypto.encryption import Sealer
+from store.db.database import Database
 from tests.api.conftest import Unwritable
 from tests.api.serving import Caller, judge_shape
-from tests.given import Story
+from tests.support.given import Story
 
 NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]

@@ -11,18 +11,18 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.console.issuer import OidcClient
+from api.console.sign_in.oidc_provider import OidcClient
 from api.main import app_settings, issuer_transport
-from egress.guard import ExchangeFailed
-from settings import Settings
-from store.database import Database
-from store.migrating import migrate
-from store.projects import create_project
-from store.sealing import Sealer
+from config.settings import Settings
+from egress.transport import ExchangeFailed
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.migrate import migrate
+from store.projects.projects import create_project
 from tests.api.serving import parts_on, serving
 from tests.conftest import SECRET_KEY
-from tests.processes import free_ports, python, running
-from tests.waiting import wait_until
+from tests.support.processes import free_ports, python, running
+from tests.support.waiting import wait_until
 
 
 def is_up(address: str) -> bool:

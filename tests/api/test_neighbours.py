@@ -12,12 +12,12 @@ from sqlalchemy import Engine, event, text
 from api.app import create_app
 from domain.ids import EventId
 from domain.projects import CreatedProject
-from store.database import Database
-from store.heartbeats import read_beats
-from store.reading import read_event
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.receipts.queries import read_event
+from store.status.heartbeats import read_beats
+from tests.api.health.test_routes import ALIVE, say_alive
 from tests.api.serving import Caller, parts_on, receipt, serving
-from tests.api.test_health import ALIVE, say_alive
 from tests.store.slowness import slow_searches
 
 SEARCHES = 30

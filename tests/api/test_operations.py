@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from api.operations import ListFilters, Operations
-from api.views import whole_if_whole
 from domain.audit import Actor
 from domain.errors import NotFound, ValidationFailed
 from domain.projects import CreatedProject
-from store.database import Database
-from store.projects import signing_secrets
-from store.sealing import Sealer
+from operations.incidents import ListFilters, Operations
+from operations.serializers import whole_if_whole
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.projects.projects import signing_secrets
 from tests.api.serving import Caller, judge_shape, receipt
 
 ACTOR = Actor("usr_operator", address="192.0.2.1", request_id="req_1")

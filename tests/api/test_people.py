@@ -10,16 +10,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from api.audit_operations import AuditFilters, AuditOperations
-from api.people import People
 from domain.audit import Actor
 from domain.errors import NotFound, Refusal
 from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
-from store import factors, invitations, members, sessions, users
-from store.database import Database
-from store.sealing import Sealer
+from operations.audit import AuditFilters, AuditOperations
+from operations.people import People
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.people import invitations, members, sessions, users
+from store.people import second_factor as factors
 from tests.api.conftest import Unwritable
 
 OLGA = Actor("usr_olga", address="192.0.2.7", request_id="req_1")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.cli.commands import Makegood
-from tests.processes import Program, free_ports, python, running
-from tests.waiting import wait_until
+from tests.cli.makegood import Makegood
+from tests.support.processes import Program, free_ports, python, running
+from tests.support.waiting import wait_until
 
 
 @contextmanager

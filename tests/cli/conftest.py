@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from store.database import Database
-from tests.cli.commands import Makegood
+from store.db.database import Database
+from tests.cli.makegood import Makegood
 from tests.conftest import SECRET_KEY
 
 

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from cli.children import ChildSpec, Watch
-from cli.supervisor import Supervisor
+from cli.up.child import ChildSpec, Watch
+from cli.up.supervisor import Supervisor
 
 
 async def main(path: str) -> int:

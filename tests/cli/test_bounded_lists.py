@@ -2,11 +2,12 @@
 
 from sqlalchemy import insert
 
-from store import projects, users
-from store.database import Database
-from store.paging import LISTED_AT_MOST
-from tests.cli.commands import Makegood
-from tests.given import START
+from store.db.database import Database
+from store.db.paging import LISTED_AT_MOST
+from store.people import users
+from store.projects import projects
+from tests.cli.makegood import Makegood
+from tests.support.given import START
 
 
 async def test_lists_end_visibly_and_a_project_beyond_is_found(makegood: Makegood, database: Database) -> None:

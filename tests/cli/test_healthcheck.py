@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cli.healthcheck import api_problem, worker_problem
-from settings import Settings
-from store.database import Database
-from store.heartbeats import beat
-from store.migrating import migrate
-from tests.processes import free_ports, python, running
+from config.settings import Settings
+from store.db.database import Database
+from store.migrate import migrate
+from store.status.heartbeats import beat
+from tests.support.processes import free_ports, python, running
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.cli.commands import Makegood
-from tests.processes import ROOT
+from tests.cli.makegood import Makegood
+from tests.support.processes import ROOT
 
 COMMANDS = [
     ("up",),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from store.migrating import revisions
-from tests.cli.commands import Makegood
+from store.migrate import revisions
+from tests.cli.makegood import Makegood
 from tests.conftest import SECRET_KEY
-from tests.processes import free_ports
+from tests.support.processes import free_ports
 
 NOWHERE = {"MAKEGOOD_PORT": "9", "MAKEGOOD_TEMPORAL_PORT": "9", "MAKEGOOD_SMTP_PORT": "9"}
 

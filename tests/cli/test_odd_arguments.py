@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.doctor import _run
-from cli.findings import Check, Finding, Verdict
-from cli.service_checks import check_api
-from tests.cli.commands import Makegood
+from cli.doctor.findings import Check, Finding, Verdict
+from cli.doctor.run import _run
+from cli.doctor.services import check_api
+from tests.cli.makegood import Makegood
 
 ODD = b"a\xff".decode("utf-8", "surrogateescape")
 SEND = ("receipt", "send", "--event-type", "invoice.paid", "--effect-type", "credit_grant", "--event-id", "evt_1")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cli.output import cell, print_json, print_record, print_rows, tell
-from tests.domain.test_texts import ANY_TEXT, is_control
+from tests.domain.values.test_text import ANY_TEXT, is_control
 
 FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -13,18 +13,18 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from api.console.parts import ConsoleParts
+from api.console.composition import ConsoleParts
 from api.console.routes import console_router
-from api.operations import Operations
-from api.readiness import CheckStatus
 from domain.projects import CreatedProject
-from store import users
-from store.database import Database
-from store.projects import create_project
-from store.sealing import Sealer
+from operations.incidents import Operations
+from operations.readiness import CheckStatus
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.people import users
+from store.projects.projects import create_project
 from tests.conftest import SECRET_KEY
 from tests.console.people import Town, a_town
-from tests.given import START, Story
+from tests.support.given import START, Story
 
 PASSWORD = "a sentence is easier to keep"
 EMAIL = "nadia@shop.example"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
-from api.console.parts import ConsoleParts
+from api.console.composition import ConsoleParts
 from api.console.routes import console_router
-from api.console.sealed import ConsoleKeys
+from api.console.sign_in.cookies import ConsoleKeys
 from domain.ids import ProjectId, UserId
 from domain.users import Role
-from store import members, sessions, users
+from store.people import members, sessions, users
 from tests.conftest import SECRET_KEY
 
 SESSION_COOKIE = "makegood_session"

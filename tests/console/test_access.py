@@ -14,14 +14,14 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from api.console.console import Console, console_route
-from api.console.parts import ConsoleParts
+from api.console.base import Console, console_route
+from api.console.composition import ConsoleParts
 from domain.ids import EventId, IncidentId
 from domain.projects import CreatedProject
 from domain.users import Role
+from tests.console.pages.test_mailbox import mail
 from tests.console.people import EARLY, Person, Town
-from tests.console.test_mailbox import mail
-from tests.given import Story
+from tests.support.given import Story
 
 # What the store does on either engine has its tests there.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,16 +12,16 @@ import pyotp
 import pytest
 from joserfc import jws
 
-from api.console.filters import EVENT_TABS, read_address
-from api.console.parts import ConsoleParts
-from api.console.sealed import ConsoleKeys
+from api.console.composition import ConsoleParts
+from api.console.sign_in.cookies import ConsoleKeys
+from api.console.ui.filters import EVENT_TABS, read_address
 from domain.projects import CreatedProject
-from store.database import Database
-from tests.canaries import shown_secrets
+from store.db.database import Database
 from tests.conftest import SECRET_KEY
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
+from tests.console.pages.test_oidc import Together, but, issuer_at
 from tests.console.provider import Json, providing
-from tests.console.test_oidc import Together, but, issuer_at
+from tests.support.canaries import shown_secrets
 
 NUL_PLACES = (
     "/events?q=a%00b",

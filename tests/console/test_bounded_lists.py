@@ -5,19 +5,20 @@ import html
 from sqlalchemy import event, insert
 from sqlalchemy.engine import Engine
 
-from api.console.parts import ConsoleParts
-from api.people import People
+from api.console.composition import ConsoleParts
 from domain.audit import Actor, AuditAction
 from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
-from store import audit, members, users
-from store.database import Database
-from store.paging import LISTED_AT_MOST
-from store.projects import PROJECTS, list_projects
-from store.sealing import Sealer
+from operations.people import People
+from store.audit import log as audit
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.db.paging import LISTED_AT_MOST
+from store.people import members, users
+from store.projects.projects import PROJECTS, list_projects
 from tests.console.people import Town
-from tests.given import START, Story
+from tests.support.given import START, Story
 
 OLGA = Actor("usr_olga")
 BEYOND = "This list ends at the newest 1,000 projects."

@@ -19,8 +19,8 @@ from playwright.async_api import BrowserContext, Page, expect
 from tests.console import browser
 from tests.console.conftest import EMAIL, PASSWORD
 from tests.console.receiver import Receiver, receiving
-from tests.processes import free_ports, python, running
-from tests.waiting import wait_until_async
+from tests.support.processes import free_ports, python, running
+from tests.support.waiting import wait_until_async
 
 WAIT_MS = 15_000
 REFERENCE = "order-10482"

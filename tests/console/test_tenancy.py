@@ -2,7 +2,8 @@
 
 The table has a row for every address of the router that can name something of a project, with the other's ids in path, query,
 body and cursor. Each request is made twice, with ids that exist next door and with ids that exist nowhere: both get the same
-answer, by the same SQL statements in the same order, and nothing of the other's is written. REST: `tests/api/test_tenancy.py`.
+answer, by the same SQL statements in the same order, and nothing of the other's is written. REST:
+`tests/api/rest/test_tenancy.py`.
 """
 
 import base64
@@ -19,17 +20,19 @@ from fastapi.routing import APIRoute
 from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
-from api.console import wording
-from api.console.parts import ConsoleParts
+from api.console.composition import ConsoleParts
+from api.console.ui import labels as wording
 from domain.audit import Actor, AuditAction
 from domain.projects import CreatedProject, ProjectChanges
 from domain.users import Role
-from store import audit, invitations, sessions, tables
-from store.database import Database
-from store.projects import change_project
-from store.repairs import request_repair
+from store.audit import log as audit
+from store.db.database import Database
+from store.people import invitations, sessions
+from store.projects.projects import change_project
+from store.receipts.repairs import request_repair
+from store.schema import tables
 from tests.console.people import Person, Town
-from tests.given import Story
+from tests.support.given import Story
 
 # Addresses by which nothing of a project can be asked for: of whoever comes, of one's own account, and the administrators'.
 OF_NO_PROJECT = {

@@ -13,13 +13,13 @@ from typing import Any
 
 import trustme
 
-from activities.transport import OutgoingRequest, exchange
-from api.project_changes import judged_url
+from activities.callback.transport import OutgoingRequest, exchange
 from domain.errors import FieldError, ValidationFailed
-from egress.guard import judge_url, resolve_name
+from egress.transport import judge_url, resolve_name
+from operations.inputs import judged_url
 from tests.egress import own_network
 from tests.egress.name_server import Name, NameServer
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 
 PUBLIC = "93.184.216.34"
 NO_NAMESPACES = 77

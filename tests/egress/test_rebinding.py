@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.egress.rebinding import NAMES, NO_NAMESPACES, PUBLIC
-from tests.processes import ROOT, python
+from tests.support.processes import ROOT, python
 
 ACCEPTED = [200, None, None]
 REFUSED = [None, "no_permitted_address", "refused_address"]

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from tests.faults.installation import StoreKind
-from tests.faults.report import write_report
+from tests.faults.installation.installation import StoreKind
+from tests.faults.installation.strangers import Crowd
+from tests.faults.report.report import write_report
 from tests.faults.run import Plan, judged
-from tests.faults.strangers import Crowd
 
 # What two cores just carry for the harness and a whole installation on PostgreSQL, restarts included (docs/faults.md).
 RECEIPTS_PER_SECOND = 8.0

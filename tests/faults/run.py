@@ -14,13 +14,13 @@ import httpx
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from tests.faults.checker import check
-from tests.faults.history import History
-from tests.faults.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
-from tests.faults.orders import plan_orders
-from tests.faults.schedule import mail_is_silent, plan_faults, store_takes_no_writes, strike_all
-from tests.faults.strangers import Crowd, Strangers
-from tests.faults.verdict import MEANINGS, Bounds, Verdict
+from tests.faults.installation.history import History
+from tests.faults.installation.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
+from tests.faults.installation.orders import plan_orders
+from tests.faults.installation.schedule import mail_is_silent, plan_faults, store_takes_no_writes, strike_all
+from tests.faults.installation.strangers import Crowd, Strangers
+from tests.faults.rules.checker import check
+from tests.faults.rules.verdict import MEANINGS, Bounds, Verdict
 
 STILL_SECONDS = 3.0
 LOOK_SECONDS = 0.5
@@ -32,7 +32,7 @@ DISK_BYTES = 400 * 1024 * 1024
 class Plan:
     """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders that miss theirs.
 
-    `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.planted`. With a
+    `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.rules.planted`. With a
     `crowd`, strangers are there all the while, and the mail server is silent for long. Where the same orders run with a crowd
     and alone (`is_compared`), the store takes no writes for a while in both.
     """

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.console.receiver import receiving
-from tests.postgres import Postgres
-from tests.processes import Program, python
-from tests.product import Product
-from tests.waiting import wait_until
+from tests.support.postgres import Postgres
+from tests.support.processes import Program, python
+from tests.support.product import Product
+from tests.support.waiting import wait_until
 from tests.workflows.world import taking_mail
 
 # What is promised; on an idle machine it takes a few seconds.

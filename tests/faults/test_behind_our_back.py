@@ -17,11 +17,11 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from config.settings import Settings
 from domain.ids import EventId
-from settings import Settings
-from tests.faults.told import copies, count_of_runs, kinds, opening_mails, series, unix
-from tests.product import Product, product
-from tests.waiting import wait_until, wait_until_async
+from tests.faults.report.told import copies, count_of_runs, kinds, opening_mails, series, unix
+from tests.support.product import Product, product
+from tests.support.waiting import wait_until, wait_until_async
 from workflows.messages import TASK_QUEUE, workflow_id
 
 WITHIN_SECONDS = 60

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.product import Product, product
-from tests.waiting import wait_until
+from tests.support.product import Product, product
+from tests.support.waiting import wait_until
 
 # Longer than the heartbeat timeout of a callback, so that Temporal gives the run up and hands the activity over again.
 STANDSTILL_SECONDS = 9

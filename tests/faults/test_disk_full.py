@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from store.migrating import migrate
-from tests.product import Product, product
-from tests.waiting import wait_until
+from store.migrate import migrate
+from tests.support.product import Product, product
+from tests.support.waiting import wait_until
 
 DISK_BYTES = 4 * 1024 * 1024
 REQUESTS_AT_MOST = 2_000

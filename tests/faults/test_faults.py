@@ -5,10 +5,10 @@
 
 import pytest
 
-from tests.faults.installation import StoreKind
+from tests.faults.installation.installation import StoreKind
+from tests.faults.rules.verdict import Rule, Verdict
 from tests.faults.run import Plan, judged
-from tests.faults.verdict import Rule, Verdict
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 ARTEFACTS = ROOT / "artefacts" / "faults"
 

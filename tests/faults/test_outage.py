@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.told import kinds, unix
-from tests.product import product
-from tests.waiting import wait_until
+from tests.faults.report.told import kinds, unix
+from tests.support.product import product
+from tests.support.waiting import wait_until
 
 # In the order in which they are sent: the last fall due while nobody can know yet whether the API will be back in time.
 TIMEOUTS_SECONDS = (3.0, 3.0, 2.5, 2.0, 1.7, 1.4, 1.2)

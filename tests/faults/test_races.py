@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.told import Event, copies, count_of_runs, kinds, opening_mails, unix
-from tests.product import Product, product
-from tests.waiting import wait_until
+from tests.faults.report.told import Event, copies, count_of_runs, kinds, opening_mails, unix
+from tests.support.product import Product, product
+from tests.support.waiting import wait_until
 
 CLOSE_SECONDS = 0.020
 # On a machine that is busy with other things too, aims go wide: then more are sent, up to so many times as many.

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from settings import Settings
-from tests.faults.told import Event, copies, count_of_runs, kinds, opening_mails, quantile, series, unix
-from tests.product import Product, product
-from tests.waiting import wait_until
+from config.settings import Settings
+from tests.faults.report.told import Event, copies, count_of_runs, kinds, opening_mails, quantile, series, unix
+from tests.support.product import Product, product
+from tests.support.waiting import wait_until
 
 WITHIN_SECONDS = 180
 # Of these, incidents that are open when it happens; of those, repairs that wait for a result, and calls that are under way.

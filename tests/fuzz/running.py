@@ -19,7 +19,9 @@ def fuzz(names: Sequence[str], *, seconds: int, kept: Path) -> NoReturn:
     """
     import atheris
 
-    with atheris.instrument_imports(include=["api", "domain", "activities.transport", "store.reading", "store.mailbox_files"]):
+    with atheris.instrument_imports(
+        include=["api", "domain", "activities.callback.transport", "store.receipts.queries", "store.maintenance.mailbox"]
+    ):
         from tests.fuzz.targets import TARGETS
     chosen = [TARGETS[name] for name in names]
 

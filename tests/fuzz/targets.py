@@ -19,12 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
-from activities.transport import read_retry_after
-from api.bodies import read_object
-from api.console.filters import EVENT_TABS, read_address
-from api.console.sealed import ConsoleKeys
-from api.console.sessions import FORM_TYPE, FormRejected, read_fields, safe_return
-from api.headers import (
+from activities.callback.transport import read_retry_after
+from api.console.sign_in.cookies import ConsoleKeys
+from api.console.sign_in.sessions import FORM_TYPE, FormRejected, read_fields, safe_return
+from api.console.ui.filters import EVENT_TABS, read_address
+from api.http.request_body import read_object
+from api.http.request_headers import (
     bearer_token,
     check_accept,
     check_content_length,
@@ -33,19 +33,19 @@ from api.headers import (
     problem_type,
     read_headers,
 )
-from api.project_changes import ProjectPatch
-from api.schemas import WireInstant, receipt_of, result_of
-from api.validation import ResolveBody, known_id, validated
-from domain.egress import UnsafeUrl, check_url, parse_allowed_ranges
+from api.ingest.schemas import WireInstant, receipt_of, result_of
 from domain.errors import Refusal
 from domain.ids import ProjectId
-from domain.instants import from_milliseconds, milliseconds, wire
-from domain.keys import looks_like_key
 from domain.projects import Project
 from domain.results import LateResult
-from egress.guard import read_url
-from store.mailbox_files import list_mails, read_mail
-from store.paging import _id_in
+from domain.security.api_keys import looks_like_key
+from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
+from egress.transport import read_url
+from operations.inputs import ProjectPatch
+from operations.validation import ResolveBody, known_id, validated
+from store.db.paging import _id_in
+from store.maintenance.mailbox import list_mails, read_mail
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INSTANT: TypeAdapter[datetime] = TypeAdapter(WireInstant)

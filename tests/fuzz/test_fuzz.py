@@ -8,7 +8,7 @@ import pytest
 
 from tests.fuzz.running import CORPUS, TARGET_NAMES
 from tests.fuzz.targets import TARGETS, mail
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 SECONDS = 2
 

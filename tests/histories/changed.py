@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.ledger import LedgerActivities
+    from activities.lifecycle import LedgerActivities
     from activities.messages import ReadStanding
     from workflows.messages import ReceiptEnded
     from workflows.receipt import ReceiptWorkflow

@@ -6,7 +6,7 @@ Time runs as it does, so that a history holds nothing but what a real one would.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from activities.callback import CallbackRules
+from activities.callback.send import CallbackRules
 from domain.ids import EventId
 from domain.lifecycle import Position
 from tests.workflows.world import World

@@ -14,8 +14,8 @@ from pathlib import Path
 from temporalio.client import WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
-from store.migrating import migrate
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.migrate import migrate
 from tests.conftest import SECRET_KEY
 from tests.histories.fingerprint import FILE, commands_of
 from tests.histories.lives import LIVES, PACE, Life

@@ -7,8 +7,8 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from domain.projects import CreatedProject
-from store.database import Database
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
 from tests.lives.shop import Shop, serving, working
 from tests.workflows.world import World, start_engine
 

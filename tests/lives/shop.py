@@ -17,21 +17,21 @@ from temporalio.client import Client
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from api.app import create_app
+from api.composition import AppParts, AppSettings
 from api.main import server_config
-from api.parts import AppParts, AppSettings
 from domain.ids import EventId
 from domain.projects import CreatedProject, ProjectChanges
-from store.committer import Committer
-from store.database import Database
-from store.front_door import open_front_door
-from store.projects import change_project
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.ingest.connection import open_front_door
+from store.ingest.group_commit import Committer
+from store.projects.projects import change_project
 from tests.conftest import SECRET_KEY
 from tests.console.receiver import receiving
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 from tests.workflows.world import World, taking_mail, worker_parts
-from worker.connect import prepare_namespace
-from worker.parts import build_worker
+from worker.build import build_worker
+from worker.temporal.connect import prepare_namespace
 
 # Skipped time would look like an outage of ingest.
 NEVER_SECONDS = 10**9

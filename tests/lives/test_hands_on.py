@@ -11,13 +11,13 @@ from temporalio.testing import WorkflowEnvironment
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject
-from store import users
-from store.database import Database
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.people import users
 from tests.console.conftest import Visitor
 from tests.lives.shop import Shop, working
 from tests.lives.test_lives import timed_out
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 from tests.workflows.world import TEMPORAL, World
 from workflows.messages import workflow_id
 

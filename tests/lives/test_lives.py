@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from domain.ids import EventId
 from domain.lifecycle import Position
 from tests.lives.shop import Shop
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
 
 MOST_EVENTS = 12

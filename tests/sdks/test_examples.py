@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from domain.signing import SigningSecrets, callback_headers
+from domain.security.signing import SigningSecrets, callback_headers
 from tests.sdks.merchant import API_KEY, SDKS, SECRET, FakeMakegood, command, environment, fake_makegood, run
 
 SUFFIXES = {"python": "py", "node": "mjs", "php": "php"}

@@ -1,4 +1,6 @@
-"""The shared vectors through the verifier of each language; `tests/domain/test_signing.py` runs them through the service."""
+"""The shared vectors through the verifier of each language; `tests/domain/security/test_signing.py` runs them through the
+service.
+"""
 
 import json
 import re

@@ -3,8 +3,8 @@
 import pytest
 
 from domain.projects import CreatedProject
-from store.database import Database
-from tests.given import Story
+from store.db.database import Database
+from tests.support.given import Story
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import Engine, event
 
-from store.database import dialect_of
+from store.db.database import dialect_of
 
 SECONDS_A_TEXT = 0.1
 SLOW_SCHEMA = f"""

@@ -3,18 +3,18 @@
 import sys
 from pathlib import Path
 
-from store.database import Database
-from store.heartbeats import Beat, read_beats
+from store.db.database import Database
+from store.status.heartbeats import Beat, read_beats
 from tests.conftest import SECRET_KEY
-from tests.processes import free_ports
-from tests.waiting import wait_until_async
+from tests.support.processes import free_ports
+from tests.support.waiting import wait_until_async
 
 TEMPORAL = Path(sys.executable).parent / "temporal"
 # `makegood worker` with bounds that a test can wait for.
 IMPATIENT = (
     "import contextlib, sys\n"
     "from settings import load_settings\n"
-    "from worker.heartbeat import Bounds\n"
+    "from worker.health.heartbeat import Bounds\n"
     "from worker.main import run_worker\n"
     "bounds = Bounds(look_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5, canary_patience_seconds=1.5,\n"
     "                canary_fresh_seconds=3, canaries_lost_unheard=4)\n"

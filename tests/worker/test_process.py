@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET_KEY
-from tests.processes import Program, free_ports, python, running
-from tests.waiting import wait_until_async
+from tests.support.processes import Program, free_ports, python, running
+from tests.support.waiting import wait_until_async
 from tests.worker.setting import IMPATIENT, WELL, Setting
 from tests.worker.swallowing import SwallowingProxy
 
-TUNED = "import gc, worker.temporal_part as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
+TUNED = "import gc, worker.connection_loop as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
 
 # Ends hard with 3, and says after how long.
 HARD_END = (
     "import os, sys, time\n"
-    "import worker.temporal_part as part\n"
+    "import worker.connection_loop as part\n"
     "part.LAST_ATTEMPTS_SECONDS = float(sys.argv[2])\n"
     "began, leave = time.monotonic(), os._exit\n"
     "def end(code):\n"

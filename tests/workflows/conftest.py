@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
 from tests.workflows.world import World, start_engine, world_on
 
 

@@ -12,10 +12,10 @@ from temporalio.service import RPCError
 
 from domain.ids import EventId
 from domain.lifecycle import Position
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
 from tests.workflows.test_signals import temporal
 from tests.workflows.world import World, worker_parts
-from worker.parts import build_worker
+from worker.build import build_worker
 from workflows.messages import workflow_id
 
 ALL, NONE = ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL, ResetReapplyType.RESET_REAPPLY_TYPE_NONE

@@ -14,15 +14,15 @@ from temporalio.worker import Worker
 
 from domain.ids import EventId
 from domain.results import ResultStatus
-from store.sealing import Sealer
+from store.crypto.encryption import Sealer
 from tests import histories
 from tests.histories.changed import WithOneMoreActivity, WithOneMoreTimer, WithOneMoreTimerPatchedIn
 from tests.histories.fingerprint import FILE, commands_of
 from tests.histories.lesson import assert_replays, assert_same_commands
 from tests.histories.lives import LIVES, PACE, Life
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 from tests.workflows.world import world_on
-from worker.connect import prepare_namespace
+from worker.temporal.connect import prepare_namespace
 from workflows.messages import ReceiptInput, ResultSignal, workflow_id
 from workflows.receipt import ReceiptWorkflow
 

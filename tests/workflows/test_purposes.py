@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from temporalio.testing import WorkflowEnvironment
 
-from activities.smtp import SmtpMailer, parse_mail_server
+from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from domain.lifecycle import Position
 from domain.projects import Scope
-from store.projects import create_project
-from store.sealing import Sealer
-from tests.given import Story
-from tests.waiting import wait_until_async
+from store.crypto.encryption import Sealer
+from store.projects.projects import create_project
+from tests.support.given import Story
+from tests.support.waiting import wait_until_async
 from tests.workflows.world import World, world_on
 
 # More than the slots of a worker were, when mail could take them all: the next activity waited for the mail's 14 s.

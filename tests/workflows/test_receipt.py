@@ -11,10 +11,10 @@ from sqlalchemy import text
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
 from domain.projects import ProjectChanges
-from store.attempts import record_attempt
-from store.projects import change_project
-from store.repairs import fail_overdue_repair
-from store.statements import SessionStatements
+from store.db.sql import SessionStatements
+from store.projects.projects import change_project
+from store.receipts.attempts import record_attempt
+from store.receipts.repairs import fail_overdue_repair
 from tests.workflows.world import World
 
 

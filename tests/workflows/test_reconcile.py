@@ -8,9 +8,9 @@ from temporalio.worker import Worker
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.results import ResultStatus
-from store.heartbeats import NAMESPACE_FACT, write_fact
-from store.standing import tell_engine
-from store.statements import SessionStatements
+from store.db.sql import SessionStatements
+from store.receipts.state import tell_engine
+from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
 from workflows.messages import ReceiptInput, ResultSignal, workflow_id

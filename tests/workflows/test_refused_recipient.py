@@ -5,8 +5,8 @@ from typing import Any
 from domain.ids import EventId
 from domain.lifecycle import Position
 from domain.projects import ProjectChanges
-from store.projects import change_project
-from tests.given import Story
+from store.projects.projects import change_project
+from tests.support.given import Story
 from tests.workflows.world import World
 
 GONE, OPS, OWNER = "gone@shop.example", "ops@shop.example", "owner@shop.example"

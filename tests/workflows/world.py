@@ -23,29 +23,29 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
-from activities.callback import CallbackRules, Chance
-from activities.smtp import SmtpMailer, parse_mail_server
-from activities.transport import exchange
+from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
+from activities.callback.send import CallbackRules, Chance
+from activities.callback.transport import exchange
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import Position
 from domain.projects import CreatedProject, Scope
-from store.database import Clock, Database
-from store.heartbeats import NAMESPACE_FACT, read_fact
-from store.moves import apply_result
-from store.outbox import count, tell_again
-from store.projects import create_project
-from store.repairs import request_repair
-from store.requests import expire, resolve_by_hand
-from store.sealing import Sealer
-from store.statements import SessionStatements
+from store.crypto.encryption import Sealer
+from store.db.database import Clock, Database
+from store.db.sql import SessionStatements
+from store.projects.projects import create_project
+from store.receipts.operator_actions import expire, resolve_by_hand
+from store.receipts.outbox import count, tell_again
+from store.receipts.repairs import request_repair
+from store.receipts.transitions import apply_result
+from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.console.receiver import Receiver, receiving
-from tests.given import OPERATOR, Story, new_result
 from tests.histories.fingerprint import local_activity_of
-from tests.processes import free_ports
-from tests.waiting import wait_until_async
-from worker.connect import prepare_namespace, read_namespace_id
-from worker.failures import SHORT_FAILURES
-from worker.parts import BuiltWorker, WorkerParts, build_worker
+from tests.support.given import OPERATOR, Story, new_result
+from tests.support.processes import free_ports
+from tests.support.waiting import wait_until_async
+from worker.build import BuiltWorker, WorkerParts, build_worker
+from worker.temporal.connect import prepare_namespace, read_namespace_id
+from worker.temporal.failure_converter import SHORT_FAILURES
 from workflows.messages import workflow_id
 
 ROOT = Path(__file__).parents[2]

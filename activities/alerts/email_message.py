@@ -1,0 +1,207 @@
+"""The mail about an incident: text and HTML, the same facts in both.
+
+Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
+sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts.send`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+import jinja2
+
+from activities.alerts.email_format import Letter, compose, encoded, raw
+from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
+from domain.values.text import one_line
+from domain.values.timestamps import wire
+from store.alerts.delivery import AlertDue, AlertFacts
+from store.people.email_addresses import canonical_address
+
+TEMPLATES = Path(__file__).parent / "templates"
+SUBJECT_CHARACTERS = 200
+
+_REASONS: dict[Reason, str] = {
+    Reason.MISSING_RESULT: "no result came before the deadline",
+    Reason.FAILED_RESULT: "the app reported that the effect failed",
+}
+_CAUSES: dict[RepairCause, str] = {
+    RepairCause.REJECTED: "the repair endpoint declined the callback",
+    RepairCause.EXHAUSTED: "the repair endpoint could not be reached, or failed, at every attempt",
+    RepairCause.NO_RESULT: "the endpoint took the callback, but no result came in time",
+    RepairCause.FAILED_RESULT: "the app reported that the repair failed",
+    RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
+    RepairCause.SUPERSEDED: "another repair succeeded first",
+    RepairCause.CLOSED: "the incident was closed by hand",
+}
+_RESOLUTIONS: dict[Resolution, str] = {
+    Resolution.REPAIRED: "The app reported success: the repair worked.",
+    Resolution.LATE_RESULT: "The app reported success, late, without a repair.",
+    Resolution.MANUAL: "An operator closed it by hand.",
+}
+
+
+_PLAIN_TITLES: dict[str, str] = {
+    AlertKind.INCIDENT_OPENED: "Incident open",
+    AlertKind.REPAIR_FAILED: "Repair failed",
+    AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.DESTINATION_FAILING: "Alerts to an address fail",
+}
+
+Lines = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a mail says beyond its facts. `color` is its accent in HTML."""
+
+    title: str
+    sentence: str
+    call: str
+    color: str
+
+
+class MailWriter:
+    """Writes the mails of one installation: from whom, and where links lead.
+
+    Raises:
+        AddressRefused: `mail_from` is an address that no mail server takes.
+    """
+
+    def __init__(self, *, mail_from: str, public_url: str) -> None:
+        self._mail_from = canonical_address(mail_from)
+        self._public_url = public_url
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=jinja2.select_autoescape(["html"]),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def write(self, alert: AlertDue, *, at: datetime) -> Letter:
+        """The mail of an alert; `at` is the instant of this sending. Without facts it is the plainest one.
+
+        Raises:
+            AddressRefused: no mail server takes the destination.
+        """
+        if alert.facts is None:
+            return self.write_plainly(alert, at=at)
+        words = _words(alert.kind, alert.facts)
+        mode = "live" if alert.facts.receipt.livemode else "test"
+        subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
+        signed = f"{one_line(alert.facts.project_name)} ({mode})"
+        return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
+
+    def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
+        """The mail with ids, kind and link alone: nothing in it comes from outside.
+
+        Raises:
+            AddressRefused: no mail server takes the destination.
+        """
+        words = Words(
+            title=_PLAIN_TITLES.get(alert.kind, "News of an incident"),
+            sentence="This mail could not be sent with its details. The event's page has them.",
+            call="Look at the event",
+            color="#c2410c",
+        )
+        ids = (("Event id", alert.event_id), ("Incident id", alert.incident_id), ("Replay id", alert.replay_id or ""))
+        facts = tuple((name, value) for name, value in ids if value)
+        return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
+
+    def _letter(self, alert: AlertDue, words: Words, facts: Lines, *, at: datetime, subject: str, signed: str) -> Letter:
+        recipient = canonical_address(alert.destination)
+        opened = self._message_id(alert, AlertKind.INCIDENT_OPENED, None)
+        is_first = alert.kind == AlertKind.INCIDENT_OPENED
+        fields = (
+            ("Subject", subject),
+            ("From", raw(f"Makegood <{self._mail_from}>")),
+            ("To", raw(recipient)),
+            ("Date", raw(format_datetime(at.astimezone(UTC)))),
+            ("Message-ID", raw(self._message_id(alert, alert.kind, alert.replay_id or alert.about))),
+            *(() if is_first else (("In-Reply-To", raw(opened)), ("References", raw(opened)))),
+            ("Auto-Submitted", "auto-generated"),
+            ("X-Auto-Response-Suppress", "All"),
+        )
+        link = f"{self._public_url}/events/{alert.event_id}"
+        values = {"words": words, "facts": facts, "link": link, "signed": signed}
+        text, html = (self._templates.get_template(name).render(values) for name in ("alert.txt", "alert.html"))
+        return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
+
+    def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
+        """From incident, kind, `replay_id` and destination alone (contract, "Mail")."""
+        destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
+        parts = (alert.incident_id, kind, subject_id or "", destination)
+        return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
+
+
+def _words(kind: str, facts: AlertFacts) -> Words:
+    reason = _REASONS[facts.incident.reason]
+    match kind:
+        case AlertKind.INCIDENT_OPENED:
+            return Words(
+                title="Incident open",
+                sentence=f"A paid event was accepted, and its effect is not proven: {reason}.",
+                call="Review and reprocess",
+                color="#c2410c",
+            )
+        case AlertKind.REPAIR_FAILED:
+            cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
+            return Words(
+                title="Repair failed",
+                sentence=f"The repair did not succeed: {cause}. The incident is open again.",
+                call="Look at the attempts",
+                color="#b91c1c",
+            )
+        case AlertKind.DESTINATION_FAILING:
+            return Words(
+                title="Alerts to an address fail",
+                sentence=f"The alert of this incident never reached {one_line(facts.failing or 'an address')}: the mail server "
+                "refused it for good, or every try of a day failed. Check the address in the project's settings.",
+                call="See the timeline",
+                color="#b91c1c",
+            )
+        case AlertKind.INCIDENT_RESOLVED:
+            return Words(
+                title="Incident resolved",
+                sentence=_resolution(facts.incident),
+                call="See the timeline",
+                color="#15803d",
+            )
+        case _:
+            raise LookupError("a kind of alert that a newer version wrote")
+
+
+def _resolution(incident: Incident) -> str:
+    return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
+
+
+def _subject(facts: AlertFacts, words: Words) -> str:
+    receipt = facts.receipt
+    mode = "" if receipt.livemode else "[test] "
+    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
+
+
+def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
+    """Name and value of each line, those without a value left out."""
+    receipt, incident = facts.receipt, facts.incident
+    lines = (
+        ("Reference", receipt.internal_reference),
+        ("Event", str(receipt.event_type)),
+        ("Effect", str(receipt.effect_type)),
+        ("Reason", incident.reason.value),
+        ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
+        ("Repair failed", facts.cause.value if facts.cause else ""),
+        ("Not reached", facts.failing or ""),
+        ("Resolution", incident.resolution.value if incident.resolution else ""),
+        ("Provider", f"{receipt.provider} {receipt.provider_event_id}"),
+        ("Occurred", wire(receipt.occurred_at)),
+        ("Deadline", wire(receipt.deadline_at)),
+        ("Opened", wire(incident.opened_at)),
+        ("Resolved", wire(incident.resolved_at) if incident.resolved_at else ""),
+        ("Event id", receipt.event_id),
+        ("Incident id", incident.id),
+        ("Replay id", alert.replay_id or ""),
+    )
+    return tuple((name, one_line(value)) for name, value in lines if value)

@@ -1,0 +1,109 @@
+"""One POST of a repair callback through the egress guard, and what came of it; a failure is an outcome too, never raised.
+
+Keeps no body. What follows is decided by `domain.retries`. Called by `activities.callback.send`. Imports nothing from the other
+activities.
+"""
+
+import math
+import re
+import ssl
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from domain.retries import ErrorClass, ExchangeOutcome
+from egress.policy import Network, UnsafeUrl
+from egress.transport import (
+    EXCHANGE_SECONDS,
+    MAXIMUM_ANSWER_BYTES,
+    REFUSAL_STEP_SECONDS,
+    ExchangeFailed,
+    GuardedTransport,
+    Resolver,
+    failed,
+    read_url,
+    resolve_name,
+)
+
+_FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """One POST of a repair callback; `headers` carry its content type and signatures."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+async def exchange(
+    request: OutgoingRequest,
+    *,
+    allow: tuple[Network, ...],
+    timeout_seconds: float = EXCHANGE_SECONDS,
+    max_body_bytes: int = MAXIMUM_ANSWER_BYTES,
+    ssl_context: ssl.SSLContext | None = None,
+    resolver: Resolver = resolve_name,
+) -> ExchangeOutcome:
+    """What the endpoint answered, or the class of the failure; a network failure is never raised.
+
+    `timeout_seconds` bounds everything from the look-up of the name to the last byte read. An answer that does not end in
+    time, or breaks off, is a failure whatever its status; one longer than `max_body_bytes` counts, its rest unread.
+    Without an `ssl_context`, one is made with the bundled certificate authorities.
+    """
+    transport = GuardedTransport(
+        allow=allow,
+        keeps_body=False,
+        timeout_seconds=timeout_seconds,
+        max_body_bytes=max_body_bytes,
+        ssl_context=ssl_context,
+        resolver=resolver,
+    )
+    started = time.monotonic()
+    try:
+        # As it is written, before httpx reads it.
+        url = read_url(request.url, allow).canonical
+        async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
+            response = await client.post(url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
+    except UnsafeUrl as refusal:
+        return _failed(failed(refusal), started)
+    except ExchangeFailed as failure:
+        return _failed(failure, started)
+    return ExchangeOutcome(
+        status=response.status_code,
+        error_class=None,
+        duration_ms=round((time.monotonic() - started) * 1000),
+        retry_after_seconds=read_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC)),
+    )
+
+
+def read_retry_after(text: str | None, *, now: datetime) -> int | None:
+    """The whole seconds that a Retry-After header asks for, as a number or as an HTTP date; None when it is neither."""
+    if text is None:
+        return None
+    digits = text.strip()
+    if re.fullmatch(r"[0-9]+", digits):
+        return int(digits) if len(digits) <= 9 else 10**9
+    try:
+        asked_at = parsedate_to_datetime(text)
+        # A date without a zone is no HTTP date; subtracting it raises a TypeError.
+        return max(0, math.ceil((asked_at - now).total_seconds()))
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
+def _failed(failure: ExchangeFailed, started: float) -> ExchangeOutcome:
+    seconds = time.monotonic() - started
+    if failure.error_class is ErrorClass.NO_PERMITTED_ADDRESS:
+        # How long a look-up took would tell a name that exists in this network from one that does not.
+        seconds = math.ceil(seconds / REFUSAL_STEP_SECONDS) * REFUSAL_STEP_SECONDS
+    return ExchangeOutcome(
+        status=None,
+        error_class=failure.error_class,
+        duration_ms=round(seconds * 1000),
+        log_reason=failure.log_reason,
+    )

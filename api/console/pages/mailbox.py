@@ -1,0 +1,58 @@
+"""The built-in mailbox: what `makegood up` caught instead of sending it. Reads the mail sink's directory, changes nothing.
+
+A mail's HTML is shown in a sandboxed frame with a policy of its own: no script, no form, nothing from the network.
+"""
+
+import asyncio
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from api.console.base import Console
+from domain.errors import NotFound
+from store.maintenance.mailbox import Mail, list_mails, read_mail
+
+FRAME_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "frame-ancestors 'self'"
+    ),
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class MailboxPages:
+    """The list of mails and one of them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    async def listing(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        values = {"mails": await asyncio.to_thread(list_mails, self._directory())}
+        return await self._console.show(request, viewer, page="mailbox.html", here="mailbox", values=values, region="_mails.html")
+
+    async def one(self, request: Request, name: str) -> Response:
+        viewer = await self._console.viewer(request)
+        values = {"mail": await self._mail(name)}
+        return await self._console.show(request, viewer, page="mail.html", here="mailbox", values=values)
+
+    async def html_part(self, request: Request, name: str) -> Response:
+        await self._console.viewer(request)
+        mail = await self._mail(name)
+        # Links open beside the console: inside the frame its policy would show nothing.
+        return HTMLResponse(f'<base target="_blank">{mail.html or ""}', headers=FRAME_HEADERS)
+
+    async def _mail(self, name: str) -> Mail:
+        mail = await asyncio.to_thread(read_mail, self._directory(), name)
+        if mail is None:
+            raise NotFound("There is no such mail in the mailbox.")
+        return mail
+
+    def _directory(self) -> Path:
+        if self._console.parts.mailbox_path is None:
+            raise NotFound("Mail goes to the server that MAKEGOOD_SMTP_URL names; there is no built-in mailbox.")
+        return self._console.parts.mailbox_path

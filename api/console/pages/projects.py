@@ -1,0 +1,204 @@
+"""Projects: the list, and one project's settings, API keys and signing secret.
+
+A secret is shown once, on the page after it was made.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth.audit_actor import actor_of
+from api.console.base import Console, told
+from api.console.pages.list_page import own_projects
+from api.console.sign_in.cookies import Notice, Secret
+from api.console.sign_in.sessions import Viewer
+from api.console.ui.list_queries import Json
+from domain.errors import Refusal
+from domain.users import Role
+from domain.values.timestamps import wire
+from store.db.paging import LISTED_AT_MOST
+
+SCOPES = ("ingest", "read", "operate", "admin")
+KEY_LIFETIMES = (30, 90, 365)  # days
+
+
+class ProjectPages:
+    """The pages and forms of projects."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._operations = console.operations
+
+    async def listing(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        return await self._list_page(request, viewer, typed={}, refusal=None)
+
+    async def one(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        project = await self._operations.read_project(project_id)
+        return await self._page(request, viewer, project, typed=project, refusal=None)
+
+    async def create(self, request: Request) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        try:
+            made = await self._operations.create_project(
+                name=fields.get("name", "").strip(),
+                mode=fields.get("mode", "test"),
+                actor=actor_of(request, viewer.user_id),
+                repair_url=fields.get("repair_url", "").strip() or None,
+                alert_emails=_addresses(fields),
+            )
+        except Refusal as refusal:
+            return await self._list_page(request, viewer, typed=fields, refusal=refusal)
+        secrets = (Secret("API key", made["api_key"]), Secret("Signing secret", made["signing_secret"]))
+        text = "The project is ready. Copy both secrets now: they are not shown again."
+        return self._console.sessions.redirect(
+            f"/projects/{quote(made['project_id'])}", viewer=viewer, notice=Notice("good", text, secrets)
+        )
+
+    async def save(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        project = await self._operations.read_project(project_id)
+        changes = _changes(fields, project)
+        try:
+            await self._operations.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
+        except Refusal as refusal:
+            return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
+
+    async def delete(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
+        try:
+            actor = actor_of(request, viewer.user_id)
+            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open, actor=actor)
+        except Refusal as refusal:
+            notice = Notice("bad", told(refusal))
+            return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+        notice = Notice("good", f"{gone['name']} is deleted. Calls with its keys fail within 5 seconds.")
+        return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
+
+    async def create_key(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        fields = await self._console.sessions.form(request, viewer)
+        scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
+        label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
+        try:
+            made = await self._operations.create_key(
+                project_id,
+                label=label,
+                scopes=scopes or ["ingest"],
+                expires_in_days=days or None,
+                actor=actor_of(request, viewer.user_id),
+            )
+        except Refusal as refusal:
+            notice = Notice("bad", told(refusal))
+        else:
+            notice = Notice("good", "Copy the key now: it is not shown again.", (Secret("API key", made["api_key"]),))
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+
+    async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        action = self._operations.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
+        return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
+
+    async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        try:
+            made = await self._operations.rotate_signing_secret(project_id, actor=actor_of(request, viewer.user_id))
+        except Refusal as refusal:
+            notice = Notice("bad", told(refusal))
+        else:
+            text = "The next signing secret. Copy it now: it is not shown again. For 24 hours calls carry both signatures."
+            notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+
+    async def finish_rotation(self, request: Request, project_id: str) -> Response:
+        viewer = await self._console.viewer(request)
+        await self._console.sessions.form(request, viewer)
+        action = self._operations.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
+        said = "Calls are signed with the new secret alone."
+        return await self._console.act(viewer, action, said=said, back=_path(project_id))
+
+    async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
+        listed = await own_projects(self._console, viewer)
+        ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
+        values = {"projects": listed, "ends_at": ends_at, "typed": typed, "problems": _problems(refusal)}
+        return await self._console.show(
+            request, viewer, page="projects.html", here="projects", values=values, status=_status(refusal)
+        )
+
+    async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
+        project_id, now = project["project_id"], wire(self._console.parts.now())
+        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
+        if values["role"] is Role.OWNER:
+            keys = (await self._operations.list_keys(project_id))["data"]
+            values |= {
+                "typed": typed,
+                "problems": _problems(refusal),
+                # Instants as the contract writes them are ordered like their text.
+                "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
+                "scopes": SCOPES,
+                "lifetimes": KEY_LIFETIMES,
+                "overlap_ends_at": (await self._operations.read_rotation(project_id))["overlap_ends_at"],
+                "people": await self._console.people.list_members(project_id),
+                "roles": tuple(Role),
+            }
+        return await self._console.show(
+            request, viewer, page="project.html", here="projects", values=values, status=_status(refusal)
+        )
+
+
+# JSON values of a PATCH, of any JSON type.
+def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
+    """The form as the PATCH of REST would send it.
+
+    A repair URL that stays is not given, since giving it is saving it: its name would be resolved and judged again.
+    """
+    repair_url = fields.get("repair_url", "").strip() or None
+    saved_again = repair_url != project["repair_url"] or project["repair_url_gone"]
+    return {
+        "name": fields.get("name", "").strip(),
+        **({"repair_url": repair_url} if saved_again else {}),
+        "timeout_minutes": _number(fields.get("timeout_minutes", "")),
+        "alert_emails": _addresses(fields),
+        "late_result": fields.get("late_result", ""),
+        "snapshots": fields.get("snapshots") == "on",
+    }
+
+
+def _number(text: str) -> int | float | str:
+    """The number typed; what is not one stays text, so that the check everyone shares refuses it."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def _addresses(fields: Mapping[str, str]) -> list[str]:
+    return fields.get("alert_emails", "").replace(",", " ").split()
+
+
+def _problems(refusal: Refusal | None) -> dict[str, str]:
+    """The messages of a refusal by field; under the empty name what belongs to no field."""
+    if refusal is None:
+        return {}
+    by_field = {error.pointer.strip("/").split("/")[0]: error.message for error in refusal.errors}
+    return by_field or {"": refusal.detail}
+
+
+def _status(refusal: Refusal | None) -> int:
+    return 200 if refusal is None else 422
+
+
+def _path(project_id: str) -> str:
+    return f"/projects/{quote(project_id)}"

@@ -1,0 +1,1 @@
+"""Sign-in, sessions, cookies, OIDC, second factor and step-up authentication of the console."""

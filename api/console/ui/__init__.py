@@ -1,0 +1,1 @@
+"""What pages show: templates, labels, timeline texts, filters and list queries."""

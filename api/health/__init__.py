@@ -1,0 +1,1 @@
+"""Liveness and readiness endpoints, and the heartbeat of the API process."""

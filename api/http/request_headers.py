@@ -1,0 +1,120 @@
+"""Judges the request headers that the contract has rules for. Pure; what a client repeats in each request is judged once.
+
+Called by `api.ingest.endpoint` for every receipt and result, so each check costs a look-up.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from api.http.problems import JSON_TYPE, PROBLEM_TYPE
+from domain.errors import (
+    MissingAcceptHeader,
+    MissingIdempotencyKey,
+    NotAcceptable,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+
+MAXIMUM_BODY_BYTES = 64 * 1024
+# The prose of a failed result is cut, never refused (contract, "Ingest").
+MAXIMUM_RESULT_BYTES = 1024 * 1024
+MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
+
+Headers = dict[bytes, bytes]
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Headers by their lowercase name; those that are repeated are joined by a comma, as HTTP says."""
+    pairs = list(raw)
+    headers = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    joined: Headers = {}
+    for name, value in pairs:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
+@lru_cache(maxsize=256)
+def check_accept(accept: bytes | None) -> None:
+    """Nothing when the caller takes JSON.
+
+    Raises: MissingAcceptHeader, NotAcceptable.
+    """
+    if accept is None or not accept.strip():
+        raise MissingAcceptHeader
+    allowed = _ranges(accept)
+    # The most specific range decides: `application/json;q=0, */*` takes all but what is sent here.
+    plain = next((allowed[name] for name in (JSON_TYPE, b"application/*", b"*/*") if name in allowed), False)
+    if not plain and not any(is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()):
+        raise NotAcceptable
+
+
+@lru_cache(maxsize=256)
+def problem_type(accept: bytes | None) -> bytes:
+    """The media type for an error: problem+json, unless the caller takes `application/json` and nothing wider."""
+    names = [name for name, is_allowed in _ranges(accept or b"").items() if is_allowed]
+    takes_problems = any(name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names)
+    return JSON_TYPE if JSON_TYPE in names and not takes_problems else PROBLEM_TYPE
+
+
+@lru_cache(maxsize=256)
+def check_content_type(content_type: bytes | None, content_encoding: bytes | None) -> None:
+    """Nothing when the body is declared as plain UTF-8 JSON.
+
+    Raises: UnsupportedMediaType.
+    """
+    name, *parameters = (part.strip() for part in (content_type or b"").lower().split(b";"))
+    charsets = [part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")]
+    is_plain = (content_encoding or b"identity").strip().lower() in (b"identity", b"")
+    if name != JSON_TYPE or not is_plain or any(charset not in (b"utf-8", b"utf8") for charset in charsets):
+        raise UnsupportedMediaType
+
+
+def check_content_length(content_length: bytes | None, *, most: int = MAXIMUM_BODY_BYTES) -> None:
+    """Nothing when the announced body has at most `most` bytes; what is read is counted too.
+
+    Raises: PayloadTooLarge.
+    """
+    if content_length is not None and content_length.isdigit() and int(content_length[:20]) > most:
+        raise PayloadTooLarge
+
+
+def idempotency_key(value: bytes | None) -> str:
+    """The Idempotency-Key as text.
+
+    Raises: MissingIdempotencyKey.
+    """
+    if value is None:
+        raise MissingIdempotencyKey
+    try:
+        key = value.decode()
+    except UnicodeDecodeError:
+        key = value.decode("latin-1")
+    key = key.strip()
+    if not key or len(key) > MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS or not key.isprintable():
+        raise MissingIdempotencyKey
+    return key
+
+
+def bearer_token(authorization: bytes | None) -> str | None:
+    """What follows `Bearer`; None when there is nothing of that form."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    try:
+        return token.strip().decode("ascii") or None
+    except UnicodeDecodeError:
+        return None
+
+
+def _ranges(accept: bytes) -> dict[bytes, bool]:
+    """The media ranges that the header names, and whether it allows them; one with a quality of zero is refused by it."""
+    ranges = (item.lower().translate(None, b" \t").split(b";") for item in accept.split(b","))
+    return {name: not any(_is_zero(parameter) for parameter in parameters) for name, *parameters in ranges}
+
+
+def _is_zero(parameter: bytes) -> bool:
+    return parameter.startswith(b"q=") and not parameter[2:].strip(b"0.")

@@ -1,0 +1,1 @@
+"""The REST API of operators, its response models and its OpenAPI document."""

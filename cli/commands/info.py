@@ -1,0 +1,77 @@
+"""`makegood config`, `openapi` and `version`: what this installation is and how it is set. They open nothing."""
+
+import platform
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.options import JsonFlag
+from cli.output import cell, print_json, print_record
+from cli.settings import read_settings
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+PARTS = ("temporalio", "fastapi", "uvicorn", "sqlmodel", "httpx", "pydantic")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands under the application."""
+    app.command("config")(config)
+    app.command("openapi")(openapi)
+    app.command("version")(version)
+
+
+def config(as_json: JsonFlag = False) -> None:
+    """Show every setting, where it comes from and what it is; secrets are never shown."""
+    rows = effective_settings(read_settings())
+    if as_json:
+        return print_json({"settings": rows})
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {cell(row['value'])}  ({row['source']})")
+
+
+def openapi(as_json: JsonFlag = True) -> None:
+    """Print the OpenAPI 3.1 document of the API, as `/openapi.json` serves it; it is JSON in any case."""
+    from api.rest.openapi import document
+
+    del as_json
+
+    print_json(document())
+
+
+def version(as_json: JsonFlag = False) -> None:
+    """Show the version of Makegood and of the parts it stands on."""
+    parts = {name: installed_version(name) for name in PARTS}
+    made_of = {"makegood": installed_version("makegood"), "python": platform.python_version(), **parts}
+    if as_json:
+        return print_record(made_of, as_json=True)
+    typer.echo(f"makegood {made_of['makegood']} (Python {made_of['python']}, temporalio {made_of['temporalio']})")
+
+
+def effective_settings(settings: "Settings") -> list[dict[str, object]]:
+    """A row for each setting: its variable, its value with secrets masked, and whether it was given."""
+    from config.settings import SECRET_FIELDS, environment_name
+
+    rows: list[dict[str, object]] = []
+    for name in type(settings).model_fields:
+        is_given = name in settings.model_fields_set
+        value = getattr(settings, name)
+        if name in SECRET_FIELDS:
+            shown: object = None if value is None else "********"
+        else:
+            shown = settings.public_url_or_default if name == "public_url" else _plain(value)
+        rows.append({"name": environment_name(name), "value": shown, "source": "environment" if is_given else "default"})
+    return rows
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return str(value)

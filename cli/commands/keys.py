@@ -1,0 +1,67 @@
+"""`makegood key`: make, list and revoke a project's API keys, on the store itself."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.commands.projects import ScopeName, Scopes
+from cli.local_operations import Json, cli_actor, find_project, operate
+from cli.options import JsonFlag, ProjectArgument
+from cli.output import print_record, print_rows, tell
+
+if TYPE_CHECKING:
+    from operations.incidents import Operations
+
+app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
+COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
+
+
+@app.command("create")
+def create(
+    project: ProjectArgument,
+    label: Annotated[str, typer.Option(help="What tells it from other keys: who or what uses it.")],
+    scopes: Scopes = None,
+    expires_in_days: Annotated[int | None, typer.Option(help="Refused after so many days. Default: it does not expire.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make an API key, shown now and never again. Without --scope it may only send receipts and results."""
+    names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
+    made = operate(lambda operations: _create(operations, project, label, names, expires_in_days))
+    print_record(made, as_json=as_json)
+    if not as_json:
+        tell("Keep the API key now: it is not shown again.")
+
+
+@app.command("list")
+def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
+    """The keys of a project, the revoked ones too."""
+    answer = operate(lambda operations: _list(operations, project))
+    print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
+
+
+@app.command("revoke")
+def revoke(
+    project: ProjectArgument,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Revoke a key; every API process refuses it within 5 seconds."""
+    operate(lambda operations: _revoke(operations, project, key_id))
+    print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
+
+
+async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str], expires_in_days: int | None) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.create_key(
+        project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days, actor=cli_actor()
+    )
+
+
+async def _list(operations: "Operations", name_or_id: str) -> Json:
+    project = await find_project(operations, name_or_id)
+    return await operations.list_keys(project["project_id"])
+
+
+async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
+    project = await find_project(operations, name_or_id)
+    await operations.revoke_key(project["project_id"], key_id, actor=cli_actor())

@@ -1,0 +1,171 @@
+"""`makegood receipt`: send one over HTTP as an app would; list, show, expire and restart what is stored."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.local_operations import Json, cli_actor, find_project_id, operate
+from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
+from cli.output import CommandFailed, ExitCode, cell, joined, print_json, print_record, print_rows
+from domain.receipts import EffectType, EventType, Provider, ReceiptState
+from domain.values.timestamps import wire
+
+if TYPE_CHECKING:
+    from operations.incidents import Operations
+
+app = typer.Typer(help="Receipts: payment events that an app has accepted.", no_args_is_help=True)
+COLUMNS = ("event_id", "state", "event_type", "effect_type", "internal_reference", "accepted_at", "deadline_at")
+NOT_IN_RECORD = ("timeline", "repairs")
+ENTRIES_SHOWN = 100  # as `store.receipts.timeline` has it
+EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, evt_…")]
+
+
+@app.command("send")
+def send(
+    api_key: KeyOption,
+    provider_event_id: Annotated[str, typer.Option("--event-id", help="The provider's own id of the event.")],
+    reference: Annotated[str, typer.Option(help="The app's own id of the thing affected, such as an order.")],
+    event_type: Annotated[EventType, typer.Option(help="What happened at the provider.")],
+    effect_type: Annotated[EffectType, typer.Option(help="What the app owes the customer.")],
+    provider: Annotated[Provider, typer.Option(help="Who sent the event.")] = Provider.STRIPE,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with zone. Default: now.")] = None,
+    shop_domain: Annotated[str | None, typer.Option(help="Shopify only: the shop's domain.")] = None,
+    timeout_minutes: Annotated[float | None, typer.Option(help="How long the result may take.")] = None,
+    payload: Annotated[Path | None, typer.Option(help="A file with a JSON object to keep beside it.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
+    url: UrlOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send a receipt over HTTP, as an app does once it has accepted an event."""
+    from cli.commands.http_sender import send as post
+
+    fields = {
+        "provider": provider.value,
+        "provider_event_id": provider_event_id,
+        "event_type": event_type.value,
+        "effect_type": effect_type.value,
+        "internal_reference": reference,
+        "occurred_at": occurred_at or wire(datetime.now(UTC)),
+        "shopify_shop_domain": shop_domain,
+        "timeout_minutes": _whole_if_whole(timeout_minutes),
+        "payload": None if payload is None else _json_file(payload),
+    }
+    post("/api/v1/receipt", fields, url=url, api_key=api_key, idempotency_key=idempotency_key, as_json=as_json)
+
+
+@app.command("list")
+def list_some(
+    project: ProjectOption = None,
+    state: Annotated[list[ReceiptState] | None, typer.Option(help="Only in this state; repeat it for more.")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="Only from this provider.")] = None,
+    event_type: Annotated[EventType | None, typer.Option(help="Only of this type.")] = None,
+    effect_type: Annotated[EffectType | None, typer.Option(help="Only with this effect.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Only with this internal reference.")] = None,
+    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches this.")] = None,
+    limit: LimitOption = 20,
+    cursor: CursorOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Receipts, newest first."""
+
+    async def act(operations: "Operations") -> Json:
+        from operations.incidents import ListFilters
+
+        filters = ListFilters(
+            state=joined(state),
+            provider=provider and provider.value,
+            event_type=event_type and event_type.value,
+            effect_type=effect_type and effect_type.value,
+            internal_reference=reference,
+            q=q,
+        )
+        project_id = await find_project_id(operations, project)
+        return await operations.list_events(project_id, filters, limit=limit, cursor=cursor)
+
+    answer = operate(act)
+    print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
+
+
+@app.command("show")
+def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
+    """One receipt with its incident, its newest repairs and the newest part of its timeline."""
+    event = operate(lambda operations: operations.read_event(None, event_id))
+    if as_json:
+        return print_json(event)
+    print_record({name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False)
+    typer.echo("\n" + typer.style("TIMELINE", bold=True))
+    if len(event["timeline"]) == ENTRIES_SHOWN:
+        typer.echo(f"The newest {ENTRIES_SHOWN}. All of them: makegood receipt timeline {event_id}")
+    _print_entries(event["timeline"])
+
+
+@app.command("timeline")
+def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOption = None, as_json: JsonFlag = False) -> None:
+    """What happened to one receipt, newest first, a page at a time."""
+    page = operate(lambda operations: operations.read_timeline(None, event_id, limit, cursor))
+    if as_json:
+        return print_json(page)
+    _print_entries(page["data"])
+    if page["next_cursor"]:
+        typer.echo(f"Older entries: --cursor {page['next_cursor']}")
+
+
+@app.command("expire")
+def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
+    """Let a test project's receipt reach its deadline now."""
+    print_record(operate(lambda operations: operations.expire(None, event_id, actor=cli_actor())), as_json=as_json)
+
+
+def _print_entries(entries: list[Json]) -> None:
+    for entry in entries:
+        fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
+        typer.echo(f"{cell(entry['at'])}  {cell(entry['kind']):<22}  {cell(fields)}".rstrip())
+
+
+@app.command("restart")
+def restart(
+    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="All whose workflow is known to be stuck.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a receipt's workflow and start it again, from where the store stands; a running worker does it."""
+    if (event_id is None) is not stuck:
+        raise CommandFailed("name one EVENT_ID, or --stuck for all", ExitCode.USAGE)
+    if event_id is not None:
+        named = event_id
+        print_record(operate(lambda operations: operations.restart(None, named, actor=cli_actor())), as_json=as_json)
+        return
+    restarted = operate(_restart_stuck)
+    if as_json:
+        return print_json({"restarted": len(restarted), "event_ids": restarted})
+    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` says when none is stuck any more")
+
+
+async def _restart_stuck(operations: "Operations") -> list[str]:
+    """The events whose workflows are to be restarted; how far it is goes to stderr."""
+    total, restarted, after = await operations.count_stuck(), list[str](), None
+    while batch := await operations.restart_stuck(after=after, actor=cli_actor()):
+        restarted += batch
+        after = batch[-1]
+        typer.echo(f"{len(restarted)} of {max(total, len(restarted))}", err=True)
+    return restarted
+
+
+def _whole_if_whole(number: float | None) -> float | int | None:
+    """The contract takes integers only from live projects; `5` on the command line is one."""
+    return int(number) if number is not None and number.is_integer() else number
+
+
+# Any JSON value: the service says what it takes.
+def _json_file(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CommandFailed(f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE) from None
+    except ValueError:
+        raise CommandFailed(f"--payload: {path} holds no JSON", ExitCode.USAGE) from None
+    except RecursionError:
+        raise CommandFailed(f"--payload: {path} is nested too deeply", ExitCode.USAGE) from None

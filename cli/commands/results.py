@@ -1,0 +1,52 @@
+"""`makegood result send`: report over HTTP, as an app would, that an effect was applied or failed."""
+
+from typing import Annotated
+
+import typer
+
+from cli.options import JsonFlag, KeyOption, UrlOption
+from cli.output import CommandFailed, ExitCode
+from domain.receipts import EffectType, Provider
+from domain.results import ResultStatus
+
+app = typer.Typer(help="Results: whether the effect was applied.", no_args_is_help=True)
+
+
+@app.callback()
+def _results() -> None:
+    """Keeps `send` a command of its own: an application of one command would run it at once."""
+
+
+@app.command("send")
+def send(
+    api_key: KeyOption,
+    status: Annotated[ResultStatus, typer.Option(help="Whether the effect was applied.")],
+    event_id: Annotated[str | None, typer.Option(help="Makegood's id of the event, evt_…")] = None,
+    provider_event_id: Annotated[str | None, typer.Option(help="The provider's own id of the event.")] = None,
+    stripe_event_id: Annotated[str | None, typer.Option(help="Stripe's own id of the event.")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
+    effect_type: Annotated[EffectType | None, typer.Option(help="Needed where one event has several effects.")] = None,
+    replay_id: Annotated[str | None, typer.Option(help="The repair that this reports, rpl_…")] = None,
+    error_code: Annotated[str | None, typer.Option(help="With --status failed: the app's code for what went wrong.")] = None,
+    error_message: Annotated[str | None, typer.Option(help="With --status failed: what went wrong.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
+    url: UrlOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send a result over HTTP."""
+    from cli.commands.http_sender import send as post
+
+    if not (event_id or provider_event_id or stripe_event_id):
+        raise CommandFailed("name the event: --event-id, --provider-event-id or --stripe-event-id", ExitCode.USAGE)
+    fields = {
+        "event_id": event_id,
+        "provider_event_id": provider_event_id,
+        "stripe_event_id": stripe_event_id,
+        "provider": provider and provider.value,
+        "effect_type": effect_type and effect_type.value,
+        "status": status.value,
+        "replay_id": replay_id,
+        "error_code": error_code,
+        "error_message": error_message,
+    }
+    post("/api/v1/result", fields, url=url, api_key=api_key, idempotency_key=idempotency_key, as_json=as_json)

@@ -1,0 +1,124 @@
+"""The Makegood that `makegood demo` plays on: the one that is running here, or one of its own in a temporary directory.
+
+The own one is `makegood up` as anyone runs it, on free ports, allowed to call loopback, since the demo merchant is there.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.demo.processes import DemoProcess, free_ports, started
+from cli.output import CommandFailed
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from store.db.database import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 30
+POLL_SECONDS = 0.1
+ALERT_EMAIL = "operator@example.com"
+
+
+async def is_running(url: str) -> bool:
+    """Whether a Makegood answers there."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=3) as client:
+            answer = await client.get("/livez")
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and "request-id" in answer.headers
+
+
+@asynccontextmanager
+async def own_instance() -> AsyncIterator["Settings"]:
+    """The settings of a new Makegood that runs while the block runs, and is gone afterwards.
+
+    Raises: CommandFailed when it does not get ready.
+    """
+    from config.settings import Settings
+
+    api, temporal, temporal_ui, smtp = free_ports(4)
+    with tempfile.TemporaryDirectory(prefix="makegood-demo-") as directory:
+        data_dir = Path(directory) / "data"
+        given = {"DATA_DIR": str(data_dir), "HOST": "127.0.0.1", "EGRESS_ALLOW": "127.0.0.0/8", "PORT": str(api)}
+        given |= {"TEMPORAL_PORT": str(temporal), "TEMPORAL_UI_PORT": str(temporal_ui), "SMTP_PORT": str(smtp)}
+        environment = {**_clean_environment(), **{f"MAKEGOOD_{name}": value for name, value in given.items()}}
+        settings = Settings(
+            data_dir=data_dir,
+            host="127.0.0.1",
+            port=api,
+            smtp_port=smtp,
+            egress_allow=(ip_network("127.0.0.0/8"),),
+            database_url=None,
+            secret_key=None,
+            smtp_url=None,
+            public_url=None,
+        )
+        command = (sys.executable, "-m", "cli.main", "up")
+        log = Path(directory) / "up.log"
+        async with started("makegood up", *command, environment=environment, directory=ROOT, log=log) as up:
+            await _ready(settings.public_url_or_default, up)
+            yield settings
+
+
+async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
+    """A new test project in the instance's store, with a key of every scope. The values are of any JSON type.
+
+    Raises: CommandFailed when the store cannot be reached from here.
+    """
+    from cli.local_operations import build_operations, cli_actor, with_open_store
+
+    async def make(database: "Database") -> Mapping[str, Any]:
+        return await build_operations(settings, database).create_project(
+            name=name,
+            mode="test",
+            actor=cli_actor(),
+            # A real mail server is not to be bothered with a demo's addresses.
+            alert_emails=[ALERT_EMAIL] if settings.smtp_url is None else [],
+            timeout_minutes=0.5,
+            scopes=["ingest", "read", "operate", "admin"],
+        )
+
+    return await with_open_store(settings, make)
+
+
+async def retire_project(settings: "Settings", project_id: str) -> None:
+    """Suspend the project: its key is refused from now on, and nobody is asked to look after its repair URL."""
+    from cli.local_operations import build_operations, cli_actor, with_open_store
+
+    async def retire(database: "Database") -> None:
+        await build_operations(settings, database).set_suspended(project_id, suspended=True, actor=cli_actor())
+
+    await with_open_store(settings, retire)
+
+
+async def _ready(url: str, up: DemoProcess) -> None:
+    import httpx
+
+    try:
+        async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            while True:
+                up.check_alive()
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                except httpx.HTTPError:
+                    pass
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        last = up.log.read_text(errors="replace").splitlines()[-15:]
+        raise CommandFailed(f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n" + "\n".join(last)) from None
+
+
+def _clean_environment() -> dict[str, str]:
+    """This environment without anything that would point the new instance at another's parts."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))}

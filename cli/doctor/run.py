@@ -1,0 +1,79 @@
+"""`makegood doctor`: runs every check and says, for each that is not well, the one thing that mends it.
+
+It changes nothing and sends no mail. The checks are in `machine_checks`, `store_checks` and `service_checks`; none opens a
+Temporal client. It exits 1 when a check fails; a warning alone is no failure.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.doctor.findings import Check, Finding, Verdict, fail
+from cli.options import JsonFlag
+from cli.output import ExitCode, print_json
+from cli.settings import read_settings
+from domain.values.text import printable
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+CHECK_SECONDS = 20
+COLOURS = {Verdict.OK: typer.colors.GREEN, Verdict.WARN: typer.colors.YELLOW, Verdict.FAIL: typer.colors.RED}
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command under the application."""
+    app.command("doctor")(doctor)
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check this installation: machine, store, API, worker, Temporal, mail, repair URLs; one fix for each problem."""
+    findings = asyncio.run(_run_all(read_settings()))
+    is_well = not any(finding.verdict is Verdict.FAIL for _, finding in findings)
+    if as_json:
+        print_json({"ok": is_well, "checks": [_row(name, finding) for name, finding in findings]})
+    else:
+        _print(findings)
+    raise typer.Exit(ExitCode.OK if is_well else ExitCode.FAILED)
+
+
+async def _run_all(settings: "Settings") -> list[tuple[str, Finding]]:
+    from cli.doctor.machine import machine_checks
+    from cli.doctor.services import service_checks
+    from cli.doctor.store import opened_store, store_checks
+
+    async with opened_store(settings) as store:
+        checks = (*machine_checks(settings), *store_checks(settings, store), *service_checks(settings))
+        findings = await asyncio.gather(*(_run(check) for check in checks))
+    return [(check.name, finding) for check, finding in zip(checks, findings, strict=True)]
+
+
+async def _run(check: Check) -> Finding:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check.run()
+    except TimeoutError:
+        return fail(
+            f"no answer within {CHECK_SECONDS} s", fix="see whether the machine or its network is overloaded, then run it again"
+        )
+    except Exception as error:  # its text may quote a setting, and the other checks go on
+        return fail(
+            f"the check itself failed ({type(error).__name__})", fix="correct the settings that it reads, then run it again"
+        )
+
+
+def _row(name: str, finding: Finding) -> dict[str, str | None]:
+    return {"name": name, "status": finding.verdict.value, "detail": finding.detail, "fix": finding.fix}
+
+
+def _print(findings: Sequence[tuple[str, Finding]]) -> None:
+    width = max(len(name) for name, _ in findings)
+    for name, finding in findings:
+        mark = typer.style(f"{finding.verdict.value:<4}", fg=COLOURS[finding.verdict], bold=True)
+        typer.echo(f"{mark}  {name:<{width}}  {printable(finding.detail)}")
+        if finding.fix is not None:
+            typer.echo(f"      {'':<{width}}  -> {printable(finding.fix)}")
+    counts = {verdict: sum(finding.verdict is verdict for _, finding in findings) for verdict in Verdict}
+    typer.echo(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failed")

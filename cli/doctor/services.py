@@ -1,0 +1,129 @@
+"""The checks of `makegood doctor` that connect to the running parts: the API, Temporal, the mail server. No mail is sent."""
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from cli.doctor.findings import Check, Finding, fail, ok, warn
+
+if TYPE_CHECKING:
+    import httpx
+
+    from config.settings import Settings
+
+CONNECT_SECONDS = 5
+
+
+def service_checks(settings: "Settings") -> tuple[Check, ...]:
+    """The checks in the order in which people read them."""
+
+    async def api() -> Finding:
+        return await check_api(settings.public_url_or_default)
+
+    async def temporal() -> Finding:
+        return await check_temporal(settings)
+
+    async def mail() -> Finding:
+        return await check_mail(settings)
+
+    return (Check("API", api), Check("Temporal", temporal), Check("Mail", mail))
+
+
+async def check_api(url: str) -> Finding:
+    """Whether the API answers, and whether it finds itself ready."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=CONNECT_SECONDS) as client:
+            alive = await client.get("/livez")
+            ready = await client.get("/readyz")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        return fail(f"no answer at {url} ({type(error).__name__})", fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL")
+    if alive.status_code != 200:
+        return fail(
+            f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL"
+        )
+    if ready.status_code != 200:
+        return fail(
+            f"{url} is not ready: {_red(ready)}", fix="mend what it names; right after a start, wait some seconds and look again"
+        )
+    return ok(f"{url} is ready")
+
+
+async def check_temporal(settings: "Settings") -> Finding:
+    """Whether something accepts connections there, and TLS if it is used; all else of Temporal the worker's heartbeat says."""
+    host, _, port = settings.temporal_target.rpartition(":")
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
+        writer.close()
+    except ssl.SSLError as error:
+        said = f"{settings.temporal_target} takes a connection, but no TLS with these settings ({error.reason or error})"
+        return fail(said, fix="correct TEMPORAL_TLS and TEMPORAL_TLS_*")
+    except socket.gaierror:
+        said = f"the name of {settings.temporal_target} is not known"
+        return fail(said, fix="correct TEMPORAL_ADDRESS, or this machine's DNS")
+    except (OSError, TimeoutError, ValueError) as error:
+        fix = (
+            "run `makegood up`"
+            if settings.temporal_address is None
+            else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
+        )
+        return fail(f"nothing at {settings.temporal_target} takes a connection ({type(error).__name__})", fix=fix)
+    return ok(f"{settings.temporal_target} takes connections")
+
+
+async def check_mail(settings: "Settings") -> Finding:
+    """Whether the mail server greets, offers what the URL asks for, and takes the password."""
+    import aiosmtplib
+
+    from activities.alerts.email_smtp import parse_mail_server
+
+    is_ours = settings.smtp_url is None
+    mend = "run `makegood up`" if is_ours else "correct MAKEGOOD_SMTP_URL, or ask who runs the mail server"
+    try:
+        server = parse_mail_server(settings.smtp_url_or_default)
+    except ValueError as error:
+        return fail(str(error), fix="correct MAKEGOOD_SMTP_URL")
+    client = aiosmtplib.SMTP(
+        hostname=server.host,
+        port=server.port,
+        username=server.username,
+        password=server.password,
+        use_tls=server.is_implicit_tls,
+        start_tls=server.starttls,
+        timeout=CONNECT_SECONDS,
+    )
+    try:
+        # Connecting greets, says EHLO, starts TLS and signs in, as the URL has it.
+        async with client:
+            is_encrypted = client.transport is not None and client.transport.get_extra_info("ssl_object") is not None
+    except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        return fail(f"{server.host}:{server.port} ({type(error).__name__})", fix=mend)
+    greeted = f"{server.host}:{server.port} greets" + ("" if server.username is None else " and takes the password")
+    if is_ours:
+        return ok(f"{greeted}: the built-in mailbox, which forwards nothing")
+    if server.username is not None and not is_encrypted:
+        return warn(f"{greeted}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
+    return ok(f"{greeted}{', encrypted' if is_encrypted else ''}")
+
+
+def _tls(settings: "Settings") -> ssl.SSLContext | None:
+    if not settings.uses_temporal_tls:
+        return None
+    context = ssl.create_default_context(cafile=settings.temporal_tls_ca_cert)
+    context.set_alpn_protocols(["h2"])
+    if settings.temporal_tls_client_cert is not None:
+        context.load_cert_chain(settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
+    return context
+
+
+def _red(answer: "httpx.Response") -> str:
+    """What failed in a readyz answer, in its own words; what is only unknown is so because of that."""
+    try:
+        checks = answer.json()["checks"]
+        red = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] == "failed"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"it answered {answer.status_code}"
+    return ", ".join(red) or f"it answered {answer.status_code}"

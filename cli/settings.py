@@ -1,0 +1,36 @@
+"""Reads the settings for a command, and says what is wrong with them in the command line's own way."""
+
+from typing import TYPE_CHECKING
+
+from cli.output import CommandFailed, ExitCode
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+
+def read_settings() -> "Settings":
+    """The settings of this process.
+
+    Raises: CommandFailed when one is wrong, naming its variable.
+    """
+    from config.settings import SettingsError, load_settings
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise CommandFailed(f"wrong settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None
+
+
+def read_whole_settings() -> "Settings":
+    """The settings of a process that needs the root secret.
+
+    Raises: CommandFailed when a setting is wrong, or when there is no root secret.
+    """
+    from config.settings import SettingsError
+
+    settings = read_settings()
+    try:
+        settings.read_secret_key()
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from None
+    return settings

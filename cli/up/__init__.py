@@ -1,0 +1,1 @@
+"""`makegood up`: starts Temporal, worker, API and mailbox on one machine, and restarts what dies."""

@@ -1,0 +1,307 @@
+"""Every setting of Makegood, read once from the environment.
+
+`MAKEGOOD_*` is ours, `TEMPORAL_*` names an existing cluster. A value that may hold a secret is a `SecretStr`, and may
+come from a file named by its variable plus `_FILE`. An empty variable counts as not set. Only `cli` reads this;
+everything below it is handed plain values. It never writes a file and never opens a connection.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.fields import (
+    SECRET_KEY_MIN_LENGTH,
+    DatabaseUrl,
+    Delays,
+    HeaderSecret,
+    HostAndPort,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Port,
+    Rate,
+    RootSecretText,
+    Seconds,
+    SecondsOrNone,
+    SmtpUrl,
+    WebOrigin,
+    one_line,
+)
+
+PREFIX = "MAKEGOOD_"
+SECRET_FILE_CHARACTERS = 65_536
+SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
+SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
+PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names its variable and never shows its value."""
+
+
+class Settings(BaseSettings):
+    """What this process was told by its environment; nothing changes after it was read."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True, frozen=True, hide_input_in_errors=True
+    )
+
+    data_dir: Path = Path(".makegood")
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    temporal_port: Port = 7233
+    temporal_ui_port: Port = 8233
+    smtp_port: Port = 2525
+    database_url: DatabaseUrl | None = None
+    smtp_url: SmtpUrl | None = None
+    mail_from: str = "makegood@localhost"
+    public_url: WebOrigin | None = None
+    temporal_ui_url: WebOrigin | None = None
+    secret_key: RootSecretText | None = None
+    secret_key_previous: RootSecretText | None = None
+    egress_allow: Networks = ()
+    trusted_proxies: Networks = ()
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.JSON
+    rate_limit: Rate = 1_000
+    rate_burst: Rate = 2_000
+    outage_seconds: SecondsOrNone = 60  # 0: no outage is credited
+    callback_schedule_seconds: Delays = (0, 60, 600, 3_600, 21_600)
+    callback_timeout_seconds: int = Field(default=30, ge=1, le=30)
+    callback_jitter: float = Field(default=0.1, ge=0, lt=1)
+    callbacks_per_project: int = Field(default=10, ge=1, le=80)
+    callbacks_per_host: int = Field(default=20, ge=1, le=80)
+    dispatch_rate: Rate = 25
+    reconcile_seconds: Seconds = 5
+    metrics_open: bool = False
+
+    temporal_address: HostAndPort | None = Field(default=None, validation_alias="TEMPORAL_ADDRESS")
+    temporal_namespace: str = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
+    temporal_api_key: HeaderSecret | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
+    temporal_tls: bool | None = Field(default=None, validation_alias="TEMPORAL_TLS")
+    temporal_tls_server_name: str | None = Field(default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME")
+    # The second name of each is the one that Temporal's own tools read.
+    temporal_tls_ca_cert: Path | None = Field(
+        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CA_CERT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH")
+    )
+    temporal_tls_client_cert: Path | None = Field(
+        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_CERT_PATH")
+    )
+    temporal_tls_client_key: Path | None = Field(
+        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_KEY", "TEMPORAL_TLS_CLIENT_KEY_PATH")
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments come first, then the environment, then the files that `*_FILE` names; no dotenv file is read."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @property
+    def database_url_or_default(self) -> str:
+        """The store: `DATABASE_URL`, else the SQLite file in the data directory. May hold a password: never log it."""
+        return _revealed(self.database_url) or f"sqlite:///{self.data_dir / 'makegood.db'}"
+
+    @property
+    def smtp_url_or_default(self) -> str:
+        """The mail server: `SMTP_URL`, else the built-in mailbox. May hold a password: never log it."""
+        return _revealed(self.smtp_url) or f"smtp://127.0.0.1:{self.smtp_port}"
+
+    @property
+    def public_url_or_default(self) -> str:
+        """Where people reach the console, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+
+    @property
+    def temporal_target(self) -> str:
+        """The engine's `host:port`: `TEMPORAL_ADDRESS`, else the dev server that `makegood up` starts."""
+        return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
+
+    @property
+    def mailbox_dir(self) -> Path:
+        """Where the built-in mailbox keeps its mails."""
+        return self.data_dir / "mailbox"
+
+    @property
+    def secret_key_path(self) -> Path:
+        """The file in which the first run keeps the root secret when `SECRET_KEY` does not give it."""
+        return self.data_dir / SECRET_KEY_FILE_NAME
+
+    @property
+    def previous_secret_key_path(self) -> Path:
+        """The file in which `makegood secret rotate` keeps the root secret that it replaced there."""
+        return self.data_dir / PREVIOUS_SECRET_KEY_FILE_NAME
+
+    @property
+    def uses_temporal_tls(self) -> bool:
+        """TLS to the engine: as `TEMPORAL_TLS` says, else whenever a certificate, server name or API key is given."""
+        if self.temporal_tls is not None:
+            return self.temporal_tls
+        hints = (self.temporal_tls_server_name, self.temporal_tls_ca_cert, self.temporal_tls_client_cert)
+        return self.temporal_api_key is not None or any(hint is not None for hint in hints)
+
+    def read_secret_key(self) -> str:
+        """The one root secret, from `SECRET_KEY` or the data directory.
+
+        Raises: SettingsError when there is none, or when it is too short.
+        """
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        return self._kept_secret(self.secret_key_path)
+
+    def read_previous_secret_key(self) -> str | None:
+        """The root secret that is being replaced, from `SECRET_KEY_PREVIOUS` or, beside the other's file, the data directory.
+
+        None when there is none. Raises: SettingsError when its file cannot be read, or is too short.
+        """
+        if self.secret_key_previous is not None:
+            return self.secret_key_previous.get_secret_value()
+        if self.secret_key is not None or not self.previous_secret_key_path.exists():
+            return None
+        return self._kept_secret(self.previous_secret_key_path)
+
+    def _kept_secret(self, path: Path) -> str:
+        try:
+            secret_key = _read_some(path)
+        except OSError as error:
+            raise SettingsError(
+                f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
+                "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
+            ) from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{path} cannot be read (it is not UTF-8 text): restore it from your backup") from None
+        if len(secret_key) < SECRET_KEY_MIN_LENGTH:
+            raise SettingsError(
+                f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
+                "restore it from your backup; without the right key no stored secret can be read"
+            )
+        return secret_key
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_from_is_an_address(cls, value: str) -> str:
+        from store.people.email_addresses import canonical_address
+
+        return canonical_address(value.strip())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_one_line(cls, value: object) -> object:
+        return one_line(value)
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _oidc_issuer_is_a_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError("must look like https://id.example.com, as the provider itself spells it")
+        return value
+
+    @model_validator(mode="after")
+    def _oidc_client_is_whole(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_client_id is None):
+            raise ValueError("MAKEGOOD_OIDC_ISSUER and MAKEGOOD_OIDC_CLIENT_ID must be given together")
+        return self
+
+    @model_validator(mode="after")
+    def _client_certificate_is_whole(self) -> Self:
+        if (self.temporal_tls_client_cert is None) != (self.temporal_tls_client_key is None):
+            raise ValueError("TEMPORAL_TLS_CLIENT_CERT and TEMPORAL_TLS_CLIENT_KEY must be given together")
+        return self
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises: SettingsError with a line for every variable that is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = (_told(problem["loc"], problem["msg"]) for problem in error.errors(include_input=False))
+        raise SettingsError("\n".join(lines)) from None
+
+
+def environment_name(field_name: str) -> str:
+    """The variable that sets a field, as the documentation spells it."""
+    alias = Settings.model_fields[field_name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return alias if isinstance(alias, str) else f"{PREFIX}{field_name.upper()}"
+
+
+def environment_names() -> tuple[str, ...]:
+    """Every variable that Makegood reads, those that name a file among them."""
+    aliases = (Settings.model_fields[name].validation_alias for name in Settings.model_fields)
+    others = (str(choice) for alias in aliases if isinstance(alias, AliasChoices) for choice in alias.choices)
+    files = (f"{environment_name(name)}_FILE" for name in SECRET_FIELDS)
+    return tuple(dict.fromkeys((*map(environment_name, Settings.model_fields), *files, *others)))
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads the secrets whose variable with `_FILE` names a file."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Required by the library; `Any` is its signature."""
+        return _secret_from_file(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The secrets found, by field; `Any` is the library's signature."""
+        found = {name: _secret_from_file(name) for name in SECRET_FIELDS}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _secret_from_file(field_name: str) -> str | None:
+    name = environment_name(field_name)
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    if os.environ.get(name):
+        raise SettingsError(f"{name} and {name}_FILE are both set: keep one")
+    try:
+        value = _read_some(Path(path))
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
+    if not value:
+        raise SettingsError(f"{name}_FILE: {path} is empty")
+    if len(value) > SECRET_FILE_CHARACTERS:
+        raise SettingsError(f"{name}_FILE: {path} is longer than any secret: does it name the right file?")
+    return value
+
+
+def _read_some(path: Path) -> str:
+    """The text of a file without the white space around it; of a file that does not end, its beginning."""
+    with path.open(encoding="utf-8") as file:
+        return file.read(2 * SECRET_FILE_CHARACTERS).strip()
+
+
+def _revealed(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _told(location: tuple[int | str, ...], message: str) -> str:
+    """One line for one wrong setting; pydantic reports an alias under its own name, already the variable's."""
+    message = message.removeprefix("Value error, ")
+    if not location:
+        return message
+    first = str(location[0])
+    return f"{environment_name(first) if first in Settings.model_fields else first}: {message}"

@@ -1,0 +1,1 @@
+"""Small values that every package uses: timestamps, text, clocks and round-robin order."""

@@ -1,0 +1,1 @@
+"""Alerts: which are due and who sends them (`claims`), what became of each (`delivery`), what they say (`facts`)."""

@@ -1,0 +1,162 @@
+"""Mails still to be sent: recorded as sent, failed or ended, each with its line on the timeline.
+
+The transaction of a move has inserted the rows (`store.receipts.state`); `store.alerts.claims` gives them to a sender. A process
+that dies between sending and recording leaves the row to be claimed again: at least once, with the same `Message-ID`. An alert
+that has ended was never sent and is not tried any more; `store.alerts.facts` reads what a mail says beside ids.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, literal, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.incidents import UNREACHED_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
+from domain.receipts import Receipt
+from domain.values.text import kept
+from store.db.sql import SessionStatements
+from store.people.email_addresses import same_address
+from store.receipts.state import add_timeline, insert_alert
+from store.schema import tables
+
+ALERTS = tables.Alert.metadata.tables["alerts"]
+PROJECTS = tables.Project.metadata.tables["projects"]
+# From the first failure on.
+TRIED_FOR = timedelta(days=1)
+# One notice a day and failing destination, however many alerts fail.
+NOTICE_EVERY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFacts:
+    """What a mail says beside ids. `cause` is of the repair it speaks of; `failing` the address that a notice is about."""
+
+    incident: Incident
+    receipt: Receipt
+    project_name: str
+    alert_emails: tuple[str, ...]
+    cause: RepairCause | None
+    failing: str | None
+
+    def still_wants(self, destination: str) -> bool:
+        """Whether the project notifies this destination now."""
+        return any(same_address(destination, wanted) for wanted in self.alert_emails)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDue:
+    """An alert as claimed. `kind` is an `AlertKind`, or what a newer version wrote; `tries` counts the failures so far.
+
+    `replay_id` is the repair it speaks of, `about` the digest of the destination that a notice is about; None for other kinds.
+    `facts` is None when they were not read, or could not be: the mail has the ids alone then.
+    """
+
+    alert_id: int
+    kind: str
+    destination: str
+    event_id: EventId
+    incident_id: IncidentId
+    replay_id: ReplayId | None
+    about: str | None
+    tries: int
+    failing_since: datetime | None
+    facts: AlertFacts | None = None
+    project_id: str = ""
+
+
+async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
+    """The mail server has taken it; a second time changes nothing."""
+    sent = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None))
+    sent = sent.values(sent_at=now, ended_at=None, end_reason=None)
+    row = (await session.execute(sent.returning(ALERTS))).first()
+    if row is not None:
+        await _add_timeline(session, row, TimelineKind.ALERT_SENT, now)
+
+
+async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime) -> None:
+    """It was not sent, and is due again at `retry_at`, or ends when it has failed for a day.
+
+    The timeline has the first failure and each doubling of them.
+    """
+    failed = update(ALERTS).where(*_is_unended(alert_id))
+    failed = failed.values(
+        tries=ALERTS.c.tries + 1,
+        due_at=retry_at,
+        last_error=kept(error),
+        failing_since=func.coalesce(ALERTS.c.failing_since, literal(now, ALERTS.c.failing_since.type)),
+    )
+    row = (await session.execute(failed.returning(ALERTS))).first()
+    if row is None:
+        return
+    if now - row.failing_since >= TRIED_FOR:
+        await record_alert_ended(session, alert_id, now, reason=AlertEnd.TIMED_OUT)
+    elif _is_power_of_two(row.tries):
+        await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, tries=row.tries, error=row.last_error)
+
+
+async def record_alert_ended(
+    session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
+) -> None:
+    """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are notified."""
+    failed = {} if error is None else {"last_error": kept(error), "tries": ALERTS.c.tries + 1}
+    ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
+    row = (await session.execute(ended.returning(ALERTS))).first()
+    if row is None:
+        return
+    failure = {} if row.last_error is None else {"error": row.last_error}
+    fields = {"tries": row.tries, **failure, "final": True, "reason": reason.value}
+    await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, **fields)
+    if reason in UNREACHED_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
+        await _notify_others(session, row, now)
+
+
+def destination_digest(destination: str) -> str:
+    """Names a destination without saying it."""
+    return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:
+    """One notice a day to each other destination that the project has now."""
+    about = destination_digest(row.destination)
+    is_known = (ALERTS.c.project_id == row.project_id, ALERTS.c.replay_id == about, ALERTS.c.created_at > now - NOTICE_EVERY)
+    is_notice = text("kind = 'destination_failing'")
+    if await session.scalar(select(ALERTS.c.id).where(*is_known, is_notice).limit(1)) is not None:
+        return
+    others = await _other_destinations(session, row)
+    for destination in others:
+        await insert_alert(
+            SessionStatements(session),
+            project_id=ProjectId(row.project_id),
+            incident_id=IncidentId(row.incident_id),
+            event_id=EventId(row.event_id),
+            kind=AlertKind.DESTINATION_FAILING,
+            about=about,
+            destination=destination,
+            now=now,
+        )
+
+
+async def _other_destinations(session: AsyncSession, row: Row[Any]) -> Sequence[str]:
+    wanted = await session.scalar(select(PROJECTS.c.alert_emails).where(PROJECTS.c.id == row.project_id))
+    emails = dict.fromkeys(json.loads(wanted or "[]"))
+    return [address for address in emails if not same_address(address, row.destination)]
+
+
+def _is_unended(alert_id: int) -> tuple[Any, ...]:
+    return ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None)
+
+
+async def _add_timeline(session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object) -> None:
+    is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
+    replay = {"replay_id": row.replay_id} if is_repair else {}
+    named: dict[str, object] = {"alert_kind": row.kind, "destination": row.destination, **replay, **fields}
+    await add_timeline(SessionStatements(session), EventId(row.event_id), kind, now, **named)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0

@@ -1,0 +1,1 @@
+"""The audit log: appended here, verified as a chain of hashes."""

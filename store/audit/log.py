@@ -1,0 +1,195 @@
+"""Writes the audit log, inside the transaction of the act that it tells of, and reads it. `store.audit.verify` checks it.
+
+One entry is written at a time: on PostgreSQL under an advisory lock until the transaction ends, so `record` belongs last in it,
+after every row that the act holds; SQLite has one writer. Never called for receipts and results. No secret and nothing that a
+person typed goes into an entry: ids, names of fields, and values of our own finite sets.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import (
+    CLI,
+    GENESIS,
+    MAKEGOOD,
+    Actor,
+    AuditAction,
+    AuditEntry,
+    Stored,
+    Subject,
+    chain_hash,
+    details_text,
+    sealed_text,
+)
+from domain.errors import FieldError, ValidationFailed
+from domain.ids import ProjectId
+from domain.values.text import kept
+from domain.values.timestamps import from_milliseconds, milliseconds
+from store.crypto.encryption import RootSecret, Sealer
+from store.crypto.root_secret import SecretUnknown, root_in_force
+from store.db.database import Database
+from store.db.paging import Page
+from store.schema import tables
+from store.schema.mappers import audit_entry_from
+
+LOG = tables.AuditLog.metadata.tables["audit_log"]
+HEAD = tables.AuditHead.metadata.tables["audit_head"]
+AUDIT_LOCK = 72_338_001  # any number that is ours
+ENTRIES_AT_ONCE = 500
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """What the log is narrowed to; None means no filter. `after` and `before` exclude the instant itself.
+
+    `actor` is an actor's id; `cli` alone means the command line, whoever used it.
+    """
+
+    project_id: ProjectId | None = None
+    actor: str | None = None
+    action: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where the log ends. `is_sound`: its last entry is there, and is the one that was sealed."""
+
+    sequence: int
+    hash: str
+    is_sound: bool
+    has_head: bool
+
+
+async def record(
+    session: AsyncSession,
+    sealer: Sealer,
+    actor: Actor,
+    action: AuditAction,
+    *,
+    now: datetime,
+    subject: Subject | None = None,
+    project_id: ProjectId | None = None,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Add an entry, which is committed with the act or not at all. Call it last in the act's transaction.
+
+    An end that does not fit its seal is built upon all the same, after an entry that says so: acts are not refused for it, and
+    what follows does not cover it.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(select(func.pg_advisory_xact_lock(AUDIT_LOCK)))
+    end = await _end(session, sealer)
+    rows = [] if end.is_sound else [_row(Actor(MAKEGOOD), AuditAction.AUDIT_DAMAGE_FOUND, now, None, None, {})]
+    rows.append(_row(actor, action, now, subject, project_id, details or {}))
+    sequence, last_hash = end.sequence, end.hash
+    for row in rows:
+        sequence += 1
+        row |= {"sequence": sequence, "previous_hash": last_hash}
+        last_hash = chain_hash(row)
+        at = from_milliseconds(milliseconds(now))
+        await session.execute(insert(LOG).values({**row, "at": at, "hash": last_hash}))
+    seal = (await _root_that_seals(session, sealer)).audit_seal(sealed_text(sequence, last_hash))
+    head = {"sequence": sequence, "hash": last_hash, "seal": seal}
+    await session.execute((update(HEAD) if end.has_head else insert(HEAD)).values(head))
+
+
+async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+    """A page of entries, newest first; its cursor is the hash of the last one. Raises: ValidationFailed for another."""
+    query = _narrowed(filters).order_by(LOG.c.sequence.desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id))
+    entries = [audit_entry_from(row) for row in await session.execute(query)]
+    return Page(tuple(entries[:limit]), entries[limit - 1].hash if len(entries) > limit else None)
+
+
+async def read_audit(database: Database, filters: AuditFilters) -> AsyncIterator[list[AuditEntry]]:
+    """All entries that are there now, oldest first, some at a time: a slow reader of them holds nothing.
+
+    A statement looks at so many places of the log, however few of their entries are asked for.
+    """
+    name = filters.project_id or ""
+    async with database.reading(name) as session:
+        last = await session.scalar(select(func.max(LOG.c.sequence))) or 0
+    for before in range(0, last, ENTRIES_AT_ONCE):
+        places = LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
+        async with database.reading(name) as session:
+            rows = await session.execute(_narrowed(filters).where(places).order_by(LOG.c.sequence))
+            entries = [audit_entry_from(row) for row in rows]
+        if entries:
+            yield entries
+
+
+async def _root_that_seals(session: AsyncSession, sealer: Sealer) -> RootSecret:
+    """The root secret in force, which every process knows; read after the lock, so that a change of it comes before or after."""
+    try:
+        return await root_in_force(session, sealer)
+    except SecretUnknown:
+        return sealer.current
+
+
+async def _end(session: AsyncSession, sealer: Sealer) -> _End:
+    head = (await session.execute(select(HEAD).order_by(HEAD.c.sequence.desc()).limit(1))).first()
+    last = (await session.execute(select(LOG.c.sequence, LOG.c.hash).order_by(LOG.c.sequence.desc()).limit(1))).first()
+    if head is None or last is None:
+        is_sound = head is None and last is None
+    else:
+        is_sealed = sealer.is_audit_seal(head.seal, sealed_text(head.sequence, head.hash))
+        is_sound = (head.sequence, head.hash) == (last.sequence, last.hash) and is_sealed
+    # Numbers go on above both: the head only moves on.
+    sequence = max(0 if head is None else head.sequence, 0 if last is None else last.sequence)
+    return _End(sequence, GENESIS if last is None else last.hash, is_sound, has_head=head is not None)
+
+
+def _row(
+    actor: Actor,
+    action: AuditAction,
+    now: datetime,
+    subject: Subject | None,
+    project_id: ProjectId | None,
+    details: Mapping[str, object],
+) -> dict[str, Stored]:
+    return {
+        "at": milliseconds(now),
+        "actor": kept(actor.id),
+        "address": None if actor.address is None else kept(actor.address),
+        "request_id": actor.request_id,
+        "action": action.value,
+        "subject_type": None if subject is None else subject.type.value,
+        "subject_id": None if subject is None else subject.id,
+        "project_id": project_id,
+        "details": details_text(details),
+    }
+
+
+def _narrowed(filters: AuditFilters) -> Select[tuple[object, ...]]:
+    conditions: list[ColumnElement[bool]] = []
+    if filters.project_id is not None:
+        conditions.append(LOG.c.project_id == filters.project_id)
+    if filters.actor is not None:
+        is_actor = LOG.c.actor == filters.actor
+        conditions.append(or_(is_actor, LOG.c.actor.startswith(f"{CLI}:")) if filters.actor == CLI else is_actor)
+    if filters.action is not None:
+        conditions.append(LOG.c.action == filters.action)
+    if filters.after is not None:
+        conditions.append(LOG.c.at > filters.after)
+    if filters.before is not None:
+        conditions.append(LOG.c.at < filters.before)
+    return select(LOG).where(*conditions)
+
+
+async def _sequence_of(session: AsyncSession, cursor: str, project_id: ProjectId | None) -> int:
+    query = select(LOG.c.sequence).where(LOG.c.hash == cursor)
+    if project_id is not None:
+        query = query.where(LOG.c.project_id == project_id)
+    sequence: int | None = await session.scalar(query) if _HASH.fullmatch(cursor) else None
+    if sequence is None:
+        raise ValidationFailed(errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),))
+    return sequence

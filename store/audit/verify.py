@@ -1,0 +1,92 @@
+"""Goes through the whole audit log and says whether it is as it was written, and if not, which entry is the first that is not.
+
+It finds a changed column, a missing, added or exchanged entry, and a log that was cut off or rewritten by somebody without the
+secret key. A log that was put back to an earlier state of its own, end and all, is found by an expected hash alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, RowMapping, cast, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.audit import Chain, Stored, sealed_text
+from store.audit.log import ENTRIES_AT_ONCE, HEAD, LOG
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+
+_NUMBERS = {"sequence", "at"}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """What the check found. `entries` are those that fit, `head` is the hash of the last of them.
+
+    `problem` is None when all is well; `sequence` the first entry that is broken, None when it is the end of the log.
+    """
+
+    entries: int
+    head: str
+    problem: str | None = None
+    sequence: int | None = None
+
+
+async def verify_audit(database: Database, sealer: Sealer, *, expect: str | None = None) -> AuditVerdict:
+    """Check the log as it stands now. `expect` is the hash of an entry that must be in it, noted elsewhere at an earlier time.
+
+    Raises: Unavailable.
+    """
+    chain, is_met = Chain(), expect is None
+    async with database.reading() as session:
+        query = select(*(_raw(column, session) for column in LOG.columns)).order_by(LOG.c.sequence)
+        found = await session.stream(query, execution_options={"yield_per": ENTRIES_AT_ONCE})
+        async for stored in found.mappings():
+            row = _readable(stored)
+            problem = "it cannot be read" if row is None else chain.follow(row)
+            if problem is not None:
+                return AuditVerdict(chain.sequence, chain.hash, problem, chain.sequence + 1)
+            is_met = is_met or chain.hash == expect
+        problem = await _problem_of_end(session, sealer, chain)
+    if problem is None and not is_met:
+        problem = "no entry has the expected hash: the log was cut off or rewritten since it was noted"
+    return AuditVerdict(chain.sequence, chain.hash, problem)
+
+
+async def _problem_of_end(session: AsyncSession, sealer: Sealer, chain: Chain) -> str | None:
+    """What is wrong with the end, after a chain that fits."""
+    query = select(*(_raw(column, session) for column in HEAD.columns))
+    heads = [_readable(stored) for stored in (await session.execute(query)).mappings()]
+    if not heads and chain.sequence == 0:
+        return None
+    head = heads[0] if len(heads) == 1 else None
+    if head is None or not isinstance(head["sequence"], int):
+        return "the row that says where the log ends is missing or cannot be read"
+    if head["sequence"] > chain.sequence:
+        return f"it ends too early: entries {chain.sequence + 1} to {head['sequence']} are missing"
+    if (head["sequence"], head["hash"]) != (chain.sequence, chain.hash):
+        return "its last entry is not the one that was sealed: entries were added or rewritten"
+    if not sealer.is_audit_seal(str(head["seal"]), sealed_text(chain.sequence, chain.hash)):
+        return "the seal at its end was not made with this secret key: the log was rewritten, or the key is another one"
+    return None
+
+
+# Any: a column of any type.
+def _raw(column: Column[Any], session: AsyncSession) -> ColumnElement[Any]:
+    """The column as its bytes stand in the file (SQLite, where they may be no text at all), or as the driver gives them."""
+    if session.get_bind().dialect.name == "sqlite":
+        return cast(column, LargeBinary).label(column.key)
+    return (type_coerce(column, BigInteger) if column.key in _NUMBERS else column).label(column.key)
+
+
+def _readable(stored: RowMapping) -> dict[str, Stored] | None:
+    """The row with its bytes read as text, numbers as such; None when that cannot be."""
+    row: dict[str, Stored] = {}
+    for name, value in stored.items():
+        try:
+            text = value.decode() if isinstance(value, bytes) else value
+            row[name] = int(text) if name in _NUMBERS and isinstance(text, str) else text
+        except ValueError:
+            return None
+        if name in _NUMBERS and str(row[name]) != str(text):  # `int` also takes spaces, underscores, a sign
+            return None
+    return row

@@ -1,0 +1,173 @@
+"""What follows from each error of a database: for every class of SQLSTATE, and for every result code of SQLite.
+
+One rule for ordinary sessions (`store.db.pools`), the front door and the worker's listener. "Cannot write here" is always the
+store's fault: the caller is answered `unavailable` and may send the same again. Judges only, and retries nothing.
+`docs/reference/database-errors.md` shows both tables.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from enum import StrEnum
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from domain.errors import Unavailable
+
+RETRY_AFTER_SECONDS = 2
+QUERY_CANCELED = "57014"
+# What a PostgreSQL connection may raise when it breaks. TimeoutError, of the driver's own limits, is an OSError.
+# InternalClientError: what a connection says between the server's farewell and its end.
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+class Follows(StrEnum):
+    """What follows from an error."""
+
+    STATEMENT = "statement"
+    """The statement or its values are at fault: a bug, answered `internal_error`."""
+    AGAIN = "again"
+    """The transaction failed for reasons of its own: `unavailable`. The members of a batch are tried singly."""
+    UNAVAILABLE = "unavailable"
+    """The store cannot do it now: `unavailable`. The connection stays."""
+    RECONNECT = "reconnect"
+    """This server, or this session, cannot do it any more: `unavailable`, and every connection is made again."""
+
+
+# By class (two characters) or by code (five), which goes before its class. Every class of PostgreSQL's appendix A is here.
+SQLSTATES: Mapping[str, tuple[Follows, str]] = {
+    "00": (Follows.STATEMENT, "Success"),
+    "01": (Follows.STATEMENT, "A warning"),
+    "02": (Follows.STATEMENT, "No data"),
+    "03": (Follows.STATEMENT, "The statement is not complete yet"),
+    "08": (Follows.RECONNECT, "The connection failed"),
+    "09": (Follows.STATEMENT, "A trigger raised"),
+    "0A": (Follows.STATEMENT, "A feature is not supported"),
+    "0A000": (Follows.AGAIN, "A prepared statement's table was changed by a migration: it is prepared again"),
+    "0B": (Follows.STATEMENT, "A transaction begun wrongly"),
+    "0F": (Follows.STATEMENT, "A locator is wrong"),
+    "0L": (Follows.STATEMENT, "A grantor is wrong"),
+    "0P": (Follows.STATEMENT, "A role is wrong"),
+    "0Z": (Follows.STATEMENT, "Diagnostics asked for wrongly"),
+    "10": (Follows.STATEMENT, "XQuery"),
+    "20": (Follows.STATEMENT, "A CASE without its case"),
+    "21": (Follows.STATEMENT, "Too many rows for one value"),
+    "22": (Follows.STATEMENT, "A value is wrong"),
+    "23": (Follows.STATEMENT, "A constraint is violated"),
+    "24": (Follows.STATEMENT, "A cursor is in the wrong state"),
+    "25": (Follows.STATEMENT, "The transaction is in the wrong state"),
+    "25006": (Follows.RECONNECT, "The transaction is read-only: a demoted node, a standby, a provider's disk guard"),
+    "25P03": (Follows.RECONNECT, "The session was idle in its transaction for too long, and was ended"),
+    "25P04": (Follows.RECONNECT, "The transaction took too long, and its session was ended"),
+    "26": (Follows.STATEMENT, "The name of a prepared statement is wrong"),
+    "26000": (Follows.RECONNECT, "A prepared statement is gone: a pooler gave the session another server connection"),
+    "27": (Follows.STATEMENT, "A trigger changed the rows of its own statement"),
+    "28": (Follows.RECONNECT, "The role or its password is refused"),
+    "2B": (Follows.STATEMENT, "Others depend on what is dropped"),
+    "2D": (Follows.STATEMENT, "A transaction ended wrongly"),
+    "2F": (Follows.STATEMENT, "A function of SQL failed"),
+    "34": (Follows.STATEMENT, "The name of a cursor is wrong"),
+    "38": (Follows.STATEMENT, "An external function failed"),
+    "39": (Follows.STATEMENT, "An external function was called wrongly"),
+    "3B": (Follows.STATEMENT, "A savepoint is wrong"),
+    "3D": (Follows.RECONNECT, "The database does not exist: it was dropped, or is being restored"),
+    "3F": (Follows.STATEMENT, "The name of a schema is wrong"),
+    "40": (Follows.AGAIN, "The transaction lost to another one: a deadlock, a serialisation failure"),
+    "42": (Follows.STATEMENT, "The statement is wrong, or the tables are not current"),
+    "42501": (Follows.UNAVAILABLE, "The role may not do this: a right was taken away"),
+    "44": (Follows.STATEMENT, "A view's condition is violated"),
+    "53": (Follows.UNAVAILABLE, "Resources are exhausted: disk, memory, connections"),
+    "54": (Follows.STATEMENT, "A limit of the program is exceeded"),
+    "55": (Follows.UNAVAILABLE, "Something is not in the state that this needs"),
+    "55P03": (Follows.AGAIN, "A lock was not given in time"),
+    "57": (Follows.UNAVAILABLE, "An operator or a time limit stepped in"),
+    "57P01": (Follows.RECONNECT, "The server is shutting down, or the session was ended"),
+    "57P02": (Follows.RECONNECT, "The server crashed"),
+    "57P03": (Follows.RECONNECT, "The server takes no connections now"),
+    "57P04": (Follows.RECONNECT, "The database was dropped"),
+    "57P05": (Follows.RECONNECT, "The session was idle for too long, and was ended"),
+    "58": (Follows.UNAVAILABLE, "The system under the server failed: input or output"),
+    "72": (Follows.AGAIN, "The snapshot is too old"),
+    "F0": (Follows.UNAVAILABLE, "The server's configuration file is wrong"),
+    "HV": (Follows.STATEMENT, "A foreign data wrapper failed"),
+    "P0": (Follows.STATEMENT, "A function of PL/pgSQL raised, such as the audit log's triggers"),
+    "XX": (Follows.AGAIN, "The server found a fault of its own: corrupted data or a corrupted index"),
+}
+# By the primary result code; the extended ones share its last eight bits. Every primary code of an error is here.
+SQLITE_CODES: Mapping[int, tuple[Follows, str]] = {
+    sqlite3.SQLITE_ERROR: (Follows.STATEMENT, "The statement is wrong, or the tables are not current"),
+    sqlite3.SQLITE_INTERNAL: (Follows.AGAIN, "SQLite found a fault of its own"),
+    sqlite3.SQLITE_PERM: (Follows.RECONNECT, "The file may not be opened so"),
+    sqlite3.SQLITE_ABORT: (Follows.AGAIN, "The statement was given up by a rollback"),
+    sqlite3.SQLITE_BUSY: (Follows.UNAVAILABLE, "Another process has the writer's place"),
+    sqlite3.SQLITE_LOCKED: (Follows.UNAVAILABLE, "A table is locked"),
+    sqlite3.SQLITE_NOMEM: (Follows.UNAVAILABLE, "There is no memory"),
+    sqlite3.SQLITE_READONLY: (Follows.RECONNECT, "The database is read-only: its file, its directory or its file system"),
+    sqlite3.SQLITE_INTERRUPT: (Follows.UNAVAILABLE, "A time limit ended the statement"),
+    sqlite3.SQLITE_IOERR: (Follows.RECONNECT, "The file system failed"),
+    sqlite3.SQLITE_CORRUPT: (Follows.RECONNECT, "The file is corrupted"),
+    sqlite3.SQLITE_NOTFOUND: (Follows.STATEMENT, "An unknown operation of a file"),
+    sqlite3.SQLITE_FULL: (Follows.UNAVAILABLE, "The disk is full"),
+    sqlite3.SQLITE_CANTOPEN: (Follows.RECONNECT, "The file cannot be opened, or is not there"),
+    sqlite3.SQLITE_PROTOCOL: (Follows.RECONNECT, "The locks of the file cannot be had"),
+    sqlite3.SQLITE_EMPTY: (Follows.STATEMENT, "Not used by SQLite"),
+    sqlite3.SQLITE_SCHEMA: (Follows.AGAIN, "A migration changed the tables under the statement"),
+    sqlite3.SQLITE_TOOBIG: (Follows.STATEMENT, "A value is too large"),
+    sqlite3.SQLITE_CONSTRAINT: (Follows.STATEMENT, "A constraint is violated"),
+    sqlite3.SQLITE_MISMATCH: (Follows.STATEMENT, "A value has the wrong type"),
+    sqlite3.SQLITE_MISUSE: (Follows.STATEMENT, "SQLite was called wrongly"),
+    sqlite3.SQLITE_NOLFS: (Follows.UNAVAILABLE, "The file system takes no file so large"),
+    sqlite3.SQLITE_AUTH: (Follows.STATEMENT, "The statement is not allowed"),
+    sqlite3.SQLITE_FORMAT: (Follows.STATEMENT, "Not used by SQLite"),
+    sqlite3.SQLITE_RANGE: (Follows.STATEMENT, "A value has no place in the statement"),
+    sqlite3.SQLITE_NOTADB: (Follows.RECONNECT, "The file is no database"),
+}
+
+
+def judge(error: BaseException | None) -> Follows:
+    """What follows from an error of a driver, or of SQLAlchemy about one."""
+    match error:
+        case DBAPIError():
+            if error.connection_invalidated:
+                return Follows.RECONNECT
+            return judge_sqlstate(_sqlstate_of(error)) if _sqlstate_of(error) else judge(error.orig or error.__cause__)
+        case sqlite3.Error():
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            return SQLITE_CODES.get(code, (Follows.STATEMENT, ""))[0]
+        case asyncpg.PostgresError():
+            return judge_sqlstate(error.sqlstate)
+        case _ if is_driver_failure(error):
+            return Follows.RECONNECT
+        case _ if error is not None and error.__cause__ is not None and not isinstance(error, Unavailable):
+            return judge(error.__cause__)  # SQLAlchemy's dialect wraps what asyncpg raised
+        case _:
+            return Follows.STATEMENT
+
+
+def judge_sqlstate(sqlstate: str | None) -> Follows:
+    """What follows from the SQLSTATE that PostgreSQL gave; one of no class known here is the statement's."""
+    code = sqlstate or ""
+    return (SQLSTATES.get(code) or SQLSTATES.get(code[:2]) or (Follows.STATEMENT, ""))[0]
+
+
+def is_driver_failure(error: BaseException | None) -> bool:
+    """Whether asyncpg says so itself. A value that it cannot encode is an InterfaceError too, and the caller's fault."""
+    broken = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return isinstance(error, broken) and not isinstance(error, ValueError)
+
+
+def is_time_limit(error: DBAPIError) -> bool:
+    """Whether a statement was ended because it took too long."""
+    if isinstance(error.orig, sqlite3.Error):
+        code: int = getattr(error.orig, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_INTERRUPT
+    return _sqlstate_of(error) == QUERY_CANCELED
+
+
+def unavailable(detail: str | None = None) -> Unavailable:
+    return Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _sqlstate_of(error: DBAPIError) -> str | None:
+    sqlstate: str | None = getattr(error.orig, "sqlstate", None)
+    return sqlstate

@@ -1,0 +1,107 @@
+"""Raw connections to PostgreSQL: which of several hosts, whether it can write, and what each transaction begins with.
+
+What holds for a transaction is set as it begins, in the same round trip as its BEGIN. So it also holds behind a pooler that
+gives every transaction another server connection. Used by `store.db.pools`, the front door and the worker's listener.
+"""
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+CONNECT_SECONDS = 10
+HOST_SECONDS = 3  # for each, where there are several: one that is gone must not use up the time of the others
+STATEMENT_SECONDS = 30
+# A connection to a node that cannot write serves reads until it is this old. Then the primary is looked for again.
+STANDBY_SECONDS = 2.0
+# A commit is on disk before it is answered, whatever cluster, database or role say. Stronger settings stay: `remote_apply`,
+# `remote_write`, and `local`, which waits for this server's disk.
+DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+# A statement of a bounded lane takes one processor, and is not compiled: many short ones would wait for that.
+ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+# A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
+SESSION = {
+    "application_name": "makegood",
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # at run time it takes no type
+    """A connection that adds `at_begin` to each BEGIN. `expires_at` is None for one that can write."""
+
+    at_begin: str = DURABLE
+    expires_at: float | None = None
+    made_in: int = 0  # of `store.db.pools`: which generation of connections it belongs to
+
+    # Any: asyncpg's own signature.
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        if not args and self.at_begin and query.startswith("BEGIN"):
+            query = f"{query.rstrip('; ')}; {self.at_begin}"
+        status: str = await super().execute(query, *args, timeout=timeout)
+        return status
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and time.monotonic() > self.expires_at
+
+
+async def connect_postgres(
+    url: str, *, statement_seconds: float | None = STATEMENT_SECONDS, at_begin: str = DURABLE, may_be_standby: bool = False
+) -> Connection:
+    """A connection to the host that can write; asyncpg reads the URL itself, so that sockets and `sslmode` work as in libpq.
+
+    `may_be_standby`: where no host can write, one that can be read is taken, for `STANDBY_SECONDS`.
+
+    Raises: `store.db.errors.BROKEN`.
+    """
+    try:
+        connection = await _connect(url, "read-write", statement_seconds)
+    except asyncpg.TargetServerAttributeNotMatched:
+        if not may_be_standby:
+            raise
+        connection = await _connect(url, "any", statement_seconds)
+        connection.expires_at = time.monotonic() + STANDBY_SECONDS
+    connection.at_begin = at_begin
+    return connection
+
+
+async def _connect(url: str, attributes: str, statement_seconds: float | None) -> Connection:
+    """The first host that fits, in the order of the URL; the last one's error when none does."""
+    hosts = each_host(url)
+    seconds = CONNECT_SECONDS if len(hosts) == 1 else HOST_SECONDS
+    failure: Exception | None = None
+    for host in hosts:
+        try:
+            return await _connect_to(host, attributes, statement_seconds, seconds)
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            failure = error
+        except (OSError, asyncpg.PostgresError) as error:
+            # A host that answered and cannot write says more than one that is gone.
+            failure = failure or error
+    raise failure or OSError("the URL names no host")
+
+
+async def _connect_to(host: str, attributes: str, statement_seconds: float | None, seconds: float) -> Connection:
+    connected = await asyncpg.connect(
+        host,
+        timeout=seconds,
+        command_timeout=statement_seconds,
+        server_settings=SESSION,
+        connection_class=Connection,
+        target_session_attrs=attributes,
+    )
+    assert isinstance(connected, Connection)
+    return connected
+
+
+def each_host(url: str) -> tuple[str, ...]:
+    """The URL once for each host that it names before its path; hosts in its query stay together."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return (url,)
+    return tuple(parts._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(","))

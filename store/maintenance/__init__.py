@@ -1,0 +1,1 @@
+"""Retention, backups, figures for metrics, and the files of the built-in mailbox."""

@@ -1,0 +1,1 @@
+"""Users, sessions, members, invitations, identities of OIDC providers, second factors, failed logins."""

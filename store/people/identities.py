@@ -1,0 +1,55 @@
+"""Who somebody is whom an identity provider vouches for: known users alone, found by e-mail once and by subject from then on.
+
+Called by the console's OIDC sign-in, which has checked the token and that the e-mail is verified.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import UserId
+from domain.users import User
+from store.people.email_addresses import spellings
+from store.people.sessions import end_sessions
+from store.people.users import spend_links
+from store.schema import tables
+from store.schema.mappers import user_from
+
+USERS = tables.User.metadata.tables["users"]
+IDENTITIES = tables.Identity.metadata.tables["identities"]
+
+
+async def find_identity(session: AsyncSession, *, issuer: str, subject: str) -> User | None:
+    """Whose subject this is; None when it is unknown."""
+    of_subject = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.subject == subject)
+    row = (await session.execute(select(USERS).join(IDENTITIES, IDENTITIES.c.user_id == USERS.c.id).where(*of_subject))).first()
+    return None if row is None else user_from(row)
+
+
+async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, email: str, now: datetime) -> User | None:
+    """The user with this verified address, whose subject this is from now on.
+
+    Until now the address was only said to be his: whoever took an invitation for it, or typed it in, may be somebody else. So
+    what opened the account opens it no more: password, sessions, and links that wait. A second factor stays, and is asked for.
+
+    None when there is no such user, or when he has another subject already: addresses are given to new people, subjects are not.
+    """
+    row = (await session.execute(select(USERS).where(USERS.c.email.in_(spellings(email))).with_for_update())).first()
+    if row is None:
+        return None
+    of_user = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.user_id == row.id)
+    if await session.scalar(select(IDENTITIES.c.subject).where(*of_user)) is not None:
+        return None
+    await session.execute(insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=row.id, created_at=now))
+    await session.execute(update(USERS).where(USERS.c.id == row.id).values(password_hash=None))
+    await end_sessions(session, UserId(row.id))
+    await spend_links(session, UserId(row.id), now=now)
+    return replace(user_from(row), has_password=False)
+
+
+async def has_identity(session: AsyncSession, *, issuer: str, user_id: UserId) -> bool:
+    """Whether this person has signed in through the issuer before."""
+    of_user = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.user_id == user_id)
+    return (await session.scalar(select(IDENTITIES.c.subject).where(*of_user))) is not None

@@ -1,0 +1,81 @@
+"""Counts tries to sign in, so that guessing gets slow: durable, and the same for every API process.
+
+A try is counted as failed before anything is checked, in a transaction of its own, so that tries made at once cannot outrun the
+count; a try that was right is taken back. Names are digests: who was tried is not readable here. Called by the console.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy import delete, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.security.login_backoff import Limit, wait_after
+from domain.values.timestamps import milliseconds
+from store.schema import tables
+
+THROTTLES = tables.Throttle.metadata.tables["throttles"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One thing that tries are counted for. `kept` counters lose only the one try when it was right."""
+
+    name: str
+    limit: Limit
+    kept: bool = False
+
+
+def counter(kind: str, of: str, limit: Limit, *, kept: bool = False) -> Counter:
+    """The counter of an e-mail address, a network address or a user."""
+    return Counter(f"{kind}:{sha256(of.encode()).hexdigest()}", limit, kept)
+
+
+async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> int | None:
+    """None when the try may be made, which each counter then counts as failed; else the seconds to wait: nothing is counted."""
+    rows = {one.name: await _held(session, one, now) for one in sorted(counters, key=lambda one: one.name)}
+    waits = [until - now for _, until in rows.values() if until > now]
+    if waits:
+        return math.ceil(max(waits) / timedelta(seconds=1))
+    for one in counters:
+        failures = rows[one.name][0] + 1
+        until = now + wait_after(failures, one.limit)
+        values = {
+            "failures": failures,
+            "open_at": until,
+            "forgotten_at": now + timedelta(hours=one.limit.forgotten_hours),
+        }
+        await session.execute(update(THROTTLES).where(THROTTLES.c.name == one.name).values(values))
+    return None
+
+
+async def is_first_refusal(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> bool:
+    """Whether a try that was just refused is the first one in a wait of these counters; the next one is not.
+
+    A wait begins with a counted try alone: refused ones, however many, are first at most once for each that was counted.
+    """
+    is_untold = or_(THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at)
+    waiting = (THROTTLES.c.name.in_([one.name for one in counters]), THROTTLES.c.open_at > now, is_untold)
+    told = update(THROTTLES).where(*waiting).values(told_until=THROTTLES.c.open_at).returning(THROTTLES.c.name)
+    return bool((await session.execute(told)).all())
+
+
+async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> None:
+    """The try was right: it does not count, and what was counted for a person before it does not either."""
+    for one in sorted(counters, key=lambda one: one.name):
+        if one.kept:
+            fewer = {"failures": THROTTLES.c.failures - 1, "open_at": now}
+            await session.execute(update(THROTTLES).where(THROTTLES.c.name == one.name).values(fewer))
+        else:
+            await session.execute(delete(THROTTLES).where(THROTTLES.c.name == one.name))
+
+
+async def _held(session: AsyncSession, one: Counter, now: datetime) -> tuple[int, datetime]:
+    """Failures so far, and when the next try may be made; the row is held until the transaction ends."""
+    made = "INSERT INTO throttles (name, failures, open_at, forgotten_at) VALUES (:name, 0, :at, :at) ON CONFLICT DO NOTHING"
+    await session.execute(text(made), {"name": one.name, "at": milliseconds(now)})
+    row = (await session.execute(select(THROTTLES).where(THROTTLES.c.name == one.name).with_for_update())).one()
+    return (0, now) if row.forgotten_at <= now else (row.failures, row.open_at)

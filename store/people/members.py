@@ -1,0 +1,200 @@
+"""Who belongs to which project and who administers the installation. A change of somebody's rights ends his sessions.
+
+Two rules hold whoever asks: a project that has an owner keeps one, and an installation keeps an administrator. Called by
+`operations.people`, which console and command line share, and by the console for every request.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import FieldError, NotFound, ValidationFailed
+from domain.ids import EventId, IncidentId, ProjectId, UserId
+from domain.users import Access, Member, Role
+from store.db.paging import LISTED_AT_MOST
+from store.people.sessions import end_sessions
+from store.schema import tables
+from store.schema.mappers import RECEIPTS
+
+USERS = tables.User.metadata.tables["users"]
+PROJECTS = tables.Project.metadata.tables["projects"]
+INCIDENTS = tables.Incident.metadata.tables["incidents"]
+MEMBERS = tables.Member.metadata.tables["members"]
+ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
+INVITATIONS = tables.Invitation.metadata.tables["invitations"]
+# What an account signs in by, apart from its password.
+FACTORS = tuple(tables.User.metadata.tables[name] for name in ("login_links", "totp_factors", "recovery_codes", "identities"))
+
+
+async def read_access(session: AsyncSession, user_id: UserId) -> Access:
+    """Where the person belongs right now; nowhere for one that is not known."""
+    rows = await session.execute(select(MEMBERS.c.project_id, MEMBERS.c.role).where(MEMBERS.c.user_id == user_id))
+    roles = {ProjectId(row.project_id): Role(row.role) for row in rows}
+    of_user = select(ADMINISTRATORS.c.user_id).where(ADMINISTRATORS.c.user_id == user_id)
+    return Access(is_administrator=await session.scalar(of_user) is not None, roles=roles)
+
+
+async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Mapping[UserId, Mapping[ProjectId, Role]]:
+    """Where each of these people is a member; nothing for one who belongs nowhere."""
+    rows = await session.execute(select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id))
+    found: dict[UserId, dict[ProjectId, Role]] = {user_id: {} for user_id in user_ids}
+    for row in rows:
+        found[UserId(row.user_id)][ProjectId(row.project_id)] = Role(row.role)
+    return found
+
+
+async def project_of_event(session: AsyncSession, event_id: EventId) -> ProjectId | None:
+    """Whose event this is; None when there is no such event."""
+    found = await session.scalar(select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == event_id))
+    return None if found is None else ProjectId(found)
+
+
+async def project_of_incident(session: AsyncSession, incident_id: IncidentId) -> ProjectId | None:
+    """Whose incident this is; None when there is no such incident."""
+    found = await session.scalar(select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id))
+    return None if found is None else ProjectId(found)
+
+
+async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Member]:
+    """The project's people, the first 1,000, the longest there first; administrators only if they were asked in as well."""
+    query = select(MEMBERS, USERS.c.email).join(USERS, USERS.c.id == MEMBERS.c.user_id)
+    query = query.where(MEMBERS.c.project_id == project_id).order_by(MEMBERS.c.since, MEMBERS.c.user_id)
+    rows = await session.execute(query.limit(LISTED_AT_MOST))
+    return [Member(UserId(row.user_id), row.email, Role(row.role), row.since) for row in rows]
+
+
+async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime) -> Role | None:
+    """The person has this role in the project from now on, and must sign in again if that is a change; the role before.
+
+    Raises:
+        NotFound: no such project or person.
+        ValidationFailed: the project would lose its last owner.
+    """
+    await hold_project(session, project_id)
+    if await session.scalar(select(USERS.c.id).where(USERS.c.id == user_id)) is None:
+        raise NotFound("There is no such user.")
+    has = await _role(session, project_id, user_id)
+    if has is role:
+        return has
+    if has is Role.OWNER:
+        await _refuse_last_owner(session, project_id)
+    if has is None:
+        row = {"project_id": project_id, "user_id": user_id, "role": role.value, "since": now}
+        await session.execute(insert(MEMBERS).values(row))
+    else:
+        await session.execute(update(MEMBERS).where(*_is(project_id, user_id)).values(role=role.value))
+        await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
+    await end_sessions(session, user_id)
+    return has
+
+
+async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> Role:
+    """The person belongs to the project no longer, and must sign in again; the role until now.
+
+    Raises:
+        NotFound: no such project, or no member of it.
+        ValidationFailed: this is the project's last owner.
+    """
+    await hold_project(session, project_id)
+    has = await _role(session, project_id, user_id)
+    if has is None:
+        raise NotFound("There is no such member in this project.")
+    if has is Role.OWNER:
+        await _refuse_last_owner(session, project_id)
+    await session.execute(delete(MEMBERS).where(*_is(project_id, user_id)))
+    await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
+    await end_sessions(session, user_id)
+    return has
+
+
+async def hold_project(session: AsyncSession, project_id: ProjectId) -> None:
+    """Let no other change of this project's people, nor its deletion, run beside this transaction (SQLite has one writer anyway).
+
+    Raises: NotFound: there is no such project, or it is deleted.
+    """
+    held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
+    if await session.scalar(held) is None:
+        raise NotFound("There is no such project.")
+
+
+async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
+    return frozenset(UserId(found) for found in await session.scalars(select(ADMINISTRATORS.c.user_id)))
+
+
+async def has_administrator(session: AsyncSession) -> bool:
+    """Whether anybody administers the installation: not before the first sign-in."""
+    return await session.scalar(select(ADMINISTRATORS.c.user_id).limit(1)) is not None
+
+
+async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> bool:
+    """The person is administrator from now on, and must sign in again if that is a change: whether it is."""
+    if user_id in await _held_administrators(session):
+        return False
+    await session.execute(insert(ADMINISTRATORS).values(user_id=user_id, since=now))
+    await end_sessions(session, user_id)
+    return True
+
+
+async def demote(session: AsyncSession, user_id: UserId) -> bool:
+    """The person is administrator no longer, and must sign in again if that is a change: whether it is. Memberships stay.
+
+    Raises: ValidationFailed: he is the last one.
+    """
+    administrators = await _held_administrators(session)
+    if user_id not in administrators:
+        return False
+    if len(administrators) == 1:
+        raise _refused("last_administrator", "This is the last administrator: make another one first.")
+    await session.execute(delete(ADMINISTRATORS).where(ADMINISTRATORS.c.user_id == user_id))
+    await _withdraw_invitations(session, user_id)
+    await end_sessions(session, user_id)
+    return True
+
+
+async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[ProjectId, Role]:
+    """The account is gone, with its memberships, which come back, its factors, links and sessions; its acts stay told.
+
+    Raises: ValidationFailed: he is the last administrator, or the last owner of a project.
+    """
+    await demote(session, user_id)
+    roles = {
+        project_id: await revoke(session, project_id=project_id, user_id=user_id)
+        for project_id in sorted((await read_access(session, user_id)).roles)
+    }
+    await _withdraw_invitations(session, user_id)
+    await end_sessions(session, user_id)
+    for table in FACTORS:
+        await session.execute(delete(table).where(table.c.user_id == user_id))
+    await session.execute(delete(USERS).where(USERS.c.id == user_id))
+    return roles
+
+
+async def _role(session: AsyncSession, project_id: ProjectId, user_id: UserId) -> Role | None:
+    found = await session.scalar(select(MEMBERS.c.role).where(*_is(project_id, user_id)))
+    return None if found is None else Role(found)
+
+
+async def _refuse_last_owner(session: AsyncSession, project_id: ProjectId) -> None:
+    owners = select(MEMBERS.c.user_id).where(MEMBERS.c.project_id == project_id, MEMBERS.c.role == Role.OWNER.value)
+    if len((await session.execute(owners.limit(2))).all()) < 2:
+        raise _refused("last_owner", "This is the project's last owner: make another member owner first.")
+
+
+async def _withdraw_invitations(session: AsyncSession, user_id: UserId, *narrowed: ColumnElement[bool]) -> None:
+    """Links into a project that somebody gave out lead nowhere once he may not give them."""
+    await session.execute(delete(INVITATIONS).where(INVITATIONS.c.invited_by == user_id, *narrowed))
+
+
+async def _held_administrators(session: AsyncSession) -> Sequence[str]:
+    held = select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).with_for_update()
+    return (await session.scalars(held)).all()
+
+
+def _is(project_id: ProjectId, user_id: UserId) -> tuple[ColumnElement[bool], ...]:
+    return (MEMBERS.c.project_id == project_id, MEMBERS.c.user_id == user_id)
+
+
+def _refused(code: str, message: str) -> ValidationFailed:
+    return ValidationFailed(errors=(FieldError("/role", code, message),))

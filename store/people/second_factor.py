@@ -1,0 +1,191 @@
+"""The second factor of a person: a TOTP secret (RFC 6238) and recovery codes; and when a session last proved whose it is.
+
+The secret is sealed by a data key of its own, which the master key wraps, bound to this person's row. A code is accepted once:
+the newest accepted time step is stored by compare-and-set. Recovery codes have 80 random bits, so that a plain digest keeps them.
+Called by the console's sign-in pages and `makegood user`.
+"""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+import pyotp
+from pyotp.utils import strings_equal
+from sqlalchemy import CursorResult, Row, delete, func, insert, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import UserId
+from domain.values.timestamps import milliseconds
+from store.crypto.encryption import SealBroken, Sealer
+from store.crypto.root_secret import root_of_new_data_key
+from store.crypto.tokens import token_digest
+from store.schema import tables
+
+FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
+CODES = tables.RecoveryCode.metadata.tables["recovery_codes"]
+SESSIONS = tables.Session.metadata.tables["sessions"]
+STEP_SECONDS = 30
+STEPS_AROUND = (0, -1, 1)
+RECOVERY_CODES = 10
+RECOVERY_CODE_BYTES = 10
+
+
+class Accepted(StrEnum):
+    """What a code was that was right."""
+
+    CODE = "code"
+    RECOVERY_CODE = "recovery_code"
+
+
+async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime) -> str:
+    """The base32 secret that a person is about to confirm: the one begun before, or a new one. Empty when TOTP is on already.
+
+    Raises: SecretUnknown.
+    """
+    row = await _row(session, user_id)
+    if row is None or (row.confirmed_at is None and _opened(sealer, row) is None):
+        await _begin_anew(session, sealer, user_id, now)
+        row = await _row(session, user_id)
+    return "" if row is None or row.confirmed_at is not None else _opened(sealer, row) or ""
+
+
+async def read_begun_secret(session: AsyncSession, sealer: Sealer, user_id: UserId) -> str | None:
+    """The secret that waits to be confirmed; None when there is none that opens. A confirmed one is never shown again."""
+    row = await _row(session, user_id)
+    return None if row is None or row.confirmed_at is not None else _opened(sealer, row)
+
+
+async def confirm_totp(
+    session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime
+) -> tuple[str, ...] | None:
+    """The recovery codes, shown this once, when the code proves that the person's device knows the secret; else None."""
+    if await read_begun_secret(session, sealer, user_id) is None or not await _accept_step(session, sealer, user_id, code, now):
+        return None
+    await session.execute(update(FACTORS).where(FACTORS.c.user_id == user_id).values(confirmed_at=now))
+    return await renew_recovery_codes(session, user_id, now=now)
+
+
+async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
+    """Whether this person signs in with a code too."""
+    confirmed = select(FACTORS.c.user_id).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_not(None))
+    return (await session.scalar(confirmed)) is not None
+
+
+async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> Accepted | None:
+    """The person's code of now, or a recovery code; either is used up by it. None when it is neither."""
+    if not await has_totp(session, user_id):
+        return None
+    if await _accept_step(session, sealer, user_id, code, now):
+        return Accepted.CODE
+    return Accepted.RECOVERY_CODE if await _accept_recovery_code(session, user_id, code, now) else None
+
+
+async def renew_recovery_codes(session: AsyncSession, user_id: UserId, *, now: datetime) -> tuple[str, ...]:
+    """Ten new recovery codes, each good once; the old ones are good no more."""
+    codes = tuple(_new_recovery_code() for _ in range(RECOVERY_CODES))
+    await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
+    rows = [{"user_id": user_id, "digest": _recovery_digest(user_id, code), "created_at": now} for code in codes]
+    await session.execute(insert(CODES), rows)
+    return codes
+
+
+async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
+    """How many are left."""
+    left = select(func.count()).select_from(CODES).where(CODES.c.user_id == user_id, CODES.c.used_at.is_(None))
+    return int(await session.scalar(left) or 0)
+
+
+async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
+    """The person signs in without a code from now on; False when that was so already."""
+    was_on = await has_totp(session, user_id)
+    await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
+    await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id))
+    return was_on
+
+
+async def mark_proved(session: AsyncSession, *, token: str, now: datetime) -> None:
+    """The session's person has just proved who he is."""
+    await session.execute(update(SESSIONS).where(SESSIONS.c.digest == token_digest(token)).values(proved_at=now))
+
+
+async def read_proved_at(session: AsyncSession, *, token: str) -> datetime | None:
+    """When the session's person last proved who he is; None when never since it was opened."""
+    found: datetime | None = await session.scalar(select(SESSIONS.c.proved_at).where(SESSIONS.c.digest == token_digest(token)))
+    return found
+
+
+async def _begin_anew(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
+    # First, since a rotation holds it before it holds these rows.
+    root = await root_of_new_data_key(session, sealer)
+    secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)
+    sealed = sealer.seal(data_key, **_place(user_id), plaintext=secret.encode())
+    await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None)))
+    # A form that was sent twice begins once.
+    begun = (
+        "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) VALUES (:user_id, :data_key, :sealed, :at) "
+        "ON CONFLICT DO NOTHING"
+    )
+    values = {"user_id": user_id, "data_key": data_key, "sealed": sealed, "at": milliseconds(now)}
+    await session.execute(text(begun), values)
+
+
+async def _accept_step(session: AsyncSession, sealer: Sealer, user_id: UserId, code: str, now: datetime) -> bool:
+    row = await _row(session, user_id)
+    secret = None if row is None else _opened(sealer, row)
+    if secret is None:
+        return False
+    totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
+    this_step, digits = int(now.timestamp()) // STEP_SECONDS, "".join(code.split())
+    step = next((s for s in _around(this_step) if strings_equal(totp.generate_otp(s), digits)), None)
+    if step is None:
+        return False
+    is_newer = or_(FACTORS.c.last_step.is_(None), FACTORS.c.last_step < step)
+    taken = update(FACTORS).where(FACTORS.c.user_id == user_id, is_newer).values(last_step=step)
+    return await _changed_one(session, taken)
+
+
+def _around(step: int) -> Sequence[int]:
+    return [step + offset for offset in STEPS_AROUND]
+
+
+async def _accept_recovery_code(session: AsyncSession, user_id: UserId, code: str, now: datetime) -> bool:
+    is_meant = (CODES.c.user_id == user_id, CODES.c.digest == _recovery_digest(user_id, code), CODES.c.used_at.is_(None))
+    return await _changed_one(session, update(CODES).where(*is_meant).values(used_at=now))
+
+
+# Any statement that changes rows; SQLAlchemy types them apart.
+async def _changed_one(session: AsyncSession, statement: object) -> bool:
+    result = await session.execute(statement)  # type: ignore[call-overload]
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+def _new_recovery_code() -> str:
+    letters = base64.b32encode(secrets.token_bytes(RECOVERY_CODE_BYTES)).decode().lower()
+    return "-".join(letters[start : start + 4] for start in range(0, len(letters), 4))
+
+
+def _recovery_digest(user_id: UserId, code: str) -> str:
+    letters = "".join(character for character in code.lower() if character.isalnum())
+    return sha256(f"{user_id}\0{letters}".encode()).hexdigest()
+
+
+async def _row(session: AsyncSession, user_id: UserId) -> Row[Any] | None:
+    return (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
+
+
+def _opened(sealer: Sealer, row: Row[Any]) -> str | None:
+    """The secret; None when no known root secret opens it: then no code is right but a recovery code."""
+    try:
+        return sealer.open(row.data_key, **_place(row.user_id), sealed=row.sealed).decode()
+    except SealBroken:
+        return None
+
+
+def _place(user_id: UserId) -> dict[str, str]:
+    """Where the secret is sealed to: a person has his data key as a project has its."""
+    return {"project_id": user_id, "table": "totp_factors", "column": "sealed", "row": user_id}

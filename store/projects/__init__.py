@@ -1,0 +1,1 @@
+"""Projects with their settings, API keys, signing secrets, and their deletion."""

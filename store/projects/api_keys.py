@@ -1,0 +1,96 @@
+"""API keys: made, listed, found by their digest, revoked. A key's text is returned once, by `create_key`, and stored nowhere.
+
+Called by the API, which asks who calls, and by its operations, which the command line shares.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from domain.ids import KeyId, ProjectId
+from domain.projects import AuthenticatedKey, Key, Scope
+from domain.security.api_keys import hint_of
+from domain.values.text import kept
+from store.crypto.encryption import Sealer
+from store.crypto.root_secret import root_that_writes
+from store.crypto.tokens import new_api_key, new_key_id
+from store.db.paging import LISTED_AT_MOST
+from store.schema import tables
+from store.schema.mappers import key_from, project_from
+
+KEYS = tables.ApiKey.metadata.tables["api_keys"]
+PROJECTS = tables.Project.metadata.tables["projects"]
+
+
+async def create_key(
+    session: AsyncSession,
+    sealer: Sealer,
+    *,
+    project_id: ProjectId,
+    label: str,
+    scopes: frozenset[Scope],
+    expires_at: datetime | None = None,
+    now: datetime,
+) -> tuple[Key, str]:
+    """A new key and its text, which is shown this once; `expires_at` None: it does not expire.
+
+    Raises:
+        NotFound: no such project.
+        SecretUnknown: the store was sealed with another root secret.
+    """
+    root = await root_that_writes(session, sealer)
+    is_meant = (PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
+    mode = await session.scalar(select(PROJECTS.c.mode).where(*is_meant).with_for_update())
+    if mode is None:
+        raise NotFound("There is no such project.")
+    api_key = new_api_key(livemode=mode == "live")
+    values = {
+        "id": new_key_id(),
+        "project_id": project_id,
+        "label": kept(label),
+        "digest": root.key_digest(api_key),
+        "digested_with": root.fingerprint,
+        "hint": hint_of(api_key),
+        "scopes": " ".join(sorted(scopes)),
+        "created_at": now,
+        "expires_at": expires_at,
+    }
+    row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
+    return key_from(row), api_key
+
+
+async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
+    """The project's keys, the newest 1,000, revoked ones too, oldest first."""
+    newest = select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id.desc()).limit(LISTED_AT_MOST)
+    return [key_from(row) for row in reversed((await session.execute(newest)).all())]
+
+
+async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
+    """The key, revoked now or before. Raises: NotFound."""
+    is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
+    await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
+    row = (await session.execute(select(KEYS).where(*is_meant))).first()
+    if row is None:
+        raise NotFound("There is no such key.")
+    return key_from(row)
+
+
+async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | None:
+    """The key with one of these digests and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
+    row = (await session.execute(select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None)))).first()
+    if row is None:
+        return None
+    project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
+    return AuthenticatedKey(key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0])
+
+
+async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
+    """Record when keys were last used; an older instant does not replace a younger one."""
+    if not used:
+        return
+    is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
+    touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
+    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in sorted(used.items())])

@@ -1,0 +1,202 @@
+"""The attempts of a repair's callback: each is begun by the process that holds it, and recorded by that one.
+
+Each function runs inside the caller's transaction and locks the receipt. A process that dies leaves its attempt `started`; who
+takes it over is decided here, from the heartbeats. Called by the callback activity.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from domain.ids import EventId, ReplayId
+from domain.incidents import RepairCause
+from domain.lifecycle import Happening, Position, move
+from domain.receipts import timeout_span
+from domain.values.timestamps import from_milliseconds, milliseconds
+from store.db.sql import Statements
+from store.receipts.state import Standing, hold_standing, reopen
+from store.status.heartbeats import ENDED
+
+# A live process sends for 35 s and records for 600 s at most (`activities.callback.send.RECORD_SECONDS`). One that lost track of
+# an attempt blocks it no longer than this.
+HELD_AT_MOST = timedelta(seconds=660)
+
+# A process, and when its last heartbeat was.
+Sign = tuple[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegun:
+    """Attempt `number` (from 1) may be sent. `is_again`: a process died in it before, and it is sent under the same number."""
+
+    number: int
+    is_again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptHeld:
+    """Another process began the attempt and may still be sending it: `last_sign_at` is that process's last heartbeat."""
+
+    holder: str
+    last_sign_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOver:
+    """The repair is no longer calling, or ended now for want of a URL: no attempt begins."""
+
+    position: Position
+
+
+Ending = Literal["accepted", "rejected", "exhausted"]
+
+
+async def begin_attempt(
+    st: Statements,
+    event_id: EventId,
+    replay_id: ReplayId,
+    now: datetime,
+    *,
+    holder: str | None = None,
+    silent: Collection[Sign] = (),
+) -> AttemptBegun | AttemptHeld | SeriesOver:
+    """Record that the next attempt of a calling repair starts; once this commits, `holder` may send it.
+
+    An attempt that is still `started` was left by its holder. `HELD_AT_MOST` bounds how long another process waits for it:
+
+    1. The holder has no heartbeat, or its last one says that it ended: the process is gone.
+    2. The caller saw the same last heartbeat before (`silent`): the process is gone, or may as well be.
+    3. Otherwise the holder may live, and be sending the attempt or waiting for the store to record it: `AttemptHeld`.
+
+    What became of an attempt whose holder is gone is unknown; it is sent again under the same number. Without a repair URL none
+    begins, and the repair fails.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.position is not Position.CALLING or standing.active_replay_id != replay_id:
+        return SeriesOver(standing.position)
+    if standing.repair_url is None:
+        return SeriesOver(await _end_without_url(st, standing, replay_id, now))
+    rows = await st.fetch(
+        "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id
+    )
+    if rows and rows[0][1] == "started":
+        number, _, holds, began_ms = rows[0]
+        sign = None if holds in {None, holder} else await _last_sign(st, holds)
+        # Either way: the store's clock may have been set back.
+        is_bound = abs(milliseconds(now) - began_ms) < HELD_AT_MOST // timedelta(milliseconds=1)
+        if sign is not None and is_bound and sign not in silent:
+            return AttemptHeld(*sign)
+        await st.fetch(
+            "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3 AND number = $4",
+            milliseconds(now),
+            holder,
+            replay_id,
+            number,
+        )
+        return AttemptBegun(number, is_again=True)
+    number = rows[0][0] + 1 if rows else 1
+    await st.fetch(
+        "INSERT INTO attempts (replay_id, number, event_id, state, at, holder) VALUES ($1, $2, $3, 'started', $4, $5)",
+        replay_id,
+        number,
+        event_id,
+        milliseconds(now),
+        holder,
+    )
+    return AttemptBegun(number, is_again=False)
+
+
+async def release_attempt(st: Statements, replay_id: ReplayId, number: int, *, holder: str) -> None:
+    """Give up an attempt that was begun and never sent, so that no other process waits for this one."""
+    released = "UPDATE attempts SET holder = NULL WHERE replay_id = $1 AND number = $2 AND state = 'started' AND holder = $3"
+    await st.fetch(released, replay_id, number, holder)
+
+
+async def is_attempt_held(st: Statements, event_id: EventId, replay_id: ReplayId, number: int, *, holder: str) -> bool:
+    """Whether the attempt is still this process's to record; the receipt is locked until the transaction ends.
+
+    A process that was stopped may find, when it goes on, that another one took the attempt over.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    await hold_standing(st, event_id)
+    rows = await st.fetch("SELECT holder FROM attempts WHERE replay_id = $1 AND number = $2", replay_id, number)
+    return not rows or rows[0][0] in {None, holder}
+
+
+async def record_attempt(
+    st: Statements,
+    event_id: EventId,
+    replay_id: ReplayId,
+    number: int,
+    now: datetime,
+    *,
+    status: int | None,
+    duration_ms: int,
+    error_class: str | None,
+    ending: Ending | None,
+    gone_url: str | None = None,
+) -> Position:
+    """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
+
+    An attempt that ends after its repair did is recorded and moves nothing. `gone_url` was called and said that it is gone:
+    it is marked, unless the project has another one by now.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    await st.fetch(
+        "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
+        "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
+        status,
+        duration_ms,
+        error_class,
+        replay_id,
+        number,
+    )
+    if gone_url is not None:
+        gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"
+        await st.fetch(gone, True, standing.project_id, gone_url)
+    if ending is None or standing.active_replay_id != replay_id:
+        return standing.position
+    if ending == "accepted":
+        return await _await_result(st, standing, replay_id, now)
+    to = move(standing.position, Happening.CALLBACK_ENDED).to
+    if to is not standing.position:
+        await reopen(st, standing, replay_id, RepairCause(ending), now)
+    return to
+
+
+async def _last_sign(st: Statements, process: str) -> Sign | None:
+    """The last heartbeat of a process; None when it has none, or ended with it."""
+    rows = await st.fetch("SELECT at, report FROM heartbeats WHERE process = $1", process)
+    if not rows or json.loads(rows[0][1]).get(ENDED):
+        return None
+    return process, from_milliseconds(rows[0][0])
+
+
+async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
+    to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
+    await st.fetch(
+        # An outage that is over has no part in a deadline that begins now.
+        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
+        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
+        milliseconds(now + timeout_span(standing.timeout_minutes)),
+        replay_id,
+    )
+    return to
+
+
+async def _end_without_url(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
+    """The URL was removed, or said that it is gone, in the middle of the series."""
+    left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
+    await st.fetch(left, replay_id)
+    await reopen(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    return move(standing.position, Happening.CALLBACK_ENDED).to

@@ -1,0 +1,228 @@
+"""Applies outages of ingest to the deadlines that were open in them, each outage to each deadline once.
+
+`store.ingest.outage_evidence` records an outage as one row. From there its credit reaches a deadline in one of two ways, each by
+the same statements: a loop of the worker goes through everything that is open, in small batches (`credit_batch`); and who locks a
+receipt first applies what is pending (`credit_locked`), so that no deadline is judged without its credit. `credited_outage` names
+the last outage that a deadline has. Outages are applied in their order. Decision 0018 has the reasons and the figures.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId
+from domain.incidents import TimelineEntry, TimelineKind
+from domain.outage import Outage, credit_ms
+from domain.receipts import Receipt, ReceiptState
+from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from store.db.sql import SessionStatements, Statements
+from store.schema.mappers import receipt_from
+
+BATCH = 500
+_OUTAGE = "SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL"
+_PENDING = f"{_OUTAGE} ORDER BY id"
+# One worker at a time goes through an outage, and none through the next one before.
+_FIRST = """
+SELECT id, down_from, up_at, accepted_until, cursor, has_skipped FROM outages
+WHERE id = (SELECT min(id) FROM outages WHERE done_at IS NULL) AND done_at IS NULL"""
+# Both conditions of `domain.outage.credit_ms`, and that the receipt does not have this credit yet.
+_RECEIPT_IS_DUE = "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
+_REPAIR_IS_DUE = "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
+_OF_EVENT = {
+    "sqlite": "event_id IN (SELECT value FROM json_each({ids}))",
+    # An array that is made once: the planner takes the index, whatever it believes of its length.
+    "postgresql": "event_id = ANY(ARRAY(SELECT json_array_elements_text(CAST({ids} AS json))))",
+}
+_CREDIT_RECEIPTS = f"""
+UPDATE receipts SET credited_outage = $1, deadline_at = deadline_at + CAST($4 AS BIGINT)
+- CASE WHEN accepted_at > $2 THEN accepted_at ELSE $2 END
+WHERE {{of_event}} AND {_RECEIPT_IS_DUE} RETURNING event_id, accepted_at"""  # noqa: S608 - of constants alone
+_CREDIT_REPAIRS = f"""
+UPDATE repairs SET credited_outage = $1, result_deadline_at = result_deadline_at + CAST($3 AS BIGINT)
+WHERE {{of_event}} AND {_REPAIR_IS_DUE} RETURNING event_id, replay_id"""  # noqa: S608 - of constants alone
+# Each element is [event_id, fields].
+_SAY = {
+    "sqlite": """
+INSERT INTO timeline (event_id, at, kind, fields)
+SELECT json_extract(value, '$[0]'), $1, $2, json_extract(value, '$[1]') FROM json_each($3)""",
+    "postgresql": """
+INSERT INTO timeline (event_id, at, kind, fields)
+SELECT value ->> 0, CAST($1 AS BIGINT), CAST($2 AS TEXT), value ->> 1 FROM json_array_elements(CAST($3 AS json))""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CreditStep:
+    """What one batch did: so many receipts looked at, so many deadlines moved. `is_over`: nothing is pending, or is another's."""
+
+    looked_at: int
+    credited: int
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCredit:
+    """An outage whose credit has not reached every deadline yet."""
+
+    outage: Outage
+    age_seconds: float
+
+
+async def pending_outages(st: Statements) -> list[Outage]:
+    """The outages whose credit has not reached every deadline, oldest first; mostly there is none."""
+    return [Outage(*row) for row in await st.fetch(_PENDING)]
+
+
+async def credit_locked(st: Statements, event_id: EventId) -> int:
+    """Apply every pending outage to a receipt that the caller has locked, and to its repair; how many deadlines moved.
+
+    It counts as done even where nothing moved: a deadline that a person moves after this is no longer this outage's.
+    """
+    moved, newest = 0, 0
+    for outage in await pending_outages(st):
+        moved += await _credit(st, outage, [event_id])
+        newest = outage.id
+    for table in ("receipts", "repairs"):
+        done = f"UPDATE {table} SET credited_outage = $1 WHERE event_id = $2 AND credited_outage < $1"  # noqa: S608 - a constant
+        await st.fetch(done, newest, event_id)
+    return moved
+
+
+async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> CreditStep:
+    """Apply the oldest pending outage to the next `limit` receipts that have not ended, from where the last batch came to.
+
+    A receipt that somebody has locked is left out, so that nobody waits; what was left out is gone through once more at the end.
+    """
+    lock = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
+    found = await st.fetch(_FIRST + lock)
+    if not found:
+        return CreditStep(0, 0, is_over=True)
+    outage, cursor, has_skipped = Outage(*found[0][:4]), found[0][4], bool(found[0][5])
+    window = await st.fetch(
+        "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1 ORDER BY event_id LIMIT $2",
+        cursor,
+        limit,
+    )
+    event_ids = [row[0] for row in window]
+    due = await _due(st, outage, event_ids)
+    free = await _lock_free(st, due)
+    credited = await _credit(st, outage, free)
+    has_skipped = has_skipped or len(free) < len(due)
+    if len(event_ids) == limit:
+        await _go_on(st, outage, event_ids[-1], has_skipped=has_skipped)
+    elif has_skipped:
+        await _go_on(st, outage, "", has_skipped=False)
+    else:
+        await st.fetch("UPDATE outages SET done_at = $1 WHERE id = $2", milliseconds(now), outage.id)
+    return CreditStep(len(event_ids), credited, is_over=False)
+
+
+async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCredit | None:
+    """The oldest outage that is still being credited; None where none is."""
+    pending = await pending_outages(SessionStatements(session))
+    if not pending:
+        return None
+    return PendingCredit(pending[0], (milliseconds(now) - pending[0].up_at) / 1000)
+
+
+async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:  # Any: columns, as named
+    """The receipts of these rows, with the deadlines that they have once every pending outage is applied. Writes nothing."""
+    receipts = [receipt_from(row) for row in rows]
+    if not any(receipt.state is ReceiptState.WAITING for receipt in receipts):
+        return receipts
+    pending = await pending_outages(SessionStatements(session))
+    if not pending:
+        return receipts
+    return [_credited(receipt, row.credited_outage, pending) for receipt, row in zip(receipts, rows, strict=True)]
+
+
+async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[TimelineEntry]:
+    """What the timeline of this row's receipt will say once every pending outage is applied. Writes nothing."""
+    before = receipt_from(row)
+    entries: list[TimelineEntry] = []
+    if before.state is not ReceiptState.WAITING:
+        return entries
+    for outage in await pending_outages(SessionStatements(session)):
+        after = _credited(before, row.credited_outage, [outage])
+        if after.deadline_at > before.deadline_at:
+            moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
+            fields = {"down_from": wire(from_milliseconds(outage.down_from)), "credited_seconds": moved_seconds}
+            entries.append(TimelineEntry(from_milliseconds(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields))
+        before = after
+    return entries
+
+
+def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage]) -> Receipt:
+    if receipt.state is not ReceiptState.WAITING:
+        return receipt
+    accepted_at, deadline_at = milliseconds(receipt.accepted_at), milliseconds(receipt.deadline_at)
+    for outage in pending:
+        if outage.id > credited_outage:
+            deadline_at += credit_ms(outage, accepted_at=accepted_at, deadline_at=deadline_at)
+    return replace(receipt, deadline_at=from_milliseconds(deadline_at))
+
+
+async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> list[EventId]:
+    """Those of the receipts that the outage moves something of."""
+    of_event = _of_event(st, "$4")
+    repairs = f"SELECT event_id FROM repairs WHERE {of_event} AND {_REPAIR_IS_DUE}"  # noqa: S608 - of constants alone
+    receipts = f"SELECT event_id FROM receipts WHERE {of_event} AND {_RECEIPT_IS_DUE}"  # noqa: S608 - of constants alone
+    ids = json.dumps(event_ids)
+    bounds = (outage.id, outage.down_from, outage.accepted_until)
+    rows = await st.fetch(f"{receipts} UNION {repairs} ORDER BY 1", *bounds, ids)
+    return [EventId(row[0]) for row in rows]
+
+
+async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
+    """Lock those that nobody else has; SQLite's transaction is the only writer."""
+    if not event_ids or st.dialect == "sqlite":
+        return event_ids
+    of_event = _of_event(st, "$1")
+    locked = f"SELECT event_id FROM receipts WHERE {of_event} ORDER BY event_id FOR UPDATE SKIP LOCKED"  # noqa: S608
+    return [EventId(row[0]) for row in await st.fetch(locked, json.dumps(event_ids))]
+
+
+async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:
+    """Move the deadlines of receipts that are locked, and say so on their timelines; how many moved."""
+    if not event_ids:
+        return 0
+    ids = json.dumps(event_ids)
+    receipts = await st.fetch(
+        _CREDIT_RECEIPTS.format(of_event=_of_event(st, "$5")),
+        outage.id,
+        outage.down_from,
+        outage.accepted_until,
+        outage.up_at,
+        ids,
+    )
+    whole_ms = outage.up_at - outage.down_from
+    repairs = await st.fetch(_CREDIT_REPAIRS.format(of_event=_of_event(st, "$4")), outage.id, outage.down_from, whole_ms, ids)
+    moved: list[tuple[str, int, dict[str, str]]] = []
+    moved += [(row[0], outage.up_at - max(outage.down_from, row[1]), {}) for row in receipts]
+    moved += [(row[0], whole_ms, {"replay_id": row[1]}) for row in repairs]
+    await _say(st, outage, moved)
+    return len(receipts) + len(repairs)
+
+
+async def _say(st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]) -> None:
+    """(receipt, milliseconds, further fields) of each deadline, as entries of the instant when ingest was up again."""
+    if not moved:
+        return
+    entries = []
+    for event_id, moved_ms, more in moved:
+        fields = more | {"down_from": wire(from_milliseconds(outage.down_from)), "credited_seconds": moved_ms // 1000}
+        entries.append([event_id, json.dumps(fields, separators=(",", ":"))])
+    await st.fetch(_SAY[st.dialect], outage.up_at, TimelineKind.DEADLINE_CREDITED.value, json.dumps(entries))
+
+
+async def _go_on(st: Statements, outage: Outage, cursor: str, *, has_skipped: bool) -> None:
+    await st.fetch("UPDATE outages SET cursor = $1, has_skipped = $2 WHERE id = $3", cursor, has_skipped, outage.id)
+
+
+def _of_event(st: Statements, ids: str) -> str:
+    return _OF_EVENT[st.dialect].format(ids=ids)

@@ -1,0 +1,101 @@
+"""What the reconciler asks when it compares the engine's runs with the store. Writes nothing."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, exists, literal_column, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from domain.ids import EventId, ProjectId
+from domain.incidents import RepairState
+from domain.receipts import Receipt, ReceiptState
+from store.receipts.stalled_repairs import is_forgotten
+from store.schema import tables
+from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+
+OUTBOX = tables.Outbox.metadata.tables["outbox"]
+REPAIRS = tables.Repair.metadata.tables["repairs"]
+
+
+_UNENDED = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """A receipt that has not ended."""
+
+    event_id: EventId
+    project_id: ProjectId
+
+
+async def told_and_unended(session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
+    """Those of the receipts that have not ended and of which nothing waits in the outbox, by id: the engine must run each."""
+    if not event_ids:
+        return []
+    is_unended = RECEIPTS.c.state.in_(_UNENDED)
+    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
+    rows = await session.execute(
+        select(RECEIPTS.c.event_id).where(RECEIPTS.c.event_id.in_(event_ids), is_unended, is_told).order_by(RECEIPTS.c.event_id)
+    )
+    return [EventId(row.event_id) for row in rows]
+
+
+async def untold_starts(
+    session: AsyncSession, now: datetime, *, older_than_seconds: float, after: int, limit: int
+) -> tuple[list[Unended], int]:
+    """Overdue receipts whose start has waited that long in the outbox; and where the next part of the outbox begins, 0: anew.
+
+    At most `limit` starts are looked at, from the row after `after` on.
+    """
+    before = now - timedelta(seconds=older_than_seconds)
+    starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(OUTBOX.c.id > after, OUTBOX.c.kind == "start")
+    part = starts.order_by(OUTBOX.c.id).limit(limit).subquery()
+    query = select(
+        part.c.id, part.c.created_at, RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.state, RECEIPTS.c.deadline_at
+    )
+    rows = (await session.execute(query.outerjoin(RECEIPTS, RECEIPTS.c.event_id == part.c.event_id).order_by(part.c.id))).all()
+    found = [
+        Unended(EventId(row.event_id), ProjectId(row.project_id))
+        for row in rows
+        if row.state in _UNENDED and row.created_at <= before and row.deadline_at <= before
+    ]
+    return found, rows[-1].id if len(rows) == limit else 0
+
+
+async def stuck_repairs(
+    session: AsyncSession,
+    now: datetime,
+    *,
+    grace_seconds: float | None,
+    silent_seconds: float,
+    limit: int,
+    after: EventId | None = None,
+) -> list[Unended]:
+    """Receipts whose active repair has passed its deadline, or whose first or next attempt is overdue by `silent_seconds`.
+
+    In the order of their ids, from the one after `after`. `grace_seconds` None: deadlines do not count now.
+    """
+    state, is_stuck = REPAIRS.c.state, await is_forgotten(session, now, grace_seconds=silent_seconds)
+    if grace_seconds is not None:
+        was_due = REPAIRS.c.result_deadline_at <= now - timedelta(seconds=grace_seconds)
+        is_stuck = or_(is_stuck, and_(state == RepairState.AWAITING_RESULT.value, was_due))
+    # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
+    is_active = state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
+    query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id)
+    query = query.where(is_active, is_stuck, RECEIPTS.c.event_id > (after or ""))
+    rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
+    return [Unended(EventId(row.event_id), ProjectId(row.project_id)) for row in rows]
+
+
+async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:
+    """The receipt, for telling Temporal of it.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    row = (await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))).first()
+    if row is None:
+        raise NotFound
+    return receipt_from(row)

@@ -1,0 +1,184 @@
+"""The moves of a repair: asked for, begun, failed for want of a result; its attempts are in `store.receipts.attempts`.
+
+Each runs inside the caller's transaction and holds the receipt. One repair of an incident is active at a time, by a partial
+unique index; whoever comes second adopts it. Run twice, each finds the first's work. Called by the API's operations (a request)
+and by the ledger activities.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
+from domain.ids import EventId, ReplayId
+from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
+from domain.lifecycle import Happening, Position, move
+from domain.values.timestamps import milliseconds
+from store.crypto.tokens import new_replay_id
+from store.db.sql import Statements
+from store.receipts.state import Standing, add_alerts, add_timeline, end_repair, hold_standing, reopen, tell_engine
+from store.receipts.transitions import NotYet
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The incident has this active repair: minted now (`is_new`), or adopted."""
+
+    replay_id: ReplayId
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRefused:
+    """No repair began. `cause` is what the failed repair was recorded with; None when nothing was recorded.
+
+    `is_repeat`: the same was asked before, and what began then has ended; the request was not dropped.
+    """
+
+    cause: RepairCause | None
+    is_repeat: bool = False
+
+
+SEEN = RepairRefused(None, is_repeat=True)
+# A series is a run in Temporal, or what followed its reset: more than anybody resets the run of one receipt.
+SERIES_KEPT = 100
+# Longer than an attempt is in flight.
+LATELY_CALLED = timedelta(minutes=1)
+
+
+async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
+    """Begin a repair for REST, the console or the command line, and tell the engine; an active one is returned instead.
+
+    Raises:
+        NotFound: no such receipt, or it has no incident.
+        IncidentAlreadyResolved: it has ended.
+        RepairUrlMissing: the project has no repair URL that is not gone.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.incident_id is None:
+        raise NotFound
+    if move(standing.position, Happening.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
+        raise IncidentAlreadyResolved
+    if standing.active_replay_id is not None:
+        await _signal_again(st, standing, standing.active_replay_id, requested_by, now)
+        return Begun(standing.active_replay_id, is_new=False)
+    if standing.repair_url is None:
+        raise RepairUrlMissing
+    replay_id = new_replay_id()
+    await _mint(st, standing, replay_id, requested_by, now)
+    await tell_engine(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+    return Begun(replay_id, is_new=True)
+
+
+async def begin_repair(
+    st: Statements,
+    event_id: EventId,
+    now: datetime,
+    *,
+    requested_by: str,
+    replay_id: ReplayId | None,
+    marks: Mapping[str, int] | None = None,
+) -> Begun | RepairRefused:
+    """Begin what a `reprocess` signal asks for. One that names a `replay_id` only finds it if it is the active one.
+
+    Without one, an active repair is adopted, else one is minted; without a repair URL it is recorded as failed at once.
+    `marks` are the places of the request, a number in each series. The incident keeps the highest that was carried out, adopted
+    or dropped: a request whose marks are all that old is `SEEN`, even when the repair that it began has ended.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if replay_id is not None:
+        return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
+    is_seen = not await _remember_request(st, standing, marks or {})
+    if standing.active_replay_id is not None:
+        return Begun(standing.active_replay_id, is_new=False)
+    if is_seen:
+        return SEEN
+    if standing.position is not Position.OPEN:
+        return RepairRefused(None)
+    new = new_replay_id()
+    if standing.repair_url is None:
+        await _mint_failed(st, standing, new, requested_by, now)
+        return RepairRefused(RepairCause.REPAIR_URL_MISSING)
+    await _mint(st, standing, new, requested_by, now)
+    return Begun(new, is_new=True)
+
+
+async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> Position | NotYet:
+    """Fail a repair whose result did not come by its deadline; where the receipt stands then.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.active_replay_id != replay_id or standing.result_deadline_at is None:
+        return standing.position
+    remaining_ms = milliseconds(standing.result_deadline_at) - milliseconds(now)
+    if remaining_ms > 0:
+        return NotYet(remaining_ms)
+    to = move(standing.position, Happening.REPAIR_DEADLINE_PASSED).to
+    if to is not standing.position:
+        await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
+    return to
+
+
+async def _remember_request(st: Statements, standing: Standing, marks: Mapping[str, int]) -> bool:
+    """Keep the marks with the incident; False when it knew them all."""
+    if standing.incident_id is None or not marks:
+        return True
+    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", standing.incident_id)
+    known: dict[str, int] = json.loads(rows[0][0] or "{}")
+    new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
+    if not new:
+        return False
+    latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_KEPT:])
+    stored = json.dumps(latest, separators=(",", ":"))
+    await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, standing.incident_id)
+    return True
+
+
+async def _signal_again(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    """A calling repair without an attempt of the last minute is signalled once more: Temporal may have lost what it was sent.
+
+    The signal names the repair, so that a run which is calling it, or waits for its next attempt, changes nothing.
+    """
+    if standing.position is not Position.CALLING:
+        return
+    known = await st.fetch(
+        "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
+        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
+        replay_id,
+        milliseconds(now - LATELY_CALLED),
+        standing.event_id,
+    )
+    if not known:
+        await tell_engine(st, standing.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+
+
+async def _mint(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    await _insert(st, standing, replay_id, requested_by, now)
+    await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", standing.incident)
+
+
+async def _mint_failed(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    await _insert(st, standing, replay_id, requested_by, now)
+    await end_repair(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    await add_alerts(st, standing, standing.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
+
+
+async def _insert(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+    await st.fetch(
+        "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6)",
+        replay_id,
+        standing.incident,
+        standing.event_id,
+        RepairState.CALLING.value,
+        requested_by,
+        milliseconds(now),
+    )
+    requested = {"replay_id": replay_id, "requested_by": requested_by}
+    await add_timeline(st, standing.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)

@@ -1,0 +1,65 @@
+"""Which calling repairs have no attempt although one is overdue: Temporal lost what their runs knew.
+
+Workers keep their callback schedule as a fact in the store, so that every process applies the same one. Used by
+`store.receipts.reconcile_queries` and `store.receipts.stuck_runs`.
+"""
+
+import json
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, case, exists, literal, or_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.incidents import AttemptState, RepairState
+from domain.retries import LONGEST_RETRY_AFTER_SECONDS
+from store.receipts.attempts import HELD_AT_MOST
+from store.schema import tables
+from store.status.heartbeats import read_fact, write_fact
+
+REPAIRS = tables.Repair.metadata.tables["repairs"]
+ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
+# A JSON list: the longest delay in seconds after attempt 1, 2, …; the last holds for all further.
+DELAYS_FACT = "callback_delays"
+
+
+async def keep_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
+    """Keep the longest delay after each attempt: see `domain.retries.longest_delays`."""
+    if await read_fact(session, DELAYS_FACT) != (kept := json.dumps(delays)):
+        await write_fact(session, DELAYS_FACT, kept)
+
+
+async def is_forgotten(session: AsyncSession, now: datetime, *, grace_seconds: float) -> ColumnElement[bool]:
+    """A condition on `repairs`: it calls, and its first or next attempt is overdue by more than the grace period.
+
+    1. No attempt, and the repair was requested longer ago.
+    2. The last attempt ended, and the longest delay after it has passed.
+    3. The last attempt is `started`, and no process can hold it any more.
+    """
+    until = now - timedelta(seconds=grace_seconds)
+    is_called = exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
+    later = ATTEMPTS.alias("later")
+    has_later = exists().where(later.c.replay_id == ATTEMPTS.c.replay_id, later.c.number > ATTEMPTS.c.number)
+    is_overdue = exists().where(
+        ATTEMPTS.c.replay_id == REPAIRS.c.replay_id, ~has_later, ATTEMPTS.c.at <= await _due(session, until)
+    )
+    is_uncalled = and_(REPAIRS.c.requested_at <= until, ~is_called)
+    return and_(REPAIRS.c.state == RepairState.CALLING.value, or_(is_uncalled, is_overdue))
+
+
+async def _due(session: AsyncSession, until: datetime) -> ColumnElement[datetime]:
+    """When an attempt began that should have been followed by then. Without a known schedule, each delay is the longest
+    `Retry-After`.
+    """
+    kept = await read_fact(session, DELAYS_FACT)
+    delays: list[float] = [LONGEST_RETRY_AFTER_SECONDS] if kept is None else json.loads(kept)
+    at = ATTEMPTS.c.at.type
+
+    def after(seconds: list[float]) -> ColumnElement[datetime]:
+        *others, last = [literal(until - timedelta(seconds=delay), at) for delay in seconds]
+        return case(dict(enumerate(others, start=1)), value=ATTEMPTS.c.number, else_=last) if others else last
+
+    return case(
+        (ATTEMPTS.c.state == AttemptState.STARTED.value, literal(until - HELD_AT_MOST, at)),
+        (ATTEMPTS.c.status == 429, after([max(delay, LONGEST_RETRY_AFTER_SECONDS) for delay in delays])),
+        else_=after(delays),
+    )

@@ -1,0 +1,198 @@
+"""The runs that missed a deadline or a repair, and those of them that cannot go on; a row each, looked at in turns of projects.
+
+A row is written by whoever finds the harm, and deleted once the run goes on or its receipt has ended. `look_at` backs a
+row off, for every worker and across restarts. Each function works inside the caller's transaction.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any
+
+from sqlalchemy import Row, case, delete, exists, func, literal, literal_column, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId, ProjectId
+from domain.incidents import TimelineKind
+from domain.receipts import ReceiptState
+from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
+from domain.values.timestamps import milliseconds
+from store.db.sql import SessionStatements, Statements
+from store.receipts.outbox import RESTART_WITHIN
+from store.receipts.stalled_repairs import is_forgotten
+from store.receipts.state import add_timeline, tell_engine
+from store.schema import tables
+from store.schema.mappers import RECEIPTS
+
+RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
+REPAIRS = tables.Repair.metadata.tables["repairs"]
+OUTBOX = tables.Outbox.metadata.tables["outbox"]
+LOOK_AFTER_RESTART_SECONDS = 5
+# What is held for longer than a dispatcher's lease was tried in vain, and is backed off.
+LONGEST_LEASE = timedelta(seconds=10)
+RESTART_NOTE = (
+    "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
+    "if no repair follows, request it again."
+)
+# Each project's first few, whatever the others have: a loose scan of `stuck_runs_by_turn`, the same on both engines.
+_DUE = """
+WITH RECURSIVE owners(id) AS (
+    SELECT min(project_id) FROM stuck_runs
+    UNION ALL SELECT (SELECT min(project_id) FROM stuck_runs WHERE project_id > owners.id) FROM owners WHERE owners.id IS NOT NULL
+)
+SELECT runs.* FROM owners JOIN stuck_runs runs ON runs.event_id IN (
+    SELECT due.event_id FROM stuck_runs due
+    WHERE due.project_id = owners.id AND due.look_at <= :now ORDER BY due.look_at LIMIT :of_each
+)
+ORDER BY runs.look_at LIMIT :limit"""
+
+
+class WaitingStart(Enum):
+    """How a start waits in the outbox: for its turn, or for its next try, since Temporal has refused it several times."""
+
+    IN_TURN = auto()
+    REFUSED = auto()
+
+
+async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, now: datetime) -> None:
+    """Have the run looked at: it missed something. A second time changes nothing."""
+    await st.fetch(
+        "INSERT INTO stuck_runs (event_id, project_id, suspected_at, look_at, looks, restarts) "
+        "VALUES ($1, $2, $3, $3, 0, 0) ON CONFLICT DO NOTHING",
+        event_id,
+        project_id,
+        milliseconds(now),
+    )
+
+
+async def runs_to_look_at(session: AsyncSession, now: datetime, *, limit: int, of_each: int) -> list[StuckRun]:
+    """The runs whose look is due, at most `of_each` of a project."""
+    values = {"now": milliseconds(now), "of_each": of_each, "limit": limit}
+    rows = await session.execute(text(_DUE).columns(*RUNS.c), values)
+    return [_run_from(row) for row in rows]
+
+
+async def stuck_run(session: AsyncSession, event_id: EventId) -> StuckRun | None:
+    """The run, if it was found to be stuck."""
+    row = (await session.execute(select(RUNS).where(RUNS.c.event_id == event_id, RUNS.c.found_at.is_not(None)))).first()
+    return None if row is None else _run_from(row)
+
+
+async def stuck_runs(session: AsyncSession, *, after: EventId | None, limit: int) -> list[StuckRun]:
+    """The runs found to be stuck, in the order of their ids, from the one after `after`."""
+    query = select(RUNS).where(RUNS.c.found_at.is_not(None), RUNS.c.event_id > (after or ""))
+    return [_run_from(row) for row in await session.execute(query.order_by(RUNS.c.event_id).limit(limit))]
+
+
+async def count_stuck(session: AsyncSession) -> int:
+    """How many runs were found to be stuck."""
+    return await session.scalar(select(func.count()).select_from(RUNS).where(RUNS.c.found_at.is_not(None))) or 0
+
+
+async def postpone_look(session: AsyncSession, event_id: EventId, until: datetime) -> None:
+    """Look at the run no sooner."""
+    later = update(RUNS).where(RUNS.c.event_id == event_id)
+    await session.execute(later.values(look_at=until, looks=RUNS.c.looks + 1))
+
+
+async def mark_stuck(session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime, *, look_at: datetime) -> None:
+    """Record that the run cannot go on; the timeline says so once."""
+    changed = await session.execute(
+        update(RUNS)
+        .where(RUNS.c.event_id == run.event_id, RUNS.c.found_at.is_(None))
+        .values(found_at=now, cause=cause.value, look_at=look_at, looks=0)
+        .returning(RUNS.c.event_id)
+    )
+    if changed.first() is None:
+        later = update(RUNS).where(RUNS.c.event_id == run.event_id)
+        await session.execute(later.values(cause=cause.value, look_at=look_at, looks=RUNS.c.looks + 1))
+        return
+    told = f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it: {restart_command(run.event_id)}"
+    await _note(session, run.event_id, told, now)
+
+
+async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goes_on: bool) -> None:
+    """The run is looked at no longer; if it was stuck and `goes_on`, the timeline says so."""
+    gone = await session.execute(delete(RUNS).where(RUNS.c.event_id == run.event_id).returning(RUNS.c.found_at))
+    row = gone.first()
+    if row is not None and row.found_at is not None and goes_on:
+        await _note(session, run.event_id, "The workflow goes on again.", now)
+
+
+async def request_restart(session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str) -> bool:
+    """Have Temporal end the run and start another, which first asks the store where the receipt stands.
+
+    False when that waits in the outbox already, and nothing changes.
+    """
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "restart")
+    if (await session.execute(waits.limit(1))).first() is not None:
+        return False
+    st = SessionStatements(session)
+    await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
+    await tell_engine(st, event_id, "restart", now, requested_by=requested_by)
+    await _bring_forward(session, event_id, now + RESTART_WITHIN)
+    restarted = update(RUNS).where(RUNS.c.event_id == event_id)
+    look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
+    await session.execute(restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at))
+    return True
+
+
+async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetime) -> None:
+    """What is backed off before the restart is claimed again soon."""
+    claimed_until = OUTBOX.c.claimed_until
+    sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
+    # Every row, so that `store.receipts.outbox.release` waits for this transaction and sees the restart.
+    await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
+
+
+async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
+    """Whether the first or next attempt of the receipt's active repair is overdue by so long."""
+    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
+    found = select(REPAIRS.c.replay_id).where(REPAIRS.c.event_id == event_id, is_due)
+    return (await session.execute(found.limit(1))).first() is not None
+
+
+async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime) -> WaitingStart | None:
+    """How the start of the receipt's run waits in the outbox; None when it does not."""
+    start = select(OUTBOX.c.claimed_until).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
+    row = (await session.execute(start.limit(1))).first()
+    if row is None:
+        return None
+    is_backed_off = row.claimed_until is not None and row.claimed_until > now + LONGEST_LEASE
+    return WaitingStart.REFUSED if is_backed_off else WaitingStart.IN_TURN
+
+
+async def suspect_forgotten_repairs(
+    session: AsyncSession, now: datetime, *, silent_seconds: float, limit: int, after: str
+) -> Sequence[str]:
+    """Suspect the runs of repairs whose next attempt is overdue, from the one after `after`; returns their `replay_id`s."""
+    # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
+    is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
+    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
+    is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
+    query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)
+    query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id)
+    query = query.where(is_active, is_due, ~is_known)
+    query = query.where(REPAIRS.c.replay_id > after, RECEIPTS.c.state == ReceiptState.INCIDENT.value)
+    rows = (await session.execute(query.order_by(REPAIRS.c.replay_id).limit(limit))).all()
+    st = SessionStatements(session)
+    for row in rows:
+        await suspect_run(st, EventId(row.event_id), ProjectId(row.project_id), now)
+    return [row.replay_id for row in rows]
+
+
+async def _note(session: AsyncSession, event_id: EventId, told: str, now: datetime, **ids: object) -> None:
+    await add_timeline(SessionStatements(session), event_id, TimelineKind.NOTED, now, text=told, **ids)
+
+
+def _run_from(row: Row[Any]) -> StuckRun:
+    return StuckRun(
+        event_id=EventId(row.event_id),
+        project_id=ProjectId(row.project_id),
+        suspected_at=row.suspected_at,
+        found_at=row.found_at,
+        cause=None if row.cause is None else StuckCause(row.cause),
+        looks=row.looks,
+        restarts=row.restarts,
+        restarted_at=row.restarted_at,
+    )

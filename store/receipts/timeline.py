@@ -1,0 +1,202 @@
+"""An event's timeline, a page at a time: the stored entries, and those that receipt, results and attempts stand for.
+
+The front door writes no timeline row: what it has accepted is in the receipt's and the result's own rows. A page is the newest
+part, or what a cursor continues with; no page reads more than its size from each of the three tables. Within a page the entries
+are in the order of time. Writes nothing; called by `store.receipts.queries` and by the operations of the API.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId, ReplayId, ResultId
+from domain.incidents import Attempt, TimelineEntry, TimelineKind
+from domain.receipts import Receipt
+from domain.results import Result, ResultStatus
+from domain.values.timestamps import wire
+from store.db.paging import read_cursor, write_cursor
+from store.schema import tables
+from store.schema.mappers import attempt_from, result_from, timeline_entry_from
+
+ENTRIES_SHOWN = 100
+RESULTS = tables.Result.metadata.tables["results"]
+ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
+TIMELINE = tables.Timeline.metadata.tables["timeline"]
+_CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
+
+# For entries of the same millisecond: what follows from another comes after it. A first failure opens the incident (4); any
+# other result answers a repair or ends the incident (9).
+_RANK = {
+    TimelineKind.RECEIPT_ACCEPTED: 1,
+    TimelineKind.DEADLINE_CREDITED: 2,
+    TimelineKind.DEADLINE_PASSED: 3,
+    TimelineKind.INCIDENT_OPENED: 5,
+    TimelineKind.ALERT_SENT: 6,
+    TimelineKind.ALERT_FAILED: 6,
+    TimelineKind.INCIDENT_ACKNOWLEDGED: 6,
+    TimelineKind.REPROCESS_REQUESTED: 7,
+    TimelineKind.ATTEMPT: 8,
+    TimelineKind.REPAIR_FAILED: 10,
+    TimelineKind.INCIDENT_RESOLVED: 11,
+    TimelineKind.NOTED: 12,
+    TimelineKind.FLAGGED: 13,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePage:
+    """Some entries, oldest first. `next_cursor` continues with older ones; None: these begin with the first of all."""
+
+    entries: tuple[TimelineEntry, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _From:
+    """Where a page begins in each table: at this row, which is the newest that was not shown; None: nothing is left there."""
+
+    stored: int | None
+    result: ResultId | None
+    attempt: tuple[ReplayId, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An entry with what the next page's cursor needs: which table it is from (0: the receipt), and its key there."""
+
+    entry: TimelineEntry
+    source: int
+    key: Any  # int, text or (text, number), as the source's key is
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What decides the order of two lines of different tables."""
+        return (self.entry.at, _rank(self.entry), self.source)
+
+
+async def read_timeline(
+    session: AsyncSession, receipt: Receipt, *, limit: int = ENTRIES_SHOWN, cursor: str | None = None
+) -> TimelinePage:
+    """A page of the event's timeline. Raises: ValidationFailed for a cursor that is none of ours."""
+    begins = None if cursor is None else _read_cursor(cursor)
+    results = await _results(session, receipt.event_id, begins, limit + 1)
+    attempts = await _attempts(session, receipt.event_id, begins, limit + 1)
+    stored = await _stored(session, receipt.event_id, begins, limit + 1)
+    return merged_page([accepted_line(receipt)], results, attempts, stored, limit=limit)
+
+
+def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
+    """The newest `limit` of the lines as a page. Each source is newest first; the receipt's own comes first among them."""
+    shown: list[Line] = []
+    at = [0] * len(sources)
+    while len(shown) < limit:
+        heads = [source[at[number]] for number, source in enumerate(sources) if at[number] < len(source)]
+        if not heads:
+            break
+        newest = max(heads, key=lambda line: line.place)
+        shown.append(newest)
+        at[newest.source] += 1
+    left = [source[at[number]].key if at[number] < len(source) else None for number, source in enumerate(sources)]
+    is_whole = all(at[number] == len(source) for number, source in enumerate(sources))
+    # Stable: lines of one table that are equal otherwise stay in the order of writing.
+    entries = tuple(line.entry for line in sorted(reversed(shown), key=lambda line: line.place))
+    return TimelinePage(entries, None if is_whole else _write_cursor(left))
+
+
+def accepted_line(receipt: Receipt) -> Line:
+    """The first entry of every event."""
+    fields: dict[str, object] = {"timeout_at": wire(receipt.timeout_at), "request_id": receipt.request_id}
+    return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
+
+
+def result_lines(results: Iterable[Result]) -> list[Line]:
+    """A line for each result, in the order given."""
+    return [Line(_received(result), 1, result.id) for result in results]
+
+
+def attempt_lines(attempts: Iterable[tuple[ReplayId, Attempt]]) -> list[Line]:
+    """A line for each attempt of a repair, in the order given."""
+    return [Line(_attempt(replay_id, attempt), 2, (replay_id, attempt.number)) for replay_id, attempt in attempts]
+
+
+def stored_lines(entries: Iterable[tuple[int, TimelineEntry]]) -> list[Line]:
+    """A line for each stored entry with its number, in the order given."""
+    return [Line(entry, 3, number) for number, entry in entries]
+
+
+async def _results(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+    query = select(RESULTS).where(RESULTS.c.event_id == event_id)
+    if begins is not None:
+        if begins.result is None:
+            return []
+        query = query.where(RESULTS.c.id <= begins.result)
+    return result_lines(map(result_from, await session.execute(query.order_by(RESULTS.c.id.desc()).limit(limit))))
+
+
+async def _attempts(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+    key = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
+    query = select(ATTEMPTS).where(ATTEMPTS.c.event_id == event_id)
+    if begins is not None:
+        if begins.attempt is None:
+            return []
+        query = query.where(tuple_(*key) <= begins.attempt)
+    rows = await session.execute(query.order_by(*(column.desc() for column in key)).limit(limit))
+    return attempt_lines((ReplayId(row.replay_id), attempt_from(row)) for row in rows)
+
+
+async def _stored(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+    query: Select[Any] = select(TIMELINE).where(TIMELINE.c.event_id == event_id)
+    if begins is not None:
+        if begins.stored is None:
+            return []
+        query = query.where(TIMELINE.c.id <= begins.stored)
+    rows = await session.execute(query.order_by(TIMELINE.c.id.desc()).limit(limit))
+    return stored_lines((row.id, timeline_entry_from(row)) for row in rows)
+
+
+def _write_cursor(left: Sequence[Any]) -> str:
+    """`left` are the keys at which each source goes on, the receipt's among them, which is always last."""
+    _, result, attempt, stored = left
+    text = "|".join(("" if stored is None else str(stored), result or "", f"{attempt[0]}:{attempt[1]}" if attempt else ""))
+    return write_cursor(text)
+
+
+def _read_cursor(cursor: str) -> _From:
+    stored, result, replay_id, number = read_cursor(cursor, _CURSOR).groups()
+    return _From(
+        stored=None if stored is None else min(int(stored), 2**63 - 1),
+        result=None if result is None else ResultId(result),
+        attempt=None if replay_id is None else (ReplayId(replay_id), int(number)),
+    )
+
+
+def _rank(entry: TimelineEntry) -> int:
+    if entry.kind is TimelineKind.RESULT_RECEIVED:
+        is_first_failure = entry.fields["status"] == ResultStatus.FAILED and "replay_id" not in entry.fields
+        return 4 if is_first_failure else 9
+    return _RANK[entry.kind]
+
+
+def _received(result: Result) -> TimelineEntry:
+    said = result.said
+    fields: dict[str, object] = {"status": said.status.value}
+    given = {"replay_id": said.replay_id, "error_code": said.error_code, "error_message": said.error_message}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if result.repeats and result.repeated_at is not None:
+        fields |= {"repeats": result.repeats, "repeated_at": wire(result.repeated_at)}
+    return TimelineEntry(result.received_at, TimelineKind.RESULT_RECEIVED, fields)
+
+
+def _attempt(replay_id: ReplayId, attempt: Attempt) -> TimelineEntry:
+    fields: dict[str, object] = {
+        "replay_id": replay_id,
+        "number": attempt.number,
+        "status": attempt.status,
+        "duration_ms": attempt.duration_ms,
+        "error_class": attempt.error_class,
+    }
+    return TimelineEntry(attempt.at, TimelineKind.ATTEMPT, fields)

@@ -1,0 +1,223 @@
+"""The moves of a receipt that results and deadlines cause; a repair's are in `store.receipts.repairs`, an operator's in
+`store.receipts.operator_actions`.
+
+Each runs inside the caller's transaction, holds the receipt, asks `domain.lifecycle` what follows, writes it, and returns what
+became of it. Run twice, the second finds the first's work and changes nothing. None commits, and none talks to the engine: what
+the engine must be told goes into the outbox.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.ids import EventId, IncidentId, ReplayId, ResultId
+from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, Happening, Move, Position, move
+from domain.receipts import Flag, ReceiptState
+from domain.results import NewResult, ResultStatus, Said, happening_of
+from domain.values.timestamps import milliseconds, wire
+from store.crypto.tokens import new_result_id
+from store.db.sql import Statements
+from store.receipts.matching import match_event
+from store.receipts.state import (
+    Standing,
+    add_timeline,
+    create_incident,
+    end_repair,
+    hold_standing,
+    move_receipt,
+    note,
+    reopen,
+    resolve_incident,
+    tell_engine,
+)
+
+# Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
+_EQUAL = "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code, '') = $5 "
+_EQUAL += "AND coalesce(error_message, '') = $6"
+# What decides whether a result of a receipt that has ended repeats another: the successes, and what is equal to it.
+_EARLIER = f"""
+SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND {_EQUAL}
+UNION SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND status = 'success'"""  # noqa: S608
+_COUNT_REPEAT = f"""
+UPDATE results SET repeats = repeats + 1, repeated_at = $7
+WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
+
+_UNCLAIMED = "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2) ORDER BY id LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedResult:
+    """What became of a result: the receipt's state after it. `result_id` is None for an equal repeat, which is not stored."""
+
+    event_id: EventId
+    state: ReceiptState
+    result_id: ResultId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The receipt has an unresolved incident: opened now (`is_new`), or before."""
+
+    incident_id: IncidentId
+    is_new: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The receipt has ended; there is nothing to open."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The deadline is still ahead by the store's clock."""
+
+    remaining_ms: int
+
+
+async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None) -> AppliedResult:
+    """Store a result and make the move that it alone decides. `event_id` is what it was matched to before, if it was.
+
+    Raises:
+        NotFound: no receipt of this project is named, or the `replay_id` is not of its repairs.
+        ValidationFailed: the ids name different events, or several effects of one.
+    """
+    event_id = event_id or await match_event(st, new)
+    standing = await hold_standing(st, event_id)
+    said = Said(new.status, new.replay_id, new.error_code, new.error_message)
+    happening = happening_of(
+        said,
+        position=standing.position,
+        active_replay_id=standing.active_replay_id,
+        ended_by_replay_id=standing.ended_by_replay_id,
+        earlier=await _earlier(st, standing, said),
+        late_result=standing.late_result,
+    )
+    if happening is Happening.REPEATED or await _is_counted_repeat(st, standing, happening, said, now):
+        return AppliedResult(event_id, standing.receipt_state, None)
+    result_id = new_result_id()
+    await _store_result(st, event_id, result_id, said, now)
+    to = await _follow_result(st, standing, happening, said, now)
+    if standing.position not in END_POSITIONS and not await _is_hinted(st, standing, now):
+        replay = {"replay_id": new.replay_id} if new.replay_id else {}
+        await tell_engine(st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay)
+    return AppliedResult(event_id, to, result_id)
+
+
+async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Opened | Settled | NotYet:
+    """Open the incident of a receipt whose deadline has passed by the store's clock.
+
+    Raises:
+        NotFound: no such receipt.
+    """
+    standing = await hold_standing(st, event_id)
+    if standing.position in END_POSITIONS:
+        return Settled(standing.position)
+    if standing.position in OPEN_POSITIONS:
+        return Opened(standing.incident)
+    remaining_ms = milliseconds(standing.deadline_at) - milliseconds(now)
+    if remaining_ms > 0:
+        return NotYet(remaining_ms)
+    move(standing.position, Happening.DEADLINE_PASSED)
+    await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
+    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
+
+
+async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:
+    return bool(await st.fetch("SELECT 1 FROM results WHERE id = $1 AND event_id = $2", result_id, event_id))
+
+
+async def _is_hinted(st: Statements, standing: Standing, now: datetime) -> bool:
+    """Whether the run of an open incident is to look at the store anyway: the outbox has a row that nobody has claimed.
+
+    The row is locked, so that it is claimed after this commit or not counted. A row that somebody else locks is being claimed.
+    """
+    if standing.position not in OPEN_POSITIONS:
+        return False
+    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
+    return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, milliseconds(now)))
+
+
+async def _follow_result(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> ReceiptState:
+    """Write what `domain.lifecycle` says of a result; the receipt's state after it."""
+    follows = move(standing.position, happening)
+    match follows.to:
+        case Position.APPLIED if standing.position is Position.WAITING:
+            await move_receipt(st, standing, ReceiptState.APPLIED, now)
+            return ReceiptState.APPLIED
+        case Position.OPEN if standing.position is Position.WAITING:
+            await create_incident(st, standing, Reason.FAILED_RESULT, said, now)
+            return ReceiptState.INCIDENT
+        case Position.OPEN if standing.position in REPAIRING_POSITIONS and standing.active_replay_id is not None:
+            await reopen(st, standing, standing.active_replay_id, RepairCause.FAILED_RESULT, now)
+            return ReceiptState.INCIDENT
+        case Position.RECOVERED if standing.position in OPEN_POSITIONS:
+            await _recover(st, standing, said.replay_id, now)
+            return ReceiptState.RECOVERED
+        case _:
+            await _note_result(st, standing, follows, said, now)
+            return standing.receipt_state
+
+
+async def _recover(st: Statements, standing: Standing, replay_id: ReplayId | None, now: datetime) -> None:
+    """A success ended the incident: the repair that it names succeeded, another one that was active is superseded."""
+    active = standing.active_replay_id
+    if active is not None and active != replay_id:
+        await end_repair(st, standing, active, RepairCause.SUPERSEDED, now)
+    if replay_id is not None:
+        succeeded = RepairState.SUCCEEDED.value
+        await st.fetch("UPDATE repairs SET state = $1, cause = NULL WHERE replay_id = $2", succeeded, replay_id)
+    resolution = Resolution.LATE_RESULT if replay_id is None else Resolution.REPAIRED
+    await resolve_incident(st, standing, ReceiptState.RECOVERED, resolution, replay_id, now)
+
+
+async def _note_result(st: Statements, standing: Standing, follows: Move, said: Said, now: datetime) -> None:
+    if not follows.noted:
+        return
+    replay = {"replay_id": said.replay_id} if said.replay_id else {}
+    await note(st, standing.event_id, now, text=f"A {said.status.value} result changed nothing.", **replay)
+    if follows.flag is not None:
+        await _flag(st, standing, follows.flag, now)
+
+
+async def _flag(st: Statements, standing: Standing, flag: Flag, now: datetime) -> None:
+    if flag in standing.flags:
+        return
+    flags = " ".join(sorted({*standing.flags, flag}))
+    await st.fetch("UPDATE receipts SET flags = $1 WHERE event_id = $2", flags, standing.event_id)
+    await add_timeline(st, standing.event_id, TimelineKind.FLAGGED, now, flag=flag.value)
+
+
+async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, said: Said, now: datetime) -> None:
+    await st.fetch(
+        "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at, digest, repeats) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
+        result_id,
+        event_id,
+        said.status.value,
+        said.replay_id,
+        said.error_code,
+        said.error_message,
+        milliseconds(now),
+        said.digest,
+    )
+
+
+async def _is_counted_repeat(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> bool:
+    """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
+    if standing.position not in OPEN_POSITIONS or move(standing.position, happening).to is not standing.position:
+        return False
+    return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), milliseconds(now)))
+
+
+async def _earlier(st: Statements, standing: Standing, said: Said) -> frozenset[Said]:
+    # Never all: an app may say that it failed for as long as it likes.
+    if standing.position not in END_POSITIONS:
+        return frozenset()
+    rows = await st.fetch(_EARLIER, standing.event_id, *_equal_to(said))
+    return frozenset(Said(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
+
+
+def _equal_to(said: Said) -> tuple[str, str, str, str, str]:
+    return (said.status.value, said.digest, said.replay_id or "", said.error_code or "", said.error_message or "")

@@ -1,0 +1,1 @@
+"""The tables as SQLModel classes, their mapping to domain values, and the triggers of the audit log."""

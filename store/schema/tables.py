@@ -1,0 +1,517 @@
+"""The tables, as SQLModel classes; nothing else. Rows never leave `store`.
+
+Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and PostgreSQL. Ids are the wire's own text. Raw
+SQL (the committer's) names these columns as they stand here; `migrations/` makes them.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from domain.values.timestamps import from_milliseconds, milliseconds
+from store.schema.audit_triggers import keep_append_only
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as milliseconds since 1970 UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_milliseconds(value)
+
+
+def _instant(*, nullable: bool = False, index: bool = False) -> Any:  # Any: SQLModel's Field is typed so
+    return Field(default=None, sa_column=Column(Instant(), nullable=nullable, index=index))
+
+
+def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, primary_key: bool = False) -> Any:
+    return Field(
+        default=None,
+        sa_column=Column(Text, nullable=nullable, unique=unique, index=index, primary_key=primary_key),
+    )
+
+
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+def _sequence() -> Any:
+    # INTEGER on SQLite, where only that spelling counts up by itself.
+    return Field(
+        default=None,
+        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    )
+
+
+def _number() -> Any:
+    return Field(
+        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    )
+
+
+# Spelled out in every query too: only so do both databases see that the partial index holds what is asked for.
+ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
+ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
+
+
+def _newest_outage() -> Any:
+    """The newest outage that the row's deadline has: what credits a deadline passes those by that are no newer."""
+    return Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+
+
+class Project(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "projects"
+    __table_args__ = (_partial_index("projects_left", "id", where="deleted_at IS NOT NULL AND erased_at IS NULL"),)
+
+    id: str = _text(primary_key=True)
+    name: str = _text(unique=True)
+    mode: str = _text()  # test | live
+    repair_url: str | None = _text(nullable=True)
+    repair_url_gone: bool = Field(default=False)
+    timeout_minutes: float = Field(default=30.0)
+    late_result: str = _text()  # resolve | note
+    snapshots: bool = Field(default=False)
+    alert_emails: str = _text()  # JSON array of addresses
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    created_at: datetime = _instant()
+    suspended_at: datetime | None = _instant(nullable=True)
+    deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
+    erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
+
+
+class ApiKey(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "api_keys"
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text(index=True)
+    label: str = _text()
+    digest: str = _text(unique=True)  # keyed HMAC of the key, hex
+    hint: str = _text()  # prefix and last four characters, for people
+    scopes: str = _text()  # space-separated
+    created_at: datetime = _instant()
+    expires_at: datetime | None = _instant(nullable=True)
+    revoked_at: datetime | None = _instant(nullable=True)
+    last_used_at: datetime | None = _instant(nullable=True)
+    # The fingerprint of the root secret whose pepper digested it; None: that of the first, before fingerprints were kept.
+    digested_with: str | None = _text(nullable=True)
+
+
+class SigningSecret(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "signing_secrets"
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text(index=True)
+    role: str = _text()  # current | next | retired
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = _instant()
+
+
+class Receipt(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "receipts"
+    __table_args__ = (
+        UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
+        Index("receipts_by_state", "project_id", "state", "event_id"),
+        _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"),
+        _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
+        Index("receipts_by_reference", "project_id", "internal_reference"),
+        _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
+    )
+
+    event_id: str = _text(primary_key=True)
+    project_id: str = _text()
+    livemode: bool = Field(default=False)
+    state: str = _text()
+    provider: str = _text()
+    provider_event_id: str = _text()
+    stripe_event_id: str | None = _text(nullable=True)
+    event_type: str = _text()
+    effect_type: str = _text()
+    internal_reference: str = _text()
+    shopify_shop_domain: str | None = _text(nullable=True)
+    occurred_at: datetime = _instant()
+    accepted_at: datetime = _instant()
+    timeout_at: datetime = _instant()
+    deadline_at: datetime = _instant()
+    ended_at: datetime | None = _instant(nullable=True)
+    flags: str = _text()  # space-separated
+    request_id: str = _text()
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # sealed JSON text
+    credited_outage: int = _newest_outage()
+
+
+class Incident(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "incidents"
+    __table_args__ = (Index("incidents_by_state", "project_id", "state", "id"),)
+
+    id: str = _text(primary_key=True)
+    event_id: str = _text(unique=True)  # exactly one incident for a receipt
+    project_id: str = _text()
+    state: str = _text()
+    reason: str = _text()
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    opened_at: datetime = _instant()
+    acknowledged_at: datetime | None = _instant(nullable=True)
+    resolved_at: datetime | None = _instant(nullable=True)
+    resolution: str | None = _text(nullable=True)
+    resolving_replay_id: str | None = _text(nullable=True)
+    request_marks: str | None = _text(nullable=True)  # JSON object: the latest `reprocess` signal seen of each series
+
+
+class Repair(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "repairs"
+    __table_args__ = (
+        Index("repairs_by_event", "event_id", "replay_id"),
+        _partial_index("repairs_one_active", "incident_id", unique=True, where="state IN ('calling', 'awaiting_result')"),
+    )
+
+    replay_id: str = _text(primary_key=True)
+    incident_id: str = _text(index=True)
+    event_id: str = _text()
+    state: str = _text()
+    cause: str | None = _text(nullable=True)
+    requested_by: str = _text()
+    requested_at: datetime = _instant()
+    result_deadline_at: datetime | None = _instant(nullable=True)
+    credited_outage: int = _newest_outage()
+
+
+class Attempt(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "attempts"
+    __table_args__ = (Index("attempts_by_event", "event_id", "replay_id", "number"),)
+
+    replay_id: str = _text(primary_key=True)
+    number: int = Field(primary_key=True)
+    event_id: str = _text()
+    state: str = _text()  # started | finished
+    at: datetime = _instant()
+    status: int | None = Field(default=None)
+    duration_ms: int | None = Field(default=None)
+    error_class: str | None = _text(nullable=True)
+    holder: str | None = _text(nullable=True)  # the process that sends it, as its heartbeat names it
+
+
+class Result(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "results"
+    __table_args__ = (
+        Index("results_by_event", "event_id", "id"),
+        Index("results_by_digest", "event_id", "status", "digest"),
+    )
+
+    id: str = _text(primary_key=True)
+    event_id: str = _text()
+    status: str = _text()
+    replay_id: str | None = _text(nullable=True)
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    received_at: datetime = _instant()
+    # Of status, `replay_id` and error; '' in rows from before it was kept.
+    digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    repeats: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )  # equal ones that came later and changed nothing
+    repeated_at: datetime | None = _instant(nullable=True)
+
+
+class Timeline(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "timeline"
+    __table_args__ = (Index("timeline_by_event", "event_id", "id"),)
+
+    id: int | None = _sequence()
+    event_id: str = _text()
+    at: datetime = _instant()
+    kind: str = _text()
+    fields: str = _text()  # JSON object
+
+
+class Outbox(SQLModel, table=True):
+    """What the engine must still be told. A row is deleted when the engine has taken it."""
+
+    __tablename__: ClassVar[str] = "outbox"
+    # Autoincrement: an id used again could be settled in the name of the row that had it before.
+    __table_args__ = (
+        Index("outbox_by_event", "event_id", "id"),
+        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire', 'restart')"),
+        Index("outbox_by_turn", "claimed_until", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = _sequence()
+    event_id: str = _text()
+    kind: str = _text()  # start | result | reprocess | resolve | expire | restart
+    fields: str = _text()  # JSON object
+    created_at: datetime = _instant()
+    # A lease, or a back-off; None: never tried.
+    claimed_until: datetime | None = _instant(nullable=True)
+
+
+class StuckRun(SQLModel, table=True):
+    """A receipt whose run missed something; `found_at`: Temporal says that the run cannot go on."""
+
+    __tablename__: ClassVar[str] = "stuck_runs"
+    __table_args__ = (
+        Index("stuck_runs_by_turn", "project_id", "look_at"),
+        _partial_index("stuck_runs_found", "event_id", where="found_at IS NOT NULL"),
+    )
+
+    event_id: str = _text(primary_key=True)
+    project_id: str = _text()
+    suspected_at: datetime = _instant()
+    found_at: datetime | None = _instant(nullable=True)
+    cause: str | None = _text(nullable=True)  # task_fails | task_not_taken | not_started
+    look_at: datetime = _instant()  # not to be looked at before
+    looks: int = Field(default=0)
+    restarts: int = Field(default=0)
+    restarted_at: datetime | None = _instant(nullable=True)
+
+
+class Alert(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "alerts"
+    __table_args__ = (
+        UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
+        # Two lanes for each project: those never tried, and those that failed before.
+        _partial_index("alerts_fresh", "project_id", "due_at", where=ALERT_IS_FRESH),
+        _partial_index("alerts_retried", "project_id", "due_at", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_failing", "failing_since", where=ALERT_IS_RETRIED),
+        _partial_index("alerts_ended", "ended_at", where="ended_at IS NOT NULL"),
+        _partial_index("alerts_notices", "project_id", "replay_id", "created_at", where="kind = 'destination_failing'"),
+    )
+
+    id: int | None = _sequence()
+    incident_id: str = _text()
+    event_id: str = _text(index=True)
+    kind: str = _text()
+    # What the kind is about: a repair, or the digest of a failing destination. '' where it has none: NULLs would not be unique.
+    replay_id: str = _text()
+    destination: str = _text()
+    created_at: datetime = _instant()
+    due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
+    tries: int = Field(default=0)
+    sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)  # None in what was sent before revision 0010
+    failing_since: datetime | None = _instant(nullable=True)  # the first failure
+    ended_at: datetime | None = _instant(nullable=True)  # not sent, and not tried any more
+    end_reason: str | None = _text(nullable=True)
+
+
+class Idempotency(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "idempotency"
+
+    project_id: str = _text(primary_key=True)
+    endpoint: str = _text(primary_key=True)
+    key: str = _text(primary_key=True)
+    fingerprint: str = _text()  # SHA-256 of the raw body, hex
+    status: int = Field()
+    subject: str | None = _text(nullable=True)  # the event, for an accepted receipt: its answer is made from that row
+    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # every other answer, as sent
+    created_at: datetime = _instant(index=True)
+
+
+class Outage(SQLModel, table=True):
+    """An outage of ingest that is credited to the deadlines which were open in it. `cursor`: how far that has come."""
+
+    __tablename__: ClassVar[str] = "outages"
+    # Autoincrement: deadlines name the outages that they have by number.
+    __table_args__ = (
+        _partial_index("outages_pending", "id", where="done_at IS NULL"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = _sequence()
+    down_from: datetime = _instant()
+    up_at: datetime = _instant()
+    accepted_until: datetime = _instant()  # a receipt accepted later than this has no part in it
+    cursor: str = _text()  # the last receipt that the credit came to
+    has_skipped: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )  # somebody had a receipt before it
+    done_at: datetime | None = _instant(nullable=True)
+
+
+class Heartbeat(SQLModel, table=True):
+    """A living process of ours, written every 2 s; what it knows of itself is in `report`, a JSON object.
+
+    Of role `ingest`: when a front door could last commit.
+    """
+
+    __tablename__: ClassVar[str] = "heartbeats"
+
+    process: str = _text(primary_key=True)
+    role: str = _text()  # api | worker | ingest
+    started_at: datetime = _instant()
+    at: datetime = _instant()
+    report: str = _text()
+
+
+class Fact(SQLModel, table=True):
+    """Single facts about this installation, such as the id of the Temporal namespace that it last talked to."""
+
+    __tablename__: ClassVar[str] = "facts"
+
+    name: str = _text(primary_key=True)
+    value: str = _text()
+
+
+class User(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "users"
+
+    id: str = _text(primary_key=True)
+    email: str | None = _text(nullable=True, unique=True)
+    password_hash: str | None = _text(nullable=True)
+    created_at: datetime = _instant()
+
+
+class LoginLink(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "login_links"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    user_id: str | None = _text(nullable=True)
+    expires_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
+
+
+class Session(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "sessions"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    user_id: str = _text(index=True)
+    created_at: datetime = _instant()
+    seen_at: datetime = _instant()
+    expires_at: datetime = _instant()
+    address: str = _text()  # where it was signed in from
+    user_agent: str = _text()
+    proved_at: datetime | None = _instant(nullable=True)  # when its person last proved who he is
+
+
+class Administrator(SQLModel, table=True):
+    """Who is owner of every project and has the pages of the installation."""
+
+    __tablename__: ClassVar[str] = "administrators"
+
+    user_id: str = _text(primary_key=True)
+    since: datetime = _instant()
+
+
+class Member(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "members"
+
+    project_id: str = _text(primary_key=True)
+    user_id: str = _text(primary_key=True, index=True)
+    role: str = _text()  # viewer | operator | owner
+    since: datetime = _instant()
+
+
+class Invitation(SQLModel, table=True):
+    """A link into a project that somebody was given; it makes its member when it is taken."""
+
+    __tablename__: ClassVar[str] = "invitations"
+
+    digest: str = _text(primary_key=True)  # SHA-256 of the token
+    id: str = _text(unique=True)
+    project_id: str = _text(index=True)
+    email: str = _text()
+    role: str = _text()
+    invited_by: str = _text()
+    expires_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
+
+
+class TotpFactor(SQLModel, table=True):
+    """A person's TOTP secret; it asks for nothing before it is confirmed."""
+
+    __tablename__: ClassVar[str] = "totp_factors"
+
+    user_id: str = _text(primary_key=True)
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = _instant()
+    confirmed_at: datetime | None = _instant(nullable=True)
+    last_step: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))  # the newest that was accepted
+
+
+class RecoveryCode(SQLModel, table=True):
+    __tablename__: ClassVar[str] = "recovery_codes"
+
+    user_id: str = _text(primary_key=True)
+    digest: str = _text(primary_key=True)  # SHA-256 of user and code
+    created_at: datetime = _instant()
+    used_at: datetime | None = _instant(nullable=True)
+
+
+class Throttle(SQLModel, table=True):
+    """Failed tries to sign in, counted for an account, an address or a person's codes."""
+
+    __tablename__: ClassVar[str] = "throttles"
+
+    name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
+    failures: int = Field()
+    open_at: datetime = _instant()  # not to be tried before
+    told_until: datetime | None = _instant(nullable=True)  # the `open_at` before which a refused try is in the audit log already
+    forgotten_at: datetime = _instant(index=True)
+
+
+class Identity(SQLModel, table=True):
+    """A person as an identity provider names him."""
+
+    __tablename__: ClassVar[str] = "identities"
+
+    issuer: str = _text(primary_key=True)
+    subject: str = _text(primary_key=True)
+    user_id: str = _text(index=True)
+    created_at: datetime = _instant()
+
+
+class AuditLog(SQLModel, table=True):
+    """Who did what; append only. Numbered by `store.audit.log`, without gaps, since a gap is a missing entry."""
+
+    __tablename__: ClassVar[str] = "audit_log"
+    __table_args__ = (Index("audit_log_by_project", "project_id", "sequence"),)
+
+    sequence: int = _number()
+    at: datetime = _instant()
+    actor: str = _text()
+    address: str | None = _text(nullable=True)
+    request_id: str | None = _text(nullable=True)
+    action: str = _text()
+    subject_type: str | None = _text(nullable=True)
+    subject_id: str | None = _text(nullable=True)
+    project_id: str | None = _text(nullable=True)
+    details: str = _text()  # JSON object
+    previous_hash: str = _text()
+    hash: str = _text(unique=True)
+
+
+class AuditHead(SQLModel, table=True):
+    """Where the audit log ends: one row, sealed with a key that is not in the database."""
+
+    __tablename__: ClassVar[str] = "audit_head"
+
+    sequence: int = _number()
+    hash: str = _text()
+    seal: str = _text()
+
+
+_TABLES = SQLModel.metadata.tables
+keep_append_only(_TABLES["audit_log"], _TABLES["audit_head"])

@@ -1,0 +1,209 @@
+"""Places at the mail server: a free one is taken at once, no project has all, and what was sent is not sent again."""
+
+import asyncio
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+import activities.alerts.send
+from activities.alerts.email_format import Letter
+from activities.alerts.email_message import MailWriter
+from activities.alerts.send import AlertActivities
+from activities.messages import AlertsSent, SendAlerts
+from domain.errors import Unavailable
+from domain.projects import ProjectChanges
+from store.crypto.encryption import Sealer
+from store.db.database import Clock, Database
+from store.projects.projects import change_project
+from tests.store.alerts.test_claims import other_project
+from tests.support.given import Story
+from tests.support.waiting import wait_until_async
+
+WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
+
+
+class MailServer:
+    """Takes every mail at once, but is silent for the recipients of some domains."""
+
+    def __init__(self, *silent: str) -> None:
+        self.silent = silent
+        self.taken: list[str] = []
+        self.held: Counter[str] = Counter()
+
+    async def __call__(self, letter: Letter) -> None:
+        domain = letter.recipient.partition("@")[2]
+        if domain in self.silent:
+            self.held[domain] += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.held[domain] -= 1
+        self.taken.append(letter.recipient)
+
+    async def has_taken(self, count: int) -> bool:
+        return len(self.taken) >= count
+
+
+class GoingClock(Clock):
+    """The clock of a store that goes away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+
+    async def now(self, statements: Any) -> datetime:  # Any: what the store's clock is given
+        if self.is_away:
+            raise Unavailable
+        return await super().now(statements)
+
+
+async def opened(story: Story, count: int, *, to: str | tuple[str, ...]) -> list[SendAlerts]:
+    """So many incidents, each with one alert that is due for each address."""
+    addresses = (to,) if isinstance(to, str) else to
+    async with story.database.transaction() as session:
+        await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=addresses))
+    orders = [SendAlerts(*await story.opened()) for _ in range(count)]
+    story.database.clock.skew = timedelta(days=1)
+    return orders
+
+
+@pytest.fixture
+async def other(story: Story, sealer: Sealer) -> Story:
+    return await other_project(story, sealer)
+
+
+async def test_one_silent_recipient_holds_one_place_and_no_other_mail(database: Database, story: Story, other: Story) -> None:
+    await opened(story, 1, to="ops@silent.example")
+    await opened(other, 20, to="ops@other.example")
+    server = MailServer("silent.example")
+    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+
+    await wait_until_async(lambda: server.has_taken(20), seconds=8, what="every mail to the other project")
+
+    assert server.held["silent.example"] == 1
+    await end(sending)
+
+
+async def test_project_whose_recipients_are_silent_has_half_of_the_places(database: Database, story: Story, other: Story) -> None:
+    await opened(story, 20, to="ops@silent.example")
+    server = MailServer("silent.example")
+    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await opened(other, 6, to="ops@other.example")
+
+    await wait_until_async(lambda: server.has_taken(6), seconds=8, what="the other project's mail")
+
+    assert server.held["silent.example"] == 4
+    await end(sending)
+
+
+async def test_address_whose_mail_timed_out_has_one_place_until_a_mail_is_taken(
+    database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    orders = await opened(story, 12, to="ops@silent.example")
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
+    sending = asyncio.create_task(alerts.deliver())
+    await wait_until_async(lambda: is_held(server, 1), what="a place is held")
+
+    # It would have others by now.
+    await asyncio.sleep(2 * activities.alerts.send.LOOK_SECONDS)
+
+    assert server.held["silent.example"] == 1
+    await end(sending)
+
+
+async def test_addresses_that_timed_out_share_one_place_and_delay_none_of_their_projects_others(
+    database: Database, story: Story, other: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    orders = await opened(story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example"))
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    for order in orders[:2]:
+        await alerts.send_alerts(order)
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
+    sending = asyncio.create_task(alerts.deliver())
+    await wait_until_async(lambda: is_held(server, 1), what="a place is held")
+    await opened(other, 10, to="ops@other.example")
+
+    await wait_until_async(lambda: server.has_taken(35), seconds=8, what="every mail to the addresses that answer")
+
+    assert server.held["silent.example"] == 1
+    await end(sending)
+
+
+async def test_address_that_is_silent_no_more_has_places_again(
+    database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    orders = await opened(story, 25, to="ops@silent.example")
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
+    server.silent = ()
+
+    assert (await alerts.deliver()).sent == 24
+
+
+async def test_workflows_of_a_project_whose_recipients_are_silent_leave_places_to_others(
+    database: Database, story: Story, other: Story
+) -> None:
+    orders = await opened(story, 12, to="ops@silent.example")
+    server = MailServer("silent.example")
+    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders]
+    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    (order,) = await opened(other, 1, to="ops@other.example")
+
+    sent = await alerts.send_alerts(order)
+
+    assert sent == AlertsSent(sent=1, failed=0)
+    assert server.held["silent.example"] == 4
+    await end(*sending)
+
+
+async def test_mail_that_was_sent_while_the_store_went_away_is_recorded_once_it_is_back_and_not_sent_again(
+    database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts.send, "RECORD_SECONDS", 0.5)
+    (order,) = await opened(story, 1, to="ops@shop.example")
+    clock = GoingClock()
+    clock.skew = timedelta(days=1)
+    store = Database.open(database.url, clock=clock)
+    server = MailServer()
+
+    async def mailer(letter: Letter) -> None:
+        await server(letter)
+        clock.is_away = True
+
+    alerts = AlertActivities(store, writer=WRITER, mailer=mailer)
+    with pytest.raises(Unavailable):
+        await alerts.send_alerts(order)
+    with pytest.raises(Unavailable):
+        await alerts.deliver()
+    clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
+    clock.is_away = False
+
+    again = await alerts.deliver()
+
+    assert again == AlertsSent(sent=0, failed=0)
+    assert server.taken == ["ops@shop.example"]
+    (row,) = await story.rows("alerts", order.event_id)
+    assert row["sent_at"] is not None
+    await store.close()
+
+
+async def is_held(server: MailServer, count: int) -> bool:
+    return server.held["silent.example"] >= count
+
+
+async def end(*tasks: asyncio.Task[AlertsSent]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

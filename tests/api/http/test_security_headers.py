@@ -1,0 +1,109 @@
+"""What a browser is told by every address of the application, by a table made from its routers; no page runs anything inline.
+
+A mail's own frame has another policy, once somebody may see it: `tests/console/pages/test_mailbox.py`.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api.app import Application, create_app
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from tests.api.serving import parts_on
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+TEMPLATES = Path(__file__).parents[3] / "api" / "console" / "templates"
+# What a browser may keep.
+MAY_BE_KEPT = {"/static/{name}": "files of a version, without anybody's data"}
+
+
+def addresses(app: Application) -> list[tuple[str, str]]:
+    """(method, path) of everything that is served, the two POSTs ahead of the framework among them."""
+    found = [("POST", path) for path in app.ingest]
+    # What the framework keeps of an included router is the router itself.
+    for route in (route for entry in app.routes for route in getattr(entry, "original_router", app).routes):
+        assert isinstance(route, APIRoute), "an address that this test does not know how to call"
+        found += [(method, route.path) for method in route.methods or ()]
+    return found
+
+
+@pytest.fixture
+def app(database: Database, sealer: Sealer, tmp_path: Path) -> FastAPI:
+    parts = parts_on(database, sealer, public_url="https://makegood.example", mailbox_path=tmp_path / "mailbox")
+    return create_app(parts)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://makegood.example") as client:
+        yield client
+
+
+def missing(path: str, headers: httpx.Headers) -> list[str]:
+    """What an answer lacks."""
+    policy = headers["content-security-policy"]
+    held = {
+        "nosniff": headers.get_list("x-content-type-options") == ["nosniff"],
+        "hsts": headers.get_list("strict-transport-security") == ["max-age=31536000"],
+        "referrer": headers.get_list("referrer-policy") in (["no-referrer"], ["same-origin"]),
+        "frame": headers.get_list("x-frame-options") == ["DENY"],
+        "frame policy": "frame-ancestors 'none'" in policy,
+        "policy": policy.startswith("default-src 'none'; ") and "unsafe" not in policy,
+        "kept": headers.get("cache-control") == "no-store" or path in MAY_BE_KEPT,
+    }
+    return [name for name, is_held in held.items() if not is_held]
+
+
+async def test_every_address_tells_the_browser_the_same_strict_things(app: Application, client: httpx.AsyncClient) -> None:
+    wrong = {}
+    for method, path in addresses(app):
+        called = re.sub(r"\{name\}", "console.css" if path.startswith("/static") else "none.eml", path)
+        called = re.sub(r"\{code\}", "unauthorized", called)
+        answer = await client.request(method, re.sub(r"\{\w+\}", "none", called))
+        if lacks := missing(path, answer.headers):
+            wrong[method, path] = (answer.status_code, lacks)
+
+    assert not wrong
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/login"), ("GET", "/api/v1/receipt")])
+async def test_what_is_not_served_is_told_so_as_strictly(client: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code >= 400
+    assert missing(path, answer.headers) == []
+
+
+async def test_without_tls_no_browser_is_told_to_insist_on_it(database: Database, sealer: Sealer) -> None:
+    transport = httpx.ASGITransport(app=create_app(parts_on(database, sealer)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://makegood.example") as client:
+        answers = [await client.get("/login"), await client.post("/api/v1/receipt")]
+
+    assert ["strict-transport-security" in answer.headers for answer in answers] == [False, False]
+
+
+async def test_cookie_alone_is_no_key_to_what_is_not_the_console(app: Application, client: httpx.AsyncClient) -> None:
+    """What changes something is a form of the console, which has a token, or takes a key, which no browser sends by itself."""
+    console = ("/login", "/join", "/logout", "/account", "/incidents", "/events", "/projects", "/audit")
+    unsafe = [(method, path) for method, path in addresses(app) if method != "GET" and not path.startswith(console)]
+
+    answers = {path: (await client.request(method, re.sub(r"\{\w+\}", "x", path))).status_code for method, path in unsafe}
+
+    assert len(answers) > 5
+    assert set(answers.values()) == {401}
+
+
+def test_no_template_has_anything_inline(database_url: str) -> None:
+    inline = re.compile(r"<style|\sstyle\s*=|\son[a-z]+\s*=\s*[\"']|<script(?![^>]*\ssrc=)|javascript:|hx-on", re.IGNORECASE)
+
+    wrong = [path.name for path in sorted(TEMPLATES.glob("*.html")) if inline.search(path.read_text(encoding="utf-8"))]
+
+    assert not wrong

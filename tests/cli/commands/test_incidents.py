@@ -1,0 +1,120 @@
+"""`incident` and `receipt` on a real store, on both engines: what they show, what they do, what they refuse."""
+
+import pytest
+
+from domain.lifecycle import Position
+from domain.projects import CreatedProject
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.projects.projects import create_project
+from tests.cli.makegood import Makegood
+from tests.support.given import Story
+
+# What the engines have no say in is run on one of them: each command is a process that must import everything.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def story(database: Database, project: CreatedProject) -> Story:
+    return Story(database, project.project)
+
+
+async def test_reprocess_begins_one_repair_and_names_it_again(makegood: Makegood, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+
+    first = makegood("incident", "reprocess", incident_id, "--json").json
+    second = makegood("incident", "reprocess", incident_id, "--json").json
+
+    assert first == second == {"replay_id": first["replay_id"], "incident_id": incident_id}
+    repairs = makegood("receipt", "show", event_id, "--json").json["repairs"]
+    assert [(repair["replay_id"], repair["requested_by"]) for repair in repairs] == [(first["replay_id"], "cli")]
+    assert [kind for kind, _ in await story.outbox(event_id)].count("reprocess") == 1
+
+
+async def test_acknowledge_then_resolve_by_hand(makegood: Makegood, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+
+    acknowledged = makegood("incident", "acknowledge", incident_id, "--json").json
+    resolved = makegood("incident", "resolve", incident_id, "--reason", "refunded", "--json").json
+    again = makegood("incident", "resolve", incident_id, "--reason", "refunded")
+
+    assert acknowledged["acknowledged_at"] is not None
+    assert (resolved["state"], resolved["resolution"]) == ("resolved", "manual")
+    assert again.code == 1
+    assert makegood("receipt", "show", event_id, "--json").json["state"] == "closed"
+
+
+@on_sqlite
+async def test_reprocess_without_repair_url_is_refused(makegood: Makegood, story: Story) -> None:
+    _, incident_id = await story.opened()
+    makegood("project", "set", "shop", "--no-repair-url")
+
+    done = makegood("incident", "reprocess", incident_id)
+
+    assert done.code == 1
+    assert "repair URL" in done.err
+
+
+async def test_expire_ends_the_waiting_of_a_test_receipt(makegood: Makegood, story: Story) -> None:
+    event_id = await story.receipt()
+
+    done = makegood("receipt", "expire", event_id, "--json")
+
+    assert done.json["event_id"] == event_id
+    assert "expire" in [kind for kind, _ in await story.outbox(event_id)]
+
+
+@on_sqlite
+async def test_expire_in_a_live_project_is_not_allowed(makegood: Makegood, database: Database, sealer: Sealer) -> None:
+    async with database.transaction() as session:
+        now = await database.now(session)
+        live = await create_project(session, sealer, name="live", livemode=True, now=now)
+    event_id = await Story(database, live.project).receipt(livemode=True)
+
+    assert makegood("receipt", "expire", event_id).code == 4
+
+
+@on_sqlite
+async def test_expire_of_a_receipt_that_ended_fails(makegood: Makegood, story: Story) -> None:
+    event_id, _ = await story.reach(Position.APPLIED)
+
+    assert makegood("receipt", "expire", event_id).code == 1
+
+
+@on_sqlite
+async def test_lists_can_be_narrowed_and_paged(makegood: Makegood, story: Story) -> None:
+    waiting, (open_event, incident_id) = await story.receipt(internal_reference="order A"), await story.opened()
+
+    def ids(*arguments: str) -> list[str]:
+        return [row["event_id"] for row in makegood("receipt", "list", *arguments, "--json").json["data"]]
+
+    assert ids("--state", "waiting") == [waiting]
+    assert set(ids("--state", "waiting", "--state", "incident", "--project", "shop")) == {waiting, open_event}
+    assert ids("--reference", "order A", "--provider", "stripe") == [waiting]
+    page = makegood("receipt", "list", "--limit", "1", "--json").json
+    assert ids("--limit", "1", "--cursor", page["next_cursor"]) != [page["data"][0]["event_id"]]
+    incidents = makegood("incident", "list", "--state", "open", "--json").json
+    assert [row["id"] for row in incidents["data"]] == [incident_id]
+    assert makegood("incident", "list", "--state", "resolved", "--json").json["data"] == []
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "arguments", [("incident", "show", "inc_no"), ("incident", "reprocess", "inc_no"), ("receipt", "show", "x")], ids=" ".join
+)
+def test_unknown_id_is_exit_code_3(makegood: Makegood, arguments: tuple[str, ...]) -> None:
+    assert makegood(*arguments).code == 3
+
+
+@on_sqlite
+async def test_receipt_for_people_tells_its_timeline_without_control_characters(makegood: Makegood, story: Story) -> None:
+    event_id = await story.receipt(internal_reference="order \x1b[2J\x07 1")
+    await story.result(event_id, "failed", error_code="E\x1b]0;x", error_message="the ledger\nwas locked")
+
+    done = makegood("receipt", "show", event_id)
+
+    assert done.code == 0
+    assert "incident_opened" in done.out
+    assert "\x1b" not in done.out
+    assert "\x07" not in done.out
+    assert "the ledger was locked" in done.out

@@ -1,0 +1,244 @@
+"""The supervisor over small real programs: restarts, giving up, ending in order, and dying by SIGKILL."""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.up.child import KILLED, Restarts, Watch, lasting_problem
+from tests.support.processes import Program, all_gone, python, running
+from tests.support.waiting import wait_until
+
+WAITS = "import signal; print('ready'); signal.pause()"
+STUBBORN = (
+    "import signal, subprocess, sys\n"
+    "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
+    "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+    "print('ready', flush=True)\n"
+    "while True: signal.pause()\n"
+)
+SAYS_GOODBYE = (
+    "import signal, sys\n"
+    "def goodbye(number, frame): print('goodbye'); sys.exit(0)\n"
+    "signal.signal(signal.SIGTERM, goodbye)\n"
+    "print('ready')\n"
+    "while True: signal.pause()\n"
+)
+Supervise = Callable[..., AbstractContextManager[Program]]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Supervise:
+    @contextmanager
+    def _supervise(**programs: str | dict[str, object]) -> Iterator[Program]:
+        described = [
+            {"name": name, "ready_line": "ready", **({"program": told} if isinstance(told, str) else told)}
+            for name, told in programs.items()
+        ]
+        path = tmp_path / "children.json"
+        path.write_text(json.dumps(described))
+        with running(*python("-m", "tests.cli.supervise", str(path))) as program:
+            yield program
+
+    return _supervise
+
+
+def test_delay_doubles_to_three_seconds() -> None:
+    restarts = Restarts()
+
+    delays = [restarts.delay_after_death(was_ready=False, ended_with=KILLED[0]) for _ in range(6)]
+
+    assert delays == [0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
+
+
+def test_fifth_death_before_ready_gives_up() -> None:
+    restarts = Restarts()
+
+    delays = [restarts.delay_after_death(was_ready=False, ended_with=1) for _ in range(5)]
+
+    assert delays == [0.2, 0.4, 0.8, 1.6, None]
+
+
+def test_a_life_that_was_ready_begins_the_count_anew() -> None:
+    restarts = Restarts()
+    for _ in range(4):
+        restarts.delay_after_death(was_ready=False, ended_with=1)
+
+    after_ready = restarts.delay_after_death(was_ready=True, ended_with=1)
+    after_that = restarts.delay_after_death(was_ready=False, ended_with=1)
+
+    assert (after_ready, after_that) == (0.2, 0.4)
+
+
+@pytest.mark.parametrize("ended_with", KILLED, ids=["launcher", "program"])
+def test_sigkill_is_never_counted(ended_with: int) -> None:
+    restarts = Restarts()
+
+    delays = [restarts.delay_after_death(was_ready=False, ended_with=ended_with) for _ in range(50)]
+
+    assert None not in delays
+
+
+def test_child_that_waits_for_another_starts_after_it_is_ready(supervise: Supervise) -> None:
+    with supervise(second={"program": WAITS, "after": ["first", "preparation"]}, first=WAITS) as program:
+        program.wait_for("ALL READY")
+
+        told = [line.strip() for line in program.output.splitlines()]
+
+        assert told == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
+
+
+def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(supervise: Supervise) -> None:
+    with supervise(fine=SAYS_GOODBYE, broken="import sys; print('no disk'); sys.exit(3)") as program:
+        code = program.ended()
+
+        assert code == 1
+        assert re.findall(r"starting it again in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
+        assert "broken ended with exit code 3, 5 times in a row before it was ready" in program.output
+        assert "The last lines of broken:\n    no disk\n" in program.output
+        assert "fine   | goodbye" in program.output
+
+
+def test_child_that_was_ready_is_restarted_for_ever(supervise: Supervise) -> None:
+    with supervise(short="print('ready')") as program:
+        program.wait_for("short ended with exit code 0; starting it again in 0.2 s", count=7)
+
+
+def test_program_that_does_not_exist_is_told(supervise: Supervise) -> None:
+    with supervise(absent="import os; os.execv('/nonexistent', ['x'])") as program:
+        assert program.ended() == 1
+        assert "FileNotFoundError" in program.output
+
+
+def test_sigterm_ends_all_in_reverse_order_with_exit_code_0(supervise: Supervise) -> None:
+    with supervise(first=SAYS_GOODBYE, second=SAYS_GOODBYE, third=SAYS_GOODBYE) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+
+        program.process.send_signal(signal.SIGTERM)
+
+        assert program.ended(seconds=10) == 0
+        assert re.findall(r"(\w+) +\| goodbye", program.output) == ["third", "second", "first"]
+        assert all_gone(below)
+
+
+def test_children_that_ignore_sigterm_are_killed_within_ten_seconds(supervise: Supervise) -> None:
+    stubborn = {"program": STUBBORN, "stop_seconds": 4.0}
+    with supervise(one=stubborn, two=stubborn, three=stubborn) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+        asked_at = time.monotonic()
+
+        program.process.send_signal(signal.SIGINT)
+
+        assert program.ended(seconds=12) == 0
+        assert time.monotonic() - asked_at < 10
+        assert len(below) == 9
+        assert all_gone(below)
+
+
+def test_second_signal_ends_everything_at_once(supervise: Supervise) -> None:
+    with supervise(stubborn={"program": STUBBORN, "stop_seconds": 8.0}) as program:
+        program.wait_for("ALL READY")
+        asked_at = time.monotonic()
+
+        program.process.send_signal(signal.SIGINT)
+        program.process.send_signal(signal.SIGTERM)
+
+        assert program.ended(seconds=12) == 0
+        assert time.monotonic() - asked_at < 4
+
+
+def test_sigterm_during_a_restart_delay_ends_with_exit_code_0(supervise: Supervise) -> None:
+    with supervise(broken="raise SystemExit(3)") as program:
+        program.wait_for("starting it again in 0.8 s")
+
+        program.process.send_signal(signal.SIGTERM)
+
+        assert program.ended(seconds=10) == 0
+
+
+def test_closed_terminal_ends_all(supervise: Supervise) -> None:
+    with supervise(one=SAYS_GOODBYE) as program:
+        program.wait_for("ALL READY")
+
+        program.process.send_signal(signal.SIGHUP)
+
+        assert program.ended(seconds=10) == 0
+        assert "one | goodbye" in program.output
+
+
+def test_sigkill_of_the_supervisor_leaves_no_orphan(supervise: Supervise) -> None:
+    with supervise(one=STUBBORN, two=STUBBORN) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+
+        program.process.kill()
+
+        assert len(below) == 6
+        wait_until(lambda: all_gone(below), seconds=5, what="every process below the supervisor is gone")
+
+
+@pytest.mark.parametrize("killed", ["launcher", "program"])
+def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, killed: str) -> None:
+    with supervise(one=STUBBORN) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+        launcher = next(process for process in below if process.ppid() == program.process.pid)
+        victim = launcher if killed == "launcher" else launcher.children()[0]
+
+        victim.kill()
+
+        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one | ready", count=2)
+        wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+
+
+def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervise: Supervise, tmp_path: Path) -> None:
+    red = tmp_path / "red"
+    with supervise(one={"program": STUBBORN, "red_while": str(red)}) as program:
+        program.wait_for("ALL READY")
+        below = program.descendants()
+
+        red.touch()
+
+        program.wait_for("one lives and does not work: it is red, for 0.3 s; killing it")
+        red.unlink()
+        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one | ready", count=2)
+        wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+
+
+async def test_only_a_problem_at_every_look_lasts() -> None:
+    told = iter(["late", "late", None, *["gone"] * 10])
+    looks = 0
+
+    async def problem(_: int) -> str | None:
+        nonlocal looks
+        looks += 1
+        return next(told)
+
+    found = await lasting_problem(Watch(problem=problem, look_seconds=0.01, red_seconds=0.03), 1)
+
+    assert (found, looks) == ("gone", 3 + 4)
+
+
+def test_children_are_not_in_the_group_of_the_supervisor(supervise: Supervise) -> None:
+    with supervise(one=WAITS, two=WAITS) as program:
+        program.wait_for("ALL READY")
+
+        groups = {_group(process) for process in program.descendants()}
+
+        assert len(groups) == 2
+        assert _group(psutil.Process(program.process.pid)) not in groups
+
+
+def _group(process: psutil.Process) -> int:
+    return os.getpgid(process.pid)

@@ -1,0 +1,363 @@
+"""Settings: the names of the contract, secrets that are never shown, files for them, errors that name the variable."""
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from config.settings import SECRET_FIELDS, Settings, SettingsError, environment_name, environment_names, load_settings
+
+SECRET = "s3cret-" * 6
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("MAKEGOOD_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+
+
+def test_nothing_set_is_one_machine() -> None:
+    settings = load_settings()
+
+    assert settings.database_url_or_default == "sqlite:///.makegood/makegood.db"
+    assert settings.smtp_url_or_default == "smtp://127.0.0.1:2525"
+    assert settings.public_url_or_default == "http://127.0.0.1:8000"
+    assert settings.temporal_target == "127.0.0.1:7233"
+    assert settings.callback_schedule_seconds == (0, 60, 600, 3_600, 21_600)
+    assert settings.egress_allow == ()
+    assert not settings.uses_temporal_tls
+
+
+def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "MAKEGOOD_DATA_DIR": "/data",
+        "MAKEGOOD_EGRESS_ALLOW": "10.0.0.0/8, fd00::/8",
+        "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,5",
+        "MAKEGOOD_CALLBACKS_PER_PROJECT": "3",
+        "MAKEGOOD_CALLBACKS_PER_HOST": "7",
+        "MAKEGOOD_PUBLIC_URL": "https://makegood.example.com/",
+        "MAKEGOOD_DATABASE_URL": f"postgresql://makegood:{SECRET}@db/makegood",
+        "MAKEGOOD_TEMPORAL_PORT": "17233",
+        "TEMPORAL_ADDRESS": "temporal.example.com:7233",
+        "TEMPORAL_NAMESPACE": "payments",
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca.pem",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    assert settings.data_dir == Path("/data")
+    assert settings.egress_allow == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.callback_schedule_seconds == (0, 1, 5)
+    assert (settings.callbacks_per_project, settings.callbacks_per_host) == (3, 7)
+    assert settings.public_url_or_default == "https://makegood.example.com"
+    assert settings.database_url_or_default == told["MAKEGOOD_DATABASE_URL"]
+    assert settings.temporal_port == 17_233
+    assert settings.temporal_target == "temporal.example.com:7233"
+    assert settings.temporal_namespace == "payments"
+    assert settings.temporal_tls_ca_cert == Path("/ca.pem")
+    assert settings.uses_temporal_tls
+
+
+@pytest.mark.parametrize("field_name", SECRET_FIELDS)
+def test_secret_comes_from_the_file_that_its_variable_names(
+    field_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemes = {"database_url": "postgresql://", "smtp_url": "smtp://"}
+    secret = f"{schemes.get(field_name, '')}{SECRET}"
+    (tmp_path / "file").write_text(f"{secret}\n")
+    monkeypatch.setenv(f"{environment_name(field_name)}_FILE", str(tmp_path / "file"))
+
+    settings = load_settings()
+
+    assert getattr(settings, field_name) == SecretStr(secret)
+    assert SECRET not in f"{settings!r} {settings!s} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("field_name", SECRET_FIELDS)
+def test_file_of_a_secret_that_cannot_be_read_names_its_variable(field_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{environment_name(field_name)}_FILE"
+    monkeypatch.setenv(name, "/nonexistent")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: /nonexistent cannot be read \(No such file or directory\)$"):
+        load_settings()
+
+
+def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text(SECRET)
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY", SECRET)
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
+
+    with pytest.raises(SettingsError, match="MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_FILE are both set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAKEGOOD_PORT", "99999"),
+        ("MAKEGOOD_PORT", "eight thousand"),
+        ("MAKEGOOD_SECRET_KEY", "too-short-a-s3cret"),
+        ("MAKEGOOD_DATABASE_URL", "mysql://user:s3cret@db/makegood"),
+        ("MAKEGOOD_SMTP_URL", "http://user:s3cret@mail"),
+        ("MAKEGOOD_PUBLIC_URL", "makegood.example.com"),
+        ("MAKEGOOD_EGRESS_ALLOW", "10.0.0.1/8"),
+        ("MAKEGOOD_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("MAKEGOOD_OIDC_ISSUER", "id.example.com"),
+        ("MAKEGOOD_OIDC_ISSUER", "https://user:s3cret@id.example.com"),
+        ("MAKEGOOD_OIDC_ISSUER", "https://id.example.com"),
+        ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,-1"),
+        ("MAKEGOOD_CALLBACK_TIMEOUT_SECONDS", "0"),
+        ("MAKEGOOD_CALLBACK_TIMEOUT_SECONDS", "31"),
+        ("MAKEGOOD_LOG_LEVEL", "loud"),
+        ("TEMPORAL_ADDRESS", "temporal.example.com"),
+        ("TEMPORAL_TLS", "perhaps"),
+        ("TEMPORAL_TLS_CLIENT_CERT", "/cert.pem"),
+    ],
+)
+def test_wrong_value_is_an_error_that_names_the_variable_and_hides_the_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value).startswith(name)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_wrong_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEGOOD_PORT", "0")
+    monkeypatch.setenv("MAKEGOOD_RATE_LIMIT", "0")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "MAKEGOOD_PORT",
+        "MAKEGOOD_RATE_LIMIT",
+    ]
+
+
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in environment_names():
+        monkeypatch.setenv(name, "")
+
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("::1", "http://[::1]:8000")],
+)
+def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
+    assert Settings(host=host).public_url_or_default == url
+
+
+def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    settings.secret_key_path.write_text(SECRET)
+    assert settings.read_previous_secret_key() is None
+
+    settings.previous_secret_key_path.write_text(f"{SECRET}before\n")
+    assert settings.read_previous_secret_key() == f"{SECRET}before"
+    # The files belong together: one of them is nothing to a secret that the environment gives.
+    assert Settings(data_dir=tmp_path, secret_key=SecretStr(SECRET)).read_previous_secret_key() is None
+
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
+    with pytest.raises(SettingsError, match=r"^MAKEGOOD_SECRET_KEY_PREVIOUS: needs 32 characters"):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"])
+def test_sender_that_no_mail_server_takes_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", value)
+
+    with pytest.raises(SettingsError, match="MAKEGOOD_MAIL_FROM") as refused:
+        load_settings()
+
+    assert value not in str(refused.value)
+
+
+def test_sender_with_an_international_domain_is_kept_as_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEGOOD_MAIL_FROM", "makegood@bücher.example")
+
+    assert load_settings().mail_from == "makegood@xn--bcher-kva.example"
+
+
+READ_WRONGLY = "r3served-"
+RESERVED = [
+    f"postgresql://makegood:{READ_WRONGLY}@pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}/pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}#pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}?pass@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}%pass@db/makegood",
+    f"postgresql://makegood:12/{READ_WRONGLY}@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}[@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db:five/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db:99999/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}\n@db/makegood",
+    f"postgresql://makegood:{READ_WRONGLY}@db/makegood?sslmode=on",
+    f"postgresql:makegood:{READ_WRONGLY}@db/makegood",
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}@{host}/makegood"
+        for host in (
+            "db:0",
+            "one:5432,two:0",
+            "[:::]:1",
+            "[1.2.3]",
+            "[::1",
+            "[::1.2.3.999]:5432",
+            "[::1]:0",
+            "%00",
+            "d%zzb",
+            "%ff",
+        )
+    ],
+    *[f"postgresql://makegood:{READ_WRONGLY}{odd}@db/makegood" for odd in ("%00", "%zz", "%0", "%", "%ff", "%ed%a0%80")],
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}@db/{rest}"
+        for rest in (
+            *("%zz", "%00", "a%", "%ff"),
+            *(f"makegood?port={port}" for port in ("abc", "0", "65536", "", "5432,", "-1", "5432,x", "٥")),
+            *("makegood?connect_timeout=abc", "makegood?connect_timeout=10", "makegood?channel_binding=require"),
+            *("makegood?host=db:abc", "makegood?host=[:::]", "makegood?host=db:0", "makegood?host=one,two:x"),
+            *("makegood?a", "makegood?&", "makegood?a=%zz", "makegood?a=%00", "makegood?ssl_min_protocol_version=1.2"),
+        )
+    ],
+]
+
+
+WRONG = [
+    *[("MAKEGOOD_DATABASE_URL", url) for url in RESERVED],
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@pass@mail"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}/pass@mail"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}#@mail:587"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail:port"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?starttls=yes"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?tls=required"),
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail/path"),
+    *[("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@{host}") for host in ("[:::]", "[1.2.3]:25", "mail:0", "%00", "mail?a")],
+    ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}%00@mail"),
+    ("TEMPORAL_ADDRESS", "[:::]:7233"),
+    ("TEMPORAL_ADDRESS", "[1.2.3]:7233"),
+    ("TEMPORAL_ADDRESS", "temporal:0"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY}\nsecond-line"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY} with a space"),
+    ("TEMPORAL_API_KEY", f"{READ_WRONGLY}ü"),
+    ("MAKEGOOD_SECRET_KEY", f"{READ_WRONGLY}{'x' * 32}\n{'y' * 32}"),
+    ("MAKEGOOD_OIDC_CLIENT_SECRET", f"{READ_WRONGLY}\r\nX-Header: 1"),
+    ("TEMPORAL_ADDRESS", f"https://{READ_WRONGLY}:7233"),
+    ("TEMPORAL_ADDRESS", f"{READ_WRONGLY}host:99999"),
+    ("TEMPORAL_ADDRESS", f"{READ_WRONGLY} host:7233"),
+    ("MAKEGOOD_PUBLIC_URL", f"https://makegood.example.com:{READ_WRONGLY}"),
+    ("MAKEGOOD_TEMPORAL_UI_URL", f"javascript:{READ_WRONGLY}"),
+]
+MAY_BE_FILES = {environment_name(field) for field in SECRET_FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_in_file"),
+    [
+        (name, value, is_in_file)
+        for name, value in WRONG
+        for is_in_file in (False, True)
+        if not is_in_file or name in MAY_BE_FILES
+    ],
+)
+def test_what_cannot_be_read_whole_is_refused_by_name_and_never_quoted(
+    name: str, value: str, is_in_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_in_file:
+        (tmp_path / "file").write_text(value)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "file"))
+    else:
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert name in str(refused.value)
+    assert READ_WRONGLY.rstrip("-") not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://makegood:a%40b%2Fc%23d%3Fe%25f:g@one:5432,two:5433/makegood?target_session_attrs=any",
+        ),
+        ("MAKEGOOD_DATABASE_URL", "postgresql:///makegood?host=/var/run/postgresql"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@[2001:db8::1]:5432/makegood?sslmode=verify-full"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://[::1]:1,[2001:db8::1]:65535,db/makegood?application_name=a%20b"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood:%E2%82%AC@/makegood?host=/var/run/postgresql,db:5432&port=5433"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@%2Fvar%2Frun/makegood?ssl_min_protocol_version=TLSv1.3"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:////data/a#b?c@d.db"),
+        ("MAKEGOOD_SMTP_URL", "smtp://[::1]:2525"),
+        ("MAKEGOOD_SMTP_URL", "smtp://user%40example.com:a%3Ab@mail.example.com:587?starttls=required"),
+        ("MAKEGOOD_SMTP_URL", "smtps://mail.example.com/"),
+    ],
+)
+def test_url_with_its_reserved_characters_encoded_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f"  {value}\n")
+
+    settings = load_settings()
+
+    assert value in (settings.database_url_or_default, settings.smtp_url_or_default)
+
+
+@pytest.mark.parametrize("name", ["MAKEGOOD_PORT", "MAKEGOOD_TEMPORAL_PORT", "MAKEGOOD_SMTP_PORT"])
+def test_port_that_kubernetes_set_says_how_to_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "tcp://10.96.0.17:8000")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: must be a port number; Kubernetes sets .*enableServiceLinks: false"):
+        load_settings()
+
+
+def test_file_of_a_secret_that_is_no_text_names_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"\xff\xfe" + SECRET.encode())
+    monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
+
+    with pytest.raises(SettingsError, match=r"MAKEGOOD_SECRET_KEY_FILE: .* cannot be read \(it is not UTF-8 text\)") as refused:
+        load_settings()
+
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MAKEGOOD_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite://", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:///data/", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite://host:port/data.db", "must name a file"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@", "names no host"),
+        ("MAKEGOOD_SMTP_URL", "smtps://", "names no host"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:%ffpw@h:25", "cannot be read"),
+        ("MAKEGOOD_OUTAGE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_RECONCILE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,99999999999999999999", "less than or equal to 31622400"),
+        ("MAKEGOOD_RATE_LIMIT", "9" * 400, "less than or equal to 1000000000"),
+        ("MAKEGOOD_DISPATCH_RATE", "9" * 5_000, "MAKEGOOD_DISPATCH_RATE"),
+        ("MAKEGOOD_SECRET_KEY_FILE", "/dev/zero", "longer than any secret"),
+    ],
+)
+def test_value_that_nothing_could_work_with_is_refused_by_name(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(name)
+    assert told in str(refused.value)

@@ -1,0 +1,209 @@
+"""The audit log of an owner: the entries of his own projects and no others, whichever way he asks for them."""
+
+import html
+import json
+import re
+from typing import Any
+
+import pytest
+
+from api.console.composition import ConsoleParts
+from domain.audit import Actor, AuditAction
+from domain.ids import ProjectId
+from domain.projects import CreatedProject
+from domain.users import Role
+from operations.audit import AuditFilters
+from store.audit import log as audit
+from store.people import members
+from store.projects import deletion as deleting
+from tests.console.people import Person, Town
+from tests.support.given import START
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+FOREIGN_ACTOR = "key_foreign"
+UNKNOWN_HASH = "0" * 64
+ROW = '<span class="act'
+
+
+async def enter(parts: ConsoleParts, project_id: ProjectId | None, action: AuditAction, actor: str, times: int = 1) -> None:
+    async with parts.database.transaction() as session:
+        for _ in range(times):
+            await audit.record(session, parts.sealer, Actor(actor), action, now=START, project_id=project_id)
+
+
+async def entries(parts: ConsoleParts) -> list[dict[str, Any]]:
+    """The whole log, newest first."""
+    found: list[dict[str, Any]] = (await parts.operations.list_audit(None, AuditFilters(), limit=200))["data"]
+    return found
+
+
+@pytest.fixture
+async def owner(town: Town, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject) -> Person:
+    """The owner of one of two projects: both have acts in the log, by turns, and so has the installation."""
+    for _ in range(2):
+        await enter(parts, other_project.project.id, AuditAction.PROJECT_SUSPENDED, FOREIGN_ACTOR)
+        await enter(parts, project.project.id, AuditAction.KEY_REVOKED, "temporal")
+        await enter(parts, None, AuditAction.BACKUP_STARTED, "cli:root")
+    return await town.member("owner", project.project.id, Role.OWNER)
+
+
+@pytest.mark.parametrize(
+    ("filters", "rows"),
+    [
+        ("", 2),
+        ("&actor=temporal", 2),
+        ("&action=key_revoked&from=2026-11-23&to=2026-11-23", 2),
+        (f"&actor={FOREIGN_ACTOR}", 0),
+        ("&actor=cli", 0),
+        ("&action=project_suspended", 0),
+        ("&action=backup_started", 0),
+    ],
+)
+async def test_page_has_the_entries_of_the_owners_project_alone(
+    owner: Person, project: CreatedProject, other_project: CreatedProject, filters: str, rows: int
+) -> None:
+    page = (await owner.get(f"/audit?project={project.project.id}{filters}")).text
+
+    table = page.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert (table.count(f'{ROW}">Key revoked'), table.count(ROW)) == (rows, rows)
+    assert other_project.project.id not in page
+    assert other_project.project.name not in page
+    assert FOREIGN_ACTOR not in page or FOREIGN_ACTOR in filters
+
+
+async def test_pages_go_through_the_owners_entries_alone(owner: Person, parts: ConsoleParts, project: CreatedProject) -> None:
+    await enter(parts, project.project.id, AuditAction.KEY_CREATED, "temporal", times=49)
+
+    first = (await owner.get(f"/audit?project={project.project.id}")).text
+    older = (await owner.get(html.unescape(re.findall(r'rel="next" href="([^"]*)"', first)[0]))).text
+
+    assert (first.count(ROW), first.count("Key created</span>"), first.count("Key revoked</span>")) == (50, 49, 1)
+    assert (older.count(ROW), older.count("Key revoked</span>"), older.count('rel="next"')) == (1, 1, 0)
+
+
+async def test_place_in_a_foreign_log_is_told_like_one_that_is_none(
+    owner: Person, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    foreign = [entry["hash"] for entry in await entries(parts) if entry["project_id"] != project.project.id]
+    path = f"/audit?project={project.project.id}&cursor="
+
+    answers = [await owner.get(path + cursor) for cursor in (*foreign, UNKNOWN_HASH)]
+
+    assert len(answers) == 5
+    assert {(answer.status_code, answer.text) for answer in answers} == {(400, answers[-1].text)}
+
+
+async def test_without_a_project_an_owner_is_led_to_his_first_and_all_links_stay_there(
+    town: Town, owner: Person, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject
+) -> None:
+    """By name: "Elsewhere" comes before "shop"."""
+    both = await town.member("both", project.project.id, Role.OWNER)
+    async with parts.database.transaction() as session:
+        await members.grant(session, project_id=other_project.project.id, user_id=both.user_id, role=Role.OWNER, now=START)
+    both = await town.browser(both.user_id)
+
+    led = [(await one.get("/audit?action=key_revoked")).headers["location"] for one in (owner, both)]
+    page = (await both.get(f"/audit?project={project.project.id}&action=key_revoked")).text
+    links = {html.unescape(link) for link in re.findall(r'href="(/audit\?[^"]*)"', page)}
+
+    assert led == [f"/audit?project={one.project.id}&action=key_revoked" for one in (project, other_project)]
+    assert links == {f"/audit?project={project.project.id}{rest}" for rest in ("", "&actor=temporal")}
+    assert "All projects" not in page
+    assert all(f'<option value="{one.project.id}"' in page for one in (project, other_project))
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_who_owns_no_project_sees_no_log(town: Town, project: CreatedProject, role: Role) -> None:
+    person = await town.member("person", project.project.id, role)
+
+    asked = ["/audit", f"/audit?project={project.project.id}", "/audit?project=prj_none", "/audit?actor=temporal"]
+    answers = [await person.get(path) for path in asked]
+    answers += [await person.post("/audit/export"), await person.post("/audit/export", project=project.project.id)]
+
+    assert [answer.status_code for answer in answers] == [404] * 6
+    assert len({answer.text for answer in answers}) == 1
+
+
+async def test_export_has_the_entries_of_the_owners_project_alone_and_not_their_places(
+    owner: Person, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    answer = await owner.post("/audit/export", project=project.project.id)
+
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    own = [entry for entry in await entries(parts) if entry["project_id"] == project.project.id]
+    assert lines == own[::-1]
+    assert [line["action"] for line in lines] == ["key_revoked", "key_revoked", "audit_exported"]
+    assert lines[-1]["actor"] == owner.user_id
+    assert {"sequence", "previous_hash"}.isdisjoint(lines[0])
+
+
+async def test_export_that_is_not_the_owners_is_neither_made_nor_recorded(
+    owner: Person, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject
+) -> None:
+    before = await entries(parts)
+    asked = [{}, {"project": ""}, {"project": other_project.project.id}, {"project": "prj_none"}, {"actor": "temporal"}]
+
+    answers = [await owner.post("/audit/export", **fields) for fields in asked]
+    # Of a field that is sent twice all values are taken as one.
+    both = f"form_token={owner.form_token}&project={project.project.id}&project={other_project.project.id}"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answers.append(await owner.client.post("/audit/export", content=both, headers=form))
+    # The address has no say in what a form exports.
+    answers.append(await owner.post(f"/audit/export?project={project.project.id}"))
+
+    assert {(answer.status_code, answer.text) for answer in answers} == {(404, answers[0].text)}
+    assert await entries(parts) == before
+
+
+async def test_export_narrowed_to_somebody_elses_acts_is_empty(
+    owner: Person, project: CreatedProject, other_project: CreatedProject
+) -> None:
+    asked = [{"actor": FOREIGN_ACTOR}, {"action": "project_suspended"}, {"actor": other_project.key.id}, {"actor": "cli"}]
+
+    answers = [await owner.post("/audit/export", project=project.project.id, **fields) for fields in asked]
+
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "")] * 4
+
+
+async def test_administrator_sees_and_exports_the_whole_log(
+    town: Town, owner: Person, parts: ConsoleParts, other_project: CreatedProject
+) -> None:
+    administrator = await town.administrator()
+
+    page = (await administrator.get("/audit")).text
+    narrowed = (await administrator.get(f"/audit?project={other_project.project.id}")).text
+    lines = [json.loads(line) for line in (await administrator.post("/audit/export")).text.splitlines()]
+
+    assert (page.count(ROW), narrowed.count(ROW)) == (6, 2)
+    assert "All projects" in page
+    assert [line["sequence"] for line in lines] == list(range(1, 8))
+    assert [{**line, "sequence": 0, "previous_hash": ""} for line in lines] == [
+        {**entry, "sequence": 0, "previous_hash": ""} for entry in reversed(await entries(parts))
+    ]
+
+
+async def test_navigation_leads_to_the_log_only_those_who_can_open_it(town: Town, owner: Person, project: CreatedProject) -> None:
+    project_id = project.project.id
+    people = [await town.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)]
+    people += [owner, await town.administrator()]
+
+    rails = ['href="/audit"' in (await person.get("/rail?here=events")).text for person in people]
+    links = [f'href="/audit?project={project_id}"' in (await person.get(f"/projects/{project_id}")).text for person in people]
+
+    assert rails == links == [False, False, True, True]
+
+
+async def test_log_of_a_deleted_project_is_the_administrators_alone(
+    town: Town, owner: Person, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    administrator = await town.administrator()
+    async with parts.database.transaction() as session:
+        await deleting.delete_project(session, project.project.id, end_open=True, now=START)
+
+    gone = await owner.get(f"/audit?project={project.project.id}")
+    kept = await administrator.get(f"/audit?project={project.project.id}")
+    exported = await owner.post("/audit/export", project=project.project.id)
+
+    assert [gone.status_code, exported.status_code, kept.status_code] == [404, 404, 200]
+    assert kept.text.count("Key revoked</span>") == 2

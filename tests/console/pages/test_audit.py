@@ -1,0 +1,176 @@
+"""The console in the audit log, signing in and out above all; and the log in the console: its page, filters, pages and export."""
+
+import html
+import json
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from api.console.composition import ConsoleParts
+from api.console.pages.audit import tell
+from domain.audit import Actor, AuditAction
+from domain.projects import CreatedProject
+from operations.audit import AuditFilters
+from store.audit import log as audit
+from tests.console.conftest import EMAIL, PASSWORD, Visitor
+from tests.support.given import START, Story
+
+Json = dict[str, Any]
+
+
+async def log(parts: ConsoleParts) -> list[Json]:
+    """The whole log, oldest first."""
+    page = await parts.operations.list_audit(None, AuditFilters(), limit=100)
+    return list(reversed(page["data"]))
+
+
+async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_address(
+    operator: Visitor, parts: ConsoleParts
+) -> None:
+    await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
+    await operator.post("/logout", page="/incidents")
+    await operator.post("/login", page="/login", email=EMAIL, password="a wrong secret")
+    await operator.post("/login", page="/login", email="hunter2@shop.example", password="another")
+    await operator.post("/login", page="/login", email=EMAIL, password=PASSWORD)
+
+    entries = await log(parts)
+
+    user_id = entries[0]["subject_id"]
+    told = [(entry["action"], entry["actor"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    assert told == [
+        ("user_created", user_id, user_id, "link"),
+        ("signed_in", user_id, user_id, "link"),
+        ("password_set", user_id, user_id, None),
+        ("signed_out", user_id, user_id, None),
+        ("sign_in_failed", "visitor", user_id, "password"),
+        ("sign_in_failed", "visitor", None, "password"),
+        ("signed_in", user_id, user_id, "password"),
+    ]
+    assert {entry["address"] for entry in entries} == {"127.0.0.1"}
+    assert not re.search(f"{EMAIL}|{PASSWORD}|secret|hunter2", json.dumps(entries))
+
+
+async def test_link_that_no_longer_works_is_a_failed_sign_in(operator: Visitor, parts: ConsoleParts, login_token: str) -> None:
+    await operator.post("/login/link", page=f"/login/link?token={login_token}")
+
+    last = (await log(parts))[-1]
+
+    assert (last["action"], last["actor"], last["details"]) == ("sign_in_failed", "visitor", {"by": "link"})
+    assert login_token not in json.dumps(last)
+
+
+async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: ConsoleParts, login_token: str) -> None:
+    async with parts.database.transaction() as session:
+        await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
+    try:
+        with pytest.raises(DBAPIError):
+            await visitor.post("/login/link", page=f"/login/link?token={login_token}")
+    finally:
+        async with parts.database.transaction() as session:
+            await session.execute(text("ALTER TABLE elsewhere RENAME TO audit_head"))
+
+    answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
+
+    assert answer.status_code == 303  # the link was not used up
+    assert [entry["action"] for entry in await log(parts)] == ["user_created", "signed_in"]
+
+
+async def test_forms_of_the_console_act_as_the_person_signed_in(
+    operator: Visitor, parts: ConsoleParts, story: Story, project: CreatedProject
+) -> None:
+    event_id, incident_id = await story.opened()
+    path, page = f"/projects/{project.project.id}", f"/events/{event_id}"
+    settings = {"name": "shop", "timeout_minutes": "30", "alert_emails": "ops@shop.example", "late_result": "note"}
+    await operator.post(path, page=path, repair_url="https://shop.example/repair", **settings)
+    await operator.post(f"{path}/keys", page=path, label="CI", scopes="read")
+    await operator.post(f"{path}/signing-secret", page=path)
+    await operator.post(f"{path}/signing-secret/finish", page=path)
+    await operator.post(f"{path}/keys/{project.key.id}/revoke", page=path)
+    await operator.post(f"/incidents/{incident_id}/acknowledge", page=page)
+    await operator.post(f"/incidents/{incident_id}/reprocess", page=page)
+    await operator.post(f"/incidents/{incident_id}/resolve", page=page, reason="refunded")
+    waiting = await story.receipt()
+    await operator.post(f"/events/{waiting}/expire", page=f"/events/{waiting}")
+    await operator.post("/projects", page="/projects", name="Acme", mode="live")
+
+    entries = await log(parts)
+
+    assert {entry["actor"] for entry in entries} == {entries[0]["subject_id"]}
+    assert entries[2]["details"] == {"fields": ["late_result"]}
+    assert [entry["action"] for entry in entries[2:]] == [
+        *("project_changed", "key_created", "signing_secret_rotated", "signing_secret_rotation_finished", "key_revoked"),
+        *("incident_acknowledged", "reprocess_requested", "incident_resolved", "receipt_expired", "project_created"),
+    ]
+
+
+async def test_page_tells_who_did_what_and_leads_on(operator: Visitor, story: Story, project: CreatedProject) -> None:
+    event_id, incident_id = await story.opened()
+    await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
+    await operator.post(f"/incidents/{incident_id}/reprocess", page=f"/events/{event_id}")
+
+    page = (await operator.open("/audit")).text
+
+    assert "Reprocess requested" in page
+    assert f'href="/incidents/{incident_id}"' in page
+    assert page.index("Reprocess requested</span>") < page.index("Password set</span>") < page.index("Signed in</span>")
+    assert len(re.findall(rf'<a href="/audit\?actor=\w+" title="\w+">{EMAIL}</a>', page)) == 4
+    assert '<a href="/audit" aria-current="page">' in page
+    assert f'href="/audit?project={project.project.id}"' in (await operator.open(f"/projects/{project.project.id}")).text
+
+
+async def test_filters_are_in_the_address_and_pages_keep_them(
+    operator: Visitor, parts: ConsoleParts, project: CreatedProject
+) -> None:
+    async with parts.database.transaction() as session:
+        for _ in range(52):
+            await audit.record(
+                session, parts.sealer, Actor("temporal"), AuditAction.KEY_REVOKED, now=START, project_id=project.project.id
+            )
+    address = f"/audit?project={project.project.id}&actor=temporal&action=key_revoked&from=2026-11-23&to=2026-11-23"
+
+    first = (await operator.open(address)).text
+    older = html.unescape(first.split('rel="next" href="')[1].split('"')[0])
+    second = (await operator.open(older)).text
+    nothing = (await operator.open("/audit?to=2026-11-22")).text
+    short = await operator.open("/audit?actor=&action=signed_in")
+
+    row = '<span class="act">Key revoked</span>'
+    assert (first.count(row), second.count(row)) == (50, 2)
+    assert older.startswith(address)
+    assert '<option value="key_revoked" selected>' in second
+    assert "Nothing matches" in nothing
+    assert (short.status_code, short.headers["location"]) == (303, "/audit?action=signed_in")
+
+
+async def test_export_is_a_file_of_what_the_filters_leave_and_an_entry(operator: Visitor, parts: ConsoleParts) -> None:
+    action = await operator.post("/audit/export", page="/audit?action=signed_in")
+
+    lines = [json.loads(line) for line in action.text.splitlines()]
+    last = (await log(parts))[-1]
+    assert action.headers["content-disposition"] == 'attachment; filename="makegood-audit.jsonl"'
+    assert [line["action"] for line in lines] == ["signed_in"]
+    assert (last["action"], last["actor"], last["details"]) == ("audit_exported", lines[0]["actor"], {"filters": ["action"]})
+
+
+async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, parts: ConsoleParts) -> None:
+    before = await log(parts)
+
+    forged = await operator.client.post("/audit/export", data={"form_token": "0" * 64})
+    operator.client.cookies.clear()
+    outside = await operator.open("/audit")
+
+    assert (forged.status_code, outside.headers["location"]) == (403, "/login")
+    assert await log(parts) == before
+
+
+def test_entry_that_a_newer_version_wrote_is_still_told() -> None:
+    entry = {"at": "2026-11-23T12:00:00.000Z", "actor": "robot_1", "action": "moon_landed", "subject_type": "moon"}
+    entry |= {"subject_id": None, "project_id": "prj_gone", "address": None}
+
+    line = tell({**entry, "details": {"stage": 2, "crew": ["a", "b"]}}, {}, {})
+
+    assert (line.what, line.who, line.on, line.link, line.project) == ("Moon landed", "robot_1", "Moon", None, "prj_gone")
+    assert line.facts == (("Stage", "2"), ("Crew", "a, b"))

@@ -1,0 +1,208 @@
+"""What the pages show of the store, and what their forms do to it."""
+
+import html
+
+import pytest
+
+from domain.lifecycle import Position
+from domain.projects import CreatedProject
+from operations.readiness import CheckStatus
+from tests.console.conftest import Desk, Visitor
+from tests.support.given import Story
+
+HTMX = {"HX-Request": "true"}
+
+
+def seen_in(page: str) -> str:
+    """The hash of the page's region, as the page would send it back."""
+    return page.split('name="seen" value="')[-1].split('"')[0]
+
+
+async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visitor, story: Story) -> None:
+    event_id, _ = await story.opened(internal_reference="order <10482>")
+
+    page = (await operator.open("/incidents")).text
+
+    assert html.escape("order <10482>") in page
+    assert f'href="/events/{event_id}"' in page
+    assert "No result in time" in page
+    assert story.project.name in page
+
+
+@pytest.mark.parametrize(
+    ("path", "positions"),
+    [
+        ("/incidents", {Position.OPEN}),
+        ("/incidents?state=repairing", {Position.CALLING, Position.AWAITING_RESULT}),
+        ("/incidents?state=resolved", {Position.RECOVERED, Position.CLOSED}),
+        ("/incidents?state=all", set(Position) - {Position.WAITING, Position.APPLIED}),
+        ("/events", set(Position)),
+        ("/events?state=waiting", {Position.WAITING}),
+        ("/events?state=applied&provider=stripe", {Position.APPLIED}),
+        ("/events?provider=shopify", set()),
+        ("/events?q=nothing-of-that-kind", set()),
+    ],
+)
+async def test_a_tab_and_its_filters_show_what_they_say(
+    operator: Visitor, story: Story, path: str, positions: set[Position]
+) -> None:
+    events = {(await story.reach(position))[0]: position for position in Position}
+
+    page = (await operator.open(path)).text
+
+    assert {position for event_id, position in events.items() if event_id in page} == positions
+
+
+async def test_a_long_list_is_turned_by_its_pages(operator: Visitor, story: Story) -> None:
+    events = [await story.receipt() for _ in range(27)]
+
+    first = (await operator.open("/events")).text
+    older = first.split('rel="next" href="')[1].split('"')[0]
+    second = (await operator.open(html.unescape(older))).text
+
+    assert [event_id in first for event_id in events] == [False] * 2 + [True] * 25
+    assert [event_id in second for event_id in events] == [True] * 2 + [False] * 25
+    assert "Newest" in second
+
+
+async def test_an_address_with_empty_fields_is_shortened(operator: Visitor) -> None:
+    answer = await operator.open("/events?q=x&project=&provider=&from=")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/events?q=x")
+
+
+async def test_an_empty_installation_teaches_the_first_receipt(operator: Visitor) -> None:
+    assert "curl http://makegood.example/api/v1/receipt" in (await operator.open("/events")).text
+    assert "Nothing needs you" in (await operator.open("/incidents")).text
+
+
+@pytest.mark.parametrize("position", Position)
+async def test_a_life_at_any_position_has_its_page(operator: Visitor, story: Story, position: Position) -> None:
+    event_id, replay_id = await story.reach(position)
+
+    answer = await operator.open(f"/events/{event_id}")
+
+    assert answer.status_code == 200
+    assert f"http://temporal.example/namespaces/default/workflows/receipt-{event_id}" in answer.text
+    assert (replay_id or event_id) in answer.text
+    assert ("Reprocess</button>" in answer.text) == (position is Position.OPEN)
+
+
+async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: Story) -> None:
+    event_id, _ = await story.opened()
+    seen = seen_in((await operator.open(f"/events/{event_id}")).text)
+
+    unchanged = await operator.open(f"/events/{event_id}?seen={seen}", **HTMX)
+    await story.result(event_id)
+    changed = await operator.open(f"/events/{event_id}?seen={seen}", **HTMX)
+
+    assert unchanged.status_code == 204
+    assert changed.status_code == 200
+    assert "Recovered" in changed.text
+    assert "<html" not in changed.text
+
+
+async def test_reprocess_asks_for_one_repair(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    page, action = f"/events/{event_id}", f"/incidents/{incident_id}/reprocess"
+
+    answer = await operator.post(action, page=page)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, page)
+    assert [row["state"] for row in await story.rows("repairs", event_id)] == ["calling"]
+    shown = (await operator.open(page)).text
+    assert "A repair was asked for" in shown
+    assert "By you." in shown
+    assert "A repair was asked for" not in (await operator.open(page)).text
+
+
+async def test_acknowledge_is_told_on_the_page(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+
+    await operator.post(f"/incidents/{incident_id}/acknowledge", page=f"/events/{event_id}")
+
+    assert "Incident acknowledged" in (await operator.open(f"/events/{event_id}")).text
+
+
+async def test_resolve_by_hand_keeps_the_reason(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    page, action = f"/events/{event_id}", f"/incidents/{incident_id}/resolve"
+
+    await operator.post(action, page=page, reason="  ")
+    refused = (await operator.open(page)).text
+    await operator.post(action, page=page, reason="refunded, ticket 4711")
+    resolved = (await operator.open(page)).text
+
+    assert "Say why" in refused
+    assert "By hand: refunded, ticket 4711" in resolved
+    assert "Closed" in resolved
+
+
+async def test_a_refusal_is_told_where_one_was(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+    page = f"/events/{event_id}"
+    token = (await operator.open(page)).text.split('name="form_token" value="')[1].split('"')[0]
+    await story.result(event_id)
+
+    fields = {"form_token": token, "back": page}
+    answer = await operator.client.post(f"/incidents/{incident_id}/reprocess", data=fields)
+
+    assert answer.headers["location"] == page
+    assert "there is nothing left to do" in (await operator.open(page)).text
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", ""])
+async def test_no_form_leads_to_another_site(operator: Visitor, story: Story, back: str) -> None:
+    event_id, incident_id = await story.opened()
+
+    action = f"/incidents/{incident_id}/acknowledge"
+    answer = await operator.post(action, page=f"/events/{event_id}", back=back)
+
+    assert answer.headers["location"] == "/incidents"
+
+
+async def test_a_waiting_test_receipt_can_expire(operator: Visitor, story: Story) -> None:
+    event_id = await story.receipt()
+
+    answer = await operator.post(f"/events/{event_id}/expire", page=f"/events/{event_id}")
+
+    assert answer.status_code == 303
+    assert [kind for kind, _ in await story.outbox(event_id)] == ["expire"]
+
+
+async def test_an_alert_may_link_to_the_incident(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened()
+
+    assert (await operator.open(f"/incidents/{incident_id}")).headers["location"] == f"/events/{event_id}"
+
+
+@pytest.mark.parametrize("path", ["/events/evt_none", "/incidents/inc_none", "/projects/prj_none", "/mailbox/none.eml"])
+async def test_what_is_not_there_is_a_page_that_says_so(operator: Visitor, path: str) -> None:
+    answer = await operator.open(path)
+
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
+
+
+async def test_the_rail_counts_and_names_what_is_down(operator: Visitor, story: Story, desk: Desk) -> None:
+    await story.opened()
+    whole = (await operator.open("/incidents")).text
+    desk.checks = {**desk.checks, "engine": CheckStatus.FAILED, "worker": CheckStatus.UNKNOWN}
+
+    rail = (await operator.open("/rail?here=incidents", **HTMX)).text
+
+    assert "All systems working" in whole
+    assert "Engine not working" in rail
+    assert '<li class="bad"><i class="dot"></i>Engine<span class="sr">: not working' in rail
+    assert '<li class="unknown"><i class="dot"></i>Worker<span class="sr">: not known' in rail
+    assert '<li class="good"><i class="dot"></i>Store<span class="sr">: working' in rail
+    assert '<b class="count">1<' in rail
+
+
+async def test_a_project_shows_its_settings_and_never_its_secrets(operator: Visitor, project: CreatedProject) -> None:
+    page = (await operator.open(f"/projects/{project.project.id}")).text
+
+    assert "https://shop.example/repair" in page
+    assert project.key.hint in page
+    assert project.api_key not in page
+    assert project.signing_secret not in page

@@ -1,0 +1,165 @@
+"""Projects: settings with the same checks as REST, and secrets that are shown exactly once."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.projects import CreatedProject
+from tests.console.conftest import Desk, Visitor
+from tests.support.given import Story
+
+
+def secrets_in(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<code data-secret="([^"]+)">([^<]+)</code>', page))
+
+
+async def settings_of(visitor: Visitor, project: CreatedProject, **changes: str) -> tuple[int, str]:
+    """Save the settings' form with these changes; the status and the page afterwards."""
+    path = f"/projects/{project.project.id}"
+    fields = {
+        "name": "shop",
+        "repair_url": "https://shop.example/repair",
+        "timeout_minutes": "30",
+        "alert_emails": "ops@shop.example",
+        "late_result": "resolve",
+    }
+    answer = await visitor.post(path, page=path, **(fields | changes))
+    return answer.status_code, (await visitor.open(path)).text if answer.status_code == 303 else answer.text
+
+
+async def test_a_new_project_shows_its_secrets_once(operator: Visitor) -> None:
+    answer = await operator.post("/projects", page="/projects", name="Acme", mode="live", repair_url="", alert_emails="")
+
+    path = answer.headers["location"]
+    first, second = (await operator.open(path)).text, (await operator.open(path)).text
+    assert secrets_in(first).keys() == {"API key", "Signing secret"}
+    assert secrets_in(first)["API key"].startswith("sk_live_")
+    assert secrets_in(second) == {}
+    assert "Without a repair URL" in second
+
+
+async def test_a_taken_name_is_told_beside_its_field(operator: Visitor, project: CreatedProject) -> None:
+    answer = await operator.post("/projects", page="/projects", name="shop", mode="test")
+
+    assert answer.status_code == 422
+    assert "Another project has this name." in answer.text
+    assert 'value="shop"' in answer.text
+
+
+async def test_settings_are_saved(operator: Visitor, project: CreatedProject) -> None:
+    status, page = await settings_of(
+        operator,
+        project,
+        name="Shop Berlin",
+        timeout_minutes="0.5",
+        alert_emails="a@shop.example, b@shop.example\nc@shop.example",
+        late_result="note",
+        snapshots="on",
+    )
+
+    assert status == 303
+    assert "Saved." in page
+    assert "Shop Berlin" in page
+    assert 'value="0.5"' in page
+    assert "a@shop.example\nb@shop.example\nc@shop.example" in page
+    assert 'value="note" checked' in page
+    assert 'name="snapshots" checked' in page
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", " "), ("timeout_minutes", "soon"), ("timeout_minutes", "0"), ("alert_emails", "nobody"), ("late_result", "shrug")],
+)
+async def test_a_bad_setting_is_told_beside_its_field_and_kept_to_mend(
+    operator: Visitor, project: CreatedProject, field: str, value: str
+) -> None:
+    status, page = await settings_of(operator, project, **{field: value})
+
+    assert status == 422
+    assert f'id="{field}-problem"' in page
+
+
+async def test_a_new_key_is_shown_once_and_can_be_revoked(operator: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}"
+    await operator.post(f"{path}/keys", page=path, label="Support tool", scopes="read")
+    shown = (await operator.open(path)).text
+    listed = (await operator.open(path)).text
+    action = re.findall(r'action="([^"]+/revoke)"', listed)[-1]
+    await operator.post(action, page=path)
+    revoked = (await operator.open(path)).text
+
+    assert secrets_in(shown)["API key"].startswith("sk_test_")
+    assert secrets_in(listed) == {}
+    assert '<span class="tag">read</span>' in listed
+    assert ">Revoked<" not in listed
+    assert ">Revoked<" in revoked
+
+
+async def test_several_scopes_can_be_given(operator: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}"
+    token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
+
+    await operator.client.post(f"{path}/keys", data={"form_token": token, "label": "CI", "scopes": ["ingest", "operate", "root"]})
+
+    page = (await operator.open(path)).text
+    assert '<span class="tag">ingest</span> <span class="tag">operate</span>' in page
+    assert "root" not in page
+
+
+async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}"
+    before = (await operator.open(path)).text
+    await operator.post(f"{path}/signing-secret", page=path)
+    first, second = (await operator.open(path)).text, (await operator.open(path)).text
+    await operator.post(f"{path}/signing-secret/finish", page=path)
+    finished, after = (await operator.open(path)).text, (await operator.open(path)).text
+
+    assert secrets_in(first)["Signing secret"].startswith("whsec_")
+    assert secrets_in(first)["Signing secret"] != project.signing_secret
+    assert secrets_in(second) == {}
+    assert "both signatures until <time" in second
+    assert "new secret alone" in finished
+    assert [page for page in (before, after) if "A rotation is under way" in page or "/signing-secret/finish" in page] == []
+
+
+async def test_finishing_no_rotation_is_told(operator: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}"
+    token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
+
+    await operator.client.post(f"{path}/signing-secret/finish", data={"form_token": token})
+
+    assert 'class="notice bad"' in (await operator.open(path)).text
+
+
+async def test_a_key_may_expire_and_then_is_shown_so(operator: Visitor, project: CreatedProject, desk: Desk) -> None:
+    path = f"/projects/{project.project.id}"
+    desk.at = datetime.now(UTC)
+    await operator.post(f"{path}/keys", page=path, label="Trial", scopes="read", expires_in_days="30")
+
+    fresh = (await operator.open(path)).text
+    desk.at += timedelta(days=31)
+    later = (await operator.open(path)).text
+
+    assert "expires <time" in fresh
+    assert "expired <time" in later
+    assert "expired <time" not in fresh
+
+
+async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story: Story, project: CreatedProject) -> None:
+    await story.receipt()
+    path = f"/projects/{project.project.id}"
+    mistyped = await operator.post(f"{path}/delete", page=path, confirmation="shap", end_open="on")
+    told = (await operator.open(path)).text
+    open_ones = await operator.post(f"{path}/delete", page=path, confirmation="shop")
+    kept = (await operator.open(path)).text
+
+    deleted = await operator.post(f"{path}/delete", page=path, confirmation="shop", end_open="on")
+
+    assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [path, path, "/projects"]
+    assert "not the name of the project" in told
+    assert "1 receipts have not ended" in kept
+    assert "shop is deleted" in (await operator.open("/projects")).text
+    log = (await operator.open("/audit")).text
+    assert ("Receipts ended" in log, f'href="{path}"' in log) == (True, False)
+    assert (await operator.open(path)).status_code == 404

@@ -1,0 +1,71 @@
+"""What people read of a callback whose name leads nowhere that may be called: the same, whatever is behind it, and no address."""
+
+import re
+import time
+from functools import partial
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.callback.send import CallbackActivities, CallbackRules
+from activities.callback.transport import exchange
+from activities.messages import SendCallback
+from activities.slots import CallbackLimits, Places
+from api.console.composition import ConsoleParts
+from egress.transport import Resolver
+from store.crypto.encryption import Sealer
+from tests.activities.callback.test_send import CHANCE
+from tests.activities.callback.test_transport import authorities, resolving
+from tests.console.conftest import Visitor
+from tests.egress.test_transport import unknown
+from tests.support.given import Story
+
+PRIVATE = "10.20.30.40"
+BEHIND: dict[str, Resolver] = {
+    "a private address": resolving(PRIVATE),
+    "a public and a private one": resolving("93.184.216.34", PRIVATE),
+    "no address": resolving(),
+    "no such name": unknown,
+}
+
+
+async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
+    """The event whose repair was called once through the real guard."""
+    event_id, replay_id = await story.repairing()
+    activities = CallbackActivities(
+        story.database,
+        sealer=sealer,
+        transport=partial(exchange, allow=(), ssl_context=authorities(), resolver=resolver),
+        rules=CallbackRules(schedule=(0, 60), jitter=0),
+        chance=CHANCE,
+        places=Places(CallbackLimits(), time.monotonic),
+        holder="worker-1",
+    )
+    with pytest.raises(ApplicationError, match="another follows"):
+        await ActivityEnvironment().run(activities.send_callback, SendCallback(event_id, replay_id))
+    return event_id
+
+
+async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
+    story: Story, sealer: Sealer, parts: ConsoleParts, operator: Visitor
+) -> None:
+    async with story.database.reading() as session:
+        story.at = await story.database.now(session)
+    attempts, shown = [], []
+    with capture_logs() as logs:
+        for resolver in BEHIND.values():
+            event_id = await attempted(story, sealer, resolver)
+            event = await parts.operations.read_event(story.project.id, event_id)
+            page = (await operator.client.get(f"/events/{event_id}")).text
+            assert PRIVATE not in str(event) + page
+            attempts.append([(a["status"], a["error_class"], a["duration_ms"]) for a in event["repairs"][0]["attempts"]])
+            shown.append(re.findall(r'class="answer bad">([^<]*)<', page))
+
+    assert attempts == [[(None, "no_permitted_address", 1000)]] * len(BEHIND)
+    assert shown == [["The host has no address that may be called"]] * len(BEHIND)
+    assert PRIVATE not in str(logs)
+    # Who runs the installation can still tell a wrong name from a wrong address.
+    reasons = [entry["reason"] for entry in logs if entry["event"] == "attempt_ended"]
+    assert reasons == ["refused_address", "refused_address", "refused_address", "name_not_resolved"]

@@ -1,0 +1,92 @@
+"""Form tokens and notices belong to one session; nobody else's are taken."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from api.console.sign_in.cookies import ConsoleKeys, Notice, Secret
+
+KEYS = ConsoleKeys("k" * 40)
+OLD, NEW = "o" * 40, "n" * 40
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NOTICE = Notice("good", "Copy it now.", (Secret("API key", "sk_test_1"),))
+
+
+def test_a_notice_comes_back_to_its_session() -> None:
+    assert KEYS.unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") == NOTICE
+
+
+def test_a_notice_of_another_session_is_not_read() -> None:
+    assert KEYS.unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="theirs") is None
+
+
+def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
+    assert ConsoleKeys("x" * 40).unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") is None
+
+
+def test_a_cookie_that_was_not_made_here_is_not_read() -> None:
+    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+        assert KEYS.unseal(cookie, session_token="mine") is None
+
+
+def test_a_notice_hides_its_secret() -> None:
+    assert "sk_test_1" not in KEYS.seal(NOTICE, session_token="mine")
+
+
+def test_a_form_token_is_of_one_session() -> None:
+    token = KEYS.form_token("mine")
+
+    assert KEYS.is_form_token(token, session_token="mine")
+    assert not KEYS.is_form_token(token, session_token="theirs")
+    assert not KEYS.is_form_token("", session_token="mine")
+    assert not KEYS.is_form_token("ä", session_token="mine")
+
+
+def test_a_state_serves_its_own_purpose_until_its_end() -> None:
+    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
+
+    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
+    assert KEYS.unseal_state(sealed, purpose="device", now=NOW) is None
+    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW + timedelta(minutes=10)) is None
+    assert ConsoleKeys("x" * 40).unseal_state(sealed, purpose="halfway", now=NOW) is None
+    assert "usr_1" not in sealed
+
+
+def test_a_state_that_was_not_made_here_is_not_read() -> None:
+    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+        assert KEYS.unseal_state(cookie, purpose="halfway", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("made_by", "read_by"),
+    [((OLD, None), (NEW, OLD)), ((NEW, OLD), (OLD, None)), ((NEW, OLD), (NEW, None)), ((NEW, None), (NEW, OLD))],
+    ids=["old, both", "both, old", "both, new", "new, both"],
+)
+def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
+    made_by: tuple[str, str | None], read_by: tuple[str, str | None]
+) -> None:
+    made, read = ConsoleKeys(*made_by), ConsoleKeys(*read_by)
+
+    assert read.is_form_token(made.form_token("session"), session_token="session")
+    assert not read.is_form_token(made.form_token("session"), session_token="another")
+    assert read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
+    sealed = made.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
+    assert read.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
+
+
+def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:
+    old, new = ConsoleKeys(OLD), ConsoleKeys(NEW)
+
+    assert not new.is_form_token(old.form_token("session"), session_token="session")
+    assert not new.is_form_token("", session_token="session")
+    assert new.unseal(old.seal(NOTICE, session_token="session"), session_token="session") is None
+
+
+def test_notice_with_a_secret_is_opened_by_a_process_whose_host_is_minutes_ahead() -> None:
+    """Both have the store's clock, and the page after the POST may be the other's."""
+    made, read = ConsoleKeys("k" * 40, now=lambda: NOW), ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=3))
+    late = ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=121))
+    sealed = made.seal(NOTICE, session_token="mine")
+
+    assert read.unseal(sealed, session_token="mine") == NOTICE
+    assert late.unseal(sealed, session_token="mine") is None

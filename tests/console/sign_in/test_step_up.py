@@ -1,0 +1,230 @@
+"""Asked again before an act that matters: which acts those are, and that the act then goes on as it was sent."""
+
+import re
+from datetime import timedelta
+
+import httpx
+import pyotp
+import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import text
+
+from api.console.composition import ConsoleParts
+from api.console.routes import console_router
+from api.console.sign_in.step_up import SENSITIVE
+from domain.audit import Actor
+from domain.projects import CreatedProject
+from domain.security.login_backoff import CODE
+from operations.people import People
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.people import second_factor as factors
+from store.people.users import list_users
+from tests.console.conftest import EMAIL, PASSWORD, Visitor
+from tests.console.people import Town
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+# Forms that carry a proof of their own, or by which somebody signs in.
+OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"}
+# Forms that a session alone is enough for: work on incidents, and what only takes rights away.
+ORDINARY = {
+    "/logout",
+    "/incidents/{incident_id}/reprocess",
+    "/incidents/{incident_id}/acknowledge",
+    "/incidents/{incident_id}/resolve",
+    "/events/{event_id}/expire",
+    "/events/{event_id}/restart",
+    "/projects/{project_id}/keys/{key_id}/revoke",
+    "/projects/{project_id}/members/{user_id}/remove",
+    "/projects/{project_id}/invitations/{invitation_id}/withdraw",
+    "/account/sessions/end-others",
+    "/account/sessions/{session_id}/end",
+}
+# What acts change; an export of the audit log is an entry in it.
+ACTED_ON = (
+    *("projects", "api_keys", "signing_secrets", "users", "totp_factors", "recovery_codes", "members", "invitations"),
+    "audit_log",
+)
+
+
+@pytest.fixture
+async def stale(member: Visitor, database: Database, project: CreatedProject) -> Visitor:
+    """Someone who signed in over 10 minutes ago."""
+    database.clock.skew = timedelta(minutes=11)
+    return member
+
+
+async def send(visitor: Visitor, path: str, **fields: str) -> httpx.Response:
+    """A form as its page would send it."""
+    page = (await visitor.open("/account/security")).text
+    token = re.search(r'name="form_token" value="(\w+)"', page)
+    assert token is not None
+    return await visitor.client.post(path, data={"form_token": token[1], **fields})
+
+
+async def go_on(visitor: Visitor, asked: httpx.Response, proof: str, *, path: str = "") -> httpx.Response:
+    """The form of the page that asks, filled in; sent to another path if one is named."""
+    assert is_asked(asked), asked.text
+    action = re.search(r'<form method="post" action="([^"]*)"', asked.text)
+    assert action is not None
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    return await visitor.client.post(path or action[1], data={**hidden, "proof": proof})
+
+
+def is_asked(answer: httpx.Response) -> bool:
+    return "Is it you?" in answer.text
+
+
+def test_every_form_of_the_console_is_judged(parts: ConsoleParts) -> None:
+    routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
+    forms = {route.path for route in routes if route.methods - {"GET", "HEAD"}}
+
+    assert forms == {*SENSITIVE, *OWN_PROOF, *ORDINARY}
+    assert not set(SENSITIVE) & (OWN_PROOF | ORDINARY)
+
+
+async def test_every_sensitive_form_asks_and_does_nothing_yet(
+    stale: Visitor, project: CreatedProject, database: Database
+) -> None:
+    before = await everything(database)
+    # Enough for each to be done, if it did not ask.
+    fields = {"name": "new", "mode": "test", "label": "new", "email": EMAIL, "password": "another sentence to keep"}
+    fields |= {"role": "viewer", "confirmation": project.project.name, "timeout_minutes": "5", "late_result": "note"}
+
+    named = {"project_id": project.project.id, "user_id": "usr_none"}
+    answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE}
+
+    assert [path for path, answer in answers.items() if not is_asked(answer)] == []
+    assert [path for path, answer in answers.items() if SENSITIVE[path].act not in answer.text] == []
+    assert await everything(database) == before
+    assert not any("another sentence to keep" in answer.text for answer in answers.values())
+
+
+async def everything(database: Database) -> list[object]:
+    async with database.reading() as session:
+        return [(await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all() for table in ACTED_ON]
+
+
+async def test_every_sensitive_form_names_a_page_that_exists(stale: Visitor, project: CreatedProject) -> None:
+    pages = {one.page.format(project_id=project.project.id) for one in SENSITIVE.values()} - {"/account/totp"}
+
+    assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
+
+
+async def test_the_act_goes_on_as_it_was_sent_and_the_next_asks_no_more(stale: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}/keys"
+
+    asked = await send(stale, path, label="Production <app>", scopes="read")
+    done = await go_on(stale, asked, PASSWORD)
+    page = (await stale.open(done.headers["location"])).text
+    next_one = await send(stale, path, label="another")
+
+    assert done.status_code == 303
+    assert "Production &lt;app&gt;" in page
+    assert 'data-secret="API key"' in page
+    assert next_one.status_code == 303
+
+
+async def test_a_wrong_proof_does_nothing_and_can_be_given_again(stale: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}/keys"
+
+    asked = await send(stale, path, label="mine")
+    wrong = await go_on(stale, asked, "a wrong guess")
+    page = (await stale.open(f"/projects/{project.project.id}")).text
+    right = await go_on(stale, wrong, PASSWORD)
+
+    assert wrong.status_code == 422
+    assert "mine" not in page
+    assert right.status_code == 303
+
+
+async def test_guessing_proofs_is_slow(stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer) -> None:
+    await with_app(database, sealer)
+    asked = await send(stale, f"/projects/{project.project.id}/keys", label="mine")
+
+    answers = [(await go_on(stale, asked, "no code")).status_code for _ in range(CODE.free + 1)]
+
+    assert answers == [422] * CODE.free + [429]
+
+
+async def with_app(database: Database, sealer: Sealer) -> str:
+    """The secret of the authenticator app that the one user has had for a while."""
+    async with database.transaction() as session:
+        (user,) = await list_users(session)
+        before = await database.now(session) - timedelta(minutes=5)
+        secret = await factors.begin_totp(session, sealer, user.user_id, now=before)
+        await factors.confirm_totp(session, sealer, user.user_id, code=pyotp.TOTP(secret).at(before), now=before)
+    return secret
+
+
+async def test_who_has_an_app_is_asked_for_its_code_and_the_password_is_not_enough(
+    stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer
+) -> None:
+    secret = await with_app(database, sealer)
+    asked = await send(stale, f"/projects/{project.project.id}/keys", label="mine")
+
+    by_password = await go_on(stale, asked, PASSWORD)
+    async with database.reading() as session:
+        code = pyotp.TOTP(secret).at(await database.now(session))
+    by_code = await go_on(stale, asked, code)
+
+    assert (by_password.status_code, by_code.status_code) == (422, 303)
+
+
+async def test_a_new_password_takes_a_proof(stale: Visitor) -> None:
+    asked = await send(stale, "/login/password", email=EMAIL, password="another sentence to keep")
+
+    wrong = await go_on(stale, asked, "a wrong guess")
+    right = await go_on(stale, wrong, PASSWORD)
+
+    assert (wrong.status_code, right.status_code, right.headers["location"]) == (422, 303, "/incidents")
+
+
+async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, town: Town) -> None:
+    """The session that it begins in a browser that was signed in remembers no newer proof than the one before it."""
+    path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
+    people = People(town.parts.database, town.parts.sealer)
+    token = await people.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
+
+    taken = await stale.post("/join", page=f"/join?token={token}")
+
+    assert (taken.status_code, taken.headers["location"]) == (303, "/projects")
+    assert stale.client.cookies["makegood_session"] != before
+    assert is_asked(await send(stale, f"{path}/keys", label="mine"))
+
+
+async def test_what_was_held_for_one_act_does_no_other(stale: Visitor, project: CreatedProject) -> None:
+    path = f"/projects/{project.project.id}"
+    asked = await send(stale, f"{path}/keys", label="mine")
+
+    other = await go_on(stale, asked, PASSWORD, path=f"{path}/signing-secret")
+
+    assert is_asked(other)
+
+
+async def test_a_proof_lasts_ten_minutes(member: Visitor, project: CreatedProject, database: Database) -> None:
+    path = f"/projects/{project.project.id}/keys"
+
+    database.clock.skew = timedelta(minutes=9)
+    within = await send(member, path, label="within")
+    database.clock.skew = timedelta(minutes=10, seconds=1)
+    after = await send(member, path, label="after")
+
+    assert (within.status_code, is_asked(after)) == (303, True)
+
+
+async def test_without_the_forms_token_nothing_is_asked(stale: Visitor, project: CreatedProject) -> None:
+    answer = await stale.client.post(f"/projects/{project.project.id}/keys", data={"form_token": "0" * 64, "proof": PASSWORD})
+
+    assert answer.status_code == 403
+
+
+async def test_who_has_nothing_to_prove_himself_by_is_told_what_to_do(operator: Visitor, database: Database) -> None:
+    database.clock.skew = timedelta(minutes=11)
+
+    answer = await send(operator, "/projects", name="new", mode="test")
+
+    assert is_asked(answer)
+    assert "makegood user link" in answer.text
+    assert 'name="proof"' not in answer.text

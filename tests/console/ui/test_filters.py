@@ -1,0 +1,61 @@
+"""A list's address: read leniently, written back short, changed one thing at a time."""
+
+from datetime import UTC, datetime, timedelta
+
+from api.console.ui import filters
+from api.console.ui.filters import EVENT_TABS, INCIDENT_TABS, has_empty_fields, read_address
+from domain.receipts import EffectType, EventType, Provider, ReceiptState
+
+
+def test_the_bare_address_is_the_first_tab_with_nothing_chosen() -> None:
+    address = read_address("/incidents", {}, tabs=INCIDENT_TABS)
+
+    assert (address.tab, address.state, dict(address.chosen), str(address)) == ("open", "open", {}, "/incidents")
+
+
+def test_the_tab_of_all_asks_for_no_state() -> None:
+    assert read_address("/incidents", {"state": "all"}, tabs=INCIDENT_TABS).state is None
+
+
+def test_what_it_does_not_know_is_left_out() -> None:
+    query = {"state": "exploded", "provider": "paypal", "from": "yesterday", "colour": "red", "q": "  order  "}
+
+    address = read_address("/events", query, tabs=EVENT_TABS)
+
+    assert str(address) == "/events?q=order"
+
+
+def test_an_address_survives_being_written_and_read() -> None:
+    query = {"state": "resolved", "event_type": "orders/paid", "internal_reference": "a&b=c", "cursor": "xyz"}
+
+    address = read_address("/incidents", query, tabs=INCIDENT_TABS)
+
+    assert str(address) == "/incidents?state=resolved&event_type=orders%2Fpaid&internal_reference=a%26b%3Dc&cursor=xyz"
+
+
+def test_changing_the_tab_or_a_filter_goes_back_to_the_newest() -> None:
+    address = read_address("/incidents", {"q": "x", "provider": "stripe", "cursor": "c"}, tabs=INCIDENT_TABS)
+
+    assert address.with_tab("all") == "/incidents?state=all&provider=stripe&q=x"
+    assert address.without("q") == "/incidents?provider=stripe"
+    assert address.at(None) == "/incidents?provider=stripe&q=x"
+    assert address.cleared() == "/incidents"
+
+
+def test_both_days_are_in_the_list() -> None:
+    address = read_address("/events", {"from": "2026-11-01", "to": "2026-11-01"}, tabs=EVENT_TABS)
+
+    assert address.created_after == datetime(2026, 11, 1, tzinfo=UTC) - timedelta(milliseconds=1)
+    assert address.created_before == datetime(2026, 11, 2, tzinfo=UTC)
+
+
+def test_a_form_sent_with_empty_fields_is_noticed() -> None:
+    assert has_empty_fields({"q": "x", "provider": ""})
+    assert not has_empty_fields({"q": "x"})
+
+
+def test_the_choices_are_those_of_the_contract() -> None:
+    assert set(filters.PROVIDERS) == set(Provider)
+    assert set(filters.EVENT_TYPES) == set(EventType)
+    assert set(filters.EFFECT_TYPES) == set(EffectType)
+    assert set(EVENT_TABS) - {"all"} == set(ReceiptState)

@@ -1,0 +1,73 @@
+"""Pages show any stored text: escaped, without controls that hide or turn it, and never with a 500."""
+
+import re
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+
+from api.console.sign_in.sessions import safe_return
+from api.console.ui.rendering import HERE, Pages
+from domain.incidents import TimelineKind
+from store.receipts.state import add_timeline
+from tests.console.conftest import Visitor
+from tests.domain.values.test_text import ANY_TEXT, is_control
+from tests.support.given import Story
+
+PAGES = Pages(lambda: datetime(2026, 11, 23, tzinfo=UTC))
+NASTY = "<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028 half \ud83d"
+
+
+@settings(max_examples=60, deadline=None)
+@given(outside=ANY_TEXT)
+def test_page_with_any_text_is_well_formed_and_escaped(outside: str) -> None:
+    answer = PAGES.page("problem.html", {"title": f"<b>{outside}", "detail": f"'\"<i>{outside}", "here": "", "address": ""})
+
+    page = bytes(answer.body).decode("utf-8")
+    assert not any(is_control(character) for character in page if character not in "\n\t")
+    assert "<b>" not in page
+    assert "<i>" not in page
+
+
+async def test_event_with_odd_texts_is_shown_on_page_and_in_lists(operator: Visitor, story: Story) -> None:
+    event_id, incident_id = await story.opened(internal_reference="<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028")
+    # JSON escapes a half of a pair, so that a column of JSON may hold one.
+    await story.do(_note, event_id)
+
+    for path in (f"/events/{event_id}", "/incidents", "/events?state=all"):
+        answer = await operator.open(path)
+        assert answer.status_code == 200
+        assert "<script>alert" not in answer.text
+        assert not any(is_control(character) for character in answer.text if character not in "\n\t")
+    assert incident_id
+
+
+async def _note(st: object, event_id: str, now: datetime) -> None:
+    await add_timeline(st, event_id, TimelineKind.NOTED, now, text=NASTY, javascript=NASTY)  # type: ignore[arg-type]
+
+
+@settings(max_examples=200, deadline=None)
+@given(back=ANY_TEXT.map(lambda text: "/" + text) | ANY_TEXT)
+def test_address_to_go_back_to_is_a_path_of_this_site_on_one_line(back: str) -> None:
+    path = safe_return({"back": back}, otherwise="/incidents")
+
+    assert path.startswith("/")
+    assert not path.startswith(("//", "/\\"))
+    assert not any(map(is_control, path))
+
+
+def test_every_address_in_a_template_is_made_by_us() -> None:
+    """What a new one is made of is looked at before it is named here: a value from outside might begin with `javascript:`."""
+    made_by_us = re.compile(r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address")
+    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+    attribute = re.compile(r"\b(?:href|src|action|formaction|hx-\w+)=\"\{\{\s*(.*?)\s*\}\}")
+
+    named = [expression for source in sources for expression in attribute.findall(source)]
+
+    assert len(named) > 10
+    assert [expression for expression in named if not made_by_us.fullmatch(expression)] == []
+
+
+def test_templates_switch_escaping_off_nowhere() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+
+    assert not [source for source in sources if re.search(r"\|\s*safe\b|autoescape|Markup", source)]

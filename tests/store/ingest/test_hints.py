@@ -1,0 +1,41 @@
+"""How often the outbox says "look": once, however many results come while nobody has claimed what it holds."""
+
+import pytest
+
+from domain.lifecycle import Position
+from store.receipts.outbox import claim, settle
+from tests.support.given import Story
+
+
+async def test_thousand_failed_results_of_an_open_incident_are_one_hint(story: Story) -> None:
+    event_id, _ = await story.reach(Position.OPEN)
+    waiting = await story.outbox(event_id)
+
+    for number in range(1_000):
+        await story.result(event_id, "failed", error_code=f"try_{number}")
+
+    assert len(await story.outbox(event_id)) <= max(1, len(waiting))
+
+
+async def test_result_after_the_claim_is_a_hint_of_its_own(story: Story) -> None:
+    event_id, _ = await story.reach(Position.OPEN)
+    await story.result(event_id, "failed", error_code="first")
+    async with story.database.transaction() as session:
+        claimed = await claim(session, story.at, limit=10)
+
+    await story.result(event_id, "failed", error_code="second")
+    await story.result(event_id, "failed", error_code="third")
+
+    async with story.database.transaction() as session:
+        await settle(session, [row.id for event in claimed for row in event.rows])
+    assert [kind for kind, _ in await story.outbox(event_id)] == ["result"]
+
+
+@pytest.mark.parametrize("status", ["success", "failed"])
+async def test_result_while_waiting_is_a_hint_whatever_waits_in_the_outbox(story: Story, status: str) -> None:
+    event_id = await story.receipt()
+    story.later(minutes=1)
+
+    await story.result(event_id, status)
+
+    assert "result" in [kind for kind, _ in await story.outbox(event_id)]

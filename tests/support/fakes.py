@@ -1,0 +1,67 @@
+"""Stand-ins for what a test must hold in its hand: front doors that count, hold back or fail commits around the real one.
+
+Each does all its work through a real front door, so that what is stored and what is undone is the store's own doing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from store.db.sql import Statements
+from store.ingest.connection import FrontDoor, PostgresFrontDoor
+
+
+class WatchedFrontDoor:
+    """Counts what committed; raises what `failures` holds, one each, so that what was to be committed is not."""
+
+    def __init__(self, real: FrontDoor, *failures: Exception) -> None:
+        self.commits = 0
+        self._real = real
+        self._failures = list(failures)
+
+    @asynccontextmanager
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(is_hurried=is_hurried) as statements:
+            yield statements
+            if self._failures:
+                raise self._failures.pop(0)
+        self.commits += 1
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
+        async with self._real.outside_transaction() as statements:
+            if statements is not None and self._failures:
+                raise self._failures.pop(0)
+            yield statements
+        self.commits += statements is not None
+
+    async def close(self) -> None:
+        await self._real.close()
+
+
+class HeldFrontDoor:
+    """Does a transaction's work and then keeps its commit back until it is told to `let_go`."""
+
+    def __init__(self, real: FrontDoor) -> None:
+        self.has_worked = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self._real = real
+
+    @asynccontextmanager
+    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(is_hurried=is_hurried) as statements:
+            yield statements
+            self.has_worked.set()
+            await self.let_go.wait()
+
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
+        if not isinstance(self._real, PostgresFrontDoor):
+            yield None
+            return
+        # A transaction in its place: a statement's own commit cannot be kept back.
+        async with self.transaction() as statements:
+            yield statements
+
+    async def close(self) -> None:
+        await self._real.close()

@@ -1,0 +1,195 @@
+"""Receipts and results as an app would send them, and a receipt's life told move by move in the store.
+
+`Story` runs each move in a transaction of its own, at the instant that the test says it is; `reach` takes a new receipt to any
+position of the lifecycle by the moves that lead there.
+"""
+
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.lifecycle import Position
+from domain.projects import Project
+from domain.receipts import EffectType, EventType, NewReceipt, Provider, timeout_span
+from domain.results import NewResult, ResultStatus
+from store.crypto.tokens import new_event_id
+from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
+from store.receipts.operator_actions import resolve_by_hand
+from store.receipts.repairs import request_repair
+from store.receipts.state import Standing, read_standing
+from store.receipts.transitions import AppliedResult, Opened, apply_result, open_incident
+from store.schema import tables
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+OPERATOR = "usr_operator"
+
+T = TypeVar("T")
+_numbers = itertools.count(1)
+
+
+def new_receipt(project_id: ProjectId, **changes: Any) -> NewReceipt:
+    """A valid receipt of a Stripe event that no other one names."""
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "project_id": project_id,
+        "livemode": False,
+        "provider": Provider.STRIPE,
+        "provider_event_id": f"evt_stripe_{number}",
+        "stripe_event_id": f"evt_stripe_{number}",
+        "event_type": EventType.INVOICE_PAID,
+        "effect_type": EffectType.ACCESS_UNLOCK,
+        "internal_reference": f"order {number}",
+        "shopify_shop_domain": None,
+        "occurred_at": START - timedelta(seconds=5),
+        "timeout_minutes": 30.0,
+        "request_id": f"req_{number}",
+    }
+    return NewReceipt(**(values | changes))
+
+
+def new_result(project_id: ProjectId, event_id: EventId | None = None, status: str = "success", **changes: Any) -> NewResult:
+    """A valid result of the receipt."""
+    values: dict[str, Any] = {
+        "project_id": project_id,
+        "event_id": event_id,
+        "provider_event_id": None,
+        "stripe_event_id": None,
+        "provider": None,
+        "effect_type": None,
+        "status": ResultStatus(status),
+        "error_code": None,
+        "error_message": None,
+        "replay_id": None,
+        "request_id": "req_result",
+    }
+    return NewResult(**(values | changes))
+
+
+class Story:
+    """One project's receipts; `at` is the instant of the next move."""
+
+    def __init__(self, database: Database, project: Project) -> None:
+        self.database = database
+        self.project = project
+        self.at = START
+
+    async def do(self, move: Callable[..., Awaitable[T]], *values: Any, **named: Any) -> T:
+        """What the move returned, once its transaction was committed. It is given the statements first and `now` last."""
+        async with self.database.transaction() as session:
+            return await move(SessionStatements(session), *values, self.at, **named)
+
+    def later(self, **span: float) -> None:
+        """Let time pass."""
+        self.at += timedelta(**span)
+
+    async def receipt(self, **changes: Any) -> EventId:
+        """A receipt accepted now, as the front door would have stored it."""
+        new = new_receipt(self.project.id, **changes)
+        event_id = new_event_id()
+        timeout_at = self.at + timeout_span(new.timeout_minutes)
+        values = {name: getattr(new, name) for name in new.__slots__ if name not in {"timeout_minutes", "payload"}}
+        row = tables.Receipt(
+            event_id=event_id,
+            state="waiting",
+            accepted_at=self.at,
+            timeout_at=timeout_at,
+            deadline_at=timeout_at,
+            flags="",
+            **values,
+        )
+        async with self.database.transaction() as session:
+            session.add(row)
+        return event_id
+
+    async def result(self, event_id: EventId, status: str = "success", **changes: Any) -> AppliedResult:
+        """The app reports a result."""
+        return await self.do(apply_result, new_result(self.project.id, event_id, status, **changes))
+
+    async def opened(self, **changes: Any) -> tuple[EventId, IncidentId]:
+        """A receipt whose deadline passed without a result."""
+        event_id = await self.receipt(**changes)
+        self.later(minutes=30)
+        opened = await self.do(open_incident, event_id)
+        assert isinstance(opened, Opened)
+        return event_id, opened.incident_id
+
+    async def repairing(self) -> tuple[EventId, ReplayId]:
+        """A receipt whose repair was asked for."""
+        event_id, _ = await self.opened()
+        begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
+        return event_id, begun.replay_id
+
+    async def attempt(self, event_id: EventId, replay_id: ReplayId, **outcome: Any) -> Position:
+        """One attempt, begun and recorded."""
+        begun = await self.do(begin_attempt, event_id, replay_id)
+        assert isinstance(begun, AttemptBegun)
+        told = {"status": 200, "duration_ms": 12, "error_class": None, "ending": None} | outcome
+        return await self.do(record_attempt, event_id, replay_id, begun.number, **told)
+
+    async def awaiting_result(self) -> tuple[EventId, ReplayId]:
+        """A receipt whose repair was accepted by the app's endpoint."""
+        event_id, replay_id = await self.repairing()
+        await self.attempt(event_id, replay_id, ending="accepted")
+        return event_id, replay_id
+
+    async def reach(self, position: Position) -> tuple[EventId, ReplayId | None]:
+        """A new receipt at the position, and its active or last repair."""
+        match position:
+            case Position.WAITING:
+                return await self.receipt(), None
+            case Position.APPLIED:
+                event_id = await self.receipt()
+                await self.result(event_id)
+                return event_id, None
+            case Position.OPEN:
+                event_id, replay_id = await self.repairing()
+                await self.attempt(event_id, replay_id, status=400, ending="rejected")
+                return event_id, replay_id
+            case Position.CALLING:
+                return await self.repairing()
+            case Position.AWAITING_RESULT:
+                return await self.awaiting_result()
+            case Position.RECOVERED:
+                event_id, replay_id = await self.awaiting_result()
+                await self.result(event_id, replay_id=replay_id)
+                return event_id, replay_id
+            case Position.CLOSED:
+                event_id, replay_id = await self.awaiting_result()
+                await self.do(resolve_by_hand, await self.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+                return event_id, replay_id
+
+    async def standing(self, event_id: EventId) -> Standing:
+        async with self.database.reading() as session:
+            return await read_standing(SessionStatements(session), event_id)
+
+    async def incident_id(self, event_id: EventId) -> IncidentId:
+        return (await self.standing(event_id)).incident
+
+    async def rows(self, table: str, event_id: EventId) -> list[dict[str, Any]]:
+        """The rows of a table that belong to the receipt, as they were written; JSON columns are read."""
+        async with self.database.reading() as session:
+            found = await session.execute(text(f"SELECT * FROM {table} WHERE event_id = :event_id"), {"event_id": event_id})
+            rows = [dict(row) for row in found.mappings()]
+        for row in rows:
+            if "fields" in row:
+                row["fields"] = json.loads(row["fields"])
+        return sorted(rows, key=lambda row: row.get("id") or row.get("replay_id") or 0)
+
+    async def told(self, event_id: EventId) -> list[str]:
+        """The kinds of its timeline, in order."""
+        return [row["kind"] for row in await self.rows("timeline", event_id)]
+
+    async def outbox(self, event_id: EventId) -> list[tuple[str, dict[str, Any]]]:
+        """What the engine must still be told of it, in order."""
+        return [(row["kind"], row["fields"]) for row in await self.rows("outbox", event_id)]
+
+    async def alerts(self, event_id: EventId) -> list[tuple[str, str, str]]:
+        """(kind, replay_id, destination) of its alerts."""
+        return [(row["kind"], row["replay_id"], row["destination"]) for row in await self.rows("alerts", event_id)]

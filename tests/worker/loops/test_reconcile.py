@@ -1,0 +1,256 @@
+"""The reconciler alone suffices: for what nobody tells, for forgotten repairs, and while half of the engine is away."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.receipts import Receipt
+from domain.retries import longest_delays
+from store.receipts import outbox
+from store.receipts.attempts import begin_attempt
+from store.receipts.reconcile_queries import stuck_repairs
+from store.receipts.stalled_repairs import keep_delays
+from store.receipts.stuck_runs import is_repair_forgotten, suspect_forgotten_repairs
+from store.status.heartbeats import NAMESPACE_FACT, write_fact
+from store.status.installation import read_restart
+from tests.support.given import Story
+from tests.workflows.world import World
+from worker.loops import new_namespace
+from worker.loops.overdue import OverdueOpener
+from worker.loops.reconcile import Reconciler
+from worker.temporal.workflow_client import Gateway, WithoutRun
+
+
+class HalfAway(Gateway):
+    """A gateway to an engine of which nothing answers but, perhaps, the starts."""
+
+    def __init__(self) -> None:
+        self.woken: list[EventId] = []
+
+    async def wake(self, receipt: Receipt) -> None:
+        self.woken.append(receipt.event_id)
+
+    async def namespace_id(self) -> str:
+        raise _away()
+
+    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+        raise _away()
+
+    async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+        raise _away()
+        yield EventId("never")
+
+
+class Sweeping(HalfAway):
+    """Every receipt is without a run; two of those asked about are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[EventId]] = []
+
+    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+        self.asked.append(list(event_ids))
+        left = event_ids[2:]
+        return WithoutRun(found=list(event_ids[:2]), first_left=left[0] if left else None)
+
+
+class AnotherNamespace(HalfAway):
+    """A gateway to a Temporal database that is new."""
+
+    identity = "worker-of-the-test"
+
+    async def namespace_id(self) -> str:
+        return "another"
+
+    async def prepare_namespace(self) -> None:
+        pass
+
+
+def _away() -> RPCError:
+    return RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+
+def reconciler(story: Story, gateway: Gateway) -> Reconciler:
+    return Reconciler(story.database, gateway, every_seconds=1, outage_seconds=0)
+
+
+async def read_outbox(story: Story, event_id: EventId) -> list[str]:
+    return [kind for kind, _ in await story.outbox(event_id)]
+
+
+async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Story) -> None:
+    event_id = await _long_overdue(story)
+
+    with capture_logs() as logs:
+        await OverdueOpener(story.database, outage_seconds=0).open_overdue()
+        await reconciler(story, HalfAway()).reconcile()
+
+    assert await read_outbox(story, event_id) == ["start"]
+    assert (await story.standing(event_id)).position is Position.OPEN
+    failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
+    assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
+
+
+async def test_what_still_waits_in_the_outbox_is_woken_once_a_minute(story: Story) -> None:
+    event_id = await _long_overdue(story)
+    async with story.database.transaction() as session:
+        await outbox.tell_again(session, event_id, story.at)
+    gateway = HalfAway()
+    under_test = reconciler(story, gateway)
+
+    await under_test.reconcile()
+    await under_test.reconcile()
+
+    assert gateway.woken == [event_id]
+
+
+async def test_sweep_goes_on_where_it_stopped_looking(story: Story) -> None:
+    story.at = await _now(story)
+    events = [await story.receipt() for _ in range(5)]
+    gateway = Sweeping()
+    under_test = reconciler(story, gateway)
+
+    for _ in range(3):
+        await under_test.reconcile()
+
+    asked = [batch for batch in gateway.asked if batch]
+    assert asked == [events, events[2:], events[4:]]
+    assert [await read_outbox(story, event_id) for event_id in events] == [["start"]] * 5
+
+
+async def test_a_sweep_that_fails_is_done_again(story: Story) -> None:
+    story.at = await _now(story)
+    event_id = await story.receipt()
+    gateway = HalfAway()
+    under_test = reconciler(story, gateway)
+    await under_test.reconcile()
+
+    under_test._gateway = Sweeping()
+    await under_test.reconcile()
+
+    assert await read_outbox(story, event_id) == ["start"]
+
+
+async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story: Story) -> None:
+    uncalled, _ = await story.repairing()
+    unanswered, _ = await story.awaiting_result()
+    called, replay_id = await story.repairing()
+    await story.attempt(called, replay_id, status=500)
+
+    async def stuck(*, grace_seconds: float | None, **after: float) -> set[EventId]:
+        async with story.database.reading() as session:
+            now = story.at + timedelta(**after)
+            found = await stuck_repairs(session, now, grace_seconds=grace_seconds, silent_seconds=60, limit=10)
+        return {receipt.event_id for receipt in found}
+
+    assert await stuck(grace_seconds=60, minutes=31) == {uncalled, unanswered}
+    assert await stuck(grace_seconds=None, minutes=31) == {uncalled}
+    assert await stuck(grace_seconds=60, minutes=-61) == set()
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_schedule_known", "overdue_after"),
+    [
+        ([503], True, 66),
+        ([503, 503], True, 660),
+        ([503, 503, 503], True, 660),
+        ([429], True, 3600),
+        ([503], False, 3600),
+        ([None], True, 660),
+        ([503, None], True, 660),
+    ],
+    ids=["first", "second", "third", "429", "no schedule known", "first in flight", "second in flight"],
+)
+async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
+    story: Story, ended: list[int | None], is_schedule_known: bool, overdue_after: float
+) -> None:
+    event_id, replay_id = await story.repairing()
+    if is_schedule_known:
+        async with story.database.transaction() as session:
+            await keep_delays(session, longest_delays((0, 60, 600), 0.1))
+    for status in ended:
+        story.later(minutes=20)
+        if status is None:
+            await story.do(begin_attempt, event_id, replay_id, holder="a worker that forgot it")
+        else:
+            await story.attempt(event_id, replay_id, status=status)
+
+    async def stuck(*, seconds: float) -> tuple[bool, bool, int]:
+        now = story.at + timedelta(seconds=seconds)
+        async with story.database.transaction() as session:
+            found = await stuck_repairs(session, now, grace_seconds=60, silent_seconds=60, limit=10)
+            is_suspected = await suspect_forgotten_repairs(session, now, silent_seconds=60, limit=10, after="")
+            is_forgotten = await is_repair_forgotten(session, event_id, now, silent_seconds=60)
+        return is_forgotten, bool(found), len(is_suspected)
+
+    assert await stuck(seconds=overdue_after + 59) == (False, False, 0)
+    assert await stuck(seconds=overdue_after + 61) == (True, True, 1)
+
+
+async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: World) -> None:
+    event_id = await makegood.accept(telling=False)
+    async with makegood.database.transaction() as session:
+        now = await makegood.database.now(session)
+        await outbox.tell_again(session, event_id, now)
+        # A dispatcher that claimed it, and never came back for it.
+        await outbox.claim(session, now, limit=1, lease_seconds=1_000_000)
+
+    makegood.database.clock.skew += timedelta(minutes=31)
+
+    await makegood.reaches(event_id, Position.OPEN)
+
+
+async def test_runs_of_stuck_repairs_are_woken(story: Story) -> None:
+    story.at = await _now(story) - timedelta(hours=2)
+    uncalled, _ = await story.repairing()
+    unanswered, _ = await story.awaiting_result()
+    gateway = HalfAway()
+
+    await reconciler(story, gateway).reconcile()
+
+    assert gateway.woken == [uncalled, unanswered]
+
+
+async def test_start_of_everything_goes_on_in_another_process_where_the_last_one_was(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_namespace, "AT_ONCE", 2)
+    monkeypatch.setattr(new_namespace, "BATCHES", 2)
+    monkeypatch.setattr(new_namespace, "PAUSE_SECONDS", 0.0)
+    story.at = await _now(story)
+    events = [await story.receipt() for _ in range(5)]
+    async with story.database.transaction() as session:
+        await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
+
+    first = await _enqueued_by_a_pass(story, events)
+    second = await _enqueued_by_a_pass(story, events)
+    third = await _enqueued_by_a_pass(story, events)
+
+    assert (first, second, third) == (events[:4], events[4:], [])
+    async with story.database.reading() as session:
+        assert await read_restart(session) is None
+
+
+async def _enqueued_by_a_pass(story: Story, events: list[EventId]) -> list[EventId]:
+    """One pass of a process that has just begun; what it enqueued is taken out again."""
+    await reconciler(story, AnotherNamespace()).reconcile()
+    enqueued = [event_id for event_id in events if await read_outbox(story, event_id)]
+    async with story.database.transaction() as session:
+        await session.execute(text("DELETE FROM outbox"))
+    return enqueued
+
+
+async def _long_overdue(story: Story) -> EventId:
+    story.at = await _now(story) - timedelta(hours=1)
+    return await story.receipt()
+
+
+async def _now(story: Story) -> datetime:
+    async with story.database.reading() as session:
+        return await story.database.now(session)

@@ -1,0 +1,238 @@
+"""A run that cannot go on costs its receipt nothing, is shown, and is restarted; a start that Temporal refuses costs nobody else.
+
+Through the real Temporal server; time is the store's, moved on by the test.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from api.health.routes import Health
+from cli.doctor.store import _check_runs
+from domain.audit import Actor
+from domain.ids import EventId
+from domain.lifecycle import Position
+from domain.runs import StuckCause
+from operations.incidents import Operations
+from operations.readiness import Check
+from store.crypto.encryption import Sealer
+from store.projects.projects import create_project
+from store.receipts.outbox import tell_again
+from store.receipts.stuck_runs import count_stuck, stuck_run, stuck_runs
+from tests.histories.changed import WithOneMoreTimerPatchedIn
+from tests.support.given import Story, new_receipt
+from tests.workflows.world import World, world_on
+from worker.loops.overdue import OPENED
+from workflows.messages import ReceiptInput, workflow_id
+from workflows.receipt import ReceiptWorkflow
+
+
+async def nobody_judges(url: str) -> None:
+    """Takes every URL."""
+
+
+def operations(makegood: World, sealer: Sealer) -> Operations:
+    return Operations(database=makegood.database, sealer=sealer, judge_repair_url=nobody_judges)
+
+
+async def runs_check(makegood: World) -> Check:
+    return next(check for check in await Health(database=makegood.database).checks() if check.name == "runs")
+
+
+async def poisoned(makegood: World) -> EventId:
+    """A receipt whose run was made by a release that this one cannot replay, on a queue that a worker serves."""
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    async with makegood.database.reading() as session:
+        now = await makegood.database.now(session)
+    async with Worker(makegood.client, task_queue=event_id, workflows=[WithOneMoreTimerPatchedIn]):
+        await makegood.client.start_workflow(
+            "receipt",
+            ReceiptInput(event_id, makegood.project.id, now + timedelta(minutes=30)),
+            id=workflow_id(event_id),
+            task_queue=event_id,
+            task_timeout=timedelta(seconds=1),
+            id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+        )
+        await makegood.started(event_id)
+    return event_id
+
+
+async def is_found(makegood: World, event_id: EventId) -> bool:
+    async with makegood.database.reading() as session:
+        return await stuck_run(session, event_id) is not None
+
+
+async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarted(makegood: World, sealer: Sealer) -> None:
+    event_id = await poisoned(makegood)
+    async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
+        # The store's clock alone: 26 s after the deadline, and the run looks at it and fails.
+        makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
+        await makegood.signal(event_id, "expire")
+
+        await makegood.eventually(lambda: _stands(makegood, event_id, Position.OPEN), "the incident, from the store")
+        await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
+
+        assert OPENED in await makegood.notes(event_id)
+        told = f"its workflow task keeps failing. To restart it: makegood receipt restart {event_id}"
+        assert any(told in note for note in await makegood.notes(event_id))
+        check = await runs_check(makegood)
+        assert (check.status, check.detail[:46]) == ("failed", "1 receipts have a workflow that cannot go on: ")
+        finding = await _check_runs(makegood.database)
+        assert (finding.verdict, finding.fix) == ("fail", "makegood receipt restart --stuck")
+        await makegood.reprocess(event_id)
+
+        restarted = await operations(makegood, sealer).restart_stuck(after=None, actor=Actor("cli:ops"))
+
+        assert restarted == [event_id]
+        await makegood.reaches(event_id, Position.AWAITING_RESULT)
+        assert len(makegood.receiver.calls) == 1
+        makegood.database.clock.skew += timedelta(seconds=16)
+        await makegood.eventually(lambda: _is_ready(makegood), "readiness is green again")
+    assert "The workflow goes on again." in await makegood.notes(event_id)
+
+
+async def test_a_run_that_nobody_takes_is_found(makegood: World) -> None:
+    event_id = await poisoned(makegood)
+    makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
+    await makegood.signal(event_id, "expire")
+    await makegood.eventually(lambda: _stands(makegood, event_id, Position.OPEN), "the incident, from the store")
+
+    makegood.database.clock.skew += timedelta(seconds=31)
+
+    await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
+    async with makegood.database.reading() as session:
+        (found,) = await stuck_runs(session, after=None, limit=10)
+    assert found.cause is StuckCause.TASK_NOT_TAKEN
+
+
+async def test_a_run_that_a_repair_waits_for_is_restarted_without_being_asked(makegood: World) -> None:
+    event_id = await poisoned(makegood)
+    async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
+        makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
+        await makegood.signal(event_id, "expire")
+        await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
+        await makegood.reprocess(event_id)
+
+        makegood.database.clock.skew += timedelta(seconds=61)
+
+        await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    assert len(makegood.receiver.calls) == 1
+
+
+class _Refusing(OutboundInterceptor):
+    def __init__(self, next_one: OutboundInterceptor, refusing: "Refusing") -> None:
+        super().__init__(next_one)
+        self._refusing = refusing
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle:  # type: ignore[type-arg]
+        if input.args[0].project_id == self._refusing.project_id or (
+            self._refusing.attributes and input.search_attributes is not None
+        ):
+            raise RPCError("refused", RPCStatusCode.INVALID_ARGUMENT, b"")
+        return await super().start_workflow(input)
+
+
+class Refusing(Interceptor):
+    """Has Temporal refuse every start of the project, and with `attributes` each that has search attributes."""
+
+    def __init__(self) -> None:
+        self.project_id: str | None = None
+        self.attributes = False
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _Refusing(next, self)
+
+
+@pytest.fixture
+def refusing() -> Refusing:
+    return Refusing()
+
+
+@pytest.fixture
+async def refused(
+    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer, refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    """A world whose Temporal refuses what `refusing` says."""
+    connect = Client.connect
+
+    async def connect_refusing(*values: object, **named: object) -> Client:
+        return await connect(*values, **named, interceptors=[refusing])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Client, "connect", connect_refusing)
+    async with world_on(engine, sqlite_url, sealer) as made:
+        yield made
+
+
+async def test_a_start_that_is_refused_for_its_attributes_is_made_without_them(refused: World, refusing: Refusing) -> None:
+    refusing.attributes = True
+
+    event_id = await refused.accept()
+
+    await refused.started(event_id)
+    described = await refused.handle(event_id).describe()
+    assert "MgProject" not in described.search_attributes
+    assert await described.static_summary() == "stripe invoice.paid: access_unlock"
+
+
+async def test_an_id_of_200_emoji_is_cut_and_its_run_starts(makegood: World) -> None:
+    event_id = await makegood.accept(provider_event_id="\N{FIRE}" * 200)
+
+    await makegood.started(event_id)
+
+    described = await makegood.handle(event_id).describe()
+    assert described.search_attributes["MgProviderEventId"] == ["\N{FIRE}" * 166]
+
+
+async def test_refused_receipts_of_one_project_keep_no_other_waiting(refused: World, refusing: Refusing, sealer: Sealer) -> None:
+    async with refused.database.transaction() as session:
+        now = await refused.database.now(session)
+        other = await create_project(session, sealer, name="other", livemode=False, now=now)
+    refusing.project_id = refused.project.id
+    theirs = [await refused.accept(telling=False, timeout_minutes=0.05) for _ in range(50)]
+    story = Story(refused.database, other.project)
+    story.at = now
+    async with refused.database.transaction() as session:
+        for event_id in theirs:
+            await tell_again(session, event_id, now)
+    ours = await story.receipt(**_facts(other.project.id))
+    async with refused.database.transaction() as session:
+        await tell_again(session, ours, now)
+
+    await refused.eventually(lambda: _stands(refused, ours, Position.OPEN), "ours, by its own run")
+
+    async with refused.database.reading() as session:
+        late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
+    assert late_by < timedelta(seconds=10)
+
+    assert [note for note in await refused.notes(ours) if note == OPENED] == []
+    assert await refused.stored(theirs[0]) is Position.WAITING
+    refused.database.clock.skew += timedelta(seconds=26)
+    for event_id in theirs:
+        await refused.eventually(lambda event_id=event_id: _stands(refused, event_id, Position.OPEN), "theirs")
+    refused.database.clock.skew += timedelta(seconds=31)
+    await refused.eventually(lambda: _are_found(refused, 50), "all are shown")
+
+
+def _facts(project_id: object) -> dict[str, object]:
+    new = new_receipt(project_id)  # type: ignore[arg-type]
+    return {"provider_event_id": new.provider_event_id, "timeout_minutes": 0.05}
+
+
+async def _are_found(makegood: World, count: int) -> bool:
+    async with makegood.database.reading() as session:
+        return await count_stuck(session) == count
+
+
+async def _stands(makegood: World, event_id: EventId, position: Position) -> bool:
+    return await makegood.stored(event_id) is position
+
+
+async def _is_ready(makegood: World) -> bool:
+    return (await runs_check(makegood)).status == "ok"

@@ -1,0 +1,99 @@
+"""What a history says of an activity that broke: short enough for Temporal to keep, and what an engineer needs of it."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.api.failure.v1 import Failure
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.runtime import Runtime
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from tests.support.waiting import wait_until_async
+from worker.temporal.connect import Engine, connect
+from worker.temporal.failure_converter import SHORT_FAILURES
+
+# What Temporal keeps of the last failure of an activity that it tries again.
+KEPT_BYTES = 4 * 1024
+
+
+def failure_of(error: BaseException) -> Failure:
+    failure = Failure()
+    SHORT_FAILURES.failure_converter.to_failure(error, SHORT_FAILURES.payload_converter, failure)
+    return failure
+
+
+def break_deep(depth: int) -> None:
+    if depth:
+        break_deep(depth - 1)
+    raise LookupError("ü" * 10_000)
+
+
+def broken(causes: int) -> BaseException:
+    """An error with so many causes, each with a long message and a long trace."""
+    try:
+        try:
+            if causes:
+                raise broken(causes - 1)
+            break_deep(200)
+        except Exception as cause:
+            raise RuntimeError(f"step {causes} broke: " + "x" * 10_000) from cause
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize("causes", [0, 1, 30])
+def test_failure_is_kept_and_says_what_broke_and_where(causes: int) -> None:
+    failure = failure_of(broken(causes))
+
+    assert failure.ByteSize() < KEPT_BYTES
+    assert failure.message.startswith(f"step {causes} broke: ")
+    assert failure.application_failure_info.type == "RuntimeError"
+    assert "in broken" in failure.stack_trace
+    assert failure.cause.message
+    assert not failure.cause.stack_trace
+
+
+def test_short_failure_is_told_whole() -> None:
+    try:
+        raise ApplicationError("the mail server refused", type="MailRefused", non_retryable=True) from OSError("no route")
+    except ApplicationError as error:
+        failure = failure_of(error)
+
+    assert (failure.message, failure.cause.message) == ("the mail server refused", "no route")
+    assert failure.application_failure_info.type == "MailRefused"
+    assert failure.application_failure_info.non_retryable
+    assert failure.stack_trace.lstrip().startswith("File")
+
+
+@activity.defn(name="break")
+async def break_for_good() -> None:
+    raise broken(30)
+
+
+@workflow.defn(name="broken", sandboxed=False)
+class BrokenWorkflow:
+    """Runs an activity that breaks each time."""
+
+    @workflow.run
+    async def run(self) -> None:
+        retries = RetryPolicy(initial_interval=timedelta(minutes=5))
+        await workflow.execute_activity(break_for_good, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries)
+
+
+async def test_temporal_keeps_what_an_activity_that_is_tried_again_says(engine: WorkflowEnvironment) -> None:
+    address = engine.client.service_client.config.target_host
+    client = await connect(Engine(target=address, namespace=engine.client.namespace, identity="tests"), Runtime.default())
+    async with Worker(client, task_queue="broken", workflows=[BrokenWorkflow], activities=[break_for_good]):
+        handle = await client.start_workflow(BrokenWorkflow.run, id="broken", task_queue="broken")
+
+        async def last_failure() -> str:
+            pending = (await handle.describe()).raw_description.pending_activities
+            return pending[0].last_failure.message if pending else ""
+
+        said = await wait_until_async(last_failure, what="the activity has failed once")
+        await handle.terminate()
+
+    assert said.startswith("step 30 broke: ")

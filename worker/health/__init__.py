@@ -1,0 +1,1 @@
+"""Heartbeat of the worker process, and the canary workflow that proves it executes workflow tasks."""

@@ -1,0 +1,80 @@
+"""A Temporal database that is new knows of no receipt: every open one is started in it. A step of `worker.loops.reconcile`.
+
+How far this is stands in the store, in the transaction that enqueued it. So it goes on there after a restart of the worker, and
+takes part of each pass alone: the other steps have their turns meanwhile.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from domain.ids import EventId
+from store.db.database import Database
+from store.receipts.queries import unended
+from store.status.heartbeats import NAMESPACE_FACT, read_fact
+from store.status.installation import Adoption, Restart, adopt_namespace, advance_restart, end_restart, read_restart
+from worker.loops.restarts import Restarts
+from worker.temporal.workflow_client import Gateway
+
+# Few, and with pauses: on SQLite the front door waits meanwhile.
+AT_ONCE = 100
+PAUSE_SECONDS = 0.2
+BATCHES = 25  # in one pass
+
+log = structlog.get_logger(__name__)
+
+
+class NewNamespace:
+    """Finds that the namespace is another one, and starts everything in it. `stopping` ends a pass."""
+
+    def __init__(self, database: Database, gateway: Gateway, restarts: Restarts, stopping: asyncio.Event) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._restarts = restarts
+        self._stopping = stopping
+        self.is_restarting = False
+
+    async def look(self) -> None:
+        """Another namespace id is another Temporal database."""
+        namespace_id = await self._gateway.namespace_id()
+        async with self._database.reading() as session:
+            known, restart = await read_fact(session, NAMESPACE_FACT), await read_restart(session)
+        if known != namespace_id:
+            async with self._database.transaction() as session:
+                now = await self._database.now(session)
+                adopted = await adopt_namespace(session, namespace_id, process=self._gateway.identity, now=now)
+            if adopted.adoption is Adoption.ELSEWHERE:
+                return  # `worker.membership` names it, and ends the work here
+            restart = Restart(namespace_id) if adopted.adoption is Adoption.NEW else None
+        self.is_restarting = restart is not None
+        if restart is not None:
+            log.warning("engine_database_is_new", namespace_id=namespace_id, after_event_id=restart.after)
+            await self._gateway.prepare_namespace()
+            await self._start_more(restart)
+
+    async def _start_more(self, restart: Restart) -> None:
+        after = restart.after
+        for _ in range(BATCHES):
+            if self._stopping.is_set():
+                return
+            after = await self._start_batch(restart.namespace_id, after)
+            if after is None:
+                self.is_restarting = False
+                log.warning("engine_told_everything", namespace_id=restart.namespace_id)
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), PAUSE_SECONDS)
+
+    async def _start_batch(self, namespace_id: str, after: EventId | None) -> EventId | None:
+        """Where it ended; None when nothing was left, which ends the restart."""
+        async with self._database.reading() as session:
+            batch = [event_id for event_id, _ in await unended(session, after=after, limit=AT_ONCE)]
+        async with self._database.transaction() as session:
+            if not batch:
+                await end_restart(session, namespace_id)
+                return None
+            enqueued = await self._restarts.enqueue_in(session, batch)
+            await advance_restart(session, namespace_id, batch[-1])
+        self._restarts.note(enqueued, why="engine_lost")
+        return batch[-1]

@@ -1,0 +1,240 @@
+"""Opens from the store what its run should have opened: incidents of receipts, and of repairs without a result, 25 s past due.
+
+It needs the store alone: whatever Temporal does or says, nobody waits longer for an incident. Each item is a transaction of its
+own; one that fails is backed off and stops no other. Each turn looks at the first few receipts of every project, then at a
+further part of those projects that have more. Receipts and repairs have turns of their own. The run finds the incident open
+later. Run by `worker.build`; every worker runs it, and what two find is opened once.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import Unavailable
+from domain.ids import EventId, ProjectId
+from domain.values.round_robin import in_turns
+from store.db.database import Database
+from store.db.sql import SessionStatements, limit_lock_wait
+from store.receipts.deadlines import (
+    OverdueReceipt,
+    OverdueRepair,
+    deadlines_count_until,
+    fail_due_repair,
+    open_due_incident,
+    overdue_of_each,
+    overdue_receipts,
+    overdue_repairs,
+)
+from store.receipts.outbox import tell_again
+from store.receipts.state import hold_standing, note
+from store.receipts.stuck_runs import suspect_run
+from store.receipts.transitions import Opened
+
+# Its run has it open within a second, or, after a burst of deadlines, within some; then it is nobody's fault.
+GRACE = timedelta(seconds=25)
+LOOKED_AT = 10_000
+# Of receipts: so many of each of so many projects in a turn, and a further part of so many of those that have more.
+PROJECTS_LOOKED_AT, OF_EACH = 2_000, 20
+WALKED_AT_ONCE, WALKED_PART = 10, 1_000
+# Fewer than the loops' connections: each may wait a second for a locked row.
+AT_ONCE = 2
+# A project whose rows are locked has no more of them tried in the turn: others' are not to wait for them.
+UNAVAILABLE_AT_MOST = 2
+# What is left is for the next turn, which looks at the next part: nobody's turn takes longer because of others'.
+TURN_SECONDS = 3.0
+# Between transactions: on SQLite the front door waits meanwhile.
+PAUSE_SECONDS = 0.005
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 2.0, 600.0
+OPENED = "The workflow had not opened the incident 25 s after the deadline: it was opened from the store."
+FAILED = "The workflow had not noticed the deadline of the repair after 25 s: the repair was failed from the store."
+
+log = structlog.get_logger(__name__)
+
+Item = OverdueReceipt | OverdueRepair
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """How far a project's further receipts were looked at, and in which turn."""
+
+    after: OverdueReceipt | None
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Acted:
+    """What became of one turn. `reached` is the last project that had a place, None when none was left without one."""
+
+    has_left: bool
+    count: int
+    reached: ProjectId | None
+
+
+class OverdueOpener:
+    """The opener of one worker process. `outage_seconds` as the ledger has it."""
+
+    def __init__(self, database: Database, *, outage_seconds: int) -> None:
+        self._database = database
+        self._outage_seconds = outage_seconds
+        self._after_project: ProjectId | None = None
+        self._walks: dict[ProjectId, _Walk] = {}
+        self._turn = 0
+        self._after_repair: OverdueRepair | None = None
+        self._backoffs: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
+
+    async def keep_opening(self, *, every_seconds: float) -> None:
+        """Open what is overdue, for ever; at once again while there is more."""
+        while True:
+            has_more = await self.open_overdue()
+            await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
+
+    async def open_overdue(self) -> bool:
+        """One turn of the receipts, then one of the repairs; whether there is more to do at once.
+
+        Neither keeps the other from its turn. What fails is logged.
+        """
+        has_more = False
+        for turn in (self._turn_of_receipts, self._turn_of_repairs):
+            try:
+                has_more |= await turn()
+            except Unavailable:
+                log.warning("opening_store_unavailable")
+            except Exception:
+                # The edge of this loop: a turn that breaks must not end the worker.
+                log.exception("opening_failed")
+        return has_more
+
+    async def _turn_of_receipts(self) -> bool:
+        async with self._database.reading() as session:
+            until = await self._counts_until(session)
+            receipts = await self._overdue_receipts(session, until)
+        acted = await self._act_on_all(receipts, self._open)
+        if acted.reached is not None:
+            # Those after it are first in the next turn.
+            self._after_project = acted.reached
+        is_walking = any(walk.after is not None for walk in self._walks.values())
+        return acted.has_left or acted.count > 0 or is_walking or self._after_project is not None
+
+    async def _turn_of_repairs(self) -> bool:
+        async with self._database.reading() as session:
+            until = await self._counts_until(session)
+            repairs = await overdue_repairs(session, until, after=self._after_repair, limit=LOOKED_AT)
+        self._after_repair = repairs[-1] if len(repairs) == LOOKED_AT else None
+        acted = await self._act_on_all(repairs, self._fail)
+        return acted.has_left or self._after_repair is not None
+
+    async def _counts_until(self, session: AsyncSession) -> datetime:
+        now = await self._database.now(session)
+        return min(await deadlines_count_until(session, now, outage_seconds=self._outage_seconds), now - GRACE)
+
+    async def _overdue_receipts(self, session: AsyncSession, until: datetime) -> list[OverdueReceipt]:
+        """The first few of each project; and, of those that have more, a further part of the ones not walked for longest."""
+        part = await overdue_of_each(session, until, after=self._after_project, projects=PROJECTS_LOOKED_AT, of_each=OF_EACH)
+        self._after_project = part.last
+        self._turn += 1
+        found: dict[ProjectId, list[OverdueReceipt]] = {}
+        for receipt in part.receipts:
+            found.setdefault(receipt.project_id, []).append(receipt)
+        full = [project_id for project_id, of_project in found.items() if len(of_project) == OF_EACH]
+        for project_id in found.keys() - set(full):
+            self._walks.pop(project_id, None)
+        unwalked = _Walk(None, 0)
+        for project_id in sorted(full, key=lambda one: self._walks.get(one, unwalked).turn)[:WALKED_AT_ONCE]:
+            after = self._walks.get(project_id, unwalked).after or found[project_id][-1]
+            further = await overdue_receipts(session, until, after=after, limit=WALKED_PART, project_id=project_id)
+            self._walks[project_id] = _Walk(further[-1] if len(further) == WALKED_PART else None, self._turn)
+            found[project_id] += further
+        return [receipt for of_project in found.values() for receipt in of_project]
+
+    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> _Acted:
+        """Act on the items in turns of their projects, until the time of the turn is over."""
+        began = time.monotonic()
+        self._backoffs = {key: kept for key, kept in self._backoffs.items() if began < kept[1] + LONGEST_BACKOFF_SECONDS}
+        ready = in_turns((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
+        queue = deque(ready)
+        projects: set[ProjectId] = set()
+        unavailable: Counter[ProjectId] = Counter()
+        batch: list[Item] = []
+        count = skipped = 0
+        while queue and (not batch or time.monotonic() - began <= TURN_SECONDS):
+            batch = []
+            while queue and len(batch) < AT_ONCE:
+                item = queue.popleft()
+                if unavailable[item.project_id] < UNAVAILABLE_AT_MOST:
+                    batch.append(item)
+                else:
+                    skipped += 1
+            count += sum(await asyncio.gather(*(self._guard(item, act, unavailable) for item in batch)))
+            projects.update(item.project_id for item in batch)
+            await asyncio.sleep(PAUSE_SECONDS)
+        if count:
+            log.warning("opened_from_the_store", kind=type(items[0]).__name__, count=count, first_event_id=ready[0].event_id)
+        is_left_out = any(item.project_id not in projects for item in queue)
+        reached = batch[-1].project_id if is_left_out and batch else None
+        return _Acted(bool(queue) or skipped > 0, count, reached)
+
+    async def _guard(self, item: Item, act: Callable[..., Awaitable[bool]], unavailable: Counter[ProjectId]) -> bool:
+        try:
+            has_acted = await act(item)
+        except Unavailable:
+            # Its row is held by a process that hangs, or the store is away: then the next turn finds nothing to act on.
+            self._back_off(item)
+            unavailable[item.project_id] += 1
+            return False
+        except Exception:
+            # The edge of one item: what cannot be opened must not stop what can.
+            self._back_off(item)
+            log.exception("overdue_item_failed", event_id=item.event_id)
+            return False
+        self._backoffs.pop(_key(item), None)
+        return has_acted
+
+    async def _open(self, item: OverdueReceipt) -> bool:
+        async with self._database.transaction() as session:
+            await limit_lock_wait(SessionStatements(session))
+            now = await self._database.now(session)
+            outcome = await open_due_incident(session, item.event_id, now, outage_seconds=self._outage_seconds)
+            if not isinstance(outcome, Opened) or not outcome.is_new:
+                return False
+            await self._suspect(session, item.event_id, item.project_id, OPENED)
+        return True
+
+    async def _fail(self, item: OverdueRepair) -> bool:
+        async with self._database.transaction() as session:
+            await limit_lock_wait(SessionStatements(session))
+            now = await self._database.now(session)
+            standing = await hold_standing(SessionStatements(session), item.event_id)
+            before = standing.position
+            if standing.active_replay_id != item.replay_id:
+                return False
+            outcome = await fail_due_repair(session, item.event_id, item.replay_id, now, outage_seconds=self._outage_seconds)
+            if outcome is before or not isinstance(outcome, type(before)):
+                return False
+            await self._suspect(session, item.event_id, item.project_id, FAILED)
+        return True
+
+    async def _suspect(self, session: AsyncSession, event_id: EventId, project_id: ProjectId, told: str) -> None:
+        """Say what was done, have the run told of it, and have it looked at."""
+        st = SessionStatements(session)
+        now = await self._database.now(session)
+        await note(st, event_id, now, text=told)
+        await suspect_run(st, event_id, project_id, now)
+        await tell_again(session, event_id, now)
+
+    def _is_backed_off(self, item: Item, now: float) -> bool:
+        return now < self._backoffs.get(_key(item), (0, 0.0))[1]
+
+    def _back_off(self, item: Item) -> None:
+        tries, _ = self._backoffs.get(_key(item), (0, 0.0))
+        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10))
+        self._backoffs[_key(item)] = (tries + 1, time.monotonic() + seconds)
+
+
+def _key(item: Item) -> str:
+    return item.replay_id if isinstance(item, OverdueRepair) else item.event_id

@@ -1,0 +1,1 @@
+"""Everything that talks to Temporal: connection, client for receipt workflows, payloads, search attributes."""

@@ -1,0 +1,102 @@
+"""What Temporal shows of a run at its start: search attributes, memo, summary and details. Ids and instants alone.
+
+It serves search and comfort. Each value is cut to what Temporal takes, which it counts in encoded bytes. What the namespace lacks
+is left out, and what Temporal refuses all the same is left out step by step. Called by `worker.temporal.workflow_client`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.receipts import Receipt
+from domain.values.text import cut_encoded, kept
+from domain.values.timestamps import wire
+from worker.temporal.search_attributes import NOTHING, Registered
+from workflows.messages import (
+    MG_DEADLINE,
+    MG_EFFECT,
+    MG_EVENT_TYPE,
+    MG_MODE,
+    MG_PROJECT,
+    MG_PROVIDER,
+    MG_PROVIDER_EVENT_ID,
+    MG_STATE,
+)
+
+# Temporal takes 2,048 bytes of a search attribute, and its visibility keeps 255 characters on PostgreSQL and MySQL.
+KEYWORD_BYTES, KEYWORD_CHARACTERS = 2_000, 255
+# It takes 400 bytes of a summary and 20,000 of details, what says how they are encoded included.
+SUMMARY_BYTES, DETAILS_BYTES = 300, 18_000
+
+# Trying the same again would not change it.
+_REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE})
+
+Labels = Mapping[str, Any]  # Any: keywords of `Client.start_workflow`
+
+log = structlog.get_logger(__name__)
+
+
+async def start_labelled(
+    start: Callable[[Labels, Registered], Awaitable[None]], receipt: Receipt, registered: Registered, *, public_url: str
+) -> None:
+    """Start with every label, or with as many as Temporal does not refuse; `start` is given what the namespace has for it.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the start without labels.
+    """
+    for_people = _labels_for_people(receipt, public_url)
+    all_labels = {**for_people, "search_attributes": search_attributes_of(receipt, registered)}
+    steps: tuple[tuple[Labels, Registered], ...] = ((all_labels, registered), (for_people, NOTHING), ({}, NOTHING))
+    for left_out, (labels, known) in enumerate(steps):
+        try:
+            await start(labels, known)
+            return
+        except RPCError as error:
+            if error.status not in _REFUSALS or left_out == len(steps) - 1:
+                raise
+            log.warning("start_refused", event_id=receipt.event_id, reason=kept(error.message), left_out=left_out)
+
+
+def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearchAttributes:
+    """The attributes of a new run, as far as the namespace has them."""
+    keywords = (
+        (MG_PROJECT, receipt.project_id),
+        (MG_MODE, "live" if receipt.livemode else "test"),
+        (MG_STATE, receipt.state.value),
+        (MG_PROVIDER, receipt.provider.value),
+        (MG_EVENT_TYPE, receipt.event_type.value),
+        (MG_EFFECT, receipt.effect_type.value),
+        (MG_PROVIDER_EVENT_ID, receipt.provider_event_id),
+    )
+    pairs: list[SearchAttributePair[Any]] = [SearchAttributePair(key, keyword(text)) for key, text in keywords]  # Any: two types
+    pairs.append(SearchAttributePair(MG_DEADLINE, receipt.deadline_at))
+    return TypedSearchAttributes([pair for pair in pairs if pair.key.name in registered.names])
+
+
+def keyword(text: str) -> str:
+    """As much of the text as a search attribute of type Keyword takes."""
+    return cut_encoded(text, most_bytes=KEYWORD_BYTES, most_characters=KEYWORD_CHARACTERS)
+
+
+def _labels_for_people(receipt: Receipt, public_url: str) -> Labels:
+    summary = f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}"
+    return {
+        "memo": {"request_id": keyword(receipt.request_id)},
+        "static_summary": cut_encoded(summary, most_bytes=SUMMARY_BYTES, most_characters=SUMMARY_BYTES),
+        "static_details": _details(receipt, public_url),
+    }
+
+
+def _details(receipt: Receipt, public_url: str) -> str:
+    page = f"{public_url}/events/{receipt.event_id}"
+    lines = (
+        f"[{receipt.event_id}]({page})" if len(page) < DETAILS_BYTES // 2 else receipt.event_id,
+        "",
+        f"- project: `{receipt.project_id}`",
+        f"- accepted: `{wire(receipt.accepted_at)}`",
+        f"- result due: `{wire(receipt.timeout_at)}`",
+    )
+    return "\n".join(cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES) for line in lines)
