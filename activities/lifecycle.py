@@ -32,7 +32,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements, Statements
 from store.receipts.deadlines import fail_due_repair, open_due_incident
 from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair
-from store.receipts.state import note, read_standing
+from store.receipts.state import load_snapshot, note
 from store.receipts.transitions import NotYet, result_is_stored
 
 RECEIPT_UNKNOWN = "receipt_unknown"
@@ -40,7 +40,7 @@ RECEIPT_UNKNOWN = "receipt_unknown"
 _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-class LedgerActivities:
+class LifecycleActivities:
     """The activities that write the store's ledger.
 
     `outage_seconds`: a longer outage of ingest is credited, so that deadlines wait while the front door is silent; 0: none does.
@@ -154,7 +154,7 @@ class LedgerActivities:
                 details = {"event_id": event_id, "cause": cause.value}
             case _:
                 return
-        standing = await read_standing(SessionStatements(session), event_id)
+        standing = await load_snapshot(SessionStatements(session), event_id)
         subject = Subject(SubjectType.INCIDENT, standing.incident_id)
         action, project_id = AuditAction.REPROCESS_REQUESTED, standing.project_id
         await record(
@@ -164,7 +164,7 @@ class LedgerActivities:
 
 async def _standing(st: Statements, event_id: str) -> Standing:
     try:
-        stored = await read_standing(st, EventId(event_id))
+        stored = await load_snapshot(st, EventId(event_id))
     except NotFound:
         _fail_unknown(event_id)
     return Standing(

@@ -6,7 +6,7 @@ No secret, address, body or signature is ever in a message; an activity reads th
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 
 # Types of the errors that end a callback series; they live in histories.
 REPAIR_REJECTED = "repair_rejected"
@@ -22,7 +22,7 @@ CALLBACK_HEARTBEAT = timedelta(seconds=5)
 class Standing:
     """Where the store says that a receipt stands; `replay_id` is its active repair, `result_deadline_at` that one's deadline."""
 
-    position: Position
+    position: LifecycleState
     deadline_at: datetime
     incident_id: str | None = None
     replay_id: str | None = None

@@ -50,7 +50,7 @@ class CallbackLimits(Limits):
     per_host: int = 20
 
 
-class NoPlace(Exception):
+class SlotsExhausted(Exception):
     """There is no place; come back after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -58,7 +58,7 @@ class NoPlace(Exception):
         self.seconds = seconds
 
 
-class Places:
+class CallbackSlots:
     """The places of one kind in one worker process."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
@@ -78,10 +78,10 @@ class Places:
         """A place for the block. `name` is what comes back when there is none; without a `host`, the kind has none.
 
         Raises:
-            NoPlace: before the block, when there is none.
+            SlotsExhausted: before the block, when there is none.
         """
         if not self._has_place(project_id, host):
-            raise NoPlace(self._next_turn(name, project_id))
+            raise SlotsExhausted(self._next_turn(name, project_id))
         self._come_back_at.pop(name, None)
         with self._held(project_id, host):
             yield
@@ -91,7 +91,7 @@ class Places:
         """A place for the block, after a wait in turn.
 
         Raises:
-            NoPlace: before the block, when none became free within `seconds`, or none of the project's for `stuck_seconds`.
+            SlotsExhausted: none became free within `seconds`, or none of the project's for `stuck_seconds`; before the block.
         """
         until = self._clock() + seconds
         while not self._has_place(project_id, ""):
@@ -99,7 +99,7 @@ class Places:
             if self._projects[project_id]:
                 patience = min(patience, self._moved_at[project_id] + stuck_seconds - self._clock())
             if patience <= 0:
-                raise NoPlace(self._limits.come_back_seconds)
+                raise SlotsExhausted(self._limits.come_back_seconds)
             await self._change(project_id, patience)
         with self._held(project_id, ""):
             yield

@@ -20,13 +20,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from api.auth.api_keys import Digests, FindKey, Gate, KeyRing, is_in_force
+from api.auth.api_keys import ApiKeyCache, Authenticator, Digests, FindKey, is_in_force
 from api.auth.rate_limit import RateLimit
-from api.composition import AppParts
+from api.composition import AppDependencies
 from api.console.composition import ConsoleParts
 from api.console.routes import console_router
-from api.console.sign_in.oidc_provider import Issuer
-from api.health.heartbeat import Pulse
+from api.console.sign_in.oidc_provider import OidcProvider
+from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
 from api.http.metrics import Counts
 from api.http.problems import Header, Problems, headers_of, status_of
@@ -35,7 +35,7 @@ from api.http.security_headers import always
 from api.ingest.endpoint import Ingest
 from api.ingest.payload_encryption import Snapshots
 from api.ingest.schemas import receipt_of, result_of
-from api.middleware import Edge
+from api.middleware import ErrorBoundaryMiddleware
 from api.rest.dependencies import Shared
 from api.rest.docs_pages import reference_router
 from api.rest.openapi import document
@@ -67,15 +67,15 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> FastAPI:
+def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic) -> FastAPI:
     """The application on these parts; whoever runs it must run its lifespan. `clock` (s): for keys and rates."""
     settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
-    key_ring = KeyRing(find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock)
-    gate = Gate(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock))
+    key_ring = ApiKeyCache(find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock)
+    gate = Authenticator(keys=key_ring, limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock))
     operations = Operations(database=parts.database, sealer=parts.sealer, judge_repair_url=parts.judge_repair_url)
     operations.call_on_change(key_ring.forget)
     health = Health(database=parts.database)
-    pulse = Pulse(
+    pulse = ApiHeartbeat(
         database=parts.database,
         key_ring=key_ring,
         accepted=lambda: counts.accepted_total,
@@ -95,19 +95,23 @@ def create_app(parts: AppParts, *, clock: Callable[[], float] = monotonic) -> Fa
         app.include_router(router)
     _answer_in_one_shape(app, problems, counts, routes=[route for router in routers for route in router.routes])
     app.add_middleware(
-        Edge, ingest_paths=frozenset(app.ingest), problems=problems, counts=counts, always=always(settings.public_url)
+        ErrorBoundaryMiddleware,
+        ingest_paths=frozenset(app.ingest),
+        problems=problems,
+        counts=counts,
+        always=always(settings.public_url),
     )
     return app
 
 
-def calm_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
     """Freeze what start-up made, and collect rarely from here on."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> dict[str, Ingest]:
+def _ingest(parts: AppDependencies, gate: Authenticator, problems: Problems, counts: Counts) -> dict[str, Ingest]:
     """The two endpoints by every path that they are served at."""
     snapshots = Snapshots(sealer=parts.sealer, read_data_key=_data_key_reader(parts.database))
     make = partial(
@@ -124,12 +128,12 @@ def _ingest(parts: AppParts, gate: Gate, problems: Problems, counts: Counts) -> 
     return {"/api/v1/receipt": receipt, "/v1/receipt": receipt, "/api/v1/result": result, "/v1/result": result}
 
 
-def _lifespan(parts: AppParts, pulse: Pulse) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(parts: AppDependencies, pulse: ApiHeartbeat) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.committer.start(outage_seconds=parts.settings.outage_seconds)
         await pulse.start()
-        calm_garbage_collection()
+        tune_garbage_collection()
         try:
             yield
         finally:
@@ -143,7 +147,7 @@ def key_finder(database: Database) -> FindKey:
     """What a key ring asks of the store."""
 
     async def find(digests: Digests) -> AuthenticatedKey | None:
-        async with database.looking_up() as session:
+        async with database.key_lookup() as session:
             caller = await keys.find_key(session, *digests)
             return caller if caller is not None and is_in_force(caller, await database.now(session)) else None
 
@@ -152,13 +156,13 @@ def key_finder(database: Database) -> FindKey:
 
 def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[bytes]]:
     async def read(project_id: ProjectId) -> bytes:
-        async with database.looking_up() as session:
+        async with database.key_lookup() as session:
             return await projects.read_data_key(session, project_id)
 
     return read
 
 
-def _console_parts(parts: AppParts, operations: Operations, health: Health, now: Callable[[], datetime]) -> ConsoleParts:
+def _console_parts(parts: AppDependencies, operations: Operations, health: Health, now: Callable[[], datetime]) -> ConsoleParts:
     return ConsoleParts(
         operations=operations,
         database=parts.database,
@@ -176,10 +180,10 @@ def _console_parts(parts: AppParts, operations: Operations, health: Health, now:
     )
 
 
-def _issuer(parts: AppParts) -> Issuer | None:
+def _issuer(parts: AppDependencies) -> OidcProvider | None:
     if parts.settings.oidc is None or parts.issuer_transport is None:
         return None
-    return Issuer(parts.settings.oidc, public_url=parts.settings.public_url, transport=parts.issuer_transport)
+    return OidcProvider(parts.settings.oidc, public_url=parts.settings.public_url, transport=parts.issuer_transport)
 
 
 def _answer_in_one_shape(app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]) -> None:

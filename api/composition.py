@@ -32,7 +32,7 @@ class AppSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class AppParts:
+class AppDependencies:
     """The opened parts; `issuer_transport` judges where requests to the identity provider lead, and is needed with `oidc` alone.
 
     `create_app` starts and stops the committer, and closes nothing that it did not open."""

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import create_app
-from api.composition import AppParts, AppSettings
+from api.composition import AppDependencies, AppSettings
 from api.console.sign_in.oidc_provider import OidcClient
 from api.http.server_protocol import BoundedProtocol
 from config.logging import configure_logging
@@ -50,7 +50,7 @@ def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loo
 async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
     database = Database.open(settings.database_url_or_default)
-    parts = AppParts(
+    parts = AppDependencies(
         database=database,
         sealer=Sealer(secret_key, previous),
         committer=Committer(open_front_door(database.url), database.clock),
@@ -63,7 +63,7 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
         # Once stopped, uvicorn raises the signal again for whoever handled it before; by default that ends the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _already_heard)
+            signal.signal(number, _already_listening)
         with watched_loop():
             await server.serve()
         return 0 if server.started else 1
@@ -126,5 +126,5 @@ def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def _already_heard(number: int, frame: FrameType | None) -> None:
+def _already_listening(number: int, frame: FrameType | None) -> None:
     del number, frame

@@ -22,7 +22,7 @@ from domain.errors import Code, PayloadTooLarge, Refusal
 logger = structlog.get_logger(__name__)
 
 
-class Edge:
+class ErrorBoundaryMiddleware:
     """ASGI middleware; `ingest_paths` are those that take POST alone, which `api.app` has taken out before."""
 
     def __init__(

@@ -9,7 +9,7 @@ from domain.errors import Refusal
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
 from domain.results import NewResult, ResultStatus
 from store.db.database import Clock
-from store.ingest.batch import Answer, IngestRequest, take_in
+from store.ingest.batch import IngestRequest, StoredResponse, process_batch
 from store.ingest.connection import open_front_door
 
 BATCH = 500
@@ -28,9 +28,9 @@ async def fill(installation: Installation, *kinds: str, numbers: list[str], time
         batch = numbers[start : start + BATCH]
         requests = [_request(installation, kind, number, timeout_seconds) for kind in kinds for number in batch]
         async with front_door.transaction() as statements:
-            verdicts = await take_in(statements, Clock(), requests)
+            verdicts = await process_batch(statements, Clock(), requests)
         for verdict in verdicts[: len(batch)]:
-            assert isinstance(verdict, Answer), verdict
+            assert isinstance(verdict, StoredResponse), verdict
             event_ids.append(json.loads(verdict.body)["event_id"])
     await front_door.close()
     return event_ids

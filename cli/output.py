@@ -89,7 +89,7 @@ def print_rows(
         typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def tell_end_of_list(rows: Sequence[object], what: str) -> None:
+def print_end_of_list(rows: Sequence[object], what: str) -> None:
     """Say that a list ends at its bound, where it does: there may be older ones."""
     from store.db.paging import LISTED_AT_MOST  # here, since the store's library is slow to import
 

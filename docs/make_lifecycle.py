@@ -12,7 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, TABLE, Happening, Move, Position  # noqa: E402
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, TABLE, LifecycleState, Transition, Trigger  # noqa: E402
 
 PICTURE = DOCS / "pictures" / "lifecycle.svg"
 PAGE = DOCS / "how-recovery-works.md"
@@ -23,13 +23,13 @@ BOX_WIDTH, BOX_HEIGHT = 170, 56
 LINE_HEIGHT = 17
 # Centres of the boxes; the incident's positions stand in a frame of their own.
 CENTRES: dict[str, tuple[int, int]] = {
-    Position.WAITING: (120, 330),
-    Position.APPLIED: (120, 624),
-    Position.OPEN: (450, 330),
-    Position.CALLING: (820, 200),
-    Position.AWAITING_RESULT: (820, 460),
-    Position.RECOVERED: (640, 624),
-    Position.CLOSED: (640, 36),
+    LifecycleState.WAITING: (120, 330),
+    LifecycleState.APPLIED: (120, 624),
+    LifecycleState.OPEN: (450, 330),
+    LifecycleState.CALLING: (820, 200),
+    LifecycleState.AWAITING_RESULT: (820, 460),
+    LifecycleState.RECOVERED: (640, 624),
+    LifecycleState.CLOSED: (640, 36),
 }
 FRAME = (345, 115, 580, 415)
 STYLE = """
@@ -58,14 +58,14 @@ def draw_picture() -> str:
         f'<text x="{x + 60}" y="{y + height - 14}" class="name">{GROUP}</text>',
     ]
     parts += [_edge(start, to, happenings) for (start, to), happenings in sorted(_edges().items())]
-    parts += [_box(position) for position in Position]
+    parts += [_box(position) for position in LifecycleState]
     return "\n".join([*parts, "</svg>", ""])
 
 
 def write_table() -> str:
     """The table of every pair, in Markdown."""
-    head = ["what happens", *(position.value for position in Position)]
-    rows = [[f"`{happening.value}`", *(_cell(position, row) for position in Position)] for happening, row in TABLE.items()]
+    head = ["what happens", *(position.value for position in LifecycleState)]
+    rows = [[f"`{happening.value}`", *(_cell(position, row) for position in LifecycleState)] for happening, row in TABLE.items()]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -77,14 +77,14 @@ def page_with_table(page: str) -> str:
     return f"{before}{BEGIN}\n{write_table()}\n{END}{after}"
 
 
-def _edges() -> dict[tuple[str, str], tuple[Happening, ...]]:
+def _edges() -> dict[tuple[str, str], tuple[Trigger, ...]]:
     """What leads from where to where; what leads there from every position of an incident leads there from its frame."""
-    found: dict[tuple[str, str], list[Happening]] = {}
+    found: dict[tuple[str, str], list[Trigger]] = {}
     for happening, row in TABLE.items():
         for position, move in row.items():
             if move.to is not position:
                 found.setdefault((position, move.to), []).append(happening)
-    for target in Position:
+    for target in LifecycleState:
         shared = [found.get((position, target)) for position in OPEN_POSITIONS]
         if shared[0] and all(happenings == shared[0] for happenings in shared):
             found[GROUP, target] = shared[0]
@@ -93,9 +93,9 @@ def _edges() -> dict[tuple[str, str], tuple[Happening, ...]]:
     return {pair: tuple(happenings) for pair, happenings in found.items()}
 
 
-def _edge(start: str, to: str, happenings: tuple[Happening, ...]) -> str:
+def _edge(start: str, to: str, happenings: tuple[Trigger, ...]) -> str:
     tail, head = _ends(start, to)
-    bend = 0 if GROUP in (start, to) or {start, to} & {Position.WAITING} or (to, start) not in _edges() else 50
+    bend = 0 if GROUP in (start, to) or {start, to} & {LifecycleState.WAITING} or (to, start) not in _edges() else 50
     dx, dy = head[0] - tail[0], head[1] - tail[1]
     length = max(1.0, (dx * dx + dy * dy) ** 0.5)
     middle = ((tail[0] + head[0]) / 2 - dy / length * bend, (tail[1] + head[1]) / 2 + dx / length * bend)
@@ -127,7 +127,7 @@ def _rim(centre: Point, towards: Point) -> Point:
     return centre[0] + dx * scale, centre[1] + dy * scale
 
 
-def _box(position: Position) -> str:
+def _box(position: LifecycleState) -> str:
     x, y = CENTRES[position]
     kind = "end" if position in END_POSITIONS else "incident" if position in OPEN_POSITIONS else ""
     corner = f'x="{x - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}"'
@@ -135,7 +135,7 @@ def _box(position: Position) -> str:
     return f'{box}\n<text class="name" x="{x}" y="{y + 5}">{position.value}</text>'
 
 
-def _cell(position: Position, row: dict[Position, Move]) -> str:
+def _cell(position: LifecycleState, row: dict[LifecycleState, Transition]) -> str:
     move = row.get(position)
     if move is None:
         return ""

@@ -47,16 +47,16 @@ def beat_interval(outage_seconds: int) -> timedelta:
     return min(LONGEST_BEAT, shortest) if shortest else LONGEST_BEAT
 
 
-def is_silent(beats: IngestBeats | None, now: datetime, *, outage_seconds: int) -> bool:
+def is_ingest_down(beats: IngestBeats | None, now: datetime, *, outage_seconds: int) -> bool:
     """Nothing says that ingest is up. Never where no API has ever beaten, nor where outages are not credited."""
     if beats is None or not outage_seconds:
         return False
     return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
 
 
-def hold_ms(beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int) -> int | None:
+def grace_ms(beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int) -> int | None:
     """For how many milliseconds a deadline is left alone; None when it counts now, or is still ahead."""
-    if beats is None or not is_silent(beats, now, outage_seconds=outage_seconds):
+    if beats is None or not is_ingest_down(beats, now, outage_seconds=outage_seconds):
         return None
     is_last_known = beats.last_at <= now + BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
     if now < due_at or (is_last_known and due_at <= beats.last_at):

@@ -1,6 +1,6 @@
 """The result: what an app says when the business effect was applied or failed; and what it means for its receipt.
 
-`happening_of` is the one place that tells a first result from a repeat, a repair's from a late one. It never reads the store:
+`classify_result` is the one place that tells a first result from a repeat, a repair's from a late one. It never reads the store:
 the caller hands it what is stored.
 """
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from domain.ids import EventId, ProjectId, ReplayId, ResultId
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, Happening, Position
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, LifecycleState, Trigger
 from domain.receipts import EffectType, Provider
 
 
@@ -44,7 +44,7 @@ class NewResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ResultFacts:
     """What of a result decides whether another one repeats it."""
 
     status: ResultStatus
@@ -66,20 +66,20 @@ class Result:
     id: ResultId
     event_id: EventId
     received_at: datetime
-    said: Said
+    said: ResultFacts
     repeats: int = 0
     repeated_at: datetime | None = None
 
 
-def happening_of(
-    said: Said,
+def classify_result(
+    said: ResultFacts,
     *,
-    position: Position,
+    position: LifecycleState,
     active_replay_id: ReplayId | None,
     ended_by_replay_id: ReplayId | None,
-    earlier: frozenset[Said],
+    earlier: frozenset[ResultFacts],
     late_result: LateResult,
-) -> Happening:
+) -> Trigger:
     """What this result is to a receipt that stands at `position`.
 
     `ended_by_replay_id` is the repair whose success ended it (None: it ended without one, or has not ended); `earlier` are the
@@ -87,20 +87,20 @@ def happening_of(
     one of this event's repairs is the caller's to have checked.
     """
     if position in END_POSITIONS and (said in earlier or _is_the_ending_success(said, position, ended_by_replay_id)):
-        return Happening.REPEATED
+        return Trigger.REPEATED
     if said.status is ResultStatus.FAILED:
         # Where a success was the end, every failure speaks against it; closed by hand, only what was said tells.
-        if position is Position.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
-            return Happening.FAILED_AFTER_SUCCESS
+        if position is LifecycleState.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
+            return Trigger.FAILED_AFTER_SUCCESS
         is_active = said.replay_id is not None and said.replay_id == active_replay_id
-        return Happening.FAILED_BY_ACTIVE_REPLAY if is_active else Happening.FAILED
+        return Trigger.FAILED_BY_ACTIVE_REPLAY if is_active else Trigger.FAILED
     if said.replay_id is not None:
-        return Happening.SUCCESS_BY_REPLAY
+        return Trigger.SUCCESS_BY_REPLAY
     if position in OPEN_POSITIONS and late_result is LateResult.NOTE:
-        return Happening.SUCCESS_TO_NOTE
-    return Happening.SUCCESS
+        return Trigger.SUCCESS_TO_NOTE
+    return Trigger.SUCCESS
 
 
-def _is_the_ending_success(said: Said, position: Position, ended_by_replay_id: ReplayId | None) -> bool:
+def _is_the_ending_success(said: ResultFacts, position: LifecycleState, ended_by_replay_id: ReplayId | None) -> bool:
     is_success = said.status is ResultStatus.SUCCESS
-    return is_success and position in {Position.APPLIED, Position.RECOVERED} and said.replay_id == ended_by_replay_id
+    return is_success and position in {LifecycleState.APPLIED, LifecycleState.RECOVERED} and said.replay_id == ended_by_replay_id

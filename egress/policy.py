@@ -85,7 +85,7 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 class UnsafeUrl(ValueError):
     """The URL, or what is behind its name, may not be called. The message says why, without quoting it, to who runs this
-    installation; whoever else named the URL reads `told_of_refused` instead."""
+    installation; whoever else named the URL reads `public_refusal_message` instead."""
 
 
 class AddressVerdict(StrEnum):
@@ -186,7 +186,7 @@ def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple
     return judged
 
 
-def told_of_refused(text: str) -> str:
+def public_refusal_message(text: str) -> str:
     """What whoever named a refused URL is told: what is wrong with its text, else one sentence for all that is behind its name.
 
     So a refusal tells nothing about the network that this runs in: not whether a name exists there, nor where.

@@ -100,7 +100,7 @@ async def judge_url(
     Raises:
         UnsafeUrl: its shape or an address of its name is refused, or the name has none.
     """
-    url = read_url(text, allow)
+    url = parse_permitted_url(text, allow)
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
@@ -117,7 +117,7 @@ async def judge_url(
     raise refusal
 
 
-def read_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
+def parse_permitted_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     """The parts of a URL that may be called, should its name lead to where it may.
 
     Raises:
@@ -171,7 +171,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise failed(failure) from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        backend = _JudgingBackend(read_url(str(request.url), self._allow), self._allow, self._resolver)
+        backend = _JudgingBackend(parse_permitted_url(str(request.url), self._allow), self._allow, self._resolver)
         pool = httpcore.AsyncConnectionPool(ssl_context=self._ssl_context, network_backend=backend, max_connections=1)
         try:
             response = await pool.handle_async_request(_core_request(request))

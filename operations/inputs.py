@@ -13,7 +13,7 @@ from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import LateResult
-from egress.policy import UnsafeUrl, told_of_refused
+from egress.policy import UnsafeUrl, public_refusal_message
 from operations.validation import Minutes, timeout_errors
 from store.people.email_addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
 
@@ -118,4 +118,4 @@ async def judged_url(url: str, *, judge: JudgeRepairUrl) -> str:
     try:
         return await judge(url)
     except UnsafeUrl:
-        raise ValidationFailed(errors=(FieldError(URL_POINTER, "not_allowed", told_of_refused(url)),)) from None
+        raise ValidationFailed(errors=(FieldError(URL_POINTER, "not_allowed", public_refusal_message(url)),)) from None

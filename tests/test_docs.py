@@ -15,7 +15,7 @@ from config.settings import Settings, environment_name, environment_names
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
 from operations.validation import validated
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
-STATES = (ReceiptState, IncidentState, RepairState, Position, Reason, Resolution, RepairCause, Flag, TimelineKind)
+STATES = (ReceiptState, IncidentState, RepairState, LifecycleState, Reason, Resolution, RepairCause, Flag, TimelineKind)
 
 
 def read(name: str) -> str:

@@ -16,19 +16,19 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.alerts.email_message import MailWriter
 from activities.alerts.send import AlertActivities, Mailer
-from activities.callback.send import CallbackActivities, CallbackRules, Chance, Transport
-from activities.lifecycle import LedgerActivities
-from activities.slots import CallbackLimits, Places
+from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
+from activities.lifecycle import LifecycleActivities
+from activities.slots import CallbackLimits, CallbackSlots
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from worker.loops.alert_retries import keep_alerting
+from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.dispatch import Dispatcher
-from worker.loops.notify_listener import keep_listening
+from worker.loops.notify_listener import listen_loop
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
-from worker.loops.start_rate_limiter import Pace
+from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.activity_slots import Purposes
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 from workflows.messages import TASK_QUEUE
 from workflows.receipt import ReceiptWorkflow
 
@@ -58,7 +58,7 @@ class WorkerParts:
     mailer: Mailer
     transport: Transport
     rules: CallbackRules
-    chance: Chance
+    chance: RuntimeSources
     mail_from: str
     public_url: str
     outage_seconds: int
@@ -76,20 +76,20 @@ class StorePart:
     `gateway` is attached to a client when there is one; until then its calls fail as they do while Temporal is away.
     """
 
-    gateway: Gateway
+    gateway: ReceiptWorkflowClient
     reconciler: Reconciler
     alerts: AlertActivities
     overdue: OverdueOpener
     callback: CallbackActivities
-    places: Places
+    places: CallbackSlots
     every_seconds: float
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """At work while the block runs, then ended in order; the task ends early when a part of it fails."""
         reconciling = asyncio.create_task(self.reconciler.run())
-        alerting = asyncio.create_task(keep_alerting(self.alerts, every_seconds=self.every_seconds))
-        opening = asyncio.create_task(self.overdue.keep_opening(every_seconds=self.every_seconds))
+        alerting = asyncio.create_task(alert_retry_loop(self.alerts, every_seconds=self.every_seconds))
+        opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
         whole = asyncio.create_task(_first_failure([reconciling, alerting, opening]))
         try:
             yield whole
@@ -114,7 +114,7 @@ class BuiltWorker:
     listened_url: str | None
 
     @property
-    def gateway(self) -> Gateway:
+    def gateway(self) -> ReceiptWorkflowClient:
         """What both parts say to Temporal."""
         return self.store_part.gateway
 
@@ -140,7 +140,7 @@ class BuiltWorker:
         polling, dispatching = asyncio.create_task(self.temporal.run()), asyncio.create_task(self.dispatcher.run())
         listening = []
         if self.listened_url is not None:
-            listening.append(asyncio.create_task(keep_listening(self.listened_url, self.dispatcher.wake)))
+            listening.append(asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.wake)))
         whole = asyncio.create_task(_first_failure([polling, dispatching, *listening]))
         try:
             yield whole
@@ -155,7 +155,7 @@ class BuiltWorker:
 
 def build_store_part(parts: WorkerParts, *, identity: str) -> StorePart:
     """What needs the store alone, with a gateway that has no client yet. `identity`: the process, as its heartbeat names it."""
-    gateway = Gateway(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
+    gateway = ReceiptWorkflowClient(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
     writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
     alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer)
     reconciler = Reconciler(
@@ -165,7 +165,7 @@ def build_store_part(parts: WorkerParts, *, identity: str) -> StorePart:
         outage_seconds=parts.outage_seconds,
     )
     overdue = OverdueOpener(parts.database.for_loops(), outage_seconds=parts.outage_seconds)
-    places = Places(parts.callback_limits, time.monotonic)
+    places = CallbackSlots(parts.callback_limits, time.monotonic)
     callback = CallbackActivities(
         parts.database,
         sealer=parts.sealer,
@@ -184,7 +184,7 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         store_part = build_store_part(parts, identity=client.identity)
         store_part.gateway.attach(client)
     gateway, alerts = store_part.gateway, store_part.alerts
-    ledger = LedgerActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
+    ledger = LifecycleActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
     temporal = Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -219,7 +219,7 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         temporal=temporal,
         store_part=store_part,
         dispatcher=Dispatcher(
-            parts.database.for_loops(), gateway, Pace(parts.dispatch_rate), is_notified=listened_url is not None
+            parts.database.for_loops(), gateway, StartRateLimiter(parts.dispatch_rate), is_notified=listened_url is not None
         ),
         listened_url=listened_url,
     )

@@ -25,7 +25,7 @@ from worker.health.heartbeat import Heartbeat, PollingDied
 from worker.membership import Membership
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 from workflows.messages import TASK_QUEUE
 
 CONNECT_AGAIN_SECONDS = 1.0
@@ -116,8 +116,8 @@ class TemporalPart:
         tune_garbage_collection()
         async with built.running_temporal() as whole:
             beside = [
-                asyncio.create_task(self._heartbeat.keep_looking(built.gateway)),
-                asyncio.create_task(keep_canaries(client, self._heartbeat, built.gateway)),
+                asyncio.create_task(self._heartbeat.self_check_loop(built.gateway)),
+                asyncio.create_task(canary_loop(client, self._heartbeat, built.gateway)),
                 asyncio.create_task(self._keep_checking(client)),
             ]
             log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
@@ -161,15 +161,15 @@ class TemporalPart:
                     raise
 
 
-async def keep_canaries(client: Client, heartbeat: Heartbeat, gateway: Gateway) -> None:
+async def canary_loop(client: Client, heartbeat: Heartbeat, gateway: ReceiptWorkflowClient) -> None:
     """Run canaries, and the worker that runs them, for ever; where Temporal does not serve that worker, there are none.
 
     Raises:
-        PollingDied: see `Heartbeat.keep_running_canaries`.
+        PollingDied: see `Heartbeat.canary_loop`.
     """
     while True:
         serving = asyncio.create_task(build_canary_worker(client).run())
-        running = asyncio.create_task(heartbeat.keep_running_canaries(partial(run_canary, client), gateway))
+        running = asyncio.create_task(heartbeat.canary_loop(partial(run_canary, client), gateway))
         try:
             await asyncio.wait([serving, running], return_when=asyncio.FIRST_COMPLETED)
             if running.done():

@@ -22,7 +22,7 @@ from temporalio.runtime import Runtime
 from uvicorn.loops.auto import auto_loop_factory
 
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
-from activities.callback.send import CallbackRules, Chance
+from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
 from activities.slots import CallbackLimits
 from config.logging import configure_logging
@@ -35,8 +35,8 @@ from store.db.database import Database
 from worker.build import GRACE_SECONDS, StorePart, WorkerParts, build_store_part
 from worker.connection_loop import TemporalPart, end_soon
 from worker.health.heartbeat import USUAL, Bounds, Heartbeat
-from worker.loops.outage_credit import keep_crediting
-from worker.loops.retention import keep_erasing, keep_purging
+from worker.loops.outage_credit import outage_credit_loop
+from worker.loops.retention import erasure_loop, retention_loop
 from worker.temporal.connect import Engine, connect, quiet_runtime
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
 
@@ -82,7 +82,7 @@ def parts_from(settings: Settings) -> WorkerParts:
             ssl_context=bundled_authorities(),
         ),
         rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
-        chance=Chance(draw=random.random, nonce=lambda: secrets.token_hex(16)),
+        chance=RuntimeSources(draw=random.random, nonce=lambda: secrets.token_hex(16)),
         mail_from=settings.mail_from,
         public_url=settings.public_url_or_default,
         outage_seconds=settings.outage_seconds,
@@ -118,8 +118,8 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
     heartbeat = Heartbeat(
         parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds, secrets_known=secrets_known
     )
-    beating = asyncio.create_task(heartbeat.keep_beating())
-    crediting = asyncio.create_task(keep_crediting(parts.database.for_loops()))  # whether Temporal answers or not
+    beating = asyncio.create_task(heartbeat.heartbeat_loop())
+    crediting = asyncio.create_task(outage_credit_loop(parts.database.for_loops()))  # whether Temporal answers or not
     try:
         with watched_loop():
             await refuse_unknown_secret(parts.database, parts.sealer)
@@ -151,9 +151,9 @@ async def _work(
     """What needs the store alone starts at once, and the part for Temporal beside it, whenever there is one."""
     loops: list[Coroutine[object, object, None]] = [
         TemporalPart(connect_now, parts, store_part, heartbeat).run(),
-        keep_purging(parts.database.for_loops()),
-        keep_erasing(parts.database.for_loops()),
-        keep_collecting(),
+        retention_loop(parts.database.for_loops()),
+        erasure_loop(parts.database.for_loops()),
+        garbage_collection_loop(),
     ]
     async with store_part.running() as stored:
         beside = [asyncio.create_task(loop) for loop in loops]
@@ -196,7 +196,7 @@ def _stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-async def keep_collecting() -> None:
+async def garbage_collection_loop() -> None:
     """Collect in full now and then: evicted workflows are cycles, and by the thresholds alone they would pile up for hours."""
     while True:
         await asyncio.sleep(COLLECT_SECONDS)

@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributeKey
 
 from activities.messages import RequestMark
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.results import ResultStatus
 
 TASK_QUEUE = "makegood"
@@ -96,14 +96,14 @@ class ReceiptInput:
 @dataclass(frozen=True, slots=True)
 class ReceiptEnded:
     event_id: str
-    position: Position
+    position: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
 class StateAnswer:
     """Where this run stands, to be compared with the store, which is the truth. Instants as the contract writes them."""
 
-    position: Position
+    position: LifecycleState
     deadline_at: str
     incident_id: str | None
     replay_id: str | None

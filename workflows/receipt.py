@@ -19,7 +19,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from activities.alerts.send import AlertActivities
     from activities.callback.send import CallbackActivities
-    from activities.lifecycle import LedgerActivities
+    from activities.lifecycle import LifecycleActivities
     from activities.messages import (
         CALLBACK_HEARTBEAT,
         REPAIR_EXHAUSTED,
@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
         SendCallback,
         Standing,
     )
-    from domain.lifecycle import END_POSITIONS, Position
+    from domain.lifecycle import END_POSITIONS, LifecycleState
     from domain.values.timestamps import wire, wire_or_none
     from workflows import timeouts
     from workflows.inbox import Inbox
@@ -51,8 +51,8 @@ with workflow.unsafe.imports_passed_through():
         read_start,
         shown_name,
     )
-    from workflows.status_changes import deadline_of, is_news, search_attributes
-    from workflows.ui_text import Lines, describe_reprocess, describe_result, describe_standing, with_note
+    from workflows.status_changes import deadline_of, needs_alert, search_attributes
+    from workflows.ui_text import Lines, describe_reprocess, describe_result, describe_state, with_note
 
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
 
@@ -66,7 +66,7 @@ class ReceiptWorkflow:
     @workflow.init
     def __init__(self, *start: object) -> None:
         self._start = read_start(start, run_of=workflow.info().workflow_id) or NO_INPUT
-        self._standing = Standing(Position.WAITING, self._start.deadline_at)
+        self._standing = Standing(LifecycleState.WAITING, self._start.deadline_at)
         self._look_at = self._start.deadline_at
         self._inbox = Inbox(self._start, workflow.random_seed())
         self._asking: BareRequest | None = None
@@ -78,20 +78,20 @@ class ReceiptWorkflow:
         event_id = self._start.event_id
         if not event_id:
             raise ApplicationError(EXPECTED_INPUT, type=INPUT_UNREADABLE, non_retryable=True)
-        workflow.set_current_details(describe_standing(self._standing))
+        workflow.set_current_details(describe_state(self._standing))
         if self._start.resume:
-            await self._ask(LedgerActivities.load_standing, ReadStanding(event_id), "Where does it stand?")
+            await self._ask(LifecycleActivities.load_standing, ReadStanding(event_id), "Where does it stand?")
         while self._standing.position not in END_POSITIONS:
             self._continue_if_long()
             match self._standing.position:
-                case Position.WAITING:
+                case LifecycleState.WAITING:
                     await self._wait_for_result()
-                case Position.OPEN:
+                case LifecycleState.OPEN:
                     await self._wait(self._inbox.has_any)
                     await self._act()
-                case Position.CALLING:
+                case LifecycleState.CALLING:
                     await self._call_back()
-                case Position.AWAITING_RESULT:
+                case LifecycleState.AWAITING_RESULT:
                     await self._wait_for_repair()
         await self._drop_requests()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -138,7 +138,7 @@ class ReceiptWorkflow:
         await self._wait(lambda: bool(self._inbox.hint or self._inbox.named), until=self._look_at, summary=summary)
         hint, named = self._inbox.take_hint(), self._inbox.take_named()
         if hint is not None and hint.is_success:
-            self._stand(replace(self._standing, position=Position.APPLIED))
+            self._stand(replace(self._standing, position=LifecycleState.APPLIED))
         elif named is not None:
             await self._ask_for_named(named)
         else:
@@ -146,7 +146,7 @@ class ReceiptWorkflow:
 
     async def _open_incident(self, question: OpenIncident) -> None:
         """Within the task that found it due; when that fails, as an activity, which Temporal retries as long as it takes."""
-        opening, summary = LedgerActivities.open_incident, "Open the incident if it is due"
+        opening, summary = LifecycleActivities.open_incident, "Open the incident if it is due"
         try:
             answer = await workflow.execute_local_activity_method(
                 opening, question, schedule_to_close_timeout=timeouts.LOCAL_TIMEOUT, retry_policy=timeouts.ONCE, summary=summary
@@ -156,7 +156,7 @@ class ReceiptWorkflow:
                 raise
             await self._ask(opening, question, summary)
         else:
-            self._obey(answer)
+            self._apply_result(answer)
 
     async def _act(self) -> None:
         """Act on everything in the inbox with one question, whose answer is younger than all of it."""
@@ -167,19 +167,19 @@ class ReceiptWorkflow:
             await self._ask_for_named(named)
         elif hint is not None:
             await self._ask(
-                LedgerActivities.heed, Heed(self._start.event_id, hint.result_id), "Look at the store, as a signal says"
+                LifecycleActivities.heed, Heed(self._start.event_id, hint.result_id), "Look at the store, as a signal says"
             )
 
     async def _ask_for_named(self, replay_id: str) -> None:
         await self._ask(
-            LedgerActivities.begin_repair, BeginRepair(self._start.event_id, replay_id), f"Find the repair {replay_id}"
+            LifecycleActivities.begin_repair, BeginRepair(self._start.event_id, replay_id), f"Find the repair {replay_id}"
         )
 
     async def _ask_for_repair(self, bare: BareRequest) -> None:
         """Have the store adopt the repair that is active, or begin one, at once: nothing is kept to be run later."""
         self._asking = bare
         begin = BeginRepair(self._start.event_id, requested_by=bare.requested_by, marks=bare.marks)
-        await self._ask(LedgerActivities.begin_repair, begin, "Begin the repair that was asked for")
+        await self._ask(LifecycleActivities.begin_repair, begin, "Begin the repair that was asked for")
         self._asking = None
 
     async def _call_back(self) -> None:
@@ -209,16 +209,16 @@ class ReceiptWorkflow:
         call.cancel()
 
     def _is_calling(self, replay_id: str) -> bool:
-        return (self._standing.position, self._standing.replay_id) == (Position.CALLING, replay_id)
+        return (self._standing.position, self._standing.replay_id) == (LifecycleState.CALLING, replay_id)
 
     async def _end_series(self, call: Awaitable[Answer]) -> None:
         try:
-            self._obey(await call)
+            self._apply_result(await call)
         except ActivityError as failure:
             if not isinstance(failure.cause, ApplicationError) or failure.cause.type not in SERIES_ENDS:
                 raise
             self._note(f"callback series ended: {failure.cause.type}")
-            await self._ask(LedgerActivities.load_standing, ReadStanding(self._start.event_id), "What the series came to")
+            await self._ask(LifecycleActivities.load_standing, ReadStanding(self._start.event_id), "What the series came to")
 
     async def _wait_for_repair(self) -> None:
         replay_id = self._standing.replay_id or ""
@@ -227,13 +227,13 @@ class ReceiptWorkflow:
             await self._act()
             return
         overdue = FailOverdueRepair(self._start.event_id, replay_id)
-        await self._ask(LedgerActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
+        await self._ask(LifecycleActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
 
     async def _drop_requests(self) -> None:
         self._asking, named = self._inbox.take_bare(), self._inbox.take_named()
         if self._asking is not None or named is not None:
             dropped = NoteDroppedRequest(self._start.event_id, None if self._asking else named)
-            await self._ask(LedgerActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
+            await self._ask(LifecycleActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
 
     async def _wait(self, has_come: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
         """Return when it has come, or when it is time to look. The only wait, since a history grows long in any."""
@@ -247,7 +247,9 @@ class ReceiptWorkflow:
                 )
         self._continue_if_long()
 
-    async def _ask(self, activity: Callable[[LedgerActivities, Input], Awaitable[Answer]], question: Input, summary: str) -> None:
+    async def _ask(
+        self, activity: Callable[[LifecycleActivities, Input], Awaitable[Answer]], question: Input, summary: str
+    ) -> None:
         """Ask the ledger, and obey its answer. A run that continues as new meanwhile asks again, which the ledger allows."""
         call = workflow.start_activity_method(
             activity,
@@ -257,14 +259,14 @@ class ReceiptWorkflow:
             summary=summary,
         )
         await self._wait(call.done)
-        self._obey(await call)
+        self._apply_result(await call)
 
-    def _obey(self, answer: Answer) -> None:
+    def _apply_result(self, answer: Answer) -> None:
         self._stand(answer.standing)
         if answer.wait_ms is not None:
             self._look_at = workflow.now() + timedelta(milliseconds=answer.wait_ms)
         if answer.has_news:
-            self._tell_people()
+            self._send_alerts()
 
     def _stand(self, now: Standing) -> None:
         before, self._standing = self._standing, now
@@ -273,13 +275,13 @@ class ReceiptWorkflow:
         if before == now:
             return
         self._note(f"stands at: {now.position}" + (f" ({now.replay_id})" if now.replay_id else ""))
-        workflow.set_current_details(describe_standing(now))
+        workflow.set_current_details(describe_state(now))
         if updates := search_attributes(workflow.info().typed_search_attributes, now, self._start.unregistered):
             workflow.upsert_search_attributes(updates)
-        if is_news(before, now):
-            self._tell_people()
+        if needs_alert(before, now):
+            self._send_alerts()
 
-    def _tell_people(self) -> None:
+    def _send_alerts(self) -> None:
         """Send mail beside the wait: a silent mail server delays no result, and the end waits for no mail."""
         call = workflow.start_activity_method(
             AlertActivities.send_alerts,

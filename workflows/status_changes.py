@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import Standing
-from domain.lifecycle import OPEN_POSITIONS, Position, states_at
+from domain.lifecycle import OPEN_POSITIONS, LifecycleState, states_at
 from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
 
@@ -19,11 +19,11 @@ def deadline_of(standing: Standing) -> datetime:
     return standing.result_deadline_at or standing.deadline_at
 
 
-def is_news(before: Standing, now: Standing) -> bool:
+def needs_alert(before: Standing, now: Standing) -> bool:
     """Whether an incident opened, or a repair failed, between the two."""
-    if now.position not in OPEN_POSITIONS or before.position is Position.OPEN:
+    if now.position not in OPEN_POSITIONS or before.position is LifecycleState.OPEN:
         return False
-    return before.position is Position.WAITING or before.replay_id != now.replay_id
+    return before.position is LifecycleState.WAITING or before.replay_id != now.replay_id
 
 
 def search_attributes(

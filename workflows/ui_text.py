@@ -7,25 +7,27 @@ from collections import deque
 from dataclasses import replace
 
 from activities.messages import Standing
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.values.timestamps import wire
 from workflows.messages import TimelineAnswer, TimelineLine
 from workflows.signals import Reprocess, Result
 
 LINES_KEPT = 100
 
-_STORY: dict[Position, str] = {
-    Position.WAITING: "**Waiting** for the app's result.",
-    Position.APPLIED: "**Applied**: the app reported success in time.",
-    Position.OPEN: "**Incident open**: the effect is not proven. Signal `reprocess` to repair, or resolve it in the console.",
-    Position.CALLING: "**Repairing**: calling the app's repair endpoint.",
-    Position.AWAITING_RESULT: "**Repairing**: the endpoint took the callback; waiting for its result.",
-    Position.RECOVERED: "**Recovered**: the app reported success after the incident.",
-    Position.CLOSED: "**Closed** by hand.",
+_STORY: dict[LifecycleState, str] = {
+    LifecycleState.WAITING: "**Waiting** for the app's result.",
+    LifecycleState.APPLIED: "**Applied**: the app reported success in time.",
+    LifecycleState.OPEN: (
+        "**Incident open**: the effect is not proven. Signal `reprocess` to repair, or resolve it in the console."
+    ),
+    LifecycleState.CALLING: "**Repairing**: calling the app's repair endpoint.",
+    LifecycleState.AWAITING_RESULT: "**Repairing**: the endpoint took the callback; waiting for its result.",
+    LifecycleState.RECOVERED: "**Recovered**: the app reported success after the incident.",
+    LifecycleState.CLOSED: "**Closed** by hand.",
 }
 
 
-def describe_standing(standing: Standing) -> str:
+def describe_state(standing: Standing) -> str:
     """The current details of a run, in Markdown."""
     lines = [_STORY[standing.position], "", f"- deadline: `{wire(standing.deadline_at)}`"]
     if standing.incident_id is not None:

@@ -36,7 +36,7 @@ from store.receipts.attempts import (
 )
 from store.receipts.queries import read_repair
 from store.receipts.stalled_repairs import keep_delays
-from store.receipts.state import read_standing
+from store.receipts.state import load_snapshot
 
 # Three heartbeats of a worker.
 SILENT_AFTER = timedelta(seconds=6)
@@ -133,7 +133,7 @@ class AttemptRecords:
                 ending=ending_of(verdict),
                 gone_url=prepared.request.url if prepared.request and verdict == Rejected(url_gone=True) else None,
             )
-            stored = await read_standing(st, event_id)
+            stored = await load_snapshot(st, event_id)
             return Standing(
                 position=stored.position,
                 deadline_at=stored.deadline_at,

@@ -9,7 +9,7 @@ from typing import NoReturn
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.messages import ATTEMPT_FAILED, REPAIR_EXHAUSTED, REPAIR_OVER, REPAIR_REJECTED, Answer, Standing
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.retries import Accepted, Exhausted, Rejected, TryAgain, Verdict
 from store.receipts.attempts import Ending
 
@@ -37,7 +37,7 @@ def follow(verdict: Verdict, standing: Standing) -> Answer:
         case Exhausted():
             end_series(REPAIR_EXHAUSTED, "the last attempt of the schedule failed")
         case TryAgain(delay_seconds=delay_seconds):
-            if standing.position is not Position.CALLING:
+            if standing.position is not LifecycleState.CALLING:
                 end_series(REPAIR_OVER, f"the receipt stands at {standing.position}")
             try_again("the attempt failed and another follows", timedelta(seconds=delay_seconds))
 

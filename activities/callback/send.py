@@ -24,7 +24,7 @@ from activities.callback.attempts import AttemptRecords, PreparedAttempt
 from activities.callback.outcome import end_series, follow, try_again
 from activities.callback.transport import OutgoingRequest
 from activities.messages import CALLBACK_HEARTBEAT, REPAIR_OVER, Answer, SendCallback
-from activities.slots import NoPlace, Places
+from activities.slots import CallbackSlots, SlotsExhausted
 from activities.storing import finished, recorded
 from domain.errors import NotFound, Unavailable
 from domain.ids import EventId, ReplayId
@@ -33,7 +33,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptHeld, SeriesOver
-from store.receipts.state import read_standing
+from store.receipts.state import load_snapshot
 
 HEARTBEAT_SECONDS = 2
 # The outcome of a request is known to this process alone: it keeps it while the store is away.
@@ -57,7 +57,7 @@ class CallbackRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
+class RuntimeSources:
     """What an attempt takes from outside: a draw from 0 to 1, and a nonce of 32 hex characters."""
 
     draw: Callable[[], float]
@@ -77,8 +77,8 @@ class CallbackActivities:
         sealer: Sealer,
         transport: Transport,
         rules: CallbackRules,
-        chance: Chance,
-        places: Places,
+        chance: RuntimeSources,
+        places: CallbackSlots,
         holder: str,
     ) -> None:
         self._database = database
@@ -148,14 +148,14 @@ class CallbackActivities:
         try:
             with await self._place(order):
                 return await self._attempt_in_place(order)
-        except NoPlace as full:
+        except SlotsExhausted as full:
             try_again("as many callbacks as may be are under way", timedelta(seconds=full.seconds))
 
     async def _place(self, order: SendCallback) -> AbstractContextManager[None]:
         """The place of one callback, still to be entered; none is needed for what will not be sent."""
         try:
             async with self._database.reading() as session:
-                standing = await read_standing(SessionStatements(session), EventId(order.event_id))
+                standing = await load_snapshot(SessionStatements(session), EventId(order.event_id))
         except NotFound:
             return nullcontext()
         host = urlsplit(standing.repair_url or "").hostname

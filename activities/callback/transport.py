@@ -24,7 +24,7 @@ from egress.transport import (
     GuardedTransport,
     Resolver,
     failed,
-    read_url,
+    parse_permitted_url,
     resolve_name,
 )
 
@@ -66,7 +66,7 @@ async def exchange(
     started = time.monotonic()
     try:
         # As it is written, before httpx reads it.
-        url = read_url(request.url, allow).canonical
+        url = parse_permitted_url(request.url, allow).canonical
         async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
             response = await client.post(url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
     except UnsafeUrl as refusal:

@@ -39,7 +39,7 @@ class _Known:
     is_being_refreshed: bool = False
 
 
-class KeyRing:
+class ApiKeyCache:
     """The digests that this process has seen lately."""
 
     def __init__(self, *, find_key: FindKey, digests: Callable[[str], Digests], clock: Callable[[], float]) -> None:
@@ -47,7 +47,7 @@ class KeyRing:
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
         # One at a time of those not known to be somebody's: anyone can make up more of them than the store can look up.
-        self._strangers = asyncio.Semaphore(1)
+        self._unknown_key_lookups = asyncio.Semaphore(1)
         self._waiting_strangers = 0
         # For each question that the store has now: the projects that were changed since it was asked.
         self._changed: dict[str, set[ProjectId]] = {}
@@ -127,7 +127,7 @@ class KeyRing:
     async def _ask_in_turn(self, digests: Digests, *, is_stranger: bool) -> AuthenticatedKey | None:
         digest = digests[0]
         try:
-            async with self._strangers if is_stranger else nullcontext():
+            async with self._unknown_key_lookups if is_stranger else nullcontext():
                 caller = await self._ask(digests)
         finally:
             self._waiting_strangers -= is_stranger
@@ -157,10 +157,10 @@ class KeyRing:
         return caller
 
 
-class Gate:
+class Authenticator:
     """Lets a caller in who may do what is asked."""
 
-    def __init__(self, *, keys: KeyRing, limit: RateLimit) -> None:
+    def __init__(self, *, keys: ApiKeyCache, limit: RateLimit) -> None:
         self._keys, self._limit = keys, limit
 
     async def admit(self, headers: Headers, *scopes: Scope) -> AuthenticatedKey:

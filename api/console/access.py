@@ -56,7 +56,7 @@ class Guard:
             self._check_origin(request)
         if needs is Needs.NOBODY:
             if is_form:
-                await self._sessions.early_form(request)
+                await self._sessions.anonymous_form(request)
             return
         viewer = await self._sessions.viewer(request)
         if is_form:

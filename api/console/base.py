@@ -15,11 +15,11 @@ from starlette.responses import Response
 from api.console.access import Guard, Needs
 from api.console.composition import ConsoleParts
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.flow import Entrance
-from api.console.sign_in.login_attempts import TooManyTries
-from api.console.sign_in.self_service_audit import OwnActs
+from api.console.sign_in.flow import SignInFlow
+from api.console.sign_in.login_attempts import TooManyLoginAttempts
+from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import FormRejected, Sessions, SignInNeeded, Viewer
-from api.console.sign_in.step_up import Proofs
+from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import HEADERS, Pages, Values, asked_by_htmx
 from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
 from operations.people import People
@@ -39,10 +39,10 @@ class Console:
         self.people = People(parts.database, parts.sealer)
         self.pages = Pages(parts.now)
         self.sessions = Sessions(parts)
-        self.own_acts = OwnActs(parts)
+        self.own_acts = SelfServiceAudit(parts)
         self.guard = Guard(parts.database, self.sessions, public_url=parts.public_url)
-        self.entrance = Entrance(parts, self.sessions, self.own_acts)
-        self.proofs = Proofs(parts, self.sessions, self.entrance, self.own_acts, self.pages)
+        self.entrance = SignInFlow(parts, self.sessions, self.own_acts)
+        self.proofs = StepUpAuth(parts, self.sessions, self.entrance, self.own_acts, self.pages)
 
     async def viewer(self, request: Request) -> Viewer:
         """The signed-in person, as the guard let in. Raises: SignInNeeded."""
@@ -124,7 +124,7 @@ def console_route(console: Console, needs: Mapping[tuple[str, str], Needs]) -> t
                     return _to_sign_in(request)
                 except FormRejected as rejected:
                     return _problem(console, 403, "The form was not accepted", rejected.__doc__ or "")
-                except TooManyTries as tries:
+                except TooManyLoginAttempts as tries:
                     return _too_many(console, tries.wait_seconds)
                 except Forbidden as refusal:
                     return _problem(console, 403, "Not allowed", refusal.detail)

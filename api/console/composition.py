@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from api.console.sign_in.oidc_provider import Issuer
+from api.console.sign_in.oidc_provider import OidcProvider
 from api.http.client_address import Network
 from operations.incidents import Operations
 from operations.readiness import CheckStatus
@@ -35,4 +35,4 @@ class ConsoleParts:
     now: Callable[[], datetime]
     previous_secret_key: str | None = field(default=None, repr=False)
     trusted_proxies: tuple[Network, ...] = ()
-    issuer: Issuer | None = None
+    issuer: OidcProvider | None = None

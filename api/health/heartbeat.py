@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 import uuid_utils
 
-from api.auth.api_keys import KeyRing
+from api.auth.api_keys import ApiKeyCache
 from domain.errors import Unavailable
 from domain.outage import beat_interval
 from store.crypto import root_secret as rotation
@@ -26,14 +26,14 @@ logger = structlog.get_logger(__name__)
 BEATS_BETWEEN_CHORES = 15
 
 
-class Pulse:
+class ApiHeartbeat:
     """The heartbeat of one API process."""
 
     def __init__(
         self,
         *,
         database: Database,
-        key_ring: KeyRing,
+        key_ring: ApiKeyCache,
         accepted: Callable[[], int],
         outage_seconds: int,
         sealer: Sealer,

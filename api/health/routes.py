@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.auth.api_keys import Gate
+from api.auth.api_keys import Authenticator
 from api.http.metrics import Counts, StoreGauges, render
 from api.http.request_headers import read_headers
 from api.http.single_flight import Flight
@@ -176,7 +176,7 @@ class _Seen:
     credit_seconds: float | None  # since the oldest outage ended that has not reached every deadline
 
 
-def health_router(*, health: Health, gate: Gate, counts: Counts, is_metrics_open: bool) -> APIRouter:
+def health_router(*, health: Health, gate: Authenticator, counts: Counts, is_metrics_open: bool) -> APIRouter:
     """The three routes."""
     router = APIRouter(include_in_schema=False)
 

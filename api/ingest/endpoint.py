@@ -18,7 +18,7 @@ import uuid_utils
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
-from api.auth.api_keys import Gate
+from api.auth.api_keys import Authenticator
 from api.http.metrics import Counts
 from api.http.problems import JSON_TYPE, Header, Problems, headers_of, status_of
 from api.http.request_body import ClientGone, read_body, read_object
@@ -43,12 +43,12 @@ from domain.results import NewResult
 from operations.validation import Json
 from store.crypto.encryption import SealBroken
 from store.crypto.tokens import new_event_id
-from store.ingest.batch import Answer, IngestRequest, Prepared, SealedPayload
+from store.ingest.batch import IngestRequest, PreRejected, SealedPayload, StoredResponse
 
 logger = structlog.get_logger(__name__)
 
 Endpoint = Literal["receipt", "result"]
-Commit = Callable[[IngestRequest], Awaitable[Answer]]
+Commit = Callable[[IngestRequest], Awaitable[StoredResponse]]
 ReadValue = Callable[..., NewReceipt | NewResult]
 
 MAXIMUM_BYTES: dict[Endpoint, int] = {"receipt": MAXIMUM_BODY_BYTES, "result": MAXIMUM_RESULT_BYTES}
@@ -74,7 +74,7 @@ class Ingest:
         self,
         endpoint: Endpoint,
         *,
-        gate: Gate,
+        gate: Authenticator,
         commit: Commit,
         count_unserved: Callable[[Endpoint], None],
         read_value: ReadValue,
@@ -153,14 +153,14 @@ class Ingest:
             self._count_unserved(self._endpoint)
             raise
 
-    def _value(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | Prepared:
+    def _value(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | PreRejected:
         try:
             content: Json = read_object(body, tolerated=TOLERATED[self._endpoint])
             return self._read_value(content, project=project, request_id=request_id)
         except (ValidationFailed, TooManyFields) as refusal:
-            return Prepared(refusal, status=status_of(refusal.code), is_stored=refusal.code is Code.VALIDATION_ERROR)
+            return PreRejected(refusal, status=status_of(refusal.code), is_stored=refusal.code is Code.VALIDATION_ERROR)
 
-    def _committed(self, answer: Answer, headers: Headers) -> Reply:
+    def _committed(self, answer: StoredResponse, headers: Headers) -> Reply:
         is_accepted = answer.status < 400
         type_header = JSON_HEADER if is_accepted else (b"content-type", problem_type(headers.get(b"accept")))
         sent = [type_header, (b"content-length", str(len(answer.body)).encode())]

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
-from api.auth.api_keys import Gate
+from api.auth.api_keys import Authenticator
 from api.http.request_body import read_body, read_object
 from api.http.request_headers import check_content_type, read_headers
 from domain.projects import AuthenticatedKey, Scope
@@ -24,7 +24,7 @@ class Shared:
     """What `create_app` hangs on the application for the routes."""
 
     operations: Operations
-    gate: Gate
+    gate: Authenticator
 
 
 def _shared(request: Request) -> Shared:

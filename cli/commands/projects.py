@@ -8,7 +8,7 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import CommandFailed, ExitCode, print_record, print_rows, tell, tell_end_of_list
+from cli.output import CommandFailed, ExitCode, print_end_of_list, print_record, print_rows, tell
 from domain.results import LateResult
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def list_all(as_json: JsonFlag = False) -> None:
     """The newest 1,000 projects."""
     answer = operate(lambda operations: operations.list_projects())
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
-    tell_end_of_list(answer["data"], "projects")
+    print_end_of_list(answer["data"], "projects")
 
 
 @app.command("show")

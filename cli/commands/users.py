@@ -7,7 +7,7 @@ import typer
 
 from cli.local_operations import Json, build_operations, cli_actor, find_project, read_sealer, with_store
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import print_record, print_rows, tell_end_of_list
+from cli.output import print_end_of_list, print_record, print_rows
 from cli.settings import read_settings
 from domain.users import Role
 
@@ -38,7 +38,7 @@ def list_all(as_json: JsonFlag = False) -> None:
     answer = _do(lambda people: people.list_users())
     columns = ("user_id", "email", "has_password", "administrator", "roles")
     print_rows(answer, answer["data"], columns, as_json=as_json)
-    tell_end_of_list(answer["data"], "users")
+    print_end_of_list(answer["data"], "users")
 
 
 @app.command("create")

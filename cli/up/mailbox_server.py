@@ -14,13 +14,13 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from config.settings import Settings
-from store.maintenance.mailbox import keep_mail
+from store.maintenance.mailbox import store_mail
 
 MAIL_BYTES = 10 * 1024 * 1024
 HOST = "127.0.0.1"
 
 
-class KeepEverything:
+class StoreEveryMail:
     """What aiosmtpd calls for each mail."""
 
     def __init__(self, directory: Path) -> None:
@@ -32,7 +32,7 @@ class KeepEverything:
         del server, session
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         try:
-            await asyncio.to_thread(keep_mail, self._directory, content, received_at=datetime.now(UTC))
+            await asyncio.to_thread(store_mail, self._directory, content, received_at=datetime.now(UTC))
         except OSError as error:
             print(f"mail_not_kept reason={error.strerror}", flush=True)
             return "452 The mail could not be stored"
@@ -57,12 +57,12 @@ async def serve_mailbox(directory: Path, port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    handler = KeepEverything(directory)
+    handler = StoreEveryMail(directory)
     server = await loop.create_server(lambda: _protocol(handler), HOST, port)
     async with server:
         await stopped.wait()
         server.close()
 
 
-def _protocol(handler: KeepEverything) -> SMTP:
+def _protocol(handler: StoreEveryMail) -> SMTP:
     return SMTP(handler, data_size_limit=MAIL_BYTES, enable_SMTPUTF8=True, hostname="localhost", ident="Makegood mailbox")

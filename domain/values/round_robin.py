@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_turns(items: Iterable[T], owner_of: Callable[[T], str]) -> list[T]:
+def round_robin(items: Iterable[T], owner_of: Callable[[T], str]) -> list[T]:
     """The items, each owner's first before any owner's second; of one owner, and within a round, the order is kept."""
     taken: Counter[str] = Counter()
     ranked: list[tuple[int, T]] = []

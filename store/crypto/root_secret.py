@@ -23,7 +23,7 @@ from store.crypto.encryption import RootSecret, SealBroken, Sealer
 from store.db.database import Database
 from store.schema import tables
 from store.schema.mappers import key_from
-from store.status.heartbeats import ENDED, INGEST, SECRETS, hold_fact, name_fact, read_beats, read_fact, write_fact
+from store.status.heartbeats import ENDED, INGEST, SECRETS, lock_fact, name_fact, read_beats, read_fact, write_fact
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -118,7 +118,7 @@ async def root_that_writes(session: AsyncSession, sealer: Sealer) -> RootSecret:
     Raises: SecretUnknown.
     """
     # Held, so that a rotation waits for what is written and sees it, or this waits for the rotation.
-    await hold_fact(session, SECRET_FACT)
+    await lock_fact(session, SECRET_FACT)
     return await root_in_force(session, sealer)
 
 
@@ -148,12 +148,14 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
         await session.execute(update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint))
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
     # Held, so that no project is deleted meanwhile and gets its data key back, and no app set up anew gets that of the old one.
-    projects = await _wrap_anew(session, sealer, select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()), PROJECTS.c.id)
+    projects = await _wrap_again(
+        session, sealer, select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()), PROJECTS.c.id
+    )
     factors = select(FACTORS.c.user_id.label("id"), FACTORS.c.data_key)
-    return projects + await _wrap_anew(session, sealer, factors, FACTORS.c.user_id)
+    return projects + await _wrap_again(session, sealer, factors, FACTORS.c.user_id)
 
 
-async def _wrap_anew(session: AsyncSession, sealer: Sealer, held: Select[Any], owner: Column[Any]) -> int:
+async def _wrap_again(session: AsyncSession, sealer: Sealer, held: Select[Any], owner: Column[Any]) -> int:
     """Wrap these data keys with the current root secret, where they are not yet; how many. `held` selects `id` and `data_key`."""
     wrapped = 0
     for row in (await session.execute(held.with_for_update())).all():

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Unavailable
 from domain.values.timestamps import from_milliseconds, milliseconds
 from store.db import pools as lanes
-from store.db.pools import Generation, Lane, postgres_engine, postgres_lane, snapshots, sqlite_engine, sqlite_lane
+from store.db.pools import Generation, Pool, postgres_engine, postgres_pool, snapshots, sqlite_engine, sqlite_pool
 from store.db.postgres import STATEMENT_SECONDS
 from store.db.sql import Dialect, SessionStatements, Statements
 
@@ -45,24 +45,24 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class Pools:
     """The pools of a process, one for each purpose; a later one waits for none of the others."""
 
-    writing: Lane
-    reading: Lane
-    searching: Lane
-    looking_up: Lane
-    heartbeat: Lane
-    watching: Lane
-    measuring: Lane
-    looping: Lane
-    looping_reading: Lane
+    writing: Pool
+    reading: Pool
+    searching: Pool
+    key_lookup: Pool
+    heartbeat: Pool
+    watching: Pool
+    measuring: Pool
+    looping: Pool
+    looping_reading: Pool
 
 
 class Database:
     """An opened store. Each method that opens a session names what it is for; one purpose cannot use up another's connections."""
 
-    def __init__(self, *, url: str, clock: Clock, pools: Lanes) -> None:
+    def __init__(self, *, url: str, clock: Clock, pools: Pools) -> None:
         self.url = url
         self.clock = clock
         self.dialect = dialect_of(url)
@@ -80,7 +80,7 @@ class Database:
         Raises: ValueError when the URL is of neither form.
         """
         is_sqlite = dialect_of(url) == "sqlite"
-        pools = _sqlite_lanes(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_lanes(url, statement_seconds)
+        pools = _sqlite_pools(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_pools(url, statement_seconds)
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
     def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
@@ -108,12 +108,12 @@ class Database:
         """
         return self._lanes.searching.session(name)
 
-    def looking_up(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def key_lookup(self) -> AbstractAsyncContextManager[AsyncSession]:
         """As `reading`, for the short question that a request waits for before anything else.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return self._lanes.looking_up.session()
+        return self._lanes.key_lookup.session()
 
     def heartbeat(self) -> AbstractAsyncContextManager[AsyncSession]:
         """As `transaction`, for the sign that a process lives. A statement has 10 s.
@@ -160,7 +160,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
-        for lane in (getattr(self._lanes, name) for name in Lanes.__slots__):
+        for lane in (getattr(self._lanes, name) for name in Pools.__slots__):
             await lane.engine.dispose()
 
 
@@ -182,38 +182,38 @@ def sqlite_path(url: str) -> Path:
     return Path(name)
 
 
-def _sqlite_lanes(path: Path, *, on_loop: bool) -> Lanes:
-    writing = sqlite_lane(path, lanes.WRITING, writes=True, on_loop=on_loop)
-    return Lanes(
+def _sqlite_pools(path: Path, *, on_loop: bool) -> Pools:
+    writing = sqlite_pool(path, lanes.WRITING, writes=True, on_loop=on_loop)
+    return Pools(
         writing=writing,
-        reading=sqlite_lane(path, lanes.READING),
-        searching=sqlite_lane(path, lanes.SEARCHING),
-        looking_up=sqlite_lane(path, lanes.LOOKING_UP),
-        heartbeat=sqlite_lane(path, lanes.HEARTBEAT, writes=True, on_loop=on_loop),
-        watching=sqlite_lane(path, lanes.WATCHING),
-        measuring=sqlite_lane(path, lanes.MEASURING),
+        reading=sqlite_pool(path, lanes.READING),
+        searching=sqlite_pool(path, lanes.SEARCHING),
+        key_lookup=sqlite_pool(path, lanes.LOOKING_UP),
+        heartbeat=sqlite_pool(path, lanes.HEARTBEAT, writes=True, on_loop=on_loop),
+        watching=sqlite_pool(path, lanes.WATCHING),
+        measuring=sqlite_pool(path, lanes.MEASURING),
         looping=writing,
-        looping_reading=sqlite_lane(path, lanes.LOOPING),
+        looping_reading=sqlite_pool(path, lanes.LOOPING),
     )
 
 
-def _postgres_lanes(url: str, statement_seconds: float) -> Lanes:
+def _postgres_pools(url: str, statement_seconds: float) -> Pools:
     generation = Generation()
 
-    def lane(bounds: lanes.Bounds, *, writes: bool = False) -> Lane:
-        return postgres_lane(url, bounds, generation, statement_seconds=statement_seconds, writes=writes)
+    def lane(bounds: lanes.Bounds, *, writes: bool = False) -> Pool:
+        return postgres_pool(url, bounds, generation, statement_seconds=statement_seconds, writes=writes)
 
     looping = lane(lanes.LOOPING, writes=True)
-    return Lanes(
+    return Pools(
         writing=lane(lanes.WRITING, writes=True),
         reading=lane(lanes.READING),
         searching=lane(lanes.SEARCHING),
-        looking_up=lane(lanes.LOOKING_UP),
+        key_lookup=lane(lanes.LOOKING_UP),
         heartbeat=lane(lanes.HEARTBEAT, writes=True),
         watching=lane(lanes.WATCHING),
         measuring=lane(lanes.MEASURING),
         looping=looping,
-        looping_reading=Lane(snapshots(looping.engine), looping.bounds, looping.turns),
+        looping_reading=Pool(snapshots(looping.engine), looping.bounds, looping.turns),
     )
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 
 
-class Turns:
+class Permits:
     """`places` at once, and of these `each` at most for one name.
 
     The name that has fewest goes first, then the one that was served longest ago. Within a name, who came first.

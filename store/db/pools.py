@@ -22,7 +22,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from domain.errors import RateLimited, TooSlow, Unavailable
 from store.db.errors import BROKEN, RETRY_AFTER_SECONDS, Follows, is_driver_failure, is_time_limit, judge, unavailable
-from store.db.permits import Turns
+from store.db.permits import Permits
 from store.db.postgres import DURABLE, ONE_PROCESS, connect_postgres
 from store.db.postgres import Connection as PostgresConnection
 from store.db.sqlite import BEGIN_WRITING, connect_in_thread, connect_inline, mark_of
@@ -87,12 +87,12 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Pool:
     """A pool of connections, and who may use it next."""
 
     engine: AsyncEngine
     bounds: Bounds
-    turns: Turns
+    turns: Permits
 
     @asynccontextmanager
     async def session(self, name: str = "") -> AsyncIterator[AsyncSession]:
@@ -103,7 +103,7 @@ class Lane:
         try:
             await self.turns.take(name, seconds=self.bounds.turn_seconds)
         except TimeoutError as error:
-            raise self._no_turn(name) from error
+            raise self._no_permit(name) from error
         began = time.monotonic()
         try:
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
@@ -119,7 +119,7 @@ class Lane:
         finally:
             self.turns.release(name, rest_seconds=self.bounds.rest_after(time.monotonic() - began))
 
-    def _no_turn(self, name: str) -> RateLimited | Unavailable:
+    def _no_permit(self, name: str) -> RateLimited | Unavailable:
         if self.bounds.each is None:
             return unavailable()
         if self.turns.has_all(name):
@@ -170,13 +170,13 @@ def _interrupted(connection: sqlite3.Connection | None, limit_seconds: float | N
         timers[-1].cancel()
 
 
-def sqlite_lane(path: Path, bounds: Bounds, *, writes: bool = False, on_loop: bool = False) -> Lane:
+def sqlite_pool(path: Path, bounds: Bounds, *, writes: bool = False, on_loop: bool = False) -> Pool:
     """A lane of a file that exists; where it writes, it has one connection. `on_loop`: the event loop itself writes."""
     # SQLite has one writer anyway, and waiting for a turn is fair where polling the lock is not.
     # On the loop, its BEGIN waits for the writer's place without stopping the loop, so that the lock's own waiting is off.
     connections = 1 if writes else bounds.connections
     engine = sqlite_engine(path, connections=connections, writes=writes, on_loop=on_loop)
-    return Lane(engine, bounds, Turns(connections, each=bounds.each))
+    return Pool(engine, bounds, Permits(connections, each=bounds.each))
 
 
 def sqlite_engine(
@@ -222,7 +222,7 @@ def sqlite_engine(
     return engine
 
 
-def postgres_lane(url: str, bounds: Bounds, generation: Generation, *, statement_seconds: float, writes: bool = False) -> Lane:
+def postgres_pool(url: str, bounds: Bounds, generation: Generation, *, statement_seconds: float, writes: bool = False) -> Pool:
     """A lane of sessions that write, or of such that see one snapshot, which REPEATABLE READ is PostgreSQL's name for."""
     limit = bounds.limit_seconds
     timeout = "" if limit is None else f"{ONE_PROCESS}; SET LOCAL statement_timeout = {round(limit * 1000)}"
@@ -235,7 +235,7 @@ def postgres_lane(url: str, bounds: Bounds, generation: Generation, *, statement
         at_begin="; ".join(filter(None, (DURABLE if writes else "", timeout, lock))),
         may_be_standby=not writes,
     )
-    return Lane(engine if writes else snapshots(engine), bounds, Turns(bounds.connections, each=bounds.each))
+    return Pool(engine if writes else snapshots(engine), bounds, Permits(bounds.connections, each=bounds.each))
 
 
 def snapshots(engine: AsyncEngine) -> AsyncEngine:

@@ -18,7 +18,7 @@ from domain.values.timestamps import from_milliseconds, milliseconds, wire
 from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
-from store.ingest.connection import LockNotGiven
+from store.ingest.connection import LockTimeout
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.receipts.matching import match_event
 from store.receipts.state import note
@@ -35,7 +35,7 @@ Endpoint: TypeAlias = Literal["receipt", "result"]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreRejected:
     """A refusal that was found in the body: given only when no answer is stored under the key, and stored if it is to be."""
 
     refusal: Refusal
@@ -63,13 +63,13 @@ class IngestRequest:
     endpoint: Endpoint
     key: str
     fingerprint: str
-    value: NewReceipt | NewResult | Prepared
+    value: NewReceipt | NewResult | PreRejected
     render: Callable[[Refusal], bytes]
     sealed: SealedPayload | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     """A status and a body to send; a stored refusal comes as one too. `is_replayed`: it was given before."""
 
     status: int
@@ -77,14 +77,16 @@ class Answer:
     is_replayed: bool = False
 
 
-Verdict: TypeAlias = Answer | Exception
+Verdict: TypeAlias = StoredResponse | Exception
 
 
-async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest], *, skips_locked: bool = False) -> list[Verdict]:
+async def process_batch(
+    st: Statements, clock: Clock, requests: list[IngestRequest], *, skips_locked: bool = False
+) -> list[Verdict]:
     """Write what the requests say; their verdicts, in their order. A `Refusal` among them stored nothing.
 
     No two of `requests` have the same project, endpoint and key. `skips_locked`: a receipt that another process holds is not
-    waited for. `LockNotGiven` is then the verdict of what speaks of it, and nothing of that is stored.
+    waited for. `LockTimeout` is then the verdict of what speaks of it, and nothing of that is stored.
     """
     verdicts: dict[int, Verdict] = {}
     order = sorted(range(len(requests)), key=lambda i: (requests[i].endpoint, requests[i].project_id, requests[i].key))
@@ -102,7 +104,7 @@ async def take_in(st: Statements, clock: Clock, requests: list[IngestRequest], *
         for i in others:
             if events.get(i) in locked:
                 await _release_key(st, requests[i])
-                verdicts[i] = LockNotGiven(is_of_key=False)
+                verdicts[i] = LockTimeout(is_of_key=False)
                 continue
             take = _take_other(st, requests[i], events[i], now) if i in claimed else _stored_answer(st, requests[i], now)
             verdicts[i] = await take
@@ -132,11 +134,11 @@ async def _hold(st: Statements, event_ids: list[EventId], *, skips_locked: bool)
     return set()
 
 
-async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
+async def try_fast_insert(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
     """Store those of the requests that are receipts in one statement that commits by itself; the answers of the new ones.
 
-    The others are `take_in`'s. A key that this claimed for a receipt whose identity was taken is left with an event that does not
-    exist, and whoever finds it so next, `take_in` or an equal request, gives it its answer.
+    The others are `process_batch`'s. A key that this claimed for a receipt whose identity was taken is left with an event that
+    does not exist, and whoever finds it so next, `process_batch` or an equal request, gives it its answer.
     """
     # A dropped payload is noted on the timeline: a second statement, so that it needs a transaction.
     rows = ((i, _new_row(request)) for i, request in enumerate(requests))
@@ -145,7 +147,7 @@ async def place_receipts(st: Statements, clock: Clock, requests: list[IngestRequ
         return {}
     placed = await insert_receipts(st, clock.skew, list(receipts.values()), kept_for=ANSWERS_KEPT_FOR)
     return {
-        i: Answer(ACCEPTED, _accepted_receipt(row.event_id, placed.timeout_at_ms[row.event_id]))
+        i: StoredResponse(ACCEPTED, _accepted_receipt(row.event_id, placed.timeout_at_ms[row.event_id]))
         for i, row in receipts.items()
         if row.event_id in placed.timeout_at_ms
     }
@@ -160,7 +162,7 @@ async def _take_receipts(
         if timeout_at_ms is not None:
             if row.receipt.payload_note is not None:
                 await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
-            verdicts[i] = Answer(ACCEPTED, _accepted_receipt(row.event_id, timeout_at_ms))
+            verdicts[i] = StoredResponse(ACCEPTED, _accepted_receipt(row.event_id, timeout_at_ms))
         elif row.event_id in placed.claimed:
             verdicts[i] = await _repeat_of_receipt(st, requests[i], row.receipt)
         else:
@@ -181,13 +183,13 @@ async def _repeat_of_receipt(st: Statements, request: IngestRequest, receipt: Ne
     again = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
     if states_same_facts((event_type, internal_reference, shop_domain), again):
         await _keep_answer(st, request, ACCEPTED, subject=event_id)
-        return Answer(ACCEPTED, _accepted_receipt(event_id, timeout_at_ms))
+        return StoredResponse(ACCEPTED, _accepted_receipt(event_id, timeout_at_ms))
     return await _keep_refusal(st, request, ReceiptConflict(), CONFLICT)
 
 
 async def _take_other(st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime) -> Verdict:
     """A result, or a prepared refusal, under a key that this transaction has claimed; `event` is what the result names."""
-    if isinstance(request.value, Prepared):
+    if isinstance(request.value, PreRejected):
         if request.value.is_stored:
             return await _keep_refusal(st, request, request.value.refusal, request.value.status)
         await _release_key(st, request)
@@ -202,7 +204,7 @@ async def _take_other(st: Statements, request: IngestRequest, event: EventId | R
     applied = await apply_result(st, request.value, now, event_id=event)
     body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % (applied.event_id.encode(), applied.state.value.encode())
     await _keep_answer(st, request, ACCEPTED, body=body)
-    return Answer(ACCEPTED, body)
+    return StoredResponse(ACCEPTED, body)
 
 
 async def _stored_answer(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
@@ -223,7 +225,9 @@ async def _stored_answer(st: Statements, request: IngestRequest, now: datetime) 
         if isinstance(request.value, NewReceipt):
             return await _repeat_of_receipt(st, request, request.value)
         return await _take_other(st, request, None, now)
-    return Answer(status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True)
+    return StoredResponse(
+        status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True
+    )
 
 
 async def _claim(st: Statements, request: IngestRequest, now: datetime) -> bool:
@@ -242,10 +246,10 @@ async def _claim(st: Statements, request: IngestRequest, now: datetime) -> bool:
     return bool(claimed)
 
 
-async def _keep_refusal(st: Statements, request: IngestRequest, refusal: Refusal, status: int) -> Answer:
+async def _keep_refusal(st: Statements, request: IngestRequest, refusal: Refusal, status: int) -> StoredResponse:
     body = request.render(refusal)
     await _keep_answer(st, request, status, body=body)
-    return Answer(status, body)
+    return StoredResponse(status, body)
 
 
 async def _keep_answer(

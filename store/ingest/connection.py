@@ -28,7 +28,7 @@ OUTBOX_CHANNEL = "makegood_outbox"
 NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
 
 
-class LockNotGiven(Exception):
+class LockTimeout(Exception):
     """Another process holds a lock for too long: on a key that it claimed (`is_of_key`), or on the receipt that it moves.
 
     So it also counts when the server's own time limit ends the wait, where it is shorter than ours.
@@ -39,13 +39,13 @@ class LockNotGiven(Exception):
         self.is_of_key = is_of_key
 
 
-class FrontDoor(Protocol):
+class IngestConnection(Protocol):
     """Where the committer's transactions come from."""
 
-    def transaction(self, *, is_hurried: bool = False) -> AbstractAsyncContextManager[Statements]:
-        """`is_hurried`: wait for no lock of another process that is held for longer than a moment.
+    def transaction(self, *, short_lock_timeout: bool = False) -> AbstractAsyncContextManager[Statements]:
+        """`short_lock_timeout`: wait for no lock of another process that is held for longer than a moment.
 
-        Raises: LockNotGiven in time.
+        Raises: LockTimeout in time.
         """
         ...
 
@@ -56,7 +56,7 @@ class FrontDoor(Protocol):
     async def close(self) -> None: ...
 
 
-def open_front_door(url: str) -> FrontDoor:
+def open_front_door(url: str) -> IngestConnection:
     """The front door of the store at `url`; it connects when it is first used.
 
     Raises:
@@ -74,7 +74,7 @@ def is_store_failure(error: Exception) -> bool:
 
     A deadlock, a lost race or a lock that is not given is the batch's: its members succeed singly.
     """
-    if isinstance(error, LockNotGiven):
+    if isinstance(error, LockTimeout):
         return False
     return isinstance(error, Unavailable) or judge(error) in (Follows.UNAVAILABLE, Follows.RECONNECT)
 
@@ -99,7 +99,7 @@ class SqliteFrontDoor:
         self._files: tuple[FileMark | None, FileMark | None] | None = None
 
     @asynccontextmanager
-    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
         """There is one lock, and it is waited for in any case."""
         try:
             connection = self._connect()
@@ -163,10 +163,12 @@ class PostgresFrontDoor:
         self._notified_at = 0.0
 
     @asynccontextmanager
-    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
         async with self.outside_transaction() as statements:
             connection = await self._connect()
-            await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '{HURRIED_LOCK_TIMEOUT}'" if is_hurried else "BEGIN")
+            await connection.execute(
+                f"BEGIN; SET LOCAL lock_timeout = '{HURRIED_LOCK_TIMEOUT}'" if short_lock_timeout else "BEGIN"
+            )
             yield statements
             await connection.execute("COMMIT")
 
@@ -178,7 +180,7 @@ class PostgresFrontDoor:
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
             await self._abandon(connection)
             # PostgreSQL names the relation, in whatever language.
-            raise LockNotGiven(is_of_key='"idempotency' in (error.context or "")) from error
+            raise LockTimeout(is_of_key='"idempotency' in (error.context or "")) from error
         except BaseException as error:
             await self._abandon(connection, is_lost=_is_elsewhere(error))
             raise

@@ -20,10 +20,10 @@ from typing import TypeAlias
 
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refusal, Unavailable
 from store.db.database import Clock
-from store.ingest.batch import Answer, Endpoint, IngestRequest, place_receipts, take_in
-from store.ingest.connection import FrontDoor, LockNotGiven, is_passing, is_store_failure
-from store.ingest.heartbeat import IngestPulse
-from store.ingest.locked_names import HeldNames, key_of, names_of
+from store.ingest.batch import Endpoint, IngestRequest, StoredResponse, process_batch, try_fast_insert
+from store.ingest.connection import IngestConnection, LockTimeout, is_passing, is_store_failure
+from store.ingest.heartbeat import IngestHeartbeat
+from store.ingest.locked_names import LockedNames, key_of, names_of
 from store.ingest.outcomes import Served
 
 QUEUE_LIMIT = 10_000
@@ -36,7 +36,7 @@ SKIP_SECONDS = 60.0
 LOCKS_SECONDS = 1.0
 
 _Key: TypeAlias = tuple[str, str, str]
-_Verdict: TypeAlias = Answer | Exception
+_Verdict: TypeAlias = StoredResponse | Exception
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Waiting:
     request: IngestRequest
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[StoredResponse]
 
     @property
     def key(self) -> _Key:
@@ -66,18 +66,18 @@ class _Ending(Enum):
 class Committer:
     """The one writer of an API process for receipts and results."""
 
-    def __init__(self, front_door: FrontDoor, clock: Clock) -> None:
+    def __init__(self, front_door: IngestConnection, clock: Clock) -> None:
         self._front_door = front_door
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._in_flight: dict[_Key, _Waiting] = {}
-        self._held = HeldNames()
+        self._held = LockedNames()
         self._skips_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._served = Served()
-        self._pulse = IngestPulse(front_door, clock, self._served, wake=self._wake.set)
+        self._pulse = IngestHeartbeat(front_door, clock, self._served, wake=self._wake.set)
 
     async def start(self, *, outage_seconds: int | None = None) -> None:
         """Begin to commit. `outage_seconds`: say when it could, and record an outage that was longer; None: say nothing."""
@@ -93,7 +93,7 @@ class Committer:
             await self._pulse.end()
         await self._front_door.close()
 
-    async def accept(self, request: IngestRequest) -> Answer:
+    async def accept(self, request: IngestRequest) -> StoredResponse:
         """The answer to a receipt or a result, once what it says is on disk.
 
         Raises:
@@ -172,13 +172,13 @@ class Committer:
         """Answer those that no lock holds up, and refuse the others, which were waited for before."""
         loop, waited = asyncio.get_running_loop(), 0.0
         # Together first: receipts that are held are skipped, and only a key or a table that is held fails it.
-        if len(batch) > 1 and await self._take(batch, is_hurried=True, skips_locked=True) is _Ending.ANSWERED:
+        if len(batch) > 1 and await self._take(batch, short_lock_timeout=True, skips_locked=True) is _Ending.ANSWERED:
             return
         left = deque(batch)
         while left and waited < LOCKS_SECONDS:
             await self._pulse.beat_if_due()
             began = loop.time()
-            if await self._take([left.popleft()], is_hurried=True, skips_locked=True) is _Ending.HELD:
+            if await self._take([left.popleft()], short_lock_timeout=True, skips_locked=True) is _Ending.HELD:
                 waited += loop.time() - began
         for waiting in left:
             self._refuse_locked(waiting)
@@ -196,8 +196,8 @@ class Committer:
         requests = [waiting.request for waiting in batch]
         try:
             async with self._front_door.outside_transaction() as statements:
-                placed = {} if statements is None else await place_receipts(statements, self._clock, requests)
-        except LockNotGiven:
+                placed = {} if statements is None else await try_fast_insert(statements, self._clock, requests)
+        except LockTimeout:
             return batch, _Ending.LOCKED
         except Exception as error:  # a process edge: what fails here fails a request, never the loop
             if not is_store_failure(error):
@@ -209,24 +209,24 @@ class Committer:
             self._serve(batch[i], verdict)
         return [waiting for i, waiting in enumerate(batch) if i not in placed], _Ending.ANSWERED
 
-    async def _take(self, batch: list[_Waiting], *, is_hurried: bool = False, skips_locked: bool = False) -> _Ending:
+    async def _take(self, batch: list[_Waiting], *, short_lock_timeout: bool = False, skips_locked: bool = False) -> _Ending:
         """Answer them from one transaction, unless it failed as a whole and its members are to be tried singly.
 
         One that is alone is answered in any case.
         """
         try:
-            async with self._front_door.transaction(is_hurried=is_hurried) as statements:
+            async with self._front_door.transaction(short_lock_timeout=short_lock_timeout) as statements:
                 requests = [waiting.request for waiting in batch]
-                verdicts = await take_in(statements, self._clock, requests, skips_locked=skips_locked)
+                verdicts = await process_batch(statements, self._clock, requests, skips_locked=skips_locked)
         except Exception as error:  # a process edge, as above
             if is_store_failure(error):
                 self._refuse(batch, error)
                 return _Ending.ANSWERED
-            if isinstance(error, LockNotGiven) and not (error.is_of_key or is_hurried or skips_locked):
+            if isinstance(error, LockTimeout) and not (error.is_of_key or short_lock_timeout or skips_locked):
                 self._skips_until = asyncio.get_running_loop().time() + SKIP_SECONDS
             if len(batch) > 1:
-                return _Ending.LOCKED if isinstance(error, LockNotGiven) else _Ending.FAILED
-            if isinstance(error, LockNotGiven):
+                return _Ending.LOCKED if isinstance(error, LockTimeout) else _Ending.FAILED
+            if isinstance(error, LockTimeout):
                 self._refuse_held(batch[0], error)
                 return _Ending.HELD
             if is_passing(error):
@@ -236,10 +236,10 @@ class Committer:
             self._serve(batch[0], error)
             return _Ending.ANSWERED
         for waiting, verdict in zip(batch, verdicts, strict=True):
-            if isinstance(verdict, LockNotGiven):
+            if isinstance(verdict, LockTimeout):
                 self._refuse_held(waiting, verdict)
                 continue
-            if self._held and isinstance(verdict, Answer) and not verdict.is_replayed:
+            if self._held and isinstance(verdict, StoredResponse) and not verdict.is_replayed:
                 self._held.release(names_of(waiting.request))
             self._serve(waiting, verdict)
         return _Ending.ANSWERED
@@ -251,7 +251,7 @@ class Committer:
             self._served.count_unserved(waiting.request.endpoint)
             self._answer(waiting, refusal)
 
-    def _refuse_held(self, waiting: _Waiting, error: LockNotGiven) -> None:
+    def _refuse_held(self, waiting: _Waiting, error: LockTimeout) -> None:
         """Another process holds its key, or its receipt: what it names is tried apart from now on."""
         self._held.add((waiting.key,) if error.is_of_key else names_of(waiting.request))
         if error.is_of_key:

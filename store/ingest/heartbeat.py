@@ -13,17 +13,17 @@ import uuid_utils
 
 from domain.outage import beat_interval
 from store.db.database import Clock
-from store.ingest.connection import FrontDoor
+from store.ingest.connection import IngestConnection
 from store.ingest.outage_evidence import beat_ingest
 from store.ingest.outcomes import Served
 
 log = logging.getLogger(__name__)
 
 
-class IngestPulse:
+class IngestHeartbeat:
     """The beats of one front door. `wake` has it ask `beat_if_due` again."""
 
-    def __init__(self, front_door: FrontDoor, clock: Clock, served: Served, *, wake: Callable[[], None]) -> None:
+    def __init__(self, front_door: IngestConnection, clock: Clock, served: Served, *, wake: Callable[[], None]) -> None:
         self._front_door, self._clock, self._served, self._wake = front_door, clock, served, wake
         self._process = f"ingest_{uuid_utils.uuid7().hex}"
         self._outage_seconds: int | None = None
@@ -53,7 +53,7 @@ class IngestPulse:
         is_refusing = self._served.take_is_refusing(outage_seconds=outage_seconds)
         try:
             if not is_refusing:
-                async with self._front_door.transaction(is_hurried=True) as statements:
+                async with self._front_door.transaction(short_lock_timeout=True) as statements:
                     outage = await beat_ingest(
                         statements,
                         self._clock,

@@ -69,14 +69,14 @@ class NewRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class InsertOutcome:
     """`claimed`: the events whose key was free; `timeout_at_ms`: of those, the ones whose identity was new as well."""
 
     claimed: frozenset[str]
     timeout_at_ms: dict[str, int]
 
 
-async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> Placed:
+async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
     """Store the receipts; no two of `rows` have the same project and key. A key older than `kept_for` counts as free."""
     match st.dialect:
         case "sqlite":
@@ -86,7 +86,7 @@ async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *
             return await _insert_together(st, skew, rows, kept_for=kept_for)
 
 
-async def _insert_singly(st: Statements, now_ms: int, rows: list[NewRow], *, kept_for: timedelta) -> Placed:
+async def _insert_singly(st: Statements, now_ms: int, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
     claimed: set[str] = set()
     timeout_at_ms: dict[str, int] = {}
     expired_ms = now_ms - kept_for // timedelta(milliseconds=1)
@@ -99,15 +99,15 @@ async def _insert_singly(st: Statements, now_ms: int, rows: list[NewRow], *, kep
         if await st.fetch(_SQLITE_RECEIPT, *_facts(row), milliseconds(row.receipt.occurred_at), now_ms, due_ms, *_rest(row)):
             await st.fetch(_SQLITE_OUTBOX, row.event_id, now_ms)
             timeout_at_ms[row.event_id] = due_ms
-    return Placed(frozenset(claimed), timeout_at_ms)
+    return InsertOutcome(frozenset(claimed), timeout_at_ms)
 
 
-async def _insert_together(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> Placed:
+async def _insert_together(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
     answers = await st.fetch(_POSTGRES, skew // millisecond, kept_for // millisecond, *columns)
     claimed = frozenset(answer[0] for answer in answers)
-    return Placed(claimed, {answer[0]: answer[1] for answer in answers if answer[1] is not None})
+    return InsertOutcome(claimed, {answer[0]: answer[1] for answer in answers if answer[1] is not None})
 
 
 def _facts(row: NewRow) -> tuple[Value, ...]:

@@ -30,7 +30,7 @@ def names_of(request: IngestRequest) -> Iterator[Name]:
                 yield (request.project_id, identifier)
 
 
-class HeldNames:
+class LockedNames:
     """The names, and when each was last tried in vain."""
 
     def __init__(self) -> None:

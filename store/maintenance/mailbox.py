@@ -46,7 +46,7 @@ class Mail:
     html: str | None
 
 
-def keep_mail(directory: Path, content: bytes, *, received_at: datetime, newest_kept: int = NEWEST_KEPT) -> str:
+def store_mail(directory: Path, content: bytes, *, received_at: datetime, newest_kept: int = NEWEST_KEPT) -> str:
     """Store a mail, on disk before this returns, and drop the oldest beyond `newest_kept`; its name."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"{received_at.astimezone(UTC).strftime(NAME_INSTANT)}Z-{secrets.token_hex(4)}.eml"

@@ -16,7 +16,7 @@ from domain.users import Invitation, Role
 from store.crypto.tokens import new_invitation_id, new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
 from store.people.email_addresses import sign_in_address
-from store.people.members import hold_project
+from store.people.members import lock_project
 from store.people.users import address_problem
 from store.schema import tables
 
@@ -36,7 +36,7 @@ async def invite(
     """
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
-    await hold_project(session, project_id)
+    await lock_project(session, project_id)
     token, invitation_id, email = new_token(), new_invitation_id(), sign_in_address(email)
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
     await session.execute(
@@ -70,7 +70,7 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
-    await hold_project(session, found.project_id)  # before the invitation's row, as its deletion does
+    await lock_project(session, found.project_id)  # before the invitation's row, as its deletion does
     unused = update(INVITATIONS).where(INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None))
     taken = await session.execute(unused.values(used_at=now).returning(INVITATIONS.c.id))
     return found if taken.first() is not None else None

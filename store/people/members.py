@@ -72,7 +72,7 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
         NotFound: no such project or person.
         ValidationFailed: the project would lose its last owner.
     """
-    await hold_project(session, project_id)
+    await lock_project(session, project_id)
     if await session.scalar(select(USERS.c.id).where(USERS.c.id == user_id)) is None:
         raise NotFound("There is no such user.")
     has = await _role(session, project_id, user_id)
@@ -97,7 +97,7 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
         NotFound: no such project, or no member of it.
         ValidationFailed: this is the project's last owner.
     """
-    await hold_project(session, project_id)
+    await lock_project(session, project_id)
     has = await _role(session, project_id, user_id)
     if has is None:
         raise NotFound("There is no such member in this project.")
@@ -109,7 +109,7 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
     return has
 
 
-async def hold_project(session: AsyncSession, project_id: ProjectId) -> None:
+async def lock_project(session: AsyncSession, project_id: ProjectId) -> None:
     """Let no other change of this project's people, nor its deletion, run beside this transaction (SQLite has one writer anyway).
 
     Raises: NotFound: there is no such project, or it is deleted.

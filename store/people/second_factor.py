@@ -48,7 +48,7 @@ async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, 
     """
     row = await _row(session, user_id)
     if row is None or (row.confirmed_at is None and _opened(sealer, row) is None):
-        await _begin_anew(session, sealer, user_id, now)
+        await _begin_again(session, sealer, user_id, now)
         row = await _row(session, user_id)
     return "" if row is None or row.confirmed_at is not None else _opened(sealer, row) or ""
 
@@ -118,7 +118,7 @@ async def read_proved_at(session: AsyncSession, *, token: str) -> datetime | Non
     return found
 
 
-async def _begin_anew(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
+async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
     # First, since a rotation holds it before it holds these rows.
     root = await root_of_new_data_key(session, sealer)
     secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)

@@ -18,7 +18,7 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, ProjectId
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
-from store.receipts.operator_actions import expire, resolve_by_hand
+from store.receipts.operator_actions import expire, resolve_manually
 from store.receipts.transitions import Opened, open_incident
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
@@ -68,7 +68,7 @@ async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_op
     held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
     if (await session.execute(held)).first() is None:
         raise NotFound("There is no such project.")
-    unended = await count_unended(session, project_id)
+    unended = await count_open(session, project_id)
     if unended and not end_open:
         told = f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended with it."
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", told),))
@@ -80,7 +80,7 @@ async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_op
     return unended
 
 
-async def count_unended(session: AsyncSession, project_id: ProjectId) -> int:
+async def count_open(session: AsyncSession, project_id: ProjectId) -> int:
     """How many of its receipts wait or have an incident; `COUNTED` stands for that many or more."""
     found = 0
     for state in UNENDED:
@@ -95,7 +95,7 @@ async def has_deleted(session: AsyncSession) -> bool:
     return bool(await session.scalar(select(exists().where(*_IS_LEFT))))
 
 
-async def unended_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
+async def open_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
     """Receipts of deleted projects that have not ended, in the order of their ids, from the one after `after`.
 
     Asked project by project: what others have open adds no work.
@@ -118,7 +118,7 @@ async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -
         await expire(st, event_id, now, requested_by="makegood")
     opened = await open_incident(st, event_id, now)
     if isinstance(opened, Opened):
-        await resolve_by_hand(st, opened.incident_id, now, reason=REASON, requested_by="makegood")
+        await resolve_manually(st, opened.incident_id, now, reason=REASON, requested_by="makegood")
 
 
 async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:

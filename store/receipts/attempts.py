@@ -12,11 +12,11 @@ from typing import Literal
 
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
-from domain.lifecycle import Happening, Position, move
+from domain.lifecycle import LifecycleState, Trigger, transition
 from domain.receipts import timeout_span
 from domain.values.timestamps import from_milliseconds, milliseconds
 from store.db.sql import Statements
-from store.receipts.state import Standing, hold_standing, reopen
+from store.receipts.state import ReceiptSnapshot, lock_receipt, reopen
 from store.status.heartbeats import ENDED
 
 # A live process sends for 35 s and records for 600 s at most (`activities.callback.send.RECORD_SECONDS`). One that lost track of
@@ -47,7 +47,7 @@ class AttemptHeld:
 class SeriesOver:
     """The repair is no longer calling, or ended now for want of a URL: no attempt begins."""
 
-    position: Position
+    position: LifecycleState
 
 
 Ending = Literal["accepted", "rejected", "exhausted"]
@@ -76,8 +76,8 @@ async def begin_attempt(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await hold_standing(st, event_id)
-    if standing.position is not Position.CALLING or standing.active_replay_id != replay_id:
+    standing = await lock_receipt(st, event_id)
+    if standing.position is not LifecycleState.CALLING or standing.active_replay_id != replay_id:
         return SeriesOver(standing.position)
     if standing.repair_url is None:
         return SeriesOver(await _end_without_url(st, standing, replay_id, now))
@@ -125,7 +125,7 @@ async def is_attempt_held(st: Statements, event_id: EventId, replay_id: ReplayId
     Raises:
         NotFound: no such receipt.
     """
-    await hold_standing(st, event_id)
+    await lock_receipt(st, event_id)
     rows = await st.fetch("SELECT holder FROM attempts WHERE replay_id = $1 AND number = $2", replay_id, number)
     return not rows or rows[0][0] in {None, holder}
 
@@ -142,7 +142,7 @@ async def record_attempt(
     error_class: str | None,
     ending: Ending | None,
     gone_url: str | None = None,
-) -> Position:
+) -> LifecycleState:
     """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
 
     An attempt that ends after its repair did is recorded and moves nothing. `gone_url` was called and said that it is gone:
@@ -151,7 +151,7 @@ async def record_attempt(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await hold_standing(st, event_id)
+    standing = await lock_receipt(st, event_id)
     await st.fetch(
         "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
         "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
@@ -168,7 +168,7 @@ async def record_attempt(
         return standing.position
     if ending == "accepted":
         return await _await_result(st, standing, replay_id, now)
-    to = move(standing.position, Happening.CALLBACK_ENDED).to
+    to = transition(standing.position, Trigger.CALLBACK_ENDED).to
     if to is not standing.position:
         await reopen(st, standing, replay_id, RepairCause(ending), now)
     return to
@@ -182,8 +182,8 @@ async def _last_sign(st: Statements, process: str) -> Sign | None:
     return process, from_milliseconds(rows[0][0])
 
 
-async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
-    to = move(standing.position, Happening.CALLBACK_ACCEPTED).to
+async def _await_result(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
+    to = transition(standing.position, Trigger.CALLBACK_ACCEPTED).to
     await st.fetch(
         # An outage that is over has no part in a deadline that begins now.
         "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
@@ -194,9 +194,9 @@ async def _await_result(st: Statements, standing: Standing, replay_id: ReplayId,
     return to
 
 
-async def _end_without_url(st: Statements, standing: Standing, replay_id: ReplayId, now: datetime) -> Position:
+async def _end_without_url(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
     """The URL was removed, or said that it is gone, in the middle of the series."""
     left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
     await st.fetch(left, replay_id)
     await reopen(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    return move(standing.position, Happening.CALLBACK_ENDED).to
+    return transition(standing.position, Trigger.CALLBACK_ENDED).to

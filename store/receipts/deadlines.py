@@ -11,11 +11,11 @@ from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
-from domain.lifecycle import Position
-from domain.outage import hold_ms, is_silent
+from domain.lifecycle import LifecycleState
+from domain.outage import grace_ms, is_ingest_down
 from store.db.sql import SessionStatements
 from store.receipts.repairs import fail_overdue_repair
-from store.receipts.state import read_standing
+from store.receipts.state import load_snapshot
 from store.receipts.transitions import NotYet, Opened, Settled, open_incident
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
@@ -82,25 +82,25 @@ async def open_due_incident(
     Raises:
         NotFound: no such receipt.
     """
-    held_ms = await held_for_ms(session, event_id, now, outage_seconds=outage_seconds)
+    held_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
     return NotYet(held_ms) if held_ms is not None else await open_incident(SessionStatements(session), event_id, now)
 
 
 async def fail_due_repair(
     session: AsyncSession, event_id: EventId, replay_id: ReplayId, now: datetime, *, outage_seconds: int
-) -> Position | NotYet:
+) -> LifecycleState | NotYet:
     """Fail a repair whose deadline for its result counts now; where the receipt stands then.
 
     Raises:
         NotFound: no such receipt.
     """
-    held_ms = await held_for_ms(session, event_id, now, outage_seconds=outage_seconds)
+    held_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
     if held_ms is not None:
         return NotYet(held_ms)
     return await fail_overdue_repair(SessionStatements(session), event_id, replay_id, now)
 
 
-async def held_for_ms(session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int) -> int | None:
+async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int) -> int | None:
     """How long to leave a deadline alone that is due while ingest is silent; None when it counts now.
 
     Asked in the transaction that acts: an outage is credited in the transaction that beats, so that a beat which is
@@ -110,20 +110,20 @@ async def held_for_ms(session: AsyncSession, event_id: EventId, now: datetime, *
         NotFound: no such receipt.
     """
     beats = await read_ingest_beats(session)
-    if not is_silent(beats, now, outage_seconds=outage_seconds):
+    if not is_ingest_down(beats, now, outage_seconds=outage_seconds):
         return None
-    standing = await read_standing(SessionStatements(session), event_id)
+    standing = await load_snapshot(SessionStatements(session), event_id)
     due_at = {
-        Position.WAITING: standing.deadline_at,
-        Position.AWAITING_RESULT: standing.result_deadline_at,
+        LifecycleState.WAITING: standing.deadline_at,
+        LifecycleState.AWAITING_RESULT: standing.result_deadline_at,
     }.get(standing.position)
-    return None if due_at is None else hold_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
+    return None if due_at is None else grace_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
 
 
 async def deadlines_count_until(session: AsyncSession, now: datetime, *, outage_seconds: int) -> datetime:
     """Deadlines up to here count now: all of the past, or, while ingest is silent, those up to its last word."""
     beats = await read_ingest_beats(session)
-    is_held = beats is not None and is_silent(beats, now, outage_seconds=outage_seconds)
+    is_held = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
     return beats.last_at if beats is not None and is_held else now
 
 

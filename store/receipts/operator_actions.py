@@ -9,27 +9,27 @@ from datetime import datetime
 from domain.errors import Code, IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
 from domain.incidents import RepairCause, Resolution, TimelineKind
-from domain.lifecycle import Happening, Move, move
+from domain.lifecycle import Transition, Trigger, transition
 from domain.receipts import ReceiptState
 from domain.values.timestamps import milliseconds
 from store.db.sql import Statements
-from store.receipts.state import Standing, add_timeline, end_repair, hold_standing, note, resolve_incident, tell_engine
+from store.receipts.state import ReceiptSnapshot, add_timeline, end_repair, enqueue_signal, lock_receipt, note, resolve_incident
 
 
-async def resolve_by_hand(st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str) -> EventId:
+async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str) -> EventId:
     """Close an incident for a reason that a person gives; an active repair fails with cause `closed`.
 
     Raises:
         NotFound: no such incident.
         IncidentAlreadyResolved: it has ended.
     """
-    standing = await hold_incident(st, incident_id)
-    _refuse_resolved(move(standing.position, Happening.RESOLVE))
+    standing = await lock_incident(st, incident_id)
+    _refuse_resolved(transition(standing.position, Trigger.RESOLVE))
     if standing.active_replay_id is not None:
         await end_repair(st, standing, standing.active_replay_id, RepairCause.CLOSED, now)
     resolution = Resolution.MANUAL
     await resolve_incident(st, standing, ReceiptState.CLOSED, resolution, None, now, reason=reason, requested_by=requested_by)
-    await tell_engine(st, standing.event_id, "resolve", now, requested_by=requested_by)
+    await enqueue_signal(st, standing.event_id, "resolve", now, requested_by=requested_by)
     return standing.event_id
 
 
@@ -40,8 +40,8 @@ async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *,
         NotFound: no such incident.
         IncidentAlreadyResolved: it has ended.
     """
-    standing = await hold_incident(st, incident_id)
-    _refuse_resolved(move(standing.position, Happening.ACKNOWLEDGE))
+    standing = await lock_incident(st, incident_id)
+    _refuse_resolved(transition(standing.position, Trigger.ACKNOWLEDGE))
     first = await st.fetch(
         "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL RETURNING 1",
         milliseconds(now),
@@ -59,22 +59,22 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
         NotFound: no such receipt.
         NotWaiting: it has its result, or its incident.
     """
-    standing = await hold_standing(st, event_id)
-    if move(standing.position, Happening.EXPIRE).refusal is Code.NOT_WAITING:
+    standing = await lock_receipt(st, event_id)
+    if transition(standing.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:
         raise NotWaiting
     deadline_at = min(milliseconds(standing.deadline_at), milliseconds(now))
     await st.fetch("UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'", deadline_at, event_id)
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
-    await tell_engine(st, event_id, "expire", now)
+    await enqueue_signal(st, event_id, "expire", now)
 
 
-async def hold_incident(st: Statements, incident_id: IncidentId) -> Standing:
+async def lock_incident(st: Statements, incident_id: IncidentId) -> ReceiptSnapshot:
     rows = await st.fetch("SELECT event_id FROM incidents WHERE id = $1", incident_id)
     if not rows:
         raise NotFound
-    return await hold_standing(st, rows[0][0])
+    return await lock_receipt(st, rows[0][0])
 
 
-def _refuse_resolved(follows: Move) -> None:
+def _refuse_resolved(follows: Transition) -> None:
     if follows.refusal is Code.INCIDENT_RESOLVED:
         raise IncidentAlreadyResolved

@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
 from domain.receipts import Receipt
-from domain.values.round_robin import in_turns
+from domain.values.round_robin import round_robin
 from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
@@ -62,7 +62,7 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxEvent:
+class OutboxBatch:
     """Everything to tell about one event, oldest first."""
 
     event_id: EventId
@@ -102,7 +102,7 @@ async def claim(
     urgent_limit: int = 0,
     lease_seconds: int = 10,
     walk: DueWalk | None = None,
-) -> list[OutboxEvent]:
+) -> list[OutboxBatch]:
     """Events that nobody else is telling about, under a lease, each with all its rows; oldest first.
 
     Up to `limit` whatever they are; when there are more than that, up to `due_limit` in all, those first whose deadline is
@@ -129,7 +129,7 @@ async def claim(
 
 async def _lease(
     session: AsyncSession, now: datetime, heads: list[str], *, due: set[str], lease_seconds: int
-) -> list[OutboxEvent]:
+) -> list[OutboxBatch]:
     lease = update(OUTBOX).where(OUTBOX.c.event_id.in_(heads)).values(claimed_until=now + timedelta(seconds=lease_seconds))
     leased = await session.execute(lease.returning(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.kind, OUTBOX.c.fields))
     rows: defaultdict[str, list[Row[Any]]] = defaultdict(list)
@@ -144,13 +144,13 @@ async def _lease(
     return sorted(events, key=lambda event: event.rows[0].id)
 
 
-async def settle(session: AsyncSession, row_ids: list[int]) -> None:
+async def mark_delivered(session: AsyncSession, row_ids: list[int]) -> None:
     """The engine has taken these rows."""
     for ids in _in_parts(row_ids):
         await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids)))
 
 
-async def release(session: AsyncSession, row_ids: list[int], until: datetime, *, now: datetime) -> None:
+async def retry_later(session: AsyncSession, row_ids: list[int], until: datetime, *, now: datetime) -> None:
     """These rows could not be sent; they are not claimed again before `until`, or soon where a restart waits behind them."""
     has_restart = exists().where(_OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == "restart")
     for ids in _in_parts(row_ids):
@@ -160,7 +160,7 @@ async def release(session: AsyncSession, row_ids: list[int], until: datetime, *,
             await session.execute(released.where(has_restart).values(claimed_until=soon))
 
 
-async def tell_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:
+async def enqueue_start_again(session: AsyncSession, event_id: EventId, now: datetime) -> bool:
     """Have the engine told of an event once more, from its start; False when that is already waiting to be told."""
     waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
     if (await session.execute(waits.limit(1))).first() is not None:
@@ -242,7 +242,7 @@ async def _hold(session: AsyncSession, now: datetime, heads: Iterable[_Head]) ->
 
 def _share(heads: list[_Head], places: int) -> list[_Head]:
     """Who gets a place: projects in turns, and what failed before at most a quarter while there is anything else."""
-    turns = in_turns(heads, lambda head: head.project_id)
+    turns = round_robin(heads, lambda head: head.project_id)
     fresh, tried = [head for head in turns if head.is_fresh], [head for head in turns if not head.is_fresh]
     again = tried[: max(min(1, places), places // TRIED_PART, places - len(fresh))]
     return (fresh[: places - len(again)] + again)[:places]
@@ -273,10 +273,10 @@ def _in_parts(ids: list[int]) -> list[list[int]]:
     return [ids[first : first + IDS_AT_ONCE] for first in range(0, len(ids), IDS_AT_ONCE)]
 
 
-def _event(receipt: Row[Any], rows: list[Row[Any]], *, is_due: bool) -> OutboxEvent | None:
+def _event(receipt: Row[Any], rows: list[Row[Any]], *, is_due: bool) -> OutboxBatch | None:
     """None when a row cannot be read: a newer version wrote it, or somebody by hand."""
     try:
         told = tuple(OutboxRow(id=row.id, kind=row.kind, fields=json.loads(row.fields)) for row in rows)
-        return OutboxEvent(EventId(receipt.event_id), receipt_from(receipt), told, is_due=is_due)
+        return OutboxBatch(EventId(receipt.event_id), receipt_from(receipt), told, is_due=is_due)
     except (ValueError, TypeError, AttributeError):
         return None

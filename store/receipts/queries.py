@@ -212,7 +212,7 @@ async def counts(
     )
 
 
-async def unended(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
+async def open_receipts(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
     """Receipts that have not ended, in the order of their ids, from the one after `after`."""
     # Spelled out, not bound: only so do both engines see that the partial index `receipts_unended` holds them all.
     is_unended = RECEIPTS.c.state.in_((literal_column("'waiting'"), literal_column("'incident'")))

@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import RepairState
 from domain.receipts import Receipt, ReceiptState
-from store.receipts.stalled_repairs import is_forgotten
+from store.receipts.stalled_repairs import is_stalled
 from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
@@ -23,14 +23,14 @@ _UNENDED = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Unended:
+class OpenReceipt:
     """A receipt that has not ended."""
 
     event_id: EventId
     project_id: ProjectId
 
 
-async def told_and_unended(session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
+async def dispatched_and_open(session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
     """Those of the receipts that have not ended and of which nothing waits in the outbox, by id: the engine must run each."""
     if not event_ids:
         return []
@@ -42,9 +42,9 @@ async def told_and_unended(session: AsyncSession, event_ids: Collection[EventId]
     return [EventId(row.event_id) for row in rows]
 
 
-async def untold_starts(
+async def undispatched_starts(
     session: AsyncSession, now: datetime, *, older_than_seconds: float, after: int, limit: int
-) -> tuple[list[Unended], int]:
+) -> tuple[list[OpenReceipt], int]:
     """Overdue receipts whose start has waited that long in the outbox; and where the next part of the outbox begins, 0: anew.
 
     At most `limit` starts are looked at, from the row after `after` on.
@@ -57,7 +57,7 @@ async def untold_starts(
     )
     rows = (await session.execute(query.outerjoin(RECEIPTS, RECEIPTS.c.event_id == part.c.event_id).order_by(part.c.id))).all()
     found = [
-        Unended(EventId(row.event_id), ProjectId(row.project_id))
+        OpenReceipt(EventId(row.event_id), ProjectId(row.project_id))
         for row in rows
         if row.state in _UNENDED and row.created_at <= before and row.deadline_at <= before
     ]
@@ -72,12 +72,12 @@ async def stuck_repairs(
     silent_seconds: float,
     limit: int,
     after: EventId | None = None,
-) -> list[Unended]:
+) -> list[OpenReceipt]:
     """Receipts whose active repair has passed its deadline, or whose first or next attempt is overdue by `silent_seconds`.
 
     In the order of their ids, from the one after `after`. `grace_seconds` None: deadlines do not count now.
     """
-    state, is_stuck = REPAIRS.c.state, await is_forgotten(session, now, grace_seconds=silent_seconds)
+    state, is_stuck = REPAIRS.c.state, await is_stalled(session, now, grace_seconds=silent_seconds)
     if grace_seconds is not None:
         was_due = REPAIRS.c.result_deadline_at <= now - timedelta(seconds=grace_seconds)
         is_stuck = or_(is_stuck, and_(state == RepairState.AWAITING_RESULT.value, was_due))
@@ -86,7 +86,7 @@ async def stuck_repairs(
     query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id)
     query = query.where(is_active, is_stuck, RECEIPTS.c.event_id > (after or ""))
     rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
-    return [Unended(EventId(row.event_id), ProjectId(row.project_id)) for row in rows]
+    return [OpenReceipt(EventId(row.event_id), ProjectId(row.project_id)) for row in rows]
 
 
 async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:

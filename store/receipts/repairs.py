@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
 from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
-from domain.lifecycle import Happening, Position, move
+from domain.lifecycle import LifecycleState, Trigger, transition
 from domain.values.timestamps import milliseconds
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
-from store.receipts.state import Standing, add_alerts, add_timeline, end_repair, hold_standing, reopen, tell_engine
+from store.receipts.state import ReceiptSnapshot, add_alerts, add_timeline, end_repair, enqueue_signal, lock_receipt, reopen
 from store.receipts.transitions import NotYet
 
 
@@ -55,10 +55,10 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
         IncidentAlreadyResolved: it has ended.
         RepairUrlMissing: the project has no repair URL that is not gone.
     """
-    standing = await hold_standing(st, event_id)
+    standing = await lock_receipt(st, event_id)
     if standing.incident_id is None:
         raise NotFound
-    if move(standing.position, Happening.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
+    if transition(standing.position, Trigger.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
         raise IncidentAlreadyResolved
     if standing.active_replay_id is not None:
         await _signal_again(st, standing, standing.active_replay_id, requested_by, now)
@@ -67,7 +67,7 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
         raise RepairUrlMissing
     replay_id = new_replay_id()
     await _mint(st, standing, replay_id, requested_by, now)
-    await tell_engine(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+    await enqueue_signal(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
     return Begun(replay_id, is_new=True)
 
 
@@ -89,7 +89,7 @@ async def begin_repair(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await hold_standing(st, event_id)
+    standing = await lock_receipt(st, event_id)
     if replay_id is not None:
         return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
     is_seen = not await _remember_request(st, standing, marks or {})
@@ -97,7 +97,7 @@ async def begin_repair(
         return Begun(standing.active_replay_id, is_new=False)
     if is_seen:
         return SEEN
-    if standing.position is not Position.OPEN:
+    if standing.position is not LifecycleState.OPEN:
         return RepairRefused(None)
     new = new_replay_id()
     if standing.repair_url is None:
@@ -107,25 +107,25 @@ async def begin_repair(
     return Begun(new, is_new=True)
 
 
-async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> Position | NotYet:
+async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> LifecycleState | NotYet:
     """Fail a repair whose result did not come by its deadline; where the receipt stands then.
 
     Raises:
         NotFound: no such receipt.
     """
-    standing = await hold_standing(st, event_id)
+    standing = await lock_receipt(st, event_id)
     if standing.active_replay_id != replay_id or standing.result_deadline_at is None:
         return standing.position
     remaining_ms = milliseconds(standing.result_deadline_at) - milliseconds(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
-    to = move(standing.position, Happening.REPAIR_DEADLINE_PASSED).to
+    to = transition(standing.position, Trigger.REPAIR_DEADLINE_PASSED).to
     if to is not standing.position:
         await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
     return to
 
 
-async def _remember_request(st: Statements, standing: Standing, marks: Mapping[str, int]) -> bool:
+async def _remember_request(st: Statements, standing: ReceiptSnapshot, marks: Mapping[str, int]) -> bool:
     """Keep the marks with the incident; False when it knew them all."""
     if standing.incident_id is None or not marks:
         return True
@@ -140,12 +140,12 @@ async def _remember_request(st: Statements, standing: Standing, marks: Mapping[s
     return True
 
 
-async def _signal_again(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _signal_again(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     """A calling repair without an attempt of the last minute is signalled once more: Temporal may have lost what it was sent.
 
     The signal names the repair, so that a run which is calling it, or waits for its next attempt, changes nothing.
     """
-    if standing.position is not Position.CALLING:
+    if standing.position is not LifecycleState.CALLING:
         return
     known = await st.fetch(
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
@@ -155,21 +155,21 @@ async def _signal_again(st: Statements, standing: Standing, replay_id: ReplayId,
         standing.event_id,
     )
     if not known:
-        await tell_engine(st, standing.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+        await enqueue_signal(st, standing.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
 
 
-async def _mint(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _mint(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await _insert(st, standing, replay_id, requested_by, now)
     await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", standing.incident)
 
 
-async def _mint_failed(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _mint_failed(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await _insert(st, standing, replay_id, requested_by, now)
     await end_repair(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
     await add_alerts(st, standing, standing.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
 
 
-async def _insert(st: Statements, standing: Standing, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _insert(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await st.fetch(
         "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at) "
         "VALUES ($1, $2, $3, $4, $5, $6)",

@@ -28,7 +28,7 @@ async def keep_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
         await write_fact(session, DELAYS_FACT, kept)
 
 
-async def is_forgotten(session: AsyncSession, now: datetime, *, grace_seconds: float) -> ColumnElement[bool]:
+async def is_stalled(session: AsyncSession, now: datetime, *, grace_seconds: float) -> ColumnElement[bool]:
     """A condition on `repairs`: it calls, and its first or next attempt is overdue by more than the grace period.
 
     1. No attempt, and the repair was requested longer ago.

@@ -1,7 +1,7 @@
 """Where a stored receipt stands, and the rows that every move writes beside it: timeline, alerts, outbox.
 
 Reads and writes inside the caller's transaction and never commits. Used by `store.receipts.transitions`, `store.receipts.repairs`
-and `store.receipts.operator_actions`; the ledger activities ask `read_standing` and add notes.
+and `store.receipts.operator_actions`; the ledger activities ask `load_snapshot` and add notes.
 """
 
 import json
@@ -11,9 +11,9 @@ from datetime import datetime
 from domain.errors import NotFound
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind, Reason, RepairCause, RepairState, Resolution, TimelineKind
-from domain.lifecycle import Position, position_of
+from domain.lifecycle import LifecycleState, state_of
 from domain.receipts import Flag, ReceiptState
-from domain.results import LateResult, Said
+from domain.results import LateResult, ResultFacts
 from domain.values.timestamps import from_milliseconds, milliseconds
 from store.crypto.tokens import new_incident_id
 from store.db.sql import Statements
@@ -31,14 +31,14 @@ WHERE r.event_id = $1"""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReceiptSnapshot:
     """A receipt, its incident and its active repair at one moment, with what its project wants of them."""
 
     event_id: EventId
     project_id: ProjectId
     livemode: bool
     receipt_state: ReceiptState
-    position: Position
+    position: LifecycleState
     deadline_at: datetime
     flags: tuple[Flag, ...]
     incident_id: IncidentId | None
@@ -60,7 +60,7 @@ class Standing:
         return self.incident_id
 
 
-async def read_standing(st: Statements, event_id: EventId) -> Standing:
+async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
     """Where the receipt stands, without holding it.
 
     Raises:
@@ -72,8 +72,8 @@ async def read_standing(st: Statements, event_id: EventId) -> Standing:
     row = rows[0]
     repair_state = None if row[10] is None else RepairState(row[10])
     state = ReceiptState(row[3])
-    position = position_of(state, repair_state)
-    return Standing(
+    position = state_of(state, repair_state)
+    return ReceiptSnapshot(
         event_id=EventId(row[0]),
         project_id=ProjectId(row[1]),
         livemode=bool(row[2]),
@@ -100,7 +100,7 @@ async def project_of(st: Statements, event_id: EventId) -> ProjectId | None:
     return ProjectId(rows[0][0]) if rows else None
 
 
-async def hold_standing(st: Statements, event_id: EventId) -> Standing:
+async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
     """Where the receipt stands, held until the transaction ends: whoever else wants to move it waits.
 
     PostgreSQL locks the receipt's row first and reads in a second statement, whose snapshot is younger than the lock; one
@@ -112,26 +112,26 @@ async def hold_standing(st: Statements, event_id: EventId) -> Standing:
     """
     if st.dialect == "postgresql":
         await st.fetch("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", event_id)
-    standing = await read_standing(st, event_id)
+    standing = await load_snapshot(st, event_id)
     if not standing.has_pending_credit:
         return standing
     await credit_locked(st, event_id)
-    return await read_standing(st, event_id)
+    return await load_snapshot(st, event_id)
 
 
-def _has_pending_credit(position: Position, *, newest: int | None, of_receipt: int, of_repair: int | None) -> bool:
+def _has_pending_credit(position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None) -> bool:
     """`newest` is the newest outage that has not reached every deadline, None where all have; the others what these have."""
     match position:
-        case Position.WAITING:
+        case LifecycleState.WAITING:
             has = of_receipt
-        case Position.AWAITING_RESULT:
+        case LifecycleState.AWAITING_RESULT:
             has = of_repair or 0
         case _:
             return False
     return newest is not None and has < newest
 
 
-async def move_receipt(st: Statements, standing: Standing, to: ReceiptState, now: datetime) -> None:
+async def move_receipt(st: Statements, standing: ReceiptSnapshot, to: ReceiptState, now: datetime) -> None:
     """Compare-and-set the receipt's state; the standing must be held, so that losing is a bug."""
     ended_at = None if to in {ReceiptState.WAITING, ReceiptState.INCIDENT} else milliseconds(now)
     moved = await st.fetch(
@@ -155,7 +155,7 @@ async def add_timeline(st: Statements, event_id: EventId, kind: TimelineKind, no
     )
 
 
-async def tell_engine(st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object) -> None:
+async def enqueue_signal(st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object) -> None:
     """Put into the outbox what the workflow must be told: `result`, `reprocess`, `resolve` or `expire`."""
     await st.fetch(
         "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, $2, $3, $4)",
@@ -168,7 +168,7 @@ async def tell_engine(st: Statements, event_id: EventId, kind: str, now: datetim
 
 async def add_alerts(
     st: Statements,
-    standing: Standing,
+    standing: ReceiptSnapshot,
     incident_id: IncidentId,
     kind: AlertKind,
     now: datetime,
@@ -215,7 +215,7 @@ async def insert_alert(
     )
 
 
-async def end_repair(st: Statements, standing: Standing, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
+async def end_repair(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
     """Record that a repair failed; the caller says what becomes of the incident."""
     await st.fetch(
         "UPDATE repairs SET state = 'failed', cause = $1 WHERE replay_id = $2 AND state IN ('calling', 'awaiting_result')",
@@ -225,7 +225,7 @@ async def end_repair(st: Statements, standing: Standing, replay_id: ReplayId, ca
     await add_timeline(st, standing.event_id, TimelineKind.REPAIR_FAILED, now, replay_id=replay_id, cause=cause.value)
 
 
-async def reopen(st: Statements, standing: Standing, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
+async def reopen(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
     """The active repair failed: the incident is open again, and people are told."""
     await end_repair(st, standing, replay_id, cause, now)
     await st.fetch("UPDATE incidents SET state = 'open' WHERE id = $1 AND state = 'repairing'", standing.incident)
@@ -234,7 +234,7 @@ async def reopen(st: Statements, standing: Standing, replay_id: ReplayId, cause:
 
 async def resolve_incident(
     st: Statements,
-    standing: Standing,
+    standing: ReceiptSnapshot,
     to: ReceiptState,
     resolution: Resolution,
     replay_id: ReplayId | None,
@@ -255,7 +255,9 @@ async def resolve_incident(
     await add_alerts(st, standing, standing.incident, AlertKind.INCIDENT_RESOLVED, now)
 
 
-async def create_incident(st: Statements, standing: Standing, reason: Reason, said: Said | None, now: datetime) -> IncidentId:
+async def create_incident(
+    st: Statements, standing: ReceiptSnapshot, reason: Reason, said: ResultFacts | None, now: datetime
+) -> IncidentId:
     incident_id = new_incident_id()
     error_code, error_message = (said.error_code, said.error_message) if said else (None, None)
     await move_receipt(st, standing, ReceiptState.INCIDENT, now)

@@ -19,8 +19,8 @@ from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import milliseconds
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import RESTART_WITHIN
-from store.receipts.stalled_repairs import is_forgotten
-from store.receipts.state import add_timeline, tell_engine
+from store.receipts.stalled_repairs import is_stalled
+from store.receipts.state import add_timeline, enqueue_signal
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
 
@@ -129,7 +129,7 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
         return False
     st = SessionStatements(session)
     await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
-    await tell_engine(st, event_id, "restart", now, requested_by=requested_by)
+    await enqueue_signal(st, event_id, "restart", now, requested_by=requested_by)
     await _bring_forward(session, event_id, now + RESTART_WITHIN)
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
@@ -141,13 +141,13 @@ async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetim
     """What is backed off before the restart is claimed again soon."""
     claimed_until = OUTBOX.c.claimed_until
     sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
-    # Every row, so that `store.receipts.outbox.release` waits for this transaction and sees the restart.
+    # Every row, so that `store.receipts.outbox.retry_later` waits for this transaction and sees the restart.
     await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
 
 
-async def is_repair_forgotten(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
+async def is_repair_stalled(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
     """Whether the first or next attempt of the receipt's active repair is overdue by so long."""
-    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
+    is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     found = select(REPAIRS.c.replay_id).where(REPAIRS.c.event_id == event_id, is_due)
     return (await session.execute(found.limit(1))).first() is not None
 
@@ -162,13 +162,13 @@ async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime)
     return WaitingStart.REFUSED if is_backed_off else WaitingStart.IN_TURN
 
 
-async def suspect_forgotten_repairs(
+async def suspect_stalled_repairs(
     session: AsyncSession, now: datetime, *, silent_seconds: float, limit: int, after: str
 ) -> Sequence[str]:
     """Suspect the runs of repairs whose next attempt is overdue, from the one after `after`; returns their `replay_id`s."""
     # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
     is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
-    is_due = await is_forgotten(session, now, grace_seconds=silent_seconds)
+    is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
     query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)
     query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id)

@@ -11,24 +11,24 @@ from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
 from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, Happening, Move, Position, move
+from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, LifecycleState, Transition, Trigger, transition
 from domain.receipts import Flag, ReceiptState
-from domain.results import NewResult, ResultStatus, Said, happening_of
+from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
 from domain.values.timestamps import milliseconds, wire
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements
 from store.receipts.matching import match_event
 from store.receipts.state import (
-    Standing,
+    ReceiptSnapshot,
     add_timeline,
     create_incident,
     end_repair,
-    hold_standing,
+    enqueue_signal,
+    lock_receipt,
     move_receipt,
     note,
     reopen,
     resolve_incident,
-    tell_engine,
 )
 
 # Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
@@ -66,7 +66,7 @@ class Opened:
 class Settled:
     """The receipt has ended; there is nothing to open."""
 
-    position: Position
+    position: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,16 @@ class NotYet:
 
 
 async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None) -> AppliedResult:
-    """Store a result and make the move that it alone decides. `event_id` is what it was matched to before, if it was.
+    """Store a result and make the transition that it alone decides. `event_id` is what it was matched to before, if it was.
 
     Raises:
         NotFound: no receipt of this project is named, or the `replay_id` is not of its repairs.
         ValidationFailed: the ids name different events, or several effects of one.
     """
     event_id = event_id or await match_event(st, new)
-    standing = await hold_standing(st, event_id)
-    said = Said(new.status, new.replay_id, new.error_code, new.error_message)
-    happening = happening_of(
+    standing = await lock_receipt(st, event_id)
+    said = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
+    happening = classify_result(
         said,
         position=standing.position,
         active_replay_id=standing.active_replay_id,
@@ -94,14 +94,14 @@ async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_i
         earlier=await _earlier(st, standing, said),
         late_result=standing.late_result,
     )
-    if happening is Happening.REPEATED or await _is_counted_repeat(st, standing, happening, said, now):
+    if happening is Trigger.REPEATED or await _is_counted_repeat(st, standing, happening, said, now):
         return AppliedResult(event_id, standing.receipt_state, None)
     result_id = new_result_id()
     await _store_result(st, event_id, result_id, said, now)
     to = await _follow_result(st, standing, happening, said, now)
     if standing.position not in END_POSITIONS and not await _is_hinted(st, standing, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
-        await tell_engine(st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay)
+        await enqueue_signal(st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay)
     return AppliedResult(event_id, to, result_id)
 
 
@@ -111,7 +111,7 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
     Raises:
         NotFound: no such receipt.
     """
-    standing = await hold_standing(st, event_id)
+    standing = await lock_receipt(st, event_id)
     if standing.position in END_POSITIONS:
         return Settled(standing.position)
     if standing.position in OPEN_POSITIONS:
@@ -119,7 +119,7 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
     remaining_ms = milliseconds(standing.deadline_at) - milliseconds(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
-    move(standing.position, Happening.DEADLINE_PASSED)
+    transition(standing.position, Trigger.DEADLINE_PASSED)
     await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
     return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
 
@@ -128,7 +128,7 @@ async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultI
     return bool(await st.fetch("SELECT 1 FROM results WHERE id = $1 AND event_id = $2", result_id, event_id))
 
 
-async def _is_hinted(st: Statements, standing: Standing, now: datetime) -> bool:
+async def _is_hinted(st: Statements, standing: ReceiptSnapshot, now: datetime) -> bool:
     """Whether the run of an open incident is to look at the store anyway: the outbox has a row that nobody has claimed.
 
     The row is locked, so that it is claimed after this commit or not counted. A row that somebody else locks is being claimed.
@@ -139,20 +139,22 @@ async def _is_hinted(st: Statements, standing: Standing, now: datetime) -> bool:
     return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, milliseconds(now)))
 
 
-async def _follow_result(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> ReceiptState:
+async def _follow_result(
+    st: Statements, standing: ReceiptSnapshot, happening: Trigger, said: ResultFacts, now: datetime
+) -> ReceiptState:
     """Write what `domain.lifecycle` says of a result; the receipt's state after it."""
-    follows = move(standing.position, happening)
+    follows = transition(standing.position, happening)
     match follows.to:
-        case Position.APPLIED if standing.position is Position.WAITING:
+        case LifecycleState.APPLIED if standing.position is LifecycleState.WAITING:
             await move_receipt(st, standing, ReceiptState.APPLIED, now)
             return ReceiptState.APPLIED
-        case Position.OPEN if standing.position is Position.WAITING:
+        case LifecycleState.OPEN if standing.position is LifecycleState.WAITING:
             await create_incident(st, standing, Reason.FAILED_RESULT, said, now)
             return ReceiptState.INCIDENT
-        case Position.OPEN if standing.position in REPAIRING_POSITIONS and standing.active_replay_id is not None:
+        case LifecycleState.OPEN if standing.position in REPAIRING_POSITIONS and standing.active_replay_id is not None:
             await reopen(st, standing, standing.active_replay_id, RepairCause.FAILED_RESULT, now)
             return ReceiptState.INCIDENT
-        case Position.RECOVERED if standing.position in OPEN_POSITIONS:
+        case LifecycleState.RECOVERED if standing.position in OPEN_POSITIONS:
             await _recover(st, standing, said.replay_id, now)
             return ReceiptState.RECOVERED
         case _:
@@ -160,7 +162,7 @@ async def _follow_result(st: Statements, standing: Standing, happening: Happenin
             return standing.receipt_state
 
 
-async def _recover(st: Statements, standing: Standing, replay_id: ReplayId | None, now: datetime) -> None:
+async def _recover(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId | None, now: datetime) -> None:
     """A success ended the incident: the repair that it names succeeded, another one that was active is superseded."""
     active = standing.active_replay_id
     if active is not None and active != replay_id:
@@ -172,7 +174,7 @@ async def _recover(st: Statements, standing: Standing, replay_id: ReplayId | Non
     await resolve_incident(st, standing, ReceiptState.RECOVERED, resolution, replay_id, now)
 
 
-async def _note_result(st: Statements, standing: Standing, follows: Move, said: Said, now: datetime) -> None:
+async def _note_result(st: Statements, standing: ReceiptSnapshot, follows: Transition, said: ResultFacts, now: datetime) -> None:
     if not follows.noted:
         return
     replay = {"replay_id": said.replay_id} if said.replay_id else {}
@@ -181,7 +183,7 @@ async def _note_result(st: Statements, standing: Standing, follows: Move, said: 
         await _flag(st, standing, follows.flag, now)
 
 
-async def _flag(st: Statements, standing: Standing, flag: Flag, now: datetime) -> None:
+async def _flag(st: Statements, standing: ReceiptSnapshot, flag: Flag, now: datetime) -> None:
     if flag in standing.flags:
         return
     flags = " ".join(sorted({*standing.flags, flag}))
@@ -189,7 +191,7 @@ async def _flag(st: Statements, standing: Standing, flag: Flag, now: datetime) -
     await add_timeline(st, standing.event_id, TimelineKind.FLAGGED, now, flag=flag.value)
 
 
-async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, said: Said, now: datetime) -> None:
+async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, said: ResultFacts, now: datetime) -> None:
     await st.fetch(
         "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at, digest, repeats) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
@@ -204,20 +206,22 @@ async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, 
     )
 
 
-async def _is_counted_repeat(st: Statements, standing: Standing, happening: Happening, said: Said, now: datetime) -> bool:
+async def _is_counted_repeat(
+    st: Statements, standing: ReceiptSnapshot, happening: Trigger, said: ResultFacts, now: datetime
+) -> bool:
     """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
-    if standing.position not in OPEN_POSITIONS or move(standing.position, happening).to is not standing.position:
+    if standing.position not in OPEN_POSITIONS or transition(standing.position, happening).to is not standing.position:
         return False
     return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), milliseconds(now)))
 
 
-async def _earlier(st: Statements, standing: Standing, said: Said) -> frozenset[Said]:
+async def _earlier(st: Statements, standing: ReceiptSnapshot, said: ResultFacts) -> frozenset[ResultFacts]:
     # Never all: an app may say that it failed for as long as it likes.
     if standing.position not in END_POSITIONS:
         return frozenset()
     rows = await st.fetch(_EARLIER, standing.event_id, *_equal_to(said))
-    return frozenset(Said(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
+    return frozenset(ResultFacts(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
 
 
-def _equal_to(said: Said) -> tuple[str, str, str, str, str]:
+def _equal_to(said: ResultFacts) -> tuple[str, str, str, str, str]:
     return (said.status.value, said.digest, said.replay_id or "", said.error_code or "", said.error_message or "")

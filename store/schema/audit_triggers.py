@@ -34,7 +34,7 @@ POSTGRESQL = (
 )
 
 
-def keep_append_only(log: Table, head: Table) -> None:
+def make_append_only(log: Table, head: Table) -> None:
     """Have the triggers made with the tables, when they are made from the code; the migration has its own copy of them."""
     for table in (log, head):
         for statement in SQLITE:

@@ -26,7 +26,7 @@ from domain.incidents import (
 )
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
-from domain.results import LateResult, Result, ResultStatus, Said
+from domain.results import LateResult, Result, ResultFacts, ResultStatus
 from domain.users import User
 from domain.values.text import well_formed
 from store.schema import tables
@@ -136,7 +136,7 @@ def attempt_from(row: Row[Any]) -> Attempt:
 
 
 def result_from(row: Row[Any]) -> Result:
-    said = Said(
+    said = ResultFacts(
         status=ResultStatus(row.status),
         replay_id=None if row.replay_id is None else ReplayId(row.replay_id),
         error_code=row.error_code,

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from domain.values.timestamps import from_milliseconds, milliseconds
-from store.schema.audit_triggers import keep_append_only
+from store.schema.audit_triggers import make_append_only
 
 
 class Instant(TypeDecorator[datetime]):
@@ -514,4 +514,4 @@ class AuditHead(SQLModel, table=True):
 
 
 _TABLES = SQLModel.metadata.tables
-keep_append_only(_TABLES["audit_log"], _TABLES["audit_head"])
+make_append_only(_TABLES["audit_log"], _TABLES["audit_head"])

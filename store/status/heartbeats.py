@@ -142,7 +142,7 @@ async def name_fact(session: AsyncSession, name: str, value: str) -> None:
     )
 
 
-async def hold_fact(session: AsyncSession, name: str) -> None:
+async def lock_fact(session: AsyncSession, name: str) -> None:
     """Let nobody replace the fact, if there is one, before this transaction ends; others may hold it too."""
     await session.execute(select(FACTS.c.name).where(FACTS.c.name == name).with_for_update(read=True))
 

@@ -12,9 +12,9 @@ from temporalio.testing import ActivityEnvironment
 from activities.callback.send import CallbackActivities, CallbackRules
 from activities.callback.transport import OutgoingRequest
 from activities.messages import Answer, SendCallback
-from activities.slots import COME_BACK_SECONDS, CallbackLimits, NoPlace, Places
+from activities.slots import COME_BACK_SECONDS, CallbackLimits, CallbackSlots, SlotsExhausted
 from domain.ids import EventId, ProjectId, ReplayId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject, Scope
 from domain.retries import ExchangeOutcome
 from store.crypto.encryption import Sealer
@@ -28,11 +28,11 @@ FEW = CallbackLimits(total=8, per_project=3, per_host=5)
 
 
 class Held:
-    """Places, a clock to move, and who holds one."""
+    """CallbackSlots, a clock to move, and who holds one."""
 
     def __init__(self, limits: CallbackLimits = FEW) -> None:
         self.now = 100.0
-        self.places = Places(limits, lambda: self.now)
+        self.places = CallbackSlots(limits, lambda: self.now)
         self.leaving = ExitStack()
         self._replays = 0
 
@@ -41,7 +41,7 @@ class Held:
         self._replays += 1
         try:
             self.leaving.enter_context(self.places.taken(ReplayId(f"rpl_{self._replays}"), ProjectId(project), host))
-        except NoPlace as full:
+        except SlotsExhausted as full:
             return full.seconds
         return None
 
@@ -163,7 +163,7 @@ async def test_hanging_endpoint_holds_its_own_places_and_its_surplus_leaves_no_t
     story: Story, other: Story, sealer: Sealer, project: CreatedProject
 ) -> None:
     transport = Hanging(str(project.project.repair_url))
-    places, rules = Places(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
+    places, rules = CallbackSlots(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
     activities = CallbackActivities(
         story.database, sealer=sealer, transport=transport, rules=rules, chance=CHANCE, places=places, holder="worker-1"
     )
@@ -181,13 +181,13 @@ async def test_hanging_endpoint_holds_its_own_places_and_its_surplus_leaves_no_t
 
     assert (full.value.type, full.value.non_retryable) == ("attempt_failed", False)  # type: ignore[attr-defined]
     assert full.value.next_retry_delay == timedelta(seconds=COME_BACK_SECONDS)  # type: ignore[attr-defined]
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert not any(task.done() for task in hanging)
     turned_away = EventId(orders[3].event_id)
     assert (await story.rows("attempts", turned_away), "attempt" in await story.told(turned_away)) == ([], False)
     transport.may_end.set()
     await asyncio.gather(*hanging)
-    assert (await send(orders[3])).standing.position is Position.AWAITING_RESULT
+    assert (await send(orders[3])).standing.position is LifecycleState.AWAITING_RESULT
     assert transport.numbers == ["1"] * 5
 
 

@@ -8,7 +8,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.messages import SendCallback
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.crypto.encryption import Sealer
 from tests.activities.callback.test_holding import Counted
 from tests.activities.callback.test_send import Endpoint, Slow, built, order
@@ -56,7 +56,7 @@ async def test_attempt_outlives_the_temporal_worker_and_the_next_one_in_its_proc
     slow.may_answer.set()
     answer = await again
 
-    assert (slow.calls, answer.standing.position) == (1, Position.AWAITING_RESULT)
+    assert (slow.calls, answer.standing.position) == (1, LifecycleState.AWAITING_RESULT)
     assert [(row["number"], row["state"]) for row in await story.rows("attempts", EventId(order.event_id))] == [(1, "finished")]
 
 

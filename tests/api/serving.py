@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api.composition import AppParts, AppSettings
+from api.composition import AppDependencies, AppSettings
 from api.main import server_config
 from egress.policy import check_url
 from store.crypto.encryption import Sealer
@@ -97,9 +97,9 @@ async def judge_shape(url: str) -> str:
     return check_url(url, ()).canonical
 
 
-def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppParts:
+def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppDependencies:
     """The application's parts on this store; `settings` are those of `AppSettings`."""
-    return AppParts(
+    return AppDependencies(
         database=database,
         sealer=sealer,
         committer=Committer(open_front_door(database.url), database.clock),

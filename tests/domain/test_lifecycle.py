@@ -11,13 +11,13 @@ from domain.lifecycle import (
     OPEN_POSITIONS,
     REPAIRING_POSITIONS,
     TABLE,
-    Happening,
-    IllegalMove,
-    Move,
-    Position,
-    move,
-    position_of,
+    IllegalTransition,
+    LifecycleState,
+    Transition,
+    Trigger,
+    state_of,
     states_at,
+    transition,
 )
 from domain.receipts import Flag, ReceiptState
 
@@ -61,42 +61,44 @@ PAIRS = _pairs()
 def test_contract_table_names_every_pair_once() -> None:
     pairs = [(happening, position) for happening, position, _ in PAIRS]
 
-    assert len(pairs) == len(set(pairs)) == len(Happening) * len(Position)
-    assert {happening for happening, _ in pairs} == {happening.value for happening in Happening}
-    assert {position for _, position in pairs} == {position.value for position in Position}
+    assert len(pairs) == len(set(pairs)) == len(Trigger) * len(LifecycleState)
+    assert {happening for happening, _ in pairs} == {happening.value for happening in Trigger}
+    assert {position for _, position in pairs} == {position.value for position in LifecycleState}
 
 
 @pytest.mark.parametrize(("happening", "position", "cell"), PAIRS, ids=[f"{happening}-{at}" for happening, at, _ in PAIRS])
 def test_pair_does_what_the_contract_says(happening: str, position: str, cell: str) -> None:
-    at, what = Position(position), Happening(happening)
+    at, what = LifecycleState(position), Trigger(happening)
 
     if cell == "-":
-        with pytest.raises(IllegalMove, match=f"{happening} cannot happen in position {position}"):
-            move(at, what)
+        with pytest.raises(IllegalTransition, match=f"{happening} cannot happen in position {position}"):
+            transition(at, what)
         return
     target, _, flag = cell.partition("+")
     if cell.startswith("="):
-        assert move(at, what) == Move(at, refusal=Code(_long(cell.removeprefix("="))))
+        assert transition(at, what) == Transition(at, refusal=Code(_long(cell.removeprefix("="))))
     else:
-        assert move(at, what) == Move(Position(_long(target)), noted="+" in cell, flag=Flag(_long(flag)) if flag else None)
+        assert transition(at, what) == Transition(
+            LifecycleState(_long(target)), noted="+" in cell, flag=Flag(_long(flag)) if flag else None
+        )
 
 
 def test_illegal_move_changes_nothing() -> None:
     before = {happening: dict(row) for happening, row in TABLE.items()}
 
-    with pytest.raises(IllegalMove):
-        move(Position.WAITING, Happening.RESOLVE)
+    with pytest.raises(IllegalTransition):
+        transition(LifecycleState.WAITING, Trigger.RESOLVE)
 
     assert before == TABLE
 
 
 def test_move_cannot_be_altered() -> None:
     with pytest.raises(FrozenInstanceError):
-        move(Position.WAITING, Happening.SUCCESS).to = Position.CLOSED  # type: ignore[misc]
+        transition(LifecycleState.WAITING, Trigger.SUCCESS).to = LifecycleState.CLOSED  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("position", sorted(END_POSITIONS))
-def test_nothing_leaves_an_end(position: Position) -> None:
+def test_nothing_leaves_an_end(position: LifecycleState) -> None:
     reached = {row[position].to for row in TABLE.values() if position in row}
 
     assert reached == {position}
@@ -105,13 +107,13 @@ def test_nothing_leaves_an_end(position: Position) -> None:
 def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
     steps = {(start, move_.to) for row in TABLE.values() for start, move_ in row.items()}
 
-    assert _reached_from(Position.WAITING, steps) == set(Position)
+    assert _reached_from(LifecycleState.WAITING, steps) == set(LifecycleState)
     for position in OPEN_POSITIONS:
         assert _reached_from(position, steps) & END_POSITIONS
 
 
 def test_positions_are_told_apart_once() -> None:
-    assert OPEN_POSITIONS | END_POSITIONS | {Position.WAITING} == set(Position)
+    assert OPEN_POSITIONS | END_POSITIONS | {LifecycleState.WAITING} == set(LifecycleState)
     assert not OPEN_POSITIONS & END_POSITIONS
     assert REPAIRING_POSITIONS < OPEN_POSITIONS
 
@@ -132,7 +134,7 @@ def test_positions_are_told_apart_once() -> None:
     ],
 )
 def test_position_follows_from_the_stored_states(receipt: str, repair: str | None, position: str) -> None:
-    assert position_of(ReceiptState(receipt), RepairState(repair) if repair else None) is Position(position)
+    assert state_of(ReceiptState(receipt), RepairState(repair) if repair else None) is LifecycleState(position)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +150,14 @@ def test_position_follows_from_the_stored_states(receipt: str, repair: str | Non
     ],
 )
 def test_position_names_the_states_to_store(position: str, receipt: str, incident: str | None) -> None:
-    assert states_at(Position(position)) == (ReceiptState(receipt), IncidentState(incident) if incident else None)
+    assert states_at(LifecycleState(position)) == (ReceiptState(receipt), IncidentState(incident) if incident else None)
 
 
 def _long(word: str) -> str:
     return SHORT.get(word, word)
 
 
-def _reached_from(start: Position, steps: set[tuple[Position, Position]]) -> set[Position]:
+def _reached_from(start: LifecycleState, steps: set[tuple[LifecycleState, LifecycleState]]) -> set[LifecycleState]:
     reached = {start}
     while more := {to for at, to in steps if at in reached} - reached:
         reached |= more

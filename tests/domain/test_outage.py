@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.outage import IngestBeats, beat_interval, hold_ms, is_silent
+from domain.outage import IngestBeats, beat_interval, grace_ms, is_ingest_down
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -26,8 +26,8 @@ def test_several_beats_fit_into_the_shortest_outage(outage_seconds: int, seconds
 def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: int) -> None:
     every = beat_interval(outage_seconds).total_seconds()
 
-    assert not is_silent(beaten(1.4 * every), NOW, outage_seconds=outage_seconds)
-    assert is_silent(beaten(1.6 * every), NOW, outage_seconds=outage_seconds)
+    assert not is_ingest_down(beaten(1.4 * every), NOW, outage_seconds=outage_seconds)
+    assert is_ingest_down(beaten(1.6 * every), NOW, outage_seconds=outage_seconds)
     assert 1.6 * every < outage_seconds
 
 
@@ -45,7 +45,7 @@ def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: i
 def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
     beats: IngestBeats | None, outage_seconds: int, expected: bool
 ) -> None:
-    assert is_silent(beats, NOW, outage_seconds=outage_seconds) is expected
+    assert is_ingest_down(beats, NOW, outage_seconds=outage_seconds) is expected
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
 def test_deadline_is_held_when_it_is_due_after_the_last_beat_of_a_silent_front_door(
     beats: IngestBeats, due_at: datetime, held: bool
 ) -> None:
-    assert (hold_ms(beats, NOW, due_at=due_at, outage_seconds=60) is not None) is held
+    assert (grace_ms(beats, NOW, due_at=due_at, outage_seconds=60) is not None) is held
 
 
 def test_beat_from_the_future_says_nothing_of_now() -> None:
     """SQLite's clock is the host's, which may be set back."""
     beats = beaten(-3_600)
 
-    assert is_silent(beats, NOW, outage_seconds=60)
-    assert hold_ms(beats, NOW, due_at=NOW, outage_seconds=60) == 2_000
-    assert not is_silent(beaten(-0.1), NOW, outage_seconds=60), "read a moment after now was"
+    assert is_ingest_down(beats, NOW, outage_seconds=60)
+    assert grace_ms(beats, NOW, due_at=NOW, outage_seconds=60) == 2_000
+    assert not is_ingest_down(beaten(-0.1), NOW, outage_seconds=60), "read a moment after now was"
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_beat_from_the_future_says_nothing_of_now() -> None:
     [(4, 60, 2_000), (11, 60, 5_500), (60, 60, 30_000), (86_400, 60, 30_000), (0.4, 1, 250), (3, 1, 1_500)],
 )
 def test_hold_grows_with_the_silence_and_ends_soon_after_it(silent_seconds: float, outage_seconds: int, wait_ms: int) -> None:
-    assert hold_ms(beaten(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds) == wait_ms
+    assert grace_ms(beaten(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds) == wait_ms

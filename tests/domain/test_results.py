@@ -3,31 +3,31 @@
 import pytest
 
 from domain.ids import ReplayId
-from domain.lifecycle import Happening, Position
-from domain.results import LateResult, ResultStatus, Said, happening_of
+from domain.lifecycle import LifecycleState, Trigger
+from domain.results import LateResult, ResultFacts, ResultStatus, classify_result
 
 ENDING, OTHER = ReplayId("rpl_ending"), ReplayId("rpl_other")
-SUCCESS = Said(ResultStatus.SUCCESS, None, None, None)
-FAILED = Said(ResultStatus.FAILED, None, "job_died", "killed")
+SUCCESS = ResultFacts(ResultStatus.SUCCESS, None, None, None)
+FAILED = ResultFacts(ResultStatus.FAILED, None, "job_died", "killed")
 ENDS, OPENS = ("applied", "recovered", "closed"), ("open", "calling", "awaiting_result")
 
 
-def said(status: str, replay_id: ReplayId | None = None, error_code: str | None = None) -> Said:
-    return Said(ResultStatus(status), replay_id, error_code, None)
+def said(status: str, replay_id: ReplayId | None = None, error_code: str | None = None) -> ResultFacts:
+    return ResultFacts(ResultStatus(status), replay_id, error_code, None)
 
 
 def classified(
-    what: Said,
+    what: ResultFacts,
     position: str,
     *,
     active: ReplayId | None = None,
     ended_by: ReplayId | None = None,
-    earlier: frozenset[Said] = frozenset(),
+    earlier: frozenset[ResultFacts] = frozenset(),
     late_result: str = "resolve",
-) -> Happening:
-    return happening_of(
+) -> Trigger:
+    return classify_result(
         what,
-        position=Position(position),
+        position=LifecycleState(position),
         active_replay_id=active,
         ended_by_replay_id=ended_by,
         earlier=earlier,
@@ -37,13 +37,13 @@ def classified(
 
 @pytest.mark.parametrize("late_result", ["resolve", "note"])
 def test_success_in_time_is_a_success_whatever_the_project_wants_of_late_ones(late_result: str) -> None:
-    assert classified(SUCCESS, "waiting", late_result=late_result) is Happening.SUCCESS
+    assert classified(SUCCESS, "waiting", late_result=late_result) is Trigger.SUCCESS
 
 
 @pytest.mark.parametrize("position", OPENS)
 def test_late_success_resolves_unless_the_project_only_notes_it(position: str) -> None:
-    assert classified(SUCCESS, position) is Happening.SUCCESS
-    assert classified(SUCCESS, position, late_result="note") is Happening.SUCCESS_TO_NOTE
+    assert classified(SUCCESS, position) is Trigger.SUCCESS
+    assert classified(SUCCESS, position, late_result="note") is Trigger.SUCCESS_TO_NOTE
 
 
 @pytest.mark.parametrize("late_result", ["resolve", "note"])
@@ -52,64 +52,64 @@ def test_late_success_resolves_unless_the_project_only_notes_it(position: str) -
 def test_success_with_any_replay_of_the_event_ends_it(position: str, late_result: str, active: ReplayId | None) -> None:
     what = classified(said("success", ENDING), position, active=active, late_result=late_result)
 
-    assert what is Happening.SUCCESS_BY_REPLAY
+    assert what is Trigger.SUCCESS_BY_REPLAY
 
 
 @pytest.mark.parametrize("position", ["waiting", *OPENS])
 def test_failed_without_replay_is_never_the_active_repairs(position: str) -> None:
-    assert classified(FAILED, position) is Happening.FAILED
-    assert classified(FAILED, position, active=ENDING) is Happening.FAILED
+    assert classified(FAILED, position) is Trigger.FAILED
+    assert classified(FAILED, position, active=ENDING) is Trigger.FAILED
 
 
 @pytest.mark.parametrize("position", ["calling", "awaiting_result"])
 def test_failed_with_the_active_replay_fails_the_repair(position: str) -> None:
-    assert classified(said("failed", ENDING), position, active=ENDING) is Happening.FAILED_BY_ACTIVE_REPLAY
-    assert classified(said("failed", OTHER), position, active=ENDING) is Happening.FAILED
+    assert classified(said("failed", ENDING), position, active=ENDING) is Trigger.FAILED_BY_ACTIVE_REPLAY
+    assert classified(said("failed", OTHER), position, active=ENDING) is Trigger.FAILED
 
 
 def test_repeat_before_the_end_is_judged_like_a_first() -> None:
-    assert classified(FAILED, "open", earlier=frozenset({FAILED})) is Happening.FAILED
-    assert classified(SUCCESS, "open", earlier=frozenset({SUCCESS}), late_result="note") is Happening.SUCCESS_TO_NOTE
+    assert classified(FAILED, "open", earlier=frozenset({FAILED})) is Trigger.FAILED
+    assert classified(SUCCESS, "open", earlier=frozenset({SUCCESS}), late_result="note") is Trigger.SUCCESS_TO_NOTE
 
 
 @pytest.mark.parametrize("position", ENDS)
 @pytest.mark.parametrize("what", [SUCCESS, FAILED, said("success", OTHER)], ids=["success", "failed", "success by replay"])
-def test_equal_repeat_after_the_end_changes_nothing(position: str, what: Said) -> None:
-    assert classified(what, position, ended_by=ENDING, earlier=frozenset({what})) is Happening.REPEATED
+def test_equal_repeat_after_the_end_changes_nothing(position: str, what: ResultFacts) -> None:
+    assert classified(what, position, ended_by=ENDING, earlier=frozenset({what})) is Trigger.REPEATED
 
 
 def test_success_that_ended_it_is_a_repeat_whatever_error_it_names() -> None:
-    assert classified(said("success", error_code="ignored"), "applied", earlier=frozenset({SUCCESS})) is Happening.REPEATED
-    assert classified(said("success", ENDING), "recovered", ended_by=ENDING) is Happening.REPEATED
-    assert classified(SUCCESS, "recovered", ended_by=None) is Happening.REPEATED
+    assert classified(said("success", error_code="ignored"), "applied", earlier=frozenset({SUCCESS})) is Trigger.REPEATED
+    assert classified(said("success", ENDING), "recovered", ended_by=ENDING) is Trigger.REPEATED
+    assert classified(SUCCESS, "recovered", ended_by=None) is Trigger.REPEATED
 
 
 @pytest.mark.parametrize(
     ("what", "ended_by", "happening"),
     [
-        (said("success", OTHER), ENDING, Happening.SUCCESS_BY_REPLAY),
-        (said("success", OTHER), None, Happening.SUCCESS_BY_REPLAY),
-        (SUCCESS, ENDING, Happening.SUCCESS),
-        (FAILED, ENDING, Happening.FAILED),
-        (said("failed", ENDING), ENDING, Happening.FAILED),
+        (said("success", OTHER), ENDING, Trigger.SUCCESS_BY_REPLAY),
+        (said("success", OTHER), None, Trigger.SUCCESS_BY_REPLAY),
+        (SUCCESS, ENDING, Trigger.SUCCESS),
+        (FAILED, ENDING, Trigger.FAILED),
+        (said("failed", ENDING), ENDING, Trigger.FAILED),
     ],
     ids=["another replay", "replay after a late result", "late result after a replay", "failed", "failed by its own replay"],
 )
-def test_anything_else_after_recovery_is_told(what: Said, ended_by: ReplayId | None, happening: Happening) -> None:
+def test_anything_else_after_recovery_is_told(what: ResultFacts, ended_by: ReplayId | None, happening: Trigger) -> None:
     assert classified(what, "recovered", ended_by=ended_by, earlier=frozenset({said("failed")})) is happening
 
 
 def test_failed_after_success_is_no_repeat_of_an_other_failure() -> None:
-    assert classified(said("failed", None, "other"), "applied", earlier=frozenset({SUCCESS, FAILED})) is Happening.FAILED
+    assert classified(said("failed", None, "other"), "applied", earlier=frozenset({SUCCESS, FAILED})) is Trigger.FAILED
 
 
 def test_failed_after_closing_by_hand_contradicts_only_a_success_that_was_said() -> None:
-    assert classified(FAILED, "closed", earlier=frozenset({SUCCESS})) is Happening.FAILED_AFTER_SUCCESS
-    assert classified(said("failed", OTHER), "closed", earlier=frozenset({SUCCESS})) is Happening.FAILED_AFTER_SUCCESS
-    assert classified(FAILED, "closed", earlier=frozenset({said("failed")})) is Happening.FAILED
-    assert classified(FAILED, "recovered", earlier=frozenset({SUCCESS})) is Happening.FAILED
+    assert classified(FAILED, "closed", earlier=frozenset({SUCCESS})) is Trigger.FAILED_AFTER_SUCCESS
+    assert classified(said("failed", OTHER), "closed", earlier=frozenset({SUCCESS})) is Trigger.FAILED_AFTER_SUCCESS
+    assert classified(FAILED, "closed", earlier=frozenset({said("failed")})) is Trigger.FAILED
+    assert classified(FAILED, "recovered", earlier=frozenset({SUCCESS})) is Trigger.FAILED
 
 
 def test_success_after_closing_by_hand_is_told_even_with_the_late_results_only_noted() -> None:
-    assert classified(SUCCESS, "closed", late_result="note") is Happening.SUCCESS
-    assert classified(said("success", ENDING), "closed") is Happening.SUCCESS_BY_REPLAY
+    assert classified(SUCCESS, "closed", late_result="note") is Trigger.SUCCESS
+    assert classified(said("success", ENDING), "closed") is Trigger.SUCCESS_BY_REPLAY

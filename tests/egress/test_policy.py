@@ -15,7 +15,7 @@ from egress.policy import (
     check_url,
     judge_address,
     parse_allowed_ranges,
-    told_of_refused,
+    public_refusal_message,
 )
 
 LOOPBACK = parse_allowed_ranges("127.0.0.0/8")
@@ -254,8 +254,8 @@ def test_localhost_is_called_at_the_addresses_that_are_open(allow: str, called: 
 
 
 def test_refusal_says_which_setting_opens_a_range() -> None:
-    assert "MAKEGOOD_EGRESS_ALLOW" in told_of_refused("https://10.0.0.1/")
-    assert "10.0.0.1" not in told_of_refused("https://10.0.0.1/")
+    assert "MAKEGOOD_EGRESS_ALLOW" in public_refusal_message("https://10.0.0.1/")
+    assert "10.0.0.1" not in public_refusal_message("https://10.0.0.1/")
 
 
 @given(

@@ -41,7 +41,7 @@ from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
 from domain.values.timestamps import from_milliseconds, milliseconds, wire
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
-from egress.transport import read_url
+from egress.transport import parse_permitted_url
 from operations.inputs import ProjectPatch
 from operations.validation import ResolveBody, known_id, validated
 from store.db.paging import _id_in
@@ -112,7 +112,7 @@ def url(data: bytes) -> None:
         assert (host if judged.address is None else str(ip_address(host))) == judged.host.removesuffix(".")
         assert (read.username, read.password, read.fragment) == (None, None, "")
         assert (read.port or {"https": 443, "http": 80}[read.scheme]) == judged.port
-        called = _refusable(partial(read_url, text, allow), UnsafeUrl)
+        called = _refusable(partial(parse_permitted_url, text, allow), UnsafeUrl)
         assert called is None or _host_of(httpx.URL(text)) == judged.host
 
 

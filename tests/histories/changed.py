@@ -8,7 +8,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.lifecycle import LedgerActivities
+    from activities.lifecycle import LifecycleActivities
     from activities.messages import ReadStanding
     from workflows.messages import ReceiptEnded
     from workflows.receipt import ReceiptWorkflow
@@ -39,7 +39,7 @@ class WithOneMoreActivity(ReceiptWorkflow):
     @workflow.run
     async def run(self, *start: object) -> ReceiptEnded:
         await workflow.execute_activity_method(
-            LedgerActivities.load_standing, ReadStanding(self._start.event_id), start_to_close_timeout=timedelta(seconds=5)
+            LifecycleActivities.load_standing, ReadStanding(self._start.event_id), start_to_close_timeout=timedelta(seconds=5)
         )
         return await super().run(*start)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from activities.callback.send import CallbackRules
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from tests.workflows.world import World
 
 Life = Callable[[World], Awaitable[EventId]]
@@ -20,11 +20,11 @@ PACE = {"rules": CallbackRules(schedule=(0, 1, 1), jitter=0)}
 async def success(world: World) -> EventId:
     event_id = await _started(world)
     await world.report(event_id, "success")
-    return await _ended(world, event_id, Position.APPLIED)
+    return await _ended(world, event_id, LifecycleState.APPLIED)
 
 
 async def success_told_with_the_start(world: World) -> EventId:
-    return await _ended(world, await world.accept_applied(), Position.APPLIED)
+    return await _ended(world, await world.accept_applied(), LifecycleState.APPLIED)
 
 
 async def failed(world: World) -> EventId:
@@ -32,41 +32,41 @@ async def failed(world: World) -> EventId:
     await world.report(event_id, "failed", error_code="out_of_seats")
     await _open(world, event_id)
     await world.resolve(event_id)
-    return await _ended(world, event_id, Position.CLOSED)
+    return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
 async def timeout(world: World) -> EventId:
     event_id = await _started(world, timeout_minutes=SECOND_MINUTES)
     await _open(world, event_id)
     await world.resolve(event_id)
-    return await _ended(world, event_id, Position.CLOSED)
+    return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
 async def late(world: World) -> EventId:
     event_id = await _opened(world)
     await world.report(event_id, "success")
-    return await _ended(world, event_id, Position.RECOVERED)
+    return await _ended(world, event_id, LifecycleState.RECOVERED)
 
 
 async def repaired(world: World) -> EventId:
     event_id = await _opened(world)
     replay_id = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "success", replay_id=replay_id)
-    return await _ended(world, event_id, Position.RECOVERED)
+    return await _ended(world, event_id, LifecycleState.RECOVERED)
 
 
 async def repair_failed_then_repaired(world: World) -> EventId:
     event_id = await _opened(world)
     first = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "failed", replay_id=first)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     await world.subjects(2)
     second = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "success", replay_id=second)
-    return await _ended(world, event_id, Position.RECOVERED)
+    return await _ended(world, event_id, LifecycleState.RECOVERED)
 
 
 async def exhausted(world: World) -> EventId:
@@ -74,10 +74,10 @@ async def exhausted(world: World) -> EventId:
     event_id = await _opened(world)
     await world.reprocess(event_id)
     await world.attempted(event_id, 3)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     await world.subjects(2)
     await world.resolve(event_id)
-    return await _ended(world, event_id, Position.CLOSED)
+    return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
 async def settled_during_the_series(world: World) -> EventId:
@@ -86,26 +86,26 @@ async def settled_during_the_series(world: World) -> EventId:
     replay_id = await world.reprocess(event_id)
     await world.attempted(event_id, 1)
     await world.report(event_id, "success", replay_id=replay_id)
-    return await _ended(world, event_id, Position.RECOVERED)
+    return await _ended(world, event_id, LifecycleState.RECOVERED)
 
 
 async def duplicate_reprocess(world: World) -> EventId:
     event_id = await _opened(world)
     await world.signal(event_id, "reprocess")
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     for asked in (2, 3, 4):
         await world.signal(event_id, "reprocess")
         await world.ran(event_id, "begin_repair", times=asked)
     replay_id = (await world.repairs(event_id))[0]["replay_id"]
     await world.report(event_id, "success", replay_id=replay_id)
-    return await _ended(world, event_id, Position.RECOVERED)
+    return await _ended(world, event_id, LifecycleState.RECOVERED)
 
 
 async def dropped_request(world: World) -> EventId:
     event_id = await _started(world)
     await world.signal(event_id, "reprocess")
     await world.report(event_id, "success")
-    return await _ended(world, event_id, Position.APPLIED)
+    return await _ended(world, event_id, LifecycleState.APPLIED)
 
 
 async def resumed(world: World) -> EventId:
@@ -117,7 +117,7 @@ async def resumed(world: World) -> EventId:
     # The reconciler's nudge, which came with the start, has been heard.
     await world.ran(event_id, "heed", times=1)
     await world.resolve(event_id)
-    return await _ended(world, event_id, Position.CLOSED)
+    return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
 LIVES: tuple[Life, ...] = (
@@ -150,10 +150,10 @@ async def _opened(world: World) -> EventId:
 
 
 async def _open(world: World, event_id: EventId) -> None:
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     await world.subjects(1)
 
 
-async def _ended(world: World, event_id: EventId, position: Position) -> EventId:
+async def _ended(world: World, event_id: EventId, position: LifecycleState) -> EventId:
     assert await world.ended(event_id) == position
     return event_id

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from api.app import create_app
-from api.composition import AppParts, AppSettings
+from api.composition import AppDependencies, AppSettings
 from api.main import server_config
 from domain.ids import EventId
 from domain.projects import CreatedProject, ProjectChanges
@@ -119,7 +119,7 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
     """The API on this store while the block runs, and a client of it."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    parts = AppParts(
+    parts = AppDependencies(
         database=database,
         sealer=sealer,
         committer=Committer(open_front_door(database.url), database.clock),

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -88,14 +88,14 @@ async def test_twenty_people_asking_at_once_get_one_repair_and_one_series(
     answers = await asyncio.gather(*(ask() for ask in [by_rest, by_console, by_signal] * 7))
 
     event = await shop.becomes(event_id, repair="awaiting_result")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     (repair,) = event["repairs"]
     assert {answer for answer in answers if answer} == {repair["replay_id"]}
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [repair["replay_id"]]
     kinds = Counter(entry["kind"] for entry in event["timeline"])
     assert (kinds["reprocess_requested"], kinds["attempt"]) == (1, 1)
     assert await shop.result(event_id, "success", replay_id=repair["replay_id"]) == "recovered"
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert len(makegood.receiver.calls) == 1
 
 
@@ -143,15 +143,15 @@ async def test_terminated_repair_goes_on_where_it_stood(makegood: World, shop: S
     event_id = await timed_out(makegood, shop)
     await shop.reprocess(event_id)
     await shop.becomes(event_id, repair="awaiting_result")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
     await makegood.handle(event_id).terminate("by hand")
 
     await wait_until_async(lambda: _runs_again(makegood, event_id), what="another run")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 1
     assert await shop.result(event_id, "success") == "recovered"
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
 
 
 async def test_receipt_and_success_told_together_are_seven_events(
@@ -162,7 +162,7 @@ async def test_receipt_and_success_told_together_are_seven_events(
 
     async with working(engine, database, sealer, project) as makegood:
         await makegood.started(event_id)
-        assert await makegood.ended(event_id) == Position.APPLIED
+        assert await makegood.ended(event_id) == LifecycleState.APPLIED
 
         events = await makegood.event_types(event_id)
     assert len(events) <= 7, events

@@ -9,7 +9,7 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from tests.lives.shop import Shop
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
@@ -38,7 +38,7 @@ async def test_success(makegood: World, shop: Shop) -> None:
     state = await shop.result(event_id, "success")
 
     assert state == "applied"
-    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.ended(event_id) == LifecycleState.APPLIED
     events = await makegood.event_types(event_id)
     assert len(events) <= MOST_EVENTS, events
     assert "ACTIVITY_TASK_SCHEDULED" not in events
@@ -61,7 +61,7 @@ async def test_failed(makegood: World, shop: Shop) -> None:
     assert kinds(event) == ["receipt_accepted", "result_received", "incident_opened"]
     (subject,) = await makegood.subjects(1)
     assert "order_4711" in subject
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_timeout(makegood: World, shop: Shop) -> None:
@@ -78,7 +78,7 @@ async def test_timeout(makegood: World, shop: Shop) -> None:
     assert kinds(event) == ["receipt_accepted", "deadline_passed", "incident_opened"]
     (subject,) = await makegood.subjects(1)
     assert "order_4712" in subject
-    assert await makegood.stored(event_id) is Position.OPEN
+    assert await makegood.stored(event_id) is LifecycleState.OPEN
 
 
 async def test_repaired(makegood: World, shop: Shop) -> None:
@@ -94,7 +94,7 @@ async def test_repaired(makegood: World, shop: Shop) -> None:
     assert (call.body["incident_id"], call.body["reason"]) == (event["incident"]["id"], "missing_result")
     assert event["incident"]["active_replay_id"] == replay_id
     assert await shop.result(event_id, "success", replay_id=replay_id) == "recovered"
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     event = await shop.event(event_id)
     (repair,) = event["repairs"]
     assert (repair["replay_id"], repair["state"], repair["cause"]) == (replay_id, "succeeded", None)
@@ -162,7 +162,7 @@ async def test_late(makegood: World, shop: Shop) -> None:
     state = await shop.result(event_id, "success")
 
     assert state == "recovered"
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     event = await shop.event(event_id)
     assert (event["incident"]["state"], event["incident"]["resolution"]) == ("resolved", "late_result")
     assert kinds(event)[-2:] == ["result_received", "incident_resolved"]
@@ -172,7 +172,7 @@ async def test_repair_without_a_result_opens_the_incident_again(makegood: World,
     event_id = await timed_out(makegood, shop)
     await shop.reprocess(event_id)
     await shop.becomes(event_id, repair="awaiting_result")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
     await makegood.advance(event_id, minutes=30)
 
@@ -188,7 +188,7 @@ async def test_resolved_by_hand(makegood: World, shop: Shop) -> None:
     answer = await shop.operate(incident_id, "resolve", reason="refunded by hand")
 
     assert answer.status_code < 300, answer.text
-    assert await makegood.ended(event_id) == Position.CLOSED
+    assert await makegood.ended(event_id) == LifecycleState.CLOSED
     assert (await shop.event(event_id))["incident"]["resolution"] == "manual"
     again = await shop.operate(incident_id, "reprocess")
     assert (again.status_code, again.json()["code"]) == (409, "incident_resolved")

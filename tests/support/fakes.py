@@ -8,20 +8,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from store.db.sql import Statements
-from store.ingest.connection import FrontDoor, PostgresFrontDoor
+from store.ingest.connection import IngestConnection, PostgresFrontDoor
 
 
 class WatchedFrontDoor:
     """Counts what committed; raises what `failures` holds, one each, so that what was to be committed is not."""
 
-    def __init__(self, real: FrontDoor, *failures: Exception) -> None:
+    def __init__(self, real: IngestConnection, *failures: Exception) -> None:
         self.commits = 0
         self._real = real
         self._failures = list(failures)
 
     @asynccontextmanager
-    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
-        async with self._real.transaction(is_hurried=is_hurried) as statements:
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(short_lock_timeout=short_lock_timeout) as statements:
             yield statements
             if self._failures:
                 raise self._failures.pop(0)
@@ -42,14 +42,14 @@ class WatchedFrontDoor:
 class HeldFrontDoor:
     """Does a transaction's work and then keeps its commit back until it is told to `let_go`."""
 
-    def __init__(self, real: FrontDoor) -> None:
+    def __init__(self, real: IngestConnection) -> None:
         self.has_worked = asyncio.Event()
         self.let_go = asyncio.Event()
         self._real = real
 
     @asynccontextmanager
-    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
-        async with self._real.transaction(is_hurried=is_hurried) as statements:
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+        async with self._real.transaction(short_lock_timeout=short_lock_timeout) as statements:
             yield statements
             self.has_worked.set()
             await self.let_go.wait()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import Project
 from domain.receipts import EffectType, EventType, NewReceipt, Provider, timeout_span
 from domain.results import NewResult, ResultStatus
@@ -21,9 +21,9 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
-from store.receipts.operator_actions import resolve_by_hand
+from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
-from store.receipts.state import Standing, read_standing
+from store.receipts.state import ReceiptSnapshot, load_snapshot
 from store.receipts.transitions import AppliedResult, Opened, apply_result, open_incident
 from store.schema import tables
 
@@ -126,7 +126,7 @@ class Story:
         begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
         return event_id, begun.replay_id
 
-    async def attempt(self, event_id: EventId, replay_id: ReplayId, **outcome: Any) -> Position:
+    async def attempt(self, event_id: EventId, replay_id: ReplayId, **outcome: Any) -> LifecycleState:
         """One attempt, begun and recorded."""
         begun = await self.do(begin_attempt, event_id, replay_id)
         assert isinstance(begun, AttemptBegun)
@@ -139,35 +139,35 @@ class Story:
         await self.attempt(event_id, replay_id, ending="accepted")
         return event_id, replay_id
 
-    async def reach(self, position: Position) -> tuple[EventId, ReplayId | None]:
+    async def reach(self, position: LifecycleState) -> tuple[EventId, ReplayId | None]:
         """A new receipt at the position, and its active or last repair."""
         match position:
-            case Position.WAITING:
+            case LifecycleState.WAITING:
                 return await self.receipt(), None
-            case Position.APPLIED:
+            case LifecycleState.APPLIED:
                 event_id = await self.receipt()
                 await self.result(event_id)
                 return event_id, None
-            case Position.OPEN:
+            case LifecycleState.OPEN:
                 event_id, replay_id = await self.repairing()
                 await self.attempt(event_id, replay_id, status=400, ending="rejected")
                 return event_id, replay_id
-            case Position.CALLING:
+            case LifecycleState.CALLING:
                 return await self.repairing()
-            case Position.AWAITING_RESULT:
+            case LifecycleState.AWAITING_RESULT:
                 return await self.awaiting_result()
-            case Position.RECOVERED:
+            case LifecycleState.RECOVERED:
                 event_id, replay_id = await self.awaiting_result()
                 await self.result(event_id, replay_id=replay_id)
                 return event_id, replay_id
-            case Position.CLOSED:
+            case LifecycleState.CLOSED:
                 event_id, replay_id = await self.awaiting_result()
-                await self.do(resolve_by_hand, await self.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+                await self.do(resolve_manually, await self.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
                 return event_id, replay_id
 
-    async def standing(self, event_id: EventId) -> Standing:
+    async def standing(self, event_id: EventId) -> ReceiptSnapshot:
         async with self.database.reading() as session:
-            return await read_standing(SessionStatements(session), event_id)
+            return await load_snapshot(SessionStatements(session), event_id)
 
     async def incident_id(self, event_id: EventId) -> IncidentId:
         return (await self.standing(event_id)).incident

@@ -18,7 +18,7 @@ from domain.projects import Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import create_project
-from store.receipts.outbox import count, tell_again
+from store.receipts.outbox import count, enqueue_start_again
 from store.status.heartbeats import read_beats, write_fact
 from store.status.installation import INSTALLATION_FACT, NAMESPACE_ID, installation_id, read_restart
 from tests.support.given import Story
@@ -152,7 +152,7 @@ async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_
     story = await story_of(here.database, sealer)
     event_id = await story.receipt()
     async with here.database.transaction() as session:
-        await tell_again(session, event_id, story.at)
+        await enqueue_start_again(session, event_id, story.at)
 
     with running(*WORKER, environment=here.environment):
         await here.says(**WELL)
@@ -185,7 +185,7 @@ async def test_two_workers_whose_temporal_lost_its_database_go_on_together(
     story = await story_of(setting.database, sealer)
     event_id = await story.receipt()
     async with setting.database.transaction() as session:
-        await tell_again(session, event_id, story.at)
+        await enqueue_start_again(session, event_id, story.at)
     with running(*WORKER, environment=setting.environment), running(*WORKER, environment=setting.environment):
         with running(*setting.engine()):
             before = (await setting.says(**WELL)).report[NAMESPACE_ID]
@@ -275,7 +275,7 @@ async def test_search_attributes_that_cannot_be_had_stop_nothing_and_are_named(
     story = await story_of(setting.database, sealer)
     event_id = await story.receipt(timeout_minutes=0.05)
     async with setting.database.transaction() as session:
-        await tell_again(session, event_id, story.at)
+        await enqueue_start_again(session, event_id, story.at)
 
     with running(*WORKER, environment=setting.environment):
         missing_lines = (await setting.says(**WELL)).report["missing"]

@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.service import RPCError
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.crypto.encryption import Sealer
 from tests.workflows.test_signals import temporal
 from tests.workflows.world import World, worker_parts
@@ -30,10 +30,10 @@ async def test_reset_repairs_nothing_again_and_the_next_request_repairs_once(
 
     await reset(makegood, event_id, to=to, reapply=reapply)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert len(makegood.receiver.calls) == 1
     await makegood.signal(event_id, "reprocess")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 2
     assert len(await makegood.repairs(event_id)) == 2
 
@@ -47,11 +47,11 @@ async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_
     )
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, before), "the new run")
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     replay_id = await makegood.reprocess(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.report(event_id, "success", replay_id=replay_id)
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert (await makegood.timeline(event_id)).count("incident_opened") == 1
     assert len(await makegood.incidents(event_id)) == 1
     assert len(makegood.receiver.calls) == 1
@@ -60,16 +60,16 @@ async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_
 async def test_reset_of_a_reset_run_repairs_nothing_again(makegood: World) -> None:
     event_id = await failed_repair(makegood)
     await reset(makegood, event_id, to="first", reapply=ALL)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.signal(event_id, "reprocess")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     second = (await makegood.repairs(event_id))[-1]["replay_id"]
     await makegood.report(event_id, "failed", replay_id=second)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await reset(makegood, event_id, to="first", reapply=ALL)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.eventually(lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted")
     assert len(makegood.receiver.calls) == 2
 
@@ -77,11 +77,11 @@ async def test_reset_of_a_reset_run_repairs_nothing_again(makegood: World) -> No
 async def test_request_that_was_adopted_begins_no_repair_after_a_reset(makegood: World) -> None:
     event_id = await opened(makegood)
     replay_id = await makegood.reprocess(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.signal(event_id, "reprocess")
     await makegood.ran(event_id, "begin_repair", times=2)
     await makegood.report(event_id, "failed", replay_id=replay_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await reset(makegood, event_id, to="first", reapply=ALL)
 
@@ -103,7 +103,7 @@ async def test_signals_without_end_during_a_series_are_one_look_each_time(makego
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
     assert len(await makegood.attempts(event_id)) == 1
     await makegood.report(event_id, "success", replay_id=replay_id)
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert len(await makegood.repairs(event_id)) == 1
 
 
@@ -118,7 +118,7 @@ async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continu
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
     makegood.receiver.answering.set()
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 1
     assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
 
@@ -139,7 +139,7 @@ async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_
         async with build_worker(makegood.client, parts, makegood.built.store_part).running_temporal():
             await makegood.eventually(lambda: _has_joined(logs), "the next work for Temporal joins the attempt")
             makegood.receiver.answering.set()
-            await makegood.reaches(event_id, Position.AWAITING_RESULT)
+            await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert left == ["started"]
     assert len(makegood.receiver.calls) == 1
     assert [(row["number"], row["state"]) for row in await makegood.attempts(event_id)] == [(1, "finished")]
@@ -166,7 +166,7 @@ async def opened(world: World) -> EventId:
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     return event_id
 
 
@@ -174,10 +174,10 @@ async def failed_repair(world: World) -> EventId:
     """An incident that is open again after the repair that a bare signal asked for."""
     event_id = await opened(world)
     await world.signal(event_id, "reprocess")
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     (repair,) = await world.repairs(event_id)
     await world.report(event_id, "failed", replay_id=repair["replay_id"])
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     return event_id
 
 

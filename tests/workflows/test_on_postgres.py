@@ -1,6 +1,6 @@
 """The same lives on PostgreSQL, where the dispatcher is woken by NOTIFY and rows are locked."""
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from tests.workflows.world import World
 
 
@@ -9,13 +9,13 @@ async def test_repaired_receipt_is_recovered(makegood_on_postgres: World) -> Non
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     replay_id = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
     await world.report(event_id, "success", replay_id=replay_id)
 
-    assert await world.ended(event_id) == Position.RECOVERED
+    assert await world.ended(event_id) == LifecycleState.RECOVERED
     assert len(await world.subjects(2)) == 2
 
 
@@ -24,10 +24,10 @@ async def test_twenty_requests_by_signal_and_console_make_one_repair(makegood_on
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
 
     await world.crowd(event_id, 20)
 
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(await world.repairs(event_id)) == 1
     assert len(world.receiver.calls) == 1

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from temporalio.testing import WorkflowEnvironment
 
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import Scope
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
@@ -61,7 +61,7 @@ async def test_silent_mail_server_delays_no_callback(engine: WorkflowEnvironment
             events = await waiting_crowd(world)
             for event_id in [to_repair, *events]:
                 await world.report(event_id, "failed")
-            await asyncio.gather(*(world.reaches(event_id, Position.OPEN) for event_id in [to_repair, *events]))
+            await asyncio.gather(*(world.reaches(event_id, LifecycleState.OPEN) for event_id in [to_repair, *events]))
             # All that one project may have under way: four of the loop's, and four of the workflows'.
             await wait_until_async(lambda: silent.connections >= 8, what="mail that hangs")
 

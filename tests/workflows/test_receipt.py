@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.ids import EventId, ReplayId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.db.sql import SessionStatements
 from store.projects.projects import change_project
@@ -24,7 +24,7 @@ async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(m
 
     await makegood.report(event_id, "success")
 
-    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.ended(event_id) == LifecycleState.APPLIED
     events = await makegood.event_types(event_id)
     assert "ACTIVITY_TASK_SCHEDULED" not in events
     assert len(events) <= 12, events
@@ -33,7 +33,7 @@ async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(m
 async def test_receipt_and_success_told_together_cost_seven_events(makegood: World) -> None:
     event_id = await makegood.accept_applied()
 
-    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.ended(event_id) == LifecycleState.APPLIED
     events = await makegood.event_types(event_id)
     assert len(events) <= 7, events
 
@@ -44,7 +44,7 @@ async def test_missing_result_opens_one_incident_and_mails_it(makegood: World) -
 
     await makegood.advance(event_id, minutes=30)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     subjects = await makegood.subjects(1)
     assert "missing_result" in subjects[0]
 
@@ -55,11 +55,11 @@ async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(ma
     makegood.database.clock.skew = timedelta(seconds=-30)
     await makegood.advance(event_id, minutes=30)
     await makegood.ran(event_id, "open_incident", times=1)
-    assert await makegood.stored(event_id) is Position.WAITING
+    assert await makegood.stored(event_id) is LifecycleState.WAITING
 
     await makegood.advance(event_id, seconds=30)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(makegood: World) -> None:
@@ -73,7 +73,7 @@ async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_i
     async with makegood.database.transaction() as session:
         await session.execute(text("ALTER TABLE incidents_out_of_reach RENAME TO incidents"))
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert "missing_result" in (await makegood.subjects(1))[0]
 
 
@@ -83,7 +83,7 @@ async def test_failed_result_opens_the_incident_at_once(makegood: World) -> None
 
     await makegood.report(event_id, "failed", error_code="card_gone")
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert "failed_result" in (await makegood.subjects(1))[0]
 
 
@@ -91,13 +91,13 @@ async def test_repaired_receipt_is_recovered(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     replay_id = await makegood.reprocess(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
     await makegood.report(event_id, "success", replay_id=replay_id)
 
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [replay_id]
     assert "resolved" in (await makegood.subjects(2))[-1]
 
@@ -106,11 +106,11 @@ async def test_signal_without_payload_repairs_as_the_console_does(makegood: Worl
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await makegood.signal(event_id, "reprocess")
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(await makegood.repairs(event_id)) == 1
 
 
@@ -118,15 +118,15 @@ async def test_requests_while_repairing_are_dropped_and_never_run_later(makegood
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     for _ in range(5):
         await makegood.signal(event_id, "reprocess")
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.signal(event_id, "reprocess")
 
     await makegood.advance(event_id, minutes=30)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert len(await makegood.repairs(event_id)) == 1
     assert "Repair failed" in (await makegood.subjects(2))[-1]
 
@@ -136,14 +136,14 @@ async def test_series_is_exhausted_on_the_schedule(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.reprocess(event_id)
     await makegood.attempted(event_id, 1)
     await makegood.advance(event_id, seconds=60)
     await makegood.attempted(event_id, 2)
     await makegood.advance(event_id, seconds=600)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     assert [row["status"] for row in await makegood.attempts(event_id)] == [503, 503, 503]
     assert [row["cause"] for row in await makegood.repairs(event_id)] == ["exhausted"]
@@ -155,13 +155,13 @@ async def test_success_in_the_middle_of_a_series_ends_it(makegood: World) -> Non
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     replay_id = await makegood.reprocess(event_id)
     await makegood.attempted(event_id, 1)
 
     await makegood.report(event_id, "success", replay_id=replay_id)
 
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert len(await makegood.attempts(event_id)) == 1
 
 
@@ -169,15 +169,15 @@ async def test_failed_result_of_the_active_repair_opens_again_and_the_next_reque
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     first = await makegood.reprocess(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.report(event_id, "failed", replay_id=first)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     second = await makegood.reprocess(event_id)
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
 
 
@@ -186,10 +186,10 @@ async def test_gone_url_ends_the_series_and_the_next_signal_fails_for_want_of_on
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.signal(event_id, "reprocess")
     await makegood.attempted(event_id, 1)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await makegood.signal(event_id, "reprocess")
 
@@ -201,11 +201,11 @@ async def test_late_success_without_replay_id_recovers(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await makegood.report(event_id, "success")
 
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
 
 
 async def test_resolution_by_hand_ends_a_running_series(makegood: World) -> None:
@@ -213,13 +213,13 @@ async def test_resolution_by_hand_ends_a_running_series(makegood: World) -> None
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.reprocess(event_id)
     await makegood.attempted(event_id, 1)
 
     await makegood.resolve(event_id)
 
-    assert await makegood.ended(event_id) == Position.CLOSED
+    assert await makegood.ended(event_id) == LifecycleState.CLOSED
     assert [row["cause"] for row in await makegood.repairs(event_id)] == ["closed"]
 
 
@@ -230,7 +230,7 @@ async def test_request_before_the_incident_is_acted_on_when_it_opens(makegood: W
 
     await makegood.expire(event_id)
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
 
 async def test_request_before_a_success_is_noted_and_dropped(makegood: World) -> None:
@@ -240,7 +240,7 @@ async def test_request_before_a_success_is_noted_and_dropped(makegood: World) ->
 
     await makegood.report(event_id, "success")
 
-    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.ended(event_id) == LifecycleState.APPLIED
     assert await makegood.notes(event_id) == ["A reprocess request was dropped: there is no incident left to repair."]
 
 
@@ -253,7 +253,7 @@ async def test_request_while_a_result_is_awaited_begins_a_repair_if_the_store_ha
     await makegood.signal(event_id, "reprocess")
 
     await makegood.repaired_for(event_id, ["no_result", None])
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     second = (await makegood.repairs(event_id))[-1]["replay_id"]
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
 
@@ -274,7 +274,7 @@ async def test_request_during_a_series_begins_a_repair_if_the_store_has_ended_th
     await makegood.signal(event_id, "reprocess")
 
     await makegood.repaired_for(event_id, ["exhausted", None])
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     gc.collect()
     assert "never retrieved" not in caplog.text  # what the call that was given up failed with
 
@@ -286,7 +286,7 @@ async def test_copies_of_a_request_that_was_acted_on_are_not_noted_as_dropped(ma
 
     await makegood.report(event_id, "success", replay_id=replay_id)
 
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert [note for note in await makegood.notes(event_id) if "dropped" in note] == []
 
 
@@ -305,7 +305,7 @@ async def test_repair_by_signal_is_asked_for_under_a_place_that_the_history_keep
 
     await makegood.signal(event_id, "reprocess")
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     history = await makegood.handle(event_id).fetch_history()
     asked = [event.activity_task_scheduled_event_attributes for event in history.events]
     (question,) = [json.loads(ask.input.payloads[0].data) for ask in asked if ask.activity_type.name == "begin_repair"]
@@ -323,7 +323,7 @@ async def test_url_removed_in_mid_series_ends_it_without_another_attempt(makegoo
 
     await makegood.advance(event_id, seconds=60)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     await makegood.repaired_for(event_id, ["repair_url_missing"])
     assert len(await makegood.attempts(event_id)) == 1
     assert "Repair failed" in (await makegood.subjects(2))[-1]
@@ -344,14 +344,14 @@ async def opened(world: World) -> EventId:
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     return event_id
 
 
 async def awaiting_result(world: World) -> tuple[EventId, ReplayId]:
     event_id = await opened(world)
     replay_id = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     return event_id, replay_id
 
 
@@ -368,7 +368,7 @@ async def test_run_grown_long_continues_as_new_and_loses_no_request(makegood: Wo
 
     await makegood.eventually(has_other_run_by_now, "another run")
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
 
 
 async def test_silent_mail_server_delays_no_result(makegood: World) -> None:
@@ -376,8 +376,8 @@ async def test_silent_mail_server_delays_no_result(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.report(event_id, "failed")
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
     await makegood.report(event_id, "success")
 
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED

@@ -6,10 +6,10 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.results import ResultStatus
 from store.db.sql import SessionStatements
-from store.receipts.state import tell_engine
+from store.receipts.state import enqueue_signal
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
@@ -26,7 +26,7 @@ async def test_terminated_workflow_does_not_lose_its_receipt(makegood: World) ->
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_made_up_success_does_not_lose_the_receipt(makegood: World) -> None:
@@ -37,9 +37,9 @@ async def test_made_up_success_does_not_lose_the_receipt(makegood: World) -> Non
     await makegood.signal(event_id, "result", ResultSignal("res_madeup", ResultStatus.SUCCESS))
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
-    assert await makegood.stored(event_id) is Position.WAITING
+    assert await makegood.stored(event_id) is LifecycleState.WAITING
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_made_up_failure_is_noted_and_ignored(makegood: World) -> None:
@@ -49,7 +49,7 @@ async def test_made_up_failure_is_noted_and_ignored(makegood: World) -> None:
     await makegood.signal(event_id, "result", ResultSignal("res_madeup", ResultStatus.FAILED))
 
     await makegood.ran(event_id, "open_incident", times=1)
-    assert await makegood.stored(event_id) is Position.WAITING
+    assert await makegood.stored(event_id) is LifecycleState.WAITING
     assert await makegood.notes(event_id) == ["A signal named a result that is not stored; it was ignored."]
 
 
@@ -57,16 +57,16 @@ async def test_workflow_terminated_during_a_repair_goes_on_where_the_store_stand
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     replay_id = await makegood.reprocess(event_id)
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     first = await makegood.run_id(event_id)
 
     await makegood.handle(event_id).terminate()
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, first), "another run")
     await makegood.report(event_id, "success", replay_id=replay_id)
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert len(makegood.receiver.calls) == 1
 
 
@@ -76,7 +76,7 @@ async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
     await makegood.started(event_id)
 
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_another_temporal_database_is_told_everything(makegood: World) -> None:
@@ -89,7 +89,7 @@ async def test_another_temporal_database_is_told_everything(makegood: World) -> 
     await makegood.eventually(makegood.knows_namespace, "the new namespace id")
 
     await makegood.expire(waiting)
-    await makegood.reaches(waiting, Position.OPEN)
+    await makegood.reaches(waiting, LifecycleState.OPEN)
 
 
 async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_ending_it(makegood: World) -> None:
@@ -112,13 +112,13 @@ async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_endin
 
         await makegood.eventually(lambda: makegood.has_other_run(event_id, newer.first_execution_run_id), "another run")
     await makegood.expire(event_id)
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert len(await makegood.subjects(1)) == 1
 
 
 async def test_telling_twice_changes_nothing(makegood: World) -> None:
     event_id = await makegood.accept_applied()
-    assert await makegood.ended(event_id) == Position.APPLIED
+    assert await makegood.ended(event_id) == LifecycleState.APPLIED
     first = await makegood.run_id(event_id)
 
     await makegood.tell(event_id)
@@ -144,7 +144,7 @@ async def test_alert_that_was_not_sent_is_sent_later(makegood: World) -> None:
 async def test_one_row_that_cannot_be_told_stops_no_other(makegood: World) -> None:
     broken = await makegood.accept(telling=False)
     async with makegood.database.transaction() as session:
-        await tell_engine(SessionStatements(session), broken, "nonsense", await makegood.database.now(session))
+        await enqueue_signal(SessionStatements(session), broken, "nonsense", await makegood.database.now(session))
 
     event_id = await makegood.accept()
 
@@ -158,7 +158,7 @@ async def test_run_that_overslept_is_woken(makegood: World) -> None:
     # The store's clock alone: for the engine the deadline is still ahead.
     makegood.database.clock.skew += timedelta(minutes=32)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
     assert "deadline_passed" in await makegood.timeline(event_id)
 
 
@@ -171,7 +171,7 @@ async def test_run_on_its_way_to_a_deadline_is_not_disturbed(makegood: World) ->
 
     await makegood.reconciled(3)
 
-    assert await makegood.believed(event_id) == Position.WAITING
+    assert await makegood.believed(event_id) == LifecycleState.WAITING
     assert "WORKFLOW_EXECUTION_SIGNALED" not in await makegood.event_types(event_id)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.projects.projects import change_project
 from tests.support.given import Story
@@ -55,7 +55,7 @@ async def opened(world: World) -> EventId:
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     return event_id
 
 

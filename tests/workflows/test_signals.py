@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError
 
 from domain.ids import EventId, ReplayId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from tests.workflows.world import TEMPORAL, World
 from workflows.messages import TASK_QUEUE, workflow_id
 from workflows.signals import INPUT_UNREADABLE
@@ -84,7 +84,7 @@ async def test_signal_with_any_payload_stops_no_run(makegood: World, name: str) 
     for payloads in ODD.values():
         await send(makegood, event_id, name, payloads)
 
-    assert await makegood.believed(event_id) == Position.WAITING
+    assert await makegood.believed(event_id) == LifecycleState.WAITING
     await assert_works(makegood, event_id)
     assert await makegood.notes(event_id) == []  # what the store is told of is no payload
     assert len(makegood.receiver.calls) == 1
@@ -156,7 +156,7 @@ async def test_reprocess_that_names_no_repair_acts_as_one_without_a_payload(make
 
     await send(makegood, event_id, "reprocess", payloads)
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert [row["requested_by"] for row in await makegood.repairs(event_id)] == ["temporal"]
 
 
@@ -192,7 +192,7 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
         await send(makegood, event_id, name, payloads)
     await makegood.start_worker()
 
-    await makegood.reaches(event_id, Position.AWAITING_RESULT)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21  # one is of the deadline
     not_understood = "(its payload was not understood, or only in part)"
     odd_lines = [f"signal result {not_understood}", f"signal expire {not_understood}", "signal whatever: unknown, and ignored"]
@@ -203,7 +203,7 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
     assert repair["requested_by"] == "temporal"
     assert len(makegood.receiver.calls) == 1
     await makegood.report(event_id, "success", replay_id=repair["replay_id"])
-    assert await makegood.ended(event_id) == Position.RECOVERED
+    assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert [kind for kind in await makegood.event_types(event_id) if "TASK_FAILED" in kind] == []
 
 
@@ -346,7 +346,7 @@ async def opened(world: World) -> EventId:
     event_id = await world.accept()
     await world.started(event_id)
     await world.expire(event_id)
-    await world.reaches(event_id, Position.OPEN)
+    await world.reaches(event_id, LifecycleState.OPEN)
     return event_id
 
 
@@ -355,9 +355,9 @@ async def assert_works(world: World, event_id: EventId) -> None:
     await world.advance(event_id, minutes=30)
     await world.eventually(lambda: world.told_of(event_id, "incident_opened"), "the incident is open")
     replay_id: ReplayId = await world.reprocess(event_id)
-    await world.reaches(event_id, Position.AWAITING_RESULT)
+    await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "success", replay_id=replay_id)
-    assert await world.ended(event_id) == Position.RECOVERED
+    assert await world.ended(event_id) == LifecycleState.RECOVERED
     assert [kind for kind in await world.event_types(event_id) if kind.startswith("WORKFLOW_TASK_") and "FAILED" in kind] == []
 
 

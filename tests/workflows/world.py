@@ -24,17 +24,17 @@ from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
-from activities.callback.send import CallbackRules, Chance
+from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
 from domain.ids import EventId, ReplayId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
-from store.receipts.operator_actions import expire, resolve_by_hand
-from store.receipts.outbox import count, tell_again
+from store.receipts.operator_actions import expire, resolve_manually
+from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.transitions import apply_result
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
@@ -161,14 +161,14 @@ class World:
     async def tell(self, event_id: EventId) -> None:
         """Put a `start` row into the outbox."""
         async with self.database.transaction() as session:
-            await tell_again(session, event_id, await self.database.now(session))
+            await enqueue_start_again(session, event_id, await self.database.now(session))
 
     async def accept_applied(self) -> EventId:
         """A receipt and its success, both in the outbox before anybody looks."""
         event_id = await self.accept(telling=False)
         async with self.database.transaction() as session:
             now = await self.database.now(session)
-            await tell_again(session, event_id, now)
+            await enqueue_start_again(session, event_id, now)
             await apply_result(SessionStatements(session), new_result(self.project.id, event_id), now)
         return event_id
 
@@ -193,7 +193,7 @@ class World:
     async def resolve(self, event_id: EventId) -> None:
         """An operator closes the incident by hand."""
         story = await self._now()
-        await story.do(resolve_by_hand, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+        await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
 
     async def expire(self, event_id: EventId) -> None:
         """The deadline is now."""
@@ -221,7 +221,7 @@ class World:
         result: dict[str, str] = await asyncio.wait_for(self.handle(event_id).result(), 20)
         return result["position"]
 
-    async def reaches(self, event_id: EventId, position: Position) -> None:
+    async def reaches(self, event_id: EventId, position: LifecycleState) -> None:
         """Return once store and workflow stand there."""
 
         async def stands() -> bool:
@@ -239,7 +239,7 @@ class World:
         answer: dict[str, str] = await self.handle(event_id).query("state")
         return answer["position"]
 
-    async def stored(self, event_id: EventId) -> Position:
+    async def stored(self, event_id: EventId) -> LifecycleState:
         return (await self._story.standing(event_id)).position
 
     async def timeline(self, event_id: EventId) -> list[str]:
@@ -375,7 +375,7 @@ def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: A
         "mailer": SmtpMailer(parse_mail_server(smtp_url)),
         "transport": functools.partial(exchange, allow=(ip_network("127.0.0.0/8"),), timeout_seconds=10),
         "rules": CallbackRules(schedule=(0, 60, 600), jitter=0.1),
-        "chance": Chance(draw=lambda: 0.5, nonce=lambda: "0" * 32),
+        "chance": RuntimeSources(draw=lambda: 0.5, nonce=lambda: "0" * 32),
         "mail_from": "makegood@example.com",
         "public_url": "https://makegood.example.com",
         "outage_seconds": 0,

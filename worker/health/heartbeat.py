@@ -24,7 +24,7 @@ from store.status.heartbeats import ENDED, SECRETS, beat, read_clocks
 from store.status.installation import NAMESPACE, NAMESPACE_ID
 from worker.health.canary import canary_queue
 from worker.temporal.problems import REFUSED, Problem, reason_of
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 BEAT_SECONDS = 2.0
 END_SECONDS = 0.5
@@ -88,7 +88,7 @@ class Heartbeat:
         self._changed = asyncio.Event()
         self._more: Callable[[], Mapping[str, object]] = dict
         self._namespace: dict[str, object] = {}
-        self._strangers: tuple[str, ...] = ()
+        self._unknown_key_lookups: tuple[str, ...] = ()
         self._problem: Problem | None = None
         self._missing: dict[str, tuple[str, ...]] = {}  # what this process works without, by who found it
 
@@ -112,7 +112,7 @@ class Heartbeat:
             log.warning("temporal_not_ready", kind=problem.kind.value, reason=problem.detail, fix=problem.fix)
         if problem != self._problem or self._namespace:
             self._changed.set()
-        self._namespace, self._problem, self._missing, self._strangers = {}, problem, {}, ()
+        self._namespace, self._problem, self._missing, self._unknown_key_lookups = {}, problem, {}, ()
         self._polled_at, self._more, self._engine_reachable, self._unheard_seconds = None, dict, False, 0.0
 
     def work_without(self, found_by: str, missing: tuple[str, ...]) -> None:
@@ -125,16 +125,16 @@ class Heartbeat:
 
     def name_strangers(self, identities: tuple[str, ...]) -> None:
         """Workers that are not of this store take tasks of its receipts; said once, and in each beat."""
-        if identities != self._strangers:
+        if identities != self._unknown_key_lookups:
             self._changed.set()
             (log.warning if identities else log.info)("strangers_take_tasks", workers=list(identities))
-        self._strangers = identities
+        self._unknown_key_lookups = identities
 
     def report_also(self, more: Callable[[], Mapping[str, object]]) -> None:
         """Have each beat carry what this returns then, JSON values by name."""
         self._more = more
 
-    async def keep_beating(self) -> None:
+    async def heartbeat_loop(self) -> None:
         """Write a row every 2 s and at each change, for ever: a worker whose heart stops is taken for dead while it works."""
         while True:
             try:
@@ -163,7 +163,7 @@ class Heartbeat:
         report = {**self._report(), **clocks} | ({ENDED: True} if self._has_ended else {})
         await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
 
-    async def keep_looking(self, gateway: Gateway) -> None:
+    async def self_check_loop(self, gateway: ReceiptWorkflowClient) -> None:
         """Ask the engine every 5 s whether it hears this worker.
 
         Raises:
@@ -184,7 +184,7 @@ class Heartbeat:
             # As long as was meant: a process that was stopped meanwhile looks once before it counts on.
             self._unheard_seconds += pause
 
-    async def keep_running_canaries(self, run_canary: Callable[[], Awaitable[None]], gateway: Gateway) -> None:
+    async def canary_loop(self, run_canary: Callable[[], Awaitable[None]], gateway: ReceiptWorkflowClient) -> None:
         """Run the canary several times a minute, and again soon when it did not come back.
 
         Raises:
@@ -220,7 +220,7 @@ class Heartbeat:
             log.info("canary_finishes_again", lost=self._canaries_lost)
         self._canary_at, self._canary_finished, self._canaries_lost = datetime.now(UTC), time.monotonic(), 0
 
-    async def _lose_canary(self, gateway: Gateway, error: Exception) -> None:
+    async def _lose_canary(self, gateway: ReceiptWorkflowClient, error: Exception) -> None:
         try:
             polled_at = await gateway.last_polled_by(self._identity, canary_queue(self._identity))
         except RPCError as refusal:
@@ -291,8 +291,8 @@ class Heartbeat:
         }
         if missing := [line for lines in self._missing.values() for line in lines]:
             report["missing"] = missing
-        if self._strangers:
-            report["strangers"] = list(self._strangers)
+        if self._unknown_key_lookups:
+            report["strangers"] = list(self._unknown_key_lookups)
         if self._problem is not None:
             report["temporal_problem"] = self._problem.as_report()
         return report

@@ -14,7 +14,7 @@ from domain.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 
-async def keep_alerting(alerts: AlertActivities, *, every_seconds: float) -> None:
+async def alert_retry_loop(alerts: AlertActivities, *, every_seconds: float) -> None:
     """Send what is due until nothing is left, for ever, with pauses."""
     while True:
         try:

@@ -19,10 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from store.db.database import Database
 from store.receipts.deadlines import count_overdue
-from store.receipts.outbox import DueWalk, OutboxEvent, claim, release, settle
+from store.receipts.outbox import DueWalk, OutboxBatch, claim, mark_delivered, retry_later
 from store.status.heartbeats import read_beats
-from worker.loops.start_rate_limiter import Pace
-from worker.temporal.workflow_client import Gateway
+from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 CALLS_AT_ONCE = 16
 # Places that only what a person asked for may take, so that neither keeps the other from being told.
@@ -54,11 +54,11 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Ended:
+class _Finished:
     """Tellings that ended since the last transaction."""
 
-    told: list[OutboxEvent] = field(default_factory=list)
-    failed: list[tuple[OutboxEvent, float]] = field(default_factory=list)
+    told: list[OutboxBatch] = field(default_factory=list)
+    failed: list[tuple[OutboxBatch, float]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.told or self.failed)
@@ -67,14 +67,14 @@ class _Ended:
 class Dispatcher:
     """One process's share of the outbox. `is_notified`: somebody calls `wake` when there is something new."""
 
-    def __init__(self, database: Database, gateway: Gateway, pace: Pace, *, is_notified: bool) -> None:
+    def __init__(self, database: Database, gateway: ReceiptWorkflowClient, pace: StartRateLimiter, *, is_notified: bool) -> None:
         self._database = database
         self._gateway = gateway
         self._pace = pace
         self._idle_seconds = NOTIFIED_POLL_SECONDS if is_notified else IDLE_POLL_SECONDS
         self._running: set[asyncio.Task[None]] = set()
         self._running_urgent: set[asyncio.Task[None]] = set()
-        self._ended = _Ended()
+        self._ended = _Finished()
         self._walk = DueWalk()
         self._told_at = 0.0  # when the engine last took something
         self._tries: dict[str, tuple[int, float]] = {}
@@ -112,11 +112,11 @@ class Dispatcher:
                 await self._settle(session, self._taken(), await self._database.now(session))
 
     async def _turn(self) -> None:
-        await self._look_around_safely()
+        await self._refresh_load_safely()
         self._woken.clear()
         ended, (limit, due_limit, urgent_limit) = self._taken(), self._limits()
         if not ended and not limit and not urgent_limit:
-            await self._rest(self._nap_seconds())
+            await self._rest(self._poll_interval_seconds())
             return
         try:
             async with self._database.transaction() as session:
@@ -143,9 +143,9 @@ class Dispatcher:
             self._busy_until = time.monotonic() + BUSY_FOR_SECONDS
         if claimed and len(claimed) >= limit > 0 and len(self._running) < CALLS_AT_ONCE:
             return
-        await self._rest(self._nap_seconds())
+        await self._rest(self._poll_interval_seconds())
 
-    def _begin(self, event: OutboxEvent) -> None:
+    def _begin(self, event: OutboxBatch) -> None:
         running = self._running_urgent if event.is_urgent else self._running
         if not event.is_urgent and not event.is_due:
             self._pace.spend(1)
@@ -161,21 +161,21 @@ class Dispatcher:
         limit = self._pace.allowance(time.monotonic(), wanted=free)
         return limit, free, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
 
-    def _taken(self) -> _Ended:
-        ended, self._ended = self._ended, _Ended()
+    def _taken(self) -> _Finished:
+        ended, self._ended = self._ended, _Finished()
         return ended
 
-    async def _settle(self, session: AsyncSession, ended: _Ended, now: datetime) -> None:
+    async def _settle(self, session: AsyncSession, ended: _Finished, now: datetime) -> None:
         if ended.told:
-            await settle(session, [row.id for event in ended.told for row in event.rows])
+            await mark_delivered(session, [row.id for event in ended.told for row in event.rows])
         for event, backoff_seconds in ended.failed:
-            await release(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds), now=now)
+            await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds), now=now)
 
-    async def _tell(self, event: OutboxEvent) -> None:
+    async def _tell(self, event: OutboxBatch) -> None:
         began_at = time.monotonic()
         try:
             async with asyncio.timeout(TELL_SECONDS):
-                await self._gateway.start_or_tell(event)
+                await self._gateway.start_or_signal(event)
         except (RPCError, TimeoutError) as error:
             self._ended.failed.append((event, self._backoff_after(event, error, began_at)))
         except Exception:
@@ -191,7 +191,7 @@ class Dispatcher:
                 log.info("engine_is_back")
         self._woken.set()
 
-    def _backoff_after(self, event: OutboxEvent, error: RPCError | TimeoutError, began_at: float) -> float:
+    def _backoff_after(self, event: OutboxBatch, error: RPCError | TimeoutError, began_at: float) -> float:
         # Our own limit says that this event has much to tell; each call has a limit too, and says that the engine is away,
         # unless it has taken others meanwhile: then it does not answer for this one alone, and stops no other.
         if isinstance(error, RPCError) and error.status in _ENGINE_AWAY and self._told_at < began_at:
@@ -206,13 +206,13 @@ class Dispatcher:
             log.warning("dispatch_refused", event_id=event.event_id, status=status, reason=reason)
         return seconds
 
-    def _backoff(self, event: OutboxEvent) -> float:
+    def _backoff(self, event: OutboxBatch) -> float:
         now = time.monotonic()
         tries, _ = self._tries.get(event.event_id, (0, now))
         self._tries[event.event_id] = (tries + 1, now)
         return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** min(tries, 10)))
 
-    def _nap_seconds(self) -> float:
+    def _poll_interval_seconds(self) -> float:
         return BUSY_POLL_SECONDS if time.monotonic() < self._busy_until else self._idle_seconds
 
     async def _rest(self, seconds: float) -> None:
@@ -231,16 +231,16 @@ class Dispatcher:
                     self._woken.clear()
                     await self._woken.wait()
 
-    async def _look_around_safely(self) -> None:
+    async def _refresh_load_safely(self) -> None:
         try:
-            await self._look_around()
+            await self._refresh_load()
         except Unavailable:
             log.warning("dispatch_look_unavailable")
         except Exception:
             # The look only sets the pace: what keeps it from being taken must not keep anything from being sent.
             log.exception("dispatch_look_failed")
 
-    async def _look_around(self) -> None:
+    async def _refresh_load(self) -> None:
         if time.monotonic() - self._looked_around < LOOK_EVERY_SECONDS:
             return
         self._looked_around = now = time.monotonic()

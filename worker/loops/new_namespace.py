@@ -11,11 +11,11 @@ import structlog
 
 from domain.ids import EventId
 from store.db.database import Database
-from store.receipts.queries import unended
+from store.receipts.queries import open_receipts
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from store.status.installation import Adoption, Restart, adopt_namespace, advance_restart, end_restart, read_restart
 from worker.loops.restarts import Restarts
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 # Few, and with pauses: on SQLite the front door waits meanwhile.
 AT_ONCE = 100
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 class NewNamespace:
     """Finds that the namespace is another one, and starts everything in it. `stopping` ends a pass."""
 
-    def __init__(self, database: Database, gateway: Gateway, restarts: Restarts, stopping: asyncio.Event) -> None:
+    def __init__(self, database: Database, gateway: ReceiptWorkflowClient, restarts: Restarts, stopping: asyncio.Event) -> None:
         self._database = database
         self._gateway = gateway
         self._restarts = restarts
@@ -69,7 +69,7 @@ class NewNamespace:
     async def _start_batch(self, namespace_id: str, after: EventId | None) -> EventId | None:
         """Where it ended; None when nothing was left, which ends the restart."""
         async with self._database.reading() as session:
-            batch = [event_id for event_id, _ in await unended(session, after=after, limit=AT_ONCE)]
+            batch = [event_id for event_id, _ in await open_receipts(session, after=after, limit=AT_ONCE)]
         async with self._database.transaction() as session:
             if not batch:
                 await end_restart(session, namespace_id)

@@ -21,7 +21,7 @@ ALIVE_EVERY_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 
-async def keep_listening(
+async def listen_loop(
     database_url: str,
     wake: Callable[[], None],
     *,

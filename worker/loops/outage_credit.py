@@ -25,7 +25,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
-async def keep_crediting(database: Database) -> None:
+async def outage_credit_loop(database: Database) -> None:
     """Credit each outage that is recorded, for ever."""
     backoff_seconds = LOOK_SECONDS
     while True:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Unavailable
 from domain.ids import EventId, ProjectId
-from domain.values.round_robin import in_turns
+from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.deadlines import (
@@ -31,8 +31,8 @@ from store.receipts.deadlines import (
     overdue_receipts,
     overdue_repairs,
 )
-from store.receipts.outbox import tell_again
-from store.receipts.state import hold_standing, note
+from store.receipts.outbox import enqueue_start_again
+from store.receipts.state import lock_receipt, note
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.transitions import Opened
 
@@ -88,7 +88,7 @@ class OverdueOpener:
         self._after_repair: OverdueRepair | None = None
         self._backoffs: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
 
-    async def keep_opening(self, *, every_seconds: float) -> None:
+    async def overdue_loop(self, *, every_seconds: float) -> None:
         """Open what is overdue, for ever; at once again while there is more."""
         while True:
             has_more = await self.open_overdue()
@@ -156,7 +156,7 @@ class OverdueOpener:
         """Act on the items in turns of their projects, until the time of the turn is over."""
         began = time.monotonic()
         self._backoffs = {key: kept for key, kept in self._backoffs.items() if began < kept[1] + LONGEST_BACKOFF_SECONDS}
-        ready = in_turns((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
+        ready = round_robin((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
         queue = deque(ready)
         projects: set[ProjectId] = set()
         unavailable: Counter[ProjectId] = Counter()
@@ -209,7 +209,7 @@ class OverdueOpener:
         async with self._database.transaction() as session:
             await limit_lock_wait(SessionStatements(session))
             now = await self._database.now(session)
-            standing = await hold_standing(SessionStatements(session), item.event_id)
+            standing = await lock_receipt(SessionStatements(session), item.event_id)
             before = standing.position
             if standing.active_replay_id != item.replay_id:
                 return False
@@ -225,7 +225,7 @@ class OverdueOpener:
         now = await self._database.now(session)
         await note(st, event_id, now, text=told)
         await suspect_run(st, event_id, project_id, now)
-        await tell_again(session, event_id, now)
+        await enqueue_start_again(session, event_id, now)
 
     def _is_backed_off(self, item: Item, now: float) -> bool:
         return now < self._backoffs.get(_key(item), (0, 0.0))[1]

@@ -14,19 +14,19 @@ from temporalio.service import RPCError
 
 from domain.errors import Unavailable
 from domain.ids import EventId
-from domain.outage import is_silent
-from domain.values.round_robin import in_turns
+from domain.outage import is_ingest_down
+from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.receipts.deadlines import OverdueReceipt, overdue_receipts
 from store.receipts.outbox import oldest_age
-from store.receipts.queries import unended
-from store.receipts.reconcile_queries import Unended, read_receipt, stuck_repairs, told_and_unended, untold_starts
+from store.receipts.queries import open_receipts
+from store.receipts.reconcile_queries import OpenReceipt, dispatched_and_open, read_receipt, stuck_repairs, undispatched_starts
 from store.status.heartbeats import read_ingest_beats
 from worker.loops.new_namespace import NewNamespace
 from worker.loops.restarts import GONE_AGAIN_AFTER_SECONDS, Restarts
-from worker.loops.stuck_runs import RunWatch
+from worker.loops.stuck_runs import StuckRunWatch
 from worker.temporal.problems import NotConnected, TemporalProblem
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 GRACE_SECONDS = 5
 NUDGE_AFTER_SECONDS = 60
@@ -54,7 +54,7 @@ class Reconciler:
     def __init__(
         self,
         database: Database,
-        gateway: Gateway,
+        gateway: ReceiptWorkflowClient,
         *,
         every_seconds: float,
         outage_seconds: int,
@@ -70,7 +70,7 @@ class Reconciler:
         self._untold_after = 0
         self._repairs_after: EventId | None = None
         self._overdue_after: OverdueReceipt | None = None
-        self._runs = RunWatch(database, gateway)
+        self._runs = StuckRunWatch(database, gateway)
         self._failing: set[str] = set()
         self._stopping = asyncio.Event()
         self._new_namespace = NewNamespace(database, gateway, self._restarts, self._stopping)
@@ -92,11 +92,11 @@ class Reconciler:
         steps = (
             ("outbox", self._watch_outbox),
             ("runs", self._runs.look),
-            ("untold", self._wake_untold),
+            ("untold", self._start_overdue),
             ("repairs", self._wake_repairs),
             ("namespace", self._new_namespace.look),
-            ("overdue_without_run", self._mend_overdue),
-            ("closed", self._mend_closed_early),
+            ("overdue_without_run", self._resignal_overdue),
+            ("closed", self._restart_lost_runs),
             ("sweep", self._sweep),
         )
         for name, step in steps:
@@ -105,16 +105,16 @@ class Reconciler:
             async with self._guarded(name):
                 await step()
 
-    async def _wake_untold(self) -> None:
+    async def _start_overdue(self) -> None:
         """Overdue, and its start still in the outbox: its run is started from here, and the dispatcher finds it."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
             if await self._is_held(session, now):
                 return
-            untold, self._untold_after = await untold_starts(
+            untold, self._untold_after = await undispatched_starts(
                 session, now, older_than_seconds=UNTOLD_AFTER_SECONDS, after=self._untold_after, limit=OVERDUE_LOOKED_AT
             )
-        await self._wake(untold, why="overdue_untold")
+        await self._wake(untold, why="overdue_undispatched")
 
     async def _wake_repairs(self) -> None:
         """A repair past its deadline, or never called: its run has forgotten it."""
@@ -132,7 +132,7 @@ class Reconciler:
         self._repairs_after = stuck[-1].event_id if len(stuck) == OVERDUE_LOOKED_AT else None
         await self._wake(stuck, why="repair_stuck")
 
-    async def _mend_overdue(self) -> None:
+    async def _resignal_overdue(self) -> None:
         """Overdue receipts without a run are told at once; what has one is opened from the store when it is long overdue.
 
         After a burst of deadlines many runs are on their way to the store: to nudge them would slow them down.
@@ -145,39 +145,43 @@ class Reconciler:
             lately = await overdue_receipts(session, until, after=self._overdue_after, limit=OVERDUE_AT_ONCE)
             self._overdue_after = lately[-1] if len(lately) == OVERDUE_AT_ONCE else None
             event_ids = [receipt.event_id for receipt in lately]
-            suspects = await told_and_unended(session, self._restarts.ready(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
-        await self._restarts.enqueue((await self._gateway.without_run(suspects)).found, why="overdue_without_run")
+            suspects = await dispatched_and_open(session, self._restarts.ready(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
+        await self._restarts.enqueue((await self._gateway.find_missing_runs(suspects)).found, why="overdue_without_run")
 
     async def _is_held(self, session: AsyncSession, now: datetime) -> bool:
         beats = await read_ingest_beats(session)
-        return is_silent(beats, now, outage_seconds=self._outage_seconds)
+        return is_ingest_down(beats, now, outage_seconds=self._outage_seconds)
 
-    async def _mend_closed_early(self) -> None:
+    async def _restart_lost_runs(self) -> None:
         """Runs that closed lately without having said in their search attributes that the receipt ended."""
         began_at = datetime.now(UTC)
-        closed = {event_id async for event_id in self._gateway.closed_early(self._swept_until, limit=CLOSED_LOOKED_AT)}
-        suspects = await self._told_and_unended(closed)
+        closed = {
+            event_id async for event_id in self._gateway.find_unexpectedly_closed(self._swept_until, limit=CLOSED_LOOKED_AT)
+        }
+        suspects = await self._dispatched_and_open(closed)
         untold = self._restarts.ready(suspects)
         # Those told lately have a run again, unless that one has ended too.
         told = [event_id for event_id in suspects if event_id not in set(untold)]
-        gone_again = (await self._gateway.without_run(self._restarts.ready(told, for_seconds=GONE_AGAIN_AFTER_SECONDS))).found
-        await self._restarts.enqueue([*untold, *gone_again], why="closed_early")
+        gone_again = (
+            await self._gateway.find_missing_runs(self._restarts.ready(told, for_seconds=GONE_AGAIN_AFTER_SECONDS))
+        ).found
+        await self._restarts.enqueue([*untold, *gone_again], why="find_unexpectedly_closed")
         self._swept_until = began_at - CLOSED_OVERLAP
 
     async def _sweep(self) -> None:
         """Everything that has not ended, a part in each pass: for what closed otherwise, or was lost."""
         async with self._database.reading() as session:
-            batch = [event_id for event_id, _ in await unended(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
-        without_run = await self._gateway.without_run(await self._told_and_unended(batch))
-        gone = self._restarts.ready(without_run.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
-        await self._restarts.enqueue(await self._told_and_unended(gone), why="without_run")
+            batch = [event_id for event_id, _ in await open_receipts(session, after=self._cursor, limit=SWEPT_AT_ONCE)]
+        find_missing_runs = await self._gateway.find_missing_runs(await self._dispatched_and_open(batch))
+        gone = self._restarts.ready(find_missing_runs.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
+        await self._restarts.enqueue(await self._dispatched_and_open(gone), why="find_missing_runs")
         self._cursor = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
-        if without_run.first_left is not None:
-            self._cursor = batch[batch.index(without_run.first_left) - 1]
+        if find_missing_runs.first_left is not None:
+            self._cursor = batch[batch.index(find_missing_runs.first_left) - 1]
 
-    async def _told_and_unended(self, event_ids: Collection[EventId]) -> list[EventId]:
+    async def _dispatched_and_open(self, event_ids: Collection[EventId]) -> list[EventId]:
         async with self._database.reading() as session:
-            return await told_and_unended(session, event_ids)
+            return await dispatched_and_open(session, event_ids)
 
     async def _pause(self, seconds: float) -> None:
         """At most so long: `stop` ends it."""
@@ -190,14 +194,14 @@ class Reconciler:
         if age is not None and age > OUTBOX_OLD:
             log.warning("outbox_is_old", oldest_seconds=int(age.total_seconds()))
 
-    async def _wake(self, receipts: Sequence[Unended], *, why: str) -> None:
+    async def _wake(self, receipts: Sequence[OpenReceipt], *, why: str) -> None:
         """Straight to the engine, past the outbox; a run that exists is only told to ask the store.
 
         What fails is left alone for a minute, like what was told, so that it is in nobody's way; when several fail in a row,
         the engine is away.
         """
         known = set(self._restarts.ready([receipt.event_id for receipt in receipts]))
-        ready = in_turns((receipt for receipt in receipts if receipt.event_id in known), lambda receipt: receipt.project_id)
+        ready = round_robin((receipt for receipt in receipts if receipt.event_id in known), lambda receipt: receipt.project_id)
         woken, failed = 0, 0
         for receipt in ready[:NUDGED_AT_ONCE]:
             self._restarts.leave_alone(receipt.event_id)

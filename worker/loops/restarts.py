@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
 from store.db.database import Database
-from store.receipts.outbox import tell_again
+from store.receipts.outbox import enqueue_start_again
 
 # The same receipt is not enqueued again sooner than this, so that a slow Temporal is not made slower.
 AGAIN_AFTER_SECONDS = 60.0
@@ -36,7 +36,7 @@ class Restarts:
     async def enqueue_in(self, session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
         """The same within the caller's transaction, who calls `note` with the answer once it is committed."""
         now = await self._database.now(session)
-        return [event_id for event_id in event_ids if await tell_again(session, event_id, now)]
+        return [event_id for event_id in event_ids if await enqueue_start_again(session, event_id, now)]
 
     def note(self, event_ids: Sequence[EventId], *, why: str) -> None:
         """These were enqueued now. Not those whose start waits still: what becomes of it is not known yet."""

@@ -16,7 +16,7 @@ from domain.ids import EventId, ProjectId
 from store.db.database import Database
 from store.maintenance.retention import KINDS, purge_kind
 from store.projects.deletion import KINDS as ERASED_KINDS
-from store.projects.deletion import end_deleted, erase_kind, has_deleted, mark_erased, unended_of_deleted, unmark_erased
+from store.projects.deletion import end_deleted, erase_kind, has_deleted, mark_erased, open_of_deleted, unmark_erased
 from store.projects.projects import finish_overdue_rotation, overdue_rotations
 from store.status.heartbeats import forget_stale
 
@@ -32,14 +32,14 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-async def keep_purging(database: Database) -> None:
+async def retention_loop(database: Database) -> None:
     """Purge now and then every hour, for ever."""
     while True:
         await purge_all(database)
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def keep_erasing(database: Database) -> None:
+async def erasure_loop(database: Database) -> None:
     """End and erase what deleted projects have left, now and every few seconds, for ever."""
     backoffs = Backoffs()
     while True:
@@ -88,7 +88,7 @@ async def _end_all(database: Database, backoffs: Backoffs) -> int:
     ended, after = 0, None
     while True:
         async with database.reading() as session:
-            batch = await unended_of_deleted(session, after=after, limit=ENDED_AT_ONCE)
+            batch = await open_of_deleted(session, after=after, limit=ENDED_AT_ONCE)
         for event_id in filter(backoffs.is_ready, batch):
             if await _guarded("end_deleted", _end(database, event_id), event_id=event_id):
                 ended += 1

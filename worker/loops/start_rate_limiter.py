@@ -11,7 +11,7 @@ BUSY_ACCEPTS_PER_SECOND = 200.0
 BEHIND_SHARE = 0.2  # of the rate, while incidents are behind
 
 
-class Pace:
+class StartRateLimiter:
     """Allows `rate_per_second` while the front door is busy, in bursts of at most a fifth of a second's worth; else no limit."""
 
     def __init__(self, rate_per_second: int) -> None:

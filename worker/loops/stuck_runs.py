@@ -17,20 +17,20 @@ from domain.lifecycle import END_POSITIONS
 from domain.runs import RunCondition, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.outbox import tell_again
-from store.receipts.state import read_standing
+from store.receipts.outbox import enqueue_start_again
+from store.receipts.state import load_snapshot
 from store.receipts.stuck_runs import (
     WaitingStart,
     forget_run,
-    is_repair_forgotten,
+    is_repair_stalled,
     mark_stuck,
     postpone_look,
     request_restart,
     runs_to_look_at,
-    suspect_forgotten_repairs,
+    suspect_stalled_repairs,
     waiting_start,
 )
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 LOOKED_AT, LOOKED_AT_OF_EACH = 200, 20
 SUSPECTED_AT_ONCE = 200
@@ -44,10 +44,10 @@ UNANSWERED_AT_ONCE = 3
 log = structlog.get_logger(__name__)
 
 
-class RunWatch:
+class StuckRunWatch:
     """The watch of one worker process; what it finds is in the store, so that several share the work."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, gateway: ReceiptWorkflowClient) -> None:
         self._database = database
         self._gateway = gateway
         self._suspected_until = ""
@@ -79,7 +79,7 @@ class RunWatch:
 
     async def _suspect_repairs(self) -> None:
         async with self._database.transaction() as session:
-            looked_at = await suspect_forgotten_repairs(
+            looked_at = await suspect_stalled_repairs(
                 session,
                 await self._database.now(session),
                 silent_seconds=UNCALLED_AFTER_SECONDS,
@@ -111,7 +111,7 @@ class RunWatch:
                     else:
                         await postpone_look(session, run.event_id, now + (SOON if is_refused else LATER))
                 case RunCondition.MISSING:
-                    await tell_again(session, run.event_id, now)
+                    await enqueue_start_again(session, run.event_id, now)
                     await postpone_look(session, run.event_id, now + LATER)
                 case RunCondition.TASK_WAITS | RunCondition.TASK_NOT_TAKEN | RunCondition.TASK_RUNS:
                     await postpone_look(session, run.event_id, now + SOON)
@@ -119,14 +119,14 @@ class RunWatch:
     async def _is_over(self, run: StuckRun) -> bool:
         async with self._database.reading() as session:
             try:
-                standing = await read_standing(SessionStatements(session), run.event_id)
+                standing = await load_snapshot(SessionStatements(session), run.event_id)
             except NotFound:
                 return True
         return standing.position in END_POSITIONS
 
     async def _let_go(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
         """The run waits for something; when it does not call for long, its callback may wait for a place."""
-        is_forgotten = await is_repair_forgotten(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS)
+        is_forgotten = await is_repair_stalled(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS)
         if run.found_at is None and is_forgotten:
             await postpone_look(session, run.event_id, now + min(LONG, timedelta(minutes=2 ** min(run.looks, 4))))
         else:
@@ -139,7 +139,7 @@ class RunWatch:
         is_startable = cause is not StuckCause.NOT_STARTED
         if not is_startable or not run.is_restarted_now(now):
             return
-        if await is_repair_forgotten(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS):
+        if await is_repair_stalled(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS):
             await request_restart(session, run.event_id, now, requested_by=MAKEGOOD)
             log.warning("run_is_restarted", event_id=run.event_id, restarts=run.restarts + 1)
 

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.messages import AlertsSent
-from activities.slots import Limits, NoPlace, Places
+from activities.slots import CallbackSlots, Limits, SlotsExhausted
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
 from store.db.sql import SessionStatements
@@ -39,8 +39,8 @@ class Purposes(Interceptor):
     """Gives every activity its place; every one is about one receipt, its first argument's `event_id`."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self.ledger = Places(LEDGER, clock)
-        self.alerts = Places(ALERTS, clock)
+        self.ledger = CallbackSlots(LEDGER, clock)
+        self.alerts = CallbackSlots(ALERTS, clock)
         self._database = database
         self._projects: OrderedDict[str, ProjectId] = OrderedDict()  # by event
 
@@ -52,7 +52,7 @@ class Purposes(Interceptor):
         known = self._projects.get(event_id)
         if known is not None:
             return known
-        async with self._database.looking_up() as session:
+        async with self._database.key_lookup() as session:
             found = await project_of(SessionStatements(session), EventId(event_id))
         if found is None:
             return ProjectId("")
@@ -86,7 +86,7 @@ class _InPlace(ActivityInboundInterceptor):
             places = self._purposes.alerts if info.activity_type == ALERT_ACTIVITY else self._purposes.ledger
             with places.taken(event_id, project_id):
                 return await super().execute_activity(input)
-        except NoPlace as full:
+        except SlotsExhausted as full:
             if info.activity_type == ALERT_ACTIVITY:
                 return AlertsSent(sent=0, failed=0)
             delay = timedelta(seconds=full.seconds)

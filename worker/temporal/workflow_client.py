@@ -22,7 +22,7 @@ from domain.ids import EventId
 from domain.receipts import Receipt, ReceiptState
 from domain.runs import RunCondition
 from domain.values.timestamps import wire
-from store.receipts.outbox import OutboxEvent
+from store.receipts.outbox import OutboxBatch
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id
 from worker.temporal.problems import REFUSED, RPC_SECONDS, NotConnected
 from worker.temporal.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
@@ -48,14 +48,14 @@ ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CL
 
 
 @dataclass(frozen=True, slots=True)
-class WithoutRun:
+class MissingRuns:
     """The receipts found without a run; from `first_left` on, in the order that was asked, they were not looked at."""
 
     found: list[EventId]
     first_left: EventId | None
 
 
-class Gateway:
+class ReceiptWorkflowClient:
     """What the worker's loops say to Temporal. `public_url` is where a receipt's page is linked to.
 
     `client` None: there is no connection yet, and every call fails as it does while Temporal is away.
@@ -102,7 +102,7 @@ class Gateway:
         """The id that another Temporal database does not have."""
         return await read_namespace_id(self._client)
 
-    async def start_or_tell(self, event: OutboxEvent) -> None:
+    async def start_or_signal(self, event: OutboxBatch) -> None:
         """Tell one receipt's workflow everything that waits in the outbox for it, in order; twice changes nothing.
 
         Raises:
@@ -170,7 +170,7 @@ class Gateway:
         is_old = task.original_scheduled_time.ToDatetime(tzinfo=UTC) <= untaken_since
         return RunCondition.TASK_NOT_TAKEN if is_old else RunCondition.TASK_WAITS
 
-    async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+    async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.
 
         Raises:
@@ -183,7 +183,7 @@ class Gateway:
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
             yield EventId(found.id.removeprefix("receipt-"))
 
-    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+    async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
         """Those of the receipts that have no open run; a few at a time, what is left is to be asked for again.
 
         Visibility runs behind and is cheap, the engine itself knows: the first names suspects, the second decides.
@@ -198,7 +198,7 @@ class Gateway:
         unanswered = 0
         for place, event_id in enumerate(suspects):
             if place == DESCRIBED_AT_ONCE or unanswered == UNANSWERED_AT_ONCE:
-                return WithoutRun(found=found, first_left=event_id)
+                return MissingRuns(found=found, first_left=event_id)
             try:
                 described = await self._describe(event_id)
             except RPCError:
@@ -207,7 +207,7 @@ class Gateway:
                 continue
             if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
                 found.append(event_id)
-        return WithoutRun(found=found, first_left=None)
+        return MissingRuns(found=found, first_left=None)
 
     async def last_polled_by(self, identity: str, queue: str = TASK_QUEUE) -> datetime | None:
         """When the engine last heard that worker ask for workflow tasks there, by the engine's clock; None: never, or long ago.

@@ -61,7 +61,7 @@ class MemberPages:
         return await self._join_page(request, request.query_params.get("token", ""))
 
     async def accept(self, request: Request) -> Response:
-        fields = await self._sessions.early_form(request)
+        fields = await self._sessions.anonymous_form(request)
         token, viewer = fields.get("token", ""), await self._viewer(request)
         proved_at = None if viewer is None else await self._sessions.proved_at(viewer)
         try:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from api.console.base import Console
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.login_attempts import Try
-from api.console.sign_in.oidc_provider import Asked, Issuer, IssuerFailed, Vouched
+from api.console.sign_in.oidc_provider import AuthorizationRequest, IssuerFailed, OidcProvider, VerifiedIdentity
 from api.console.sign_in.sessions import safe_return
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
@@ -65,26 +65,26 @@ class OidcPages:
         one = self._tries.to_prove(request, UserId(again), by="oidc") if again else self._tries.with_issuer(request)
         await self._tries.begin(one)
         if kept is None:
-            await self._tries.was_wrong(one)
+            await self._tries.record_failure(one)
             return self._refused(IssuerFailed("no answer was waited for"), "Too much time has passed. Begin again.")
-        asked = Asked(kept["state"], kept["nonce"], kept["code_verifier"])
+        asked = AuthorizationRequest(kept["state"], kept["nonce"], kept["code_verifier"])
         try:
             vouched = await issuer.finish(dict(request.query_params), asked, now=now)
         except IssuerFailed as failure:
-            await self._tries.was_wrong(one)
+            await self._tries.record_failure(one)
             return self._refused(failure, "It did not say in a way that can be trusted who you are. Begin again.")
         user = await self._user(request, issuer, vouched, is_known=bool(again))
         if again:
             response = await self._prove(request, one, user, vouched, asked_at=kept["at"], back=kept["back"])
         elif user is None:
-            await self._tries.was_wrong(replace(one, email=vouched.email))
+            await self._tries.record_failure(replace(one, email=vouched.email))
             response = self._unknown(issuer)
         else:
             await self._tries.was_right(one)
             response = await self._entrance.admit(request, user, to="/incidents", by="oidc")
         return self._sessions.drop_state(response, ASKED)
 
-    async def _user(self, request: Request, issuer: Issuer, vouched: Vouched, *, is_known: bool) -> User | None:
+    async def _user(self, request: Request, issuer: OidcProvider, vouched: VerifiedIdentity, *, is_known: bool) -> User | None:
         """Whom the provider means. Only a sign-in makes an address somebody's: who proves himself must be known by it already."""
         async with self._parts.database.transaction() as session:
             found = await find_identity(session, issuer=issuer.url, subject=vouched.subject)
@@ -97,12 +97,12 @@ class OidcPages:
         return user
 
     async def _prove(
-        self, request: Request, one: Try, user: User | None, vouched: Vouched, *, asked_at: float, back: str
+        self, request: Request, one: Try, user: User | None, vouched: VerifiedIdentity, *, asked_at: float, back: str
     ) -> Response:
         viewer = await self._console.viewer(request)
         is_new = vouched.authenticated_at is not None and vouched.authenticated_at >= asked_at - CLOCK_SECONDS
         if user is None or user.user_id != viewer.user_id or not is_new:
-            await self._tries.was_wrong(one)
+            await self._tries.record_failure(one)
             failure = IssuerFailed("nobody, somebody else, or an old sign-in was vouched for")
             return self._refused(failure, "It did not confirm that you, who are signed in here, signed in there just now.")
         await self._tries.was_right(one)
@@ -110,7 +110,7 @@ class OidcPages:
             await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
         return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Thank you. Now send the form again."))
 
-    def _issuer(self) -> Issuer:
+    def _issuer(self) -> OidcProvider:
         if self._parts.issuer is None:
             raise NotFound("This installation has no identity provider: MAKEGOOD_OIDC_ISSUER names one.")
         return self._parts.issuer
@@ -119,7 +119,7 @@ class OidcPages:
         async with self._parts.database.reading() as session:
             return await self._parts.database.now(session)
 
-    def _unknown(self, issuer: Issuer) -> Response:
+    def _unknown(self, issuer: OidcProvider) -> Response:
         detail = (
             f"{issuer.host} knows you, this installation does not: nobody here has your address, or it is not verified there. "
             "Ask whoever runs it for an account with the same address."

@@ -40,7 +40,7 @@ class FactorPages:
         return self._code_page(request, "")
 
     async def check_code(self, request: Request) -> Response:
-        fields = await self._sessions.early_form(request)
+        fields = await self._sessions.anonymous_form(request)
         halfway = await self._entrance.halfway(request)
         if halfway is None:
             return self._sessions.redirect("/login")
@@ -48,7 +48,7 @@ class FactorPages:
         await self._tries.begin(one)
         response = await self._entrance.admit_with_code(request, halfway, code=fields.get("code", ""))
         if response is None:
-            await self._tries.was_wrong(one)
+            await self._tries.record_failure(one)
             return self._code_page(request, WRONG_CODE)
         await self._tries.was_right(one)
         return response
@@ -116,7 +116,7 @@ class FactorPages:
         one = self._tries.to_prove(request, viewer.user_id, by="code")
         await self._tries.begin(one)
         if not await self._remove(request, viewer, fields.get("code", "")):
-            await self._tries.was_wrong(one)
+            await self._tries.record_failure(one)
             return self._back(viewer, Notice("bad", WRONG_CODE))
         await self._tries.was_right(one)
         return self._back(viewer, Notice("good", "Your authenticator app is no longer asked for."))

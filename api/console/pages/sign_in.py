@@ -37,13 +37,13 @@ class SignInPages:
         return self._early_page(request, "sign_in.html", {"email": "", "problem": ""})
 
     async def check_password(self, request: Request) -> Response:
-        fields = await self._sessions.early_form(request)
+        fields = await self._sessions.anonymous_form(request)
         email = fields.get("email", "").strip()
         one = self._entrance.tries.with_password(request, email)
         await self._entrance.tries.begin(one)
         user = await self._who(email, fields.get("password", ""))
         if user is None:
-            await self._entrance.tries.was_wrong(one)
+            await self._entrance.tries.record_failure(one)
             values = {"email": email, "problem": "This e-mail and password do not go together."}
             return self._early_page(request, "sign_in.html", values, status=422)
         await self._entrance.tries.was_right(one)
@@ -53,7 +53,7 @@ class SignInPages:
         return self._early_page(request, "sign_in_link.html", {"token": request.query_params.get("token", "")})
 
     async def redeem_link(self, request: Request) -> Response:
-        fields = await self._sessions.early_form(request)
+        fields = await self._sessions.anonymous_form(request)
         one = self._entrance.tries.with_link(request)
         await self._entrance.tries.begin(one)
         async with self._parts.database.transaction() as session:
@@ -64,7 +64,7 @@ class SignInPages:
             if user is not None and is_first and await members.has_administrator(session):
                 await self._own_acts.record(session, request, AuditAction.USER_CREATED, user.user_id, now=now, by="link")
         if user is None:
-            await self._entrance.tries.was_wrong(one)
+            await self._entrance.tries.record_failure(one)
             values = {"email": "", "problem": "This link was used before or is too old. `makegood user link` prints a new one."}
             return self._early_page(request, "sign_in.html", values, status=422)
         await self._entrance.tries.was_right(one)

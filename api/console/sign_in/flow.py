@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.composition import ConsoleParts
-from api.console.sign_in.login_attempts import Tries
-from api.console.sign_in.self_service_audit import OwnActs
+from api.console.sign_in.login_attempts import LoginAttempts
+from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions
 from domain.audit import AuditAction
 from domain.users import User
@@ -22,7 +22,7 @@ HALFWAY_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Halfway:
+class PendingSecondFactor:
     """Who has given the first factor, `by` which, and where he goes with the second."""
 
     user: User
@@ -30,14 +30,14 @@ class Halfway:
     by: str
 
 
-class Entrance:
+class SignInFlow:
     """Lets people in; made once per process."""
 
-    def __init__(self, parts: ConsoleParts, sessions: Sessions, own_acts: OwnActs) -> None:
+    def __init__(self, parts: ConsoleParts, sessions: Sessions, own_acts: SelfServiceAudit) -> None:
         self._parts = parts
         self._sessions = sessions
         self._own_acts = own_acts
-        self.tries = Tries(parts, sessions)
+        self.tries = LoginAttempts(parts, sessions)
 
     async def admit(self, request: Request, user: User, *, to: str, by: str) -> Response:
         """The answer to a right first factor: in, or on to the second."""
@@ -51,16 +51,16 @@ class Entrance:
         response = self._sessions.redirect("/login/code")
         return self._sessions.keep_state(response, HALFWAY, halfway, now=now, seconds=HALFWAY_SECONDS)
 
-    async def halfway(self, request: Request) -> Halfway | None:
+    async def halfway(self, request: Request) -> PendingSecondFactor | None:
         """Who has given the first factor, and where he goes then; None when nobody has, or too long ago."""
         async with self._parts.database.reading() as session:
             state = self._sessions.state(request, HALFWAY, now=await self._parts.database.now(session))
         if state is None:
             return None
         user = User(user_id=state["user_id"], email=state["email"], has_password=state["has_password"])
-        return Halfway(user, state["to"], state["by"])
+        return PendingSecondFactor(user, state["to"], state["by"])
 
-    async def admit_with_code(self, request: Request, halfway: Halfway, *, code: str) -> Response | None:
+    async def admit_with_code(self, request: Request, halfway: PendingSecondFactor, *, code: str) -> Response | None:
         """The answer to a right code; None when it is wrong or used up."""
         user_id = halfway.user.user_id
         async with self._parts.database.transaction() as session:
@@ -75,4 +75,4 @@ class Entrance:
         return self._sessions.drop_state(self._begin(halfway.user, token, halfway.to), HALFWAY)
 
     def _begin(self, user: User, token: str, to: str) -> Response:
-        return self.tries.know_device(self._sessions.begin(self._sessions.redirect(to), token), user)
+        return self.tries.remember_device(self._sessions.begin(self._sessions.redirect(to), token), user)

@@ -49,7 +49,7 @@ class Try:
     email: str | None = None
 
 
-class TooManyTries(Exception):
+class TooManyLoginAttempts(Exception):
     """Too many tries to sign in, for this account or from this address; the next is possible after `wait_seconds`."""
 
     def __init__(self, wait_seconds: int) -> None:
@@ -57,7 +57,7 @@ class TooManyTries(Exception):
         self.wait_seconds = wait_seconds
 
 
-class Tries:
+class LoginAttempts:
     """Counts tries in the store; made once per process."""
 
     def __init__(self, parts: ConsoleParts, sessions: Sessions) -> None:
@@ -65,21 +65,23 @@ class Tries:
         self._sessions = sessions
 
     async def begin(self, one: Try) -> None:
-        """Count a try. Raises: TooManyTries, which the audit log has once for each wait: it must not be filled from outside."""
+        """Count a try. Raises: TooManyLoginAttempts, which the audit log has once for each wait: it must not be filled from
+        outside.
+        """
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             wait_seconds = await throttling.charge(session, one.counters, now=now)
             if wait_seconds is not None and await throttling.is_first_refusal(session, one.counters, now=now):
                 await self._record(session, one, AuditAction.TRIES_REFUSED, now=now, wait_seconds=wait_seconds)
         if wait_seconds is not None:
-            raise TooManyTries(wait_seconds)
+            raise TooManyLoginAttempts(wait_seconds)
 
     async def was_right(self, one: Try) -> None:
         """The try that was counted last was no guess."""
         async with self._parts.database.transaction() as session:
             await throttling.take_back(session, one.counters, now=await self._parts.database.now(session))
 
-    async def was_wrong(self, one: Try) -> None:
+    async def record_failure(self, one: Try) -> None:
         """It stays counted, and the audit log tells of it."""
         async with self._parts.database.transaction() as session:
             await self._record(session, one, one.action, now=await self._parts.database.now(session))
@@ -106,7 +108,7 @@ class Tries:
         counters = self._of_address(request) if by == "oidc" else self._of_user(request, user_id)
         return Try(counters, actor_of(request, user_id), AuditAction.PROOF_FAILED, {"by": by}, user_id)
 
-    def know_device(self, response: Response, user: User) -> Response:
+    def remember_device(self, response: Response, user: User) -> Response:
         """This browser signed in as this person: its tries are its own from now on."""
         if user.email is None:
             return response

@@ -51,7 +51,7 @@ class OidcClient:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AuthorizationRequest:
     """What an answer is compared with. All of it is secret until then, and the browser keeps it sealed."""
 
     state: str
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
+class VerifiedIdentity:
     """Whom the provider vouches for. `email` is None unless it is verified; `authenticated_at` is in seconds since 1970."""
 
     subject: str
@@ -68,7 +68,7 @@ class Vouched:
     authenticated_at: float | None
 
 
-class Issuer:
+class OidcProvider:
     """The provider; made once per process. What it says of itself is asked for again after 5 minutes."""
 
     def __init__(self, client: OidcClient, *, public_url: str, transport: httpx.AsyncBaseTransport) -> None:
@@ -84,13 +84,13 @@ class Issuer:
         """What people call it."""
         return httpx.URL(self.url).host
 
-    async def begin(self, *, now: datetime, anew: bool = False) -> tuple[str, Asked]:
+    async def begin(self, *, now: datetime, anew: bool = False) -> tuple[str, AuthorizationRequest]:
         """Where to send the browser, and what to compare its answer with. `anew`: the person must prove himself there again.
 
         Raises: IssuerFailed.
         """
         metadata = await self._metadata(now)
-        asked = Asked(*(secrets.token_urlsafe(48) for _ in range(3)))
+        asked = AuthorizationRequest(*(secrets.token_urlsafe(48) for _ in range(3)))
         again = {"prompt": "login", "max_age": "0"} if anew else {}
         url = prepare_grant_uri(
             metadata["authorization_endpoint"],
@@ -106,7 +106,7 @@ class Issuer:
         )
         return url, asked
 
-    async def finish(self, answer: Mapping[str, str], asked: Asked, *, now: datetime) -> Vouched:
+    async def finish(self, answer: Mapping[str, str], asked: AuthorizationRequest, *, now: datetime) -> VerifiedIdentity:
         """Whom the provider vouches for in its answer, the query of the address that it sent the browser back to.
 
         Raises: IssuerFailed.
@@ -127,7 +127,7 @@ class Issuer:
             # Whatever a provider answers, or a stranger in its name: nobody is vouched for.
             raise IssuerFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _redeem(self, client: httpx.AsyncClient, metadata: Json, code: str, asked: Asked) -> Json:
+    async def _redeem(self, client: httpx.AsyncClient, metadata: Json, code: str, asked: AuthorizationRequest) -> Json:
         """The tokens for the code. The secret goes as the provider takes it: by HTTP's own means if it takes that."""
         supported = metadata.get("token_endpoint_auth_methods_supported", AUTH_METHODS)
         method = next((one for one in AUTH_METHODS if one in supported), AUTH_METHODS[0])
@@ -147,7 +147,7 @@ class Issuer:
         token: Json = answer.raise_for_status().json()
         return token
 
-    def _vouched(self, token: Json, keys: KeySet, asked: Asked, now: datetime) -> Vouched:
+    def _vouched(self, token: Json, keys: KeySet, asked: AuthorizationRequest, now: datetime) -> VerifiedIdentity:
         signed = jwt.decode(token["id_token"], keys, algorithms=list(ALGORITHMS))
         right = {"iss": self.url, "aud": self._client.client_id}
         claims = CodeIDToken(
@@ -159,7 +159,7 @@ class Issuer:
         claims.validate(now=int(now.timestamp()), leeway=LEEWAY_SECONDS)
         email = _text(claims["email"]) if claims.get("email_verified") is True else None
         at = claims.get("auth_time")
-        return Vouched(_text(claims["sub"]), email, at if isinstance(at, int | float) else None)
+        return VerifiedIdentity(_text(claims["sub"]), email, at if isinstance(at, int | float) else None)
 
     async def _metadata(self, now: datetime) -> Json:
         if self._known_until is None or now >= self._known_until:

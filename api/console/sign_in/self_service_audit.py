@@ -14,7 +14,7 @@ from store.people import second_factor as factors
 from store.people.second_factor import Accepted
 
 
-class OwnActs:
+class SelfServiceAudit:
     """What is told of people who act for themselves; made once per process."""
 
     def __init__(self, parts: ConsoleParts) -> None:

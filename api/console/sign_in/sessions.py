@@ -113,7 +113,7 @@ class Sessions:
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The form's fields once its token was found right. Raises: FormRejected."""
         # What a person sent before he was asked to prove who he is; the form that carried it had the token.
-        held: dict[str, str] | None = getattr(request.state, "held_fields", None)
+        held: dict[str, str] | None = getattr(request.state, "carried_fields", None)
         if held is not None:
             return dict(held)
         fields = await read_fields(request)
@@ -121,7 +121,7 @@ class Sessions:
             raise FormRejected
         return fields
 
-    async def early_form(self, request: Request) -> dict[str, str]:
+    async def anonymous_form(self, request: Request) -> dict[str, str]:
         """The fields of a form sent before sign-in. Raises: FormRejected."""
         fields = await read_fields(request)
         cookie = request.cookies.get(self._form_cookie, "")
@@ -181,12 +181,12 @@ class Sessions:
         self._drop(response, f"{self._prefix}makegood_{purpose}")
         return response
 
-    def hold_fields(self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int) -> str:
+    def carry_fields(self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int) -> str:
         """A form's fields, sealed for this session and address, to be carried by the form that asks for a proof."""
         until = now + timedelta(seconds=seconds)
         return self._keys.seal_state(fields, purpose=f"held\0{viewer.token}\0{path}", until=until)
 
-    def held_fields(self, sealed: str, *, viewer: Viewer, path: str, now: datetime) -> dict[str, str] | None:
+    def carried_fields(self, sealed: str, *, viewer: Viewer, path: str, now: datetime) -> dict[str, str] | None:
         """The fields that were held; None when they are not this session's, of another address or too old."""
         return self._keys.unseal_state(sealed, purpose=f"held\0{viewer.token}\0{path}", now=now)
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.composition import ConsoleParts
-from api.console.sign_in.flow import Entrance
-from api.console.sign_in.self_service_audit import OwnActs
+from api.console.sign_in.flow import SignInFlow
+from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
 from api.console.ui.rendering import Pages, Values
 from store.people import second_factor as factors
@@ -32,7 +32,7 @@ class Sensitive:
 
 
 # By the path of the POST. `tests/console/sign_in/test_step_up.py` goes by the router: a form that is new must be judged there.
-SENSITIVE: Mapping[str, Sensitive] = {
+SENSITIVE_ACTIONS: Mapping[str, Sensitive] = {
     "/projects": Sensitive("create a project and see its secrets", "/projects"),
     "/projects/{project_id}": Sensitive("change where a project calls and whom it tells", "/projects/{project_id}"),
     "/projects/{project_id}/delete": Sensitive("delete a project for good", "/projects/{project_id}"),
@@ -49,10 +49,12 @@ SENSITIVE: Mapping[str, Sensitive] = {
 }
 
 
-class Proofs:
+class StepUpAuth:
     """Stands before the acts of the table; made once per process."""
 
-    def __init__(self, parts: ConsoleParts, sessions: Sessions, entrance: Entrance, own_acts: OwnActs, pages: Pages) -> None:
+    def __init__(
+        self, parts: ConsoleParts, sessions: Sessions, entrance: SignInFlow, own_acts: SelfServiceAudit, pages: Pages
+    ) -> None:
         self._parts, self._sessions, self._entrance, self._own_acts, self._pages = parts, sessions, entrance, own_acts, pages
 
     async def ask(self, request: Request, path: str) -> Response | None:
@@ -60,7 +62,7 @@ class Proofs:
 
         Raises: SignInNeeded, FormRejected, TooManyTries.
         """
-        sensitive = SENSITIVE.get(path)
+        sensitive = SENSITIVE_ACTIONS.get(path)
         if sensitive is None or request.method != "POST":
             return None
         viewer = await self._sessions.viewer(request)
@@ -68,14 +70,14 @@ class Proofs:
         async with self._parts.database.reading() as session:
             now = await self._parts.database.now(session)
             proved_at = await factors.read_proved_at(session, token=viewer.token)
-        held = self._sessions.held_fields(fields.get("held", ""), viewer=viewer, path=request.url.path, now=now)
+        held = self._sessions.carried_fields(fields.get("held", ""), viewer=viewer, path=request.url.path, now=now)
         if held is None:
             if is_fresh(proved_at, now):
                 return None
             return await self._page(request, viewer, sensitive, fields, now=now)
         if not is_fresh(proved_at, now) and not await self._proves(request, viewer, fields):
             return await self._page(request, viewer, sensitive, held, now=now, is_wrong=True)
-        request.state.held_fields = held
+        request.state.carried_fields = held
         return None
 
     async def _proves(self, request: Request, viewer: Viewer, fields: Mapping[str, str]) -> bool:
@@ -85,7 +87,7 @@ class Proofs:
         await self._entrance.tries.begin(one)
         is_right = self._is_right_code if asks_for_code else self._is_right_password
         if not await is_right(request, viewer, fields.get("proof", "")):
-            await self._entrance.tries.was_wrong(one)
+            await self._entrance.tries.record_failure(one)
             return False
         await self._entrance.tries.was_right(one)
         return True
@@ -127,7 +129,7 @@ class Proofs:
             "act": sensitive.act,
             "action": path,
             "back": back,
-            "held": self._sessions.hold_fields(fields, viewer=viewer, path=path, now=now, seconds=seconds),
+            "held": self._sessions.carry_fields(fields, viewer=viewer, path=path, now=now, seconds=seconds),
             "kind": await self._kind(viewer),
             "is_wrong": is_wrong,
         }

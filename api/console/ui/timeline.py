@@ -14,7 +14,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class TimelineText:
     """How one entry is told; `facts` are short labelled values."""
 
     icon: str
@@ -30,7 +30,7 @@ class Moment:
 
     at: str
     gap: str
-    saying: Saying
+    saying: TimelineText
 
 
 def tell(entries: Sequence[Json], *, viewer_id: str) -> list[Moment]:
@@ -47,20 +47,20 @@ def tell(entries: Sequence[Json], *, viewer_id: str) -> list[Moment]:
     return moments
 
 
-def say(entry: Json) -> Saying:
+def say(entry: Json) -> TimelineText:
     """What one entry means."""
-    teller = TELLERS.get(str(entry["kind"]))
+    teller = RENDERERS.get(str(entry["kind"]))
     return _unknown(entry) if teller is None else teller(entry)
 
 
-def next_step(event: Json) -> Saying | None:
+def next_step(event: Json) -> TimelineText | None:
     """What the receipt waits for now; None once it has ended."""
     incident = event["incident"]
     match event["state"], incident and incident["state"]:
         case "waiting", _:
-            return Saying("clock", "wait", "Waiting for the result", "The app has until the deadline to report it.")
+            return TimelineText("clock", "wait", "Waiting for the result", "The app has until the deadline to report it.")
         case "incident", "open":
-            return Saying(
+            return TimelineText(
                 "hand", "bad", "Waiting for someone", "Press Reprocess once the cause is mended, or resolve it by hand."
             )
         case "incident", "repairing":
@@ -68,21 +68,21 @@ def next_step(event: Json) -> Saying | None:
     return None
 
 
-def _repair_step(event: Json) -> Saying:
+def _repair_step(event: Json) -> TimelineText:
     active = event["incident"]["active_replay_id"]
     repair = next((repair for repair in event.get("repairs", ()) if repair["replay_id"] == active), None)
     if repair and repair["state"] == "awaiting_result":
-        return Saying(
+        return TimelineText(
             "clock",
             "busy",
             "Waiting for the app to report success",
             "The repair endpoint took the call. A 200 alone ends nothing.",
         )
-    return Saying("send", "busy", "Calling the repair endpoint", "Failed attempts are repeated on the schedule.")
+    return TimelineText("send", "busy", "Calling the repair endpoint", "Failed attempts are repeated on the schedule.")
 
 
-def _receipt_accepted(entry: Json) -> Saying:
-    return Saying(
+def _receipt_accepted(entry: Json) -> TimelineText:
+    return TimelineText(
         "inbox",
         "wait",
         "Receipt accepted",
@@ -91,102 +91,102 @@ def _receipt_accepted(entry: Json) -> Saying:
     )
 
 
-def _result_received(entry: Json) -> Saying:
+def _result_received(entry: Json) -> TimelineText:
     facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
     if entry.get("status") == "success":
-        return Saying("check", "good", "Success reported", "The business effect was applied.", facts)
-    return Saying("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)
+        return TimelineText("check", "good", "Success reported", "The business effect was applied.", facts)
+    return TimelineText("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)
 
 
-def _deadline_credited(entry: Json) -> Saying:
+def _deadline_credited(entry: Json) -> TimelineText:
     detail = "Ingest was down for a while; that time is not held against the app."
     seconds = entry.get("credited_seconds")
     credited = () if seconds is None else (("Credited", wording.exact_span(float(seconds))),)
     facts = (*credited, *_facts(entry, "down_from"))
-    return Saying("clock", "quiet", "Deadline moved", detail, facts)
+    return TimelineText("clock", "quiet", "Deadline moved", detail, facts)
 
 
-def _deadline_passed(entry: Json) -> Saying:
-    return Saying("clock", "bad", "Deadline passed", "No result had come.", _facts(entry, "deadline_at"))
+def _deadline_passed(entry: Json) -> TimelineText:
+    return TimelineText("clock", "bad", "Deadline passed", "No result had come.", _facts(entry, "deadline_at"))
 
 
-def _incident_opened(entry: Json) -> Saying:
+def _incident_opened(entry: Json) -> TimelineText:
     reason = str(entry.get("reason") or "")
-    return Saying(
+    return TimelineText(
         "alert", "bad", "Incident opened", wording.REASONS.get(reason, wording.words(reason)), _facts(entry, "error_code")
     )
 
 
-def _alert_sent(entry: Json) -> Saying:
-    return Saying("mail", "quiet", "Alert sent", _to(entry), _about(entry))
+def _alert_sent(entry: Json) -> TimelineText:
+    return TimelineText("mail", "quiet", "Alert sent", _to(entry), _about(entry))
 
 
-def _alert_failed(entry: Json) -> Saying:
+def _alert_failed(entry: Json) -> TimelineText:
     if entry.get("final"):
         return _alert_ended(entry)
     detail = "It is tried again until the mail server takes it."
     facts = (*_about(entry), *_facts(entry, "error", "error_class", "last_error"))
-    return Saying("mail", "bad", "Alert not sent", _to(entry) or detail, facts)
+    return TimelineText("mail", "bad", "Alert not sent", _to(entry) or detail, facts)
 
 
-def _alert_ended(entry: Json) -> Saying:
+def _alert_ended(entry: Json) -> TimelineText:
     """It is not tried any more: a fault where somebody was still to be notified."""
     reason = str(entry.get("reason") or "")
     detail = " ".join(part for part in (_to(entry), wording.ALERT_ENDS.get(reason, wording.words(reason))) if part)
     tone = "quiet" if reason in wording.QUIET_ALERT_ENDS else "bad"
     facts = (*_about(entry), *_facts(entry, "tries", "error"))
-    return Saying("mail", tone, "Alert not sent, and not tried again", detail, facts)
+    return TimelineText("mail", tone, "Alert not sent, and not tried again", detail, facts)
 
 
-def _reprocess_requested(entry: Json) -> Saying:
-    return Saying("repair", "busy", "Reprocess requested", _by(entry), _facts(entry, "replay_id"))
+def _reprocess_requested(entry: Json) -> TimelineText:
+    return TimelineText("repair", "busy", "Reprocess requested", _by(entry), _facts(entry, "replay_id"))
 
 
-def _attempt(entry: Json) -> Saying:
+def _attempt(entry: Json) -> TimelineText:
     number, status, error = entry.get("number"), entry.get("status"), entry.get("error_class")
     took = entry.get("duration_ms")
     facts = (*_facts(entry, "replay_id"), *((("Took", wording.exact_span(took / 1000)),) if took is not None else ()))
     if status is not None and 200 <= status < 300:
-        return Saying("send", "good", f"Repair call {number} answered {status}", "The app took the request.", facts)
+        return TimelineText("send", "good", f"Repair call {number} answered {status}", "The app took the request.", facts)
     if status is not None:
-        return Saying("send", "bad", f"Repair call {number} answered {status}", wording.error_class(error), facts)
+        return TimelineText("send", "bad", f"Repair call {number} answered {status}", wording.error_class(error), facts)
     if error:
-        return Saying("send", "bad", f"Repair call {number} got no answer", wording.error_class(error), facts)
-    return Saying("send", "busy", f"Repair call {number} sent", "", facts)
+        return TimelineText("send", "bad", f"Repair call {number} got no answer", wording.error_class(error), facts)
+    return TimelineText("send", "busy", f"Repair call {number} sent", "", facts)
 
 
-def _repair_failed(entry: Json) -> Saying:
-    return Saying("cross", "bad", "Repair failed", wording.cause(entry.get("cause")), _facts(entry, "replay_id"))
+def _repair_failed(entry: Json) -> TimelineText:
+    return TimelineText("cross", "bad", "Repair failed", wording.cause(entry.get("cause")), _facts(entry, "replay_id"))
 
 
-def _incident_acknowledged(entry: Json) -> Saying:
-    return Saying("eye", "quiet", "Incident acknowledged", _by(entry) or "Someone is looking at it.")
+def _incident_acknowledged(entry: Json) -> TimelineText:
+    return TimelineText("eye", "quiet", "Incident acknowledged", _by(entry) or "Someone is looking at it.")
 
 
-def _incident_resolved(entry: Json) -> Saying:
+def _incident_resolved(entry: Json) -> TimelineText:
     how, reason = str(entry.get("resolution") or ""), str(entry.get("reason") or "")
     facts = _facts(entry, "replay_id")
     if how == "manual":
         detail = " ".join(part for part in (f"By hand: {reason}", _by(entry)) if part)
-        return Saying("flag", "quiet", "Incident resolved", detail, facts)
-    return Saying("check", "good", "Incident resolved", wording.RESOLUTIONS.get(how, wording.words(how)), facts)
+        return TimelineText("flag", "quiet", "Incident resolved", detail, facts)
+    return TimelineText("check", "good", "Incident resolved", wording.RESOLUTIONS.get(how, wording.words(how)), facts)
 
 
-def _noted(entry: Json) -> Saying:
+def _noted(entry: Json) -> TimelineText:
     facts = _facts(entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by")))
     detail = " ".join(part for part in (str(entry.get("text") or ""), _by(entry)) if part)
-    return Saying("note", "quiet", "Noted", detail, facts)
+    return TimelineText("note", "quiet", "Noted", detail, facts)
 
 
-def _flagged(entry: Json) -> Saying:
+def _flagged(entry: Json) -> TimelineText:
     flag = str(entry.get("flag") or "")
-    return Saying(
+    return TimelineText(
         "flag", "bad", f"Flagged: {wording.words(flag).lower()}", wording.FLAGS.get(flag, ""), _facts(entry, "replay_id")
     )
 
 
-def _unknown(entry: Json) -> Saying:
-    return Saying("note", "quiet", wording.words(str(entry["kind"])), "", _all_facts(entry))
+def _unknown(entry: Json) -> TimelineText:
+    return TimelineText("note", "quiet", wording.words(str(entry["kind"])), "", _all_facts(entry))
 
 
 def _about(entry: Json) -> tuple[tuple[str, str], ...]:
@@ -223,7 +223,7 @@ def _value(name: str, value: object) -> str:
     return wording.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
-TELLERS: Mapping[str, Callable[[Json], Saying]] = {
+RENDERERS: Mapping[str, Callable[[Json], TimelineText]] = {
     "receipt_accepted": _receipt_accepted,
     "result_received": _result_received,
     "deadline_credited": _deadline_credited,

@@ -15,7 +15,7 @@ from activities.alerts.send import AlertActivities, retry_seconds
 from activities.messages import AlertsSent, SendAlerts
 from domain.ids import EventId
 from domain.incidents import RepairCause
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.db.database import Database
 from store.projects.projects import change_project
@@ -71,7 +71,7 @@ async def test_second_run_sends_nothing_more(database: Database, story: Story) -
 
 
 async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(database: Database, story: Story) -> None:
-    event_id, _ = await story.reach(Position.OPEN)
+    event_id, _ = await story.reach(LifecycleState.OPEN)
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
 
@@ -91,7 +91,7 @@ def is_answer(mail: Message) -> bool:
 
 
 async def test_thread_stands_in_the_bytes_on_the_wire_as_mail_programs_read_it(database: Database, story: Story) -> None:
-    event_id, _ = await story.reach(Position.OPEN)
+    event_id, _ = await story.reach(LifecycleState.OPEN)
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
 

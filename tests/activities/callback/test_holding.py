@@ -20,7 +20,7 @@ from activities.callback.transport import OutgoingRequest
 from activities.messages import Answer, SendCallback
 from domain.errors import Unavailable
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.retries import ErrorClass, ExchangeOutcome
 from store.crypto.encryption import Sealer
 from store.receipts.attempts import HELD_AT_MOST
@@ -99,7 +99,7 @@ async def test_attempt_in_flight_is_not_sent_by_another_worker_while_its_own_liv
         answer = await sending
 
     assert endpoint.requests == []
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
@@ -118,7 +118,7 @@ async def test_worker_that_is_given_the_activity_again_joins_the_attempt_that_it
         answers = await asyncio.gather(*again)
 
     assert slow.calls == 1
-    assert [answer.standing.position for answer in answers] == [Position.AWAITING_RESULT] * 3
+    assert [answer.standing.position for answer in answers] == [LifecycleState.AWAITING_RESULT] * 3
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
@@ -155,7 +155,7 @@ async def test_attempt_of_a_worker_that_died_is_sent_again_once_two_looks_found_
     answer = await second.send(order)
 
     assert before == 0
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
@@ -183,12 +183,12 @@ async def test_attempt_of_a_worker_that_ended_is_taken_over_at_once(story: Story
     story.database.clock.skew += LOST_SIGHT
     await gone.beats(**{ENDED: True})
 
-    assert (await second.send(order)).standing.position is Position.AWAITING_RESULT
+    assert (await second.send(order)).standing.position is LifecycleState.AWAITING_RESULT
 
 
 async def test_heart_that_is_stopped_says_that_its_worker_ended(story: Story) -> None:
     heartbeat = Heartbeat(story.database, identity="worker-stopped", started_at=datetime.now(UTC))
-    beating = asyncio.create_task(heartbeat.keep_beating())
+    beating = asyncio.create_task(heartbeat.heartbeat_loop())
     await asyncio.sleep(0)
 
     beating.cancel()
@@ -249,7 +249,7 @@ async def test_worker_that_lost_its_attempt_while_it_was_stopped_records_nothing
             answer = await taken_over
 
     assert meanwhile == [(1, "started", None)]
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
@@ -266,7 +266,7 @@ async def test_outcome_is_kept_until_the_store_takes_it_though_the_run_is_over(
         answer = await process.send(order)
         await sending
 
-    assert (slow.calls, answer.standing.position) == (1, Position.AWAITING_RESULT)
+    assert (slow.calls, answer.standing.position) == (1, LifecycleState.AWAITING_RESULT)
     assert next(refusals, None) is None
 
 

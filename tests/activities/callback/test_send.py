@@ -12,12 +12,12 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.callback.send import CallbackActivities, CallbackRules, Chance, Transport
+from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.callback.transport import OutgoingRequest
 from activities.messages import Answer, SendCallback
-from activities.slots import CallbackLimits, Places
+from activities.slots import CallbackLimits, CallbackSlots
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject, ProjectChanges
 from domain.retries import ErrorClass, ExchangeOutcome
 from store.crypto.encryption import Sealer
@@ -25,10 +25,10 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.projects.projects import change_project, rotate_signing_secret
 from store.receipts.attempts import begin_attempt
-from store.receipts.state import hold_standing
+from store.receipts.state import lock_receipt
 from tests.support.given import Story
 
-CHANCE = Chance(draw=lambda: 0.5, nonce=lambda: "ab" * 16)
+CHANCE = RuntimeSources(draw=lambda: 0.5, nonce=lambda: "ab" * 16)
 SCHEDULE = (0, 60, 600)
 _workers = itertools.count(1)
 REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
@@ -60,7 +60,7 @@ def built(
         transport=endpoint,
         rules=CallbackRules(schedule=schedule, jitter=0.1),
         chance=CHANCE,
-        places=Places(CallbackLimits(), time.monotonic),
+        places=CallbackSlots(CallbackLimits(), time.monotonic),
         holder=holder or f"worker-{next(_workers)}",
     )
 
@@ -95,7 +95,7 @@ async def test_body_and_headers_are_the_contracts(
 
     answer = await send(story, sealer, endpoint, order)
 
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     body, headers = endpoint.requests[0].body, endpoint.headers()
     assert list(json.loads(body)) == [
         *("type", "replay_id", "incident_id", "event_id", "provider", "provider_event_id", "stripe_event_id", "event_type"),
@@ -199,7 +199,7 @@ async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Sto
 
     answer = await send(story, sealer, endpoint, order)
 
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
@@ -214,7 +214,7 @@ async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: St
     assert failure.next_retry_delay is not None
     assert timedelta(seconds=1) < failure.next_retry_delay <= timedelta(seconds=5)
     slow.may_answer.set()
-    assert (await running).standing.position is Position.AWAITING_RESULT
+    assert (await running).standing.position is LifecycleState.AWAITING_RESULT
 
 
 async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
@@ -230,7 +230,7 @@ async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
     answer = await send(story, sealer, endpoint, order)
 
     assert (failure.type, unsent) == ("attempt_failed", 0)
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
@@ -309,7 +309,7 @@ async def test_first_attempt_waits_for_the_schedules_first_delay(story: Story, s
 
     assert early.next_retry_delay is not None
     assert timedelta(seconds=10) < early.next_retry_delay <= timedelta(seconds=18)
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT
     assert len(endpoint.requests) == 1
 
 
@@ -354,9 +354,9 @@ async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Sto
     environment.on_heartbeat = lambda *_: beaten.set()
 
     async with story.database.transaction() as session:
-        await hold_standing(SessionStatements(session), EventId(order.event_id))
+        await lock_receipt(SessionStatements(session), EventId(order.event_id))
         running = asyncio.create_task(environment.run(built(story, sealer, Endpoint(200)).send_callback, order))
         await asyncio.wait_for(beaten.wait(), 5)
     answer = await running
 
-    assert answer.standing.position is Position.AWAITING_RESULT
+    assert answer.standing.position is LifecycleState.AWAITING_RESULT

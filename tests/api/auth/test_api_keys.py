@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, Digests, KeyRing, is_in_force
+from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, ApiKeyCache, Digests, is_in_force
 from api.auth.rate_limit import RateLimit
 from domain.errors import RateLimited, TooManyUnknownKeys, Unauthorized, Unavailable
 from domain.ids import KeyId, ProjectId
@@ -67,8 +67,8 @@ class KeyStore:
             raise Unavailable
         return self.found
 
-    def ring(self) -> KeyRing:
-        return KeyRing(find_key=self.find, digests=lambda token: (token,), clock=lambda: self.seconds)
+    def ring(self) -> ApiKeyCache:
+        return ApiKeyCache(find_key=self.find, digests=lambda token: (token,), clock=lambda: self.seconds)
 
 
 async def settle() -> None:
@@ -154,7 +154,7 @@ async def test_key_in_use_does_not_wait_behind_made_up_ones() -> None:
             return None
         return await store.find(digests)
 
-    ring = KeyRing(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
+    ring = ApiKeyCache(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
     await ring.caller(TOKEN)
     strangers = [asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False))) for number in range(20)]
     await settle()
@@ -206,7 +206,7 @@ class Crowd:
         self.seconds = 0.0
         self.asked: list[str] = []
         self.is_held = asyncio.Event()
-        self.ring = KeyRing(find_key=self._find, digests=lambda token: (token,), clock=lambda: self.seconds)
+        self.ring = ApiKeyCache(find_key=self._find, digests=lambda token: (token,), clock=lambda: self.seconds)
         self.tokens = {name: api_key_text(bytes([100 + n] * 32), livemode=False) for n, name in enumerate(projects)}
         self._found = {token: self._key(name) for name, token in self.tokens.items()}
         self._flood: list[asyncio.Task[AuthenticatedKey]] = []
@@ -289,7 +289,7 @@ async def test_project_that_is_changed_while_its_key_is_looked_up_is_asked_for_a
             ring.forget(PROJECT.id)
         return found
 
-    ring = KeyRing(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
+    ring = ApiKeyCache(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
 
     assert (await ring.caller(TOKEN)).project.is_suspended
     assert store.asked == 2

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from api.app import GC_THRESHOLDS, create_app
-from api.auth.api_keys import Digests, KeyRing
-from api.health.heartbeat import Pulse
+from api.auth.api_keys import ApiKeyCache, Digests
+from api.health.heartbeat import ApiHeartbeat
 from domain.ids import EventId
 from domain.projects import CreatedProject
 from domain.temporal_problems import ProblemKind
@@ -256,12 +256,12 @@ async def deadline_of(database: Database, event_id: str) -> tuple[datetime, date
     return event.receipt.timeout_at, event.receipt.deadline_at, [entry.kind.value for entry in event.timeline]
 
 
-def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> Pulse:
+def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeartbeat:
     async def find(_: Digests) -> None:
         return None
 
-    ring = KeyRing(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
-    return Pulse(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
+    ring = ApiKeyCache(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
+    return ApiHeartbeat(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
 
 
 async def beat_ingest(database: Database) -> None:
@@ -344,7 +344,7 @@ async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
     pulse = pulse_on(database, sealer, host_now=host_now)
     heart = Heartbeat(database, identity="worker-off", started_at=datetime.now(UTC), host_now=host_now)
     await pulse.beat()
-    beating = asyncio.create_task(heart.keep_beating())
+    beating = asyncio.create_task(heart.heartbeat_loop())
     await wait_until_async(lambda: beats_of(database, "worker-off"), what="the worker's heartbeat")
     answer = await caller.client.get("/readyz")
     beating.cancel()

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.composition import AppParts
+from api.composition import AppDependencies
 from api.http.problems import MEANINGS
 from domain.errors import Code
 from domain.projects import CreatedProject, Scope
@@ -235,7 +235,7 @@ async def away(database: Database, sealer: Sealer, project: CreatedProject) -> A
         yield caller
 
 
-async def _take_away(database: Database, parts: AppParts) -> None:
+async def _take_away(database: Database, parts: AppDependencies) -> None:
     """Stop what commits, as a shutdown does: from then on the committer says that it cannot."""
     await parts.committer.stop()
 

@@ -23,7 +23,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import Row, Statements, Values
-from store.ingest.connection import FrontDoor, open_front_door
+from store.ingest.connection import IngestConnection, open_front_door
 from store.ingest.group_commit import Committer
 from store.projects.projects import create_project
 from store.schema import tables
@@ -138,12 +138,12 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
 class Recorded:
     """A front door and the statements that passed it: the real one, listened to."""
 
-    def __init__(self, behind: FrontDoor, said: list[str]) -> None:
+    def __init__(self, behind: IngestConnection, said: list[str]) -> None:
         self._behind, self._said = behind, said
 
     @asynccontextmanager
-    async def transaction(self, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
-        async with self._behind.transaction(is_hurried=is_hurried) as statements:
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+        async with self._behind.transaction(short_lock_timeout=short_lock_timeout) as statements:
             yield _Listened(statements, self._said)
 
     @asynccontextmanager
@@ -229,7 +229,7 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: FrontDoor = Recorded(open_front_door(database.url), said)
+    front_door: IngestConnection = Recorded(open_front_door(database.url), said)
     parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
     # A clock that does not move: a key that is looked up again would be a statement more.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _hearing(said):

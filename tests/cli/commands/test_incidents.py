@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -76,7 +76,7 @@ async def test_expire_in_a_live_project_is_not_allowed(makegood: Makegood, datab
 
 @on_sqlite
 async def test_expire_of_a_receipt_that_ended_fails(makegood: Makegood, story: Story) -> None:
-    event_id, _ = await story.reach(Position.APPLIED)
+    event_id, _ = await story.reach(LifecycleState.APPLIED)
 
     assert makegood("receipt", "expire", event_id).code == 1
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from cli.doctor.findings import Verdict
 from cli.doctor.services import check_mail
-from cli.up.mailbox_server import KeepEverything
+from cli.up.mailbox_server import StoreEveryMail
 from config.settings import Settings
 
 
@@ -40,7 +40,7 @@ def settings_with(url: str) -> Settings:
 
 
 async def test_built_in_mailbox_is_well_and_gets_no_mail(tmp_path: Path) -> None:
-    async with serving(lambda: SMTP(KeepEverything(tmp_path / "mailbox"))) as port:
+    async with serving(lambda: SMTP(StoreEveryMail(tmp_path / "mailbox"))) as port:
         finding = await check_mail(Settings(smtp_port=port, smtp_url=None))
 
     assert finding.verdict is Verdict.OK

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 
-from store.maintenance.mailbox import keep_mail
+from store.maintenance.mailbox import store_mail
 from tests.console.conftest import Visitor
 
 
@@ -15,7 +15,7 @@ def mail(directory: Path, html: str = "<p>Pay & <b>play</b></p>") -> str:
     message["Subject"], message["Message-ID"] = "order-1: <not applied>", "<inc_1.opened@makegood>"
     message.set_content("order-1 was paid.\n")
     message.add_alternative(html, subtype="html")
-    return keep_mail(directory, bytes(message), received_at=datetime(2026, 11, 23, 12, tzinfo=UTC))
+    return store_mail(directory, bytes(message), received_at=datetime(2026, 11, 23, 12, tzinfo=UTC))
 
 
 async def test_a_caught_mail_is_listed_and_read(operator: Visitor, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import text
 
 from api.console.composition import ConsoleParts
-from api.console.sign_in.oidc_provider import Issuer, OidcClient
+from api.console.sign_in.oidc_provider import OidcClient, OidcProvider
 from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.users import User
@@ -80,9 +80,9 @@ async def together(parts: ConsoleParts, nadia: User) -> AsyncIterator[Together]:
             yield Together(provider, at_provider, visitor)
 
 
-def issuer_at(url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> Issuer:
+def issuer_at(url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> OidcProvider:
     client = OidcClient(url, CLIENT_ID, CLIENT_SECRET)
-    return Issuer(client, public_url="http://makegood.example", transport=transport or GuardedTransport(allow=LOOPBACK))
+    return OidcProvider(client, public_url="http://makegood.example", transport=transport or GuardedTransport(allow=LOOPBACK))
 
 
 async def test_a_known_person_comes_in(together: Together) -> None:

@@ -4,7 +4,7 @@ import html
 
 import pytest
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from operations.readiness import CheckStatus
 from tests.console.conftest import Desk, Visitor
@@ -32,21 +32,21 @@ async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visit
 @pytest.mark.parametrize(
     ("path", "positions"),
     [
-        ("/incidents", {Position.OPEN}),
-        ("/incidents?state=repairing", {Position.CALLING, Position.AWAITING_RESULT}),
-        ("/incidents?state=resolved", {Position.RECOVERED, Position.CLOSED}),
-        ("/incidents?state=all", set(Position) - {Position.WAITING, Position.APPLIED}),
-        ("/events", set(Position)),
-        ("/events?state=waiting", {Position.WAITING}),
-        ("/events?state=applied&provider=stripe", {Position.APPLIED}),
+        ("/incidents", {LifecycleState.OPEN}),
+        ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
+        ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
+        ("/incidents?state=all", set(LifecycleState) - {LifecycleState.WAITING, LifecycleState.APPLIED}),
+        ("/events", set(LifecycleState)),
+        ("/events?state=waiting", {LifecycleState.WAITING}),
+        ("/events?state=applied&provider=stripe", {LifecycleState.APPLIED}),
         ("/events?provider=shopify", set()),
         ("/events?q=nothing-of-that-kind", set()),
     ],
 )
 async def test_a_tab_and_its_filters_show_what_they_say(
-    operator: Visitor, story: Story, path: str, positions: set[Position]
+    operator: Visitor, story: Story, path: str, positions: set[LifecycleState]
 ) -> None:
-    events = {(await story.reach(position))[0]: position for position in Position}
+    events = {(await story.reach(position))[0]: position for position in LifecycleState}
 
     page = (await operator.open(path)).text
 
@@ -76,8 +76,8 @@ async def test_an_empty_installation_teaches_the_first_receipt(operator: Visitor
     assert "Nothing needs you" in (await operator.open("/incidents")).text
 
 
-@pytest.mark.parametrize("position", Position)
-async def test_a_life_at_any_position_has_its_page(operator: Visitor, story: Story, position: Position) -> None:
+@pytest.mark.parametrize("position", LifecycleState)
+async def test_a_life_at_any_position_has_its_page(operator: Visitor, story: Story, position: LifecycleState) -> None:
     event_id, replay_id = await story.reach(position)
 
     answer = await operator.open(f"/events/{event_id}")
@@ -85,7 +85,7 @@ async def test_a_life_at_any_position_has_its_page(operator: Visitor, story: Sto
     assert answer.status_code == 200
     assert f"http://temporal.example/namespaces/default/workflows/receipt-{event_id}" in answer.text
     assert (replay_id or event_id) in answer.text
-    assert ("Reprocess</button>" in answer.text) == (position is Position.OPEN)
+    assert ("Reprocess</button>" in answer.text) == (position is LifecycleState.OPEN)
 
 
 async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: Story) -> None:

@@ -12,7 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.callback.send import CallbackActivities, CallbackRules
 from activities.callback.transport import exchange
 from activities.messages import SendCallback
-from activities.slots import CallbackLimits, Places
+from activities.slots import CallbackLimits, CallbackSlots
 from api.console.composition import ConsoleParts
 from egress.transport import Resolver
 from store.crypto.encryption import Sealer
@@ -40,7 +40,7 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
         transport=partial(exchange, allow=(), ssl_context=authorities(), resolver=resolver),
         rules=CallbackRules(schedule=(0, 60), jitter=0),
         chance=CHANCE,
-        places=Places(CallbackLimits(), time.monotonic),
+        places=CallbackSlots(CallbackLimits(), time.monotonic),
         holder="worker-1",
     )
     with pytest.raises(ApplicationError, match="another follows"):

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from api.console.composition import ConsoleParts
 from api.console.routes import console_router
-from api.console.sign_in.step_up import SENSITIVE
+from api.console.sign_in.step_up import SENSITIVE_ACTIONS
 from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.security.login_backoff import CODE
@@ -80,8 +80,8 @@ def test_every_form_of_the_console_is_judged(parts: ConsoleParts) -> None:
     routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
     forms = {route.path for route in routes if route.methods - {"GET", "HEAD"}}
 
-    assert forms == {*SENSITIVE, *OWN_PROOF, *ORDINARY}
-    assert not set(SENSITIVE) & (OWN_PROOF | ORDINARY)
+    assert forms == {*SENSITIVE_ACTIONS, *OWN_PROOF, *ORDINARY}
+    assert not set(SENSITIVE_ACTIONS) & (OWN_PROOF | ORDINARY)
 
 
 async def test_every_sensitive_form_asks_and_does_nothing_yet(
@@ -93,10 +93,10 @@ async def test_every_sensitive_form_asks_and_does_nothing_yet(
     fields |= {"role": "viewer", "confirmation": project.project.name, "timeout_minutes": "5", "late_result": "note"}
 
     named = {"project_id": project.project.id, "user_id": "usr_none"}
-    answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE}
+    answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS}
 
     assert [path for path, answer in answers.items() if not is_asked(answer)] == []
-    assert [path for path, answer in answers.items() if SENSITIVE[path].act not in answer.text] == []
+    assert [path for path, answer in answers.items() if SENSITIVE_ACTIONS[path].act not in answer.text] == []
     assert await everything(database) == before
     assert not any("another sentence to keep" in answer.text for answer in answers.values())
 
@@ -107,7 +107,7 @@ async def everything(database: Database) -> list[object]:
 
 
 async def test_every_sensitive_form_names_a_page_that_exists(stale: Visitor, project: CreatedProject) -> None:
-    pages = {one.page.format(project_id=project.project.id) for one in SENSITIVE.values()} - {"/account/totp"}
+    pages = {one.page.format(project_id=project.project.id) for one in SENSITIVE_ACTIONS.values()} - {"/account/totp"}
 
     assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
 

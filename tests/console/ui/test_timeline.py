@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.console.ui.timeline import TELLERS, next_step, say, tell
+from api.console.ui.timeline import RENDERERS, next_step, say, tell
 from domain.incidents import TimelineKind
 
 AT = "2026-11-23T11:13:55.000Z"
@@ -21,7 +21,7 @@ def event(state: str, incident_state: str | None = None, repair_state: str = "ca
 
 
 def test_every_kind_of_the_contract_is_told() -> None:
-    assert set(TELLERS) == set(TimelineKind)
+    assert set(RENDERERS) == set(TimelineKind)
 
 
 @pytest.mark.parametrize("kind", TimelineKind)

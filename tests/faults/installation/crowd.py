@@ -15,7 +15,7 @@ from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
 from domain.values.timestamps import milliseconds
 from store.db.database import Clock, Database
-from store.ingest.batch import IngestRequest, take_in
+from store.ingest.batch import IngestRequest, process_batch
 from store.ingest.connection import open_front_door
 
 BATCH = 500
@@ -28,7 +28,7 @@ async def fill(url: str, project_id: str, count: int) -> None:
     for start in range(0, count, BATCH):
         requests = [_request(ProjectId(project_id), number) for number in range(start, min(start + BATCH, count))]
         async with front_door.transaction() as statements:
-            await take_in(statements, Clock(), requests)
+            await process_batch(statements, Clock(), requests)
     await front_door.close()
     database = Database.open(url)
     async with database.transaction() as session:

@@ -33,7 +33,7 @@ def answer_before_commit() -> None:
             connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def transaction(door: SqliteFrontDoor, *, is_hurried: bool = False) -> AsyncIterator[Statements]:
+    async def transaction(door: SqliteFrontDoor, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
         connection = door._connect()
         if not connection.in_transaction:
             connection.execute("PRAGMA busy_timeout = 5000")

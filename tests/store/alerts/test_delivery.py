@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from domain.incidents import AlertKind, IncidentState, RepairCause
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.alerts import claims as alert_claims
 from store.alerts import delivery as alerts
 from store.alerts.delivery import AlertDue, AlertFacts
@@ -47,7 +47,7 @@ async def test_a_claimed_alert_has_all_that_a_mail_needs(story: Story) -> None:
 
 
 async def test_an_alert_of_a_failed_repair_names_the_repair_and_its_cause(story: Story) -> None:
-    _, replay_id = await story.reach(Position.OPEN)
+    _, replay_id = await story.reach(LifecycleState.OPEN)
 
     failed = [alert for alert in await claim(story) if alert.kind is AlertKind.REPAIR_FAILED]
 

@@ -51,8 +51,8 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
     for opened in (database.transaction(), database.heartbeat(), database.for_loops().transaction()):
         async with opened as session:
             found.add(await session.scalar(text("SHOW synchronous_commit")))
-    for is_hurried in (False, True):
-        async with front_door.transaction(is_hurried=is_hurried) as statements:
+    for short_lock_timeout in (False, True):
+        async with front_door.transaction(short_lock_timeout=short_lock_timeout) as statements:
             found.add((await statements.fetch("SHOW synchronous_commit"))[0][0])
 
     await front_door.close()

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from domain.errors import Unavailable
 from store.db.database import Database, sqlite_path
-from store.ingest.connection import FrontDoor, is_store_failure, open_front_door
+from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
 from store.migrate import migrate
 from store.status.heartbeats import read_fact, write_fact
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
@@ -32,7 +32,7 @@ async def is_written(database: Database, name: str) -> bool:
     return True
 
 
-async def is_taken_in(front_door: FrontDoor, name: str) -> bool:
+async def is_taken_in(front_door: IngestConnection, name: str) -> bool:
     """The same through the front door."""
     try:
         async with front_door.transaction() as statements:
@@ -108,13 +108,13 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgre
         database, front_door = Database.open(url), open_front_door(url)
         assert await is_written(database, "on the first")
         assert await is_taken_in(front_door, "on the first too")
-        async with database.looking_up() as session:
+        async with database.key_lookup() as session:
             assert await read_fact(session, "on the first") == "x"
 
         async with read_only(postgres, for_all_sessions=True, name=name):
             await wait_until_async(lambda: is_written(database, "on the second"), what="sessions write to the second")
             await wait_until_async(lambda: is_taken_in(front_door, "on the second too"), what="the front door does")
-            async with database.looking_up() as session:
+            async with database.key_lookup() as session:
                 assert await read_fact(session, "on the second") == "x"
                 assert await read_fact(session, "on the first") is None
 

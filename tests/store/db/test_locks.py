@@ -13,7 +13,7 @@ import store.ingest.group_commit
 from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
-from store.ingest.batch import Answer
+from store.ingest.batch import StoredResponse
 from tests.store.ingest.test_group_commit import Desk, committing, told
 from tests.support.given import new_result
 
@@ -56,7 +56,7 @@ async def test_many_held_receipts_cost_their_neighbours_one_wait(desk: Desk, oth
     neighbours = [desk.say(new_result(desk.project_id, free)), desk.say(desk.receipt())]  # type: ignore[arg-type]
     answers, seconds = await timed(asyncio.gather(*said, *neighbours, return_exceptions=True))
 
-    assert [type(answer) for answer in answers] == [Unavailable] * 30 + [Answer] * 2
+    assert [type(answer) for answer in answers] == [Unavailable] * 30 + [StoredResponse] * 2
     assert seconds < 1.5, "singly, 200 ms each, it would be 6 s"
 
 
@@ -76,7 +76,7 @@ async def test_held_receipt_is_waited_for_once_under_whatever_key_and_name(
     again = [desk.say(result, f"key {n}") for n in range(5)] + [desk.say(replace(result, event_id=None), "by another name")]
     answers, seconds = await timed(asyncio.gather(*again, desk.say(desk.receipt()), return_exceptions=True))
 
-    assert [type(answer) for answer in answers] == [Unavailable] * 6 + [Answer]
+    assert [type(answer) for answer in answers] == [Unavailable] * 6 + [StoredResponse]
     assert seconds < 2
     await other.execute("ROLLBACK")
     assert told(await desk.say(result, "key 0"))["state"] == "applied"
@@ -95,7 +95,7 @@ async def test_wait_in_vain_is_no_neighbours_again_for_a_while(
     said = desk.say(new_result(desk.project_id, events[1])), desk.say(desk.receipt())  # type: ignore[arg-type]
     answers, seconds = await timed(asyncio.gather(*said, return_exceptions=True))
 
-    assert [type(answer) for answer in answers] == [Unavailable, Answer]
+    assert [type(answer) for answer in answers] == [Unavailable, StoredResponse]
     assert seconds < 2
 
 
@@ -128,7 +128,7 @@ async def test_servers_own_time_limit_in_place_of_ours_refuses_no_neighbour(
     finally:
         await other.execute(f"ROLLBACK; ALTER DATABASE {name} RESET statement_timeout")
 
-    assert [type(answer) for answer in answers] == [Unavailable, Answer, Answer]
+    assert [type(answer) for answer in answers] == [Unavailable, StoredResponse, StoredResponse]
 
 
 T = TypeVar("T")

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from store.db.permits import Turns
+from store.db.permits import Permits
 
 SOON = 5.0
 
 
 async def test_places_are_given_in_the_order_of_asking() -> None:
-    turns, order = Turns(1), []
+    turns, order = Permits(1), []
 
     async def use(number: int) -> None:
         await turns.take("", seconds=SOON)
@@ -24,7 +24,7 @@ async def test_places_are_given_in_the_order_of_asking() -> None:
 
 
 async def test_name_has_no_more_places_than_one_may_have_and_the_next_name_passes_by() -> None:
-    turns = Turns(3, each=2)
+    turns = Permits(3, each=2)
     await turns.take("greedy", seconds=SOON)
     await turns.take("greedy", seconds=SOON)
 
@@ -36,7 +36,7 @@ async def test_name_has_no_more_places_than_one_may_have_and_the_next_name_passe
 
 
 async def test_name_with_fewest_places_comes_first() -> None:
-    turns, order = Turns(2, each=2), []
+    turns, order = Permits(2, each=2), []
     await turns.take("greedy", seconds=SOON)
     await turns.take("greedy", seconds=SOON)
 
@@ -57,7 +57,7 @@ async def test_name_with_fewest_places_comes_first() -> None:
 
 
 async def test_wait_that_is_cancelled_as_its_turn_comes_passes_the_place_on() -> None:
-    turns = Turns(1)
+    turns = Permits(1)
     await turns.take("a", seconds=SOON)
     waits = [asyncio.create_task(turns.take(name, seconds=SOON)) for name in ("b", "c")]
     await asyncio.sleep(0)
@@ -73,7 +73,7 @@ async def test_wait_that_is_cancelled_as_its_turn_comes_passes_the_place_on() ->
 
 
 async def test_one_place_goes_round_the_names_that_wait_for_it() -> None:
-    turns, order = Turns(1), []
+    turns, order = Permits(1), []
     await turns.take("greedy", seconds=SOON)
 
     async def use(name: str) -> None:
@@ -91,7 +91,7 @@ async def test_one_place_goes_round_the_names_that_wait_for_it() -> None:
 
 
 async def test_place_that_rests_is_free_for_others_and_not_for_its_name() -> None:
-    turns = Turns(1)
+    turns = Permits(1)
     await turns.take("greedy", seconds=SOON)
     turns.release("greedy", rest_seconds=SOON)
 
@@ -102,7 +102,7 @@ async def test_place_that_rests_is_free_for_others_and_not_for_its_name() -> Non
 
 
 async def test_place_that_has_rested_goes_to_who_waits_for_it() -> None:
-    turns = Turns(1)
+    turns = Permits(1)
     await turns.take("greedy", seconds=SOON)
     turns.release("greedy", rest_seconds=0.01)
 

@@ -22,7 +22,7 @@ Open = Callable[[Database], AbstractAsyncContextManager[AsyncSession]]
 READS: dict[str, Open] = {
     "reading": Database.reading,
     "searching": lambda database: database.searching("shop"),
-    "looking_up": Database.looking_up,
+    "key_lookup": Database.key_lookup,
     "watching": Database.watching,
     "measuring": Database.measuring,
     "loops' reading": lambda database: database.for_loops().reading(),
@@ -48,7 +48,7 @@ async def everything_taken(stack: AsyncExitStack, database: Database, open_sessi
 
 @pytest.mark.parametrize("name", READS)
 async def test_lane_that_is_used_up_keeps_no_other_one_waiting(database: Database, name: str) -> None:
-    bounds = {"reading": lanes.READING, "searching": lanes.SEARCHING, "looking_up": lanes.LOOKING_UP}.get(name, lanes.WATCHING)
+    bounds = {"reading": lanes.READING, "searching": lanes.SEARCHING, "key_lookup": lanes.LOOKING_UP}.get(name, lanes.WATCHING)
     bounds = lanes.LOOPING if name == "loops' reading" and database.dialect == "sqlite" else bounds
     async with AsyncExitStack() as stack:
         await everything_taken(stack, database, READS[name], bounds.each or bounds.connections)
@@ -75,7 +75,7 @@ async def test_process_takes_no_more_connections_than_it_did_with_one_pool(postg
     database = Database.open(postgres_url)
     counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
     api = (("transaction", 5), ("heartbeat", 1))
-    reads = (("reading", 3), ("looking_up", 2), ("watching", 1), ("measuring", 1))
+    reads = (("reading", 3), ("key_lookup", 2), ("watching", 1), ("measuring", 1))
 
     async with AsyncExitStack() as stack:
         for name, places in api:

@@ -21,8 +21,8 @@ from domain.receipts import NewReceipt
 from domain.results import NewResult
 from domain.values.timestamps import milliseconds
 from store.db.database import Clock, Database
-from store.ingest.batch import Answer, IngestRequest, Prepared
-from store.ingest.connection import FrontDoor, open_front_door
+from store.ingest.batch import IngestRequest, PreRejected, StoredResponse
+from store.ingest.connection import IngestConnection, open_front_door
 from store.ingest.group_commit import QUEUE_LIMIT, Committer
 from tests.support.fakes import HeldFrontDoor, WatchedFrontDoor
 from tests.support.given import new_receipt, new_result
@@ -37,13 +37,13 @@ class Desk:
         self.committer = committer
         self._keys = 0
 
-    def request(self, value: NewReceipt | NewResult | Prepared, key: str | None = None, body: str = "") -> IngestRequest:
+    def request(self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = "") -> IngestRequest:
         self._keys += 1
         endpoint = "result" if isinstance(value, NewResult) else "receipt"
         fingerprint = hashlib.sha256((body or repr(value)).encode()).hexdigest()
         return IngestRequest(self.project_id, endpoint, key or f"key {self._keys}", fingerprint, value, rendered)
 
-    async def say(self, value: NewReceipt | NewResult | Prepared, key: str | None = None, body: str = "") -> Answer:
+    async def say(self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = "") -> StoredResponse:
         return await self.committer.accept(self.request(value, key, body))
 
     def receipt(self, **changes: Any) -> NewReceipt:
@@ -57,7 +57,7 @@ def rendered(refusal: Refusal) -> bytes:
     return json.dumps({"code": refusal.code.value}).encode()
 
 
-def told(answer: Answer) -> dict[str, Any]:
+def told(answer: StoredResponse) -> dict[str, Any]:
     return dict(json.loads(answer.body))
 
 
@@ -68,7 +68,7 @@ async def count(database: Database, table: str, where: str = "1 = 1") -> int:
 
 @asynccontextmanager
 async def committing(
-    database: Database, project: CreatedProject, wrap: Callable[[FrontDoor], FrontDoor] = lambda real: real
+    database: Database, project: CreatedProject, wrap: Callable[[IngestConnection], IngestConnection] = lambda real: real
 ) -> AsyncIterator[Desk]:
     committer = Committer(wrap(open_front_door(database.url)), database.clock)
     await committer.start()
@@ -184,7 +184,7 @@ async def test_refusals_that_are_not_stored_leave_the_key_free(desk: Desk, datab
     with pytest.raises(NotFound):
         await desk.say(result, "result key")
     with pytest.raises(TooManyFields):
-        await desk.say(Prepared(TooManyFields(), 413, is_stored=False), "receipt key")
+        await desk.say(PreRejected(TooManyFields(), 413, is_stored=False), "receipt key")
     assert await count(database, "idempotency") == 0
 
     await desk.say(receipt, "receipt key")
@@ -195,14 +195,14 @@ async def test_refusals_that_are_not_stored_leave_the_key_free(desk: Desk, datab
 
 async def test_validation_refusal_is_stored_and_the_stored_answer_comes_first(desk: Desk, database: Database) -> None:
     invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
-    refusal = await desk.say(Prepared(invalid, 422, is_stored=True), "invalid", body="{")
+    refusal = await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{")
     accepted = await desk.say(desk.receipt(), "valid", body="{}")
 
     assert (refusal.status, told(refusal)) == (422, {"code": Code.VALIDATION_ERROR})
-    assert await desk.say(Prepared(invalid, 422, is_stored=True), "invalid", body="{") == replace(refusal, is_replayed=True)
-    assert await desk.say(Prepared(invalid, 422, is_stored=True), "valid", body="{}") == replace(accepted, is_replayed=True)
+    assert await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{") == replace(refusal, is_replayed=True)
+    assert await desk.say(PreRejected(invalid, 422, is_stored=True), "valid", body="{}") == replace(accepted, is_replayed=True)
     with pytest.raises(IdempotencyConflict):
-        await desk.say(Prepared(invalid, 422, is_stored=True), "valid", body="{")
+        await desk.say(PreRejected(invalid, 422, is_stored=True), "valid", body="{")
     assert await count(database, "receipts") == 1
 
 
@@ -231,7 +231,7 @@ async def test_fifty_equal_requests_at_once_get_the_first_ones_answer(desk: Desk
 async def test_what_waits_together_is_committed_together(database: Database, project: CreatedProject) -> None:
     watched: list[WatchedFrontDoor] = []
 
-    def watch(real: FrontDoor) -> FrontDoor:
+    def watch(real: IngestConnection) -> IngestConnection:
         watched.append(WatchedFrontDoor(real))
         return watched[0]
 
@@ -251,7 +251,7 @@ async def test_bad_item_fails_alone(desk: Desk, database: Database, caplog: pyte
     answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
 
     failed = answers.pop(1)
-    assert [type(answer) for answer in answers] == [Answer, Answer, Answer, NotFound]
+    assert [type(answer) for answer in answers] == [StoredResponse, StoredResponse, StoredResponse, NotFound]
     assert isinstance(failed, Exception)
     assert not isinstance(failed, Refusal)
     assert await count(database, "receipts") == 3
@@ -260,7 +260,7 @@ async def test_bad_item_fails_alone(desk: Desk, database: Database, caplog: pyte
 async def test_nobody_is_answered_before_the_commit(database: Database, project: CreatedProject) -> None:
     held: list[HeldFrontDoor] = []
 
-    def hold(real: FrontDoor) -> FrontDoor:
+    def hold(real: IngestConnection) -> IngestConnection:
         held.append(HeldFrontDoor(real))
         return held[0]
 
@@ -304,9 +304,9 @@ async def test_queue_is_bounded(sqlite_url: str) -> None:
     front_door = HeldFrontDoor(open_front_door(sqlite_url))
     committer = Committer(front_door, Clock())
     await committer.start()
-    refused = Prepared(TooManyFields(), 413, is_stored=False)
+    refused = PreRejected(TooManyFields(), 413, is_stored=False)
 
-    def ask(key: str) -> asyncio.Task[Answer]:
+    def ask(key: str) -> asyncio.Task[StoredResponse]:
         request = IngestRequest(ProjectId("prj_1"), "receipt", key, "fingerprint", refused, rendered)
         return asyncio.create_task(committer.accept(request))
 
@@ -350,7 +350,7 @@ async def test_caller_that_hangs_up_leaves_its_receipt_and_key_behind(desk: Desk
 async def test_key_of_a_caller_that_hung_up_is_in_flight_until_its_commit(database: Database, project: CreatedProject) -> None:
     held: list[HeldFrontDoor] = []
 
-    def hold(real: FrontDoor) -> FrontDoor:
+    def hold(real: IngestConnection) -> IngestConnection:
         held.append(HeldFrontDoor(real))
         return held[0]
 
@@ -371,7 +371,7 @@ async def test_key_of_a_caller_that_hung_up_is_in_flight_until_its_commit(databa
 
 async def test_key_that_was_left_without_an_answer_is_free_for_a_refusal(desk: Desk, database: Database) -> None:
     invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
-    refused = desk.request(Prepared(invalid, 422, is_stored=True), "left", body="{")
+    refused = desk.request(PreRejected(invalid, 422, is_stored=True), "left", body="{")
     async with database.transaction() as session:
         await session.execute(
             text(

@@ -13,12 +13,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from activities.lifecycle import LedgerActivities
+from activities.lifecycle import LifecycleActivities
 from activities.messages import OpenIncident
 from api.app import create_app
 from domain.errors import NotFound, Unavailable
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.outage import Outage, beat_interval
 from domain.projects import CreatedProject
 from domain.receipts import NewReceipt
@@ -28,8 +28,8 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.pools import LOOKING_UP
 from store.db.sql import Dialect, Row, SessionStatements, Statements, Values
-from store.ingest.batch import Endpoint, IngestRequest, take_in
-from store.ingest.connection import LockNotGiven, open_front_door
+from store.ingest.batch import Endpoint, IngestRequest, process_batch
+from store.ingest.connection import LockTimeout, open_front_door
 from store.ingest.group_commit import Committer
 from store.ingest.outage_evidence import beat_ingest
 from store.projects.api_keys import find_key
@@ -62,7 +62,7 @@ async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_inc
     database: Database, project: CreatedProject, sealer: Sealer, table: str
 ) -> None:
     story = Story(database, project.project)
-    ledger = LedgerActivities(database, sealer=sealer, outage_seconds=OUTAGE_SECONDS)
+    ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=OUTAGE_SECONDS)
     committer = Committer(open_front_door(database.url), database.clock)
     await committer.start(outage_seconds=OUTAGE_SECONDS)
     async with database.reading() as session:
@@ -87,7 +87,7 @@ async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_inc
     await committer.stop()
     await other.close()
 
-    assert (held.standing.position, judged.standing.position) == (Position.WAITING, Position.WAITING)
+    assert (held.standing.position, judged.standing.position) == (LifecycleState.WAITING, LifecycleState.WAITING)
     assert held.wait_ms is not None
     assert (await story.told(event_id)).count("deadline_credited") == 1
     assert await credit_all(database) == 0
@@ -109,8 +109,8 @@ async def test_lock_on_any_table_that_a_request_needs_stops_the_beat(database: D
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
     front_door = open_front_door(database.url)
 
-    with pytest.raises(LockNotGiven):
-        async with front_door.transaction(is_hurried=True) as statements:
+    with pytest.raises(LockTimeout):
+        async with front_door.transaction(short_lock_timeout=True) as statements:
             await beat_ingest(statements, database.clock, process="ingest_1", outage_seconds=60)
 
     await other.close()
@@ -129,9 +129,9 @@ async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(dat
     front_door = open_front_door(database.url)
 
     async with front_door.transaction() as statements:
-        await take_in(statements, database.clock, wanted)
+        await process_batch(statements, database.clock, wanted)
         needed = {row[0] for row in await statements.fetch(in_transaction)}
-    async with database.looking_up() as session:
+    async with database.key_lookup() as session:
         assert await find_key(session, "no such digest") is None
         await find_key(session, *[row[0] for row in await SessionStatements(session).fetch("SELECT digest FROM api_keys")])
         needed |= {row[0] for row in await SessionStatements(session).fetch(in_transaction)}
@@ -153,8 +153,8 @@ async def test_keys_that_cannot_be_looked_up_withhold_the_beat(
     statuses: set[int] = set()
     async with (
         serving(create_app(parts_on(of_the_api, sealer, outage_seconds=OUTAGE_SECONDS))) as client,
-        of_the_api.looking_up(),
-        of_the_api.looking_up(),
+        of_the_api.key_lookup(),
+        of_the_api.key_lookup(),
     ):
         caller = Caller(client, project.api_key)
 
@@ -280,7 +280,7 @@ async def test_beat_from_the_future_switches_neither_holds_nor_credits_off(
 ) -> None:
     """The host's clock was three hours ahead when an API process was killed; then it was set right."""
     story, front_door = Story(database, project.project), open_front_door(database.url)
-    ledger = LedgerActivities(database, sealer=sealer, outage_seconds=60)
+    ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=60)
 
     async def beat(process: str) -> Outage | None:
         async with front_door.transaction() as statements:
@@ -299,7 +299,7 @@ async def test_beat_from_the_future_switches_neither_holds_nor_credits_off(
     outage = await beat("ingest_next")
     await front_door.close()
 
-    assert while_away.standing.position is Position.WAITING
+    assert while_away.standing.position is LifecycleState.WAITING
     assert while_away.wait_ms is not None
     assert outage is not None
     assert 90_000 <= outage.up_at - outage.down_from < 95_000

@@ -2,13 +2,13 @@
 
 import pytest
 
-from domain.lifecycle import Position
-from store.receipts.outbox import claim, settle
+from domain.lifecycle import LifecycleState
+from store.receipts.outbox import claim, mark_delivered
 from tests.support.given import Story
 
 
 async def test_thousand_failed_results_of_an_open_incident_are_one_hint(story: Story) -> None:
-    event_id, _ = await story.reach(Position.OPEN)
+    event_id, _ = await story.reach(LifecycleState.OPEN)
     waiting = await story.outbox(event_id)
 
     for number in range(1_000):
@@ -18,7 +18,7 @@ async def test_thousand_failed_results_of_an_open_incident_are_one_hint(story: S
 
 
 async def test_result_after_the_claim_is_a_hint_of_its_own(story: Story) -> None:
-    event_id, _ = await story.reach(Position.OPEN)
+    event_id, _ = await story.reach(LifecycleState.OPEN)
     await story.result(event_id, "failed", error_code="first")
     async with story.database.transaction() as session:
         claimed = await claim(session, story.at, limit=10)
@@ -27,7 +27,7 @@ async def test_result_after_the_claim_is_a_hint_of_its_own(story: Story) -> None
     await story.result(event_id, "failed", error_code="third")
 
     async with story.database.transaction() as session:
-        await settle(session, [row.id for event in claimed for row in event.rows])
+        await mark_delivered(session, [row.id for event in claimed for row in event.rows])
     assert [kind for kind, _ in await story.outbox(event_id)] == ["result"]
 
 

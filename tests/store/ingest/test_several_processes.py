@@ -10,8 +10,8 @@ from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.ingest.batch import Answer
-from store.ingest.connection import FrontDoor, is_store_failure, open_front_door
+from store.ingest.batch import StoredResponse
+from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
 from store.receipts.state import note
 from tests.store.ingest.test_group_commit import committing, count, told
 from tests.support.fakes import WatchedFrontDoor
@@ -106,8 +106,8 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
             answers = await asyncio.gather(*(desk.say(desk.receipt()) for _ in range(5)), return_exceptions=True)
-            assert {type(answer) for answer in answers} <= {Answer, Unavailable}
-            accepted |= {told(answer)["event_id"] for answer in answers if isinstance(answer, Answer)}
+            assert {type(answer) for answer in answers} <= {StoredResponse, Unavailable}
+            accepted |= {told(answer)["event_id"] for answer in answers if isinstance(answer, StoredResponse)}
         rows = await admin.fetch("SELECT event_id FROM receipts")
         await admin.close()
 
@@ -118,7 +118,7 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
 async def test_results_of_two_processes_never_wait_in_a_circle(database: Database, project: CreatedProject) -> None:
     doors: list[WatchedFrontDoor] = []
 
-    def watch(real: FrontDoor) -> FrontDoor:
+    def watch(real: IngestConnection) -> IngestConnection:
         doors.append(WatchedFrontDoor(real))
         return doors[-1]
 
@@ -152,7 +152,7 @@ async def test_key_that_another_process_holds_stalls_its_neighbours_once(databas
             desk.project_id,
         )
         spent: list[float] = []
-        answers: list[Answer | BaseException] = []
+        answers: list[StoredResponse | BaseException] = []
         for _ in range(2):
             began = clock()
             said = (desk.say(desk.receipt(), "held"), desk.say(desk.receipt()))
@@ -160,6 +160,6 @@ async def test_key_that_another_process_holds_stalls_its_neighbours_once(databas
             spent.append(clock() - began)
         await holder.close()
 
-        assert [type(answer) for answer in answers] == [IdempotencyInProgress, Answer] * 2
+        assert [type(answer) for answer in answers] == [IdempotencyInProgress, StoredResponse] * 2
         assert spent[0] < 8
         assert spent[1] < 3

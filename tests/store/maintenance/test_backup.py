@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from domain.audit import Actor, AuditAction
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from store.audit.log import record
 from store.audit.verify import verify_audit
@@ -90,7 +90,7 @@ def file(tmp_path: Path) -> Path:
 
 async def lived_in(story: Story, sealer: Sealer) -> None:
     """A row in every table, and a receipt at every position; each instant, blob and flag is used."""
-    for position in Position:
+    for position in LifecycleState:
         await story.reach(position)
     event_id = await story.receipt()
     now = story.at

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store.maintenance.mailbox import keep_mail, list_mails, read_mail
+from store.maintenance.mailbox import list_mails, read_mail, store_mail
 
 ARRIVED_AT = datetime(2026, 11, 23, 11, 13, 55, 123456, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def mail(subject: str = "Zahlung ohne Wirkung – order-1001") -> bytes:
 
 
 def test_mail_is_read_back_with_both_parts(tmp_path: Path) -> None:
-    name = keep_mail(tmp_path, mail(), received_at=ARRIVED_AT)
+    name = store_mail(tmp_path, mail(), received_at=ARRIVED_AT)
 
     read = read_mail(tmp_path, name)
 
@@ -40,7 +40,7 @@ def test_mail_is_read_back_with_both_parts(tmp_path: Path) -> None:
 
 def test_list_is_newest_first_and_limited(tmp_path: Path) -> None:
     for minute in range(5):
-        keep_mail(tmp_path, mail(f"mail {minute}"), received_at=ARRIVED_AT + timedelta(minutes=minute))
+        store_mail(tmp_path, mail(f"mail {minute}"), received_at=ARRIVED_AT + timedelta(minutes=minute))
 
     subjects = [summary.subject for summary in list_mails(tmp_path, limit=3)]
 
@@ -50,14 +50,14 @@ def test_list_is_newest_first_and_limited(tmp_path: Path) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for minute in range(5):
         received_at = ARRIVED_AT + timedelta(minutes=minute)
-        keep_mail(tmp_path, mail(f"mail {minute}"), received_at=received_at, newest_kept=3)
+        store_mail(tmp_path, mail(f"mail {minute}"), received_at=received_at, newest_kept=3)
 
     assert [summary.subject for summary in list_mails(tmp_path)] == ["mail 4", "mail 3", "mail 2"]
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_unfinished_and_foreign_files_are_not_listed(tmp_path: Path) -> None:
-    keep_mail(tmp_path, mail("ours"), received_at=ARRIVED_AT)
+    store_mail(tmp_path, mail("ours"), received_at=ARRIVED_AT)
     (tmp_path / "20261123T111355123456Z-00000000.eml.new").write_bytes(b"half")
     (tmp_path / "notes.eml").write_bytes(b"Subject: foreign\n\n")
 
@@ -104,7 +104,7 @@ def test_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
     ids=["empty", "binary", "unknown charsets", "raw bytes in headers", "broken base64", "nested"],
 )
 def test_broken_mail_is_shown_as_far_as_it_can_be_read(tmp_path: Path, content: bytes) -> None:
-    name = keep_mail(tmp_path, content, received_at=ARRIVED_AT)
+    name = store_mail(tmp_path, content, received_at=ARRIVED_AT)
 
     assert read_mail(tmp_path, name) is not None
     assert len(list_mails(tmp_path)) == 1

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event, text
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.maintenance import metrics as gauges
 from tests.support.given import Story
 
@@ -43,11 +43,11 @@ async def read(story: Story) -> dict[str, float]:
 async def filled(story: Story) -> None:
     """Receipts at every stage, with two attempts of a repair for each incident but the resolved ones."""
     for _ in range(5):
-        await story.reach(Position.WAITING)
-    for position in (Position.OPEN, Position.AWAITING_RESULT):
+        await story.reach(LifecycleState.WAITING)
+    for position in (LifecycleState.OPEN, LifecycleState.AWAITING_RESULT):
         for _ in range(4):
             await story.reach(position)
-    await story.reach(Position.APPLIED)
+    await story.reach(LifecycleState.APPLIED)
 
 
 async def test_figures_are_exact_below_their_bound(story: Story) -> None:

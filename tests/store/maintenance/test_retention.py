@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.values.timestamps import milliseconds
 from store.maintenance.retention import Purged, purge
 from store.people import sessions, users
@@ -63,7 +63,7 @@ async def test_payloads_go_after_30_days_and_their_receipts_stay(story: Story, d
 
 
 async def test_receipts_that_ended_are_kept(story: Story) -> None:
-    event_id, _ = await story.reach(Position.RECOVERED)
+    event_id, _ = await story.reach(LifecycleState.RECOVERED)
 
     await purged(story, days=3_650)
 

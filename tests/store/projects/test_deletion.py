@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, text
 
 from domain.errors import NotFound, ValidationFailed
 from domain.ids import EventId, UserId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from domain.users import Role
 from store.crypto.encryption import SealBroken, Sealer
@@ -109,9 +109,9 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
 
 
 async def test_receipts_that_have_not_ended_keep_a_project(story: Story) -> None:
-    await story.reach(Position.WAITING)
-    await story.reach(Position.CALLING)
-    await story.reach(Position.APPLIED)
+    await story.reach(LifecycleState.WAITING)
+    await story.reach(LifecycleState.CALLING)
+    await story.reach(LifecycleState.APPLIED)
 
     with pytest.raises(ValidationFailed) as refused:
         await delete(story, end_open=False)
@@ -194,11 +194,13 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: St
         wanted: dict[str, Any] = {"repair_url": "https://other.example/repair", "alert_emails": ("ops@other.example",)}
         other = await projects.create_project(session, sealer, name="other", livemode=False, now=START, **wanted)
     neighbour = Story(story.database, other.project)
-    theirs = [(await neighbour.reach(position))[0] for position in Position]
-    ours = {position: (await story.reach(position))[0] for position in Position}
+    theirs = [(await neighbour.reach(position))[0] for position in LifecycleState]
+    ours = {position: (await story.reach(position))[0] for position in LifecycleState}
     await tell_engine_everything(story)
     before = await rows_left(story, other.project.id, theirs)
-    open_ones = [ours[at] for at in (Position.WAITING, Position.OPEN, Position.CALLING, Position.AWAITING_RESULT)]
+    open_ones = [
+        ours[at] for at in (LifecycleState.WAITING, LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
+    ]
 
     ended = await delete(story)
     first = await erase(story)
@@ -209,7 +211,7 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: St
     last = await erase(story, seconds=60)
 
     assert (ended, first.ended) == (4, 4)
-    assert standings == [Position.CLOSED] * 4
+    assert standings == [LifecycleState.CLOSED] * 4
     assert alerts == []
     assert {event_id for event_id, kind in told if kind == "resolve"} == set(open_ones)
     assert first.receipts + too_soon.receipts == 3, "those that had ended before"
@@ -219,7 +221,7 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: St
 
 
 async def test_what_the_engine_was_not_told_yet_is_not_erased(story: Story) -> None:
-    event_id, _ = await story.reach(Position.OPEN)
+    event_id, _ = await story.reach(LifecycleState.OPEN)
     await delete(story)
     await erase(story)
 
@@ -231,7 +233,7 @@ async def test_what_the_engine_was_not_told_yet_is_not_erased(story: Story) -> N
 async def test_receipt_that_another_process_took_meanwhile_is_ended_and_erased_too(story: Story) -> None:
     await delete(story)
     story.at = LATER
-    late, _ = await story.reach(Position.WAITING)
+    late, _ = await story.reach(LifecycleState.WAITING)
     async with story.database.reading() as session:
         listed = await list_events(session, ListFilters(), limit=20, cursor=None)
         incidents = await list_incidents(session, ListFilters(), limit=20, cursor=None)

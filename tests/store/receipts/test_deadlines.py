@@ -6,7 +6,7 @@ import pytest
 
 from domain.ids import EventId
 from domain.incidents import Reason
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.receipts.deadlines import (
     OverdueReceipt,
     deadlines_count_until,
@@ -76,7 +76,7 @@ async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
 
     assert isinstance(outcome, Opened if opens else NotYet)
     assert until == (now if silent_seconds == 2 else said_at)
-    assert (await story.standing(event_id)).position is (Position.OPEN if opens else Position.WAITING)
+    assert (await story.standing(event_id)).position is (LifecycleState.OPEN if opens else LifecycleState.WAITING)
 
 
 async def test_a_second_opening_is_not_new(story: Story) -> None:
@@ -104,4 +104,4 @@ async def test_a_repair_fails_past_its_deadline_and_not_before(story: Story) -> 
         early = await fail_due_repair(session, event_id, replay_id, due_at - timedelta(seconds=1), outage_seconds=0)
         late = await fail_due_repair(session, event_id, replay_id, due_at, outage_seconds=0)
 
-    assert (early, late) == (NotYet(1000), Position.OPEN)
+    assert (early, late) == (NotYet(1000), LifecycleState.OPEN)

@@ -6,17 +6,17 @@ import pytest
 
 from domain.errors import IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
-from domain.lifecycle import TABLE, Happening, Position
-from store.receipts.operator_actions import acknowledge, expire, resolve_by_hand
+from domain.lifecycle import TABLE, LifecycleState, Trigger
+from store.receipts.operator_actions import acknowledge, expire, resolve_manually
 from store.receipts.transitions import Opened, open_incident
 from tests.support.given import OPERATOR, Story
 
-OPEN = (Position.OPEN, Position.CALLING, Position.AWAITING_RESULT)
-RESOLVED = (Position.RECOVERED, Position.CLOSED)
+OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
+RESOLVED = (LifecycleState.RECOVERED, LifecycleState.CLOSED)
 
 
 async def resolved(story: Story, event_id: EventId) -> EventId:
-    return await story.do(resolve_by_hand, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+    return await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
 
 
 async def acknowledged(story: Story, event_id: EventId) -> EventId:
@@ -24,7 +24,7 @@ async def acknowledged(story: Story, event_id: EventId) -> EventId:
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Story, position: Position) -> None:
+async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
 
     assert await resolved(story, event_id) == event_id
@@ -33,9 +33,9 @@ async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Stor
     (incident,) = await story.rows("incidents", event_id)
     (repair,) = await story.rows("repairs", event_id)
     entry = (await story.rows("timeline", event_id))[-1]
-    assert standing.position is Position.CLOSED
+    assert standing.position is LifecycleState.CLOSED
     assert (incident["state"], incident["resolution"]) == ("resolved", "manual")
-    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is Position.OPEN else "closed")
+    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is LifecycleState.OPEN else "closed")
     assert (entry["kind"], entry["fields"]["reason"], entry["fields"]["requested_by"]) == (
         "incident_resolved",
         "refunded",
@@ -46,7 +46,7 @@ async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Stor
 
 @pytest.mark.parametrize("ask", [resolved, acknowledged])
 @pytest.mark.parametrize("position", RESOLVED)
-async def test_nothing_is_done_to_a_resolved_incident(story: Story, position: Position, ask: object) -> None:
+async def test_nothing_is_done_to_a_resolved_incident(story: Story, position: LifecycleState, ask: object) -> None:
     event_id, _ = await story.reach(position)
     told = await story.told(event_id)
 
@@ -67,7 +67,7 @@ async def test_resolving_at_once_by_many_happens_once(story: Story) -> None:
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_first_acknowledgement_counts(story: Story, position: Position) -> None:
+async def test_first_acknowledgement_counts(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
     await acknowledged(story, event_id)
     (first,) = await story.rows("incidents", event_id)
@@ -102,8 +102,8 @@ async def test_expiring_never_moves_a_passed_deadline_back(story: Story) -> None
     assert (await story.standing(event_id)).deadline_at == before
 
 
-@pytest.mark.parametrize("position", [p for p, move in TABLE[Happening.EXPIRE].items() if move.refusal])
-async def test_only_a_waiting_receipt_expires(story: Story, position: Position) -> None:
+@pytest.mark.parametrize("position", [p for p, move in TABLE[Trigger.EXPIRE].items() if move.refusal])
+async def test_only_a_waiting_receipt_expires(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
     outbox = await story.outbox(event_id)
 
@@ -114,8 +114,8 @@ async def test_only_a_waiting_receipt_expires(story: Story, position: Position) 
 
 
 async def test_unknown_things_are_not_found(story: Story) -> None:
-    for move in (resolve_by_hand, acknowledge):
-        named = {"reason": "x"} if move is resolve_by_hand else {}
+    for move in (resolve_manually, acknowledge):
+        named = {"reason": "x"} if move is resolve_manually else {}
         with pytest.raises(NotFound):
             await story.do(move, IncidentId("inc_none"), requested_by=OPERATOR, **named)
     with pytest.raises(NotFound):

@@ -10,20 +10,20 @@ from domain.receipts import ReceiptState
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
-from store.receipts.outbox import OutboxEvent
-from store.receipts.state import tell_engine
+from store.receipts.outbox import OutboxBatch
+from store.receipts.state import enqueue_signal
 from store.receipts.stuck_runs import request_restart
 from tests.support.given import OPERATOR, START, Story
 
 
-async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0) -> list[OutboxEvent]:
+async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0) -> list[OutboxBatch]:
     async with story.database.transaction() as session:
         return await outbox.claim(session, START + timedelta(seconds=after_seconds), limit=limit, due_limit=due_limit)
 
 
-async def settle(story: Story, event: OutboxEvent) -> None:
+async def settle(story: Story, event: OutboxBatch) -> None:
     async with story.database.transaction() as session:
-        await outbox.settle(session, [row.id for row in event.rows])
+        await outbox.mark_delivered(session, [row.id for row in event.rows])
 
 
 async def started(story: Story) -> EventId:
@@ -34,7 +34,7 @@ async def started(story: Story) -> EventId:
 
 async def tell(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
     async with story.database.transaction() as session:
-        await tell_engine(SessionStatements(session), event_id, kind, story.at, **fields)
+        await enqueue_signal(SessionStatements(session), event_id, kind, story.at, **fields)
 
 
 async def test_an_event_is_claimed_whole_with_its_receipt_in_order(story: Story) -> None:
@@ -97,7 +97,7 @@ async def test_released_rows_wait_until_told_and_hold_back_their_event(story: St
     event_id = await started(story)
     (claimed,) = await claim(story)
     async with story.database.transaction() as session:
-        await outbox.release(session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START)
+        await outbox.retry_later(session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START)
     await tell(story, event_id, "result")
 
     before, after = await claim(story, after_seconds=59), await claim(story, after_seconds=60)
@@ -114,7 +114,7 @@ async def test_restart_waits_ten_seconds_at_most_for_a_row_that_is_backed_off(st
         await restart(story, event_id)
     async with story.database.transaction() as session:
         row_ids = [row.id for event in claimed for row in event.rows]
-        await outbox.release(session, row_ids, START + timedelta(minutes=10), now=START)
+        await outbox.retry_later(session, row_ids, START + timedelta(minutes=10), now=START)
     if not is_requested_first:
         await restart(story, event_id)
 
@@ -184,8 +184,8 @@ async def test_an_event_is_told_again_once(story: Story) -> None:
     event_id = await story.receipt()
 
     async with story.database.transaction() as session:
-        first = await outbox.tell_again(session, event_id, START)
-        second = await outbox.tell_again(session, event_id, START)
+        first = await outbox.enqueue_start_again(session, event_id, START)
+        second = await outbox.enqueue_start_again(session, event_id, START)
         count = await outbox.count(session)
 
     assert (first, second, count) == (True, False, 1)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from domain.ids import EventId
 from domain.values.timestamps import milliseconds
 from store.receipts import deadlines as overdue
-from store.receipts.outbox import tell_again
+from store.receipts.outbox import enqueue_start_again
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.transitions import open_incident
 from store.status.heartbeats import beat
@@ -31,7 +31,7 @@ async def late(story: Story, count: int = 1) -> list[EventId]:
 async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(story: Story) -> None:
     told, untold = await story.receipt(timeout_minutes=0.1), await story.receipt(timeout_minutes=0.1)
     async with story.database.transaction() as session:
-        await tell_again(session, untold, START)
+        await enqueue_start_again(session, untold, START)
 
     counts = [await count(story, seconds=after_seconds) for after_seconds in (1, 3, 119, 121)]
 

@@ -8,7 +8,7 @@ import pytest
 from domain.errors import ValidationFailed
 from domain.ids import EventId, IncidentId, ProjectId
 from domain.incidents import IncidentState, RepairCause, RepairState, Resolution
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store.db.paging import Page
 from store.receipts import queries as reading
@@ -49,7 +49,7 @@ async def test_a_waiting_event_is_its_receipt_alone(story: Story) -> None:
 
 
 async def test_a_recovered_event_tells_its_whole_life_in_order(story: Story) -> None:
-    event_id, replay_id = await story.reach(Position.RECOVERED)
+    event_id, replay_id = await story.reach(LifecycleState.RECOVERED)
 
     found = await event(story, event_id)
 
@@ -76,8 +76,8 @@ async def test_a_result_is_told_with_what_it_said(story: Story) -> None:
 
 
 async def test_a_failed_repair_names_its_cause_and_the_active_one_is_known(story: Story) -> None:
-    rejected, _ = await story.reach(Position.OPEN)
-    calling, replay_id = await story.reach(Position.CALLING)
+    rejected, _ = await story.reach(LifecycleState.OPEN)
+    calling, replay_id = await story.reach(LifecycleState.CALLING)
 
     failed, active = await event(story, rejected), await event(story, calling)
 
@@ -184,7 +184,7 @@ async def test_each_filter_narrows_the_list(story: Story) -> None:
 
 async def test_incidents_are_narrowed_by_their_own_state_and_their_receipts_traits(story: Story) -> None:
     event_id, open_id = await story.opened(internal_reference="seat 7")
-    await story.reach(Position.CALLING)
+    await story.reach(LifecycleState.CALLING)
 
     async def found(**filters: Any) -> list[IncidentId]:
         return [row.incident.id for row in (await incidents(story, **filters)).rows]
@@ -197,7 +197,7 @@ async def test_incidents_are_narrowed_by_their_own_state_and_their_receipts_trai
 
 async def test_a_list_tells_the_incident_and_its_active_repair(story: Story) -> None:
     await story.receipt()
-    event_id, replay_id = await story.reach(Position.CALLING)
+    event_id, replay_id = await story.reach(LifecycleState.CALLING)
 
     page = await events(story)
 
@@ -222,7 +222,7 @@ async def test_all_effects_of_one_provider_event_are_found(story: Story) -> None
 
 
 async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story: Story) -> None:
-    for position in Position:
+    for position in LifecycleState:
         await story.reach(position)
 
     async def counted(project_id: ProjectId | None, **later: float) -> Counts:
@@ -236,7 +236,7 @@ async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story
 
 
 async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:
-    reached = [(await story.reach(position))[0] for position in Position]
+    reached = [(await story.reach(position))[0] for position in LifecycleState]
 
     async with story.database.reading() as session:
         first = await reading.unended(session, after=None, limit=2)

@@ -7,18 +7,18 @@ import pytest
 from domain.errors import IncidentAlreadyResolved, NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.projects.projects import change_project
 from store.receipts.attempts import AttemptBegun, SeriesOver, begin_attempt, record_attempt
-from store.receipts.operator_actions import resolve_by_hand
-from store.receipts.outbox import settle
+from store.receipts.operator_actions import resolve_manually
+from store.receipts.outbox import mark_delivered
 from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair, fail_overdue_repair, request_repair
 from store.receipts.transitions import NotYet
 from tests.support.given import OPERATOR, Story
 
 OPS = "ops@shop.example"
-ENDED = (Position.APPLIED, Position.RECOVERED, Position.CLOSED)
+ENDED = (LifecycleState.APPLIED, LifecycleState.RECOVERED, LifecycleState.CLOSED)
 
 
 async def requested(story: Story, event_id: EventId) -> Begun:
@@ -38,7 +38,7 @@ async def settle_outbox(story: Story, event_id: EventId) -> None:
     """The engine has taken everything there was to tell."""
     row_ids = [row["id"] for row in await story.rows("outbox", event_id)]
     async with story.database.transaction() as session:
-        await settle(session, row_ids)
+        await mark_delivered(session, row_ids)
 
 
 async def test_reprocess_while_open_begins_a_repair_and_tells_the_engine(story: Story) -> None:
@@ -51,13 +51,15 @@ async def test_reprocess_while_open_begins_a_repair_and_tells_the_engine(story: 
     assert begun == Begun(repair["replay_id"], is_new=True)
     assert begun.replay_id.startswith("rpl_")
     assert (incident["state"], repair["state"], repair["requested_by"]) == ("repairing", "calling", OPERATOR)
-    assert (await story.standing(event_id)).position is Position.CALLING
+    assert (await story.standing(event_id)).position is LifecycleState.CALLING
     assert (await story.told(event_id))[-1] == "reprocess_requested"
     assert await story.outbox(event_id) == [("reprocess", {"replay_id": begun.replay_id, "requested_by": OPERATOR})]
 
 
-@pytest.mark.parametrize("position", [Position.CALLING, Position.AWAITING_RESULT])
-async def test_reprocess_while_repairing_returns_the_active_replay_and_nothing_new(story: Story, position: Position) -> None:
+@pytest.mark.parametrize("position", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
+async def test_reprocess_while_repairing_returns_the_active_replay_and_nothing_new(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, replay_id = await story.reach(position)
     before = {table: await story.rows(table, event_id) for table in ("repairs", "timeline", "outbox", "alerts")}
 
@@ -82,9 +84,9 @@ async def test_twenty_concurrent_reprocesses_begin_one_repair(story: Story, way:
 
 
 @pytest.mark.parametrize("position", ENDED)
-async def test_reprocess_of_what_has_ended_is_refused(story: Story, position: Position) -> None:
+async def test_reprocess_of_what_has_ended_is_refused(story: Story, position: LifecycleState) -> None:
     event_id, replay_id = await story.reach(position)
-    refusal = NotFound if position is Position.APPLIED else IncidentAlreadyResolved
+    refusal = NotFound if position is LifecycleState.APPLIED else IncidentAlreadyResolved
 
     with pytest.raises(refusal):
         await requested(story, event_id)
@@ -119,7 +121,7 @@ async def test_signal_without_a_repair_url_records_a_failed_repair(story: Story)
     (repair,) = await story.rows("repairs", event_id)
     assert answer == RepairRefused(RepairCause.REPAIR_URL_MISSING)
     assert (repair["state"], repair["cause"]) == ("failed", "repair_url_missing")
-    assert (await story.standing(event_id)).position is Position.OPEN
+    assert (await story.standing(event_id)).position is LifecycleState.OPEN
     assert (await story.told(event_id))[-2:] == ["reprocess_requested", "repair_failed"]
     assert ("repair_failed", repair["replay_id"], OPS) in await story.alerts(event_id)
 
@@ -207,8 +209,8 @@ async def test_failed_attempts_are_counted_on_until_the_series_is_exhausted(stor
 
     attempts = await story.rows("attempts", event_id)
     (repair,) = await story.rows("repairs", event_id)
-    assert positions == [Position.CALLING] * 4
-    assert last is Position.OPEN
+    assert positions == [LifecycleState.CALLING] * 4
+    assert last is LifecycleState.OPEN
     assert sorted(row["number"] for row in attempts) == [1, 2, 3, 4, 5]
     assert {row["state"] for row in attempts} == {"finished"}
     assert [(r["status"], r["error_class"]) for r in sorted(attempts, key=lambda r: r["number"])][-2:] == [
@@ -222,7 +224,7 @@ async def test_failed_attempts_are_counted_on_until_the_series_is_exhausted(stor
 async def test_rejected_call_ends_the_series_and_a_new_reprocess_is_a_new_replay(story: Story) -> None:
     event_id, replay_id = await story.repairing()
 
-    assert await story.attempt(event_id, replay_id, status=422, ending="rejected") is Position.OPEN
+    assert await story.attempt(event_id, replay_id, status=422, ending="rejected") is LifecycleState.OPEN
 
     again = await requested(story, event_id)
     assert again.is_new
@@ -259,7 +261,7 @@ async def test_url_removed_in_mid_series_ends_the_repair_before_another_attempt(
     over = await story.do(begin_attempt, event_id, replay_id)
 
     (repair,) = await story.rows("repairs", event_id)
-    assert over == SeriesOver(Position.OPEN)
+    assert over == SeriesOver(LifecycleState.OPEN)
     assert (repair["state"], repair["cause"]) == ("failed", "repair_url_missing")
     assert [row["number"] for row in await story.rows("attempts", event_id)] == [1]
     assert ("repair_failed", replay_id, OPS) in await story.alerts(event_id)
@@ -278,7 +280,7 @@ async def test_attempt_left_by_a_crash_is_not_left_running_when_the_url_is_remov
 async def test_accepted_call_awaits_its_result_with_a_deadline_of_its_own(story: Story) -> None:
     event_id, replay_id = await story.repairing()
 
-    assert await story.attempt(event_id, replay_id, ending="accepted") is Position.AWAITING_RESULT
+    assert await story.attempt(event_id, replay_id, ending="accepted") is LifecycleState.AWAITING_RESULT
 
     standing = await story.standing(event_id)
     assert standing.result_deadline_at is not None
@@ -294,7 +296,7 @@ async def test_missing_result_fails_the_repair_at_its_deadline_and_not_before(st
     story.later(milliseconds=1)
     outcomes = [await story.do(fail_overdue_repair, event_id, replay_id) for _ in range(2)]
     (repair,) = await story.rows("repairs", event_id)
-    assert outcomes == [Position.OPEN, Position.OPEN]
+    assert outcomes == [LifecycleState.OPEN, LifecycleState.OPEN]
     assert (repair["state"], repair["cause"]) == ("failed", "no_result")
     assert (await story.alerts(event_id)).count(("repair_failed", replay_id, OPS)) == 1
 
@@ -306,7 +308,7 @@ async def test_attempt_in_flight_when_its_repair_ends_is_only_recorded(story: St
     begun = await story.do(begin_attempt, event_id, replay_id)
     match how:
         case "closed":
-            await story.do(resolve_by_hand, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+            await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
         case "failed":
             await story.result(event_id, "failed", replay_id=replay_id)
         case _:
@@ -324,8 +326,10 @@ async def test_attempt_in_flight_when_its_repair_ends_is_only_recorded(story: St
     assert await story.rows("repairs", event_id) == repairs
 
 
-@pytest.mark.parametrize("position", [Position.OPEN, Position.AWAITING_RESULT, Position.RECOVERED, Position.CLOSED])
-async def test_no_attempt_begins_once_the_repair_is_not_calling(story: Story, position: Position) -> None:
+@pytest.mark.parametrize(
+    "position", [LifecycleState.OPEN, LifecycleState.AWAITING_RESULT, LifecycleState.RECOVERED, LifecycleState.CLOSED]
+)
+async def test_no_attempt_begins_once_the_repair_is_not_calling(story: Story, position: LifecycleState) -> None:
     event_id, replay_id = await story.reach(position)
     assert replay_id is not None
     before = await story.rows("attempts", event_id)
@@ -340,7 +344,7 @@ async def test_attempts_and_a_success_at_once_never_begin_one_after_it(story: St
     begun, _ = await asyncio.gather(story.do(begin_attempt, event_id, replay_id), story.result(event_id, replay_id=replay_id))
 
     assert isinstance(begun, AttemptBegun) == bool(await story.rows("attempts", event_id))
-    assert await story.do(begin_attempt, event_id, replay_id) == SeriesOver(Position.RECOVERED)
+    assert await story.do(begin_attempt, event_id, replay_id) == SeriesOver(LifecycleState.RECOVERED)
 
 
 async def test_attempt_left_by_a_crash_is_unknown_and_sent_again_under_its_number(story: Story) -> None:
@@ -367,7 +371,7 @@ async def test_recording_twice_keeps_the_first_and_moves_once(story: Story) -> N
     position = await story.do(record_attempt, event_id, replay_id, 1, status=200, ending="accepted", **told)
 
     (attempt,) = await story.rows("attempts", event_id)
-    assert position is Position.OPEN
+    assert position is LifecycleState.OPEN
     assert attempt["status"] == 500
     assert len(await story.alerts(event_id)) == 2
 
@@ -392,4 +396,4 @@ async def test_repair_that_is_not_overdue_any_more_is_left_alone(story: Story) -
     await story.result(event_id, replay_id=replay_id)
     story.later(days=1)
 
-    assert await story.do(fail_overdue_repair, event_id, replay_id) is Position.RECOVERED
+    assert await story.do(fail_overdue_repair, event_id, replay_id) is LifecycleState.RECOVERED

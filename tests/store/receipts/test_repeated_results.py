@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from domain.errors import ValidationFailed
 from domain.ids import EventId
 from domain.incidents import TimelineEntry
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from domain.receipts import Receipt, ReceiptState
 from domain.results import LateResult
@@ -89,7 +89,7 @@ async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_be
     second = await story.result(event_id, "failed", replay_id=replay_id)
 
     assert (first.state, second.state) == (ReceiptState.INCIDENT, ReceiptState.INCIDENT)
-    assert (await story.standing(event_id)).position is Position.OPEN
+    assert (await story.standing(event_id)).position is LifecycleState.OPEN
     assert (await story.told(event_id)).count("repair_failed") == 1
     (received,) = [entry for entry in await entries(story, event_id, "result_received") if "replay_id" in entry.fields]
     assert received.fields["repeats"] == 1
@@ -122,7 +122,7 @@ async def test_rows_from_before_digests_were_kept_are_repeated_too(story: Story)
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
 async def test_pages_of_a_timeline_join_to_the_whole(story: Story, limit: int) -> None:
-    event_id, _ = await story.reach(Position.RECOVERED)
+    event_id, _ = await story.reach(LifecycleState.RECOVERED)
     for number in range(6):
         story.later(seconds=1)
         await story.result(event_id, "failed", error_code=f"late {number}")

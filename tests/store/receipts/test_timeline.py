@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId, ResultId
 from domain.incidents import Attempt, AttemptState, Repair, RepairState, TimelineEntry, TimelineKind
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
-from domain.results import Result, ResultStatus, Said
+from domain.results import Result, ResultFacts, ResultStatus
 from store.receipts.timeline import accepted_line, attempt_lines, merged_page, result_lines, stored_lines
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -32,7 +32,7 @@ RECEIPT = Receipt(
 
 
 def result(status: str, *, at: datetime = AT, replay_id: str | None = None) -> Result:
-    said = Said(ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None)
+    said = ResultFacts(ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None)
     return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, said=said)
 
 

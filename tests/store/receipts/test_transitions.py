@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
-from domain.lifecycle import TABLE, Happening, Position, move
+from domain.lifecycle import TABLE, LifecycleState, Trigger, transition
 from domain.projects import ProjectChanges
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
@@ -17,7 +17,7 @@ from store.receipts.repairs import Begun, request_repair
 from store.receipts.transitions import NotYet, Opened, Settled, open_incident, result_is_stored
 from tests.support.given import OPERATOR, Story
 
-OPEN = (Position.OPEN, Position.CALLING, Position.AWAITING_RESULT)
+OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
 OPS = "ops@shop.example"
 
 
@@ -38,7 +38,7 @@ async def test_success_while_waiting_is_applied_and_the_engine_is_told(story: St
     applied = await story.result(event_id)
 
     assert applied.state is ReceiptState.APPLIED
-    assert (await story.standing(event_id)).position is Position.APPLIED
+    assert (await story.standing(event_id)).position is LifecycleState.APPLIED
     assert await story.outbox(event_id) == [("result", {"result_id": applied.result_id, "status": "success"})]
     assert await story.alerts(event_id) == []
     assert await story.rows("incidents", event_id) == []
@@ -85,7 +85,7 @@ async def test_incident_never_opens_before_the_deadline_by_the_stores_clock(stor
     answer = await story.do(open_incident, event_id)
 
     assert answer == NotYet(remaining_ms=1)
-    assert (await story.standing(event_id)).position is Position.WAITING
+    assert (await story.standing(event_id)).position is LifecycleState.WAITING
     assert await story.told(event_id) == []
 
 
@@ -96,7 +96,7 @@ async def test_incident_never_opens_when_a_success_is_stored(story: Story) -> No
 
     answer = await story.do(open_incident, event_id)
 
-    assert answer == Settled(Position.APPLIED)
+    assert answer == Settled(LifecycleState.APPLIED)
     assert await story.rows("incidents", event_id) == []
 
 
@@ -124,7 +124,7 @@ async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_success_with_any_replay_recovers_it_from_any_open_state(story: Story, position: Position) -> None:
+async def test_success_with_any_replay_recovers_it_from_any_open_state(story: Story, position: LifecycleState) -> None:
     event_id, replay_id = await story.reach(position)
 
     applied = await story.result(event_id, replay_id=replay_id)
@@ -139,7 +139,7 @@ async def test_success_with_any_replay_recovers_it_from_any_open_state(story: St
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_recovers_it_and_ends_an_active_repair(story: Story, position: Position) -> None:
+async def test_late_success_recovers_it_and_ends_an_active_repair(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
 
     applied = await story.result(event_id)
@@ -148,11 +148,11 @@ async def test_late_success_recovers_it_and_ends_an_active_repair(story: Story, 
     (repair,) = await story.rows("repairs", event_id)
     assert applied.state is ReceiptState.RECOVERED
     assert (incident["resolution"], incident["resolving_replay_id"]) == ("late_result", None)
-    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is Position.OPEN else "superseded")
+    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is LifecycleState.OPEN else "superseded")
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_is_only_noted_where_the_project_wants_that(story: Story, position: Position) -> None:
+async def test_late_success_is_only_noted_where_the_project_wants_that(story: Story, position: LifecycleState) -> None:
     await only_note_late_results(story)
     event_id, _ = await story.reach(position)
 
@@ -170,9 +170,9 @@ async def test_success_in_time_ends_it_also_where_late_ones_are_noted(story: Sto
     assert (await story.result(event_id)).state is ReceiptState.APPLIED
 
 
-@pytest.mark.parametrize("position", [Position.CALLING, Position.AWAITING_RESULT])
+@pytest.mark.parametrize("position", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
 async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_incident_again(
-    story: Story, position: Position
+    story: Story, position: LifecycleState
 ) -> None:
     event_id, replay_id = await story.reach(position)
 
@@ -188,7 +188,7 @@ async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_inci
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_failed_without_replay_while_an_incident_is_open_is_noted(story: Story, position: Position) -> None:
+async def test_failed_without_replay_while_an_incident_is_open_is_noted(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
     alerts = await story.alerts(event_id)
 
@@ -201,17 +201,17 @@ async def test_failed_without_replay_while_an_incident_is_open_is_noted(story: S
 
 
 async def test_failed_with_an_inactive_replay_is_noted(story: Story) -> None:
-    event_id, ended = await story.reach(Position.OPEN)
+    event_id, ended = await story.reach(LifecycleState.OPEN)
 
     await story.result(event_id, "failed", replay_id=ended, error_code="late")
 
-    assert (await story.standing(event_id)).position is Position.OPEN
+    assert (await story.standing(event_id)).position is LifecycleState.OPEN
     assert (await story.told(event_id))[-1] == "noted"
     assert [row["cause"] for row in await story.rows("repairs", event_id)] == ["rejected"]
 
 
-@pytest.mark.parametrize("position", [Position.APPLIED, Position.RECOVERED])
-async def test_equal_repeat_after_the_end_changes_nothing(story: Story, position: Position) -> None:
+@pytest.mark.parametrize("position", [LifecycleState.APPLIED, LifecycleState.RECOVERED])
+async def test_equal_repeat_after_the_end_changes_nothing(story: Story, position: LifecycleState) -> None:
     event_id, replay_id = await story.reach(position)
     before = {table: await story.rows(table, event_id) for table in ("receipts", "results", "timeline", "outbox", "alerts")}
     story.later(minutes=1)
@@ -226,16 +226,16 @@ async def test_equal_repeat_after_the_end_changes_nothing(story: Story, position
 @pytest.mark.parametrize(
     ("position", "status", "with_replay", "flag"),
     [
-        (Position.APPLIED, "failed", False, Flag.CONTRADICTION),
-        (Position.RECOVERED, "failed", False, Flag.CONTRADICTION),
-        (Position.RECOVERED, "failed", True, Flag.CONTRADICTION),
-        (Position.RECOVERED, "success", False, Flag.DOUBLE_APPLICATION),
-        (Position.CLOSED, "success", False, Flag.LATE_SUCCESS),
-        (Position.CLOSED, "success", True, Flag.LATE_SUCCESS),
+        (LifecycleState.APPLIED, "failed", False, Flag.CONTRADICTION),
+        (LifecycleState.RECOVERED, "failed", False, Flag.CONTRADICTION),
+        (LifecycleState.RECOVERED, "failed", True, Flag.CONTRADICTION),
+        (LifecycleState.RECOVERED, "success", False, Flag.DOUBLE_APPLICATION),
+        (LifecycleState.CLOSED, "success", False, Flag.LATE_SUCCESS),
+        (LifecycleState.CLOSED, "success", True, Flag.LATE_SUCCESS),
     ],
 )
 async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
-    story: Story, position: Position, status: str, with_replay: bool, flag: Flag
+    story: Story, position: LifecycleState, status: str, with_replay: bool, flag: Flag
 ) -> None:
     event_id, replay_id = await story.reach(position)
     told, outbox = await story.told(event_id), await story.outbox(event_id)
@@ -249,7 +249,7 @@ async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
 
 
 async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction(story: Story) -> None:
-    event_id, _ = await story.reach(Position.CLOSED)
+    event_id, _ = await story.reach(LifecycleState.CLOSED)
     await story.result(event_id, "failed", error_code="early")
     before = (await story.standing(event_id)).flags
 
@@ -262,7 +262,7 @@ async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction
 
 
 async def test_success_under_another_replay_than_the_one_that_ended_it_is_double(story: Story) -> None:
-    event_id, first = await story.reach(Position.OPEN)
+    event_id, first = await story.reach(LifecycleState.OPEN)
     story.later(minutes=1)
     second = (await story.do(reprocess, event_id)).replay_id
     await story.result(event_id, replay_id=second)
@@ -275,7 +275,7 @@ async def test_success_under_another_replay_than_the_one_that_ended_it_is_double
 
 
 async def test_success_with_an_ended_replay_supersedes_the_active_one(story: Story) -> None:
-    event_id, first = await story.reach(Position.OPEN)
+    event_id, first = await story.reach(LifecycleState.OPEN)
     story.later(minutes=1)
     await story.do(reprocess, event_id)
 
@@ -299,18 +299,18 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
     assert await story.rows("results", event_id) == []
 
 
-@pytest.mark.parametrize("happening", [h for h in TABLE if h in {Happening.SUCCESS, Happening.FAILED, Happening.DEADLINE_PASSED}])
-async def test_store_moves_as_the_table_says_from_every_position(story: Story, happening: Happening) -> None:
+@pytest.mark.parametrize("happening", [h for h in TABLE if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}])
+async def test_store_moves_as_the_table_says_from_every_position(story: Story, happening: Trigger) -> None:
     for position in TABLE[happening]:
         event_id, _ = await story.reach(position)
         story.later(days=1)
 
-        if happening is Happening.DEADLINE_PASSED:
+        if happening is Trigger.DEADLINE_PASSED:
             await story.do(open_incident, event_id)
         else:
-            await story.result(event_id, happening.value, error_code="x" if happening is Happening.FAILED else None)
+            await story.result(event_id, happening.value, error_code="x" if happening is Trigger.FAILED else None)
 
-        assert (await story.standing(event_id)).position is move(position, happening).to
+        assert (await story.standing(event_id)).position is transition(position, happening).to
 
 
 async def test_only_stored_results_are_known(story: Story) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
 from domain.audit import Actor, AuditAction
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.security.login_backoff import ADDRESS
 from domain.users import Role
 from store.audit.log import record
@@ -97,7 +97,7 @@ async def fill(url: str, sealer: Sealer) -> None:
             now=START,
         )
     story = Story(database, created.project)
-    for position in Position:
+    for position in LifecycleState:
         event_id, _ = await story.reach(position)
         await story.do(suspect_run, event_id, story.project.id)
     async with database.transaction() as session:

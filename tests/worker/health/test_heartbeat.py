@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from store.db.database import Database
 from tests.support.waiting import wait_until_async
 from worker.health.heartbeat import Bounds, Heartbeat, PollingDied
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 BOUNDS = Bounds(
     look_seconds=0.01,
@@ -35,7 +35,7 @@ WELL_WITHOUT_CANARIES = {
 POLLED_AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-class Engine(Gateway):
+class Engine(ReceiptWorkflowClient):
     """Heard the worker poll when `polled` says, or is away while that is None."""
 
     def __init__(self, polled: Iterator[datetime] | None, error: RPCError | None = None) -> None:
@@ -59,9 +59,9 @@ async def heartbeat(tmp_path: Path) -> AsyncIterator[Heartbeat]:
 
 @asynccontextmanager
 async def canaries(
-    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], engine: Gateway
+    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], engine: ReceiptWorkflowClient
 ) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(heartbeat.keep_running_canaries(run, engine))
+    task = asyncio.create_task(heartbeat.canary_loop(run, engine))
     yield task
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -71,7 +71,7 @@ async def test_canaries_lost_while_the_engine_answers_and_hears_no_poll_end_the_
     runs = Runs(lose=True)
 
     with pytest.raises(PollingDied):
-        await heartbeat.keep_running_canaries(runs, Engine(itertools.repeat(POLLED_AT)))
+        await heartbeat.canary_loop(runs, Engine(itertools.repeat(POLLED_AT)))
 
     assert BOUNDS.canaries_lost_unheard <= runs.count < BOUNDS.canaries_lost_heard
 
@@ -80,7 +80,7 @@ async def test_canaries_lost_while_the_engine_hears_the_polls_end_the_process_la
     runs = Runs(lose=True)
 
     with pytest.raises(PollingDied):
-        await heartbeat.keep_running_canaries(runs, Engine(_moving()))
+        await heartbeat.canary_loop(runs, Engine(_moving()))
 
     assert runs.count >= BOUNDS.canaries_lost_heard
 
@@ -105,7 +105,7 @@ async def test_canary_that_the_engine_does_not_take_is_not_lost(heartbeat: Heart
 
 async def test_canary_that_temporal_refuses_ends_nothing_and_is_named(heartbeat: Heartbeat) -> None:
     runs = Runs(error=_denied())
-    looking = asyncio.create_task(heartbeat.keep_looking(Engine(_moving())))
+    looking = asyncio.create_task(heartbeat.self_check_loop(Engine(_moving())))
 
     async with canaries(heartbeat, runs, Engine(_moving())) as running:
         await wait_until_async(lambda: runs.count >= 3 * BOUNDS.canaries_lost_heard, what="many canaries that were refused")
@@ -117,7 +117,7 @@ async def test_canary_that_temporal_refuses_ends_nothing_and_is_named(heartbeat:
 
 async def test_worker_whose_polls_temporal_does_not_name_is_well_while_its_canaries_come_back(heartbeat: Heartbeat) -> None:
     runs, engine = Runs(), Engine(None, _denied())
-    looking = asyncio.create_task(heartbeat.keep_looking(engine))
+    looking = asyncio.create_task(heartbeat.self_check_loop(engine))
 
     async with canaries(heartbeat, runs, engine) as running:
         await wait_until_async(lambda: runs.count > 3 and engine.looks > 3, what="canaries and looks")
@@ -132,7 +132,7 @@ async def test_worker_whose_polls_temporal_does_not_name_is_well_while_its_canar
 
 async def test_worker_of_which_nothing_can_be_known_is_red(heartbeat: Heartbeat) -> None:
     runs, engine = Runs(error=_denied()), Engine(None, _denied())
-    looking = asyncio.create_task(heartbeat.keep_looking(engine))
+    looking = asyncio.create_task(heartbeat.self_check_loop(engine))
 
     async with canaries(heartbeat, runs, engine) as running:
         await wait_until_async(lambda: runs.count > 3 and engine.looks > 3, what="canaries and looks")
@@ -155,7 +155,7 @@ async def test_engine_that_no_longer_hears_the_worker_ends_the_process(heartbeat
     engine = Engine(itertools.repeat(POLLED_AT))
 
     with pytest.raises(PollingDied):
-        await heartbeat.keep_looking(engine)
+        await heartbeat.self_check_loop(engine)
 
     assert engine.looks > BOUNDS.dead_seconds / BOUNDS.look_seconds
 

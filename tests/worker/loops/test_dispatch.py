@@ -10,32 +10,32 @@ from structlog.testing import capture_logs
 
 from domain.ids import EventId
 from store.db.sql import SessionStatements
-from store.receipts.outbox import OutboxEvent, count, tell_again
-from store.receipts.state import tell_engine
+from store.receipts.outbox import OutboxBatch, count, enqueue_start_again
+from store.receipts.state import enqueue_signal
 from store.status.heartbeats import beat
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
 from worker.loops.dispatch import Dispatcher
-from worker.loops.start_rate_limiter import Pace
-from worker.temporal.workflow_client import Gateway
+from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
-class Ear(Gateway):
+class Ear(ReceiptWorkflowClient):
     """A gateway that writes down whom it was told of; `slow` events never end in time."""
 
     def __init__(self) -> None:
         self.heard: list[EventId] = []
         self.slow: set[EventId] = set()
 
-    async def start_or_tell(self, event: OutboxEvent) -> None:
+    async def start_or_signal(self, event: OutboxBatch) -> None:
         if event.event_id in self.slow:
             raise TimeoutError
         self.heard.append(event.event_id)
 
 
 @asynccontextmanager
-async def dispatching(story: Story, ear: Ear, pace: Pace) -> AsyncIterator[Dispatcher]:
+async def dispatching(story: Story, ear: Ear, pace: StartRateLimiter) -> AsyncIterator[Dispatcher]:
     dispatcher = Dispatcher(story.database, ear, pace, is_notified=False)
     running = asyncio.create_task(dispatcher.run())
     yield dispatcher
@@ -48,7 +48,7 @@ async def told(story: Story, *kinds: str) -> EventId:
     event_id = await story.receipt()
     async with story.database.transaction() as session:
         for kind in kinds:
-            await tell_engine(SessionStatements(session), event_id, kind, story.at)
+            await enqueue_signal(SessionStatements(session), event_id, kind, story.at)
     return event_id
 
 
@@ -61,7 +61,7 @@ async def test_what_a_person_asked_for_passes_the_backlog_and_the_pace(story: St
     asked = await told(story, "reprocess")
     ear = Ear()
 
-    async with dispatching(story, ear, Pace(1)):
+    async with dispatching(story, ear, StartRateLimiter(1)):
         await wait_until_async(lambda: _is_in(asked, ear.heard), what="the reprocess was told")
 
         assert len(set(backlog) - set(ear.heard)) > 30
@@ -72,7 +72,7 @@ async def test_an_event_that_takes_too_long_stops_no_other(story: Story) -> None
     ear.slow.add(slow)
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, Pace(40)):
+        async with dispatching(story, ear, StartRateLimiter(40)):
             await wait_until_async(lambda: _has("dispatch_refused", logs), what="the slow one failed")
             other = await told(story, "start")
             await wait_until_async(lambda: _is_in(other, ear.heard), what="the other was told")
@@ -87,8 +87,8 @@ async def test_ever_so_many_rows_are_told_as_one(makegood: World, signals: int) 
     async with makegood.database.transaction() as session:
         now = await makegood.database.now(session)
         for _ in range(signals):
-            await tell_engine(SessionStatements(session), event_id, "expire", now)
-        await tell_again(session, event_id, now)
+            await enqueue_signal(SessionStatements(session), event_id, "expire", now)
+        await enqueue_start_again(session, event_id, now)
 
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
 
@@ -110,7 +110,7 @@ async def test_a_store_that_was_odd_for_a_while_is_dispatched_from_again(story: 
     await rename(story, "claimed_until", "hidden")
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, Pace(40)):
+        async with dispatching(story, ear, StartRateLimiter(40)):
             await wait_until_async(lambda: _has("dispatch_turn_failed", logs), what="a turn failed")
             await rename(story, "hidden", "claimed_until")
             await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
@@ -127,7 +127,7 @@ async def test_a_look_at_the_load_that_fails_keeps_nothing_from_being_told(story
         await session.execute(text("UPDATE heartbeats SET report = 'not JSON'"))
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, Pace(40)):
+        async with dispatching(story, ear, StartRateLimiter(40)):
             await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
 
     assert await _has("dispatch_look_failed", logs)

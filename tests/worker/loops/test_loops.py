@@ -10,9 +10,9 @@ from store.status.heartbeats import read_beats
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from worker.health.heartbeat import USUAL, Heartbeat
-from worker.loops.alert_retries import keep_alerting
-from worker.loops.retention import keep_purging
-from worker.temporal.workflow_client import Gateway
+from worker.loops.alert_retries import alert_retry_loop
+from worker.loops.retention import retention_loop
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
 class OddClock(Clock):
@@ -32,7 +32,7 @@ class OddClock(Clock):
 async def test_the_heart_goes_on_after_anything(story: Story) -> None:
     database = Database.open(story.database.url, clock=OddClock())
     heartbeat = Heartbeat(database, identity="worker-1", started_at=datetime.now(UTC))
-    beating = asyncio.create_task(heartbeat.keep_beating())
+    beating = asyncio.create_task(heartbeat.heartbeat_loop())
 
     async def has_beaten() -> bool:
         async with story.database.reading() as session:
@@ -45,7 +45,7 @@ async def test_the_heart_goes_on_after_anything(story: Story) -> None:
     await database.close()
 
 
-class HearingEngine(Gateway):
+class HearingEngine(ReceiptWorkflowClient):
     """Has not heard the worker at the first look, and has at the second."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class HearingEngine(Gateway):
 
 async def test_a_new_worker_is_known_to_be_well_before_the_next_regular_look(story: Story) -> None:
     heartbeat = Heartbeat(story.database, identity="worker-1", started_at=datetime.now(UTC))
-    tasks = [asyncio.create_task(heartbeat.keep_beating()), asyncio.create_task(heartbeat.keep_looking(HearingEngine()))]
+    tasks = [asyncio.create_task(heartbeat.heartbeat_loop()), asyncio.create_task(heartbeat.self_check_loop(HearingEngine()))]
 
     async def is_well() -> bool:
         async with story.database.reading() as session:
@@ -73,7 +73,7 @@ async def test_a_new_worker_is_known_to_be_well_before_the_next_regular_look(sto
 
 async def test_purging_goes_on_after_anything(story: Story) -> None:
     database = Database.open(story.database.url, clock=(clock := OddClock()))
-    purging = asyncio.create_task(keep_purging(database))
+    purging = asyncio.create_task(retention_loop(database))
 
     await wait_until_async(lambda: _is_true(clock.asked > 0), what="a first purge")
     await asyncio.sleep(0)
@@ -97,7 +97,7 @@ class OddMail(AlertActivities):
 
 
 async def test_alerting_goes_on_after_anything() -> None:
-    alerting = asyncio.create_task(keep_alerting(mail := OddMail(), every_seconds=0.01))
+    alerting = asyncio.create_task(alert_retry_loop(mail := OddMail(), every_seconds=0.01))
 
     await wait_until_async(lambda: _is_true(mail.turns >= 4), what="four turns")
 

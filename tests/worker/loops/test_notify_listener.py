@@ -11,7 +11,7 @@ from tests.store.db.test_failover import read_only
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
-from worker.loops.notify_listener import keep_listening
+from worker.loops.notify_listener import listen_loop
 
 
 async def test_listener_leaves_a_server_that_takes_no_writes_for_the_one_that_does(postgres: Postgres) -> None:
@@ -28,7 +28,7 @@ async def test_listener_leaves_a_server_that_takes_no_writes_for_the_one_that_do
     with running_postgres() as second:
         hosts = (server.url("postgres").partition("@")[2].partition("/")[0] for server in (postgres, second))
         url = f"postgresql://postgres@{','.join(hosts)}/postgres"
-        listening = asyncio.create_task(keep_listening(url, lambda: notified.append("notified"), alive_every_seconds=0.2))
+        listening = asyncio.create_task(listen_loop(url, lambda: notified.append("notified"), alive_every_seconds=0.2))
         await wait_until_async(lambda: is_notified_by(postgres), what="the first server notifies")
         async with read_only(postgres, for_all_sessions=True, name="postgres"):
             await wait_until_async(lambda: is_notified_by(second), what="the second server notifies")
@@ -51,7 +51,7 @@ async def test_listener_goes_on_after_anything_that_ends_its_connection(postgres
         return len(notified) > 2
 
     with capture_logs() as logs:
-        listening = asyncio.create_task(keep_listening(postgres.url("postgres"), notify, pause=_at_once))
+        listening = asyncio.create_task(listen_loop(postgres.url("postgres"), notify, pause=_at_once))
         await wait_until_async(is_notified, what="a notification after the odd one")
 
     assert not listening.done()
@@ -69,7 +69,7 @@ async def test_listener_without_a_server_backs_off_and_says_so() -> None:
             raise asyncio.CancelledError
 
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await keep_listening(f"postgresql://postgres@127.0.0.1:{free_ports(1)[0]}/postgres", lambda: None, pause=pause)
+        await listen_loop(f"postgresql://postgres@127.0.0.1:{free_ports(1)[0]}/postgres", lambda: None, pause=pause)
 
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert [line["event"] for line in logs] == ["listen_lost"] * 6

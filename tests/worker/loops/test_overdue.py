@@ -8,7 +8,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.store.alerts.test_claims import other_project
@@ -33,7 +33,7 @@ async def test_newest_of_all_deadlines_is_opened_in_the_first_turn_whatever_anot
 
     has_more = await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.standing(late)).position is Position.OPEN
+    assert (await story.standing(late)).position is LifecycleState.OPEN
     assert has_more
 
 
@@ -49,7 +49,7 @@ async def test_projects_that_had_no_place_in_a_turn_are_first_in_the_next(
     for _ in range(2):
         await opener.open_overdue()
         positions = [(one.project.id, (await one.standing(event_id)).position) for one, event_id in [*events, (story, late)]]
-        opened.append(sorted(project_id for project_id, position in positions if position is Position.OPEN))
+        opened.append(sorted(project_id for project_id, position in positions if position is LifecycleState.OPEN))
 
     assert [len(ids) for ids in opened] == [2, 4]
     assert opened[1] == sorted(one.project.id for one in stories)
@@ -72,7 +72,7 @@ async def test_receipt_behind_many_that_fail_is_opened_all_the_same(
             for _ in range(2):
                 await opener.open_overdue()
 
-    assert (await story.standing(behind)).position is Position.OPEN
+    assert (await story.standing(behind)).position is LifecycleState.OPEN
     assert sum(line["event"] == "overdue_item_failed" for line in logs) == 12
 
 
@@ -97,9 +97,9 @@ async def test_locked_receipts_of_one_project_keep_neither_the_repairs_nor_other
     finally:
         await connection.close()
 
-    assert (await story.standing(awaited)).position is Position.OPEN
-    assert {(await other.standing(event_id)).position for event_id in late_of_other} == {Position.OPEN}
-    assert {(await story.standing(event_id)).position for event_id in locked} == {Position.WAITING}
+    assert (await story.standing(awaited)).position is LifecycleState.OPEN
+    assert {(await other.standing(event_id)).position for event_id in late_of_other} == {LifecycleState.OPEN}
+    assert {(await story.standing(event_id)).position for event_id in locked} == {LifecycleState.WAITING}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -111,7 +111,7 @@ async def test_repairs_are_failed_though_the_receipts_cannot_be_read(database: D
 
     await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.standing(awaited)).position is Position.OPEN
+    assert (await story.standing(awaited)).position is LifecycleState.OPEN
 
 
 async def make_repairs_late(database: Database) -> None:

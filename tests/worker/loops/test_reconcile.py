@@ -9,14 +9,14 @@ from structlog.testing import capture_logs
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.receipts import Receipt
 from domain.retries import longest_delays
 from store.receipts import outbox
 from store.receipts.attempts import begin_attempt
 from store.receipts.reconcile_queries import stuck_repairs
 from store.receipts.stalled_repairs import keep_delays
-from store.receipts.stuck_runs import is_repair_forgotten, suspect_forgotten_repairs
+from store.receipts.stuck_runs import is_repair_stalled, suspect_stalled_repairs
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from store.status.installation import read_restart
 from tests.support.given import Story
@@ -24,10 +24,10 @@ from tests.workflows.world import World
 from worker.loops import new_namespace
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
-from worker.temporal.workflow_client import Gateway, WithoutRun
+from worker.temporal.workflow_client import MissingRuns, ReceiptWorkflowClient
 
 
-class HalfAway(Gateway):
+class HalfAway(ReceiptWorkflowClient):
     """A gateway to an engine of which nothing answers but, perhaps, the starts."""
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class HalfAway(Gateway):
     async def namespace_id(self) -> str:
         raise _away()
 
-    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+    async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
         raise _away()
 
-    async def closed_early(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+    async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         raise _away()
         yield EventId("never")
 
@@ -54,10 +54,10 @@ class Sweeping(HalfAway):
         super().__init__()
         self.asked: list[list[EventId]] = []
 
-    async def without_run(self, event_ids: Sequence[EventId]) -> WithoutRun:
+    async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
         self.asked.append(list(event_ids))
         left = event_ids[2:]
-        return WithoutRun(found=list(event_ids[:2]), first_left=left[0] if left else None)
+        return MissingRuns(found=list(event_ids[:2]), first_left=left[0] if left else None)
 
 
 class AnotherNamespace(HalfAway):
@@ -76,7 +76,7 @@ def _away() -> RPCError:
     return RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
 
 
-def reconciler(story: Story, gateway: Gateway) -> Reconciler:
+def reconciler(story: Story, gateway: ReceiptWorkflowClient) -> Reconciler:
     return Reconciler(story.database, gateway, every_seconds=1, outage_seconds=0)
 
 
@@ -92,7 +92,7 @@ async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Sto
         await reconciler(story, HalfAway()).reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
-    assert (await story.standing(event_id)).position is Position.OPEN
+    assert (await story.standing(event_id)).position is LifecycleState.OPEN
     failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
     assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
 
@@ -100,7 +100,7 @@ async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Sto
 async def test_what_still_waits_in_the_outbox_is_woken_once_a_minute(story: Story) -> None:
     event_id = await _long_overdue(story)
     async with story.database.transaction() as session:
-        await outbox.tell_again(session, event_id, story.at)
+        await outbox.enqueue_start_again(session, event_id, story.at)
     gateway = HalfAway()
     under_test = reconciler(story, gateway)
 
@@ -185,8 +185,8 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
         now = story.at + timedelta(seconds=seconds)
         async with story.database.transaction() as session:
             found = await stuck_repairs(session, now, grace_seconds=60, silent_seconds=60, limit=10)
-            is_suspected = await suspect_forgotten_repairs(session, now, silent_seconds=60, limit=10, after="")
-            is_forgotten = await is_repair_forgotten(session, event_id, now, silent_seconds=60)
+            is_suspected = await suspect_stalled_repairs(session, now, silent_seconds=60, limit=10, after="")
+            is_forgotten = await is_repair_stalled(session, event_id, now, silent_seconds=60)
         return is_forgotten, bool(found), len(is_suspected)
 
     assert await stuck(seconds=overdue_after + 59) == (False, False, 0)
@@ -197,13 +197,13 @@ async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: Worl
     event_id = await makegood.accept(telling=False)
     async with makegood.database.transaction() as session:
         now = await makegood.database.now(session)
-        await outbox.tell_again(session, event_id, now)
+        await outbox.enqueue_start_again(session, event_id, now)
         # A dispatcher that claimed it, and never came back for it.
         await outbox.claim(session, now, limit=1, lease_seconds=1_000_000)
 
     makegood.database.clock.skew += timedelta(minutes=31)
 
-    await makegood.reaches(event_id, Position.OPEN)
+    await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
 async def test_runs_of_stuck_repairs_are_woken(story: Story) -> None:

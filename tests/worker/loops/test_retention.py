@@ -12,7 +12,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.values.timestamps import milliseconds
 from store.db.database import Database
 from store.projects import deletion as deleting
@@ -146,7 +146,7 @@ async def test_purge_ends_though_something_expires_all_the_time(database: Databa
 async def test_kind_that_cannot_be_erased_costs_no_other(story: Story) -> None:
     await delete(story)
     await expire_answers(story.database, 3, of=story.project.id)
-    await story.reach(Position.APPLIED)
+    await story.reach(LifecycleState.APPLIED)
     await run(story.database, "DELETE FROM outbox")
 
     with capture_logs() as logs:
@@ -189,7 +189,7 @@ async def delete(story: Story) -> None:
 
 
 async def has_ended(story: Story, event_id: EventId) -> bool:
-    return (await story.standing(event_id)).position is Position.CLOSED
+    return (await story.standing(event_id)).position is LifecycleState.CLOSED
 
 
 def count(logs: Sequence[Mapping[str, object]], event: str) -> int:

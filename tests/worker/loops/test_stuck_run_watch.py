@@ -6,14 +6,14 @@ import pytest
 
 from domain.ids import EventId
 from domain.runs import RunCondition, StuckCause
-from store.receipts.outbox import claim, release, tell_again
+from store.receipts.outbox import claim, enqueue_start_again, retry_later
 from store.receipts.stuck_runs import count_stuck, stuck_run, suspect_run
 from tests.support.given import Story
-from worker.loops.stuck_runs import UNTAKEN_AFTER, RunWatch
-from worker.temporal.workflow_client import Gateway
+from worker.loops.stuck_runs import UNTAKEN_AFTER, StuckRunWatch
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
-class Seen(Gateway):
+class Seen(ReceiptWorkflowClient):
     """A gateway to a Temporal server that says the same of every run."""
 
     def __init__(self, condition: RunCondition) -> None:
@@ -33,14 +33,14 @@ async def suspected(story: Story, *, seconds_ago: float) -> EventId:
     event_id = await story.receipt()
     await story.do(suspect_run, event_id, story.project.id)
     async with story.database.transaction() as session:
-        await tell_again(session, event_id, story.at)
+        await enqueue_start_again(session, event_id, story.at)
     story.at = now
     return event_id
 
 
 async def look(story: Story, condition: RunCondition) -> int:
     """How many runs are stuck after one look."""
-    await RunWatch(story.database, Seen(condition)).look()
+    await StuckRunWatch(story.database, Seen(condition)).look()
     async with story.database.reading() as session:
         return await count_stuck(session)
 
@@ -64,7 +64,7 @@ async def test_start_that_temporal_refuses_is_stuck(story: Story) -> None:
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         (event,) = await claim(session, now, limit=1)
-        await release(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
+        await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
 
     assert await look(story, RunCondition.MISSING) == 1
 
@@ -95,6 +95,6 @@ async def test_temporal_is_asked_for_tasks_that_are_older_than_the_patience_with
     await suspected(story, seconds_ago=600)
     gateway = Seen(RunCondition.TASK_WAITS)
 
-    await RunWatch(story.database, gateway).look()
+    await StuckRunWatch(story.database, gateway).look()
 
     assert abs(gateway.untaken_since[0] - (story.at - UNTAKEN_AFTER)) < timedelta(seconds=5)

@@ -17,13 +17,13 @@ from api.health.routes import Health
 from cli.doctor.store import _check_runs
 from domain.audit import Actor
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.runs import StuckCause
 from operations.incidents import Operations
 from operations.readiness import Check
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
-from store.receipts.outbox import tell_again
+from store.receipts.outbox import enqueue_start_again
 from store.receipts.stuck_runs import count_stuck, stuck_run, stuck_runs
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.support.given import Story, new_receipt
@@ -76,7 +76,7 @@ async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarte
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
         await makegood.signal(event_id, "expire")
 
-        await makegood.eventually(lambda: _stands(makegood, event_id, Position.OPEN), "the incident, from the store")
+        await makegood.eventually(lambda: _stands(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
         await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
 
         assert OPENED in await makegood.notes(event_id)
@@ -91,7 +91,7 @@ async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarte
         restarted = await operations(makegood, sealer).restart_stuck(after=None, actor=Actor("cli:ops"))
 
         assert restarted == [event_id]
-        await makegood.reaches(event_id, Position.AWAITING_RESULT)
+        await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
         assert len(makegood.receiver.calls) == 1
         makegood.database.clock.skew += timedelta(seconds=16)
         await makegood.eventually(lambda: _is_ready(makegood), "readiness is green again")
@@ -102,7 +102,7 @@ async def test_a_run_that_nobody_takes_is_found(makegood: World) -> None:
     event_id = await poisoned(makegood)
     makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
     await makegood.signal(event_id, "expire")
-    await makegood.eventually(lambda: _stands(makegood, event_id, Position.OPEN), "the incident, from the store")
+    await makegood.eventually(lambda: _stands(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
 
     makegood.database.clock.skew += timedelta(seconds=31)
 
@@ -122,7 +122,7 @@ async def test_a_run_that_a_repair_waits_for_is_restarted_without_being_asked(ma
 
         makegood.database.clock.skew += timedelta(seconds=61)
 
-        await makegood.reaches(event_id, Position.AWAITING_RESULT)
+        await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert len(makegood.receiver.calls) == 1
 
 
@@ -200,22 +200,22 @@ async def test_refused_receipts_of_one_project_keep_no_other_waiting(refused: Wo
     story.at = now
     async with refused.database.transaction() as session:
         for event_id in theirs:
-            await tell_again(session, event_id, now)
+            await enqueue_start_again(session, event_id, now)
     ours = await story.receipt(**_facts(other.project.id))
     async with refused.database.transaction() as session:
-        await tell_again(session, ours, now)
+        await enqueue_start_again(session, ours, now)
 
-    await refused.eventually(lambda: _stands(refused, ours, Position.OPEN), "ours, by its own run")
+    await refused.eventually(lambda: _stands(refused, ours, LifecycleState.OPEN), "ours, by its own run")
 
     async with refused.database.reading() as session:
         late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
     assert late_by < timedelta(seconds=10)
 
     assert [note for note in await refused.notes(ours) if note == OPENED] == []
-    assert await refused.stored(theirs[0]) is Position.WAITING
+    assert await refused.stored(theirs[0]) is LifecycleState.WAITING
     refused.database.clock.skew += timedelta(seconds=26)
     for event_id in theirs:
-        await refused.eventually(lambda event_id=event_id: _stands(refused, event_id, Position.OPEN), "theirs")
+        await refused.eventually(lambda event_id=event_id: _stands(refused, event_id, LifecycleState.OPEN), "theirs")
     refused.database.clock.skew += timedelta(seconds=31)
     await refused.eventually(lambda: _are_found(refused, 50), "all are shown")
 
@@ -230,7 +230,7 @@ async def _are_found(makegood: World, count: int) -> bool:
         return await count_stuck(session) == count
 
 
-async def _stands(makegood: World, event_id: EventId, position: Position) -> bool:
+async def _stands(makegood: World, event_id: EventId, position: LifecycleState) -> bool:
     return await makegood.stored(event_id) is position
 
 

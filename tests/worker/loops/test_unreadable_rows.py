@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from api.health.routes import Health
 from domain.ids import EventId
-from domain.lifecycle import Position
+from domain.lifecycle import LifecycleState
 from domain.values.timestamps import milliseconds
 from store.receipts.stuck_runs import stuck_run
 from tests.workflows.world import World
@@ -78,7 +78,7 @@ async def is_backed_off(world: World, event_id: EventId) -> bool:
 
 
 async def stands_open(world: World, event_id: EventId) -> bool:
-    return await world.stored(event_id) is Position.OPEN
+    return await world.stored(event_id) is LifecycleState.OPEN
 
 
 async def is_found(world: World, event_id: EventId) -> bool:

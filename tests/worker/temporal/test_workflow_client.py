@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
 from worker.temporal.problems import NotConnected
 from worker.temporal.search_attributes import NOTHING
-from worker.temporal.workflow_client import Gateway
+from worker.temporal.workflow_client import ReceiptWorkflowClient
 from workflows.messages import workflow_id
 
 
@@ -36,8 +36,8 @@ class Blind:
         return refuse
 
 
-def gateway_of(client: Any) -> Gateway:
-    return Gateway(client, public_url="https://makegood.example.com", owns_namespace=True)
+def gateway_of(client: Any) -> ReceiptWorkflowClient:
+    return ReceiptWorkflowClient(client, public_url="https://makegood.example.com", owns_namespace=True)
 
 
 async def test_runs_that_are_gone_are_found_without_visibility(makegood: World) -> None:
@@ -47,7 +47,7 @@ async def test_runs_that_are_gone_are_found_without_visibility(makegood: World) 
     makegood.built.reconciler.stop()
     await makegood.handle(gone).terminate()
 
-    found = await gateway_of(Blind(makegood.client)).without_run([gone, there])
+    found = await gateway_of(Blind(makegood.client)).find_missing_runs([gone, there])
 
     assert (found.found, found.first_left) == ([gone], None)
 
@@ -59,7 +59,7 @@ async def test_without_its_state_no_run_is_looked_for_among_the_closed(makegood:
     await makegood.started(event_id)
     await makegood.handle(event_id).terminate()
 
-    found = [one async for one in gateway.closed_early(datetime.now(UTC) - timedelta(hours=1), limit=10)]
+    found = [one async for one in gateway.find_unexpectedly_closed(datetime.now(UTC) - timedelta(hours=1), limit=10)]
 
     assert found == []
 
@@ -81,7 +81,7 @@ async def test_start_that_is_refused_for_its_attributes_is_made_without_any(engi
 
 async def test_calls_without_a_connection_say_so() -> None:
     with pytest.raises(NotConnected):
-        await gateway_of(None).without_run([EventId("evt_1")])
+        await gateway_of(None).find_missing_runs([EventId("evt_1")])
 
 
 async def _bare_client(engine: WorkflowEnvironment) -> Client:
@@ -92,7 +92,7 @@ async def _bare_client(engine: WorkflowEnvironment) -> Client:
     return await Client.connect(engine.client.service_client.config.target_host, namespace=name)
 
 
-async def _is_woken(gateway: Gateway, stored: Any) -> bool:
+async def _is_woken(gateway: ReceiptWorkflowClient, stored: Any) -> bool:
     try:
         await gateway.wake(receipt_from(stored))
     except RPCError as error:
