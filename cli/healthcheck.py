@@ -10,7 +10,8 @@ import sys
 
 from cli.up.probes import answers_http
 from cli.up.run import reachable_host
-from config.settings import Settings, SettingsError, load_settings
+from config.secret_files import SettingsError
+from config.settings import Settings, load_settings
 
 FRESH_SECONDS = 10.0
 

@@ -102,7 +102,7 @@ def read_sealer(settings: "Settings") -> "Sealer":
 
     Raises: CommandFailed when there is no root secret.
     """
-    from config.settings import SettingsError
+    from config.secret_files import SettingsError
     from store.crypto.encryption import Sealer
 
     try:

@@ -13,7 +13,8 @@ def read_settings() -> "Settings":
 
     Raises: CommandFailed when one is wrong, naming its variable.
     """
-    from config.settings import SettingsError, load_settings
+    from config.secret_files import SettingsError
+    from config.settings import load_settings
 
     try:
         return load_settings()
@@ -26,7 +27,7 @@ def read_whole_settings() -> "Settings":
 
     Raises: CommandFailed when a setting is wrong, or when there is no root secret.
     """
-    from config.settings import SettingsError
+    from config.secret_files import SettingsError
 
     settings = read_settings()
     try:

@@ -12,8 +12,6 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 SECRET_KEY_MIN_LENGTH = 32
 
@@ -119,10 +117,8 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
 
 
 def _sqlite_file(value: SecretStr) -> SecretStr:
-    try:
-        name = make_url(value.get_secret_value()).database or ""
-    except (ArgumentError, ValueError):
-        name = ""
+    found = re.fullmatch(r"sqlite:///([^?]*)(?:\?.*)?", value.get_secret_value(), re.DOTALL)
+    name = found[1] if found else ""
     if not name or name.endswith("/") or name.startswith((":memory:", "file:")):
         raise ValueError(
             "must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db; one in memory would lose every receipt"

@@ -5,7 +5,6 @@ come from a file named by its variable plus `_FILE`. An empty variable counts as
 everything below it is handed plain values. It never writes a file and never opens a connection.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -32,16 +31,12 @@ from config.fields import (
     WebOrigin,
     one_line,
 )
+from config.secret_files import SettingsError, read_text, secret_from_file
 
 PREFIX = "MAKEGOOD_"
-SECRET_FILE_CHARACTERS = 65_536
 SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message names its variable and never shows its value."""
 
 
 class Settings(BaseSettings):
@@ -179,7 +174,7 @@ class Settings(BaseSettings):
 
     def _kept_secret(self, path: Path) -> str:
         try:
-            secret_key = _read_some(path)
+            secret_key = read_text(path)
         except OSError as error:
             raise SettingsError(
                 f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
@@ -260,38 +255,12 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Required by the library; `Any` is its signature."""
-        return _secret_from_file(field_name), field_name, False
+        return secret_from_file(environment_name(field_name)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """The secrets found, by field; `Any` is the library's signature."""
-        found = {name: _secret_from_file(name) for name in SECRET_FIELDS}
+        found = {name: secret_from_file(environment_name(name)) for name in SECRET_FIELDS}
         return {name: value for name, value in found.items() if value is not None}
-
-
-def _secret_from_file(field_name: str) -> str | None:
-    name = environment_name(field_name)
-    path = os.environ.get(f"{name}_FILE")
-    if not path:
-        return None
-    if os.environ.get(name):
-        raise SettingsError(f"{name} and {name}_FILE are both set: keep one")
-    try:
-        value = _read_some(Path(path))
-    except OSError as error:
-        raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
-    if not value:
-        raise SettingsError(f"{name}_FILE: {path} is empty")
-    if len(value) > SECRET_FILE_CHARACTERS:
-        raise SettingsError(f"{name}_FILE: {path} is longer than any secret: does it name the right file?")
-    return value
-
-
-def _read_some(path: Path) -> str:
-    """The text of a file without the white space around it; of a file that does not end, its beginning."""
-    with path.open(encoding="utf-8") as file:
-        return file.read(2 * SECRET_FILE_CHARACTERS).strip()
 
 
 def _revealed(value: SecretStr | None) -> str | None:

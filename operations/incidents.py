@@ -119,7 +119,7 @@ class Operations(ProjectOperations):
         async with self._database.transaction(project_id or EVERYBODY) as session:
             row = await _incident(session, project_id, incident_id)
             now = await self._database.now(session)
-            await requests.resolve_by_hand(
+            await requests.resolve_manually(
                 SessionStatements(session), row.incident.id, now, reason=reason, requested_by=actor.requested_by
             )
             await self._record_incident(session, actor, AuditAction.INCIDENT_RESOLVED, row)

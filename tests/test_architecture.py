@@ -41,7 +41,8 @@ INSIDE = {
     "store/projects": {"store/db", "store/schema", "store/crypto", "store/receipts"},
     "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
     "store/maintenance": {
-        *("store/db", "store/schema", "store/status", "store/audit", "store/people", "store/receipts", "store/ingest"),
+        *("store/db", "store/schema", "store/status", "store/crypto", "store/audit", "store/people", "store/receipts"),
+        "store/ingest",
     },
     "activities/alerts": set(),
     "activities/callback": set(),

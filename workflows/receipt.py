@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -55,8 +55,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.ui_text import Lines, describe_reprocess, describe_result, describe_state, with_note
 
 SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
-
 Input = TypeVar("Input")
+LifecycleActivity: TypeAlias = Callable[[LifecycleActivities, Input], Awaitable[Answer]]
 
 
 @workflow.defn(name="receipt")
@@ -247,9 +247,7 @@ class ReceiptWorkflow:
                 )
         self._continue_if_long()
 
-    async def _ask(
-        self, activity: Callable[[LifecycleActivities, Input], Awaitable[Answer]], question: Input, summary: str
-    ) -> None:
+    async def _ask(self, activity: LifecycleActivity[Input], question: Input, summary: str) -> None:
         """Ask the ledger, and obey its answer. A run that continues as new meanwhile asks again, which the ledger allows."""
         call = workflow.start_activity_method(
             activity,

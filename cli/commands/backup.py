@@ -130,7 +130,7 @@ def _make_tables(settings: "Settings") -> None:
 
 
 def _same_sealer(settings: "Settings") -> "Sealer":
-    from config.settings import SettingsError
+    from config.secret_files import SettingsError
     from store.crypto.encryption import Sealer
 
     try:

@@ -81,7 +81,7 @@ def check_data_directory(settings: "Settings") -> Finding:
 
 def check_secret_key(settings: "Settings") -> Finding:
     """Whether there is a root secret, and whether its file is closed to others."""
-    from config.settings import SettingsError
+    from config.secret_files import SettingsError
 
     try:
         settings.read_secret_key()

@@ -157,7 +157,7 @@ async def _with_store(database: "Database | None", check: "Callable[[Database], 
 
 
 async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
-    from config.settings import SettingsError
+    from config.secret_files import SettingsError
     from store.crypto.encryption import Sealer
     from store.crypto.root_secret import SecretUnknown, secret_status
 

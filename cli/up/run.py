@@ -27,7 +27,8 @@ from cli.up.temporal_binary import (
     start_dev_command,
     temporal_environment,
 )
-from config.settings import Settings, SettingsError
+from config.secret_files import SettingsError
+from config.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 WORKER_READY = "worker_ready"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from config.settings import SECRET_FIELDS, Settings, SettingsError, environment_name, environment_names, load_settings
+from config.secret_files import SettingsError
+from config.settings import SECRET_FIELDS, Settings, environment_name, environment_names, load_settings
 
 SECRET = "s3cret-" * 6
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from cli.up.data_directory import DataDirectoryError, ensure_secret_key, held
-from config.settings import Settings, SettingsError
+from config.secret_files import SettingsError
+from config.settings import Settings
 from tests.support.processes import python, running
 
 HOLD = (

@@ -1,0 +1,39 @@
+"""Reads secrets from files, as Docker and Kubernetes mount them."""
+
+import os
+from pathlib import Path
+
+SECRET_FILE_CHARACTERS = 65_536
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names its variable and never shows its value."""
+
+
+def secret_from_file(name: str) -> str | None:
+    """The secret in the file that the variable `name` + `_FILE` names; None when that is not set.
+
+    Raises: SettingsError when both variables are set, or the file holds no secret.
+    """
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    if os.environ.get(name):
+        raise SettingsError(f"{name} and {name}_FILE are both set: keep one")
+    try:
+        value = read_text(Path(path))
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
+    if not value:
+        raise SettingsError(f"{name}_FILE: {path} is empty")
+    if len(value) > SECRET_FILE_CHARACTERS:
+        raise SettingsError(f"{name}_FILE: {path} is longer than any secret: does it name the right file?")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """The text of a file without the white space around it. Of a file that does not end, the beginning."""
+    with path.open(encoding="utf-8") as file:
+        return file.read(2 * SECRET_FILE_CHARACTERS).strip()
