@@ -28,7 +28,7 @@ test: install-test
 
 faults: install-test
 	@$(BIN)/python -m tests.faults $(ARGS)
-	@$(BIN)/python -m pytest -m long tests/faults tests/store tests/worker tests/workflows
+	@$(BIN)/python -m pytest -m long tests
 
 fuzz: install-test
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
@@ -102,14 +103,15 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
             return _sqlite_file(value)
         authority, rest = _AUTHORITY.fullmatch(rest).groups()  # type: ignore[union-attr]  # it matches every text
         user, _, hosts = authority.rpartition("@")
-        is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user)
+        # Python reads some characters beyond ASCII as the reserved ones that they look like.
+        is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user) or not authority.isascii()
         if is_misread or not _is_decodable(user + rest) or not all(_is_host(host) for host in hosts.split(",")):
             raise ValueError(
                 "cannot be read: it must look like scheme://user:password@host:port, with the reserved characters of user and "
-                "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25)"
+                "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25), as all beyond ASCII"
             )
-        if not has_path and not hosts:
-            raise ValueError("names no host: it must look like scheme://user:password@host:port")
+        if not has_path and ("," in hosts or not hosts.partition(":")[0]):
+            raise ValueError("must name one host: it must look like scheme://user:password@host:port")
         _judge_options(rest, options, has_path=has_path)
         return value
 
@@ -119,7 +121,8 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
 def _sqlite_file(value: SecretStr) -> SecretStr:
     found = re.fullmatch(r"sqlite:///([^?]*)(?:\?.*)?", value.get_secret_value(), re.DOTALL)
     name = found[1] if found else ""
-    if not name or name.endswith("/") or name.startswith((":memory:", "file:")):
+    is_file = PurePosixPath(name).name not in ("", "..") and not name.endswith(("/", "/."))
+    if not is_file or name.startswith((":memory:", "file:")):
         raise ValueError(
             "must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db; one in memory would lose every receipt"
         )

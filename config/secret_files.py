@@ -1,5 +1,6 @@
 """Reads secrets from files, as Docker and Kubernetes mount them."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,12 +29,16 @@ def secret_from_file(name: str) -> str | None:
         raise SettingsError(f"{name}_FILE: {path} cannot be read (it is not UTF-8 text)") from None
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
-    if len(value) > SECRET_FILE_CHARACTERS:
-        raise SettingsError(f"{name}_FILE: {path} is longer than any secret: does it name the right file?")
     return value
 
 
 def read_text(path: Path) -> str:
-    """The text of a file without the white space around it. Of a file that does not end, the beginning."""
+    """The text of a file without the white space around it.
+
+    Raises: OSError, also for a file that is too long for a secret or has no end; UnicodeDecodeError.
+    """
     with path.open(encoding="utf-8") as file:
-        return file.read(2 * SECRET_FILE_CHARACTERS).strip()
+        text = file.read(SECRET_FILE_CHARACTERS + 1)
+    if len(text) > SECRET_FILE_CHARACTERS:
+        raise OSError(errno.EFBIG, "it is longer than any secret")
+    return text.strip()

@@ -204,8 +204,12 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _oidc_issuer_is_a_url(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "https://none")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        try:
+            parts = urlsplit(value or "https://none")
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text would quote the value
+            is_url = False
+        if not is_url or parts.query or parts.fragment or parts.username:
             raise ValueError("must look like https://id.example.com, as the provider itself spells it")
         return value
 

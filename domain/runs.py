@@ -14,11 +14,18 @@ class RunCondition(StrEnum):
     """How the run of a receipt that has not ended is doing."""
 
     GOES_ON = "goes_on"  # it has no task, so that it waits for something
-    TASK_WAITS = "task_waits"  # for a worker that takes it, not for long yet
-    TASK_NOT_TAKEN = "task_not_taken"  # by any worker, for long
+    TASK_WAITS = "task_waits"  # for a worker that takes it
     TASK_RUNS = "task_runs"  # a worker is at it just now
     TASK_FAILS = "task_fails"  # the same task was tried three times or more
     MISSING = "missing"  # there is no open run
+
+
+@dataclass(frozen=True, slots=True)
+class RunLook:
+    """What Temporal says of a run. `task_at`: when its task was scheduled, by Temporal's clock; None without a task."""
+
+    condition: RunCondition
+    task_at: datetime | None = None
 
 
 class StuckCause(StrEnum):

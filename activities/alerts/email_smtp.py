@@ -33,12 +33,16 @@ class MailNotSent(Exception):
     """The server did not take the letter; the text names the kind of failure and no address.
 
     `is_permanent`: the server says that it never will. `is_of_contents`: it took the addresses, and not what is in it.
+    `is_silent`: it did not answer in time.
     """
 
-    def __init__(self, failure: str, *, is_permanent: bool = False, is_of_contents: bool = False) -> None:
+    def __init__(
+        self, failure: str, *, is_permanent: bool = False, is_of_contents: bool = False, is_silent: bool = False
+    ) -> None:
         super().__init__(failure)
         self.is_permanent = is_permanent
         self.is_of_contents = is_of_contents
+        self.is_silent = is_silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class SmtpMailer:
             is_final = is_data or isinstance(refusal, aiosmtplib.SMTPSenderRefused)
             raise _not_sent(refusal, refusal.code, refusal.message, is_final=is_final, is_data=is_data) from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as failure:
-            raise MailNotSent(type(failure).__name__) from None
+            raise MailNotSent(type(failure).__name__, is_silent=isinstance(failure, TimeoutError)) from None
         finally:
             client.close()
 

@@ -27,13 +27,12 @@ class SilentAddresses:
         self._forget_seconds = forget_seconds
         self._silent_at: dict[tuple[str, str], float] = {}  # by the monotonic clock
 
-    def add(self, alert: AlertDue) -> None:
-        """A mail to its address timed out."""
-        self._silent_at[alert.project_id, alert.destination] = time.monotonic()
-
-    def discard(self, alert: AlertDue) -> None:
-        """A mail to its address was taken."""
-        self._silent_at.pop((alert.project_id, alert.destination), None)
+    def note(self, alert: AlertDue, *, is_silent: bool) -> None:
+        """A mail to its address timed out, or was answered, whatever the answer."""
+        if is_silent:
+            self._silent_at[alert.project_id, alert.destination] = time.monotonic()
+        else:
+            self._silent_at.pop((alert.project_id, alert.destination), None)
 
     def by_project(self) -> dict[str, frozenset[str]]:
         """The addresses of each project."""
@@ -58,18 +57,18 @@ class Sending:
 
     def give_back(self, alert: AlertDue) -> None:
         """Its place is free."""
-        del self.alerts[alert.alert_id]
+        self.alerts.pop(alert.alert_id, None)
 
-    def places(self, silent: Mapping[str, frozenset[str]], *, of_each: int) -> Places:
-        """The places as they are taken now."""
-        sending = self.alerts.values()
+    def places(self, silent: Mapping[str, frozenset[str]], *, of_each: int, beside: "Sending") -> Places:
+        """The places as they are taken now; those of silent addresses are shared with the other sender."""
+        sending, both = self.alerts.values(), [*self.alerts.values(), *beside.alerts.values()]
         return Places(
             taken=Counter(alert.project_id for alert in sending),
             retried=sum(alert.tries > 0 for alert in sending),
             of_each=of_each,
             silent=silent,
             silent_taken=frozenset(
-                alert.project_id for alert in sending if alert.destination in silent.get(alert.project_id, frozenset())
+                alert.project_id for alert in both if alert.destination in silent.get(alert.project_id, frozenset())
             ),
         )
 

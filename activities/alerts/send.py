@@ -35,7 +35,7 @@ LEASE_SECONDS = 30
 # Of the loop, and as many again of the workflows' activities: no more mails than both are under way in a process.
 ALERTS_AT_ONCE = 8
 # Of these, of one project: so that a mail server that is silent for its addresses leaves the others places. Its addresses that
-# timed out have one of them together, until one of their mails is taken.
+# did not answer have one of them together, until they do, and all of all projects no more than half.
 OF_EACH_PROJECT = ALERTS_AT_ONCE // 2
 # While places are free, the loop looks again for what is due meanwhile. Sendings that end together are claimed for together.
 LOOK_SECONDS, GATHER_SECONDS = 1.0, 0.01
@@ -51,7 +51,8 @@ UNRECORDED_AT_MOST = 4 * ALERTS_AT_ONCE
 RETURN_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 5
 LONGEST_RETRY_SECONDS = 600
-FORGET_SILENT_SECONDS = 2 * LONGEST_RETRY_SECONDS
+# Longer than an address waits for its turn among many that are silent.
+FORGET_SILENT_SECONDS = 3_600
 # Until then an alert is sent although its incident has ended meanwhile: people have the whole story in order.
 OVER_AFTER = timedelta(minutes=10)
 # How often this process writes down that it sent something.
@@ -137,7 +138,8 @@ class AlertActivities:
             except Unavailable:
                 self._is_store_away = True
                 raise
-            unsent = [alert for alert in due if alert.alert_id not in unrecorded | self._unrecorded.alert_ids]
+            known = unrecorded | self._unrecorded.alert_ids | self._of_loop.alerts.keys() | self._of_workflows.alerts.keys()
+            unsent = [alert for alert in due if alert.alert_id not in known]
             for alert in unsent:
                 sending.take(alert)
         try:
@@ -148,7 +150,8 @@ class AlertActivities:
             raise
 
     async def _claim_some(self, sending: Sending, incident_id: IncidentId | None, limit: int) -> tuple[list[AlertDue], datetime]:
-        places = sending.places(self._silent.by_project(), of_each=OF_EACH_PROJECT)
+        other = self._of_loop if sending is self._of_workflows else self._of_workflows
+        places = sending.places(self._silent.by_project(), of_each=OF_EACH_PROJECT, beside=other)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             if len(self._unrecorded.alert_ids) >= UNRECORDED_AT_MOST:
@@ -188,10 +191,6 @@ class AlertActivities:
             await self._unrecorded.record(alert.alert_id, lambda: self._record(alert, outcome), wait_seconds=RECORD_SECONDS)
         finally:
             sending.give_back(alert)
-        if outcome == TIMED_OUT:
-            self._silent.add(alert)
-        elif outcome is None:
-            self._silent.discard(alert)
         return outcome
 
     async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:
@@ -216,15 +215,18 @@ class AlertActivities:
             log.warning("alert_address_refused", **fields)
             return AlertEnd.ADDRESS_REFUSED, None
         except MailNotSent as failure:
+            self._silent.note(alert, is_silent=failure.is_silent)
             log.warning("alert_failed", **fields, error=str(failure), final=failure.is_permanent)
             return (AlertEnd.REFUSED, str(failure)) if failure.is_permanent else str(failure)
         except TimeoutError:
+            self._silent.note(alert, is_silent=True)
             log.warning("alert_failed", **fields, error=TIMED_OUT)
             return TIMED_OUT
         except Exception as failure:
             # The edge of one alert: a mail that cannot be sent waits, and holds up no other.
             log.exception("alert_broken", **fields)
             return type(failure).__name__
+        self._silent.note(alert, is_silent=False)
         log.info("alert_sent", **fields)
         return None
 

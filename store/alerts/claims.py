@@ -21,6 +21,8 @@ from store.schema import tables
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # Of a batch at least so many places, one in four, are for what failed before, however much is new.
 RETRIED_SHARE = 4
+# Of all places one in two is for addresses that did not answer lately, at most.
+SILENT_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Places:
 
     `taken` says how many each project has now, `retried` how many of all are for what failed before; `of_each` is how many
     a project has at most. `silent` are the addresses of each project that did not answer lately: all of a project's share
-    one place, which those of the projects in `silent_taken` have.
+    one place, which those of the projects in `silent_taken` have. All projects' together have half of the places.
     """
 
     taken: Mapping[str, int] = field(default_factory=dict)
@@ -44,9 +46,11 @@ class Places:
             return limit
         return max(0, min(limit, self.of_each - self.taken.get(project_id, 0)))
 
-    def is_silent(self, project_id: str, destination: str) -> bool:
-        """Whether the address is one of those that share a place."""
-        return destination in self.silent.get(project_id, frozenset())
+    def left_for_silent(self, limit: int) -> int:
+        """How many of `limit` places addresses that did not answer may take."""
+        if self.of_each is None:
+            return limit
+        return max(0, (limit + sum(self.taken.values())) // SILENT_SHARE - len(self.silent_taken))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +113,12 @@ async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Plac
 def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
     """The first of them that have a place, by their ids."""
     taken, silent_taken = Counter(places.taken), set(places.silent_taken)
+    most_silent = len(silent_taken) + places.left_for_silent(limit)
     ids: list[int] = []
     for alert in found:
         has_place = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
-        if len(ids) == limit or not has_place or (alert.is_silent and alert.project_id in silent_taken):
+        is_held_back = alert.is_silent and (alert.project_id in silent_taken or len(silent_taken) >= most_silent)
+        if len(ids) == limit or not has_place or is_held_back:
             continue
         ids.append(alert.alert_id)
         taken[alert.project_id] += 1
@@ -132,7 +138,7 @@ async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limi
         ALERTS.c.project_id == PROJECTS.c.id,
         lane,
         ALERTS.c.due_at <= now,
-        *_is_of_no_full_silence(places),
+        *_is_of_no_full_silence(places, limit),
     )
     drawn = select(PROJECTS.c.id).where(exists().where(*is_due), PROJECTS.c.id.not_in(full)).order_by(func.random()).limit(limit)
     queues = []
@@ -142,8 +148,9 @@ async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limi
     return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _is_of_no_full_silence(places: Places) -> tuple[ColumnElement[bool], ...]:
-    pairs = [(project_id, address) for project_id in places.silent_taken for address in places.silent.get(project_id, ())]
+def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
+    held_back = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
+    pairs = [(project_id, address) for project_id in held_back for address in places.silent.get(project_id, ())]
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
 
 

@@ -36,6 +36,8 @@ from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
+# Longer than the slowest delivery, so that a claim is lost only with its process.
+LEASE_SECONDS = 10
 URGENT_KINDS = ("reprocess", "resolve", "expire", "restart")  # what a person asked for
 # Both engines bound the values of one statement.
 IDS_AT_ONCE = 5_000
@@ -100,7 +102,7 @@ async def claim(
     limit: int,
     due_limit: int = 0,
     urgent_limit: int = 0,
-    lease_seconds: int = 10,
+    lease_seconds: int = LEASE_SECONDS,
     walk: DueWalk | None = None,
 ) -> list[OutboxBatch]:
     """Events that nobody else is telling about, under a lease, each with all its rows; oldest first.

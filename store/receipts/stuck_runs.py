@@ -18,7 +18,7 @@ from domain.receipts import ReceiptState
 from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import milliseconds
 from store.db.sql import SessionStatements, Statements
-from store.receipts.outbox import RESTART_WITHIN
+from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN
 from store.receipts.stalled_repairs import is_stalled
 from store.receipts.state import add_timeline, enqueue_signal
 from store.schema import tables
@@ -28,8 +28,10 @@ RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
 LOOK_AFTER_RESTART_SECONDS = 5
-# What is held for longer than a dispatcher's lease was tried in vain, and is backed off.
-LONGEST_LEASE = timedelta(seconds=10)
+# What is held for longer than a dispatcher's lease was refused, and is backed off. The clock is read shortly before the row.
+LONGER_THAN_A_LEASE = timedelta(seconds=LEASE_SECONDS + 2)
+# A restart behind a start brings each of its tries forward: it counts by its age.
+REFUSED_AFTER = timedelta(seconds=30)
 RESTART_NOTE = (
     "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
     "if no repair follows, request it again."
@@ -154,12 +156,17 @@ async def is_repair_stalled(session: AsyncSession, event_id: EventId, now: datet
 
 async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime) -> WaitingStart | None:
     """How the start of the receipt's run waits in the outbox; None when it does not."""
-    start = select(OUTBOX.c.claimed_until).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
-    row = (await session.execute(start.limit(1))).first()
-    if row is None:
+    query = select(OUTBOX.c.kind, OUTBOX.c.claimed_until, OUTBOX.c.created_at)
+    query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(("start", "restart")))
+    rows = {row.kind: row for row in await session.execute(query)}
+    start = rows.get("start")
+    if start is None:
         return None
-    is_backed_off = row.claimed_until is not None and row.claimed_until > now + LONGEST_LEASE
-    return WaitingStart.REFUSED if is_backed_off else WaitingStart.IN_TURN
+    if start.claimed_until is None:
+        return WaitingStart.IN_TURN
+    is_backed_off = start.claimed_until > now + LONGER_THAN_A_LEASE
+    is_old = "restart" in rows and now - start.created_at >= REFUSED_AFTER
+    return WaitingStart.REFUSED if is_backed_off or is_old else WaitingStart.IN_TURN
 
 
 async def suspect_stalled_repairs(

@@ -341,8 +341,16 @@ def test_file_of_a_secret_that_is_no_text_names_its_variable(tmp_path: Path, mon
         ("MAKEGOOD_DATABASE_URL", "sqlite://", "must name a file"),
         ("MAKEGOOD_DATABASE_URL", "sqlite:///data/", "must name a file"),
         ("MAKEGOOD_DATABASE_URL", "sqlite://host:port/data.db", "must name a file"),
-        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@", "names no host"),
-        ("MAKEGOOD_SMTP_URL", "smtps://", "names no host"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite://host/data.db", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:///.", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "sqlite:////data/..", "must name a file"),
+        ("MAKEGOOD_DATABASE_URL", "postgresql://u:s3cret\uff1fx@h/db", "as all beyond ASCII"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:s3cret\uff1fx@h:25", "as all beyond ASCII"),
+        ("MAKEGOOD_OIDC_ISSUER", "https://u:s3cret\uff1fx@h", "must look like https://id.example.com"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@", "must name one host"),
+        ("MAKEGOOD_SMTP_URL", "smtps://", "must name one host"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@:25", "must name one host"),
+        ("MAKEGOOD_SMTP_URL", "smtp://u:pw@h:25,k:26", "must name one host"),
         ("MAKEGOOD_SMTP_URL", "smtp://u:%ffpw@h:25", "cannot be read"),
         ("MAKEGOOD_OUTAGE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
         ("MAKEGOOD_RECONCILE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
@@ -362,3 +370,12 @@ def test_value_that_nothing_could_work_with_is_refused_by_name(
 
     assert str(refused.value).startswith(name)
     assert told in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_kept_root_secret_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret_key").symlink_to("/dev/zero")
+    monkeypatch.setenv("MAKEGOOD_DATA_DIR", str(tmp_path))
+
+    with pytest.raises(SettingsError, match="it is longer than any secret"):
+        load_settings().read_secret_key()

@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from store.db.database import Database
 from store.receipts.deadlines import count_overdue
-from store.receipts.outbox import DueWalk, OutboxBatch, claim, mark_delivered, retry_later
+from store.receipts.outbox import LEASE_SECONDS, DueWalk, OutboxBatch, claim, mark_delivered, retry_later
 from store.status.heartbeats import read_beats
 from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.workflow_client import ReceiptWorkflowClient
@@ -27,8 +27,6 @@ from worker.temporal.workflow_client import ReceiptWorkflowClient
 CALLS_AT_ONCE = 16
 # Places that only what a person asked for may take, so that neither keeps the other from being told.
 URGENT_CALLS_AT_ONCE = 8
-# Longer than the slowest telling, so that a claim is lost only with its process.
-LEASE_SECONDS = 10
 TELL_SECONDS = 8
 FIRST_BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 3.0

@@ -13,8 +13,9 @@ from temporalio.service import RPCError
 
 from domain.audit import MAKEGOOD
 from domain.errors import NotFound, Unavailable
+from domain.ids import EventId
 from domain.lifecycle import END_POSITIONS
-from domain.runs import RunCondition, StuckCause, StuckRun
+from domain.runs import RunCondition, RunLook, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.outbox import enqueue_start_again
@@ -40,6 +41,7 @@ UNCALLED_AFTER_SECONDS = 20
 UNTAKEN_AFTER = timedelta(seconds=30)
 SOON, LATER, LONG = timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=10)
 UNANSWERED_AT_ONCE = 3
+WAITING_AT_MOST = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,7 @@ class StuckRunWatch:
         self._database = database
         self._gateway = gateway
         self._suspected_until = ""
+        self._waiting: dict[EventId, tuple[datetime | None, datetime]] = {}  # the task of each, and since when it was seen
 
     async def look(self) -> None:
         """Suspect what a repair waits for, then look at each run whose turn has come.
@@ -66,7 +69,7 @@ class StuckRunWatch:
         unanswered = 0
         for run in runs:
             try:
-                await self._look_at(run, now)
+                await self._look_at(run)
             except (RPCError, Unavailable):
                 unanswered += 1
                 if unanswered == UNANSWERED_AT_ONCE:
@@ -88,32 +91,32 @@ class StuckRunWatch:
             )
         self._suspected_until = looked_at[-1] if len(looked_at) == SUSPECTED_AT_ONCE else ""
 
-    async def _look_at(self, run: StuckRun, began_at: datetime) -> None:
+    async def _look_at(self, run: StuckRun) -> None:
         if await self._is_over(run):
             async with self._database.transaction() as session:
                 await forget_run(session, run, await self._database.now(session), goes_on=False)
             return
-        condition = await self._gateway.condition_of(run.event_id, untaken_since=began_at - UNTAKEN_AFTER)
+        look = await self._gateway.look_at(run.event_id)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            match condition:
+            match look.condition:
                 case RunCondition.GOES_ON:
                     await self._let_go(session, run, now)
                 case RunCondition.TASK_FAILS:
                     await self._find(session, run, StuckCause.TASK_FAILS, now)
-                case RunCondition.TASK_NOT_TAKEN if self._is_untaken(run, now):
+                case RunCondition.TASK_WAITS if self._waits_for_long(run, look, now):
                     await self._find(session, run, StuckCause.TASK_NOT_TAKEN, now)
                 case RunCondition.MISSING if (start := await waiting_start(session, run.event_id, now)) is not None:
                     # One that waits for its turn, among thousands after an outage of Temporal, is not stuck.
-                    is_refused = run.found_at is not None or start is WaitingStart.REFUSED
-                    if is_refused and self._is_untaken(run, now):
+                    is_refused = start is WaitingStart.REFUSED or run.cause is StuckCause.NOT_STARTED
+                    if is_refused and now - run.suspected_at >= UNTAKEN_AFTER:
                         await self._find(session, run, StuckCause.NOT_STARTED, now)
                     else:
                         await postpone_look(session, run.event_id, now + (SOON if is_refused else LATER))
                 case RunCondition.MISSING:
                     await enqueue_start_again(session, run.event_id, now)
                     await postpone_look(session, run.event_id, now + LATER)
-                case RunCondition.TASK_WAITS | RunCondition.TASK_NOT_TAKEN | RunCondition.TASK_RUNS:
+                case RunCondition.TASK_WAITS | RunCondition.TASK_RUNS:
                     await postpone_look(session, run.event_id, now + SOON)
 
     async def _is_over(self, run: StuckRun) -> bool:
@@ -143,8 +146,16 @@ class StuckRunWatch:
             await request_restart(session, run.event_id, now, requested_by=MAKEGOOD)
             log.warning("run_is_restarted", event_id=run.event_id, restarts=run.restarts + 1)
 
-    def _is_untaken(self, run: StuckRun, now: datetime) -> bool:
-        return run.found_at is not None or now - run.suspected_at >= UNTAKEN_AFTER
+    def _waits_for_long(self, run: StuckRun, look: RunLook, now: datetime) -> bool:
+        """Whether the same task was seen to wait before, so long ago by the store's clock: Temporal's may be off."""
+        task_at, since = self._waiting.get(run.event_id, (None, now))
+        if task_at != look.task_at or since > now:
+            since = now
+        self._waiting.pop(run.event_id, None)
+        self._waiting[run.event_id] = (look.task_at, since)
+        while len(self._waiting) > WAITING_AT_MOST:
+            del self._waiting[next(iter(self._waiting))]
+        return run.cause is StuckCause.TASK_NOT_TAKEN or now - since >= UNTAKEN_AFTER
 
     async def _postpone(self, run: StuckRun, span: timedelta) -> None:
         async with self._database.transaction() as session:

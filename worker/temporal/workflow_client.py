@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
 from domain.receipts import Receipt, ReceiptState
-from domain.runs import RunCondition
+from domain.runs import RunCondition, RunLook
 from domain.values.timestamps import wire
 from store.receipts.outbox import OutboxBatch
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id
@@ -150,25 +150,23 @@ class ReceiptWorkflowClient:
         reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
         await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
 
-    async def condition_of(self, event_id: EventId, *, untaken_since: datetime) -> RunCondition:
-        """How the receipt's run is doing, by Temporal itself; a task of `untaken_since` or before counts as not taken.
+    async def look_at(self, event_id: EventId) -> RunLook:
+        """How the receipt's run is doing, by Temporal itself.
 
         Raises:
             RPCError: Temporal does not answer.
         """
         described = await self._describe(event_id)
         if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
-            return RunCondition.MISSING
+            return RunLook(RunCondition.MISSING)
         if not described.raw_description.HasField("pending_workflow_task"):
-            return RunCondition.GOES_ON
+            return RunLook(RunCondition.GOES_ON)
         task = described.raw_description.pending_workflow_task
         if task.attempt >= FAILING_ATTEMPTS:
-            return RunCondition.TASK_FAILS
+            return RunLook(RunCondition.TASK_FAILS)
         is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
-        if is_taken:
-            return RunCondition.TASK_RUNS
-        is_old = task.original_scheduled_time.ToDatetime(tzinfo=UTC) <= untaken_since
-        return RunCondition.TASK_NOT_TAKEN if is_old else RunCondition.TASK_WAITS
+        condition = RunCondition.TASK_RUNS if is_taken else RunCondition.TASK_WAITS
+        return RunLook(condition, task.original_scheduled_time.ToDatetime(tzinfo=UTC))
 
     async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.

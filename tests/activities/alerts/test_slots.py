@@ -10,10 +10,14 @@ import pytest
 import activities.alerts.send
 from activities.alerts.email_format import Letter
 from activities.alerts.email_message import MailWriter
+from activities.alerts.email_smtp import MailNotSent, SmtpMailer, parse_mail_server
+from activities.alerts.in_flight import SilentAddresses
 from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
+from domain.ids import EventId, IncidentId
 from domain.projects import ProjectChanges
+from store.alerts.delivery import AlertDue
 from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.projects.projects import change_project
@@ -138,7 +142,7 @@ async def test_addresses_that_timed_out_share_one_place_and_delay_none_of_their_
     await end(sending)
 
 
-async def test_address_that_is_silent_no_more_has_places_again(
+async def test_address_that_answers_again_has_places_again(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
@@ -147,8 +151,76 @@ async def test_address_that_is_silent_no_more_has_places_again(
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
     assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
     server.silent = ()
+    assert await alerts.send_alerts(orders[1]) == AlertsSent(sent=1, failed=0)
+    server.silent = ("silent.example",)
+    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
 
-    assert (await alerts.deliver()).sent == 24
+    sending = asyncio.create_task(alerts.deliver())
+
+    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await end(sending)
+
+
+async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again(database: Database, story: Story) -> None:
+    await opened(story, 1, to="ops@silent.example")
+    server = MailServer("silent.example")
+    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+    await wait_until_async(lambda: is_held(server, 1), what="the mail is under way")
+    database.clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
+
+    # The loop looks again each second.
+    await asyncio.sleep(2 * activities.alerts.send.LOOK_SECONDS)
+
+    assert server.held["silent.example"] == 1
+    await end(sending)
+
+
+def test_silent_address_is_forgotten_after_a_while() -> None:
+    alert = AlertDue(
+        alert_id=1,
+        kind="incident_opened",
+        destination="ops@silent.example",
+        event_id=EventId("evt_1"),
+        incident_id=IncidentId("inc_1"),
+        replay_id=None,
+        about=None,
+        tries=0,
+        failing_since=None,
+        project_id="prj_1",
+    )
+    forgetful, patient = SilentAddresses(forget_seconds=-1), SilentAddresses(forget_seconds=60)
+    for addresses in (forgetful, patient):
+        addresses.note(alert, is_silent=True)
+
+    assert forgetful.by_project() == {}
+    assert patient.by_project() == {"prj_1": frozenset({"ops@silent.example"})}
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 mail.example ESMTP\r\n"], ids=["no greeting", "no answer to EHLO"])
+async def test_server_that_does_not_answer_is_silent_and_one_that_refuses_is_not(
+    greeting: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities.alerts.email_smtp, "STEP_SECONDS", 0.2)
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await reader.read()
+        writer.close()
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"421 too busy\r\n")
+        writer.close()
+
+    found = []
+    for serve in (hang, refuse):
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            mailer = SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=never"))
+            with pytest.raises(MailNotSent) as refused:
+                await mailer(Letter(sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"))
+            found.append(refused.value.is_silent)
+
+    assert found == [True, False]
 
 
 async def test_workflows_of_a_project_whose_recipients_are_silent_leave_places_to_others(

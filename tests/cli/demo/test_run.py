@@ -71,7 +71,14 @@ def test_demo_says_when_the_running_one_has_another_store(tmp_path: Path) -> Non
     assert "another store" in done.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long, id="SIGINT"),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long, id="SIGTERM"),
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+    ],
+)
 def test_interrupted_demo_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
     environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path)}
     with running(*python("-u", "-m", "cli.main", "demo", "--fresh"), environment=environment) as program:

@@ -134,3 +134,18 @@ async def test_of_silent_addresses_one_is_claimed_beside_the_others(story: Story
 
     assert len(found) == 4
     assert found.count("fine@shop.example") == 3
+
+
+async def test_silent_addresses_of_all_projects_have_half_of_the_places(story: Story, sealer: Sealer) -> None:
+    silent = {}
+    for number in range(12):
+        one = await other_project(story, sealer, f"other {number}")
+        await pile_up(one, 5, tries=0, to=f"silent@{number}.example")
+        silent[str(one.project.id)] = frozenset({f"silent@{number}.example"})
+    first = await claimed(story, places=Places(of_each=4, silent=silent))
+    taken = list(silent)[:4]
+    await story.opened()
+
+    full = Places(taken=dict.fromkeys(taken, 1), of_each=4, silent=silent, silent_taken=frozenset(taken))
+    assert len(first) == 4
+    assert await claimed(story, limit=4, places=full) == ["ops@shop.example"]

@@ -5,24 +5,22 @@ from datetime import datetime, timedelta
 import pytest
 
 from domain.ids import EventId
-from domain.runs import RunCondition, StuckCause
+from domain.runs import RunCondition, RunLook, StuckCause
 from store.receipts.outbox import claim, enqueue_start_again, retry_later
-from store.receipts.stuck_runs import count_stuck, stuck_run, suspect_run
+from store.receipts.stuck_runs import count_stuck, mark_stuck, request_restart, runs_to_look_at, stuck_run, suspect_run
 from tests.support.given import Story
-from worker.loops.stuck_runs import UNTAKEN_AFTER, StuckRunWatch
+from worker.loops.stuck_runs import StuckRunWatch
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
 class Seen(ReceiptWorkflowClient):
-    """A gateway to a Temporal server that says the same of every run."""
+    """A client of a Temporal server that says the same of every run."""
 
-    def __init__(self, condition: RunCondition) -> None:
-        self.condition = condition
-        self.untaken_since: list[datetime] = []
+    def __init__(self, condition: RunCondition, task_at: datetime | None = None) -> None:
+        self.seen = RunLook(condition, task_at)
 
-    async def condition_of(self, event_id: EventId, *, untaken_since: datetime) -> RunCondition:
-        self.untaken_since.append(untaken_since)
-        return self.condition
+    async def look_at(self, event_id: EventId) -> RunLook:
+        return self.seen
 
 
 async def suspected(story: Story, *, seconds_ago: float) -> EventId:
@@ -41,6 +39,10 @@ async def suspected(story: Story, *, seconds_ago: float) -> EventId:
 async def look(story: Story, condition: RunCondition) -> int:
     """How many runs are stuck after one look."""
     await StuckRunWatch(story.database, Seen(condition)).look()
+    return await stuck(story)
+
+
+async def stuck(story: Story) -> int:
     async with story.database.reading() as session:
         return await count_stuck(session)
 
@@ -74,27 +76,50 @@ async def test_start_that_temporal_refuses_is_stuck(story: Story) -> None:
     assert found.cause is StuckCause.NOT_STARTED
 
 
-@pytest.mark.parametrize(
-    ("condition", "seconds_ago", "stuck"),
-    [
-        (RunCondition.TASK_WAITS, 600, 0),
-        (RunCondition.TASK_RUNS, 600, 0),
-        (RunCondition.TASK_NOT_TAKEN, 10, 0),
-        (RunCondition.TASK_NOT_TAKEN, 600, 1),
-    ],
-)
-async def test_task_is_stuck_when_it_was_not_taken_for_long(
-    story: Story, condition: RunCondition, seconds_ago: float, stuck: int
-) -> None:
-    await suspected(story, seconds_ago=seconds_ago)
+async def test_refused_start_before_a_restart_is_stuck(story: Story) -> None:
+    event_id = await suspected(story, seconds_ago=600)
+    async with story.database.transaction() as session:
+        now = await story.database.now(session)
+        (event,) = await claim(session, now, limit=1)
+        await request_restart(session, event_id, now, requested_by="cli:ops")
+        await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
+    story.database.clock.skew += timedelta(seconds=6)
 
-    assert await look(story, condition) == stuck
+    assert await look(story, RunCondition.MISSING) == 1
 
 
-async def test_temporal_is_asked_for_tasks_that_are_older_than_the_patience_with_them(story: Story) -> None:
+async def test_run_that_was_stuck_for_another_cause_is_not_called_refused_while_its_start_waits(story: Story) -> None:
+    event_id = await suspected(story, seconds_ago=600)
+    async with story.database.transaction() as session:
+        (run,) = await runs_to_look_at(session, story.at, limit=1, of_each=1)
+        await mark_stuck(session, run, StuckCause.TASK_FAILS, story.at, look_at=story.at)
+
+    await look(story, RunCondition.MISSING)
+
+    async with story.database.reading() as session:
+        found = await stuck_run(session, event_id)
+    assert found is not None
+    assert found.cause is StuckCause.TASK_FAILS
+
+
+async def test_task_that_runs_is_not_stuck(story: Story) -> None:
     await suspected(story, seconds_ago=600)
-    gateway = Seen(RunCondition.TASK_WAITS)
 
-    await StuckRunWatch(story.database, gateway).look()
+    assert await look(story, RunCondition.TASK_RUNS) == 0
 
-    assert abs(gateway.untaken_since[0] - (story.at - UNTAKEN_AFTER)) < timedelta(seconds=5)
+
+@pytest.mark.parametrize(("seconds", "is_same", "count"), [(20, True, 0), (31, True, 1), (31, False, 0)])
+async def test_task_is_stuck_when_the_same_one_waits_for_long(story: Story, seconds: int, is_same: bool, count: int) -> None:
+    """By the store's clock alone: Temporal's, which dates the task, is hours ahead."""
+    await suspected(story, seconds_ago=600)
+    task_at = story.at + timedelta(hours=3)
+    client = Seen(RunCondition.TASK_WAITS, task_at)
+    watch = StuckRunWatch(story.database, client)
+    await watch.look()
+    story.database.clock.skew += timedelta(seconds=seconds)
+    if not is_same:
+        client.seen = RunLook(RunCondition.TASK_WAITS, task_at + timedelta(seconds=1))
+
+    await watch.look()
+
+    assert await stuck(story) == count

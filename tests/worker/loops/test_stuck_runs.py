@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
@@ -69,6 +70,12 @@ async def is_found(makegood: World, event_id: EventId) -> bool:
         return await stuck_run(session, event_id) is not None
 
 
+async def was_looked_at(makegood: World, event_id: EventId) -> bool:
+    async with makegood.database.reading() as session:
+        looks = await session.scalar(text("SELECT looks FROM stuck_runs WHERE event_id = :id"), {"id": event_id})
+    return bool(looks)
+
+
 async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarted(makegood: World, sealer: Sealer) -> None:
     event_id = await poisoned(makegood)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
@@ -104,6 +111,7 @@ async def test_a_run_that_nobody_takes_is_found(makegood: World) -> None:
     await makegood.signal(event_id, "expire")
     await makegood.eventually(lambda: _stands(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
 
+    await makegood.eventually(lambda: was_looked_at(makegood, event_id), "the run is looked at")
     makegood.database.clock.skew += timedelta(seconds=31)
 
     await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
