@@ -13,7 +13,7 @@ TEMPORAL = Path(sys.executable).parent / "temporal"
 # `makegood worker` with bounds that a test can wait for.
 IMPATIENT = (
     "import contextlib, sys\n"
-    "from settings import load_settings\n"
+    "from config.settings import load_settings\n"
     "from worker.health.heartbeat import Bounds\n"
     "from worker.main import run_worker\n"
     "bounds = Bounds(look_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5, canary_patience_seconds=1.5,\n"

@@ -63,7 +63,7 @@ class Erased(NamedTuple):
 async def erase(story: Story, **after: float) -> Erased:
     at = LATER + timedelta(**after)
     async with story.database.transaction() as session:
-        unended = await deleting.unended_of_deleted(session, after=None, limit=200)
+        unended = await deleting.open_of_deleted(session, after=None, limit=200)
         for event_id in unended:
             await deleting.end_deleted(session, event_id, at)
         erased = await deleting.erase_deleted(session, at)
@@ -183,7 +183,7 @@ async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_somet
     late = await story.receipt()
     async with story.database.transaction() as session:
         unmarked = await deleting.unmark_erased(session)
-        unended = await deleting.unended_of_deleted(session, after=None, limit=10)
+        unended = await deleting.open_of_deleted(session, after=None, limit=10)
 
     assert looked_at == [True, True, False]
     assert (unmarked, unended) == (1, [late])

@@ -71,7 +71,7 @@ async def test_kind_that_cannot_be_purged_costs_no_other_and_is_purged_once_it_c
 
     with capture_logs() as logs:
         async with broken(database, "idempotency", "DELETE", "OLD.key = 'key'"):
-            purging = asyncio.create_task(purge.keep_purging(database))
+            purging = asyncio.create_task(purge.retention_loop(database))
             await wait_until_async(links_are_gone, what="what can be purged is")
             await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="a second pass")
         await wait_until_async(answers_are_gone, what="the rest")
@@ -90,7 +90,7 @@ async def test_receipt_of_a_deleted_project_that_cannot_end_costs_no_other_and_i
 
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "UPDATE", f"OLD.event_id = '{bad}'"):
-            erasing = asyncio.create_task(purge.keep_erasing(story.database))
+            erasing = asyncio.create_task(purge.erasure_loop(story.database))
             await wait_until_async(lambda: has_ended(story, good), what="the other one has ended")
             later = await story.receipt()  # another process took it a moment ago
             await wait_until_async(lambda: has_ended(story, later), what="one that came later has ended")
@@ -108,7 +108,7 @@ async def test_erasing_goes_on_after_passes_that_fail_as_a_whole(story: Story, m
     await run(story.database, "ALTER TABLE projects RENAME TO hidden")
 
     with capture_logs() as logs:
-        erasing = asyncio.create_task(purge.keep_erasing(story.database))
+        erasing = asyncio.create_task(purge.erasure_loop(story.database))
         try:
             await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="two passes that failed")
         finally:
