@@ -114,9 +114,8 @@ class ProjectOperations(AuditOperations):
         async with self._database.transaction() as session:
             before = await projects.read_project(session, project.id)
             changed = await projects.change_project(session, project.id, changes=judged)
-            fields = _changed_fields(before, changed)
-            if fields:
-                await self._record_project(session, actor, AuditAction.PROJECT_CHANGED, project.id, {"fields": fields})
+            details = {"fields": _changed_fields(before, changed)}
+            await self._record_project(session, actor, AuditAction.PROJECT_CHANGED, project.id, details)
         self._forget(project.id)
         return project_view(changed)
 

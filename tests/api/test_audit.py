@@ -112,13 +112,6 @@ async def test_key_that_expires_is_told_with_its_day(operations: Operations, pro
     assert entry["details"]["expires_at"] == made["expires_at"] is not None
 
 
-async def test_change_that_changes_nothing_leaves_no_entry(operations: Operations, project: CreatedProject) -> None:
-    for _ in range(3):
-        await operations.change_project(project.project.id, {"name": "renamed"}, actor=NADIA)
-
-    assert [entry["action"] for entry in await entries(operations)] == ["project_changed"]
-
-
 async def test_second_halves_leave_their_entries_too(operations: Operations, project: CreatedProject) -> None:
     project_id = project.project.id
     await operations.rotate_signing_secret(project_id, actor=NADIA)

@@ -112,7 +112,7 @@ class StuckRunWatch:
                     if is_refused and now - run.suspected_at >= UNTAKEN_AFTER:
                         await self._find(session, run, StuckCause.NOT_STARTED, now)
                     else:
-                        await postpone_look(session, run.event_id, now + (SOON if is_refused else LATER))
+                        await postpone_look(session, run.event_id, now + SOON)
                 case RunCondition.MISSING:
                     await enqueue_start_again(session, run.event_id, now)
                     await postpone_look(session, run.event_id, now + LATER)

@@ -26,7 +26,8 @@ UP = python("-m", "cli.main", "up")
 # The same, with less patience for children that live and do not work.
 IMPATIENT_UP = python(
     "-c",
-    "import sys; from cli.up.child_health import Patience; from cli.up.run import run_up; from config.settings import load_settings; "
+    "import sys; from cli.up.child_health import Patience; from cli.up.run import run_up; "
+    "from config.settings import load_settings; "
     "sys.exit(run_up(load_settings(), patience=Patience(look_seconds=0.5, red_seconds=1.5, silent_seconds=6)))",
 )
 PARTS = ("temporal", "mailbox", "worker", "api")

@@ -1,5 +1,6 @@
 """Outbox rows that nobody can read, left by a newer version or a hand edit: through the real dispatcher and the real Temporal."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -44,14 +45,26 @@ async def test_row_that_cannot_be_read_costs_the_others_nothing_is_backed_off_an
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
         await makegood.eventually(lambda: stands_open(makegood, event_id), "the incident, from the store")
         makegood.database.clock.skew += timedelta(seconds=31)
-        await makegood.eventually(lambda: is_found(makegood, event_id), "its run is found missing")
+        if is_json(fields):
+            # The reconciler starts it, whatever is behind its start in the outbox.
+            await makegood.started(event_id)
+        else:
+            await makegood.eventually(lambda: is_found(makegood, event_id), "its run is found missing")
 
     assert OPENED in await makegood.notes(event_id)
-    check = next(check for check in await Health(database=makegood.database).checks() if check.name == "runs")
-    assert check.status == "failed"
+    checks = {check.name: check.status for check in await Health(database=makegood.database).checks()}
+    assert is_json(fields) or checks["runs"] == "failed"
     # The clock of the store was moved on, past what it was backed off for.
     assert said_of(event_id, logs, caplog) <= 8
     await makegood.eventually(lambda: is_mailed(makegood, event_id), "the alert")
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 async def put(world: World, event_id: EventId, kind: str, fields: str) -> None:
