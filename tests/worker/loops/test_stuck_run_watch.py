@@ -1,4 +1,4 @@
-"""What the watch of runs takes for stuck: what Temporal refuses or nobody takes, and never what waits for its turn."""
+"""A run is stuck if Temporal refuses its start or no worker takes its task."""
 
 from datetime import datetime, timedelta
 
@@ -13,8 +13,8 @@ from worker.loops.stuck_runs import UNTAKEN_AFTER, StuckRunWatch
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
-class Seen(ReceiptWorkflowClient):
-    """A gateway to a Temporal server that says the same of every run."""
+class SameCondition(ReceiptWorkflowClient):
+    """A client whose runs all have the same condition."""
 
     def __init__(self, condition: RunCondition) -> None:
         self.condition = condition
@@ -26,7 +26,7 @@ class Seen(ReceiptWorkflowClient):
 
 
 async def suspected(story: Story, *, seconds_ago: float) -> EventId:
-    """A receipt whose start is in the outbox, and whose run was suspected so long ago."""
+    """Create a receipt whose start is in the outbox and whose run was suspected so long ago."""
     async with story.database.reading() as session:
         now = await story.database.now(session)
     story.at = now - timedelta(seconds=seconds_ago)
@@ -38,25 +38,25 @@ async def suspected(story: Story, *, seconds_ago: float) -> EventId:
     return event_id
 
 
-async def look(story: Story, condition: RunCondition) -> int:
-    """How many runs are stuck after one look."""
-    await StuckRunWatch(story.database, Seen(condition)).look()
+async def count_stuck_after_check(story: Story, condition: RunCondition) -> int:
+    """Check once and return how many runs are stuck."""
+    await StuckRunWatch(story.database, SameCondition(condition)).check()
     async with story.database.reading() as session:
         return await count_stuck(session)
 
 
-async def test_start_that_waits_for_its_turn_is_not_stuck(story: Story) -> None:
+async def test_start_that_waits_in_the_outbox_is_not_stuck(story: Story) -> None:
     await suspected(story, seconds_ago=600)
 
-    assert await look(story, RunCondition.MISSING) == 0
+    assert await count_stuck_after_check(story, RunCondition.MISSING) == 0
 
 
-async def test_start_that_is_being_sent_is_not_stuck(story: Story) -> None:
+async def test_start_in_delivery_is_not_stuck(story: Story) -> None:
     await suspected(story, seconds_ago=600)
     async with story.database.transaction() as session:
         await claim(session, await story.database.now(session), limit=1)
 
-    assert await look(story, RunCondition.MISSING) == 0
+    assert await count_stuck_after_check(story, RunCondition.MISSING) == 0
 
 
 async def test_start_that_temporal_refuses_is_stuck(story: Story) -> None:
@@ -66,7 +66,7 @@ async def test_start_that_temporal_refuses_is_stuck(story: Story) -> None:
         (event,) = await claim(session, now, limit=1)
         await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
 
-    assert await look(story, RunCondition.MISSING) == 1
+    assert await count_stuck_after_check(story, RunCondition.MISSING) == 1
 
     async with story.database.reading() as session:
         found = await stuck_run(session, event_id)
@@ -88,13 +88,13 @@ async def test_task_is_stuck_when_it_was_not_taken_for_long(
 ) -> None:
     await suspected(story, seconds_ago=seconds_ago)
 
-    assert await look(story, condition) == stuck
+    assert await count_stuck_after_check(story, condition) == stuck
 
 
-async def test_temporal_is_asked_for_tasks_that_are_older_than_the_patience_with_them(story: Story) -> None:
+async def test_task_counts_as_not_taken_after_the_limit(story: Story) -> None:
     await suspected(story, seconds_ago=600)
-    gateway = Seen(RunCondition.TASK_WAITS)
+    workflow_client = SameCondition(RunCondition.TASK_WAITS)
 
-    await StuckRunWatch(story.database, gateway).look()
+    await StuckRunWatch(story.database, workflow_client).check()
 
-    assert abs(gateway.untaken_since[0] - (story.at - UNTAKEN_AFTER)) < timedelta(seconds=5)
+    assert abs(workflow_client.untaken_since[0] - (story.at - UNTAKEN_AFTER)) < timedelta(seconds=5)
