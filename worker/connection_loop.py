@@ -34,9 +34,9 @@ from workflows.messages import TASK_QUEUE
 RECONNECT_SECONDS = 1.0
 # The pause after Temporal's worker ended by itself. It doubles each time, so that a worker that
 # fails at once costs little.
-WORK_AGAIN_SECONDS = 1.0
+RESTART_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-WORKED_WELL_SECONDS = 60.0
+STABLE_AFTER_SECONDS = 60.0
 CHECK_SECONDS = 5.0
 PREPARE_EVERY_CHECKS = 12
 # When Temporal gets another database, the workers detect it one after the other. So a conflict must
@@ -80,7 +80,7 @@ class TemporalConnectionLoop:
         Raises:
             PollingDied: this process does no work while Temporal answers.
         """
-        pause_seconds, loop = WORK_AGAIN_SECONDS, asyncio.get_running_loop()
+        pause_seconds, loop = RESTART_SECONDS, asyncio.get_running_loop()
         while True:
             client, began_at = await self._connect_and_join(), loop.time()
             try:
@@ -89,7 +89,7 @@ class TemporalConnectionLoop:
                 self._store_services.workflow_client.attach(None)
                 del client
             self._heartbeat.leave(problem)
-            pause_seconds = WORK_AGAIN_SECONDS if loop.time() - began_at > WORKED_WELL_SECONDS else pause_seconds * 2
+            pause_seconds = RESTART_SECONDS if loop.time() - began_at > STABLE_AFTER_SECONDS else pause_seconds * 2
             pause_seconds = min(pause_seconds, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause_seconds)
 
@@ -106,7 +106,7 @@ class TemporalConnectionLoop:
             except Exception as error:
                 # The edge of this loop: no error of Temporal ends the store services.
                 log.exception("temporal_connection_failed")
-                self._heartbeat.leave(_failed(error))
+                self._heartbeat.leave(_unexpected_problem(error))
             else:
                 return client
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -148,12 +148,13 @@ class TemporalConnectionLoop:
         return _problem_from(errors, ending)
 
     async def _check_namespace_loop(self, client: Client) -> None:
-        """Check every 5 s that the namespace is the one that was joined and ours.
+        """Check every 5 s that this process may still work in the namespace.
 
-        Prepare it again once a minute.
+        Prepare the namespace again once a minute.
 
         Raises:
-            TemporalProblem: it is not.
+            TemporalProblem: it may not.
+            RPCError: the namespace is gone.
         """
         conflicts, checks = 0, 0
         while True:
@@ -249,9 +250,9 @@ def _problem_from(errors: list[BaseException | None], ending: threading.Event) -
     if isinstance(error, TemporalProblem):
         return error.problem
     log.error("temporal_worker_ended", error=type(error).__name__, exc_info=error)
-    return _failed(error)
+    return _unexpected_problem(error)
 
 
-def _failed(error: BaseException | None) -> Problem:
+def _unexpected_problem(error: BaseException | None) -> Problem:
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return Problem(ProblemKind.FAILED, f"the work for Temporal ended ({text})", FIXES[ProblemKind.FAILED])

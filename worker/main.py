@@ -56,9 +56,8 @@ log = structlog.get_logger(__name__)
 def run_worker(settings: Settings, *, watched_loop: WatchedLoop, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> int:
     """Run a worker until SIGINT or SIGTERM.
 
-    Returns its exit code: 1 means that it must be restarted.
-
-    `watched_loop` is entered on the event loop.
+    Returns its exit code: 1 means that it must be restarted. `watched_loop` is a context manager
+    that is entered on the event loop.
     """
     configure_logging(settings.log_level, settings.log_format, role="worker")
     try:
@@ -184,7 +183,7 @@ async def _work(
 
 
 async def _connect(settings: Settings, identity: str, runtime: Runtime) -> Client:
-    """Connect. The certificates are read at each connection, so that renewed ones are used.
+    """Connect with certificates that are read each time, so that renewed ones are used.
 
     Raises:
         TemporalProblem.

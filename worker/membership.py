@@ -210,9 +210,9 @@ def _store_elsewhere(client: Client, adopted: Adopted) -> Problem:
     there = "another namespace" if other is None else f"the namespace {other.report.get(NAMESPACE)} of another Temporal"
     if other is not None and other.report.get(NAMESPACE) != client.namespace:
         there = f"the namespace {other.report.get(NAMESPACE)}"
-    place = "TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+    settings = "TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
     return Problem(
         ProblemKind.STORE_ELSEWHERE,
         f"{name} works for this store in {there}, and this worker was given {client.namespace}",
-        f"give all workers of one store the same {place}; to move them, stop the others first",
+        f"give all workers of one store the same {settings}; to move them, stop the others first",
     )

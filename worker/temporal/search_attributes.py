@@ -55,14 +55,14 @@ async def register_search_attributes(client: Client, described: DescribeNamespac
     """
     found, reason = await _list(client)
     if found is None:
-        return _judge(_aliases(described), {}, reason)
+        return _registered_from(_aliases(described), {}, reason)
     refused: dict[str, str] = {}
     if wanted := [name for name in SEARCH_ATTRIBUTES if name not in found]:
         refused = await _add(client, wanted)
         # Another worker may have added them meanwhile. Also, Temporal accepts a name that exists
         # with another type.
         found, reason = await _list(client)
-    return _judge(found or {}, refused, reason)
+    return _registered_from(found or {}, refused, reason)
 
 
 async def _list(client: Client) -> tuple[dict[str, int] | None, str]:
@@ -113,7 +113,7 @@ def _aliases(described: DescribeNamespaceResponse) -> dict[str, int]:
     return {alias: int(types.get(column.rstrip("0123456789"), 0)) for column, alias in aliases.items()}
 
 
-def _judge(found: Mapping[str, int], refused: Mapping[str, str], reason: str) -> Registered:
+def _registered_from(found: Mapping[str, int], refused: Mapping[str, str], reason: str) -> Registered:
     missing: dict[str, str] = {}
     for name, wanted in SEARCH_ATTRIBUTES.items():
         if name not in found:
