@@ -1,7 +1,7 @@
-"""Runs the measurements one after another and says which of their bounds held: `python -m bench [NAME…]`, all without a name.
+"""Runs the measurements in turn and prints which bounds did not hold: `python -m bench [NAME…]`.
 
-Each is a program of its own (`python -m bench.NAME --help`), prints min, median and max of what it measured beside its bounds,
-and ends with 1 when one does not hold.
+Without a name it runs all. Each is a program of its own (`python -m bench.NAME --help`). It prints
+min, median and max of its figures beside their bounds, and ends with 1 if a bound does not hold.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from importlib import import_module
 
 from tests.support.processes import ROOT, python
 
-PROGRAMS = ("front_door", "syncs", "engine", "lag", "waiting", "neighbours", "outage_credit")
+PROGRAMS = ("ingest", "syncs", "dispatch", "lag", "waiting", "neighbours", "outage_credit")
 
 
 def main() -> int:

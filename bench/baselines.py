@@ -1,5 +1,7 @@
-"""What the front door is measured against: a bare FastAPI route that validates the same body and stores nothing, and the same
-route when it starts a Temporal workflow in the request. Run under the same process settings as the API.
+"""The baselines of ingest: a bare FastAPI route, and a route that starts a workflow in the request.
+
+Both validate the same body as ingest and store nothing. They run with the same process settings as
+the API.
 
     python -m bench.baselines --port 9000 [--temporal 127.0.0.1:7233]
 """
@@ -51,7 +53,7 @@ class ReceiptBody(BaseModel):
 
 @workflow.defn(name="minimal")
 class Minimal:
-    """One timer and one signal: the least that a workflow which waits for a result can be."""
+    """The minimal workflow that waits for a result: one timer and one signal."""
 
     def __init__(self) -> None:
         self.is_done = False

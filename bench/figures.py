@@ -1,25 +1,29 @@
-"""How the programs of this folder print what they measured: a spread for each figure, and whether a bound holds."""
+"""Prints the figures of a measurement: their spread, and whether a bound holds."""
 
 from collections.abc import Sequence
 from statistics import median
 
 
-def told(name: str, values: Sequence[float], unit: str) -> None:
-    """Min, median and max of a figure over the rounds."""
-    print(f"  {name:<48} min {min(values):>8.1f}  median {median(values):>8.1f}  max {max(values):>8.1f} {unit}", flush=True)
+def print_spread(name: str, values: Sequence[float], unit: str) -> None:
+    """Print min, median and max of a figure over the rounds."""
+    spread = f"min {min(values):>8.1f}  median {median(values):>8.1f}  max {max(values):>8.1f}"
+    print(f"  {name:<48} {spread} {unit}", flush=True)
 
 
-def held(name: str, value: float, *, least: float | None = None, most: float | None = None, unit: str = "ratio") -> bool:
-    """Print a value beside its bound; whether it holds."""
-    is_held = (least is None or value >= least) and (most is None or value <= most)
+def check_bound(name: str, value: float, *, least: float | None = None, most: float | None = None, unit: str = "ratio") -> bool:
+    """Print a value beside its bound, and return whether the bound holds."""
+    holds = (least is None or value >= least) and (most is None or value <= most)
     bound = f"at least {least:g}" if least is not None else f"at most {most:g}"
-    print(f"  {name:<48} {unit} {value:.2f}, {bound}: {'holds' if is_held else 'DOES NOT HOLD'}", flush=True)
-    return is_held
+    print(f"  {name:<48} {unit} {value:.2f}, {bound}: {'holds' if holds else 'DOES NOT HOLD'}", flush=True)
+    return holds
 
 
-def ratio_held(name: str, ours: Sequence[float], baseline: Sequence[float], *, least: float) -> bool:
-    """The same for the ratio of two rates: the median of the rounds' own ratios, since the machine drifts between rounds."""
-    return held(name, median(a / b for a, b in zip(ours, baseline, strict=True)), least=least)
+def check_ratio(name: str, ours: Sequence[float], baseline: Sequence[float], *, least: float) -> bool:
+    """Check the ratio of two rates: the median of the ratios of each round.
+
+    The machine's speed drifts between rounds.
+    """
+    return check_bound(name, median(a / b for a, b in zip(ours, baseline, strict=True)), least=least)
 
 
 def p99(values: Sequence[float]) -> float:

@@ -1,12 +1,15 @@
-"""How long after a commit a receipt's workflow starts, and how long after a deadline the incident is stored and mailed.
+"""Measures the delay from commit to workflow start, and from deadline to incident and to mail.
 
     python -m bench.lag [--seconds 20] [--rounds 3]
 
-Through the API over HTTP, one worker, Temporal's dev server, and a real SMTP server, all on this machine's one clock:
-- 20 receipts/s: from the store's `accepted_at` to Temporal's start time of the workflow; p99 under 500 ms;
-- 10 deadlines/s: from `timeout_at` to the incident's `opened_at`, p99 under 1 s, and to the instant at which the SMTP server
-  accepted the mail, p99 under 3 s.
-The bounds are absolute; they must hold in the median round.
+It uses the API over HTTP, one worker, Temporal's dev server and a real SMTP server on one machine:
+
+1. 20 receipts/s: from the store's `accepted_at` to Temporal's start time of the workflow, p99 under
+   500 ms.
+2. 10 deadlines/s: from `timeout_at` to the incident's `opened_at`, p99 under 1 s, and to the time
+   at which the SMTP server accepted the mail, p99 under 3 s.
+
+The bounds are absolute and must hold in the median round.
 """
 
 import argparse
@@ -22,11 +25,11 @@ import httpx
 from sqlalchemy import select
 from temporalio.client import Client
 
-from bench.figures import held, p99, told
-from bench.filling import new_numbers
+from bench.figures import check_bound, p99, print_spread
+from bench.fill_store import new_numbers
 from bench.load import receipt_body
 from bench.processes import Installation, MailServer, api, install, mail_server, temporal_server, worker
-from bench.watch import connected, until
+from bench.watch import connected, wait_until
 from store.db.database import Database
 from store.schema import tables
 
@@ -41,7 +44,7 @@ INCIDENTS = tables.Incident.metadata.tables["incidents"]
 
 
 async def send(installation: Installation, *, per_second: float, seconds: float, timeout_minutes: float) -> list[str]:
-    """Post receipts at an even rate, whether earlier ones were answered or not; the ids of their events."""
+    """Post receipts at an even rate, independent of the responses. Returns the event ids."""
     loop, count = asyncio.get_running_loop(), int(per_second * seconds)
     began_at = loop.time()
     headers = {
@@ -51,12 +54,12 @@ async def send(installation: Installation, *, per_second: float, seconds: float,
     }
     async with httpx.AsyncClient(base_url=installation.api_url, headers=headers, timeout=30) as http:
 
-        async def post(position: int, number: str) -> str:
-            await asyncio.sleep(max(0.0, began_at + position / per_second - loop.time()))
+        async def post(index: int, number: str) -> str:
+            await asyncio.sleep(max(0.0, began_at + index / per_second - loop.time()))
             body = receipt_body(number)[:-1] + f', "timeout_minutes": {timeout_minutes}}}'.encode()
-            answer = await http.post("/api/v1/receipt", content=body, headers={"Idempotency-Key": number})
-            assert answer.status_code == 202, answer.text
-            return str(answer.json()["event_id"])
+            response = await http.post("/api/v1/receipt", content=body, headers={"Idempotency-Key": number})
+            assert response.status_code == 202, response.text
+            return str(response.json()["event_id"])
 
         return await asyncio.gather(*(post(i, number) for i, number in enumerate(new_numbers(count))))
 
@@ -71,7 +74,7 @@ async def start_lags(installation: Installation, client: Client, database: Datab
             started.setdefault(found.id.removeprefix("receipt-"), found.start_time)
         return started.keys() >= set(event_ids)
 
-    await until(all_have_started, what="every workflow started")
+    await wait_until(all_have_started, what="every workflow started")
     async with database.reading() as session:
         rows = await session.execute(
             select(RECEIPTS.c.event_id, RECEIPTS.c.accepted_at).where(RECEIPTS.c.event_id.in_(event_ids))
@@ -94,7 +97,7 @@ async def deadline_lags(
             incident_ids = {row.id for row in await session.execute(opened)}
         return len(incident_ids) == len(event_ids) and incident_ids <= mails.accepted().keys()
 
-    await until(all_are_mailed, what="every incident mailed")
+    await wait_until(all_are_mailed, what="every incident mailed")
     async with database.reading() as session:
         rows = (await session.execute(opened)).all()
     accepted = mails.accepted()
@@ -106,7 +109,7 @@ async def deadline_lags(
 async def measure(
     installation: Installation, temporal: str, mails: MailServer, *, seconds: float, rounds: int
 ) -> dict[str, list[list[float]]]:
-    """The lags in milliseconds, by what they are of, a list for each round."""
+    """The lags in milliseconds by kind, with a list for each round."""
     lags: dict[str, list[list[float]]] = {"start": [], "incident": [], "mail": []}
     database = Database.open(installation.database_url)
     async with connected(temporal) as client:
@@ -140,12 +143,12 @@ def main() -> int:
         "incident": ("timeout_at to incident stored", MOST_INCIDENT_MS),
         "mail": ("timeout_at to mail accepted", MOST_MAIL_MS),
     }
-    are_held = []
+    results = []
     for kind, (name, most) in bounds.items():
-        told(f"{name}: p50", [median(of) for of in lags[kind]], "ms")
-        told(f"{name}: p99", [p99(of) for of in lags[kind]], "ms")
-        are_held.append(held(f"{name}: p99", median(p99(of) for of in lags[kind]), most=most, unit="ms"))
-    return 0 if all(are_held) else 1
+        print_spread(f"{name}: p50", [median(of) for of in lags[kind]], "ms")
+        print_spread(f"{name}: p99", [p99(of) for of in lags[kind]], "ms")
+        results.append(check_bound(f"{name}: p99", median(p99(of) for of in lags[kind]), most=most, unit="ms"))
+    return 0 if all(results) else 1
 
 
 def _milliseconds(pairs: Iterable[tuple[datetime, datetime]]) -> list[float]:

@@ -1,7 +1,8 @@
-"""A bounded load of POSTs over loopback: so many callers, each with a connection of its own and one request in flight.
+"""Generates a bounded load of POSTs: each caller has its own connection and one request in flight.
 
-Speaks just enough HTTP/1.1 to cost the machine little beside the server it measures. Run as a process of its own by the
-programs of this folder (`python -m bench.load`), so that its work is not the server's; prints one JSON line.
+It implements only a small part of HTTP/1.1, to use little CPU time beside the measured server. The
+programs of this folder run it as a process of its own (`python -m bench.load`). It prints one JSON
+line.
 """
 
 import argparse
@@ -17,7 +18,7 @@ SECONDS_AT_MOST = 120
 
 
 def receipt_body(number: str) -> bytes:
-    """A Stripe receipt that no other one names."""
+    """The body of a Stripe receipt with this number."""
     receipt = {
         "provider": "stripe",
         "stripe_event_id": f"evt_{number}",
@@ -30,10 +31,10 @@ def receipt_body(number: str) -> bytes:
 
 
 async def call(host: str, port: int, path: str, key: str, until: float, limit: int, took_ms: list[float], bad: list[int]) -> None:
-    """Send receipts one after another until the time or the number of requests is used up."""
+    """Send receipts one after another until the time or the request limit is reached."""
     reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\nAccept: application/json\r\n"
-    head += "Content-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
+    head += "Accept: application/json\r\nContent-Type: application/json\r\n"
     for _ in range(limit):
         started = time.perf_counter()
         if started >= until:
@@ -41,9 +42,9 @@ async def call(host: str, port: int, path: str, key: str, until: float, limit: i
         number = secrets.token_hex(12)
         body = receipt_body(number)
         writer.write(f"{head}Idempotency-Key: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        status = int(answer[9:12])
-        lengths = [line[16:] for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+        response = await reader.readuntil(b"\r\n\r\n")
+        status = int(response[9:12])
+        lengths = [line[16:] for line in response.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
         await reader.readexactly(int(lengths[0]))
         took_ms.append((time.perf_counter() - started) * 1000)
         if status not in (200, 202):
@@ -52,7 +53,11 @@ async def call(host: str, port: int, path: str, key: str, until: float, limit: i
 
 
 async def load(url: str, *, key: str, callers: int, seconds: float, limit: int) -> dict[str, float]:
-    """The rate per second and the quantiles in milliseconds of one slice of load; `refused` counts answers that are not 2xx."""
+    """Run one slice of load.
+
+    `rate` is per second, the quantiles are in ms, `refused` counts other responses than 200 and
+    202.
+    """
     parts = urlsplit(url)
     took_ms: list[float] = []
     bad: list[int] = []
@@ -82,8 +87,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1_000_000)
     chosen = parser.parse_args()
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        told = runner.run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))
-    print(json.dumps(told))
+        figures = runner.run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Whether a project whose repair endpoint hangs delays another project's callbacks.
+"""Measures whether a project whose repair endpoint hangs delays another project's callbacks.
 
     python -m bench.neighbours [--calls 100] [--hanging 150] [--rounds 3]
 
-Through the API over HTTP, one worker and Temporal's dev server, all on this machine. In each round one project's repairs are
-asked for at 2 a second, alone and then while so many repairs of another project, more than the worker has slots, have been asked
-for, whose endpoint takes the connection and never answers. Measured is the time from the request to the callback's arrival; p99
-beside the hanging project must stay under twice that of the project alone, in the median round.
+It uses the API over HTTP, one worker and Temporal's dev server. In each round the repairs of one
+project are requested at 2 a second, twice:
+
+1. Alone.
+2. After more repairs of another project were requested than the worker has slots. The endpoint of
+   that project accepts the connection and never answers.
+
+The time from each request to the callback's arrival is measured. Bound: in the median round, p99
+beside the hanging project is under twice that of the project alone.
 """
 
 import argparse
@@ -22,20 +27,20 @@ from statistics import median
 
 import httpx
 
-from bench.figures import held, p99, told
-from bench.filling import new_numbers
+from bench.figures import check_bound, p99, print_spread
+from bench.fill_store import new_numbers
 from bench.load import receipt_body
-from bench.processes import Installation, api, command, install, temporal_server, worker
-from bench.watch import until
+from bench.processes import Installation, api, install, run_command, temporal_server, worker
+from bench.watch import wait_until
 
 CALLS_PER_SECOND = 2.0
-WARM_CALLS = 5  # not measured: a worker's first workflows and callbacks cost it more
+WARM_CALLS = 5  # not measured: a worker's first workflows and callbacks take longer
 MOST_RATIO = 2.0
 SCOPES = [argument for scope in ("ingest", "read", "operate") for argument in ("--scope", scope)]
 
 
 class Endpoint:
-    """A repair endpoint that notes when each callback came; one that hangs answers none until it ends."""
+    """A repair endpoint that records when each callback arrived. A hanging one never answers."""
 
     def __init__(self, *, hangs: bool) -> None:
         self.arrived: dict[str, float] = {}
@@ -55,7 +60,7 @@ class Endpoint:
         writer.close()
 
     def hang_up(self) -> None:
-        """End what hangs."""
+        """Close the hanging connections."""
         self._hangs = False
         for writer in self._writers:
             writer.close()
@@ -64,13 +69,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One project, whose endpoint listens on an address of its own, and a client with its key."""
+    """One project with an endpoint on an address of its own, and an HTTP client with its key."""
 
     http: httpx.AsyncClient
     endpoint: Endpoint = field(repr=False)
 
     async def incidents(self, count: int) -> list[str]:
-        """So many open incidents."""
+        """Create so many open incidents and return their ids."""
         return [await self._incident(number) for number in new_numbers(count)]
 
     async def _incident(self, number: str) -> str:
@@ -82,38 +87,38 @@ class Project:
         return str((await self.http.get(f"/api/v1/events/{event_id}")).json()["incident"]["id"])
 
     async def reprocess(self, incident_id: str) -> str:
-        """The id of the repair that is asked for."""
-        answer = await self.http.post(f"/api/v1/incidents/{incident_id}/reprocess")
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["replay_id"])
+        """Request a repair and return its id."""
+        response = await self.http.post(f"/api/v1/incidents/{incident_id}/reprocess")
+        assert response.status_code == 202, response.text
+        return str(response.json()["replay_id"])
 
     async def lags(self, incident_ids: list[str]) -> list[float]:
-        """Milliseconds from each request to its callback's arrival, those of the first ones left out."""
+        """Milliseconds from each request to its callback, without the first `WARM_CALLS`."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
 
-        async def ask(position: int, incident_id: str) -> tuple[str, float]:
-            await asyncio.sleep(max(0.0, began_at + position / CALLS_PER_SECOND - loop.time()))
-            asked_at = loop.time()
-            return await self.reprocess(incident_id), asked_at
+        async def request(index: int, incident_id: str) -> tuple[str, float]:
+            await asyncio.sleep(max(0.0, began_at + index / CALLS_PER_SECOND - loop.time()))
+            requested_at = loop.time()
+            return await self.reprocess(incident_id), requested_at
 
-        asked = await asyncio.gather(*(ask(position, incident_id) for position, incident_id in enumerate(incident_ids)))
+        requested = await asyncio.gather(*(request(index, incident_id) for index, incident_id in enumerate(incident_ids)))
 
         async def all_arrived() -> bool:
-            return all(replay_id in self.endpoint.arrived for replay_id, _ in asked)
+            return all(replay_id in self.endpoint.arrived for replay_id, _ in requested)
 
-        await until(all_arrived, what="every callback arrived")
-        return [(self.endpoint.arrived[replay_id] - asked_at) * 1000 for replay_id, asked_at in asked[WARM_CALLS:]]
+        await wait_until(all_arrived, what="every callback arrived")
+        return [(self.endpoint.arrived[replay_id] - requested_at) * 1000 for replay_id, requested_at in requested[WARM_CALLS:]]
 
 
 @asynccontextmanager
 async def project(installation: Installation, name: str, address: str, *, hangs: bool) -> AsyncIterator[Project]:
-    """A new project whose endpoint listens on this address of the loopback."""
+    """Create a project whose endpoint listens on this loopback address."""
     endpoint = Endpoint(hangs=hangs)
     server = await asyncio.start_server(endpoint.serve, address, 0)
     url = f"http://{address}:{server.sockets[0].getsockname()[1]}/repair"
     create = ("project", "create", name, "--mode", "test", "--repair-url", url, *SCOPES, "--json")
-    made = await asyncio.to_thread(command, installation.environment, *create)
+    made = await asyncio.to_thread(run_command, installation.environment, *create)
     headers = {"Authorization": f"Bearer {made['api_key']}", "Accept": "application/json", "Content-Type": "application/json"}
     async with httpx.AsyncClient(base_url=installation.api_url, headers=headers, timeout=30) as http:
         yield Project(http, endpoint)
@@ -122,30 +127,30 @@ async def project(installation: Installation, name: str, address: str, *, hangs:
 
 
 async def gauge(installation: Installation, name: str) -> int:
-    """What `/metrics` says of this."""
+    """The value of a gauge in `/metrics`."""
     async with httpx.AsyncClient() as http:
         page = (await http.get(f"{installation.api_url}/metrics")).text
     return int(float(re.findall(rf"(?m)^makegood_{name} ([0-9.]+)$", page)[0]))
 
 
 async def waiting_callbacks(installation: Installation) -> int:
-    """How many callbacks the worker has told to come back."""
+    """How many callbacks wait for a slot."""
     return await gauge(installation, "callbacks_waiting")
 
 
 async def measure_round(installation: Installation, number: int, *, calls: int, hanging: int) -> tuple[list[float], list[float]]:
-    """The lags of one project alone, and beside the hanging one."""
+    """The lags of one project alone, and beside a hanging project."""
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(project(installation, f"ours-{number}", "127.0.0.1", hangs=False))
         theirs = await stack.enter_async_context(project(installation, f"theirs-{number}", f"127.0.0.{number + 2}", hangs=True))
         incidents_alone, incidents_beside = await ours.incidents(calls + WARM_CALLS), await ours.incidents(calls + WARM_CALLS)
         incident_ids = await theirs.incidents(hanging)
 
-        async def are_told() -> bool:
+        async def are_sent() -> bool:
             return not await gauge(installation, "outbox_rows") and not await gauge(installation, "alerts_unsent")
 
-        # Nor are the incidents themselves what is measured.
-        await until(are_told, what="every incident is told to Temporal and to the operators")
+        # The dispatch of the incidents is not measured.
+        await wait_until(are_sent, what="every incident is sent to Temporal and mailed")
         alone = await ours.lags(incidents_alone)
         for incident_id in incident_ids:
             await theirs.reprocess(incident_id)
@@ -153,13 +158,13 @@ async def measure_round(installation: Installation, number: int, *, calls: int, 
         async def are_settled() -> bool:
             return len(theirs.endpoint.arrived) + await waiting_callbacks(installation) >= hanging
 
-        # Being asked for so much at once is not what is measured.
-        await until(are_settled, what="each callback of the hanging project was sent, or waits")
+        # The burst of requests itself is not measured.
+        await wait_until(are_settled, what="each callback of the hanging project is sent or waits")
         print(f"  round {number + 1}: {await waiting_callbacks(installation)} callbacks wait", flush=True)
         beside = await ours.lags(incidents_beside)
         for incident_id in incident_ids:
-            answer = await theirs.http.post(f"/api/v1/incidents/{incident_id}/resolve", json={"reason": "measured"})
-            assert answer.status_code < 300, answer.text
+            response = await theirs.http.post(f"/api/v1/incidents/{incident_id}/resolve", json={"reason": "measured"})
+            assert response.status_code < 300, response.text
     return alone, beside
 
 
@@ -181,13 +186,13 @@ def main() -> int:
                 with worker(installation):
                     lags = asyncio.run(measure_round(installation, number, calls=chosen.calls, hanging=chosen.hanging))
                 p50s, p99s = [" and ".join(f"{of(each):.0f}" for each in lags) for of in (median, p99)]
-                print(f"  round {number + 1}: alone and beside a hanging project: p50 {p50s} ms, p99 {p99s} ms", flush=True)
+                print(f"  round {number + 1}, alone and beside: p50 {p50s} ms, p99 {p99s} ms", flush=True)
                 measured.append(lags)
     alone, beside = [p99(lags) for lags, _ in measured], [p99(lags) for _, lags in measured]
-    told("asked to called, p99: alone", alone, "ms")
-    told("asked to called, p99: beside a hanging project", beside, "ms")
+    print_spread("request to callback, p99: alone", alone, "ms")
+    print_spread("request to callback, p99: beside a hanging project", beside, "ms")
     ratios = [b / a for a, b in zip(alone, beside, strict=True)]
-    return 0 if held("beside / alone, p99", median(ratios), most=MOST_RATIO) else 1
+    return 0 if check_bound("beside / alone, p99", median(ratios), most=MOST_RATIO) else 1
 
 
 if __name__ == "__main__":

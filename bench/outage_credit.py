@@ -1,11 +1,14 @@
-"""What the credit of an outage costs with a million deadlines open, and what receipts and results notice of it.
+"""Measures the credit of an outage with a million open deadlines, and its effect on ingest.
 
     python -m bench.outage_credit [sqlite] [postgresql] [--receipts 1000000]
 
-A store with so many waiting receipts, whose ingest was down for five minutes. An API process starts, which records the outage
-with its first beat: no later than with an empty store (bound: 1 s more). Then a process of its own credits as the worker does,
-while 8 callers send a receipt and the result of one of those that wait, in turn, with pauses of 50 ms. Bounds: every deadline is
-credited once; no request is refused; the p99 of results is within 5 times that of the same load after the credit.
+The ingest of a store with so many waiting receipts was down for five minutes.
+
+1. An API process starts and records the outage with its first heartbeat. Bound: at most 1 s later
+   than with an empty store.
+2. Another process credits as the worker does, while 8 callers send receipts and results of waiting
+   receipts in turn, with pauses of 50 ms. Bounds: every deadline is credited once, no request is
+   refused, and the p99 of results is within 5 times that of the same load after the credit.
 """
 
 import argparse
@@ -21,16 +24,16 @@ from pathlib import Path
 import httpx
 from sqlalchemy import text
 
-from bench.figures import held, p99, told
+from bench.figures import check_bound, p99, print_spread
 from bench.load import receipt_body
-from bench.processes import Installation, api, install, measured
+from bench.processes import Installation, api, install, run_measurement
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.outage_credit import pending_outages
 from tests.support.postgres import running_postgres
 from worker.loops.outage_credit import credit_all
 
-NO_TEMPORAL = "127.0.0.1:9"  # nobody calls it
+NO_TEMPORAL = "127.0.0.1:9"  # never called
 CALLERS = 8
 CALL_EVERY_SECONDS = 0.05
 AFTER_SECONDS = 15.0
@@ -39,20 +42,27 @@ MOST_MORE_TO_START_SECONDS = 1.0
 MOST_P99 = 5.0
 ROWS_AT_ONCE = 50_000
 NUMBERS = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :last) SELECT i FROM n",
-    "postgresql": "SELECT i FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint) - 1) AS n(i)",
+    "sqlite": """
+WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :last)
+SELECT i FROM n""",
+    "postgresql": """
+SELECT i FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint) - 1) AS n(i)""",
 }
 NAME = {"sqlite": "printf('%032x', i)", "postgresql": "lpad(to_hex(i), 32, '0')"}
 FILL = """
-INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, event_type,
-  effect_type, internal_reference, occurred_at, accepted_at, timeout_at, deadline_at, flags, request_id)
-SELECT 'evt_' || {name}, :project_id, {yes}, 'waiting', 'stripe', 'evt_' || {name}, 'evt_' || {name}, 'invoice.paid',
-  'access_unlock', 'order', at, at, at + 1800000 + i, at + 1800000 + i, '', 'req'
+INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id,
+  stripe_event_id, event_type, effect_type, internal_reference, occurred_at, accepted_at,
+  timeout_at, deadline_at, flags, request_id)
+SELECT 'evt_' || {name}, :project_id, {yes}, 'waiting', 'stripe', 'evt_' || {name},
+  'evt_' || {name}, 'invoice.paid', 'access_unlock',
+  'order', at, at, at + 1800000 + i, at + 1800000 + i, '', 'req'
 FROM (SELECT i, CAST(:accepted_at AS bigint) AS at FROM ({numbers}) AS numbered) AS given"""
 
 
 async def fill(installation: Installation, receipts: int) -> None:
-    """So many receipts that have waited for ten minutes, and the last beat of a front door that went down five minutes ago."""
+    """Insert receipts that have waited for ten minutes, and an ingest heartbeat of five minutes
+    ago.
+    """
     database = Database.open(installation.database_url, statement_seconds=600)
     numbers, name = NUMBERS[database.dialect], NAME[database.dialect]
     yes = "true" if database.dialect == "postgresql" else "1"
@@ -63,7 +73,8 @@ async def fill(installation: Installation, receipts: int) -> None:
         values = {"project_id": installation.project_id, "accepted_at": now_ms - 600_000}
         async with database.transaction() as session:
             await session.execute(statement, {**values, "first": first, "last": min(first + ROWS_AT_ONCE, receipts)})
-    beat = "INSERT INTO heartbeats (process, role, started_at, at, report) VALUES ('ingest_0', 'ingest', :at, :at, '{}')"
+    columns = "process, role, started_at, at, report"
+    beat = f"INSERT INTO heartbeats ({columns}) VALUES ('ingest_0', 'ingest', :at, :at, '{{}}')"
     async with database.transaction() as session:
         await session.execute(text(beat), {"at": now_ms - DOWN_SECONDS * 1000})
     if database.dialect == "postgresql":
@@ -73,7 +84,7 @@ async def fill(installation: Installation, receipts: int) -> None:
 
 
 async def credit(url: str) -> dict[str, float]:
-    """Credit as a worker does; for a process of its own."""
+    """Credit as a worker does, in a process of its own."""
     database = Database.open(url, writes_on_loop=True)
     took: list[float] = []
     began = at = time.perf_counter()
@@ -94,7 +105,7 @@ async def credit(url: str) -> dict[str, float]:
 
 
 async def load(installation: Installation, until: asyncio.Event, receipts: int) -> tuple[list[float], int]:
-    """Milliseconds of each result, and how many requests were refused."""
+    """Run the load. Returns the milliseconds of each result, and how many requests were refused."""
     took_ms: list[float] = []
     refused = 0
     key = {"Authorization": f"Bearer {installation.api_key}", "Accept": "application/json", "Content-Type": "application/json"}
@@ -102,8 +113,8 @@ async def load(installation: Installation, until: asyncio.Event, receipts: int) 
     async def post(client: httpx.AsyncClient, path: str, body: bytes) -> float:
         nonlocal refused
         began = time.perf_counter()
-        answer = await client.post(path, content=body, headers={**key, "Idempotency-Key": secrets.token_hex(12)})
-        refused += answer.status_code != 202
+        response = await client.post(path, content=body, headers={**key, "Idempotency-Key": secrets.token_hex(12)})
+        refused += response.status_code != 202
         return (time.perf_counter() - began) * 1000
 
     async def call() -> None:
@@ -120,12 +131,12 @@ async def load(installation: Installation, until: asyncio.Event, receipts: int) 
 
 
 async def during(installation: Installation, receipts: int) -> tuple[list[float], int, dict[str, float]]:
-    """The load while a process of its own credits."""
+    """Run the load while another process credits."""
     over = asyncio.Event()
 
     async def crediting() -> dict[str, float]:
         try:
-            return await asyncio.to_thread(measured, "bench.outage_credit", "--credit", installation.database_url)
+            return await asyncio.to_thread(run_measurement, "bench.outage_credit", "--credit", installation.database_url)
         finally:
             over.set()
 
@@ -139,8 +150,8 @@ async def after(installation: Installation, receipts: int) -> list[float]:
     return (await load(installation, over, receipts))[0]
 
 
-async def credits_given(installation: Installation) -> tuple[int, int]:
-    """How many entries say that a deadline was credited, and of how many receipts."""
+async def count_credits(installation: Installation) -> tuple[int, int]:
+    """How many timeline entries record a credit, and of how many receipts."""
     database = Database.open(installation.database_url, statement_seconds=600)
     query = "SELECT count(*), count(DISTINCT event_id) FROM timeline WHERE kind = 'deadline_credited'"
     async with database.reading() as session:
@@ -149,15 +160,15 @@ async def credits_given(installation: Installation) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def started_in(installation: Installation) -> float:
-    """Seconds until an API process answers."""
+def start_seconds(installation: Installation) -> float:
+    """Start an API process and return the seconds until it answers."""
     began = time.perf_counter()
     with api(installation):
         return time.perf_counter() - began
 
 
 def measure(top: Path, dialect: str, url: str | None, empty_url: str | None, receipts: int) -> bool:
-    empty_seconds = started_in(install(top / f"{dialect}-empty", temporal=NO_TEMPORAL, database_url=empty_url, mode="live"))
+    empty_seconds = start_seconds(install(top / f"{dialect}-empty", temporal=NO_TEMPORAL, database_url=empty_url, mode="live"))
     full = install(top / dialect, temporal=NO_TEMPORAL, database_url=url, mode="live")
     asyncio.run(fill(full, receipts))
     print(f"{dialect}, {receipts} waiting receipts", flush=True)
@@ -166,20 +177,23 @@ def measure(top: Path, dialect: str, url: str | None, empty_url: str | None, rec
         more_seconds = time.perf_counter() - began - empty_seconds
         took_ms, refused, figures = asyncio.run(during(full, receipts))
         after_ms = asyncio.run(after(full, receipts))
-    entries, of_receipts = asyncio.run(credits_given(full))
+    entries, of_receipts = asyncio.run(count_credits(full))
     for name, value in figures.items():
         print(f"  {name:<48} {value:.1f}", flush=True)
-    told("results while it is credited", took_ms, "ms")
-    told("results after it", after_ms, "ms")
-    print(f"  p99 {p99(took_ms):.1f} ms of {len(took_ms)}, after it {p99(after_ms):.1f} ms of {len(after_ms)}", flush=True)
+    print_spread("results during the credit", took_ms, "ms")
+    print_spread("results after the credit", after_ms, "ms")
+    for name, lags in (("during", took_ms), ("after", after_ms)):
+        print(f"  p99 {name} the credit {p99(lags):.1f} ms of {len(lags)} results", flush=True)
     return all(
         (
-            held("until the outage is recorded, over an empty store", more_seconds, most=MOST_MORE_TO_START_SECONDS, unit="s"),
-            held("outages left", figures["left"], most=0, unit="number"),
-            held("receipts credited", of_receipts, least=receipts, unit="number"),
-            held("credits, of which none twice", entries, most=receipts, unit="number"),
-            held("requests refused", refused, most=0, unit="number"),
-            held("p99 of results, while / after", p99(took_ms) / p99(after_ms), most=MOST_P99),
+            check_bound(
+                "until the outage is recorded, over an empty store", more_seconds, most=MOST_MORE_TO_START_SECONDS, unit="s"
+            ),
+            check_bound("outages left", figures["left"], most=0, unit="number"),
+            check_bound("receipts credited", of_receipts, least=receipts, unit="number"),
+            check_bound("credits in total", entries, most=receipts, unit="number"),
+            check_bound("requests refused", refused, most=0, unit="number"),
+            check_bound("p99 of results, while / after", p99(took_ms) / p99(after_ms), most=MOST_P99),
         )
     )
 
@@ -193,7 +207,7 @@ def main() -> int:
     if chosen.credit is not None:
         print(json.dumps(asyncio.run(credit(chosen.credit))))
         return 0
-    are_held: list[bool] = []
+    results: list[bool] = []
     with ExitStack() as stack:
         top = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="makegood-bench-")))
         for dialect in chosen.stores or ["sqlite", "postgresql"]:
@@ -202,8 +216,8 @@ def main() -> int:
                 if dialect == "postgresql":
                     postgres = store.enter_context(running_postgres(durable=True))
                     url, empty_url = postgres.url(postgres.create("bench")), postgres.url(postgres.create("empty"))
-                are_held.append(measure(top, dialect, url, empty_url, chosen.receipts))
-    return 0 if all(are_held) else 1
+                results.append(measure(top, dialect, url, empty_url, chosen.receipts))
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

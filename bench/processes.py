@@ -1,5 +1,7 @@
-"""The real processes that the programs of this folder measure: Temporal's dev server, API, worker, a mail server, each on a free
-port with its data in a temporary directory, and started as production and `makegood up` start them.
+"""Starts the measured processes: Temporal's dev server, API, worker and a mail server.
+
+Each has a free port and keeps its data in a temporary directory. They are started as in production
+and by `makegood up`.
 """
 
 import json
@@ -25,7 +27,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A migrated store with one project: the settings of its processes, and what a caller needs."""
+    """A migrated store with one project, the environment of its processes, and an API key."""
 
     environment: dict[str, str]
     database_url: str
@@ -40,7 +42,10 @@ class Installation:
 def install(
     directory: Path, *, temporal: str, database_url: str | None = None, smtp_port: int | None = None, mode: str = "test"
 ) -> Installation:
-    """A new store in `directory`, or at `database_url`; limits are on, and out of the way. Mails go to `smtp_port`."""
+    """Create a store in `directory`, or at `database_url`.
+
+    Rate limits are on and never reached. Mails go to `smtp_port`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     port, no_mail_port = free_ports(2)
     url = database_url or f"sqlite:///{directory / 'makegood.db'}"
@@ -55,15 +60,15 @@ def install(
         "MAKEGOOD_SMTP_URL": f"smtp://127.0.0.1:{smtp_port or no_mail_port}?starttls=never",
         "TEMPORAL_ADDRESS": temporal,
     }
-    command(environment, "migrate", "--json")
-    told = ["--alert-email", "ops@shop.example"] if smtp_port else []
+    run_command(environment, "migrate", "--json")
+    alerts = ["--alert-email", "ops@shop.example"] if smtp_port else []
     scopes = ["--scope", "ingest", "--scope", "read"]
-    made = command(environment, "project", "create", "bench", "--mode", mode, *scopes, *told, "--json")
+    made = run_command(environment, "project", "create", "bench", "--mode", mode, *scopes, *alerts, "--json")
     return Installation(environment, url, ProjectId(str(made["project_id"])), str(made["api_key"]))
 
 
-def command(environment: dict[str, str], *arguments: str) -> dict[str, object]:
-    """The JSON that a `makegood` command prints."""
+def run_command(environment: dict[str, str], *arguments: str) -> dict[str, object]:
+    """Run a `makegood` command and return the JSON that it prints."""
     ended = subprocess.run(
         python("-m", "cli.main", *arguments), cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
     )
@@ -74,7 +79,7 @@ def command(environment: dict[str, str], *arguments: str) -> dict[str, object]:
 
 @contextmanager
 def temporal_server(directory: Path) -> Iterator[str]:
-    """Temporal's dev server with the command of `makegood up`, less its UI; its address."""
+    """Run Temporal's dev server as `makegood up` does, without its UI; yields its address."""
     port, ui_port = free_ports(2)
     directory.mkdir(parents=True, exist_ok=True)
     settings = Settings(data_dir=directory, temporal_port=port, temporal_ui_port=ui_port)
@@ -93,7 +98,7 @@ def temporal_server(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def worker(installation: Installation) -> Iterator[Program]:
-    """One worker process that is ready."""
+    """Run a worker process; yields when it is ready."""
     environment = installation.environment | {"MAKEGOOD_LOG_LEVEL": "info"}
     with running(*python("-m", "cli.main", "worker"), environment=environment) as program:
         program.wait_for("worker_ready", seconds=START_SECONDS)
@@ -102,13 +107,16 @@ def worker(installation: Installation) -> Iterator[Program]:
 
 @contextmanager
 def api(installation: Installation, *before: str) -> Iterator[Program]:
-    """One API process that answers; `before` is what it is run by, such as strace."""
+    """Run an API process; yields when it answers.
+
+    `before` is a command to run it by, such as strace.
+    """
     with running(*before, *python("-m", "cli.main", "api"), environment=installation.environment) as program:
-        answers(f"{installation.api_url}/livez", program)
+        wait_for_answer(f"{installation.api_url}/livez", program)
         yield program
 
 
-def answers(url: str, program: Program) -> None:
+def wait_for_answer(url: str, program: Program) -> None:
     """Return once the program answers at the URL."""
 
     def is_up() -> bool:
@@ -123,13 +131,13 @@ def answers(url: str, program: Program) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """A running `bench.mail_server`, and the file in which it notes each mail that it accepted."""
+    """A running `bench.mail_server`, and the file in which it records each accepted mail."""
 
     port: int
     path: Path
 
     def accepted(self) -> dict[str, datetime]:
-        """When the first mail about each incident was accepted."""
+        """When the first mail of each incident was accepted."""
         first: dict[str, datetime] = {}
         for line in self.path.read_text(encoding="ascii").splitlines():
             at, incident_id = line.split()
@@ -139,7 +147,7 @@ class MailServer:
 
 @contextmanager
 def mail_server(directory: Path) -> Iterator[MailServer]:
-    """An SMTP server in a process of its own."""
+    """Run an SMTP server in a process of its own."""
     (port,) = free_ports(1)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "mails"
@@ -149,10 +157,10 @@ def mail_server(directory: Path) -> Iterator[MailServer]:
         yield MailServer(port, path)
 
 
-def measured(module: str, *arguments: str) -> dict[str, float]:
-    """The JSON line that a program of this folder prints at its end."""
+def run_measurement(module: str, *arguments: str) -> dict[str, float]:
+    """Run a program of this folder and return the JSON line that it prints last."""
     ended = subprocess.run(python("-m", module, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    # A process that used Temporal's client may die while the interpreter exits, after all was printed.
+    # A process that used Temporal's client may crash while the interpreter exits, after it printed.
     assert ended.stdout.strip() or ended.returncode == 0, f"{module} ended with {ended.returncode}"
     figures: dict[str, float] = json.loads(ended.stdout.strip().splitlines()[-1])
     return figures

@@ -1,12 +1,14 @@
-"""How many syncs an accepted receipt costs at 64 callers, and that no 202 leaves before its commit is on disk.
+"""Counts disk syncs per receipt, and checks that each 202 leaves after its commit is on disk.
 
     python -m bench.syncs [sqlite] [postgresql] [--seconds 4] [--rounds 3]
 
-SQLite: the API process runs under strace, which counts its fsync and fdatasync calls; then a short slice is traced whole, and
-for each 202 the trace must hold, in this order: the last write to the write-ahead log that names the event, a sync of that file
-which succeeded, the answer. PostgreSQL (a real server, fsync on): its own counters, `fsyncs` of the WAL in `pg_stat_io`, by every
-process of the server; that its sessions wait for their commits is read from its settings. Bound: 0.15 a receipt. SQLite's part
-needs strace.
+1. SQLite: the API process runs under strace, which counts its fsync and fdatasync calls. Then a
+   short slice is traced. For each 202 the trace must contain, in this order: the last write to the
+   write-ahead log with the event's id, a successful sync of that file, and the response.
+2. PostgreSQL: a real server with fsync on. The counter is `fsyncs` of the WAL in `pg_stat_io`, of
+   all processes of the server. Its settings show that sessions wait for their commits.
+
+Bound: 0.15 syncs per receipt at 64 callers. The SQLite part needs strace.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.figures import held, told
+from bench.figures import check_bound, print_spread
 from bench.processes import Installation, api, install
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.processes import ROOT, python
@@ -34,16 +36,18 @@ from tests.support.processes import ROOT, python
 CALLERS = 64
 MOST_SYNCS = 0.15
 TRACED_REQUESTS = 640
-FLUSH_SECONDS = 2.0  # PostgreSQL's processes report what they counted at most once a second
-NOWHERE = "127.0.0.1:9"  # the front door never talks to Temporal
+FLUSH_SECONDS = 2.0  # PostgreSQL's processes report their counters at most once a second
+NO_TEMPORAL = "127.0.0.1:9"  # ingest never calls it
 ACCEPTED = r"{\"accepted\":true"  # as strace prints it
 EVENT = re.compile(r"evt_[0-9a-f]{32}")
 WAL_SYNCS = "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
-DURABILITY = "SELECT 'fsync=' || current_setting('fsync') || ' synchronous_commit=' || current_setting('synchronous_commit')"
+DURABILITY = """
+SELECT 'fsync=' || current_setting('fsync')
+    || ' synchronous_commit=' || current_setting('synchronous_commit')"""
 
 
 def load(installation: Installation, *, seconds: float, limit: int = 1_000_000) -> dict[str, float]:
-    """One slice of receipts, none refused."""
+    """Run one slice of receipts, none of which may be refused."""
     arguments = ("--key", installation.api_key, "--callers", str(CALLERS), "--seconds", str(seconds), "--limit", str(limit))
     url = f"{installation.api_url}/api/v1/receipt"
     ended = subprocess.run(python("-m", "bench.load", url, *arguments), cwd=ROOT, capture_output=True, text=True, check=True)
@@ -54,7 +58,7 @@ def load(installation: Installation, *, seconds: float, limit: int = 1_000_000) 
 
 @contextmanager
 def traced(pid: int, output: Path, *options: str) -> Iterator[None]:
-    """strace on a process and its threads for the block."""
+    """Trace a process and its threads during the block."""
     strace = subprocess.Popen(("strace", "-f", "-p", str(pid), "-o", str(output), *options), stderr=subprocess.PIPE, text=True)
     try:
         assert strace.stderr is not None
@@ -66,8 +70,8 @@ def traced(pid: int, output: Path, *options: str) -> Iterator[None]:
 
 
 def sqlite(directory: Path, *, seconds: float, rounds: int) -> bool:
-    """Count, then look at the order."""
-    installation = install(directory, temporal=NOWHERE)
+    """Count the syncs, then check the order."""
+    installation = install(directory, temporal=NO_TEMPORAL)
     per_receipt: list[float] = []
     with api(installation) as program:
         for number in range(rounds):
@@ -80,31 +84,32 @@ def sqlite(directory: Path, *, seconds: float, rounds: int) -> bool:
         calls = "trace=fdatasync,fsync,write,writev,sendto,sendmsg,pwrite64"
         with traced(program.process.pid, output, "-y", "-s", "5000", "-e", calls, "-e", "signal=none"):
             accepted = load(installation, seconds=60, limit=TRACED_REQUESTS)["requests"]
-    told("sqlite: syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
-    is_held = held("sqlite: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS)
+    print_spread("sqlite: syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
+    holds = check_bound("sqlite: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS)
     order = read_order(output)
-    found = (
-        f"of {accepted:.0f} receipts sent, {len(order.answered)} answers were traced, {len(order.early)} left before their sync"
-    )
-    print(f"  sqlite: {found}", flush=True)
-    return is_held and len(order.answered) == accepted and not order.early
+    responses = f"{len(order.answered)} responses traced, {len(order.early)} left before their sync"
+    print(f"  sqlite: {accepted:.0f} receipts sent, {responses}", flush=True)
+    return holds and len(order.answered) == accepted and not order.early
 
 
 @dataclass(slots=True)
 class Order:
-    """What a trace shows: events answered with 202, and those among them whose answer left too early."""
+    """The events that were answered with 202, and those whose response left too early."""
 
     answered: set[str] = field(default_factory=set)
     early: set[str] = field(default_factory=set)
 
 
 def read_order(trace: Path) -> Order:
-    """Go through the calls in the order in which they were made; a call that strace tells in two parts counts when it ended."""
+    """Read the calls of a trace in order.
+
+    A call that strace prints in two parts counts at its end.
+    """
     order, number = Order(), 0
     written_at: dict[str, int] = {}
     synced_from = 0  # every write to the log before this one is on disk
     begun: dict[str, tuple[int, str]] = {}
-    on_disk_at_head: dict[str, int] = {}  # by the connection; the head of an answer leaves before its body
+    on_disk_at_head: dict[str, int] = {}  # by connection; the head of a response leaves before its body
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             number += 1
@@ -134,25 +139,25 @@ def read_order(trace: Path) -> Order:
 
 
 def postgresql(directory: Path, *, seconds: float, rounds: int) -> bool:
-    """The server's own counters around each slice."""
+    """Read the server's counters before and after each slice."""
     with running_postgres(durable=True) as postgres:
-        installation = install(directory, temporal=NOWHERE, database_url=postgres.url(postgres.create("bench")))
+        installation = install(directory, temporal=NO_TEMPORAL, database_url=postgres.url(postgres.create("bench")))
         per_receipt: list[float] = []
         with api(installation):
             for _ in range(rounds):
-                before = int(ask(postgres, WAL_SYNCS))
+                before = int(query_value(postgres, WAL_SYNCS))
                 accepted = load(installation, seconds=seconds)["requests"]
                 time.sleep(FLUSH_SECONDS)
-                per_receipt.append((int(ask(postgres, WAL_SYNCS)) - before) / accepted)
-            durability = ask(postgres, DURABILITY)
-    told("postgresql: WAL syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
+                per_receipt.append((int(query_value(postgres, WAL_SYNCS)) - before) / accepted)
+            durability = query_value(postgres, DURABILITY)
+    print_spread("postgresql: WAL syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
     print(f"  postgresql: {durability}", flush=True)
     is_durable = durability == "fsync=on synchronous_commit=on"
-    return held("postgresql: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS) and is_durable
+    return check_bound("postgresql: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS) and is_durable
 
 
-def ask(postgres: Postgres, sql: str) -> str:
-    """One value from the server."""
+def query_value(postgres: Postgres, sql: str) -> str:
+    """Query one value of the server."""
 
     async def fetch() -> str:
         connection = await asyncpg.connect(postgres.url("bench"))
@@ -165,19 +170,19 @@ def ask(postgres: Postgres, sql: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    # One word, not a list: argparse holds the default of `*` against the choices as well.
+    # A string, not a list: argparse checks the default of `*` against the choices too.
     parser.add_argument("stores", nargs="*", default="both", choices=["sqlite", "postgresql", "both"])
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
-    are_held = []
+    results = []
     with tempfile.TemporaryDirectory(prefix="makegood-bench-") as top:
         if "sqlite" in chosen.stores or "both" in chosen.stores:
             assert shutil.which("strace"), "strace is not installed"
-            are_held.append(sqlite(Path(top) / "sqlite", seconds=chosen.seconds, rounds=chosen.rounds))
+            results.append(sqlite(Path(top) / "sqlite", seconds=chosen.seconds, rounds=chosen.rounds))
         if "postgresql" in chosen.stores or "both" in chosen.stores:
-            are_held.append(postgresql(Path(top) / "postgresql", seconds=chosen.seconds, rounds=chosen.rounds))
-    return 0 if all(are_held) else 1
+            results.append(postgresql(Path(top) / "postgresql", seconds=chosen.seconds, rounds=chosen.rounds))
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

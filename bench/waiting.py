@@ -1,14 +1,17 @@
-"""What many waiting receipts cost, and how fast a burst of deadlines becomes incidents and mails.
+"""Measures the memory of many waiting receipts, and the rate of a burst of deadlines.
 
     python -m bench.waiting [--small] [--rounds 3] [--burst 300] [--skip-waiting]
 
-1. One worker with none, 5,000, then 20,000 receipts waiting for their results: its memory grows by less than 150 MiB over none,
-   and stays flat (within 25 MiB) between the two. With the 20,000, and 100 open incidents, the console's lists and those of the
-   REST interface each answer over HTTP within 300 ms, the slowest of 20 calls.
-2. A burst: receipts whose deadlines fall on the same instant, each opening an incident and mailing it over SMTP, in turn with
-   minimal workflows of one timer and two empty activities on the same dev server; from the common deadline to the last mail
-   accepted, and to the last workflow completed. No less than 70 % of the minimal rate.
-`--small` waits with 500 and 2,000 alone.
+1. One worker has none, 5,000, then 20,000 receipts that wait for their results. Its memory grows by
+   less than 150 MiB over none, and by less than 25 MiB between the two. With 20,000 and 100 open
+   incidents, each list of the console and of the REST interface answers within 300 ms, also the
+   slowest of 20 calls.
+2. Receipts with the same deadline open an incident each and mail it over SMTP. Minimal workflows
+   of one timer and two empty activities take turns with them on the same dev server. The time runs
+   from the deadline to the last accepted mail, and to the last completed workflow. Bound: at least
+   70 % of the minimal rate.
+
+`--small` uses 500 and 2,000 waiting receipts.
 """
 
 import argparse
@@ -25,10 +28,20 @@ import psutil
 from sqlalchemy import select
 from temporalio.client import Client
 
-from bench.figures import held, ratio_held, told
-from bench.filling import fill, new_numbers
-from bench.processes import Installation, MailServer, api, command, install, mail_server, measured, temporal_server, worker
-from bench.watch import connected, until, until_first_tasks_done
+from bench.figures import check_bound, check_ratio, print_spread
+from bench.fill_store import fill, new_numbers
+from bench.processes import (
+    Installation,
+    MailServer,
+    api,
+    install,
+    mail_server,
+    run_command,
+    run_measurement,
+    temporal_server,
+    worker,
+)
+from bench.watch import connected, wait_for_first_tasks, wait_until
 from store.db.database import Database
 from store.receipts.outbox import count as count_outbox
 from store.schema import tables
@@ -49,24 +62,24 @@ INCIDENTS = tables.Incident.metadata.tables["incidents"]
 RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 
 
-async def until_told(database: Database, *, quiet: bool = False) -> None:
-    """Until the engine has taken everything in the outbox; says every ten seconds how far it is."""
-    spoke_at = time.monotonic()
+async def wait_until_dispatched(database: Database, *, quiet: bool = False) -> None:
+    """Wait until the outbox is empty, and print the progress every ten seconds."""
+    printed_at = time.monotonic()
 
-    async def has_told_everything() -> bool:
-        nonlocal spoke_at
+    async def is_outbox_empty() -> bool:
+        nonlocal printed_at
         async with database.reading() as session:
             left = await count_outbox(session)
-        if not quiet and time.monotonic() - spoke_at > 10:
-            spoke_at = time.monotonic()
+        if not quiet and time.monotonic() - printed_at > 10:
+            printed_at = time.monotonic()
             print(f"    {left} receipts are still to be started", flush=True)
         return left == 0
 
-    await until(has_told_everything, what="every receipt started", seconds=1_800)
+    await wait_until(is_outbox_empty, what="every receipt started", seconds=1_800)
 
 
 async def memory_while_waiting(installation: Installation, counts: tuple[int, ...]) -> list[float]:
-    """MiB of the worker's memory with no receipt waiting, then with each of `counts`; the lists are called at the last."""
+    """The worker's memory in MiB with no waiting receipt, then with each of `counts`."""
     database = Database.open(installation.database_url)
     with worker(installation) as program:
         process = psutil.Process(program.process.pid)
@@ -75,8 +88,8 @@ async def memory_while_waiting(installation: Installation, counts: tuple[int, ..
         for count in counts:
             await fill(installation, "receipt", numbers=new_numbers(count - waiting), timeout_seconds=WEEK_SECONDS)
             waiting = count
-            await until_told(database)
-            await asyncio.sleep(SETTLE_SECONDS)  # what was started last is still being run
+            await wait_until_dispatched(database)
+            await asyncio.sleep(SETTLE_SECONDS)  # the last workflows are still running their first task
             found.append(mebibytes(process))
             print(f"  worker with {count} waiting: {found[-1]:.0f} MiB (none: {found[0]:.0f} MiB)", flush=True)
     await database.close()
@@ -84,38 +97,38 @@ async def memory_while_waiting(installation: Installation, counts: tuple[int, ..
 
 
 async def open_incidents(installation: Installation, database: Database) -> None:
-    """Some incidents to be listed, which also has the worker do once what it does."""
+    """Open incidents for the lists. This also warms up the worker."""
     await fill(installation, "receipt", numbers=new_numbers(OPEN_INCIDENTS), timeout_seconds=1)
 
     async def all_are_open() -> bool:
         async with database.reading() as session:
             return len((await session.execute(select(INCIDENTS.c.id))).all()) == OPEN_INCIDENTS
 
-    await until(all_are_open, what="every incident open")
+    await wait_until(all_are_open, what="every incident open")
 
 
 def lists_answer(installation: Installation) -> bool:
-    """Call each list as a signed-in person, or a machine with a key, would."""
+    """Call each list as a signed-in user or with an API key, and check the slowest call."""
     headers = {"Authorization": f"Bearer {installation.api_key}", "Accept": "application/json"}
-    are_held = []
+    results = []
     with httpx.Client(base_url=installation.api_url, timeout=30, follow_redirects=True) as http:
         sign_in(http, installation)
         for path in LISTS:
             took_ms = []
             for _ in range(CALLS):
                 began = time.perf_counter()
-                answer = http.get(path, headers=headers if path.startswith("/api") else {})
+                response = http.get(path, headers=headers if path.startswith("/api") else {})
                 took_ms.append((time.perf_counter() - began) * 1000)
-                assert answer.status_code == 200, answer.text[:500]
-                assert "/login" not in str(answer.url), "nobody is signed in"
-            told(f"{path}", took_ms, "ms")
-            are_held.append(held(f"{path}: the slowest of {CALLS}", max(took_ms), most=MOST_LIST_MS, unit="ms"))
-    return all(are_held)
+                assert response.status_code == 200, response.text[:500]
+                assert "/login" not in str(response.url), "nobody is signed in"
+            print_spread(f"{path}", took_ms, "ms")
+            results.append(check_bound(f"{path}: the slowest of {CALLS}", max(took_ms), most=MOST_LIST_MS, unit="ms"))
+    return all(results)
 
 
 def sign_in(http: httpx.Client, installation: Installation) -> None:
-    """Open a one-time link and press its button."""
-    url = str(command(installation.environment, "user", "link", "--json")["url"])
+    """Open a one-time link and submit its form."""
+    url = str(run_command(installation.environment, "user", "link", "--json")["url"])
     page = http.get(url).text
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
     assert fields, page
@@ -127,11 +140,11 @@ def mebibytes(process: psutil.Process) -> float:
 
 
 async def burst(installation: Installation, client: Client, mails: MailServer, count: int, seconds: float) -> float:
-    """Incidents mailed per second, from the instant at which all deadlines fall."""
+    """Mailed incidents per second, from the common deadline on."""
     database = Database.open(installation.database_url)
     event_ids = await fill(installation, "receipt", numbers=new_numbers(count), timeout_seconds=seconds)
-    await until_told(database, quiet=True)
-    await until_first_tasks_done(client, [f"receipt-{event_id}" for event_id in event_ids])
+    await wait_until_dispatched(database, quiet=True)
+    await wait_for_first_tasks(client, [f"receipt-{event_id}" for event_id in event_ids])
     started_at = datetime.now(UTC)
     opened = select(INCIDENTS.c.id, RECEIPTS.c.timeout_at).where(
         INCIDENTS.c.event_id == RECEIPTS.c.event_id, RECEIPTS.c.event_id.in_(event_ids)
@@ -144,9 +157,9 @@ async def burst(installation: Installation, client: Client, mails: MailServer, c
 
     async with database.reading() as session:
         due_at = (await session.execute(select(RECEIPTS.c.timeout_at).where(RECEIPTS.c.event_id == event_ids[-1]))).scalar_one()
-    assert started_at < due_at, "not all receipts were started before their deadline: give --burst less"
+    assert started_at < due_at, "not all receipts were started before their deadline: lower --burst"
     await asyncio.sleep((due_at - datetime.now(UTC) + timedelta(seconds=1)).total_seconds())
-    await until(all_are_mailed, what="every incident mailed")
+    await wait_until(all_are_mailed, what="every incident mailed")
     async with database.reading() as session:
         incident_ids = [row.id for row in await session.execute(opened)]
     await database.close()
@@ -157,12 +170,12 @@ async def burst(installation: Installation, client: Client, mails: MailServer, c
 async def burst_of_ours(installation: Installation, temporal: str, mails: MailServer, count: int, seconds: float) -> float:
     async with connected(temporal) as client:
         with worker(installation):
-            await burst(installation, client, mails, 20, 5)  # warm
+            await burst(installation, client, mails, 20, 5)  # warm-up
             return await burst(installation, client, mails, count, seconds)
 
 
 def measure_bursts(directory: Path, count: int, rounds: int) -> bool:
-    """Minimal and ours in turn, each with one worker process that nothing else runs beside."""
+    """Run minimal and ours in turn, each with one worker process and no other."""
     seconds = 5 + count / STARTS_PER_SECOND
     ours: list[float] = []
     minimal: list[float] = []
@@ -170,14 +183,14 @@ def measure_bursts(directory: Path, count: int, rounds: int) -> bool:
         installation = install(directory / "burst", temporal=temporal, smtp_port=mails.port)
         for number in range(rounds):
             arguments = ("--temporal", temporal, "--count", str(count), "--seconds", str(seconds))
-            driven = measured("bench.driven", "deadlines", *arguments)
-            assert not driven["late"], "not all minimal workflows were started before their deadline: give --burst less"
+            driven = run_measurement("bench.minimal_driver", "deadlines", *arguments)
+            assert not driven["late"], "not all minimal workflows were started before their deadline: lower --burst"
             minimal.append(driven["rate"])
             ours.append(asyncio.run(burst_of_ours(installation, temporal, mails, count, seconds)))
             print(f"  round {number + 1}: minimal {minimal[-1]:.1f}, ours {ours[-1]:.1f} /s", flush=True)
-    told("minimal: one timer, two empty activities", minimal, "/s")
-    told("ours: deadline, incident stored, mail accepted", ours, "/s")
-    return ratio_held("ours / minimal", ours, minimal, least=LEAST_BURST)
+    print_spread("minimal: one timer, two empty activities", minimal, "/s")
+    print_spread("ours: deadline, incident stored, mail accepted", ours, "/s")
+    return check_ratio("ours / minimal", ours, minimal, least=LEAST_BURST)
 
 
 def measure_waiting(directory: Path, counts: tuple[int, ...]) -> bool:
@@ -185,12 +198,12 @@ def measure_waiting(directory: Path, counts: tuple[int, ...]) -> bool:
         installation = install(directory / "waiting", temporal=temporal)
         none, *found = asyncio.run(memory_while_waiting(installation, counts))
         name = f"worker's growth with {counts[-1]} waiting over none"
-        are_held = [held(name, max(found) - none, most=MOST_GROWTH_MIB, unit="MiB")]
+        results = [check_bound(name, max(found) - none, most=MOST_GROWTH_MIB, unit="MiB")]
         name = f"between {counts[0]} and {counts[-1]} waiting"
-        are_held.append(held(name, abs(found[-1] - found[0]), most=MOST_DIFFERENCE_MIB, unit="MiB"))
+        results.append(check_bound(name, abs(found[-1] - found[0]), most=MOST_DIFFERENCE_MIB, unit="MiB"))
         with api(installation):
-            are_held.append(lists_answer(installation))
-    return all(are_held)
+            results.append(lists_answer(installation))
+    return all(results)
 
 
 def main() -> int:
@@ -201,13 +214,13 @@ def main() -> int:
     parser.add_argument("--skip-waiting", action="store_true")
     parser.add_argument("--skip-burst", action="store_true")
     chosen = parser.parse_args()
-    are_held = []
+    results = []
     with tempfile.TemporaryDirectory(prefix="makegood-bench-") as directory:
         if not chosen.skip_burst:
-            are_held.append(measure_bursts(Path(directory), chosen.burst, chosen.rounds))
+            results.append(measure_bursts(Path(directory), chosen.burst, chosen.rounds))
         if not chosen.skip_waiting:
-            are_held.append(measure_waiting(Path(directory), WAITING_SMALL if chosen.small else WAITING))
-    return 0 if all(are_held) else 1
+            results.append(measure_waiting(Path(directory), WAITING_SMALL if chosen.small else WAITING))
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Looks at Temporal from outside while the programs of this folder measure; the same way for ours and for baselines."""
+"""Observes Temporal during a measurement, in the same way for ours and for the baselines."""
 
 import asyncio
 import time
@@ -10,14 +10,18 @@ from temporalio.client import Client, WorkflowHandle
 
 POLL_SECONDS = 0.25
 GIVE_UP_SECONDS = 240
-# The engine sets a timer for each task it gives out, and looks at it when it fires, the task long done: the longest that ours
-# and the minimal workflows have, and a second. What one measurement left must not be paid by the next.
+# Temporal sets a timer for each workflow task and handles it when it fires, long after the task.
+# Measurements are this far apart, so that the timers of one do not slow the next: the longest task
+# timeout, and a second.
 TIMERS_LEFT_SECONDS = 6.0
 
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Client]:
-    """A client for the block. Afterwards it is dropped, with time for its threads: else the interpreter's exit may crash."""
+    """Yield a client for the block, then drop it and wait for its threads.
+
+    Otherwise the interpreter may crash at exit.
+    """
     clients = [await Client.connect(address)]
     try:
         yield clients[0]
@@ -26,8 +30,12 @@ async def connected(address: str) -> AsyncIterator[Client]:
         await asyncio.sleep(0.3)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, what: str, seconds: float = GIVE_UP_SECONDS) -> None:
-    """Ask until it is so."""
+async def wait_until(condition: Callable[[], Awaitable[bool]], *, what: str, seconds: float = GIVE_UP_SECONDS) -> None:
+    """Check the condition until it is true.
+
+    Raises:
+        AssertionError: it was not true in time.
+    """
     give_up_at = time.monotonic() + seconds
     while not await condition():
         if time.monotonic() > give_up_at:
@@ -35,14 +43,17 @@ async def until(condition: Callable[[], Awaitable[bool]], *, what: str, seconds:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def completed(client: Client, workflow_type: str) -> int:
+async def count_completed(client: Client, workflow_type: str) -> int:
     """How many workflows of the type have completed."""
     counted = await client.count_workflows(f"WorkflowType = '{workflow_type}' AND ExecutionStatus = 'Completed'")
     return counted.count
 
 
-async def until_first_tasks_done(client: Client, workflow_ids: list[str]) -> None:
-    """Return once the workflows have set their timers: no task of theirs is pending. Looks at one in ten, the last among them."""
+async def wait_for_first_tasks(client: Client, workflow_ids: list[str]) -> None:
+    """Wait until the workflows have set their timers, so that no task is pending.
+
+    Only one in ten is checked, and the last one.
+    """
     for workflow_id in reversed(workflow_ids[-1::-10]):
         handle = client.get_workflow_handle(workflow_id)
 
@@ -50,4 +61,4 @@ async def until_first_tasks_done(client: Client, workflow_ids: list[str]) -> Non
             described = await handle.describe()
             return not described.raw_description.HasField("pending_workflow_task")
 
-        await until(has_no_task, what=f"the first task of {workflow_id}")
+        await wait_until(has_no_task, what=f"the first task of {workflow_id}")

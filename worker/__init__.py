@@ -1,1 +1,1 @@
-"""The worker process: `main` starts it, `build` wires it, `loops` run beside Temporal's own worker."""
+"""The worker process: `main` starts it, `build` wires it, `loops` run beside Temporal's worker."""

@@ -1,7 +1,8 @@
-"""What a worker is built from, and what is built: a part that needs the store alone, and one that works for Temporal.
+"""Builds a worker: services that need only the store, and Temporal's worker with the dispatcher.
 
-The first runs as long as the process, the second while there is a Temporal to work for. Reads no settings, so that a test builds
-the same worker from its own parts. Called by `worker.main` and `worker.connection_loop`.
+The store services run as long as the process, the others while Temporal is available. This module
+reads no settings, so a test builds the same worker from its own dependencies. Called by
+`worker.main` and `worker.connection_loop`.
 """
 
 import asyncio
@@ -27,31 +28,36 @@ from worker.loops.notify_listener import listen_loop
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
 from worker.loops.start_rate_limiter import StartRateLimiter
-from worker.temporal.activity_slots import Purposes
+from worker.temporal.activity_slots import ActivitySlots
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 from workflows.messages import TASK_QUEUE
 from workflows.receipt import ReceiptWorkflow
 
-# Some 130 KiB each; one that is not cached costs a replay of its short history when its time comes.
+# About 130 KiB each. A workflow that is not cached replays its short history at its next task.
 MAX_CACHED_WORKFLOWS = 500
-# More than the places of all purposes together, and than the runs that wait for a callback in flight beside its own: what is left
-# is for those that find no place and come back.
+# More than the slots of all purposes plus the activities that wait for another attempt in flight.
+# The rest is for activities that find no slot and are retried.
 ACTIVITIES_AT_ONCE = 320
-# Each waits with its workflow's task, of which a worker has as many.
+# Each blocks a workflow task, of which a worker has as many.
 LOCAL_ACTIVITIES_AT_ONCE = 100
-# A task that finds a poll waiting is handed over at once; else the server writes it down, reads it again and deletes it.
+# Temporal gives a task to a waiting poll at once. Without one it writes, reads and deletes the task
+# in its database.
 TASK_POLLS = 40
-NEW_RUN_POLLS = 0.4  # of these; the others ask for the tasks of runs that are cached here
+NEW_RUN_POLLS = 0.4  # share of polls for new runs; the others are for runs that are cached here
 ACTIVITY_POLLS = 20
 STICKY_SECONDS = timedelta(seconds=2)
-# Within the 10 s in which everything ends. An attempt still in flight when the process ends is sent again by the next worker.
+# Part of the 10 s of the whole shutdown. The next worker sends an attempt again that is in flight
+# when the process ends.
 GRACE_SECONDS = timedelta(seconds=2)
 HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What a worker is built from. `outage_seconds` 0: no deadline waits while ingest is silent."""
+class WorkerDependencies:
+    """The dependencies of a worker.
+
+    `outage_seconds` 0: deadlines count also while ingest is down.
+    """
 
     database: Database
     sealer: Sealer
@@ -69,24 +75,28 @@ class WorkerParts:
 
 
 @dataclass(frozen=True, slots=True)
-class StorePart:
-    """What needs the store alone, and works while Temporal is away: late incidents, unsent alerts, what the reconciler finds.
+class StoreServices:
+    """The services that need only the store: the reconciler, late incidents, alert retries.
 
-    `callback` is here since its attempts outlive Temporal's worker; they end with this part. `places` are its own.
-    `gateway` is attached to a client when there is one; until then its calls fail as they do while Temporal is away.
+    `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
+    callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
+    they do while Temporal is unavailable.
     """
 
-    gateway: ReceiptWorkflowClient
+    workflow_client: ReceiptWorkflowClient
     reconciler: Reconciler
     alerts: AlertActivities
     overdue: OverdueOpener
     callback: CallbackActivities
-    places: CallbackSlots
+    slots: CallbackSlots
     every_seconds: float
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """At work while the block runs, then ended in order; the task ends early when a part of it fails."""
+        """Run the services during the block, then end them in order.
+
+        The task ends early if a service fails.
+        """
         reconciling = asyncio.create_task(self.reconciler.run())
         alerting = asyncio.create_task(alert_retry_loop(self.alerts, every_seconds=self.every_seconds))
         opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
@@ -103,30 +113,34 @@ class StorePart:
 
 @dataclass(frozen=True, slots=True)
 class BuiltWorker:
-    """What works for Temporal and is not running yet: Temporal's own worker and the dispatcher, over the part of the store.
+    """Temporal's worker and the dispatcher, built over the store services and not yet running.
 
-    `listened_url` is the PostgreSQL that says when there is something to dispatch; None on SQLite, which is polled.
+    `listened_url` is the PostgreSQL that notifies of new outbox rows; None on SQLite, which is
+    polled.
     """
 
     temporal: Worker
-    store_part: StorePart
+    store_services: StoreServices
     dispatcher: Dispatcher
     listened_url: str | None
 
     @property
-    def gateway(self) -> ReceiptWorkflowClient:
-        """What both parts say to Temporal."""
-        return self.store_part.gateway
+    def workflow_client(self) -> ReceiptWorkflowClient:
+        """The client for receipt workflows, of the store services."""
+        return self.store_services.workflow_client
 
     @property
     def reconciler(self) -> Reconciler:
-        """The reconciler, which belongs to the part of the store."""
-        return self.store_part.reconciler
+        """The reconciler, of the store services."""
+        return self.store_services.reconciler
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Both parts at work while the block runs, then ended in order; the task ends early when a part of them fails."""
-        async with self.store_part.running() as stored, self.running_temporal() as polled:
+        """Run everything during the block, then end it in order.
+
+        The task ends early if a part fails.
+        """
+        async with self.store_services.running() as stored, self.running_temporal() as polled:
             whole = asyncio.create_task(_first_failure([stored, polled]))
             try:
                 yield whole
@@ -140,7 +154,7 @@ class BuiltWorker:
         polling, dispatching = asyncio.create_task(self.temporal.run()), asyncio.create_task(self.dispatcher.run())
         listening = []
         if self.listened_url is not None:
-            listening.append(asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.wake)))
+            listening.append(asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify)))
         whole = asyncio.create_task(_first_failure([polling, dispatching, *listening]))
         try:
             yield whole
@@ -153,56 +167,65 @@ class BuiltWorker:
             await asyncio.gather(polling, whole, *listening, return_exceptions=True)
 
 
-def build_store_part(parts: WorkerParts, *, identity: str) -> StorePart:
-    """What needs the store alone, with a gateway that has no client yet. `identity`: the process, as its heartbeat names it."""
-    gateway = ReceiptWorkflowClient(None, public_url=parts.public_url, owns_namespace=parts.owns_namespace)
-    writer = MailWriter(mail_from=parts.mail_from, public_url=parts.public_url)
-    alerts = AlertActivities(parts.database, writer=writer, mailer=parts.mailer)
+def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> StoreServices:
+    """Build the services that need only the store.
+
+    `identity` is the name of the process in its heartbeat.
+    """
+    workflow_client = ReceiptWorkflowClient(None, public_url=dependencies.public_url, owns_namespace=dependencies.owns_namespace)
+    writer = MailWriter(mail_from=dependencies.mail_from, public_url=dependencies.public_url)
+    alerts = AlertActivities(dependencies.database, writer=writer, mailer=dependencies.mailer)
     reconciler = Reconciler(
-        parts.database.for_loops(),
-        gateway,
-        every_seconds=parts.reconcile_seconds,
-        outage_seconds=parts.outage_seconds,
+        dependencies.database.for_loops(),
+        workflow_client,
+        every_seconds=dependencies.reconcile_seconds,
+        outage_seconds=dependencies.outage_seconds,
     )
-    overdue = OverdueOpener(parts.database.for_loops(), outage_seconds=parts.outage_seconds)
-    places = CallbackSlots(parts.callback_limits, time.monotonic)
+    overdue = OverdueOpener(dependencies.database.for_loops(), outage_seconds=dependencies.outage_seconds)
+    slots = CallbackSlots(dependencies.callback_limits, time.monotonic)
     callback = CallbackActivities(
-        parts.database,
-        sealer=parts.sealer,
-        transport=parts.transport,
-        rules=parts.rules,
-        chance=parts.chance,
-        places=places,
+        dependencies.database,
+        sealer=dependencies.sealer,
+        transport=dependencies.transport,
+        rules=dependencies.rules,
+        chance=dependencies.chance,
+        places=slots,
         holder=identity,
     )
-    return StorePart(gateway, reconciler, alerts, overdue, callback, places, every_seconds=parts.reconcile_seconds)
+    return StoreServices(
+        workflow_client, reconciler, alerts, overdue, callback, slots, every_seconds=dependencies.reconcile_seconds
+    )
 
 
-def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | None = None) -> BuiltWorker:
-    """A worker over the given client and parts; `store_part` is the one that runs already, attached to that client."""
-    if store_part is None:
-        store_part = build_store_part(parts, identity=client.identity)
-        store_part.gateway.attach(client)
-    gateway, alerts = store_part.gateway, store_part.alerts
-    ledger = LifecycleActivities(parts.database, sealer=parts.sealer, outage_seconds=parts.outage_seconds)
+def build_worker(client: Client, dependencies: WorkerDependencies, store_services: StoreServices | None = None) -> BuiltWorker:
+    """Build a worker over a client.
+
+    `store_services` run already, attached to that client; None builds new ones.
+    """
+    if store_services is None:
+        store_services = build_store_services(dependencies, identity=client.identity)
+        store_services.workflow_client.attach(client)
+    workflow_client, alerts = store_services.workflow_client, store_services.alerts
+    lifecycle = LifecycleActivities(dependencies.database, sealer=dependencies.sealer, outage_seconds=dependencies.outage_seconds)
     temporal = Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=[ReceiptWorkflow],
         activities=[
-            ledger.load_standing,
-            ledger.open_incident,
-            ledger.heed,
-            ledger.begin_repair,
-            ledger.fail_overdue_repair,
-            ledger.note_dropped_request,
+            lifecycle.load_standing,
+            lifecycle.open_incident,
+            lifecycle.heed,
+            lifecycle.begin_repair,
+            lifecycle.fail_overdue_repair,
+            lifecycle.note_dropped_request,
             alerts.send_alerts,
-            store_part.callback.send_callback,
+            store_services.callback.send_callback,
         ],
-        # The sandbox imports the workflow's file anew for each run and is entered for each payload: a third to a half of this
-        # process's work. The tests replay every life inside it, and ban clocks and chance from the files.
+        # The sandbox imports the workflow module for each run and is entered for each payload,
+        # which takes up to half of the process's CPU time. Tests replay all histories in the
+        # sandbox, and ban clocks and random numbers from workflow modules.
         workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[Purposes(parts.database, time.monotonic)],
+        interceptors=[ActivitySlots(dependencies.database, time.monotonic)],
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=ACTIVITIES_AT_ONCE,
         max_concurrent_local_activities=LOCAL_ACTIVITIES_AT_ONCE,
@@ -214,19 +237,22 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    listened_url = parts.database.url if parts.database.dialect == "postgresql" else None
+    listened_url = dependencies.database.url if dependencies.database.dialect == "postgresql" else None
     return BuiltWorker(
         temporal=temporal,
-        store_part=store_part,
+        store_services=store_services,
         dispatcher=Dispatcher(
-            parts.database.for_loops(), gateway, StartRateLimiter(parts.dispatch_rate), is_notified=listened_url is not None
+            dependencies.database.for_loops(),
+            workflow_client,
+            StartRateLimiter(dependencies.dispatch_rate),
+            is_notified=listened_url is not None,
         ),
         listened_url=listened_url,
     )
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Return when one of them ends, or fail as it did."""
+    """Return when one of the tasks ends, or raise its error."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()

@@ -1,7 +1,7 @@
 """Composes one worker process from the settings, runs its loops, and ends them in order.
 
-What needs the store alone starts at once; `worker.connection_loop` works beside it while there is a Temporal to work for.
-Decides nothing about receipts. Called by `cli`, which hands in what watches that the event loop runs.
+Loops that need only the store start at once. `worker.connection_loop` runs beside them and works
+while Temporal is available. Called by `cli`, which passes the watchdog of the event loop.
 """
 
 import asyncio
@@ -32,18 +32,20 @@ from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
-from worker.build import GRACE_SECONDS, StorePart, WorkerParts, build_store_part
-from worker.connection_loop import TemporalPart, end_soon
-from worker.health.heartbeat import USUAL, Bounds, Heartbeat
+from worker.build import GRACE_SECONDS, StoreServices, WorkerDependencies, build_store_services
+from worker.connection_loop import TemporalConnectionLoop, end_soon
+from worker.health.heartbeat import Heartbeat
+from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
 from worker.loops.outage_credit import outage_credit_loop
 from worker.loops.retention import erasure_loop, retention_loop
-from worker.temporal.connect import Engine, connect, quiet_runtime
+from worker.temporal.connect import TemporalEndpoint, connect, quiet_runtime
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
 
 COLLECT_SECONDS = 10.0
-# Without it a process that used the Temporal client may crash while the interpreter exits, one in ten that end at once.
+# Without this pause, one in ten processes that used the Temporal client crashes while the
+# interpreter exits.
 DROP_CLIENT_SECONDS = 0.3
-# What the activity's start-to-close timeout leaves room for.
+# Fits into the activity's start-to-close timeout.
 LONGEST_CALLBACK_SECONDS = 30
 
 WatchedLoop = Callable[[], AbstractContextManager[None]]
@@ -51,27 +53,28 @@ WatchedLoop = Callable[[], AbstractContextManager[None]]
 log = structlog.get_logger(__name__)
 
 
-def run_worker(settings: Settings, *, watched_loop: WatchedLoop, bounds: Bounds = USUAL) -> int:
-    """Run a worker until SIGINT or SIGTERM; its exit code, 1 when it must be started again.
+def run_worker(settings: Settings, *, watched_loop: WatchedLoop, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> int:
+    """Run a worker until SIGINT or SIGTERM.
 
-    `watched_loop` is entered on the event loop.
+    Returns its exit code: 1 means that it must be restarted. `watched_loop` is a context manager
+    that is entered on the event loop.
     """
     configure_logging(settings.log_level, settings.log_format, role="worker")
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            return runner.run(_run(settings, watched_loop, bounds))
+            return runner.run(_run(settings, watched_loop, thresholds))
     except KeyboardInterrupt:
         return 0
 
 
-def parts_from(settings: Settings) -> WorkerParts:
-    """The parts of a real worker.
+def build_dependencies(settings: Settings) -> WorkerDependencies:
+    """Build the dependencies of a real worker.
 
     Raises:
         SettingsError, ValueError: a setting is missing or wrong.
     """
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
-    return WorkerParts(
+    return WorkerDependencies(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
@@ -93,11 +96,15 @@ def parts_from(settings: Settings) -> WorkerParts:
     )
 
 
-def engine_from(settings: Settings, *, identity: str) -> Engine:
-    """Where the settings say that Temporal is. Raises: OSError when a certificate cannot be read."""
+def temporal_endpoint(settings: Settings, *, identity: str) -> TemporalEndpoint:
+    """The address of Temporal and how to connect to it.
+
+    Raises:
+        OSError: a certificate cannot be read.
+    """
     certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
     ca, certificate, key = (None if path is None else path.read_bytes() for path in certificates)
-    return Engine(
+    return TemporalEndpoint(
         target=settings.temporal_target,
         namespace=settings.temporal_namespace,
         identity=identity,
@@ -110,31 +117,31 @@ def engine_from(settings: Settings, *, identity: str) -> Engine:
     )
 
 
-async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) -> int:
+async def _run(settings: Settings, watched_loop: WatchedLoop, thresholds: HealthThresholds) -> int:
     stopping = _stop_on_signals()
     identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    parts = parts_from(settings)
-    secrets_known = tuple(root.fingerprint for root in parts.sealer.roots)
+    dependencies = build_dependencies(settings)
+    secrets_known = tuple(root.fingerprint for root in dependencies.sealer.roots)
     heartbeat = Heartbeat(
-        parts.database, identity=identity, started_at=datetime.now(UTC), bounds=bounds, secrets_known=secrets_known
+        dependencies.database, identity=identity, started_at=datetime.now(UTC), thresholds=thresholds, secrets_known=secrets_known
     )
-    beating = asyncio.create_task(heartbeat.heartbeat_loop())
-    crediting = asyncio.create_task(outage_credit_loop(parts.database.for_loops()))  # whether Temporal answers or not
+    heartbeat_task = asyncio.create_task(heartbeat.heartbeat_loop())
+    credit_task = asyncio.create_task(outage_credit_loop(dependencies.database.for_loops()))  # needs no Temporal
     try:
         with watched_loop():
-            await refuse_unknown_secret(parts.database, parts.sealer)
-            store_part = build_store_part(parts, identity=identity)
+            await refuse_unknown_secret(dependencies.database, dependencies.sealer)
+            store_services = build_store_services(dependencies, identity=identity)
             connect_now = partial(_connect, settings, identity, quiet_runtime())
-            return await _work(connect_now, parts, store_part, heartbeat, beating, stopping)
+            return await _work(connect_now, dependencies, store_services, heartbeat, heartbeat_task, stopping)
     except SecretUnknown as error:
         log.error("secret_key_unknown", reason=str(error))
         return 1
     finally:
-        beating.cancel()
-        crediting.cancel()
-        await asyncio.gather(beating, crediting, return_exceptions=True)
+        heartbeat_task.cancel()
+        credit_task.cancel()
+        await asyncio.gather(heartbeat_task, credit_task, return_exceptions=True)
         await heartbeat.end()
-        await parts.database.close()
+        await dependencies.database.close()
         gc.collect()
         await asyncio.sleep(DROP_CLIENT_SECONDS)
         log.info("worker_stopped")
@@ -142,47 +149,47 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, bounds: Bounds) ->
 
 async def _work(
     connect_now: Callable[[], Awaitable[Client]],
-    parts: WorkerParts,
-    store_part: StorePart,
+    dependencies: WorkerDependencies,
+    store_services: StoreServices,
     heartbeat: Heartbeat,
-    beating: asyncio.Task[None],
+    heartbeat_task: asyncio.Task[None],
     stopping: asyncio.Event,
 ) -> int:
-    """What needs the store alone starts at once, and the part for Temporal beside it, whenever there is one."""
+    """Run all loops until one of them ends or a signal arrives. Returns the exit code."""
     loops: list[Coroutine[object, object, None]] = [
-        TemporalPart(connect_now, parts, store_part, heartbeat).run(),
-        retention_loop(parts.database.for_loops()),
-        erasure_loop(parts.database.for_loops()),
+        TemporalConnectionLoop(connect_now, dependencies, store_services, heartbeat).run(),
+        retention_loop(dependencies.database.for_loops()),
+        erasure_loop(dependencies.database.for_loops()),
         garbage_collection_loop(),
     ]
-    async with store_part.running() as stored:
-        beside = [asyncio.create_task(loop) for loop in loops]
+    async with store_services.running() as store_task:
+        tasks = [asyncio.create_task(loop) for loop in loops]
         stop = asyncio.create_task(stopping.wait())
-        ended, _ = await asyncio.wait([stored, beating, stop, *beside], return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait([store_task, heartbeat_task, stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         code = 0 if stopping.is_set() else 1
         for task in ended:
             if error := task.exception():
                 log.error("worker_failed", error=type(error).__name__, exc_info=error)
                 code = 1
         if code:
-            end_soon(code, store_part.callback.has_attempts)
+            end_soon(code, store_services.callback.has_attempts)
         stop.cancel()
-        # Beside the end of Temporal's worker, which may wait for them.
-        attempts = asyncio.create_task(store_part.callback.end(grace_seconds=GRACE_SECONDS.total_seconds()))
-        for task in beside:
+        # In parallel to the end of Temporal's worker, which may wait for them.
+        attempts = asyncio.create_task(store_services.callback.end(grace_seconds=GRACE_SECONDS.total_seconds()))
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(attempts, *beside, return_exceptions=True)
+        await asyncio.gather(attempts, *tasks, return_exceptions=True)
     return code
 
 
 async def _connect(settings: Settings, identity: str, runtime: Runtime) -> Client:
-    """A client; its certificates are read at each connection, so that renewed ones are used.
+    """Connect with certificates that are read each time, so that renewed ones are used.
 
     Raises:
         TemporalProblem.
     """
     try:
-        return await connect(engine_from(settings, identity=identity), runtime)
+        return await connect(temporal_endpoint(settings, identity=identity), runtime)
     except OSError as error:
         detail = f"a file of TEMPORAL_TLS_* cannot be read ({type(error).__name__})"
         raise TemporalProblem(Problem(ProblemKind.TLS, detail, FIXES[ProblemKind.TLS])) from error
@@ -197,7 +204,10 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def garbage_collection_loop() -> None:
-    """Collect in full now and then: evicted workflows are cycles, and by the thresholds alone they would pile up for hours."""
+    """Run a full garbage collection every 10 s, for ever.
+
+    Evicted workflows are reference cycles. By the thresholds alone they would accumulate for hours.
+    """
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         gc.collect()

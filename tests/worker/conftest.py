@@ -1,4 +1,4 @@
-"""For the worker's loops: a project's receipts, and a world around a real engine."""
+"""Fixtures for the worker's loops: receipts of a project, and a real Temporal server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One installation in a namespace, one namespace for a store, and a worker that does without what serves search or comfort."""
+"""A namespace has one installation, a store has one namespace; search attributes may be missing."""
 
 import asyncio
 import secrets
@@ -24,7 +24,7 @@ from store.status.installation import INSTALLATION_FACT, NAMESPACE_ID, installat
 from tests.support.given import Story
 from tests.support.processes import free_ports, python, running
 from tests.support.waiting import wait_until_async
-from tests.worker.setting import TEMPORAL, WELL, Setting, problem_of
+from tests.worker.worker_setup import HEALTHY, TEMPORAL, WorkerSetup, problem_of
 from worker.membership import CLAIM_ID
 from workflows.messages import TASK_QUEUE, workflow_id
 
@@ -34,7 +34,7 @@ KEYWORD, INT = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD, IndexedValueType.IND
 
 @pytest.fixture(scope="module")
 def temporal_port() -> Iterator[int]:
-    """A dev server of its own, which several installations are pointed at."""
+    """The port of a dev server that several installations use."""
     port = free_ports(1)[0]
     with running(str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(port)) as program:
         program.wait_for("Server:", seconds=40)
@@ -42,26 +42,26 @@ def temporal_port() -> Iterator[int]:
 
 
 @pytest.fixture
-async def installations(sqlite_template: Path, tmp_path: Path, temporal_port: int) -> AsyncIterator[list[Setting]]:
-    """Two stores with the same settings, and a namespace of the test's own."""
+async def installations(sqlite_template: Path, tmp_path: Path, temporal_port: int) -> AsyncIterator[list[WorkerSetup]]:
+    """Two stores with the same settings, in a namespace of this test."""
     made, namespace = [], f"of-{secrets.token_hex(6)}"
     for name in ("first", "second"):
         directory = tmp_path / name
         directory.mkdir()
         shutil.copyfile(sqlite_template, directory / "makegood.db")
         url = f"sqlite:///{directory / 'makegood.db'}"
-        made.append(Setting(url, directory, port=temporal_port, TEMPORAL_NAMESPACE=namespace))
+        made.append(WorkerSetup(url, directory, port=temporal_port, TEMPORAL_NAMESPACE=namespace))
     yield made
-    for setting in made:
-        await setting.database.close()
+    for setup in made:
+        await setup.database.close()
 
 
-async def client_of(setting: Setting) -> Client:
-    return await Client.connect(f"127.0.0.1:{setting.port}", namespace=setting.environment["TEMPORAL_NAMESPACE"])
+async def client_of(setup: WorkerSetup) -> Client:
+    return await Client.connect(f"127.0.0.1:{setup.port}", namespace=setup.environment["TEMPORAL_NAMESPACE"])
 
 
 async def pollers(client: Client) -> set[str]:
-    """Who has asked for tasks of receipts lately."""
+    """The workers that polled for tasks of receipts lately."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=TASK_QUEUE),
@@ -87,12 +87,12 @@ async def story_of(database: Database, sealer: Sealer) -> Story:
     return story
 
 
-async def test_second_installation_in_a_namespace_does_no_work_and_names_the_way_out(installations: list[Setting]) -> None:
+async def test_second_installation_in_a_namespace_does_no_work_and_reports_the_fix(installations: list[WorkerSetup]) -> None:
     first, second = installations
     with running(*WORKER, environment=first.environment):
-        working = await first.says(**WELL)
+        working = await first.wait_for_report(**HEALTHY)
         with running(*WORKER, environment=second.environment) as other:
-            refused = await second.refuses("namespace_taken")
+            refused = await second.wait_for_problem("namespace_taken")
 
             assert await pollers(await client_of(first)) == {working.process}
             assert other.process.poll() is None
@@ -102,35 +102,35 @@ async def test_second_installation_in_a_namespace_does_no_work_and_names_the_way
             assert f"--workflow-id {CLAIM_ID}" in problem["fix"]
 
 
-async def test_namespace_whose_installation_is_gone_is_given_up_by_ending_one_workflow(installations: list[Setting]) -> None:
+async def test_namespace_of_a_gone_installation_is_released_by_terminating_one_workflow(installations: list[WorkerSetup]) -> None:
     first, second = installations
     with running(*WORKER, environment=first.environment):
-        await first.says(**WELL)
+        await first.wait_for_report(**HEALTHY)
     with running(*WORKER, environment=second.environment):
-        await second.refuses("namespace_taken")
+        await second.wait_for_problem("namespace_taken")
 
         await (await client_of(second)).get_workflow_handle(CLAIM_ID).terminate()
 
-        await second.says(**WELL)
+        await second.wait_for_report(**HEALTHY)
         with running(*WORKER, environment=first.environment):
-            await first.refuses("namespace_taken")
+            await first.wait_for_problem("namespace_taken")
 
 
 @pytest.mark.long
-async def test_worker_whose_namespace_another_installation_took_over_stops_its_work(installations: list[Setting]) -> None:
+async def test_worker_stops_when_another_installation_takes_its_namespace(installations: list[WorkerSetup]) -> None:
     first, _ = installations
     with running(*WORKER, environment=first.environment):
-        await first.says(**WELL)
+        await first.wait_for_report(**HEALTHY)
         client = await client_of(first)
 
         await client.get_workflow_handle(CLAIM_ID).terminate()
         await client.start_workflow(CLAIM_ID, id=CLAIM_ID, task_queue=CLAIM_ID, memo={"installation": "ins_other"})
 
-        assert "ins_other" in problem_of(await first.refuses("namespace_taken"))["detail"]
+        assert "ins_other" in problem_of(await first.wait_for_problem("namespace_taken"))["detail"]
 
 
 @pytest.mark.long
-async def test_workers_of_a_copy_of_the_store_are_named_as_strangers(installations: list[Setting]) -> None:
+async def test_workers_of_a_copy_of_the_store_are_reported(installations: list[WorkerSetup]) -> None:
     first, copy = installations
     async with first.database.transaction() as session:
         known = await installation_id(session)
@@ -138,15 +138,13 @@ async def test_workers_of_a_copy_of_the_store_are_named_as_strangers(installatio
         await write_fact(session, INSTALLATION_FACT, known)
 
     with running(*WORKER, environment=first.environment), running(*WORKER, environment=copy.environment):
-        stranger = (await copy.says(**WELL)).process
+        foreign = (await copy.wait_for_report(**HEALTHY)).process
 
-        await first.says(**WELL, strangers=[stranger])
+        await first.wait_for_report(**HEALTHY, strangers=[foreign])
 
 
 @pytest.mark.long
-async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_is_left(
-    installations: list[Setting], sealer: Sealer
-) -> None:
+async def test_workers_of_one_store_use_one_namespace_and_move_once(installations: list[WorkerSetup], sealer: Sealer) -> None:
     here, _ = installations
     there = {**here.environment, "TEMPORAL_NAMESPACE": f"{here.environment['TEMPORAL_NAMESPACE']}-2"}
     story = await story_of(here.database, sealer)
@@ -155,17 +153,17 @@ async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_
         await enqueue_start_again(session, event_id, story.at)
 
     with running(*WORKER, environment=here.environment):
-        await here.says(**WELL)
+        await here.wait_for_report(**HEALTHY)
         client = await client_of(here)
         await wait_until_async(lambda: _runs(client, event_id, 1), what="a run")
         with running(*WORKER, environment=there):
-            refused = await here.refuses("store_elsewhere")
-            # Several passes of a reconciler that would start it again at each.
+            refused = await here.wait_for_problem("store_elsewhere")
+            # Several passes of a reconciler, each of which could start the receipt again.
             await asyncio.sleep(3)
             started_here, is_empty = await _starts(client, event_id), await _is_empty(here.database)
             here.environment["TEMPORAL_NAMESPACE"] = there["TEMPORAL_NAMESPACE"]
     with running(*WORKER, environment=there):
-        await here.says(**WELL)
+        await here.wait_for_report(**HEALTHY)
         client = await client_of(here)
         await wait_until_async(lambda: _runs(client, event_id, 1), seconds=20, what="a run in the other namespace")
         await wait_until_async(lambda: _has_moved(here.database), what="the end of the move")
@@ -178,48 +176,48 @@ async def test_workers_of_one_store_work_in_one_namespace_and_move_once_when_it_
 
 
 @pytest.mark.long
-async def test_two_workers_whose_temporal_lost_its_database_go_on_together(
+async def test_two_workers_continue_together_after_temporal_lost_its_database(
     sqlite_url: str, tmp_path: Path, sealer: Sealer
 ) -> None:
-    setting = Setting(sqlite_url, tmp_path, TEMPORAL_NAMESPACE="default")
-    story = await story_of(setting.database, sealer)
+    setup = WorkerSetup(sqlite_url, tmp_path, TEMPORAL_NAMESPACE="default")
+    story = await story_of(setup.database, sealer)
     event_id = await story.receipt()
-    async with setting.database.transaction() as session:
+    async with setup.database.transaction() as session:
         await enqueue_start_again(session, event_id, story.at)
-    with running(*WORKER, environment=setting.environment), running(*WORKER, environment=setting.environment):
-        with running(*setting.engine()):
-            before = (await setting.says(**WELL)).report[NAMESPACE_ID]
-            client = await client_of(setting)
+    with running(*WORKER, environment=setup.environment), running(*WORKER, environment=setup.environment):
+        with running(*setup.temporal_command()):
+            before = (await setup.wait_for_report(**HEALTHY)).report[NAMESPACE_ID]
+            client = await client_of(setup)
             await wait_until_async(lambda: _runs(client, event_id, 1), what="a run")
         for file in tmp_path.glob("temporal.db*"):
             file.unlink()
 
-        with running(*setting.engine()):
-            client = await wait_until_async(lambda: _reached(setting), seconds=20, what="Temporal is back")
+        with running(*setup.temporal_command()):
+            client = await wait_until_async(lambda: _reached(setup), seconds=20, what="Temporal is available")
             await wait_until_async(
-                lambda: _are_elsewhere(setting.database, before, 2), seconds=40, what="both are in the new one"
+                lambda: _have_moved(setup.database, before, 2), seconds=40, what="both workers are in the new one"
             )
             await wait_until_async(lambda: _runs(client, event_id, 1), what="another run")
-            await wait_until_async(lambda: _has_moved(setting.database), what="everything is started again")
-    await setting.database.close()
+            await wait_until_async(lambda: _has_moved(setup.database), what="all receipts are started again")
+    await setup.database.close()
 
 
-async def _reached(setting: Setting) -> Client | None:
+async def _reached(setup: WorkerSetup) -> Client | None:
     try:
-        return await client_of(setting)
+        return await client_of(setup)
     except RuntimeError:
         return None
 
 
-async def _are_elsewhere(database: Database, before: object, wanted: int) -> bool:
+async def _have_moved(database: Database, before: object, wanted: int) -> bool:
     async with database.reading() as session:
         beats = await read_beats(session, await database.now(session))
-    well = [beat.report.get(NAMESPACE_ID) for beat in beats if WELL.items() <= beat.report.items()]
+    well = [beat.report.get(NAMESPACE_ID) for beat in beats if HEALTHY.items() <= beat.report.items()]
     return len([found for found in well if found not in (None, before)]) == wanted
 
 
 async def _starts(client: Client, event_id: EventId) -> int:
-    """How often the receipt was started, or signalled to look again."""
+    """How often the receipt's run was started or signalled."""
     history = [event async for event in client.get_workflow_handle(workflow_id(event_id)).fetch_history_events()]
     return sum(event.event_id == 1 or event.HasField("workflow_execution_signaled_event_attributes") for event in history)
 
@@ -238,9 +236,9 @@ async def _has_moved(database: Database) -> bool:
         return await read_restart(session) is None
 
 
-async def namespace_with(setting: Setting, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:
-    """Registered by somebody else, who has these search attributes in it."""
-    client = await client_of(setting)
+async def namespace_with(setup: WorkerSetup, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:
+    """Register the namespace with these search attributes, as another user of it."""
+    client = await client_of(setup)
     register = RegisterNamespaceRequest(namespace=client.namespace)
     register.workflow_execution_retention_period.FromSeconds(86_400)
     await client.workflow_service.register_namespace(register)
@@ -249,11 +247,11 @@ async def namespace_with(setting: Setting, attributes: dict[str, "IndexedValueTy
         try:
             added = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=attributes)
             await client.operator_service.add_search_attributes(added)
-        except Exception:  # a namespace that has just been registered is not known everywhere
+        except Exception:  # a new namespace is not known everywhere at once
             return False
         return True
 
-    await wait_until_async(are_added, what="the attributes of others")
+    await wait_until_async(are_added, what="the other attributes")
     return client
 
 
@@ -267,18 +265,18 @@ async def namespace_with(setting: Setting, attributes: dict[str, "IndexedValueTy
     ],
     ids=["state_of_another_type", "incident_of_another_type", "no_keyword_left", "two_keywords_left"],
 )
-async def test_search_attributes_that_cannot_be_had_stop_nothing_and_are_named(
-    others: dict[str, "IndexedValueType.ValueType"], missing: set[str] | None, installations: list[Setting], sealer: Sealer
+async def test_search_attributes_that_cannot_be_registered_are_reported_and_stop_nothing(
+    others: dict[str, "IndexedValueType.ValueType"], missing: set[str] | None, installations: list[WorkerSetup], sealer: Sealer
 ) -> None:
-    setting, _ = installations
-    client = await namespace_with(setting, others)
-    story = await story_of(setting.database, sealer)
+    setup, _ = installations
+    client = await namespace_with(setup, others)
+    story = await story_of(setup.database, sealer)
     event_id = await story.receipt(timeout_minutes=0.05)
-    async with setting.database.transaction() as session:
+    async with setup.database.transaction() as session:
         await enqueue_start_again(session, event_id, story.at)
 
-    with running(*WORKER, environment=setting.environment):
-        missing_lines = (await setting.says(**WELL)).report["missing"]
+    with running(*WORKER, environment=setup.environment):
+        missing_lines = (await setup.wait_for_report(**HEALTHY)).report["missing"]
         await wait_until_async(lambda: _has_incident(story, event_id), seconds=20, what="an incident")
 
     assert isinstance(missing_lines, list)

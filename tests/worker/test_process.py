@@ -1,4 +1,4 @@
-"""The worker as a process of its own: it waits for its engine, says what it knows, ends when it is told to or does no work."""
+"""The worker process waits for Temporal, reports its health, and ends on a signal or dead polls."""
 
 import asyncio
 import json
@@ -11,90 +11,95 @@ import pytest
 from tests.conftest import SECRET_KEY
 from tests.support.processes import Program, free_ports, python, running
 from tests.support.waiting import wait_until_async
-from tests.worker.setting import IMPATIENT, WELL, Setting
-from tests.worker.swallowing import SwallowingProxy
+from tests.worker.poll_dropping_proxy import PollDroppingProxy
+from tests.worker.worker_setup import HEALTHY, IMPATIENT_WORKER, WorkerSetup
 
-TUNED = "import gc, worker.connection_loop as m; m.tune_garbage_collection(); print(*gc.get_threshold())"
+TUNED = (
+    "import gc\n"
+    "from worker.connection_loop import tune_garbage_collection\n"
+    "tune_garbage_collection()\n"
+    "print(*gc.get_threshold())\n"
+)
 
-# Ends hard with 3, and says after how long.
+# Ends with exit code 3 by `os._exit`, and prints after how long.
 HARD_END = (
     "import os, sys, time\n"
-    "import worker.connection_loop as part\n"
-    "part.LAST_ATTEMPTS_SECONDS = float(sys.argv[2])\n"
+    "import worker.connection_loop as loop\n"
+    "loop.LAST_ATTEMPTS_SECONDS = float(sys.argv[2])\n"
     "began, leave = time.monotonic(), os._exit\n"
     "def end(code):\n"
     "    print(time.monotonic() - began, flush=True)\n"
     "    leave(code)\n"
     "os._exit = end\n"
-    "part.end_soon(3, lambda: time.monotonic() < began + float(sys.argv[1]), seconds=0.2)\n"
+    "loop.end_soon(3, lambda: time.monotonic() < began + float(sys.argv[1]), seconds=0.2)\n"
     "time.sleep(30)\n"
 )
 
 
 @pytest.fixture
-async def setting(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Setting]:
-    made = Setting(sqlite_url, tmp_path)
+async def setup(sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerSetup]:
+    made = WorkerSetup(sqlite_url, tmp_path)
     yield made
     await made.database.close()
 
 
 @pytest.fixture
-def worker(setting: Setting) -> Iterator[Program]:
-    with running(*python("-m", "cli.main", "worker"), environment=setting.environment) as program:
+def worker(setup: WorkerSetup) -> Iterator[Program]:
+    with running(*python("-m", "cli.main", "worker"), environment=setup.environment) as program:
         yield program
 
 
 @pytest.fixture
-def impatient_worker(setting: Setting) -> Iterator[Program]:
-    with running(*python("-c", IMPATIENT), environment=setting.environment) as program:
+def impatient_worker(setup: WorkerSetup) -> Iterator[Program]:
+    with running(*python("-c", IMPATIENT_WORKER), environment=setup.environment) as program:
         yield program
 
 
-async def test_worker_waits_for_its_engine_and_outlives_it(setting: Setting, impatient_worker: Program) -> None:
-    await setting.says(engine_reachable=False, canary_fresh=False)
+async def test_worker_waits_for_temporal_and_survives_its_outage(setup: WorkerSetup, impatient_worker: Program) -> None:
+    await setup.wait_for_report(engine_reachable=False, canary_fresh=False)
 
-    with running(*setting.engine()):
-        alive = await setting.says(**WELL)
-    gone = await setting.says(engine_reachable=False, pollers_alive=False, canary_fresh=False)
-    with running(*setting.engine()):
-        await setting.says(**WELL)
+    with running(*setup.temporal_command()):
+        alive = await setup.wait_for_report(**HEALTHY)
+    gone = await setup.wait_for_report(engine_reachable=False, pollers_alive=False, canary_fresh=False)
+    with running(*setup.temporal_command()):
+        await setup.wait_for_report(**HEALTHY)
 
     assert gone.process == alive.process
     assert impatient_worker.process.poll() is None
 
 
-async def test_worker_that_no_longer_polls_goes_red_and_ends_with_1(setting: Setting) -> None:
-    proxy_port, setting.port = setting.port, free_ports(1)[0]
-    with running(*setting.engine()):
-        async with SwallowingProxy(listens_on=proxy_port, leads_to=setting.port) as proxy:
-            with running(*python("-c", IMPATIENT), environment=setting.environment) as worker:
-                await setting.says(**WELL)
+async def test_worker_that_no_longer_polls_becomes_unhealthy_and_ends_with_1(setup: WorkerSetup) -> None:
+    proxy_port, setup.port = setup.port, free_ports(1)[0]
+    with running(*setup.temporal_command()):
+        async with PollDroppingProxy(from_port=proxy_port, to_port=setup.port) as proxy:
+            with running(*python("-c", IMPATIENT_WORKER), environment=setup.environment) as worker:
+                await setup.wait_for_report(**HEALTHY)
 
-                await proxy.swallow_polls()
+                await proxy.drop_polls()
 
-                await setting.says(engine_reachable=True, canary_fresh=False)
+                await setup.wait_for_report(engine_reachable=True, canary_fresh=False)
                 assert await asyncio.to_thread(worker.ended, seconds=25) == 1
-                assert proxy.swallowed > 0
+                assert proxy.dropped > 0
                 assert "PollingDied" in worker.output
-                assert "engine_unreachable" not in worker.output
+                assert "temporal_unreachable" not in worker.output
 
 
-async def test_worker_that_was_stopped_for_long_goes_on(setting: Setting, impatient_worker: Program) -> None:
-    with running(*setting.engine()):
-        before = await setting.says(**WELL)
+async def test_worker_continues_after_a_long_suspension(setup: WorkerSetup, impatient_worker: Program) -> None:
+    with running(*setup.temporal_command()):
+        before = await setup.wait_for_report(**HEALTHY)
 
         impatient_worker.process.send_signal(signal.SIGSTOP)
-        await wait_until_async(lambda: setting.is_silent(4), what="nothing was heard of it for longer than its bound")
+        await wait_until_async(lambda: setup.is_heartbeat_older_than(4), what="no heartbeat for 4 s")
         impatient_worker.process.send_signal(signal.SIGCONT)
-        await wait_until_async(lambda: _is_not(setting.is_silent(1)), what="it beats again")
+        await wait_until_async(lambda: _is_not(setup.is_heartbeat_older_than(1)), what="a new heartbeat")
 
-        after = await setting.says(**WELL)
+        after = await setup.wait_for_report(**HEALTHY)
         assert after.process == before.process
         assert impatient_worker.process.poll() is None
 
 
-async def test_worker_ends_in_order_and_logs_json(setting: Setting, worker: Program) -> None:
-    with running(*setting.engine()):
+async def test_worker_ends_in_order_and_logs_json(setup: WorkerSetup, worker: Program) -> None:
+    with running(*setup.temporal_command()):
         await asyncio.to_thread(worker.wait_for, "worker_ready")
 
         worker.process.send_signal(signal.SIGTERM)
@@ -106,8 +111,8 @@ async def test_worker_ends_in_order_and_logs_json(setting: Setting, worker: Prog
     assert SECRET_KEY not in worker.output
 
 
-async def test_worker_that_waits_for_its_engine_ends_at_once(setting: Setting, worker: Program) -> None:
-    await setting.says(engine_reachable=False)
+async def test_worker_that_waits_for_temporal_ends_at_once(setup: WorkerSetup, worker: Program) -> None:
+    await setup.wait_for_report(engine_reachable=False)
 
     worker.process.send_signal(signal.SIGINT)
 
@@ -126,8 +131,8 @@ def test_hard_end_waits_for_an_attempt_within_a_bound(attempt_seconds: float, la
     assert ends_after <= waited < ends_after + 1
 
 
-async def _is_not(said: Awaitable[bool]) -> bool:
-    return not await said
+async def _is_not(value: Awaitable[bool]) -> bool:
+    return not await value
 
 
 def test_full_collections_are_rare_once_the_worker_is_ready() -> None:

@@ -136,7 +136,7 @@ async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_
     left = [row["state"] for row in await makegood.attempts(event_id)]
     parts = worker_parts(makegood.database, sealer, "smtp://127.0.0.1:1")
     with capture_logs() as logs:
-        async with build_worker(makegood.client, parts, makegood.built.store_part).running_temporal():
+        async with build_worker(makegood.client, parts, makegood.built.store_services).running_temporal():
             await makegood.eventually(lambda: _has_joined(logs), "the next work for Temporal joins the attempt")
             makegood.receiver.answering.set()
             await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)

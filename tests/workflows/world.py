@@ -43,7 +43,7 @@ from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
-from worker.build import BuiltWorker, WorkerParts, build_worker
+from worker.build import BuiltWorker, WorkerDependencies, build_worker
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.failure_converter import SHORT_FAILURES
 from workflows.messages import workflow_id
@@ -367,7 +367,7 @@ async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Seale
         await database.close()
 
 
-def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: Any) -> WorkerParts:
+def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: Any) -> WorkerDependencies:
     """Real parts, with a short schedule, the middle of every draw, and no hold while the ingest is silent."""
     values: dict[str, Any] = {
         "database": database,
@@ -382,7 +382,7 @@ def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: A
         "reconcile_seconds": 0.5,
         "owns_namespace": True,
     }
-    return WorkerParts(**(values | changes))
+    return WorkerDependencies(**(values | changes))
 
 
 async def _project(database: Database, sealer: Sealer, repair_url: str) -> CreatedProject:

@@ -1,1 +1,1 @@
-"""Heartbeat of the worker process, and the canary workflow that proves it executes workflow tasks."""
+"""The worker's heartbeat and self checks: does it poll, and does it execute canary workflows?"""

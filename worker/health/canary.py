@@ -1,8 +1,8 @@
-"""Runs the canary through this very process: on a task queue of its own, which no other worker serves.
+"""Runs canary workflows on a task queue that this process alone serves.
 
-Several workers share the queue of the receipts: a canary on that one would prove only that some worker lives. Whether this
-process asks for receipts' tasks too is what `Gateway.last_polled_by` tells. Built by `worker.main`, run by
-`worker.health.heartbeat`.
+Several workers share the queue of the receipts, so a canary there would prove only that one of them
+works. Whether this process also polls the receipts' queue is known from
+`ReceiptWorkflowClient.last_polled_by`. Run by `worker.connection_loop`.
 """
 
 from datetime import timedelta
@@ -15,7 +15,8 @@ from worker.temporal.problems import RPC_SECONDS
 from workflows.canary import CanaryWorkflow
 from workflows.messages import TASK_QUEUE
 
-# One that nobody ran is closed by the engine; the next one ends it before.
+# Temporal closes a canary that nobody ran. The next canary of this process terminates it before
+# that.
 EXECUTION_TIMEOUT = timedelta(seconds=60)
 TASK_TIMEOUT = timedelta(seconds=5)
 
@@ -26,7 +27,7 @@ def canary_queue(identity: str) -> str:
 
 
 def build_canary_worker(client: Client) -> Worker:
-    """What runs this process's canaries: one poll, nothing cached."""
+    """The Temporal worker that runs this process's canaries: one poll, no workflow cache."""
     return Worker(
         client,
         task_queue=canary_queue(client.identity),
@@ -39,11 +40,11 @@ def build_canary_worker(client: Client) -> Worker:
 
 
 async def run_canary(client: Client) -> None:
-    """Return once this process has run a canary; how long that may take is the caller's to say.
+    """Start a canary and return once this process has run it. The caller sets the timeout.
 
     Raises:
-        WorkflowFailureError: the engine took it, and nobody ran it.
-        RPCError: the engine does not answer, or refuses.
+        WorkflowFailureError: Temporal started it, and nobody ran it.
+        RPCError: Temporal does not answer, or refuses.
     """
     handle = await client.start_workflow(
         CanaryWorkflow.run,

@@ -1,1 +1,1 @@
-"""Background loops of the worker: dispatch of the outbox, reconciling, overdue incidents, alert retries, retention."""
+"""The worker's background loops: dispatch, reconciling, overdue incidents, alerts, retention."""

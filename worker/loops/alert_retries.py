@@ -1,7 +1,8 @@
-"""Sends the mail that no workflow has sent: what failed before, and what was left when a run ended or was lost.
+"""Sends the alerts that no workflow has sent: failed ones, and those of runs that ended or were
+lost.
 
-A loop of its own, since a silent mail server takes many seconds for a mail. Run beside the reconciler by `worker.build`; a lease
-in the store keeps several workers from sending one alert twice.
+It is a loop of its own, because a silent mail server takes many seconds per mail. A lease in the
+store prevents two workers from sending the same alert. Run beside the reconciler by `worker.build`.
 """
 
 import asyncio
@@ -15,13 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 async def alert_retry_loop(alerts: AlertActivities, *, every_seconds: float) -> None:
-    """Send what is due until nothing is left, for ever, with pauses."""
+    """Send all due alerts, pause, and repeat for ever."""
     while True:
         try:
             await alerts.deliver()
         except Unavailable:
             log.warning("alerting_store_unavailable")
         except Exception:
-            # The edge of this loop: mail that cannot be sent now must not end the worker.
+            # The edge of this loop: an alert that cannot be sent now must not end the worker.
             log.exception("alerting_failed")
         await asyncio.sleep(every_seconds)

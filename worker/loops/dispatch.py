@@ -1,9 +1,13 @@
-"""Empties the outbox into Temporal: claims, tells, and settles what was told, many at a time.
+"""Delivers the outbox to Temporal: leases rows, sends starts and signals, marks rows delivered.
 
-A row is held by a lease and no lock while Temporal is called; what is told twice is told in vain
-(`worker.temporal.workflow_client`). A receipt that fails waits longer each time and stops no other; an engine that does not
-answer stops all, until it does. What a person asked for goes before, whatever the pace (`worker.loops.start_rate_limiter`). Run
-by `worker.main`; woken by PostgreSQL's NOTIFY, on SQLite by a short poll.
+A row is protected by a lease, and by no lock, while Temporal is called. Sending it twice changes
+nothing.
+
+1. A receipt that fails is retried with a growing backoff, and delays no other.
+2. While Temporal is unavailable, all deliveries pause.
+3. Requests of people are delivered first, and the rate limit does not apply to them.
+
+Run by `worker.build`. PostgreSQL's NOTIFY calls `notify`; on SQLite the outbox is polled.
 """
 
 import asyncio
@@ -21,76 +25,87 @@ from store.db.database import Database
 from store.receipts.deadlines import count_overdue
 from store.receipts.outbox import LEASE_SECONDS, DueWalk, OutboxBatch, claim, mark_delivered, retry_later
 from store.status.heartbeats import read_beats
+from worker.loops.delivery_backoff import FIRST_BACKOFF_SECONDS, DeliveryBackoff
 from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
-CALLS_AT_ONCE = 16
-# Places that only what a person asked for may take, so that neither keeps the other from being told.
-URGENT_CALLS_AT_ONCE = 8
-TELL_SECONDS = 8
-FIRST_BACKOFF_SECONDS = 1.0
-BACKOFF_FACTOR = 3.0
-LONGEST_BACKOFF_SECONDS = 600.0
-TRIES_KEPT_SECONDS = LONGEST_BACKOFF_SECONDS * 2
-# While the engine is away: short, so that what waits is started soon after it is back.
-ENGINE_BACKOFF_SECONDS = 1.0
+MAX_DELIVERIES = 16
+# Further slots, for requests of people only, so that neither kind delays the other.
+MAX_URGENT_DELIVERIES = 8
+DELIVERY_TIMEOUT_SECONDS = 8
+# Short, so that what waits is started soon after Temporal is available again.
+TEMPORAL_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
-# Tellings end together under load; a moment's patience settles them in one transaction.
+# Deliveries finish together under load. A short wait lets one transaction mark them all.
 GATHER_SECONDS = 0.01
-# While this many are still running, the engine has enough to do: the next claim waits for more to end, at most so long.
+# While more than this many run, Temporal is busy enough: the next claim waits for some to finish,
+# for a limited time.
 ENOUGH_RUNNING = 4
 LONGEST_GATHER_SECONDS = 0.2
 BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
 NOTIFIED_POLL_SECONDS = 0.5
 BUSY_FOR_SECONDS = 2.0
-LOOK_EVERY_SECONDS = 1.0
-FRONT_DOOR_STALE_SECONDS = 10.0
-_ENGINE_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
+LOAD_EVERY_SECONDS = 1.0
+INGEST_STALE_SECONDS = 10.0
+_UNAVAILABLE = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Finished:
-    """Tellings that ended since the last transaction."""
+    """The deliveries that finished since the last transaction.
 
-    told: list[OutboxBatch] = field(default_factory=list)
+    Failed ones come with their backoffs in seconds.
+    """
+
+    delivered: list[OutboxBatch] = field(default_factory=list)
     failed: list[tuple[OutboxBatch, float]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.told or self.failed)
+        return bool(self.delivered or self.failed)
 
 
 class Dispatcher:
-    """One process's share of the outbox. `is_notified`: somebody calls `wake` when there is something new."""
+    """The dispatcher of one process.
 
-    def __init__(self, database: Database, gateway: ReceiptWorkflowClient, pace: StartRateLimiter, *, is_notified: bool) -> None:
+    `is_notified`: `notify` is called when the outbox has new rows.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        workflow_client: ReceiptWorkflowClient,
+        rate_limiter: StartRateLimiter,
+        *,
+        is_notified: bool,
+    ) -> None:
         self._database = database
-        self._gateway = gateway
-        self._pace = pace
+        self._workflow_client = workflow_client
+        self._rate_limiter = rate_limiter
         self._idle_seconds = NOTIFIED_POLL_SECONDS if is_notified else IDLE_POLL_SECONDS
         self._running: set[asyncio.Task[None]] = set()
         self._running_urgent: set[asyncio.Task[None]] = set()
-        self._ended = _Finished()
-        self._walk = DueWalk()
-        self._told_at = 0.0  # when the engine last took something
-        self._tries: dict[str, tuple[int, float]] = {}
-        self._woken = asyncio.Event()
+        self._finished = _Finished()
+        self._due_walk = DueWalk()
+        self._delivered_at = 0.0  # when Temporal last accepted a delivery
+        self._backoff = DeliveryBackoff()
+        self._has_work = asyncio.Event()
         self._stopping = False
         self._paused_until = 0.0
         self._busy_until = 0.0
-        self._looked_around = 0.0
-        self._is_away = False
+        self._load_read_at = 0.0
+        self._is_temporal_unavailable = False
 
-    def wake(self) -> None:
-        """Something is in the outbox."""
-        self._woken.set()
+    def notify(self) -> None:
+        """The outbox has new rows."""
+        self._has_work.set()
 
     def stop(self) -> None:
-        """Claim nothing more; `run` returns when what is being told has ended."""
+        """Lease nothing more. `run` returns once the running deliveries have finished."""
         self._stopping = True
-        self._woken.set()
+        self._has_work.set()
 
     async def run(self) -> None:
         """Dispatch until `stop`."""
@@ -99,159 +114,163 @@ class Dispatcher:
                 await self._turn()
             except Unavailable:
                 log.warning("dispatch_store_unavailable")
-                await self._rest(STORE_BACKOFF_SECONDS)
+                await self._wait(STORE_BACKOFF_SECONDS)
             except Exception:
-                # The edge of this loop: a store that is odd for a while must not end the worker.
+                # The edge of this loop: a temporary fault of the store must not end the worker.
                 log.exception("dispatch_turn_failed")
-                await self._rest(STORE_BACKOFF_SECONDS)
+                await self._wait(STORE_BACKOFF_SECONDS)
         await asyncio.gather(*self._running, *self._running_urgent, return_exceptions=True)
         with suppress(Unavailable):
             async with self._database.transaction() as session:
-                await self._settle(session, self._taken(), await self._database.now(session))
+                now = await self._database.now(session)
+                await self._record_finished(session, self._drain_finished(), now)
 
     async def _turn(self) -> None:
+        """One turn:
+
+        1. Read the load, at most once a second, and set the rate limit.
+        2. In one transaction, record the finished deliveries and lease more.
+        3. Start their deliveries.
+        4. Wait, unless there are more rows and free slots.
+        """
         await self._refresh_load_safely()
-        self._woken.clear()
-        ended, (limit, due_limit, urgent_limit) = self._taken(), self._limits()
-        if not ended and not limit and not urgent_limit:
-            await self._rest(self._poll_interval_seconds())
+        self._has_work.clear()
+        finished, (limit, due_limit, urgent_limit) = self._drain_finished(), self._limits()
+        if not finished and not limit and not urgent_limit:
+            await self._wait(self._poll_interval_seconds())
             return
         try:
             async with self._database.transaction() as session:
                 now = await self._database.now(session)
-                await self._settle(session, ended, now)
-                claimed = []
+                await self._record_finished(session, finished, now)
+                leased = []
                 if limit or urgent_limit:
-                    claimed = await claim(
+                    leased = await claim(
                         session,
                         now,
                         limit=limit,
                         due_limit=due_limit,
                         urgent_limit=urgent_limit,
                         lease_seconds=LEASE_SECONDS,
-                        walk=self._walk,
+                        walk=self._due_walk,
                     )
         except BaseException:
-            self._ended.told += ended.told
-            self._ended.failed += ended.failed
+            self._finished.delivered += finished.delivered
+            self._finished.failed += finished.failed
             raise
-        for event in claimed:
-            self._begin(event)
-        if claimed or ended:
+        for batch in leased:
+            self._start_delivery(batch)
+        if leased or finished:
             self._busy_until = time.monotonic() + BUSY_FOR_SECONDS
-        if claimed and len(claimed) >= limit > 0 and len(self._running) < CALLS_AT_ONCE:
+        if leased and len(leased) >= limit > 0 and len(self._running) < MAX_DELIVERIES:
             return
-        await self._rest(self._poll_interval_seconds())
+        await self._wait(self._poll_interval_seconds())
 
-    def _begin(self, event: OutboxBatch) -> None:
-        running = self._running_urgent if event.is_urgent else self._running
-        if not event.is_urgent and not event.is_due:
-            self._pace.spend(1)
-        task = asyncio.create_task(self._tell(event))
+    def _start_delivery(self, batch: OutboxBatch) -> None:
+        running = self._running_urgent if batch.is_urgent else self._running
+        if not batch.is_urgent and not batch.is_due:
+            self._rate_limiter.consume(1)
+        task = asyncio.create_task(self._deliver(batch))
         running.add(task)
         task.add_done_callback(running.discard)
 
     def _limits(self) -> tuple[int, int, int]:
-        """How many events may be claimed now; how many when they are due; and how many urgent ones besides."""
+        """How many batches may be leased now: of any, of due ones, and of urgent ones on top."""
         if self._stopping or time.monotonic() < self._paused_until:
             return 0, 0, 0
-        free = max(0, CALLS_AT_ONCE - len(self._running))
-        limit = self._pace.allowance(time.monotonic(), wanted=free)
-        return limit, free, max(0, URGENT_CALLS_AT_ONCE - len(self._running_urgent))
+        free = max(0, MAX_DELIVERIES - len(self._running))
+        limit = self._rate_limiter.available(time.monotonic(), wanted=free)
+        return limit, free, max(0, MAX_URGENT_DELIVERIES - len(self._running_urgent))
 
-    def _taken(self) -> _Finished:
-        ended, self._ended = self._ended, _Finished()
-        return ended
+    def _drain_finished(self) -> _Finished:
+        finished, self._finished = self._finished, _Finished()
+        return finished
 
-    async def _settle(self, session: AsyncSession, ended: _Finished, now: datetime) -> None:
-        if ended.told:
-            await mark_delivered(session, [row.id for event in ended.told for row in event.rows])
-        for event, backoff_seconds in ended.failed:
-            await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=backoff_seconds), now=now)
+    async def _record_finished(self, session: AsyncSession, finished: _Finished, now: datetime) -> None:
+        if finished.delivered:
+            await mark_delivered(session, [row.id for batch in finished.delivered for row in batch.rows])
+        for batch, backoff_seconds in finished.failed:
+            await retry_later(session, [row.id for row in batch.rows], now + timedelta(seconds=backoff_seconds), now=now)
 
-    async def _tell(self, event: OutboxBatch) -> None:
+    async def _deliver(self, batch: OutboxBatch) -> None:
         began_at = time.monotonic()
         try:
-            async with asyncio.timeout(TELL_SECONDS):
-                await self._gateway.start_or_signal(event)
+            async with asyncio.timeout(DELIVERY_TIMEOUT_SECONDS):
+                await self._workflow_client.start_or_signal(batch)
         except (RPCError, TimeoutError) as error:
-            self._ended.failed.append((event, self._backoff_after(event, error, began_at)))
+            self._finished.failed.append((batch, self._backoff_after(batch, error, began_at)))
         except Exception:
-            # The edge of this loop: a row that cannot be told must not stop the others.
-            log.exception("dispatch_failed", event_id=event.event_id)
-            self._ended.failed.append((event, self._backoff(event)))
+            # The edge of this loop: a row that cannot be sent must not stop the others.
+            log.exception("dispatch_failed", event_id=batch.event_id)
+            self._finished.failed.append((batch, self._backoff.after_failure(batch.event_id)))
         else:
-            self._tries.pop(event.event_id, None)
-            self._ended.told.append(event)
-            self._told_at = time.monotonic()
-            if self._is_away:
-                self._is_away = False
-                log.info("engine_is_back")
-        self._woken.set()
+            self._backoff.forget(batch.event_id)
+            self._finished.delivered.append(batch)
+            self._delivered_at = time.monotonic()
+            if self._is_temporal_unavailable:
+                self._is_temporal_unavailable = False
+                log.info("temporal_available_again")
+        self._has_work.set()
 
-    def _backoff_after(self, event: OutboxBatch, error: RPCError | TimeoutError, began_at: float) -> float:
-        # Our own limit says that this event has much to tell; each call has a limit too, and says that the engine is away,
-        # unless it has taken others meanwhile: then it does not answer for this one alone, and stops no other.
-        if isinstance(error, RPCError) and error.status in _ENGINE_AWAY and self._told_at < began_at:
-            self._paused_until = time.monotonic() + ENGINE_BACKOFF_SECONDS
-            if not self._is_away:
-                self._is_away = True
-                log.warning("engine_is_away", event_id=event.event_id)
-            return ENGINE_BACKOFF_SECONDS
-        seconds = self._backoff(event)
+    def _backoff_after(self, batch: OutboxBatch, error: RPCError | TimeoutError, began_at: float) -> float:
+        """The backoff in seconds after a failed delivery.
+
+        1. Temporal was unavailable and has accepted nothing since this delivery began: all pause.
+        2. Anything else, also the timeout of a whole batch: this receipt alone is retried later.
+        """
+        if isinstance(error, RPCError) and error.status in _UNAVAILABLE and self._delivered_at < began_at:
+            self._paused_until = time.monotonic() + TEMPORAL_BACKOFF_SECONDS
+            if not self._is_temporal_unavailable:
+                self._is_temporal_unavailable = True
+                log.warning("temporal_unavailable", event_id=batch.event_id)
+            return TEMPORAL_BACKOFF_SECONDS
+        seconds = self._backoff.after_failure(batch.event_id)
         if seconds == FIRST_BACKOFF_SECONDS:
             status, reason = (error.status.name, error.message) if isinstance(error, RPCError) else ("TIMEOUT", "")
-            log.warning("dispatch_refused", event_id=event.event_id, status=status, reason=reason)
+            log.warning("dispatch_refused", event_id=batch.event_id, status=status, reason=reason)
         return seconds
-
-    def _backoff(self, event: OutboxBatch) -> float:
-        now = time.monotonic()
-        tries, _ = self._tries.get(event.event_id, (0, now))
-        self._tries[event.event_id] = (tries + 1, now)
-        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** min(tries, 10)))
 
     def _poll_interval_seconds(self) -> float:
         return BUSY_POLL_SECONDS if time.monotonic() < self._busy_until else self._idle_seconds
 
-    async def _rest(self, seconds: float) -> None:
-        """Until something wakes us, at most this long."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait for a notification or a finished delivery, at most so long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        if self._ended and not self._stopping:
-            await self._gather()
+            await asyncio.wait_for(self._has_work.wait(), seconds)
+        if self._finished and not self._stopping:
+            await self._gather_finished()
 
-    async def _gather(self) -> None:
-        """Let more tellings end: one transaction settles them all, and claims as many."""
+    async def _gather_finished(self) -> None:
+        """Wait for more deliveries to finish, so that one transaction records them all."""
         await asyncio.sleep(GATHER_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_GATHER_SECONDS):
                 while len(self._running) > ENOUGH_RUNNING and not self._stopping:
-                    self._woken.clear()
-                    await self._woken.wait()
+                    self._has_work.clear()
+                    await self._has_work.wait()
 
     async def _refresh_load_safely(self) -> None:
         try:
             await self._refresh_load()
         except Unavailable:
-            log.warning("dispatch_look_unavailable")
+            log.warning("dispatch_load_unavailable")
         except Exception:
-            # The look only sets the pace: what keeps it from being taken must not keep anything from being sent.
-            log.exception("dispatch_look_failed")
+            # The load only sets the rate limit: deliveries go on without it.
+            log.exception("dispatch_load_failed")
 
     async def _refresh_load(self) -> None:
-        if time.monotonic() - self._looked_around < LOOK_EVERY_SECONDS:
+        if time.monotonic() - self._load_read_at < LOAD_EVERY_SECONDS:
             return
-        self._looked_around = now = time.monotonic()
-        # Another process may have told them since: what is not tried again in time is forgotten.
-        self._tries = {name: tried for name, tried in self._tries.items() if now - tried[1] < TRIES_KEPT_SECONDS}
+        self._load_read_at = time.monotonic()
+        self._backoff.forget_old()
         async with self._database.reading() as session:
-            now_there = await self._database.now(session)
-            beats, overdue = await read_beats(session, now_there), await count_overdue(session, now_there)
+            store_now = await self._database.now(session)
+            beats, overdue = await read_beats(session, store_now), await count_overdue(session, store_now)
         rates = [
             float(rate)
             for beat in beats
             if beat.role == "api"
-            and beat.age_seconds < FRONT_DOOR_STALE_SECONDS
+            and beat.age_seconds < INGEST_STALE_SECONDS
             and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
         ]
-        self._pace.set_load(accepted_per_second=max(rates, default=0.0), overdue=overdue)
+        self._rate_limiter.set_load(accepted_per_second=max(rates, default=0.0), overdue=overdue)

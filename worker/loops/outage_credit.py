@@ -1,7 +1,8 @@
-"""Credits outages of ingest to the deadlines that were open in them, batch by batch, beside everything else that the worker does.
+"""Extends the deadlines that were open during an outage of ingest, batch by batch.
 
-It needs the store alone. Several workers share the work; a batch is one short transaction, and what fails is tried again after a
-pause that grows. What an outage has not reached yet is applied by who judges it. Run by `worker.main`.
+It needs only the store. Several workers share the work. A batch is one short transaction, and one
+that fails is retried after a pause that grows. Until an outage is credited, the code that checks a
+deadline adds the credit itself. Run by `worker.main`.
 """
 
 import asyncio
@@ -15,41 +16,42 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.outage_credit import BATCH, CreditStep, credit_batch, pending_outages
 
-LOOK_SECONDS = 1.0
-# Between two batches the front door has its turn: on SQLite it waits while a batch is written. Nobody waits for the credit, so
-# that it takes a third of a processor at most.
+CHECK_SECONDS = 1.0
+# Ingest runs between two batches: on SQLite it waits while a batch is written. Nothing waits for
+# the credit, so each pause is twice as long as the batch. The credit then uses a third of a
+# processor at most.
 PAUSE_SECONDS = 0.02
-RESTS = 2.0
+PAUSE_PER_BATCH = 2.0
 LONGEST_BACKOFF_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
 
 
 async def outage_credit_loop(database: Database) -> None:
-    """Credit each outage that is recorded, for ever."""
-    backoff_seconds = LOOK_SECONDS
+    """Credit each recorded outage, for ever."""
+    backoff_seconds = CHECK_SECONDS
     while True:
         try:
             await credit_all(database)
         except Unavailable:
             pause_seconds = backoff_seconds
         except Exception:
-            # The edge of this loop: what cannot be credited now must not end the worker.
+            # The edge of this loop: an outage that cannot be credited now must not end the worker.
             log.exception("crediting_failed")
             pause_seconds = backoff_seconds
         else:
-            pause_seconds = backoff_seconds = LOOK_SECONDS
+            pause_seconds = backoff_seconds = CHECK_SECONDS
         await asyncio.sleep(pause_seconds)
         backoff_seconds = min(2 * pause_seconds, LONGEST_BACKOFF_SECONDS)
 
 
 async def credit_all(database: Database, *, batch: int = BATCH, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> int:
-    """Credit until nothing is pending that this process may do; how many deadlines moved."""
+    """Credit until nothing is pending for this process. Returns how many deadlines moved."""
     began, looked_at, credited = time.monotonic(), 0, 0
     batch_began = began
     while not (step := await _credit_batch(database, batch)).is_over:
         looked_at, credited = looked_at + step.looked_at, credited + step.credited
-        await pause(max(PAUSE_SECONDS, RESTS * (time.monotonic() - batch_began)))
+        await pause(max(PAUSE_SECONDS, PAUSE_PER_BATCH * (time.monotonic() - batch_began)))
         batch_began = time.monotonic()
     if looked_at:
         seconds = round(time.monotonic() - began, 1)

@@ -1,9 +1,16 @@
-"""Opens from the store what its run should have opened: incidents of receipts, and of repairs without a result, 25 s past due.
+"""Opens incidents that their workflows have not opened 25 s after the deadline.
 
-It needs the store alone: whatever Temporal does or says, nobody waits longer for an incident. Each item is a transaction of its
-own; one that fails is backed off and stops no other. Each turn looks at the first few receipts of every project, then at a
-further part of those projects that have more. Receipts and repairs have turns of their own. The run finds the incident open
-later. Run by `worker.build`; every worker runs it, and what two find is opened once.
+The deadlines are those of receipts and of repairs without a result.
+
+It needs only the store, so that no fault of Temporal delays an incident further. The workflow later
+finds the incident open.
+
+1. Each item is a transaction of its own. One that fails is backed off and stops no other.
+2. Each turn takes the first few overdue receipts of every project, then a part of the rest.
+3. Receipts and repairs have separate turns.
+
+Every worker runs it, and an incident that two workers find due is opened once. Run by
+`worker.build`.
 """
 
 import asyncio
@@ -36,23 +43,26 @@ from store.receipts.state import lock_receipt, note
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.transitions import Opened
 
-# Its run has it open within a second, or, after a burst of deadlines, within some; then it is nobody's fault.
+# The workflow opens the incident within a second, or within some seconds after a burst of
+# deadlines.
 GRACE = timedelta(seconds=25)
-LOOKED_AT = 10_000
-# Of receipts: so many of each of so many projects in a turn, and a further part of so many of those that have more.
-PROJECTS_LOOKED_AT, OF_EACH = 2_000, 20
+REPAIRS_CHECKED = 10_000
+# Receipts in a turn: OF_EACH of each project, then WALKED_PART more of each of WALKED_AT_ONCE
+# projects that have more.
+PROJECTS_CHECKED, OF_EACH = 2_000, 20
 WALKED_AT_ONCE, WALKED_PART = 10, 1_000
-# Fewer than the loops' connections: each may wait a second for a locked row.
+# Fewer than the connections of the loops, since each may wait a second for a row lock.
 AT_ONCE = 2
-# A project whose rows are locked has no more of them tried in the turn: others' are not to wait for them.
+# After so many locked rows, the rest of the project waits for the next turn, so that other projects
+# are not delayed.
 UNAVAILABLE_AT_MOST = 2
-# What is left is for the next turn, which looks at the next part: nobody's turn takes longer because of others'.
+# The rest waits for the next turn, which takes the next part.
 TURN_SECONDS = 3.0
-# Between transactions: on SQLite the front door waits meanwhile.
+# Between transactions: on SQLite ingest waits while one writes.
 PAUSE_SECONDS = 0.005
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 2.0, 600.0
-OPENED = "The workflow had not opened the incident 25 s after the deadline: it was opened from the store."
-FAILED = "The workflow had not noticed the deadline of the repair after 25 s: the repair was failed from the store."
+OPENED = "The workflow did not open the incident within 25 s: it was opened from the store."
+FAILED = "The workflow did not fail the overdue repair within 25 s: it was failed from the store."
 
 log = structlog.get_logger(__name__)
 
@@ -61,15 +71,18 @@ Item = OverdueReceipt | OverdueRepair
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """How far a project's further receipts were looked at, and in which turn."""
+    """How far a project's further receipts were taken, and in which turn."""
 
     after: OverdueReceipt | None
     turn: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Acted:
-    """What became of one turn. `reached` is the last project that had a place, None when none was left without one."""
+class _TurnResult:
+    """The result of one turn.
+
+    `reached` is the last project that was handled; None: no project was left out.
+    """
 
     has_left: bool
     count: int
@@ -77,7 +90,7 @@ class _Acted:
 
 
 class OverdueOpener:
-    """The opener of one worker process. `outage_seconds` as the ledger has it."""
+    """The opener of one worker process. `outage_seconds` is that of the lifecycle activities."""
 
     def __init__(self, database: Database, *, outage_seconds: int) -> None:
         self._database = database
@@ -86,18 +99,20 @@ class OverdueOpener:
         self._walks: dict[ProjectId, _Walk] = {}
         self._turn = 0
         self._after_repair: OverdueRepair | None = None
-        self._backoffs: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
+        self._backoffs: dict[str, tuple[int, float]] = {}  # failures and until when, monotonic
 
     async def overdue_loop(self, *, every_seconds: float) -> None:
-        """Open what is overdue, for ever; at once again while there is more."""
+        """Open overdue incidents, for ever, without a pause while there are more."""
         while True:
             has_more = await self.open_overdue()
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs; whether there is more to do at once.
+        """One turn of the receipts, then one of the repairs.
 
-        Neither keeps the other from its turn. What fails is logged.
+        Returns whether there is more to do now.
+
+        A turn that fails is logged and does not prevent the other.
         """
         has_more = False
         for turn in (self._turn_of_receipts, self._turn_of_repairs):
@@ -106,7 +121,7 @@ class OverdueOpener:
             except Unavailable:
                 log.warning("opening_store_unavailable")
             except Exception:
-                # The edge of this loop: a turn that breaks must not end the worker.
+                # The edge of this loop: a turn that fails must not end the worker.
                 log.exception("opening_failed")
         return has_more
 
@@ -114,28 +129,32 @@ class OverdueOpener:
         async with self._database.reading() as session:
             until = await self._counts_until(session)
             receipts = await self._overdue_receipts(session, until)
-        acted = await self._act_on_all(receipts, self._open)
-        if acted.reached is not None:
-            # Those after it are first in the next turn.
-            self._after_project = acted.reached
+        result = await self._act_on_all(receipts, self._open)
+        if result.reached is not None:
+            # The projects after it are first in the next turn.
+            self._after_project = result.reached
         is_walking = any(walk.after is not None for walk in self._walks.values())
-        return acted.has_left or acted.count > 0 or is_walking or self._after_project is not None
+        return result.has_left or result.count > 0 or is_walking or self._after_project is not None
 
     async def _turn_of_repairs(self) -> bool:
         async with self._database.reading() as session:
             until = await self._counts_until(session)
-            repairs = await overdue_repairs(session, until, after=self._after_repair, limit=LOOKED_AT)
-        self._after_repair = repairs[-1] if len(repairs) == LOOKED_AT else None
-        acted = await self._act_on_all(repairs, self._fail)
-        return acted.has_left or self._after_repair is not None
+            repairs = await overdue_repairs(session, until, after=self._after_repair, limit=REPAIRS_CHECKED)
+        self._after_repair = repairs[-1] if len(repairs) == REPAIRS_CHECKED else None
+        result = await self._act_on_all(repairs, self._fail)
+        return result.has_left or self._after_repair is not None
 
     async def _counts_until(self, session: AsyncSession) -> datetime:
         now = await self._database.now(session)
         return min(await deadlines_count_until(session, now, outage_seconds=self._outage_seconds), now - GRACE)
 
     async def _overdue_receipts(self, session: AsyncSession, until: datetime) -> list[OverdueReceipt]:
-        """The first few of each project; and, of those that have more, a further part of the ones not walked for longest."""
-        part = await overdue_of_each(session, until, after=self._after_project, projects=PROJECTS_LOOKED_AT, of_each=OF_EACH)
+        """The first few receipts of each project, and a further part of some projects that have
+        more.
+
+        Projects that have waited longest for a further part come first.
+        """
+        part = await overdue_of_each(session, until, after=self._after_project, projects=PROJECTS_CHECKED, of_each=OF_EACH)
         self._after_project = part.last
         self._turn += 1
         found: dict[ProjectId, list[OverdueReceipt]] = {}
@@ -145,17 +164,17 @@ class OverdueOpener:
         for project_id in found.keys() - set(full):
             self._walks.pop(project_id, None)
         unwalked = _Walk(None, 0)
-        for project_id in sorted(full, key=lambda one: self._walks.get(one, unwalked).turn)[:WALKED_AT_ONCE]:
+        for project_id in sorted(full, key=lambda project_id: self._walks.get(project_id, unwalked).turn)[:WALKED_AT_ONCE]:
             after = self._walks.get(project_id, unwalked).after or found[project_id][-1]
             further = await overdue_receipts(session, until, after=after, limit=WALKED_PART, project_id=project_id)
             self._walks[project_id] = _Walk(further[-1] if len(further) == WALKED_PART else None, self._turn)
             found[project_id] += further
         return [receipt for of_project in found.values() for receipt in of_project]
 
-    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> _Acted:
-        """Act on the items in turns of their projects, until the time of the turn is over."""
+    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> _TurnResult:
+        """Act on the items, one of each project in turn, until the turn's time is over."""
         began = time.monotonic()
-        self._backoffs = {key: kept for key, kept in self._backoffs.items() if began < kept[1] + LONGEST_BACKOFF_SECONDS}
+        self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if began < backoff[1] + LONGEST_BACKOFF_SECONDS}
         ready = round_robin((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
         queue = deque(ready)
         projects: set[ProjectId] = set()
@@ -174,21 +193,21 @@ class OverdueOpener:
             projects.update(item.project_id for item in batch)
             await asyncio.sleep(PAUSE_SECONDS)
         if count:
-            log.warning("opened_from_the_store", kind=type(items[0]).__name__, count=count, first_event_id=ready[0].event_id)
+            log.warning("opened_from_store", kind=type(items[0]).__name__, count=count, first_event_id=ready[0].event_id)
         is_left_out = any(item.project_id not in projects for item in queue)
         reached = batch[-1].project_id if is_left_out and batch else None
-        return _Acted(bool(queue) or skipped > 0, count, reached)
+        return _TurnResult(bool(queue) or skipped > 0, count, reached)
 
     async def _guard(self, item: Item, act: Callable[..., Awaitable[bool]], unavailable: Counter[ProjectId]) -> bool:
         try:
             has_acted = await act(item)
         except Unavailable:
-            # Its row is held by a process that hangs, or the store is away: then the next turn finds nothing to act on.
+            # Another process holds the row lock, or the store is unavailable.
             self._back_off(item)
             unavailable[item.project_id] += 1
             return False
         except Exception:
-            # The edge of one item: what cannot be opened must not stop what can.
+            # The edge of one item: an incident that cannot be opened must not stop the others.
             self._back_off(item)
             log.exception("overdue_item_failed", event_id=item.event_id)
             return False
@@ -209,9 +228,9 @@ class OverdueOpener:
         async with self._database.transaction() as session:
             await limit_lock_wait(SessionStatements(session))
             now = await self._database.now(session)
-            standing = await lock_receipt(SessionStatements(session), item.event_id)
-            before = standing.position
-            if standing.active_replay_id != item.replay_id:
+            snapshot = await lock_receipt(SessionStatements(session), item.event_id)
+            before = snapshot.position
+            if snapshot.active_replay_id != item.replay_id:
                 return False
             outcome = await fail_due_repair(session, item.event_id, item.replay_id, now, outage_seconds=self._outage_seconds)
             if outcome is before or not isinstance(outcome, type(before)):
@@ -219,11 +238,11 @@ class OverdueOpener:
             await self._suspect(session, item.event_id, item.project_id, FAILED)
         return True
 
-    async def _suspect(self, session: AsyncSession, event_id: EventId, project_id: ProjectId, told: str) -> None:
-        """Say what was done, have the run told of it, and have it looked at."""
+    async def _suspect(self, session: AsyncSession, event_id: EventId, project_id: ProjectId, text: str) -> None:
+        """Note the action in the timeline, signal the run, and have it checked."""
         st = SessionStatements(session)
         now = await self._database.now(session)
-        await note(st, event_id, now, text=told)
+        await note(st, event_id, now, text=text)
         await suspect_run(st, event_id, project_id, now)
         await enqueue_start_again(session, event_id, now)
 

@@ -1,7 +1,8 @@
-"""Deletes what has served, once an hour: stored answers, old payloads, spent links, replaced secrets. Never a receipt, but
-those of deleted projects, every few seconds.
+"""Deletes expired rows once an hour: stored responses, old payloads, used links, replaced secrets.
 
-In batches with pauses, so that nobody waits for the store's write lock. Run by `worker.main`; several workers share the work.
+Receipts are deleted only with their project. Deleted projects are erased every few seconds. The
+work is done in batches with pauses, so that nothing waits long for the database's write lock. Run
+by `worker.main`. Several workers share the work.
 """
 
 import asyncio
@@ -33,14 +34,14 @@ log = structlog.get_logger(__name__)
 
 
 async def retention_loop(database: Database) -> None:
-    """Purge now and then every hour, for ever."""
+    """Purge now, and every hour after that, for ever."""
     while True:
         await purge_all(database)
         await asyncio.sleep(EVERY_SECONDS)
 
 
 async def erasure_loop(database: Database) -> None:
-    """End and erase what deleted projects have left, now and every few seconds, for ever."""
+    """Close and erase the receipts of deleted projects, now and every few seconds, for ever."""
     backoffs = Backoffs()
     while True:
         await _guarded("erase", erase_all(database, backoffs))
@@ -48,7 +49,7 @@ async def erasure_loop(database: Database) -> None:
 
 
 async def purge_all(database: Database) -> None:
-    """Purge what is old now; a part that breaks keeps none of the others from being done."""
+    """Delete everything that has expired. A part that fails does not prevent the others."""
     await _guarded("forget_stale", _forget_stale(database))
     await _guarded("unmark_erased", _unmark_erased(database))
     await _guarded("finish_rotations", _finish_rotations(database))
@@ -57,23 +58,30 @@ async def purge_all(database: Database) -> None:
 
 
 class Backoffs:
-    """Items that failed, by the time that each is left alone. One process's own: another one tries them once too."""
+    """The backoffs of items that failed.
+
+    They belong to one process: another process tries each item once too.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
+        self._failed: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
 
     def is_ready(self, item: str) -> bool:
-        return time.monotonic() >= self._kept.get(item, (0, 0.0))[1]
+        """Whether the item's backoff is over."""
+        return time.monotonic() >= self._failed.get(item, (0, 0.0))[1]
 
     def back_off(self, item: str) -> None:
-        """It failed once more."""
-        now, tries = time.monotonic(), self._kept.get(item, (0, 0.0))[0]
-        self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1] + LONGEST_BACKOFF_SECONDS}
-        self._kept[item] = (tries + 1, now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
+        """Record one more failure of the item."""
+        now, tries = time.monotonic(), self._failed.get(item, (0, 0.0))[0]
+        self._failed = {key: failed for key, failed in self._failed.items() if now < failed[1] + LONGEST_BACKOFF_SECONDS}
+        self._failed[item] = (tries + 1, now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
 
 
 async def erase_all(database: Database, backoffs: Backoffs) -> None:
-    """End what has not ended, a transaction each, then erase what has; what breaks is backed off and stops nothing else."""
+    """Close the open receipts, one transaction each, then erase the closed ones.
+
+    An item that fails is backed off and stops nothing else.
+    """
     async with database.reading() as session:
         if not await has_deleted(session):
             return
@@ -145,7 +153,10 @@ async def _finish_rotation(database: Database, project_id: ProjectId) -> None:
 
 
 async def _guarded(what: str, work: Awaitable[T], **ids: str) -> T | None:
-    """What the work returns; None when it broke, which must end neither the worker nor what comes after it."""
+    """The result of the work.
+
+    None: it failed, which ends neither the worker nor the work that follows.
+    """
     try:
         return await work
     except Unavailable:
@@ -156,7 +167,10 @@ async def _guarded(what: str, work: Awaitable[T], **ids: str) -> T | None:
 
 
 async def _purge_kind(database: Database, kind: str) -> None:
-    """While there is a full batch: what expires meanwhile is for the next time, so that the other parts have theirs."""
+    """Purge until a batch is not full.
+
+    Rows that expire meanwhile wait for the next pass, so that the other kinds are purged too.
+    """
     total, purged = 0, BATCH
     while purged >= BATCH:
         purged = await _purge_batch(database, kind)

@@ -1,8 +1,8 @@
-"""Looks whether the runs that missed something can go on, and restarts those that a repair waits for.
+"""Checks whether suspected runs can continue, and restarts those that a repair waits for.
 
-Suspects come from `worker.loops.overdue`, and from repairs that nobody calls; Temporal says how the run is doing, the store keeps
-what was found (`store.receipts.stuck_runs`). Readiness, doctor, metrics and the console read it there. A step of
-`worker.loops.reconcile`.
+Runs are suspected by `worker.loops.overdue`, and when a repair's callback is not sent. Temporal
+gives the run's condition, and the result is stored (`store.receipts.stuck_runs`). Readiness,
+doctor, metrics and the console read it there. A step of `worker.loops.reconcile`.
 """
 
 from datetime import datetime, timedelta
@@ -33,11 +33,12 @@ from store.receipts.stuck_runs import (
 )
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
-LOOKED_AT, LOOKED_AT_OF_EACH = 200, 20
+CHECKED_AT_ONCE, CHECKED_OF_EACH_PROJECT = 200, 20
 SUSPECTED_AT_ONCE = 200
-# A callback begins within a second of being asked for, unless its places are taken.
+# A callback starts within a second of the request, unless all slots are in use.
 UNCALLED_AFTER_SECONDS = 20
-# A task that no worker has taken for so long, or a start that Temporal refuses, this long after the run was suspected.
+# A run is stuck if, so long after it was suspected, no worker has taken its task or Temporal still
+# refuses its start.
 UNTAKEN_AFTER = timedelta(seconds=30)
 SOON, LATER, LONG = timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=10)
 UNANSWERED_AT_ONCE = 3
@@ -47,70 +48,74 @@ log = structlog.get_logger(__name__)
 
 
 class StuckRunWatch:
-    """The watch of one worker process; what it finds is in the store, so that several share the work."""
+    """The watch of one worker process.
 
-    def __init__(self, database: Database, gateway: ReceiptWorkflowClient) -> None:
+    Its findings are in the store, so that several workers share the work.
+    """
+
+    def __init__(self, database: Database, workflow_client: ReceiptWorkflowClient) -> None:
         self._database = database
-        self._gateway = gateway
+        self._workflow_client = workflow_client
         self._suspected_until = ""
         self._waiting: dict[EventId, tuple[datetime | None, datetime]] = {}  # the task of each, and since when it was seen
 
-    async def look(self) -> None:
-        """Suspect what a repair waits for, then look at each run whose turn has come.
+    async def check(self) -> None:
+        """Suspect runs of stalled repairs, then check each suspected run that is due.
 
         Raises:
-            RPCError: Temporal does not answer for any of several.
+            RPCError: Temporal did not answer for several runs.
             Unavailable: the store cannot be reached.
         """
         await self._suspect_repairs()
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            runs = await runs_to_look_at(session, now, limit=LOOKED_AT, of_each=LOOKED_AT_OF_EACH)
+            runs = await runs_to_look_at(session, now, limit=CHECKED_AT_ONCE, of_each=CHECKED_OF_EACH_PROJECT)
         unanswered = 0
         for run in runs:
             try:
-                await self._look_at(run)
+                await self._check_run(run)
             except (RPCError, Unavailable):
                 unanswered += 1
                 if unanswered == UNANSWERED_AT_ONCE:
                     raise
                 await self._postpone(run, LATER)
             except Exception:
-                # The edge of one item: what is wrong with it must not keep the others from being looked at.
-                log.exception("run_look_failed", event_id=run.event_id)
+                # The edge of one item: a run that cannot be checked must not stop the others.
+                log.exception("run_check_failed", event_id=run.event_id)
                 await self._postpone(run, LONG)
 
     async def _suspect_repairs(self) -> None:
         async with self._database.transaction() as session:
-            looked_at = await suspect_stalled_repairs(
+            checked = await suspect_stalled_repairs(
                 session,
                 await self._database.now(session),
                 silent_seconds=UNCALLED_AFTER_SECONDS,
                 limit=SUSPECTED_AT_ONCE,
                 after=self._suspected_until,
             )
-        self._suspected_until = looked_at[-1] if len(looked_at) == SUSPECTED_AT_ONCE else ""
+        self._suspected_until = checked[-1] if len(checked) == SUSPECTED_AT_ONCE else ""
 
-    async def _look_at(self, run: StuckRun) -> None:
-        if await self._is_over(run):
+    async def _check_run(self, run: StuckRun) -> None:
+        if await self._has_ended(run):
             async with self._database.transaction() as session:
                 await forget_run(session, run, await self._database.now(session), goes_on=False)
             return
-        look = await self._gateway.look_at(run.event_id)
+        look = await self._workflow_client.look_at(run.event_id)
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             match look.condition:
                 case RunCondition.GOES_ON:
-                    await self._let_go(session, run, now)
+                    await self._handle_running(session, run, now)
                 case RunCondition.TASK_FAILS:
-                    await self._find(session, run, StuckCause.TASK_FAILS, now)
+                    await self._mark_stuck(session, run, StuckCause.TASK_FAILS, now)
                 case RunCondition.TASK_WAITS if self._waits_for_long(run, look, now):
-                    await self._find(session, run, StuckCause.TASK_NOT_TAKEN, now)
+                    await self._mark_stuck(session, run, StuckCause.TASK_NOT_TAKEN, now)
                 case RunCondition.MISSING if (start := await waiting_start(session, run.event_id, now)) is not None:
-                    # One that waits for its turn, among thousands after an outage of Temporal, is not stuck.
+                    # A start that waits in the queue, as thousands do after an outage of Temporal,
+                    # is not stuck.
                     is_refused = start is WaitingStart.REFUSED or run.cause is StuckCause.NOT_STARTED
                     if is_refused and now - run.suspected_at >= UNTAKEN_AFTER:
-                        await self._find(session, run, StuckCause.NOT_STARTED, now)
+                        await self._mark_stuck(session, run, StuckCause.NOT_STARTED, now)
                     else:
                         await postpone_look(session, run.event_id, now + SOON)
                 case RunCondition.MISSING:
@@ -119,23 +124,26 @@ class StuckRunWatch:
                 case RunCondition.TASK_WAITS | RunCondition.TASK_RUNS:
                     await postpone_look(session, run.event_id, now + SOON)
 
-    async def _is_over(self, run: StuckRun) -> bool:
+    async def _has_ended(self, run: StuckRun) -> bool:
         async with self._database.reading() as session:
             try:
-                standing = await load_snapshot(SessionStatements(session), run.event_id)
+                snapshot = await load_snapshot(SessionStatements(session), run.event_id)
             except NotFound:
                 return True
-        return standing.position in END_POSITIONS
+        return snapshot.position in END_POSITIONS
 
-    async def _let_go(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
-        """The run waits for something; when it does not call for long, its callback may wait for a place."""
+    async def _handle_running(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
+        """Forget a run that continues.
+
+        While its callback may be waiting for a slot, check it again later.
+        """
         is_forgotten = await is_repair_stalled(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS)
         if run.found_at is None and is_forgotten:
             await postpone_look(session, run.event_id, now + min(LONG, timedelta(minutes=2 ** min(run.looks, 4))))
         else:
             await forget_run(session, run, now, goes_on=True)
 
-    async def _find(self, session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime) -> None:
+    async def _mark_stuck(self, session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime) -> None:
         await mark_stuck(session, run, cause, now, look_at=now + LATER)
         if run.found_at is None:
             log.error("run_is_stuck", event_id=run.event_id, cause=cause.value)

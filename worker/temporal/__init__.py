@@ -1,1 +1,1 @@
-"""Everything that talks to Temporal: connection, client for receipt workflows, payloads, search attributes."""
+"""The code that calls Temporal: connection, client for receipt workflows, payloads, attributes."""

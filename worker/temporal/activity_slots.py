@@ -1,8 +1,13 @@
-"""Divides the worker's activity slots by purpose and by project: mail and the ledger have places, as callbacks have their own.
+"""Limits concurrent activities by purpose and by project.
 
-An activity that finds no place gives its slot back at once, and Temporal runs it again when it is its turn; so a silent mail
-server, or a project whose rows are locked, holds its own places and nobody else's. A local activity has a workflow's task behind
-it, and waits for its place while the project's places move. Built by `worker.build`.
+Alerts and lifecycle activities have slots of their own, as callbacks have.
+
+A silent mail server, or a project whose rows are locked, uses up its own slots only.
+
+1. An activity without a free slot ends at once, and Temporal retries it after a delay.
+2. A local activity blocks a workflow task. It waits for a slot while the project's slots move.
+
+Built by `worker.build`.
 """
 
 from collections import OrderedDict
@@ -21,34 +26,37 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
-# Fewer than the store has connections: who waits for a locked row holds one.
-LEDGER = Limits(total=4, per_project=2, per_host=4, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
-# What finds none is sent by the alert loop, soon.
-ALERTS = Limits(total=40, per_project=20, per_host=40)
-# A local activity has 3 s, and falls back on an activity.
+# Fewer than the database pool has connections: an activity that waits for a row lock uses one.
+LIFECYCLE_LIMITS = Limits(total=4, per_project=2, per_host=4, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
+# An alert without a free slot is soon sent by the alert retry loop.
+ALERT_LIMITS = Limits(total=40, per_project=20, per_host=40)
+# A local activity times out after 3 s. The workflow then runs it as an ordinary activity.
 LOCAL_WAIT_SECONDS = 2.0
 LOCAL_STUCK_SECONDS = 0.5
-REMEMBERED_AT_MOST = 10_000
-NO_PLACE = "no_place"
-# These have places of their own, which they take once they know the host.
+CACHED_PROJECTS = 10_000
+NO_SLOT = "no_slot"
+# Callbacks acquire their own slots once they know the host.
 CALLBACK_ACTIVITY = "send_callback"
 ALERT_ACTIVITY = "send_alerts"
 
 
-class Purposes(Interceptor):
-    """Gives every activity its place; every one is about one receipt, its first argument's `event_id`."""
+class ActivitySlots(Interceptor):
+    """Acquires a slot for every activity.
+
+    The first argument's `event_id` names the receipt, and so the project.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self.ledger = CallbackSlots(LEDGER, clock)
-        self.alerts = CallbackSlots(ALERTS, clock)
+        self.lifecycle = CallbackSlots(LIFECYCLE_LIMITS, clock)
+        self.alerts = CallbackSlots(ALERT_LIMITS, clock)
         self._database = database
         self._projects: OrderedDict[str, ProjectId] = OrderedDict()  # by event
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _InPlace(next, self)
+        return _SlotInterceptor(next, self)
 
     async def project_of(self, event_id: str) -> ProjectId:
-        """Whose receipt it is; all that are unknown count as one project's."""
+        """The receipt's project. All unknown receipts count as one project's."""
         known = self._projects.get(event_id)
         if known is not None:
             return known
@@ -57,42 +65,42 @@ class Purposes(Interceptor):
         if found is None:
             return ProjectId("")
         self._projects[event_id] = found
-        if len(self._projects) > REMEMBERED_AT_MOST:
+        if len(self._projects) > CACHED_PROJECTS:
             self._projects.popitem(last=False)
         return found
 
 
-class _InPlace(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, purposes: Purposes) -> None:
+class _SlotInterceptor(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, slots: ActivitySlots) -> None:
         super().__init__(next)
-        self._purposes = purposes
+        self._slots = slots
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # Any: the library's own
-        """What the activity answers.
+        """Run the activity in a slot and return its result.
 
         Raises:
-            ApplicationError: there is no place now; Temporal runs it again after the delay.
+            ApplicationError: no slot is free. Temporal retries the activity after the delay.
         """
         info = activity.info()
         if info.activity_type == CALLBACK_ACTIVITY:
             return await super().execute_activity(input)
         event_id = input.args[0].event_id
-        project_id = await self._purposes.project_of(event_id)
+        project_id = await self._slots.project_of(event_id)
         try:
             if info.is_local:
                 waiting = {"seconds": LOCAL_WAIT_SECONDS, "stuck_seconds": LOCAL_STUCK_SECONDS}
-                async with self._purposes.ledger.waited_for(project_id, **waiting):
+                async with self._slots.lifecycle.waited_for(project_id, **waiting):
                     return await super().execute_activity(input)
-            places = self._purposes.alerts if info.activity_type == ALERT_ACTIVITY else self._purposes.ledger
-            with places.taken(event_id, project_id):
+            slots = self._slots.alerts if info.activity_type == ALERT_ACTIVITY else self._slots.lifecycle
+            with slots.taken(event_id, project_id):
                 return await super().execute_activity(input)
         except SlotsExhausted as full:
             if info.activity_type == ALERT_ACTIVITY:
                 return AlertsSent(sent=0, failed=0)
             delay = timedelta(seconds=full.seconds)
             raise ApplicationError(
-                "as many of this project as may be are under way",
-                type=NO_PLACE,
+                "no slot is free for this project",
+                type=NO_SLOT,
                 next_retry_delay=delay,
                 category=ApplicationErrorCategory.BENIGN,
             ) from None

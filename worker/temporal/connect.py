@@ -1,7 +1,8 @@
-"""Connects to Temporal, and makes the namespace fit: search attributes, retention, the id that tells one database from another.
+"""Connects to Temporal and prepares the namespace: its search attributes, retention and id.
 
-Called by `worker.connection_loop` at each connection; the search attributes are registered at each, since a Temporal whose
-database was lost has forgotten them. A worker needs the namespace alone: what else is refused is named and done without.
+Called by `worker.connection_loop` at each connection. Each time the search attributes are
+registered again, because a Temporal that lost its database has lost them too. A worker needs only
+the namespace: the rest is reported and omitted if refused.
 """
 
 import asyncio
@@ -26,15 +27,15 @@ from worker.temporal.search_attributes import Registered, register_search_attrib
 
 RETENTION = timedelta(days=1)
 CONNECT_SECONDS = 10.0
-# Short: what cannot be told now stays in the outbox.
+# Short, because a signal that cannot be sent now stays in the outbox.
 RETRIES = RetryConfig(initial_interval_millis=50, max_interval_millis=500, max_elapsed_time_millis=2_000, max_retries=4)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """Where Temporal is, and how to speak to it. `tls` False: in the clear."""
+class TemporalEndpoint:
+    """The address of Temporal and how to connect to it. `tls` False: without encryption."""
 
     target: str
     namespace: str
@@ -49,7 +50,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A namespace that a worker can work in; `missing` names what it works without, and why."""
+    """A namespace that a worker can use. `missing` names what it works without, and why."""
 
     namespace_id: str
     registered: Registered
@@ -57,48 +58,51 @@ class Prepared:
 
 
 def quiet_runtime() -> Runtime:
-    """The library's own log goes where ours goes, and without a line for each retry while the engine is away."""
+    """A runtime that forwards the library's errors to our log.
+
+    It drops the warnings that the library logs for each retry while Temporal is unavailable.
+    """
     forwarded = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
     core_filter = TelemetryFilter(core_level="ERROR", other_level="ERROR")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=core_filter, forwarding=forwarded)))
 
 
-async def connect(engine: Engine, runtime: Runtime) -> Client:
-    """A client of Temporal; it reconnects by itself.
+async def connect(endpoint: TemporalEndpoint, runtime: Runtime) -> Client:
+    """Connect to Temporal. The client reconnects by itself.
 
     Raises:
         TemporalProblem: no connection was made within 10 s.
     """
     tls = TLSConfig(
-        server_root_ca_cert=engine.ca_certificate,
-        domain=engine.server_name,
-        client_cert=engine.client_certificate,
-        client_private_key=engine.client_key,
+        server_root_ca_cert=endpoint.ca_certificate,
+        domain=endpoint.server_name,
+        client_cert=endpoint.client_certificate,
+        client_private_key=endpoint.client_key,
     )
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             return await Client.connect(
-                engine.target,
-                namespace=engine.namespace,
-                identity=engine.identity,
-                api_key=engine.api_key,
-                tls=tls if engine.tls else False,
+                endpoint.target,
+                namespace=endpoint.namespace,
+                identity=endpoint.identity,
+                api_key=endpoint.api_key,
+                tls=tls if endpoint.tls else False,
                 retry_config=RETRIES,
                 runtime=runtime,
                 data_converter=SHORT_FAILURES,
                 keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000),
             )
     except (RuntimeError, TimeoutError) as error:
-        raise TemporalProblem(problem_of_connection(error, engine.target)) from error
+        raise TemporalProblem(problem_of_connection(error, endpoint.target)) from error
 
 
 async def prepare_namespace(client: Client, *, is_ours: bool) -> Prepared:
-    """Make the namespace fit, as far as it lets us.
+    """Register what the namespace lacks, as far as it is permitted.
 
-    `is_ours`: nothing else lives in it, so that its retention may be shortened.
+    `is_ours`: nothing else uses the namespace, so its retention may be shortened.
 
     Raises:
-        TemporalProblem: there is no such namespace and it may not be registered, or we may not know.
+        TemporalProblem: the namespace can be neither described nor registered.
     """
     described = await _describe_or_register(client)
     missing = []
@@ -110,7 +114,7 @@ async def prepare_namespace(client: Client, *, is_ours: bool) -> Prepared:
 
 
 async def read_namespace_id(client: Client) -> str:
-    """The id of the namespace now.
+    """The current id of the namespace.
 
     Raises:
         RPCError: Temporal does not answer, or has no such namespace.
@@ -147,7 +151,10 @@ async def _describe(client: Client) -> DescribeNamespaceResponse:
 
 
 async def _shorten_retention(client: Client, described: DescribeNamespaceResponse) -> str | None:
-    """Keep Temporal's copy short: histories are in our own tables, and its disk fills fast. Why that was refused, else None."""
+    """Shorten the retention of closed workflows; return why that was refused, else None.
+
+    The lifecycle is in our own tables, and Temporal's disk fills fast.
+    """
     if described.config.workflow_execution_retention_ttl.ToTimedelta() <= RETENTION:
         return None
     update = UpdateNamespaceRequest(namespace=client.namespace)

@@ -1,8 +1,8 @@
-"""How errors of activities become failures in a history: short enough that Temporal keeps what they say.
+"""Converts errors of activities into failures that are short enough for Temporal to keep.
 
-Of an activity that is tried again Temporal keeps 4 KiB of its last failure; of a longer one nothing but "Failure exceeds size
-limit", which tells an engineer nothing. Payloads are decoded by `worker.temporal.payloads`. Used by every client that
-`worker.temporal.connect` makes.
+Temporal keeps 4 KiB of the last failure of an activity that it retries. It replaces a longer
+failure by "Failure exceeds size limit". Payloads are decoded by `worker.temporal.payloads`. Used by
+every client that `worker.temporal.connect` creates.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ _CUT = "… "
 
 
 class ShortFailureConverter(DefaultFailureConverter):
-    """Keeps the end of the trace, where the error was raised, and what the first few causes say."""
+    """Keeps the end of the stack trace and the messages of the first causes."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        """See the base class, which calls this for the causes first."""
+        """Convert and shorten. The base class calls this for the causes first."""
         super().to_failure(exception, payload_converter, failure)
         failure.message = _head(failure.message, MESSAGE_BYTES)
         failure.stack_trace = _tail(failure.stack_trace, TRACE_BYTES)

@@ -1,8 +1,9 @@
-"""Decodes what Temporal hands over, and says so where it cannot: no payload fails a workflow task.
+"""Decodes Temporal's payloads without failing a workflow task for one that cannot be decoded.
 
-The library fails the task, or drops the signal, when a payload without a declared type cannot be decoded. Here such a payload
-becomes `UNREADABLE`, which the handlers of `workflows.receipt` read like any other odd value. A typed payload is decoded as ever.
-Used by every client that `worker.temporal.connect` makes.
+The library fails the task, or drops the signal, when a payload without a declared type cannot be
+decoded. Here such a payload becomes `UNREADABLE`, which the handlers of `workflows.receipt` treat
+like any other invalid value. Payloads with a declared type are decoded as usual. Used by every
+client that `worker.temporal.connect` creates.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 
 class Unreadable(Enum):
-    """What stands for a payload that cannot be decoded."""
+    """Replaces a payload that cannot be decoded."""
 
     UNREADABLE = "unreadable"
 
@@ -23,11 +24,11 @@ UNREADABLE = Unreadable.UNREADABLE
 
 
 class TolerantPayloadConverter(DefaultPayloadConverter):
-    """The library's own converter, but for payloads without a declared type."""
+    """The library's converter, except for payloads without a declared type."""
 
     # Any: the base class's own types.
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """See the base class."""
+        """Decode. Payloads without type hints never raise."""
         if type_hints is not None:
             return super().from_payloads(payloads, type_hints)
         return [self._value_or_unreadable(payload) for payload in payloads]
@@ -36,5 +37,5 @@ class TolerantPayloadConverter(DefaultPayloadConverter):
         try:
             return super().from_payloads([payload])[0]
         except Exception:
-            # The edge of a signal: bytes from outside that no decoder takes, each with errors of its own.
+            # The edge of a signal: any decoder may raise any error for bytes from outside.
             return UNREADABLE

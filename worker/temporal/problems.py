@@ -1,7 +1,8 @@
-"""What Temporal refuses for good, what keeps this process from working for Temporal, and how both are said to people.
+"""Classifies errors of Temporal calls, and describes why a worker cannot work for Temporal.
 
-A refusal is an answer: the call is not allowed, not known, or not valid. Everything else says that Temporal is away or busy.
-Used by all of `worker`; the heartbeat carries a problem to readiness and doctor.
+A refusal is final: the call is not permitted, unknown, or invalid. Any other error means that
+Temporal is unavailable or busy. Used by all of `worker`. The heartbeat reports a problem to
+`/readyz` and `makegood doctor`.
 """
 
 import re
@@ -24,17 +25,18 @@ REFUSED = frozenset(
 )
 UNAUTHORIZED = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 REASON_CHARACTERS = 200
-# The library says in its text alone why a connection was not made.
+# The library gives the cause of a failed connection in its text only.
 _STATUS = re.compile(r"\bcode: (\w+)")
 _TLS = re.compile(
-    r"Certificate|InvalidContentType|AlertReceived|HandshakeFailure|InvalidMessage|UnknownIssuer|rustls|\btls\b", re.I
+    r"Certificate|InvalidContentType|AlertReceived|HandshakeFailure|InvalidMessage|UnknownIssuer"
+    r"|rustls|\btls\b",
+    re.I,
 )
 
-
 FIXES = {
-    ProblemKind.UNREACHABLE: "start Temporal, or correct TEMPORAL_ADDRESS; if it wants TLS, set TEMPORAL_TLS",
-    ProblemKind.TLS: "correct TEMPORAL_TLS and TEMPORAL_TLS_*: the two ends do not agree on TLS or its certificates",
-    ProblemKind.UNAUTHORIZED: "correct TEMPORAL_API_KEY or TEMPORAL_TLS_CLIENT_CERT, or allow it what docs/temporal.md lists",
+    ProblemKind.UNREACHABLE: "start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS",
+    ProblemKind.TLS: "correct TEMPORAL_TLS and TEMPORAL_TLS_*: they do not fit the server's TLS",
+    ProblemKind.UNAUTHORIZED: ("correct TEMPORAL_API_KEY or TEMPORAL_TLS_CLIENT_CERT, or grant what docs/temporal.md lists"),
     ProblemKind.NAMESPACE_MISSING: "create the namespace, or correct TEMPORAL_NAMESPACE",
     ProblemKind.FAILED: "see the worker's log",
 }
@@ -42,19 +44,19 @@ FIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and the one thing that repairs it."""
+    """What is wrong, and how to fix it."""
 
     kind: ProblemKind
     detail: str
     fix: str
 
     def as_report(self) -> dict[str, str]:
-        """For the worker's heartbeat."""
+        """The problem as JSON values, for the worker's heartbeat."""
         return {"kind": self.kind.value, "detail": self.detail, "fix": self.fix}
 
 
 class TemporalProblem(Exception):
-    """This process cannot work for Temporal now; `problem` says why."""
+    """This process cannot work for Temporal now. `problem` says why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -69,13 +71,13 @@ class NotConnected(RPCError):
 
 
 def reason_of(error: RPCError) -> str:
-    """The status, and the beginning of what Temporal says."""
-    said = " ".join(error.message.split())[:REASON_CHARACTERS]
-    return f"{error.status.name}: {said}" if said else error.status.name
+    """The status, and the beginning of Temporal's message."""
+    message = " ".join(error.message.split())[:REASON_CHARACTERS]
+    return f"{error.status.name}: {message}" if message else error.status.name
 
 
 def problem_of_call(error: RPCError, call: str) -> Problem:
-    """What a failed call that the worker cannot do without says of Temporal."""
+    """The problem that a failed call shows, of a call that the worker needs."""
     if error.status in UNAUTHORIZED:
         return _problem(ProblemKind.UNAUTHORIZED, f"Temporal does not allow {call} ({reason_of(error)})")
     if error.status is RPCStatusCode.NOT_FOUND:
@@ -86,14 +88,14 @@ def problem_of_call(error: RPCError, call: str) -> Problem:
 
 
 def problem_of_connection(error: RuntimeError | TimeoutError, target: str) -> Problem:
-    """Why no connection was made."""
-    said = " ".join(str(error).split())[:REASON_CHARACTERS]
-    status = found[1] if (found := _STATUS.search(said)) else None
+    """The problem that a failed connection shows."""
+    message = " ".join(str(error).split())[:REASON_CHARACTERS]
+    status = found[1] if (found := _STATUS.search(message)) else None
     if status in {"PermissionDenied", "Unauthenticated"}:
-        return _problem(ProblemKind.UNAUTHORIZED, f"{target} lets nobody in with what it was given: {said}")
-    if status is None and _TLS.search(said):
-        return _problem(ProblemKind.TLS, f"no TLS connection with {target}: {said}")
-    return _problem(ProblemKind.UNREACHABLE, f"{target} cannot be reached: {said or 'no answer in time'}")
+        return _problem(ProblemKind.UNAUTHORIZED, f"{target} rejects the API key or client certificate: {message}")
+    if status is None and _TLS.search(message):
+        return _problem(ProblemKind.TLS, f"no TLS connection with {target}: {message}")
+    return _problem(ProblemKind.UNREACHABLE, f"{target} cannot be reached: {message or 'no answer in time'}")
 
 
 def _problem(kind: ProblemKind, detail: str) -> Problem:

@@ -1,7 +1,8 @@
-"""Registers the search attributes that people filter by in Temporal, as many as the namespace takes.
+"""Registers the search attributes of receipt workflows, as many as the namespace accepts.
 
-They serve search alone. Each may be missing: taken with another type, beyond the namespace's limit, or not ours to register.
-The gateway then starts runs without it, and the worker's heartbeat names it. Called by `worker.temporal.connect`.
+They are used for search only. Each may be missing: registered with another type, beyond the
+namespace's limit, or not permitted. Runs are then started without it, and the worker's heartbeat
+names it. Called by `worker.temporal.connect`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from worker.temporal.problems import RPC_SECONDS, reason_of
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-# In the order in which they are registered where not all of them can be.
+# In order of priority, where not all of them can be registered.
 SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
     "MgState": KEYWORD,
     "MgIncidentId": KEYWORD,
@@ -30,15 +31,15 @@ SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
     "MgEffect": KEYWORD,
 }
 
-# Each further call would only wait as long again.
-_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
+# Temporal is unavailable: each further call would only wait for its timeout.
+_UNAVAILABLE = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The attributes that may be written; `missing` says for each of the others why not."""
+    """The attributes that can be written. `missing` gives the reason for each of the others."""
 
     names: frozenset[str] = frozenset(SEARCH_ATTRIBUTES)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -48,20 +49,27 @@ ALL, NOTHING = Registered(), Registered(frozenset())
 
 
 async def register_search_attributes(client: Client, described: DescribeNamespaceResponse) -> Registered:
-    """Register what is missing; what there is afterwards. Raises nothing: a worker works without any of them."""
+    """Register what is missing and return the result.
+
+    Raises nothing, because a worker works without any of them.
+    """
     found, reason = await _list(client)
     if found is None:
-        return _judge(_aliases(described), {}, reason)
+        return _registered_from(_aliases(described), {}, reason)
     refused: dict[str, str] = {}
     if wanted := [name for name in SEARCH_ATTRIBUTES if name not in found]:
         refused = await _add(client, wanted)
-        # Another worker may have added them meanwhile, and Temporal takes a name that exists with another type without a word.
+        # Another worker may have added them meanwhile. Also, Temporal accepts a name that exists
+        # with another type.
         found, reason = await _list(client)
-    return _judge(found or {}, refused, reason)
+    return _registered_from(found or {}, refused, reason)
 
 
 async def _list(client: Client) -> tuple[dict[str, int] | None, str]:
-    """The types of the namespace's own attributes by name; None, and why, where they cannot be listed."""
+    """The types of the namespace's custom attributes by name, and why others are missing.
+
+    None: they cannot be listed.
+    """
     request = ListSearchAttributesRequest(namespace=client.namespace)
     try:
         listed = await client.operator_service.list_search_attributes(request, timeout=RPC_SECONDS)
@@ -71,12 +79,15 @@ async def _list(client: Client) -> tuple[dict[str, int] | None, str]:
 
 
 async def _add(client: Client, names: list[str]) -> dict[str, str]:
-    """Why each of those that were refused was refused: all in one call, or, when that is refused, one by one."""
+    """Add the attributes in one call, or one by one if that is refused.
+
+    The reasons of those that were refused, by name.
+    """
     refusal = await _add_together(client, names)
     if refusal is None:
         log.info("search_attributes_registered", names=sorted(names))
         return {}
-    if refusal.status in _AWAY:
+    if refusal.status in _UNAVAILABLE:
         return dict.fromkeys(names, reason_of(refusal))
     refusals = {name: await _add_together(client, [name]) for name in names}
     return {name: reason_of(error) for name, error in refusals.items() if error is not None}
@@ -93,13 +104,16 @@ async def _add_together(client: Client, names: list[str]) -> RPCError | None:
 
 
 def _aliases(described: DescribeNamespaceResponse) -> dict[str, int]:
-    """What the namespace says where the operator service is not exposed, as on Temporal Cloud: `MgState` is `Keyword01`."""
+    """The attributes by the namespace's aliases, for example `MgState` for `Keyword01`.
+
+    Needed where the operator service is not exposed, as on Temporal Cloud.
+    """
     types = {"Keyword": KEYWORD, "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME}
     aliases = described.config.custom_search_attribute_aliases
     return {alias: int(types.get(column.rstrip("0123456789"), 0)) for column, alias in aliases.items()}
 
 
-def _judge(found: Mapping[str, int], refused: Mapping[str, str], reason: str) -> Registered:
+def _registered_from(found: Mapping[str, int], refused: Mapping[str, str], reason: str) -> Registered:
     missing: dict[str, str] = {}
     for name, wanted in SEARCH_ATTRIBUTES.items():
         if name not in found:

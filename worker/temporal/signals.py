@@ -1,4 +1,4 @@
-"""Which signals the rows of the outbox are for a receipt's workflow, and which of them one signal replaces. Pure.
+"""Converts outbox rows of one receipt into signals of its workflow, and merges signals. Pure.
 
 Called by `worker.temporal.workflow_client`.
 """
@@ -13,18 +13,26 @@ from workflows.messages import ExpireSignal, ReprocessSignal, ResolveSignal, Res
 Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
 
 
-def is_whole_life(receipt: Receipt, signals: Sequence[Signal]) -> bool:
-    """The usual life, told in one call: the receipt, and the success that applied it, and nothing else."""
+def success_at_start(receipt: Receipt, signals: Sequence[Signal]) -> Signal | None:
+    """The only signal, if it is the success that applied the receipt.
+
+    It can be sent in one call with the start.
+
+    Most receipts are sent this way. None: the workflow must be started first, then signalled.
+    """
     if receipt.state is not ReceiptState.APPLIED or len(signals) != 1:
-        return False
+        return None
     only = signals[0]
-    return isinstance(only, ResultSignal) and only.status is ResultStatus.SUCCESS
+    return only if isinstance(only, ResultSignal) and only.status is ResultStatus.SUCCESS else None
 
 
-def as_one(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signal]:
-    """One signal in place of several: every signal means "re-read the store".
+def merge_signals(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signal]:
+    """One signal in place of several.
 
-    The success that applied a waiting receipt stays itself, since it ends the run without a look at the store.
+    Every signal means "re-read the database", so nothing is lost.
+
+    The success that applied a waiting receipt is kept as it is, because it ends the run without a
+    read of the database.
     """
     if len(signals) < 2:
         return signals
@@ -32,8 +40,12 @@ def as_one(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signal]:
     return successes[:1] if receipt.state is ReceiptState.APPLIED and successes else [ExpireSignal()]
 
 
-def signal_of(row: OutboxRow) -> Signal:
-    """The signal that an outbox row stands for. Raises: ValueError for a kind that has none."""
+def signal_from(row: OutboxRow) -> Signal:
+    """The signal of an outbox row.
+
+    Raises:
+        ValueError: the row's kind has no signal.
+    """
     match row.kind:
         case "result":
             return ResultSignal(
@@ -53,7 +65,7 @@ def signal_of(row: OutboxRow) -> Signal:
             raise ValueError(f"the outbox row {row.id} is of an unknown kind")
 
 
-def name_of(signal: Signal) -> str:
+def signal_name(signal: Signal) -> str:
     """The signal's name in Temporal."""
     match signal:
         case ResultSignal():

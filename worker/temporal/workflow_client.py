@@ -1,32 +1,33 @@
-"""Tells Temporal what the store holds: the only code that starts, signals and looks up `receipt` workflows.
+"""Starts, signals and looks up `receipt` workflows. No other code does.
 
-It reads and writes no store: it is handed a receipt as stored and the outbox rows about it, and returns once Temporal has taken
-them. "Already closed" is done only for a receipt that has ended in the store too; otherwise a run is started that first asks the
-store where it stands. Called by `worker.loops.dispatch` and `worker.loops.reconcile`.
+It accesses no database: the caller passes a stored receipt and its outbox rows. A method returns
+once Temporal has accepted the call. A closed run is final only for a receipt that has also ended in
+the store. For any other receipt a new run starts, and first loads the stored state. Called by
+`worker.loops.dispatch` and `worker.loops.reconcile`.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import PendingWorkflowTaskState, TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
 from domain.receipts import Receipt, ReceiptState
-from domain.runs import RunCondition, RunLook
-from domain.values.timestamps import wire
+from domain.runs import RunLook
 from store.receipts.outbox import OutboxBatch
+from worker.temporal import run_lookup
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id
-from worker.temporal.problems import REFUSED, RPC_SECONDS, NotConnected
+from worker.temporal.problems import RPC_SECONDS, NotConnected
+from worker.temporal.run_lookup import MissingRuns
 from worker.temporal.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
-from worker.temporal.signals import Signal, as_one, is_whole_life, name_of, signal_of
+from worker.temporal.signals import Signal, merge_signals, signal_from, signal_name, success_at_start
 from worker.temporal.workflow_labels import Labels, start_labelled
 from workflows.messages import (
     MG_STATE,
@@ -37,29 +38,18 @@ from workflows.messages import (
 )
 from workflows.receipt import ReceiptWorkflow
 
-# Ten seconds by default, and a task that was lost costs that much.
+# Temporal's default is 10 s. A lost workflow task costs that long.
 TASK_SECONDS = timedelta(seconds=5)
-LISTED_AT_ONCE = 100
-DESCRIBED_AT_ONCE = 50
-UNANSWERED_AT_ONCE = 3  # each takes some seconds
-# The first is taken by a worker that dies, the second by the next; a third says that no worker can do it.
-FAILING_ATTEMPTS = 3
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
 
 
-@dataclass(frozen=True, slots=True)
-class MissingRuns:
-    """The receipts found without a run; from `first_left` on, in the order that was asked, they were not looked at."""
-
-    found: list[EventId]
-    first_left: EventId | None
-
-
 class ReceiptWorkflowClient:
-    """What the worker's loops say to Temporal. `public_url` is where a receipt's page is linked to.
+    """The worker's client for receipt workflows.
 
-    `client` None: there is no connection yet, and every call fails as it does while Temporal is away.
-    `owns_namespace`: nothing but Makegood lives in the namespace.
+    `public_url` is the base of the links to receipts' pages.
+
+    `client` None: there is no connection yet, and every call fails as it does while Temporal is
+    unavailable. `owns_namespace`: nothing but Makegood uses the namespace.
     """
 
     def __init__(self, client: Client | None, *, public_url: str, owns_namespace: bool) -> None:
@@ -69,7 +59,10 @@ class ReceiptWorkflowClient:
         self._registered: Registered = ALL
 
     def attach(self, client: Client | None, registered: Registered = ALL) -> None:
-        """From now on, speak through this client, in a namespace that has these attributes; None: there is no connection."""
+        """Use this client from now on, in a namespace that has these attributes.
+
+        None: there is no connection.
+        """
         self._attached, self._registered = client, registered
 
     @property
@@ -88,7 +81,9 @@ class ReceiptWorkflowClient:
         return self._client.identity
 
     async def prepare_namespace(self) -> Prepared:
-        """Register what the namespace needs, and send from now on what it has: see `worker.temporal.connect`.
+        """Register what the namespace lacks, and from now on send the attributes that it has.
+
+        See `worker.temporal.connect`.
 
         Raises:
             NotConnected.
@@ -99,39 +94,42 @@ class ReceiptWorkflowClient:
         return prepared
 
     async def namespace_id(self) -> str:
-        """The id that another Temporal database does not have."""
+        """The namespace's id, which differs in every Temporal database."""
         return await read_namespace_id(self._client)
 
-    async def start_or_signal(self, event: OutboxBatch) -> None:
-        """Tell one receipt's workflow everything that waits in the outbox for it, in order; twice changes nothing.
+    async def start_or_signal(self, batch: OutboxBatch) -> None:
+        """Send one receipt's outbox rows to its workflow, in order.
+
+        Sending them twice changes nothing.
 
         Raises:
-            RPCError: Temporal does not answer, or refuses; nothing, or only some, was told.
+            RPCError: Temporal does not answer, or refuses. Some of the rows may have been sent.
         """
-        if any(row.kind == "restart" for row in event.rows):
-            # The new run asks the store, and needs none of the signals.
-            await self.restart(event.receipt)
+        if any(row.kind == "restart" for row in batch.rows):
+            # The new run loads the stored state, and needs none of the signals.
+            await self.restart(batch.receipt)
             return
-        told = [signal_of(row) for row in event.rows if row.kind != "start"]
-        is_started = len(told) == len(event.rows)
-        signals = as_one(event.receipt, told)
+        from_rows = [signal_from(row) for row in batch.rows if row.kind != "start"]
+        is_started = len(from_rows) == len(batch.rows)
+        signals = merge_signals(batch.receipt, from_rows)
         if is_started:
-            await self._tell(event.receipt, signals)
+            await self._signal(batch.receipt, signals)
             return
-        first = signals[0] if is_whole_life(event.receipt, signals) else None
-        has_moved_on = event.receipt.state is not ReceiptState.WAITING and first is None
+        first = success_at_start(batch.receipt, signals)
+        has_moved_on = batch.receipt.state is not ReceiptState.WAITING and first is None
         try:
-            await self._start(event.receipt, resume=has_moved_on, reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE, first=first)
+            await self._start(batch.receipt, resume=has_moved_on, reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE, first=first)
         except WorkflowAlreadyStartedError:
-            await self._tell(event.receipt, signals)
+            await self._signal(batch.receipt, signals)
             if not signals:
-                await self.wake(event.receipt)
+                await self.ensure_running(batch.receipt)
             return
         if first is None and not has_moved_on:
-            await self._tell(event.receipt, signals)
+            await self._signal(batch.receipt, signals)
 
-    async def wake(self, receipt: Receipt) -> None:
-        """Make sure that a receipt which has not ended has a run, and that the run looks at the store's deadline now.
+    async def ensure_running(self, receipt: Receipt) -> None:
+        """Start a run for an open receipt that has none, or let its run check the stored deadline
+        now.
 
         Raises:
             RPCError: Temporal does not answer, or refuses.
@@ -142,7 +140,7 @@ class ReceiptWorkflowClient:
         await self._start(receipt, resume=True, reuse=reuse, first=ExpireSignal())
 
     async def restart(self, receipt: Receipt) -> None:
-        """End the receipt's run, if there is one, and start another, which goes on from where the store stands.
+        """Terminate the receipt's run, if any, and start one that continues from the stored state.
 
         Raises:
             RPCError: Temporal does not answer, or refuses.
@@ -151,64 +149,39 @@ class ReceiptWorkflowClient:
         await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
 
     async def look_at(self, event_id: EventId) -> RunLook:
-        """How the receipt's run is doing, by Temporal itself.
+        """The condition of the receipt's run, and since when its task waits.
 
         Raises:
             RPCError: Temporal does not answer.
         """
-        described = await self._describe(event_id)
-        if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
-            return RunLook(RunCondition.MISSING)
-        if not described.raw_description.HasField("pending_workflow_task"):
-            return RunLook(RunCondition.GOES_ON)
-        task = described.raw_description.pending_workflow_task
-        if task.attempt >= FAILING_ATTEMPTS:
-            return RunLook(RunCondition.TASK_FAILS)
-        is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
-        condition = RunCondition.TASK_RUNS if is_taken else RunCondition.TASK_WAITS
-        return RunLook(condition, task.original_scheduled_time.ToDatetime(tzinfo=UTC))
+        described = await run_lookup.describe_run(self._client, event_id)
+        return run_lookup.look_from(described)
 
     async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
-        """The receipts whose runs closed since then, by Temporal's visibility, and did not say that the receipt had ended.
+        """The receipts whose runs closed since then while their search attributes said "open".
 
         Raises:
             RPCError: Temporal does not answer.
         """
         if MG_STATE.name not in self._registered.names:
-            return  # the sweep finds them
-        is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND MgState IN ('waiting', 'incident')"
-        query = f"WorkflowType = 'receipt' AND {is_closed} AND CloseTime >= '{wire(since)}'"
-        async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
-            yield EventId(found.id.removeprefix("receipt-"))
+            return  # the reconciler's sweep finds them
+        async for event_id in run_lookup.find_unexpectedly_closed(self._client, since, limit=limit):
+            yield event_id
 
     async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
-        """Those of the receipts that have no open run; a few at a time, what is left is to be asked for again.
+        """The receipts among these that have no open run.
 
-        Visibility runs behind and is cheap, the engine itself knows: the first names suspects, the second decides.
+        A few are checked per call; the caller asks again for the rest.
 
         Raises:
             RPCError: Temporal does not answer.
         """
-        suspects: list[EventId] = []
-        for first in range(0, len(event_ids), LISTED_AT_ONCE):
-            suspects += await self._not_seen_running(event_ids[first : first + LISTED_AT_ONCE])
-        found: list[EventId] = []
-        unanswered = 0
-        for place, event_id in enumerate(suspects):
-            if place == DESCRIBED_AT_ONCE or unanswered == UNANSWERED_AT_ONCE:
-                return MissingRuns(found=found, first_left=event_id)
-            try:
-                described = await self._describe(event_id)
-            except RPCError:
-                # Visibility has just answered: what is wrong may be wrong with this one alone, and keeps back no other.
-                unanswered += 1
-                continue
-            if described is None or described.status is not WorkflowExecutionStatus.RUNNING:
-                found.append(event_id)
-        return MissingRuns(found=found, first_left=None)
+        return await run_lookup.find_missing_runs(self._client, event_ids)
 
     async def last_polled_by(self, identity: str, queue: str = TASK_QUEUE) -> datetime | None:
-        """When the engine last heard that worker ask for workflow tasks there, by the engine's clock; None: never, or long ago.
+        """When that worker last polled the queue for workflow tasks, by Temporal's clock.
+
+        None: it never did, or long ago.
 
         Raises:
             RPCError: Temporal does not answer.
@@ -219,42 +192,20 @@ class ReceiptWorkflowClient:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
         described = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_SECONDS)
-        heard = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers if poller.identity == identity]
-        return max(heard, default=None)
+        polled = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers if poller.identity == identity]
+        return max(polled, default=None)
 
-    async def _not_seen_running(self, event_ids: Sequence[EventId]) -> list[EventId]:
-        ids = ", ".join(f"'{workflow_id(event_id)}'" for event_id in event_ids)
-        query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({ids})"
-        try:
-            # A count reads no rows, and mostly says that nothing is wrong.
-            if (await self._client.count_workflows(query, rpc_timeout=RPC_SECONDS)).count == len(event_ids):
-                return []
-            found = {run.id async for run in self._client.list_workflows(query, rpc_timeout=RPC_SECONDS)}
-        except RPCError as error:
-            if error.status not in REFUSED:
-                raise
-            # Without visibility each is a suspect, and is looked at by itself.
-            return list(event_ids)
-        return [event_id for event_id in event_ids if workflow_id(event_id) not in found]
-
-    async def _describe(self, event_id: EventId) -> WorkflowExecutionDescription | None:
-        try:
-            return await self._client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-
-    async def _tell(self, receipt: Receipt, signals: Sequence[Signal]) -> None:
+    async def _signal(self, receipt: Receipt, signals: Sequence[Signal]) -> None:
         handle = self._client.get_workflow_handle(workflow_id(receipt.event_id))
         for signal in signals:
             try:
-                await handle.signal(name_of(signal), signal, rpc_timeout=RPC_SECONDS)
+                await handle.signal(signal_name(signal), signal, rpc_timeout=RPC_SECONDS)
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
-                # Closed, or gone. A run that resumes asks the store, and needs none of the other signals.
-                await self.wake(receipt)
+                # The run has closed, or is gone. A run that resumes loads the stored state and
+                # needs no further signal.
+                await self.ensure_running(receipt)
                 return
 
     async def _start(
@@ -266,10 +217,13 @@ class ReceiptWorkflowClient:
         first: Signal | None,
         conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
     ) -> None:
-        """`first` is told with the start, and to a run that exists; without it an existing run is an error."""
-        told: dict[str, Any] = {}  # Any: the library's own keywords
+        """Start a run.
+
+        `first` is sent with the start, or to the open run; without it an open run is an error.
+        """
+        start_signal: dict[str, Any] = {}  # Any: the library's own keywords
         if first is not None:
-            told = {"start_signal": name_of(first), "start_signal_args": [first]}
+            start_signal = {"start_signal": signal_name(first), "start_signal_args": [first]}
 
         async def start(labels: Labels, registered: Registered) -> None:
             unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
@@ -283,7 +237,7 @@ class ReceiptWorkflowClient:
                 id_conflict_policy=conflict,
                 rpc_timeout=RPC_SECONDS,
                 **labels,
-                **told,
+                **start_signal,
             )
 
         await start_labelled(start, receipt, self._registered, public_url=self._public_url)

@@ -1,7 +1,10 @@
-"""What Temporal shows of a run at its start: search attributes, memo, summary and details. Ids and instants alone.
+"""Labels a run at its start: search attributes, memo, summary and details.
 
-It serves search and comfort. Each value is cut to what Temporal takes, which it counts in encoded bytes. What the namespace lacks
-is left out, and what Temporal refuses all the same is left out step by step. Called by `worker.temporal.workflow_client`.
+They hold ids and instants only.
+
+People search and read them; the workflow does not need them. Each value is cut to Temporal's limit
+in encoded bytes. Attributes that the namespace lacks are omitted. If Temporal refuses the start
+anyway, it is retried with fewer labels. Called by `worker.temporal.workflow_client`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,12 +29,13 @@ from workflows.messages import (
     MG_STATE,
 )
 
-# Temporal takes 2,048 bytes of a search attribute, and its visibility keeps 255 characters on PostgreSQL and MySQL.
+# Temporal accepts 2,048 bytes of a search attribute. Its visibility keeps 255 characters on
+# PostgreSQL and MySQL.
 KEYWORD_BYTES, KEYWORD_CHARACTERS = 2_000, 255
-# It takes 400 bytes of a summary and 20,000 of details, what says how they are encoded included.
+# Temporal accepts 400 bytes of a summary and 20,000 of details, including the encoding metadata.
 SUMMARY_BYTES, DETAILS_BYTES = 300, 18_000
 
-# Trying the same again would not change it.
+# A retry of the same call would be refused too.
 _REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE})
 
 Labels = Mapping[str, Any]  # Any: keywords of `Client.start_workflow`
@@ -42,10 +46,12 @@ log = structlog.get_logger(__name__)
 async def start_labelled(
     start: Callable[[Labels, Registered], Awaitable[None]], receipt: Receipt, registered: Registered, *, public_url: str
 ) -> None:
-    """Start with every label, or with as many as Temporal does not refuse; `start` is given what the namespace has for it.
+    """Start a run with all labels, or with as many as Temporal accepts.
+
+    `start` receives the labels and the attributes to write.
 
     Raises:
-        RPCError: Temporal does not answer, or refuses the start without labels.
+        RPCError: Temporal does not answer, or refuses a start without labels.
     """
     for_people = _labels_for_people(receipt, public_url)
     all_labels = {**for_people, "search_attributes": search_attributes_of(receipt, registered)}
@@ -61,7 +67,7 @@ async def start_labelled(
 
 
 def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearchAttributes:
-    """The attributes of a new run, as far as the namespace has them."""
+    """The attributes of a new run, without those that the namespace lacks."""
     keywords = (
         (MG_PROJECT, receipt.project_id),
         (MG_MODE, "live" if receipt.livemode else "test"),
@@ -77,7 +83,7 @@ def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearc
 
 
 def keyword(text: str) -> str:
-    """As much of the text as a search attribute of type Keyword takes."""
+    """The text, cut to the limit of a search attribute of type Keyword."""
     return cut_encoded(text, most_bytes=KEYWORD_BYTES, most_characters=KEYWORD_CHARACTERS)
 
 

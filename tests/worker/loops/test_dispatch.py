@@ -1,4 +1,4 @@
-"""The dispatcher: what a person asked for goes first, and one event's trouble is no other's."""
+"""The dispatcher delivers requests of people first, and a receipt that fails delays no other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,30 +21,30 @@ from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
-class Ear(ReceiptWorkflowClient):
-    """A gateway that writes down whom it was told of; `slow` events never end in time."""
+class RecordingClient(ReceiptWorkflowClient):
+    """Records the receipts that were delivered. Deliveries of `slow` receipts time out."""
 
     def __init__(self) -> None:
-        self.heard: list[EventId] = []
+        self.delivered: list[EventId] = []
         self.slow: set[EventId] = set()
 
-    async def start_or_signal(self, event: OutboxBatch) -> None:
-        if event.event_id in self.slow:
+    async def start_or_signal(self, batch: OutboxBatch) -> None:
+        if batch.event_id in self.slow:
             raise TimeoutError
-        self.heard.append(event.event_id)
+        self.delivered.append(batch.event_id)
 
 
 @asynccontextmanager
-async def dispatching(story: Story, ear: Ear, pace: StartRateLimiter) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(story.database, ear, pace, is_notified=False)
+async def dispatching(story: Story, client: RecordingClient, limiter: StartRateLimiter) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(story.database, client, limiter, is_notified=False)
     running = asyncio.create_task(dispatcher.run())
     yield dispatcher
     dispatcher.stop()
     await running
 
 
-async def told(story: Story, *kinds: str) -> EventId:
-    """A receipt with these rows in the outbox."""
+async def enqueued(story: Story, *kinds: str) -> EventId:
+    """Create a receipt with these rows in the outbox."""
     event_id = await story.receipt()
     async with story.database.transaction() as session:
         for kind in kinds:
@@ -52,36 +52,36 @@ async def told(story: Story, *kinds: str) -> EventId:
     return event_id
 
 
-async def test_what_a_person_asked_for_passes_the_backlog_and_the_pace(story: Story) -> None:
+async def test_requests_of_people_pass_the_backlog_and_the_rate_limit(story: Story) -> None:
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         busy = {"accepted_per_second": 900}
         await beat(session, process="api-1", role="api", started_at=now, now=now, report=busy)
-    backlog = [await told(story, "start") for _ in range(60)]
-    asked = await told(story, "reprocess")
-    ear = Ear()
+    backlog = [await enqueued(story, "start") for _ in range(60)]
+    requested = await enqueued(story, "reprocess")
+    client = RecordingClient()
 
-    async with dispatching(story, ear, StartRateLimiter(1)):
-        await wait_until_async(lambda: _is_in(asked, ear.heard), what="the reprocess was told")
+    async with dispatching(story, client, StartRateLimiter(1)):
+        await wait_until_async(lambda: _is_in(requested, client.delivered), what="the reprocess is delivered")
 
-        assert len(set(backlog) - set(ear.heard)) > 30
+        assert len(set(backlog) - set(client.delivered)) > 30
 
 
-async def test_an_event_that_takes_too_long_stops_no_other(story: Story) -> None:
-    slow, ear = await told(story, "start"), Ear()
-    ear.slow.add(slow)
+async def test_receipt_whose_delivery_times_out_stops_no_other(story: Story) -> None:
+    slow, client = await enqueued(story, "start"), RecordingClient()
+    client.slow.add(slow)
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, StartRateLimiter(40)):
-            await wait_until_async(lambda: _has("dispatch_refused", logs), what="the slow one failed")
-            other = await told(story, "start")
-            await wait_until_async(lambda: _is_in(other, ear.heard), what="the other was told")
+        async with dispatching(story, client, StartRateLimiter(40)):
+            await wait_until_async(lambda: _has("dispatch_refused", logs), what="the slow delivery times out")
+            other = await enqueued(story, "start")
+            await wait_until_async(lambda: _is_in(other, client.delivered), what="the other receipt is delivered")
 
-    assert "engine_is_away" not in [line["event"] for line in logs]
+    assert "temporal_unavailable" not in [line["event"] for line in logs]
 
 
 @pytest.mark.parametrize("signals", [2, 8, 40])
-async def test_ever_so_many_rows_are_told_as_one(makegood: World, signals: int) -> None:
+async def test_many_rows_are_sent_as_one_signal(makegood: World, signals: int) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     async with makegood.database.transaction() as session:
@@ -92,45 +92,45 @@ async def test_ever_so_many_rows_are_told_as_one(makegood: World, signals: int) 
 
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
 
-    # A signal that comes during a task of the run is in its history once that task has ended.
-    await makegood.eventually(lambda: _has_heard(makegood, event_id, 1), "a signal heard")
-    assert await _signals_heard(makegood, event_id) == 1
+    # A signal that arrives during a workflow task is in the history once that task has completed.
+    await makegood.eventually(lambda: _has_signals(makegood, event_id, 1), "a signal in the history")
+    assert await _count_signals(makegood, event_id) == 1
 
 
-async def _has_heard(makegood: World, event_id: EventId, count: int) -> bool:
-    return await _signals_heard(makegood, event_id) >= count
+async def _has_signals(makegood: World, event_id: EventId, count: int) -> bool:
+    return await _count_signals(makegood, event_id) >= count
 
 
-async def _signals_heard(makegood: World, event_id: EventId) -> int:
+async def _count_signals(makegood: World, event_id: EventId) -> int:
     return (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED")
 
 
-async def test_a_store_that_was_odd_for_a_while_is_dispatched_from_again(story: Story) -> None:
-    event_id, ear = await told(story, "start"), Ear()
+async def test_dispatch_continues_after_a_temporary_fault_of_the_store(story: Story) -> None:
+    event_id, client = await enqueued(story, "start"), RecordingClient()
     await rename(story, "claimed_until", "hidden")
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, StartRateLimiter(40)):
+        async with dispatching(story, client, StartRateLimiter(40)):
             await wait_until_async(lambda: _has("dispatch_turn_failed", logs), what="a turn failed")
             await rename(story, "hidden", "claimed_until")
-            await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
+            await wait_until_async(lambda: _is_in(event_id, client.delivered), what="the receipt is delivered")
 
     async with story.database.reading() as session:
         assert await count(session) == 0
 
 
-async def test_a_look_at_the_load_that_fails_keeps_nothing_from_being_told(story: Story) -> None:
-    event_id, ear = await told(story, "start"), Ear()
+async def test_failed_read_of_the_load_stops_no_delivery(story: Story) -> None:
+    event_id, client = await enqueued(story, "start"), RecordingClient()
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         await beat(session, process="api-1", role="api", started_at=now, now=now, report={})
         await session.execute(text("UPDATE heartbeats SET report = 'not JSON'"))
 
     with capture_logs() as logs:
-        async with dispatching(story, ear, StartRateLimiter(40)):
-            await wait_until_async(lambda: _is_in(event_id, ear.heard), what="it was told")
+        async with dispatching(story, client, StartRateLimiter(40)):
+            await wait_until_async(lambda: _is_in(event_id, client.delivered), what="the receipt is delivered")
 
-    assert await _has("dispatch_look_failed", logs)
+    assert await _has("dispatch_load_failed", logs)
     assert not await _has("dispatch_turn_failed", logs)
 
 
@@ -139,8 +139,8 @@ async def rename(story: Story, column: str, to: str) -> None:
         await session.execute(text(f"ALTER TABLE outbox RENAME COLUMN {column} TO {to}"))
 
 
-async def _is_in(event_id: EventId, heard: list[EventId]) -> bool:
-    return event_id in heard
+async def _is_in(event_id: EventId, delivered: list[EventId]) -> bool:
+    return event_id in delivered
 
 
 async def _has(event: str, logs: Sequence[Mapping[str, object]]) -> bool:

@@ -1,4 +1,4 @@
-"""The worker's small loops outlive whatever one of their turns meets."""
+"""The worker's small loops survive any error in one of their turns."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -9,28 +9,29 @@ from store.db.database import Clock, Database
 from store.status.heartbeats import read_beats
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
-from worker.health.heartbeat import USUAL, Heartbeat
+from worker.health.heartbeat import Heartbeat
+from worker.health.thresholds import DEFAULT_THRESHOLDS
 from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.retention import retention_loop
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 
-class OddClock(Clock):
-    """Fails the first time that it is asked."""
+class FailingClock(Clock):
+    """Fails at the first call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.calls = 0
 
     async def now(self, statements: object) -> datetime:
-        self.asked += 1
-        if self.asked == 1:
-            raise RuntimeError("odd")
+        self.calls += 1
+        if self.calls == 1:
+            raise RuntimeError("unexpected")
         return datetime.now(UTC)
 
 
-async def test_the_heart_goes_on_after_anything(story: Story) -> None:
-    database = Database.open(story.database.url, clock=OddClock())
+async def test_heartbeat_loop_continues_after_an_unexpected_error(story: Story) -> None:
+    database = Database.open(story.database.url, clock=FailingClock())
     heartbeat = Heartbeat(database, identity="worker-1", started_at=datetime.now(UTC))
     beating = asyncio.create_task(heartbeat.heartbeat_loop())
 
@@ -38,44 +39,47 @@ async def test_the_heart_goes_on_after_anything(story: Story) -> None:
         async with story.database.reading() as session:
             return bool(await read_beats(session, datetime.now(UTC)))
 
-    await wait_until_async(has_beaten, what="a beat after the odd one")
+    await wait_until_async(has_beaten, what="a heartbeat after the error")
 
     assert not beating.done()
     await _end(beating)
     await database.close()
 
 
-class HearingEngine(ReceiptWorkflowClient):
-    """Has not heard the worker at the first look, and has at the second."""
+class LatePoll(ReceiptWorkflowClient):
+    """Temporal has seen no poll at the first check, and one at the second."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.calls = 0
 
     async def last_polled_by(self, identity: str, queue: str = "") -> datetime | None:
-        self.looks += 1
-        return datetime.now(UTC) if self.looks > 1 else None
+        self.calls += 1
+        return datetime.now(UTC) if self.calls > 1 else None
 
 
-async def test_a_new_worker_is_known_to_be_well_before_the_next_regular_look(story: Story) -> None:
+async def test_new_worker_reports_healthy_before_the_next_regular_check(story: Story) -> None:
     heartbeat = Heartbeat(story.database, identity="worker-1", started_at=datetime.now(UTC))
-    tasks = [asyncio.create_task(heartbeat.heartbeat_loop()), asyncio.create_task(heartbeat.self_check_loop(HearingEngine()))]
+    tasks = [
+        asyncio.create_task(heartbeat.heartbeat_loop()),
+        asyncio.create_task(heartbeat.self_check.poll_check_loop(LatePoll())),
+    ]
 
-    async def is_well() -> bool:
+    async def is_healthy() -> bool:
         async with story.database.reading() as session:
             beats = await read_beats(session, datetime.now(UTC))
         return any(one.report["engine_reachable"] and one.report["pollers_alive"] for one in beats)
 
-    await wait_until_async(is_well, seconds=USUAL.look_seconds - 1, what="a beat that says so")
+    await wait_until_async(is_healthy, seconds=DEFAULT_THRESHOLDS.check_seconds - 1, what="a healthy heartbeat")
 
     for task in tasks:
         await _end(task)
 
 
-async def test_purging_goes_on_after_anything(story: Story) -> None:
-    database = Database.open(story.database.url, clock=(clock := OddClock()))
+async def test_retention_loop_continues_after_an_unexpected_error(story: Story) -> None:
+    database = Database.open(story.database.url, clock=(clock := FailingClock()))
     purging = asyncio.create_task(retention_loop(database))
 
-    await wait_until_async(lambda: _is_true(clock.asked > 0), what="a first purge")
+    await wait_until_async(lambda: _is_true(clock.calls > 0), what="a first purge")
     await asyncio.sleep(0)
 
     assert not purging.done()
@@ -83,8 +87,8 @@ async def test_purging_goes_on_after_anything(story: Story) -> None:
     await database.close()
 
 
-class OddMail(AlertActivities):
-    """Fails, sends something, and then has nothing left."""
+class FailingAlerts(AlertActivities):
+    """Fails once, then sends some alerts, then has none left."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -92,21 +96,21 @@ class OddMail(AlertActivities):
     async def deliver(self) -> AlertsSent:
         self.turns += 1
         if self.turns == 1:
-            raise RuntimeError("odd")
+            raise RuntimeError("unexpected")
         return AlertsSent(sent=8 if self.turns == 2 else 0, failed=0)
 
 
-async def test_alerting_goes_on_after_anything() -> None:
-    alerting = asyncio.create_task(alert_retry_loop(mail := OddMail(), every_seconds=0.01))
+async def test_alert_loop_continues_after_an_unexpected_error() -> None:
+    alerting = asyncio.create_task(alert_retry_loop(alerts := FailingAlerts(), every_seconds=0.01))
 
-    await wait_until_async(lambda: _is_true(mail.turns >= 4), what="four turns")
+    await wait_until_async(lambda: _is_true(alerts.turns >= 4), what="four turns")
 
     assert not alerting.done()
     await _end(alerting)
 
 
-async def _is_true(said: bool) -> bool:
-    return said
+async def _is_true(value: bool) -> bool:
+    return value
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""The dispatcher is notified by the server that takes the writes, also once that is another one."""
+"""The dispatcher is notified by the writable server, also after a failover."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until_async
 from worker.loops.notify_listener import listen_loop
 
 
-async def test_listener_leaves_a_server_that_takes_no_writes_for_the_one_that_does(postgres: Postgres) -> None:
+async def test_listener_leaves_a_read_only_server_for_the_writable_one(postgres: Postgres) -> None:
     notified: list[str] = []
 
     async def is_notified_by(server: Postgres) -> bool:
@@ -36,13 +36,13 @@ async def test_listener_leaves_a_server_that_takes_no_writes_for_the_one_that_do
         await asyncio.wait([listening])
 
 
-async def test_listener_goes_on_after_anything_that_ends_its_connection(postgres: Postgres) -> None:
+async def test_listener_reconnects_after_an_unexpected_error(postgres: Postgres) -> None:
     notified: list[str] = []
 
     def notify() -> None:
         notified.append("notified")
         if len(notified) == 1:
-            raise RuntimeError("odd")
+            raise RuntimeError("unexpected")
 
     async def is_notified() -> bool:
         connection = await asyncpg.connect(postgres.url("postgres"))
@@ -52,14 +52,14 @@ async def test_listener_goes_on_after_anything_that_ends_its_connection(postgres
 
     with capture_logs() as logs:
         listening = asyncio.create_task(listen_loop(postgres.url("postgres"), notify, pause=_at_once))
-        await wait_until_async(is_notified, what="a notification after the odd one")
+        await wait_until_async(is_notified, what="a notification after the error")
 
     assert not listening.done()
     assert [line["event"] for line in logs] == ["listen_failed"]
     await _end(listening)
 
 
-async def test_listener_without_a_server_backs_off_and_says_so() -> None:
+async def test_listener_without_a_server_backs_off_and_logs_it() -> None:
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The opener of late incidents: no project's receipts, however many or locked, keep another's or the repairs waiting."""
+"""Many or locked overdue receipts of one project delay neither other projects nor repairs."""
 
 from datetime import datetime, timedelta
 
@@ -21,12 +21,12 @@ from worker.loops.overdue import OverdueOpener
 
 @pytest.fixture
 async def late(story: Story) -> EventId:
-    """A receipt whose deadline passed a minute ago."""
+    """A receipt whose deadline was a minute ago."""
     story.at = await now(story.database) - timedelta(minutes=2)
     return await story.receipt(timeout_minutes=1.0)
 
 
-async def test_newest_of_all_deadlines_is_opened_in_the_first_turn_whatever_another_project_has(
+async def test_incident_of_one_project_opens_in_the_first_turn_despite_a_backlog_of_another(
     database: Database, story: Story, late: EventId
 ) -> None:
     await pile_up(database, "greedy", 25_000)
@@ -37,7 +37,7 @@ async def test_newest_of_all_deadlines_is_opened_in_the_first_turn_whatever_anot
     assert has_more
 
 
-async def test_projects_that_had_no_place_in_a_turn_are_first_in_the_next(
+async def test_projects_left_out_of_a_turn_are_first_in_the_next(
     database: Database, story: Story, sealer: Sealer, late: EventId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overdue, "TURN_SECONDS", 0.0)
@@ -55,19 +55,19 @@ async def test_projects_that_had_no_place_in_a_turn_are_first_in_the_next(
     assert opened[1] == sorted(one.project.id for one in stories)
 
 
-async def test_receipt_behind_many_that_fail_is_opened_all_the_same(
+async def test_receipt_behind_many_failing_ones_is_opened(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overdue, "OF_EACH", 5)
     monkeypatch.setattr(overdue, "WALKED_PART", 5)
     story.at = await now(database) - timedelta(hours=2)
     for _ in range(12):
-        await story.receipt(timeout_minutes=1.0, internal_reference="odd")
+        await story.receipt(timeout_minutes=1.0, internal_reference="failing")
     story.later(minutes=1)
     behind = await story.receipt(timeout_minutes=1.0)
     opener = OverdueOpener(database, outage_seconds=0)
 
-    async with broken(database, "receipts", "UPDATE", "OLD.internal_reference = 'odd'"):
+    async with broken(database, "receipts", "UPDATE", "OLD.internal_reference = 'failing'"):
         with capture_logs() as logs:
             for _ in range(2):
                 await opener.open_overdue()
@@ -77,7 +77,7 @@ async def test_receipt_behind_many_that_fail_is_opened_all_the_same(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_locked_receipts_of_one_project_keep_neither_the_repairs_nor_other_projects_waiting(
+async def test_locked_receipts_of_one_project_delay_neither_repairs_nor_other_projects(
     database: Database, sealer: Sealer, story: Story, late: EventId
 ) -> None:
     awaited, _ = await Story(database, story.project).awaiting_result()
@@ -91,7 +91,7 @@ async def test_locked_receipts_of_one_project_keep_neither_the_repairs_nor_other
     try:
         await connection.execute("BEGIN")
         await connection.execute("SELECT 1 FROM receipts WHERE event_id = ANY($1) FOR UPDATE", locked)
-        # As many turns as a counter of failures in a row would have needed to stop every one.
+        # With a counter of failures in a row, so many turns would have stopped all items.
         for _ in range(3):
             await opener.open_overdue()
     finally:
@@ -103,7 +103,7 @@ async def test_locked_receipts_of_one_project_keep_neither_the_repairs_nor_other
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_repairs_are_failed_though_the_receipts_cannot_be_read(database: Database, story: Story) -> None:
+async def test_overdue_repairs_fail_although_receipts_cannot_be_read(database: Database, story: Story) -> None:
     awaited, _ = await story.awaiting_result()
     await make_repairs_late(database)
     async with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""The reconciler alone suffices: for what nobody tells, for forgotten repairs, and while half of the engine is away."""
+"""The reconciler finds undispatched starts, stuck repairs and lost runs."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -27,41 +27,41 @@ from worker.loops.reconcile import Reconciler
 from worker.temporal.workflow_client import MissingRuns, ReceiptWorkflowClient
 
 
-class HalfAway(ReceiptWorkflowClient):
-    """A gateway to an engine of which nothing answers but, perhaps, the starts."""
+class WithoutVisibility(ReceiptWorkflowClient):
+    """A client of a Temporal that answers nothing but starts."""
 
     def __init__(self) -> None:
-        self.woken: list[EventId] = []
+        self.signalled: list[EventId] = []
 
-    async def wake(self, receipt: Receipt) -> None:
-        self.woken.append(receipt.event_id)
+    async def ensure_running(self, receipt: Receipt) -> None:
+        self.signalled.append(receipt.event_id)
 
     async def namespace_id(self) -> str:
-        raise _away()
+        raise _unavailable()
 
     async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
-        raise _away()
+        raise _unavailable()
 
     async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
-        raise _away()
+        raise _unavailable()
         yield EventId("never")
 
 
-class Sweeping(HalfAway):
-    """Every receipt is without a run; two of those asked about are looked at."""
+class TwoChecked(WithoutVisibility):
+    """No receipt has a run, and each call checks two of the receipts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[list[EventId]] = []
+        self.calls: list[list[EventId]] = []
 
     async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
-        self.asked.append(list(event_ids))
-        left = event_ids[2:]
-        return MissingRuns(found=list(event_ids[:2]), first_left=left[0] if left else None)
+        self.calls.append(list(event_ids))
+        unchecked = event_ids[2:]
+        return MissingRuns(found=list(event_ids[:2]), first_unchecked=unchecked[0] if unchecked else None)
 
 
-class AnotherNamespace(HalfAway):
-    """A gateway to a Temporal database that is new."""
+class AnotherNamespace(WithoutVisibility):
+    """A client of a new Temporal database."""
 
     identity = "worker-of-the-test"
 
@@ -72,24 +72,24 @@ class AnotherNamespace(HalfAway):
         pass
 
 
-def _away() -> RPCError:
-    return RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+def _unavailable() -> RPCError:
+    return RPCError("unavailable", RPCStatusCode.UNAVAILABLE, b"")
 
 
-def reconciler(story: Story, gateway: ReceiptWorkflowClient) -> Reconciler:
-    return Reconciler(story.database, gateway, every_seconds=1, outage_seconds=0)
+def reconciler(story: Story, workflow_client: ReceiptWorkflowClient) -> Reconciler:
+    return Reconciler(story.database, workflow_client, every_seconds=1, outage_seconds=0)
 
 
 async def read_outbox(story: Story, event_id: EventId) -> list[str]:
     return [kind for kind, _ in await story.outbox(event_id)]
 
 
-async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Story) -> None:
+async def test_long_overdue_receipt_is_enqueued_although_visibility_is_unavailable(story: Story) -> None:
     event_id = await _long_overdue(story)
 
     with capture_logs() as logs:
         await OverdueOpener(story.database, outage_seconds=0).open_overdue()
-        await reconciler(story, HalfAway()).reconcile()
+        await reconciler(story, WithoutVisibility()).reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
     assert (await story.standing(event_id)).position is LifecycleState.OPEN
@@ -97,41 +97,41 @@ async def test_what_is_long_overdue_is_told_though_visibility_is_away(story: Sto
     assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
 
 
-async def test_what_still_waits_in_the_outbox_is_woken_once_a_minute(story: Story) -> None:
+async def test_undispatched_receipt_is_signalled_once_a_minute(story: Story) -> None:
     event_id = await _long_overdue(story)
     async with story.database.transaction() as session:
         await outbox.enqueue_start_again(session, event_id, story.at)
-    gateway = HalfAway()
-    under_test = reconciler(story, gateway)
+    workflow_client = WithoutVisibility()
+    under_test = reconciler(story, workflow_client)
 
     await under_test.reconcile()
     await under_test.reconcile()
 
-    assert gateway.woken == [event_id]
+    assert workflow_client.signalled == [event_id]
 
 
-async def test_sweep_goes_on_where_it_stopped_looking(story: Story) -> None:
+async def test_sweep_continues_at_the_first_unchecked_receipt(story: Story) -> None:
     story.at = await _now(story)
     events = [await story.receipt() for _ in range(5)]
-    gateway = Sweeping()
-    under_test = reconciler(story, gateway)
+    workflow_client = TwoChecked()
+    under_test = reconciler(story, workflow_client)
 
     for _ in range(3):
         await under_test.reconcile()
 
-    asked = [batch for batch in gateway.asked if batch]
-    assert asked == [events, events[2:], events[4:]]
+    calls = [batch for batch in workflow_client.calls if batch]
+    assert calls == [events, events[2:], events[4:]]
     assert [await read_outbox(story, event_id) for event_id in events] == [["start"]] * 5
 
 
-async def test_a_sweep_that_fails_is_done_again(story: Story) -> None:
+async def test_failed_sweep_is_repeated(story: Story) -> None:
     story.at = await _now(story)
     event_id = await story.receipt()
-    gateway = HalfAway()
-    under_test = reconciler(story, gateway)
+    workflow_client = WithoutVisibility()
+    under_test = reconciler(story, workflow_client)
     await under_test.reconcile()
 
-    under_test._gateway = Sweeping()
+    under_test._workflow_client = TwoChecked()
     await under_test.reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
@@ -177,7 +177,7 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
     for status in ended:
         story.later(minutes=20)
         if status is None:
-            await story.do(begin_attempt, event_id, replay_id, holder="a worker that forgot it")
+            await story.do(begin_attempt, event_id, replay_id, holder="a worker that lost it")
         else:
             await story.attempt(event_id, replay_id, status=status)
 
@@ -193,12 +193,12 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
     assert await stuck(seconds=overdue_after + 61) == (True, True, 1)
 
 
-async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: World) -> None:
+async def test_receipt_whose_start_is_never_dispatched_gets_its_incident(makegood: World) -> None:
     event_id = await makegood.accept(telling=False)
     async with makegood.database.transaction() as session:
         now = await makegood.database.now(session)
         await outbox.enqueue_start_again(session, event_id, now)
-        # A dispatcher that claimed it, and never came back for it.
+        # A dispatcher leased it and never delivered it.
         await outbox.claim(session, now, limit=1, lease_seconds=1_000_000)
 
     makegood.database.clock.skew += timedelta(minutes=31)
@@ -206,20 +206,18 @@ async def test_receipt_whose_start_nobody_tells_gets_its_incident(makegood: Worl
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_runs_of_stuck_repairs_are_woken(story: Story) -> None:
+async def test_runs_of_stuck_repairs_are_signalled(story: Story) -> None:
     story.at = await _now(story) - timedelta(hours=2)
     uncalled, _ = await story.repairing()
     unanswered, _ = await story.awaiting_result()
-    gateway = HalfAway()
+    workflow_client = WithoutVisibility()
 
-    await reconciler(story, gateway).reconcile()
+    await reconciler(story, workflow_client).reconcile()
 
-    assert gateway.woken == [uncalled, unanswered]
+    assert workflow_client.signalled == [uncalled, unanswered]
 
 
-async def test_start_of_everything_goes_on_in_another_process_where_the_last_one_was(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_restart_of_all_receipts_continues_in_another_process(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_namespace, "AT_ONCE", 2)
     monkeypatch.setattr(new_namespace, "BATCHES", 2)
     monkeypatch.setattr(new_namespace, "PAUSE_SECONDS", 0.0)
@@ -238,7 +236,7 @@ async def test_start_of_everything_goes_on_in_another_process_where_the_last_one
 
 
 async def _enqueued_by_a_pass(story: Story, events: list[EventId]) -> list[EventId]:
-    """One pass of a process that has just begun; what it enqueued is taken out again."""
+    """Run one pass of a new process, empty the outbox, and return what was enqueued."""
     await reconciler(story, AnotherNamespace()).reconcile()
     enqueued = [event_id for event_id in events if await read_outbox(story, event_id)]
     async with story.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""The loops that purge and erase: what always fails costs the rest nothing, is backed off, and is in the log."""
+"""Items that cannot be purged or erased are backed off and logged, and stop no other."""
 
 import asyncio
 from collections import Counter
@@ -15,15 +15,15 @@ from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.values.timestamps import milliseconds
 from store.db.database import Database
-from store.projects import deletion as deleting
+from store.projects import deletion
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
-from worker.loops import retention as purge
+from worker.loops import retention
 
 
 @asynccontextmanager
 async def broken(database: Database, table: str, change: str, condition: str) -> AsyncIterator[None]:
-    """While the block runs the table refuses such a change of such a row, as a damaged page would."""
+    """Make the table refuse such changes during the block, as a damaged page would."""
     is_sqlite = database.dialect == "sqlite"
     body = "BEGIN RAISE EXCEPTION 'a broken row'; END"
     function = f"CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $body$ {body} $body$"
@@ -43,8 +43,8 @@ async def run(database: Database, *statements: str, **values: object) -> None:
             await session.execute(text(statement), values)
 
 
-async def keep_old(database: Database) -> None:
-    """A stored answer and a link that have served."""
+async def insert_expired(database: Database) -> None:
+    """Insert an expired stored response and an expired sign-in link."""
     async with database.reading() as session:
         at = milliseconds(await database.now(session) - timedelta(days=2))
     columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
@@ -52,48 +52,48 @@ async def keep_old(database: Database) -> None:
     await run(database, "INSERT INTO login_links (digest, user_id, expires_at) VALUES ('d', NULL, :at)", at=at)
 
 
-async def left(database: Database, table: str) -> int:
+async def count_rows(database: Database, table: str) -> int:
     async with database.reading() as session:
         return int(await session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
 
 
-async def test_kind_that_cannot_be_purged_costs_no_other_and_is_purged_once_it_can(
+async def test_kind_that_cannot_be_purged_does_not_stop_the_others_and_is_retried(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "EVERY_SECONDS", 0.05)
-    await keep_old(database)
+    monkeypatch.setattr(retention, "EVERY_SECONDS", 0.05)
+    await insert_expired(database)
 
     async def links_are_gone() -> bool:
-        return await left(database, "login_links") == 0
+        return await count_rows(database, "login_links") == 0
 
-    async def answers_are_gone() -> bool:
-        return await left(database, "idempotency") == 0
+    async def responses_are_gone() -> bool:
+        return await count_rows(database, "idempotency") == 0
 
     with capture_logs() as logs:
         async with broken(database, "idempotency", "DELETE", "OLD.key = 'key'"):
-            purging = asyncio.create_task(purge.retention_loop(database))
-            await wait_until_async(links_are_gone, what="what can be purged is")
+            purging = asyncio.create_task(retention.retention_loop(database))
+            await wait_until_async(links_are_gone, what="the links are purged")
             await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="a second pass")
-        await wait_until_async(answers_are_gone, what="the rest")
+        await wait_until_async(responses_are_gone, what="the responses are purged")
 
     assert not purging.done()
     assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"answers"}
     await end(purging)
 
 
-async def test_receipt_of_a_deleted_project_that_cannot_end_costs_no_other_and_is_backed_off(
+async def test_receipt_of_a_deleted_project_that_cannot_be_closed_is_backed_off_and_stops_no_other(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "ERASE_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(retention, "ERASE_EVERY_SECONDS", 0.05)
     bad, good = await story.receipt(), await story.receipt()
     await delete(story)
 
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "UPDATE", f"OLD.event_id = '{bad}'"):
-            erasing = asyncio.create_task(purge.erasure_loop(story.database))
-            await wait_until_async(lambda: has_ended(story, good), what="the other one has ended")
-            later = await story.receipt()  # another process took it a moment ago
-            await wait_until_async(lambda: has_ended(story, later), what="one that came later has ended")
+            erasing = asyncio.create_task(retention.erasure_loop(story.database))
+            await wait_until_async(lambda: has_ended(story, good), what="the other receipt is closed")
+            later = await story.receipt()  # another process accepted it a moment ago
+            await wait_until_async(lambda: has_ended(story, later), what="the later receipt is closed")
 
     assert not erasing.done()
     assert Counter(line["event_id"] for line in logs if line["event"] == "purge_failed") == {bad: 1}
@@ -101,76 +101,76 @@ async def test_receipt_of_a_deleted_project_that_cannot_end_costs_no_other_and_i
     await end(erasing)
 
 
-async def test_erasing_goes_on_after_passes_that_fail_as_a_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge, "ERASE_EVERY_SECONDS", 0.05)
+async def test_erasure_continues_after_passes_that_fail_as_a_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ERASE_EVERY_SECONDS", 0.05)
     event_id = await story.receipt()
     await delete(story)
     await run(story.database, "ALTER TABLE projects RENAME TO hidden")
 
     with capture_logs() as logs:
-        erasing = asyncio.create_task(purge.erasure_loop(story.database))
+        erasing = asyncio.create_task(retention.erasure_loop(story.database))
         try:
             await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="two passes that failed")
         finally:
             await run(story.database, "ALTER TABLE hidden RENAME TO projects")
-        await wait_until_async(lambda: has_ended(story, event_id), what="the receipt has ended")
+        await wait_until_async(lambda: has_ended(story, event_id), what="the receipt is closed")
 
     assert not erasing.done()
     assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"erase"}
     await end(erasing)
 
 
-async def test_purge_ends_though_something_expires_all_the_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge, "BATCH", 3)
-    monkeypatch.setattr(purge, "PAUSE_SECONDS", 0)
-    await expire_answers(database, 7)
+async def test_purge_ends_although_rows_keep_expiring(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
+    await insert_expired_responses(database, 7)
     batches: list[int] = []
-    purge_batch = purge._purge_batch
+    purge_batch = retention._purge_batch
 
     async def while_more_expires(database: Database, kind: str) -> int:
         purged = await purge_batch(database, kind)
         if kind == "answers":
             batches.append(purged)
             assert len(batches) < 10
-            await expire_answers(database, 1)
+            await insert_expired_responses(database, 1)
         return purged
 
-    monkeypatch.setattr(purge, "_purge_batch", while_more_expires)
+    monkeypatch.setattr(retention, "_purge_batch", while_more_expires)
 
-    await purge.purge_all(database)
+    await retention.purge_all(database)
 
     assert batches == [3, 3, 3, 1]
-    assert await left(database, "idempotency") == 1
+    assert await count_rows(database, "idempotency") == 1
 
 
-async def test_kind_that_cannot_be_erased_costs_no_other(story: Story) -> None:
+async def test_kind_that_cannot_be_erased_does_not_stop_the_others(story: Story) -> None:
     await delete(story)
-    await expire_answers(story.database, 3, of=story.project.id)
+    await insert_expired_responses(story.database, 3, of=story.project.id)
     await story.reach(LifecycleState.APPLIED)
     await run(story.database, "DELETE FROM outbox")
 
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "DELETE", "true"):
-            await purge.erase_all(story.database, purge.Backoffs())
+            await retention.erase_all(story.database, retention.Backoffs())
 
-    assert await left(story.database, "idempotency") == 0
+    assert await count_rows(story.database, "idempotency") == 0
     assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"receipts"}
-    assert await left(story.database, "receipts") == 1
-    await purge.erase_all(story.database, purge.Backoffs())
-    assert await left(story.database, "receipts") == 0
+    assert await count_rows(story.database, "receipts") == 1
+    await retention.erase_all(story.database, retention.Backoffs())
+    assert await count_rows(story.database, "receipts") == 0
 
 
-async def expire_answers(database: Database, count: int, *, of: str = "prj_1") -> None:
-    """So many stored answers that have served."""
+async def insert_expired_responses(database: Database, count: int, *, of: str = "prj_1") -> None:
+    """Insert so many expired stored responses."""
     columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
     for _ in range(count):
         await run(database, f"{columns} VALUES (:of, 'receipt', :key, 'f', 202, 1)", of=of, key=uuid4().hex)
 
 
-def test_pause_of_what_fails_doubles_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backoff_doubles_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     at = [0.0]
-    monkeypatch.setattr(purge.time, "monotonic", lambda: at[0])
-    backoffs, pauses = purge.Backoffs(), []
+    monkeypatch.setattr(retention.time, "monotonic", lambda: at[0])
+    backoffs, pauses = retention.Backoffs(), []
 
     for _ in range(10):
         backoffs.back_off("evt_1")
@@ -185,7 +185,7 @@ def test_pause_of_what_fails_doubles_to_an_hour(monkeypatch: pytest.MonkeyPatch)
 
 async def delete(story: Story) -> None:
     async with story.database.transaction() as session:
-        await deleting.delete_project(session, story.project.id, end_open=True, now=await story.database.now(session))
+        await deletion.delete_project(session, story.project.id, end_open=True, now=await story.database.now(session))
 
 
 async def has_ended(story: Story, event_id: EventId) -> bool:

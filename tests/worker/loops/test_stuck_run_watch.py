@@ -1,4 +1,4 @@
-"""What the watch of runs takes for stuck: what Temporal refuses or nobody takes, and never what waits for its turn."""
+"""A run is stuck if Temporal refuses its start or no worker takes its task."""
 
 from datetime import datetime, timedelta
 
@@ -24,7 +24,7 @@ class Seen(ReceiptWorkflowClient):
 
 
 async def suspected(story: Story, *, seconds_ago: float) -> EventId:
-    """A receipt whose start is in the outbox, and whose run was suspected so long ago."""
+    """Create a receipt whose start is in the outbox and whose run was suspected so long ago."""
     async with story.database.reading() as session:
         now = await story.database.now(session)
     story.at = now - timedelta(seconds=seconds_ago)
@@ -38,7 +38,7 @@ async def suspected(story: Story, *, seconds_ago: float) -> EventId:
 
 async def look(story: Story, condition: RunCondition) -> int:
     """How many runs are stuck after one look."""
-    await StuckRunWatch(story.database, Seen(condition)).look()
+    await StuckRunWatch(story.database, Seen(condition)).check()
     return await stuck(story)
 
 
@@ -47,13 +47,13 @@ async def stuck(story: Story) -> int:
         return await count_stuck(session)
 
 
-async def test_start_that_waits_for_its_turn_is_not_stuck(story: Story) -> None:
+async def test_start_that_waits_in_the_outbox_is_not_stuck(story: Story) -> None:
     await suspected(story, seconds_ago=600)
 
     assert await look(story, RunCondition.MISSING) == 0
 
 
-async def test_start_that_is_being_sent_is_not_stuck(story: Story) -> None:
+async def test_start_in_delivery_is_not_stuck(story: Story) -> None:
     await suspected(story, seconds_ago=600)
     async with story.database.transaction() as session:
         await claim(session, await story.database.now(session), limit=1)
@@ -115,11 +115,11 @@ async def test_task_is_stuck_when_the_same_one_waits_for_long(story: Story, seco
     task_at = story.at + timedelta(hours=3)
     client = Seen(RunCondition.TASK_WAITS, task_at)
     watch = StuckRunWatch(story.database, client)
-    await watch.look()
+    await watch.check()
     story.database.clock.skew += timedelta(seconds=seconds)
     if not is_same:
         client.seen = RunLook(RunCondition.TASK_WAITS, task_at + timedelta(seconds=1))
 
-    await watch.look()
+    await watch.check()
 
     assert await stuck(story) == count

@@ -1,10 +1,13 @@
-"""A run that cannot go on costs its receipt nothing, is shown, and is restarted; a start that Temporal refuses costs nobody else.
+"""A stuck run is shown and restarted, and its incident opens.
 
-Through the real Temporal server; time is the store's, moved on by the test.
+A start that Temporal refuses delays no other receipt.
+
+The tests use the real Temporal server and move the store's clock.
 """
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any  # of the library's handles
 
 import pytest
 from sqlalchemy import text
@@ -34,20 +37,20 @@ from workflows.messages import ReceiptInput, workflow_id
 from workflows.receipt import ReceiptWorkflow
 
 
-async def nobody_judges(url: str) -> None:
-    """Takes every URL."""
+async def accept_url(url: str) -> None:
+    """Accept every URL."""
 
 
 def operations(makegood: World, sealer: Sealer) -> Operations:
-    return Operations(database=makegood.database, sealer=sealer, judge_repair_url=nobody_judges)
+    return Operations(database=makegood.database, sealer=sealer, judge_repair_url=accept_url)
 
 
 async def runs_check(makegood: World) -> Check:
     return next(check for check in await Health(database=makegood.database).checks() if check.name == "runs")
 
 
-async def poisoned(makegood: World) -> EventId:
-    """A receipt whose run was made by a release that this one cannot replay, on a queue that a worker serves."""
+async def with_failing_task(makegood: World) -> EventId:
+    """Create a receipt whose run this release cannot replay, on a queue that a worker serves."""
     event_id = await makegood.accept()
     await makegood.started(event_id)
     async with makegood.database.reading() as session:
@@ -76,19 +79,20 @@ async def was_looked_at(makegood: World, event_id: EventId) -> bool:
     return bool(looks)
 
 
-async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarted(makegood: World, sealer: Sealer) -> None:
-    event_id = await poisoned(makegood)
+async def test_run_whose_task_fails_is_shown_and_restarted_and_its_incident_opens(makegood: World, sealer: Sealer) -> None:
+    event_id = await with_failing_task(makegood)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
-        # The store's clock alone: 26 s after the deadline, and the run looks at it and fails.
+        # Only the store's clock moves, to 26 s after the deadline. The signalled run then replays
+        # and fails.
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
         await makegood.signal(event_id, "expire")
 
-        await makegood.eventually(lambda: _stands(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
+        await makegood.eventually(lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
         await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
 
         assert OPENED in await makegood.notes(event_id)
-        told = f"its workflow task keeps failing. To restart it: makegood receipt restart {event_id}"
-        assert any(told in note for note in await makegood.notes(event_id))
+        note_text = f"its workflow task keeps failing. To restart it: makegood receipt restart {event_id}"
+        assert any(note_text in note for note in await makegood.notes(event_id))
         check = await runs_check(makegood)
         assert (check.status, check.detail[:46]) == ("failed", "1 receipts have a workflow that cannot go on: ")
         finding = await _check_runs(makegood.database)
@@ -101,15 +105,15 @@ async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarte
         await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
         assert len(makegood.receiver.calls) == 1
         makegood.database.clock.skew += timedelta(seconds=16)
-        await makegood.eventually(lambda: _is_ready(makegood), "readiness is green again")
+        await makegood.eventually(lambda: _is_ready(makegood), "readiness is ok again")
     assert "The workflow goes on again." in await makegood.notes(event_id)
 
 
-async def test_a_run_that_nobody_takes_is_found(makegood: World) -> None:
-    event_id = await poisoned(makegood)
+async def test_run_whose_task_no_worker_takes_is_found(makegood: World) -> None:
+    event_id = await with_failing_task(makegood)
     makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
     await makegood.signal(event_id, "expire")
-    await makegood.eventually(lambda: _stands(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
+    await makegood.eventually(lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
 
     await makegood.eventually(lambda: was_looked_at(makegood, event_id), "the run is looked at")
     makegood.database.clock.skew += timedelta(seconds=31)
@@ -120,8 +124,8 @@ async def test_a_run_that_nobody_takes_is_found(makegood: World) -> None:
     assert found.cause is StuckCause.TASK_NOT_TAKEN
 
 
-async def test_a_run_that_a_repair_waits_for_is_restarted_without_being_asked(makegood: World) -> None:
-    event_id = await poisoned(makegood)
+async def test_stuck_run_of_a_requested_repair_is_restarted_automatically(makegood: World) -> None:
+    event_id = await with_failing_task(makegood)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
         await makegood.signal(event_id, "expire")
@@ -139,7 +143,7 @@ class _Refusing(OutboundInterceptor):
         super().__init__(next_one)
         self._refusing = refusing
 
-    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle:  # type: ignore[type-arg]
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         if input.args[0].project_id == self._refusing.project_id or (
             self._refusing.attributes and input.search_attributes is not None
         ):
@@ -148,7 +152,7 @@ class _Refusing(OutboundInterceptor):
 
 
 class Refusing(Interceptor):
-    """Has Temporal refuse every start of the project, and with `attributes` each that has search attributes."""
+    """Refuses every start of the project. `attributes`: and each start with search attributes."""
 
     def __init__(self) -> None:
         self.project_id: str | None = None
@@ -167,7 +171,7 @@ def refusing() -> Refusing:
 async def refused(
     engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer, refusing: Refusing, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
-    """A world whose Temporal refuses what `refusing` says."""
+    """A world whose Temporal refuses the starts that `refusing` selects."""
     connect = Client.connect
 
     async def connect_refusing(*values: object, **named: object) -> Client:
@@ -178,7 +182,7 @@ async def refused(
         yield made
 
 
-async def test_a_start_that_is_refused_for_its_attributes_is_made_without_them(refused: World, refusing: Refusing) -> None:
+async def test_start_that_is_refused_for_its_attributes_is_retried_without_them(refused: World, refusing: Refusing) -> None:
     refusing.attributes = True
 
     event_id = await refused.accept()
@@ -189,7 +193,7 @@ async def test_a_start_that_is_refused_for_its_attributes_is_made_without_them(r
     assert await described.static_summary() == "stripe invoice.paid: access_unlock"
 
 
-async def test_an_id_of_200_emoji_is_cut_and_its_run_starts(makegood: World) -> None:
+async def test_id_of_200_emoji_is_cut_and_its_run_starts(makegood: World) -> None:
     event_id = await makegood.accept(provider_event_id="\N{FIRE}" * 200)
 
     await makegood.started(event_id)
@@ -198,7 +202,7 @@ async def test_an_id_of_200_emoji_is_cut_and_its_run_starts(makegood: World) -> 
     assert described.search_attributes["MgProviderEventId"] == ["\N{FIRE}" * 166]
 
 
-async def test_refused_receipts_of_one_project_keep_no_other_waiting(refused: World, refusing: Refusing, sealer: Sealer) -> None:
+async def test_refused_receipts_of_one_project_delay_no_other_project(refused: World, refusing: Refusing, sealer: Sealer) -> None:
     async with refused.database.transaction() as session:
         now = await refused.database.now(session)
         other = await create_project(session, sealer, name="other", livemode=False, now=now)
@@ -213,7 +217,7 @@ async def test_refused_receipts_of_one_project_keep_no_other_waiting(refused: Wo
     async with refused.database.transaction() as session:
         await enqueue_start_again(session, ours, now)
 
-    await refused.eventually(lambda: _stands(refused, ours, LifecycleState.OPEN), "ours, by its own run")
+    await refused.eventually(lambda: _has_state(refused, ours, LifecycleState.OPEN), "ours, by its own run")
 
     async with refused.database.reading() as session:
         late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
@@ -223,7 +227,7 @@ async def test_refused_receipts_of_one_project_keep_no_other_waiting(refused: Wo
     assert await refused.stored(theirs[0]) is LifecycleState.WAITING
     refused.database.clock.skew += timedelta(seconds=26)
     for event_id in theirs:
-        await refused.eventually(lambda event_id=event_id: _stands(refused, event_id, LifecycleState.OPEN), "theirs")
+        await refused.eventually(lambda event_id=event_id: _has_state(refused, event_id, LifecycleState.OPEN), "theirs")
     refused.database.clock.skew += timedelta(seconds=31)
     await refused.eventually(lambda: _are_found(refused, 50), "all are shown")
 
@@ -238,8 +242,8 @@ async def _are_found(makegood: World, count: int) -> bool:
         return await count_stuck(session) == count
 
 
-async def _stands(makegood: World, event_id: EventId, position: LifecycleState) -> bool:
-    return await makegood.stored(event_id) is position
+async def _has_state(makegood: World, event_id: EventId, state: LifecycleState) -> bool:
+    return await makegood.stored(event_id) is state
 
 
 async def _is_ready(makegood: World) -> bool:

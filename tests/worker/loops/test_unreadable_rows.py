@@ -1,4 +1,4 @@
-"""Outbox rows that nobody can read, left by a newer version or a hand edit: through the real dispatcher and the real Temporal."""
+"""Unreadable outbox rows, of a newer version or a manual edit, are backed off and stop no other."""
 
 import json
 import logging
@@ -29,21 +29,21 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(("kind", "fields"), UNREADABLE.values(), ids=list(UNREADABLE))
-async def test_row_that_cannot_be_read_costs_the_others_nothing_is_backed_off_and_its_incident_opens(
+async def test_unreadable_row_is_backed_off_stops_no_other_and_its_incident_opens(
     makegood: World, kind: str, fields: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with capture_logs() as logs, caplog.at_level(logging.ERROR):
         event_id = await makegood.accept(telling=False)
-        await put(makegood, event_id, "start", "{}")
-        await put(makegood, event_id, kind, fields)
+        await insert_row(makegood, event_id, "start", "{}")
+        await insert_row(makegood, event_id, kind, fields)
         others = [await makegood.accept() for _ in range(3)]
 
         for other in others:
             await makegood.started(other)
-        await makegood.eventually(lambda: is_said(event_id, logs, caplog), "the log names it")
+        await makegood.eventually(lambda: is_logged(event_id, logs, caplog), "the log names it")
         assert await is_backed_off(makegood, event_id)
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
-        await makegood.eventually(lambda: stands_open(makegood, event_id), "the incident, from the store")
+        await makegood.eventually(lambda: has_open_incident(makegood, event_id), "the incident, from the store")
         makegood.database.clock.skew += timedelta(seconds=31)
         if is_json(fields):
             # The reconciler starts it, whatever is behind its start in the outbox.
@@ -54,8 +54,8 @@ async def test_row_that_cannot_be_read_costs_the_others_nothing_is_backed_off_an
     assert OPENED in await makegood.notes(event_id)
     checks = {check.name: check.status for check in await Health(database=makegood.database).checks()}
     assert is_json(fields) or checks["runs"] == "failed"
-    # The clock of the store was moved on, past what it was backed off for.
-    assert said_of(event_id, logs, caplog) <= 8
+    # The store's clock was moved past the backoff, so there are a few more attempts.
+    assert count_logged(event_id, logs, caplog) <= 8
     await makegood.eventually(lambda: is_mailed(makegood, event_id), "the alert")
 
 
@@ -67,30 +67,31 @@ def is_json(text: str) -> bool:
     return True
 
 
-async def put(world: World, event_id: EventId, kind: str, fields: str) -> None:
-    """A row of the outbox, as somebody wrote it."""
-    columns = "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES (:event_id, :kind, :fields, :at)"
+async def insert_row(world: World, event_id: EventId, kind: str, fields: str) -> None:
+    """Insert a row into the outbox as it is."""
+    insert = "INSERT INTO outbox (event_id, kind, fields, created_at)"
+    values = "VALUES (:event_id, :kind, :fields, :at)"
     async with world.database.transaction() as session:
         at = milliseconds(await world.database.now(session))
-        await session.execute(text(columns), {"event_id": event_id, "kind": kind, "fields": fields, "at": at})
+        await session.execute(text(f"{insert} {values}"), {"event_id": event_id, "kind": kind, "fields": fields, "at": at})
 
 
-def said_of(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> int:
-    """How often the log named it, as the dispatcher or the store says it."""
+def count_logged(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> int:
+    """How often the dispatcher or the store logged the receipt."""
     dispatched = [line for line in logs if line["event"] == "dispatch_failed" and line["event_id"] == event_id]
     claimed = [record for record in caplog.records if event_id in getattr(record, "event_ids", ())]
     return len(dispatched) + len(claimed)
 
 
 async def is_backed_off(world: World, event_id: EventId) -> bool:
-    """Nobody claims it now."""
+    """Whether the row cannot be leased now."""
     async with world.database.reading() as session:
         now = milliseconds(await world.database.now(session))
         rows = await session.execute(text("SELECT claimed_until FROM outbox WHERE event_id = :id"), {"id": event_id})
         return all(row.claimed_until is not None and row.claimed_until > now for row in rows)
 
 
-async def stands_open(world: World, event_id: EventId) -> bool:
+async def has_open_incident(world: World, event_id: EventId) -> bool:
     return await world.stored(event_id) is LifecycleState.OPEN
 
 
@@ -103,5 +104,5 @@ async def is_mailed(world: World, event_id: EventId) -> bool:
     return any(event_id.encode() in raw.replace(b"=\r\n", b"") for raw in world.post.raw)
 
 
-async def is_said(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> bool:
-    return said_of(event_id, logs, caplog) > 0
+async def is_logged(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> bool:
+    return count_logged(event_id, logs, caplog) > 0

@@ -1,4 +1,4 @@
-"""Each cause of a missing connection has its kind, and a namespace is used with as much as it lets us have."""
+"""Connection problems are classified by cause, and a namespace is used as far as it permits."""
 
 import asyncio
 import secrets
@@ -15,20 +15,20 @@ from temporalio.testing import WorkflowEnvironment
 from domain.temporal_problems import ProblemKind
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
-from worker.temporal.connect import Engine, connect, prepare_namespace, quiet_runtime
+from worker.temporal.connect import TemporalEndpoint, connect, prepare_namespace, quiet_runtime
 from worker.temporal.problems import TemporalProblem, problem_of_call
 from worker.temporal.search_attributes import SEARCH_ATTRIBUTES
 
 
 class Refusing:
-    """A real client, some of whose calls Temporal does not allow; `named` is the namespace that it works in."""
+    """A real client of which Temporal refuses some calls. `named` is its namespace."""
 
     def __init__(self, client: Client, *refused: str, named: str | None = None, status: RPCStatusCode) -> None:
         self._client, self._refused, self._status = client, refused, status
         self.namespace = named or client.namespace
 
     @property
-    def workflow_service(self) -> Any:  # Any: in place of the library's own
+    def workflow_service(self) -> Any:  # Any: replaces the library's own type
         return _Service(self._client.workflow_service, self._refused, self._status)
 
     @property
@@ -45,7 +45,7 @@ class _Service:
             return getattr(self._service, name)
 
         async def refuse(*_: object, **__: object) -> None:
-            raise RPCError("not you", self._status, b"")
+            raise RPCError("not permitted", self._status, b"")
 
         return refuse
 
@@ -58,7 +58,7 @@ def refusing(client: Client, *calls: str, named: str | None = None, status: str 
 
 @asynccontextmanager
 async def plain_server() -> AsyncIterator[int]:
-    """Answers whatever is said to it as an HTTP server does that wants no TLS."""
+    """Answer any request like an HTTP server without TLS; yields the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -72,16 +72,16 @@ async def plain_server() -> AsyncIterator[int]:
 
 async def problem_at(target: str, *, tls: bool = False) -> ProblemKind:
     with pytest.raises(TemporalProblem) as raised:
-        await connect(Engine(target=target, namespace="default", identity="tests", tls=tls), quiet_runtime())
+        await connect(TemporalEndpoint(target=target, namespace="default", identity="tests", tls=tls), quiet_runtime())
     assert target in raised.value.problem.detail
     return raised.value.problem.kind
 
 
-async def test_nothing_that_listens_is_not_reached() -> None:
+async def test_address_without_a_server_is_unreachable() -> None:
     assert await problem_at(f"127.0.0.1:{free_ports(1)[0]}") is ProblemKind.UNREACHABLE
 
 
-async def test_server_without_tls_is_told_apart() -> None:
+async def test_server_without_tls_is_reported_as_a_tls_problem() -> None:
     async with plain_server() as port:
         assert await problem_at(f"127.0.0.1:{port}", tls=True) is ProblemKind.TLS
 
@@ -97,17 +97,17 @@ async def test_server_without_tls_is_told_apart() -> None:
         ("UNIMPLEMENTED", ProblemKind.FAILED),
     ],
 )
-def test_refused_calls_are_told_apart(status: str, kind: ProblemKind) -> None:
-    error = RPCError("said\nso", RPCStatusCode[status], b"")
+def test_failed_calls_are_classified(status: str, kind: ProblemKind) -> None:
+    error = RPCError("first line\nsecond", RPCStatusCode[status], b"")
 
     problem = problem_of_call(error, "DescribeNamespace")
 
     assert problem.kind is kind
-    assert f"{status}: said so" in problem.detail
+    assert f"{status}: first line second" in problem.detail
 
 
-async def test_namespace_that_is_not_there_and_may_not_be_made_is_named(engine: WorkflowEnvironment) -> None:
-    client = refusing(engine.client, "register_namespace", named="nowhere")
+async def test_missing_namespace_that_may_not_be_registered_is_reported(engine: WorkflowEnvironment) -> None:
+    client = refusing(engine.client, "register_namespace", named="missing")
 
     with pytest.raises(TemporalProblem) as raised:
         await prepare_namespace(client, is_ours=True)
@@ -116,7 +116,7 @@ async def test_namespace_that_is_not_there_and_may_not_be_made_is_named(engine: 
     assert "TEMPORAL_NAMESPACE" in raised.value.problem.fix
 
 
-async def test_namespace_that_may_not_be_described_is_not_taken_for_the_network(engine: WorkflowEnvironment) -> None:
+async def test_namespace_that_may_not_be_described_is_reported_as_unauthorized(engine: WorkflowEnvironment) -> None:
     with pytest.raises(TemporalProblem) as raised:
         await prepare_namespace(refusing(engine.client, "describe_namespace"), is_ours=True)
 
@@ -125,7 +125,7 @@ async def test_namespace_that_may_not_be_described_is_not_taken_for_the_network(
 
 
 @pytest.mark.parametrize("status", ["UNIMPLEMENTED", "PERMISSION_DENIED", "UNAVAILABLE"])
-async def test_without_the_operator_service_the_namespace_says_which_attributes_it_has(
+async def test_without_the_operator_service_attributes_are_known_by_their_aliases(
     status: str, engine: WorkflowEnvironment
 ) -> None:
     before = await prepare_namespace(engine.client, is_ours=True)
@@ -137,7 +137,7 @@ async def test_without_the_operator_service_the_namespace_says_which_attributes_
     assert prepared.missing == ()
 
 
-async def test_namespace_that_takes_no_attribute_is_used_without_any(engine: WorkflowEnvironment) -> None:
+async def test_namespace_that_accepts_no_attribute_is_used_without_any(engine: WorkflowEnvironment) -> None:
     name = f"bare-{secrets.token_hex(4)}"
     client = refusing(engine.client, "add_search_attributes", "update_namespace", named=name)
 
@@ -152,11 +152,11 @@ async def test_namespace_that_takes_no_attribute_is_used_without_any(engine: Wor
     assert all("PERMISSION_DENIED" in line or "does not list it" in line for line in prepared.missing)
 
 
-async def test_retention_that_may_not_be_shortened_is_named(engine: WorkflowEnvironment) -> None:
+async def test_retention_that_may_not_be_shortened_is_reported(engine: WorkflowEnvironment) -> None:
     register = RegisterNamespaceRequest(namespace=(name := f"long-{secrets.token_hex(4)}"))
     register.workflow_execution_retention_period.FromSeconds(3 * 86_400)
     await engine.client.workflow_service.register_namespace(register)
 
     prepared = await prepare_namespace(refusing(engine.client, "update_namespace", named=name), is_ours=True)
 
-    assert "a retention of 1 day: PERMISSION_DENIED: not you" in prepared.missing
+    assert "a retention of 1 day: PERMISSION_DENIED: not permitted" in prepared.missing

@@ -1,4 +1,4 @@
-"""What a history says of an activity that broke: short enough for Temporal to keep, and what an engineer needs of it."""
+"""Failures of activities fit into Temporal's limit, and show the error and its place."""
 
 from datetime import timedelta
 
@@ -12,10 +12,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from tests.support.waiting import wait_until_async
-from worker.temporal.connect import Engine, connect
+from worker.temporal.connect import TemporalEndpoint, connect
 from worker.temporal.failure_converter import SHORT_FAILURES
 
-# What Temporal keeps of the last failure of an activity that it tries again.
+# The size of the last failure that Temporal keeps of a retried activity.
 KEPT_BYTES = 4 * 1024
 
 
@@ -32,7 +32,7 @@ def break_deep(depth: int) -> None:
 
 
 def broken(causes: int) -> BaseException:
-    """An error with so many causes, each with a long message and a long trace."""
+    """Build an error with so many causes, each with a long message and a long stack trace."""
     try:
         try:
             if causes:
@@ -45,7 +45,7 @@ def broken(causes: int) -> BaseException:
 
 
 @pytest.mark.parametrize("causes", [0, 1, 30])
-def test_failure_is_kept_and_says_what_broke_and_where(causes: int) -> None:
+def test_long_failure_is_cut_and_keeps_the_error_and_its_place(causes: int) -> None:
     failure = failure_of(broken(causes))
 
     assert failure.ByteSize() < KEPT_BYTES
@@ -56,7 +56,7 @@ def test_failure_is_kept_and_says_what_broke_and_where(causes: int) -> None:
     assert not failure.cause.stack_trace
 
 
-def test_short_failure_is_told_whole() -> None:
+def test_short_failure_is_kept_whole() -> None:
     try:
         raise ApplicationError("the mail server refused", type="MailRefused", non_retryable=True) from OSError("no route")
     except ApplicationError as error:
@@ -75,7 +75,7 @@ async def break_for_good() -> None:
 
 @workflow.defn(name="broken", sandboxed=False)
 class BrokenWorkflow:
-    """Runs an activity that breaks each time."""
+    """Runs an activity that always fails."""
 
     @workflow.run
     async def run(self) -> None:
@@ -83,9 +83,11 @@ class BrokenWorkflow:
         await workflow.execute_activity(break_for_good, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries)
 
 
-async def test_temporal_keeps_what_an_activity_that_is_tried_again_says(engine: WorkflowEnvironment) -> None:
+async def test_temporal_keeps_the_failure_of_a_retried_activity(engine: WorkflowEnvironment) -> None:
     address = engine.client.service_client.config.target_host
-    client = await connect(Engine(target=address, namespace=engine.client.namespace, identity="tests"), Runtime.default())
+    client = await connect(
+        TemporalEndpoint(target=address, namespace=engine.client.namespace, identity="tests"), Runtime.default()
+    )
     async with Worker(client, task_queue="broken", workflows=[BrokenWorkflow], activities=[break_for_good]):
         handle = await client.start_workflow(BrokenWorkflow.run, id="broken", task_queue="broken")
 
@@ -93,7 +95,7 @@ async def test_temporal_keeps_what_an_activity_that_is_tried_again_says(engine: 
             pending = (await handle.describe()).raw_description.pending_activities
             return pending[0].last_failure.message if pending else ""
 
-        said = await wait_until_async(last_failure, what="the activity has failed once")
+        message = await wait_until_async(last_failure, what="the activity has failed once")
         await handle.terminate()
 
-    assert said.startswith("step 30 broke: ")
+    assert message.startswith("step 30 broke: ")

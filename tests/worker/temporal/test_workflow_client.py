@@ -1,4 +1,4 @@
-"""The gateway does without what serves search: attributes that the namespace lacks, and visibility itself."""
+"""The workflow client works without search attributes and without visibility."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -20,23 +20,23 @@ from worker.temporal.workflow_client import ReceiptWorkflowClient
 from workflows.messages import workflow_id
 
 
-class Blind:
-    """A real client of a Temporal that does not let us list or count."""
+class WithoutVisibility:
+    """A real client of a Temporal that refuses to list or count workflows."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __getattr__(self, name: str) -> Any:  # Any: in place of the library's own
+    def __getattr__(self, name: str) -> Any:  # Any: replaces the library's own type
         if name not in {"list_workflows", "count_workflows"}:
             return getattr(self._client, name)
 
         async def refuse(*_: object, **__: object) -> None:
-            raise RPCError("not you", RPCStatusCode.PERMISSION_DENIED, b"")
+            raise RPCError("not permitted", RPCStatusCode.PERMISSION_DENIED, b"")
 
         return refuse
 
 
-def gateway_of(client: Any) -> ReceiptWorkflowClient:
+def workflow_client_over(client: Any) -> ReceiptWorkflowClient:
     return ReceiptWorkflowClient(client, public_url="https://makegood.example.com", owns_namespace=True)
 
 
@@ -47,30 +47,30 @@ async def test_runs_that_are_gone_are_found_without_visibility(makegood: World) 
     makegood.built.reconciler.stop()
     await makegood.handle(gone).terminate()
 
-    found = await gateway_of(Blind(makegood.client)).find_missing_runs([gone, there])
+    missing = await workflow_client_over(WithoutVisibility(makegood.client)).find_missing_runs([gone, there])
 
-    assert (found.found, found.first_left) == ([gone], None)
+    assert (missing.found, missing.first_unchecked) == ([gone], None)
 
 
-async def test_without_its_state_no_run_is_looked_for_among_the_closed(makegood: World) -> None:
-    gateway = gateway_of(None)
-    gateway.attach(makegood.client, NOTHING)
+async def test_closed_runs_are_not_searched_without_the_state_attribute(makegood: World) -> None:
+    workflow_client = workflow_client_over(None)
+    workflow_client.attach(makegood.client, NOTHING)
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.handle(event_id).terminate()
 
-    found = [one async for one in gateway.find_unexpectedly_closed(datetime.now(UTC) - timedelta(hours=1), limit=10)]
+    found = [one async for one in workflow_client.find_unexpectedly_closed(datetime.now(UTC) - timedelta(hours=1), limit=10)]
 
     assert found == []
 
 
-async def test_start_that_is_refused_for_its_attributes_is_made_without_any(engine: WorkflowEnvironment, makegood: World) -> None:
+async def test_start_in_a_namespace_without_attributes_has_none(engine: WorkflowEnvironment, makegood: World) -> None:
     client = await _bare_client(engine)
     event_id = await makegood.accept(telling=False)
     async with makegood.database.reading() as session:
         stored = (await session.execute(RECEIPTS.select().with_only_columns(*RECEIPT_COLUMNS))).one()
 
-    await wait_until_async(lambda: _is_woken(gateway_of(client), stored), what="a run where no attribute is known")
+    await wait_until_async(lambda: _is_started(workflow_client_over(client), stored), what="a run in the namespace")
 
     described = await client.get_workflow_handle(workflow_id(event_id)).describe()
     assert dict(described.search_attributes) == {}
@@ -79,24 +79,24 @@ async def test_start_that_is_refused_for_its_attributes_is_made_without_any(engi
     assert b'"MgIncidentId"' in sent.data
 
 
-async def test_calls_without_a_connection_say_so() -> None:
+async def test_call_without_a_connection_raises_not_connected() -> None:
     with pytest.raises(NotConnected):
-        await gateway_of(None).find_missing_runs([EventId("evt_1")])
+        await workflow_client_over(None).find_missing_runs([EventId("evt_1")])
 
 
 async def _bare_client(engine: WorkflowEnvironment) -> Client:
-    """Of a namespace in which nobody registered an attribute."""
+    """A client of a namespace without custom search attributes."""
     register = RegisterNamespaceRequest(namespace=(name := f"bare-{secrets.token_hex(4)}"))
     register.workflow_execution_retention_period.FromSeconds(86_400)
     await engine.client.workflow_service.register_namespace(register)
     return await Client.connect(engine.client.service_client.config.target_host, namespace=name)
 
 
-async def _is_woken(gateway: ReceiptWorkflowClient, stored: Any) -> bool:
+async def _is_started(workflow_client: ReceiptWorkflowClient, stored: Any) -> bool:
     try:
-        await gateway.wake(receipt_from(stored))
+        await workflow_client.ensure_running(receipt_from(stored))
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:  # a namespace that has just been registered is not known everywhere
+        if error.status is not RPCStatusCode.NOT_FOUND:  # a new namespace is not known everywhere at once
             raise
         return False
     return True

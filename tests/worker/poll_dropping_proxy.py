@@ -1,6 +1,7 @@
-"""A proxy before Temporal that swallows long polls, as some do that stand between: every other call is answered as before.
+"""A proxy that drops Temporal's long polls, as some real proxies do, and forwards other calls.
 
-It reads the frames of HTTP/2 that the client sends. A poll's request is never handed on, so that it stays unanswered for ever.
+It reads the HTTP/2 frames of the client. The request of a poll is never forwarded, so it is never
+answered.
 """
 
 import asyncio
@@ -19,64 +20,67 @@ DATA = 0
 GRPC_PREFIX_BYTES = 5
 
 
-class SwallowingProxy:
-    """Hands on what comes to a port; `swallowed` counts the polls that it kept."""
+class PollDroppingProxy:
+    """Forwards the connections of a port. `dropped` counts the polls that were not forwarded."""
 
-    def __init__(self, *, listens_on: int, leads_to: int) -> None:
-        self.swallowed = 0
-        self._listens_on, self._leads_to = listens_on, leads_to
-        self._is_swallowing = False
+    def __init__(self, *, from_port: int, to_port: int) -> None:
+        self.dropped = 0
+        self._from_port, self._to_port = from_port, to_port
+        self._is_dropping = False
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._listens_on)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._from_port)
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._server.close()
-        await self._cut()
+        await self._close_connections()
 
-    async def swallow_polls(self) -> None:
-        """From now on; the connections are cut, since the polls that wait in them have been handed on."""
-        self._is_swallowing = True
-        await self._cut()
+    async def drop_polls(self) -> None:
+        """Drop polls from now on.
 
-    async def _cut(self) -> None:
+        Open connections are closed, because their polls were forwarded already.
+        """
+        self._is_dropping = True
+        await self._close_connections()
+
+    async def _close_connections(self) -> None:
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._hand_on(reader, writer))
+        task = asyncio.create_task(self._forward(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._leads_to)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
         except OSError:
             writer.close()
             return
-        back = asyncio.create_task(_copy(there_reader, writer))
+        responses = asyncio.create_task(_copy(server_reader, writer))
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._copy_frames(reader, there_writer)
+                await self._copy_frames(reader, server_writer)
         finally:
-            back.cancel()
+            responses.cancel()
             writer.close()
-            there_writer.close()
+            server_writer.close()
 
     async def _copy_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        kept_streams: set[int] = set()
+        dropped_streams: set[int] = set()
         writer.write(await reader.readexactly(PREFACE_BYTES))
         while True:
             head = await reader.readexactly(FRAME_BYTES)
             body = await reader.readexactly(int.from_bytes(head[:3], "big"))
             kind, (stream,) = head[3], struct.unpack(">I", head[5:])
-            if kind == DATA and self._is_swallowing and _is_poll(body):
-                kept_streams.add(stream)
-                self.swallowed += 1
-            if kind != DATA or stream not in kept_streams:
+            if kind == DATA and self._is_dropping and _is_poll(body):
+                dropped_streams.add(stream)
+                self.dropped += 1
+            if kind != DATA or stream not in dropped_streams:
                 writer.write(head + body)
                 await writer.drain()
 
@@ -90,7 +94,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _is_poll(body: bytes) -> bool:
-    """Polls for activities have the same first fields; no other request names its queue and its sender there."""
+    """Whether a request is a poll.
+
+    Activity polls have the same first fields, and no other request has them.
+    """
     is_compressed, message = body[:1] == b"\1", body[GRPC_PREFIX_BYTES:]
     try:
         request = PollWorkflowTaskQueueRequest.FromString(gzip.decompress(message) if is_compressed else message)

@@ -1,4 +1,7 @@
-"""The least that opening an incident and mailing it can be: one timer and two empty activities. Driven by `bench.driven`."""
+"""The minimal workflow that opens and mails an incident: one timer and two empty activities.
+
+Run by `bench.minimal_driver`.
+"""
 
 from datetime import datetime, timedelta
 

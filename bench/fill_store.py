@@ -1,4 +1,4 @@
-"""Fills a store as the front door would, without one: receipts and their results, in the committer's own transactions."""
+"""Fills a store with receipts and results as ingest does, in transactions of the group commit."""
 
 import json
 import secrets
@@ -16,23 +16,23 @@ BATCH = 500
 
 
 def new_numbers(count: int) -> list[str]:
-    """Numbers of Stripe events that no receipt names yet."""
+    """New numbers of Stripe events."""
     return [secrets.token_hex(12) for _ in range(count)]
 
 
 async def fill(installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800) -> list[str]:
-    """Commit a `receipt`, a `result` (success), or both together, for each number, 500 at a time; the ids of the events."""
+    """Commit a `receipt`, a `result` (success), or both, for each number. Returns the event ids."""
     event_ids: list[str] = []
-    front_door = open_front_door(installation.database_url)
+    connection = open_front_door(installation.database_url)
     for start in range(0, len(numbers), BATCH):
         batch = numbers[start : start + BATCH]
         requests = [_request(installation, kind, number, timeout_seconds) for kind in kinds for number in batch]
-        async with front_door.transaction() as statements:
+        async with connection.transaction() as statements:
             verdicts = await process_batch(statements, Clock(), requests)
         for verdict in verdicts[: len(batch)]:
             assert isinstance(verdict, StoredResponse), verdict
             event_ids.append(json.loads(verdict.body)["event_id"])
-    await front_door.close()
+    await connection.close()
     return event_ids
 
 

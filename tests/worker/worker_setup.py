@@ -1,4 +1,4 @@
-"""A store, the Temporal beside it, and the environment in which a worker process of it is started."""
+"""Sets up a worker process for a test: its store, its Temporal server and its environment."""
 
 import sys
 from pathlib import Path
@@ -10,24 +10,29 @@ from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
 
 TEMPORAL = Path(sys.executable).parent / "temporal"
-# `makegood worker` with bounds that a test can wait for.
-IMPATIENT = (
+# `makegood worker` with short health thresholds.
+IMPATIENT_WORKER = (
     "import contextlib, sys\n"
     "from config.settings import load_settings\n"
-    "from worker.health.heartbeat import Bounds\n"
+    "from worker.health.thresholds import HealthThresholds\n"
     "from worker.main import run_worker\n"
-    "bounds = Bounds(look_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5, canary_patience_seconds=1.5,\n"
-    "                canary_fresh_seconds=3, canaries_lost_unheard=4)\n"
-    "sys.exit(run_worker(load_settings(), watched_loop=contextlib.nullcontext, bounds=bounds))\n"
+    "thresholds = HealthThresholds(\n"
+    "    check_seconds=0.5, silent_seconds=90, canary_every_seconds=0.5,\n"
+    "    canary_timeout_seconds=1.5, canary_fresh_seconds=3, timed_out_without_polls=4)\n"
+    "watched_loop = contextlib.nullcontext\n"
+    "sys.exit(run_worker(load_settings(), watched_loop=watched_loop, thresholds=thresholds))\n"
 )
-WELL = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
+HEALTHY = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
 
 
-class Setting:
-    """A store, and the addresses that a worker is started with."""
+class WorkerSetup:
+    """A store, and the environment of its worker processes."""
 
     def __init__(self, database_url: str, directory: Path, *, port: int | None = None, **settings: str) -> None:
-        """`port`: of a Temporal that others use too; `settings`: further variables, or others in place of these."""
+        """`port`: of a shared Temporal server.
+
+        `settings`: further environment variables, or replacements.
+        """
         self.port = port or free_ports(1)[0]
         self.directory = directory
         self.database = Database.open(database_url)
@@ -42,39 +47,39 @@ class Setting:
             **settings,
         }
 
-    def engine(self) -> tuple[str, ...]:
-        """The command of a dev server on a file, so that it can go and come back."""
+    def temporal_command(self) -> tuple[str, ...]:
+        """The command of a dev server with its data in a file, so that it can be restarted."""
         file = str(self.directory / "temporal.db")
         return (str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(self.port), "--db-filename", file)
 
-    async def says(self, **report: object) -> Beat:
-        """The worker's heartbeat, once it says that."""
+    async def wait_for_report(self, **report: object) -> Beat:
+        """Wait for a worker heartbeat with these values, and return it."""
 
-        async def told() -> list[Beat]:
+        async def matching() -> list[Beat]:
             async with self.database.reading() as session:
                 beats = await read_beats(session, await self.database.now(session))
             return [beat for beat in beats if report.items() <= beat.report.items()]
 
-        return (await wait_until_async(told, seconds=25, what=f"a worker that says {report}"))[0]
+        return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {report}"))[0]
 
-    async def refuses(self, kind: str) -> Beat:
-        """The heartbeat of a worker that does no work for Temporal, for that reason."""
+    async def wait_for_problem(self, kind: str) -> Beat:
+        """Wait for the heartbeat of a worker that reports this problem, and return it."""
 
-        async def told() -> list[Beat]:
+        async def matching() -> list[Beat]:
             async with self.database.reading() as session:
                 beats = await read_beats(session, await self.database.now(session))
             return [beat for beat in beats if problem_of(beat).get("kind") == kind]
 
-        return (await wait_until_async(told, seconds=25, what=f"a worker that says {kind}"))[0]
+        return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {kind}"))[0]
 
-    async def is_silent(self, seconds: float) -> bool:
-        """Whether the last beat is so old."""
+    async def is_heartbeat_older_than(self, seconds: float) -> bool:
+        """Whether the last heartbeat is older than this."""
         async with self.database.reading() as session:
             return (await read_beats(session, await self.database.now(session)))[0].age_seconds > seconds
 
 
 def problem_of(beat: Beat) -> dict[str, str]:
-    """What the worker says is wrong with its Temporal; empty when nothing is."""
+    """The problem with Temporal that the worker reports; empty for none."""
     problem = beat.report.get("temporal_problem", {})
     assert isinstance(problem, dict)
     return problem
