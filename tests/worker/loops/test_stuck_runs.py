@@ -19,7 +19,7 @@ from domain.audit import Actor
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.runs import StuckCause
-from operations.incidents import Operations
+from operations.composition import Operations
 from operations.readiness import Check
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
@@ -38,7 +38,7 @@ async def nobody_judges(url: str) -> None:
 
 
 def operations(makegood: World, sealer: Sealer) -> Operations:
-    return Operations(database=makegood.database, sealer=sealer, judge_repair_url=nobody_judges)
+    return Operations.build(database=makegood.database, sealer=sealer, judge_repair_url=nobody_judges)
 
 
 async def runs_check(makegood: World) -> Check:
