@@ -1,4 +1,4 @@
-"""What an API process is made of. `api.main` opens the real parts; a test hands in its own."""
+"""The dependencies of an API process. `api.main` opens the real ones; tests pass their own."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from store.ingest.group_commit import Committer
 
 @dataclass(frozen=True, slots=True)
 class AppSettings:
-    """The settings that the application itself obeys, as plain values; the defaults are the contract's."""
+    """The settings of the application, as plain values. The defaults are the contract's."""
 
     public_url: str
     secret_key: str = field(repr=False)
@@ -33,9 +33,11 @@ class AppSettings:
 
 @dataclass(frozen=True, slots=True)
 class AppDependencies:
-    """The opened parts; `issuer_transport` judges where requests to the identity provider lead, and is needed with `oidc` alone.
+    """The opened dependencies.
 
-    `create_app` starts and stops the committer, and closes nothing that it did not open."""
+    `issuer_transport` checks the addresses of requests to the identity provider. It is needed only
+    with `oidc`. `create_app` starts and stops the committer, and closes nothing else.
+    """
 
     database: Database
     sealer: Sealer

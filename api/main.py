@@ -1,7 +1,7 @@
-"""Composes and runs one API process: opens the real parts as the settings say, serves until told to stop, closes them in order.
+"""Composes and runs one API process: opens the dependencies, serves until a signal, closes them.
 
-Opens no Temporal client. What judges repair URLs is handed in by `cli`, since `api` must not know the activities, and so is what
-watches that its event loop runs.
+It opens no Temporal client. `cli` passes in two functions: one judges repair URLs, because `api`
+must not import the activities. The other watches that the event loop runs.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ WatchedLoop = Callable[[], AbstractContextManager[None]]
 
 
 def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
-    """Serve until SIGINT or SIGTERM; 0 when it was told to stop, 1 when it could not start.
+    """Serve until SIGINT or SIGTERM. Returns 0 after a signal, 1 when the start failed.
 
     `watched_loop` is entered on the event loop.
     """
@@ -61,7 +61,8 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
     try:
         await refuse_unknown_secret(database, parts.sealer)
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
-        # Once stopped, uvicorn raises the signal again for whoever handled it before; by default that ends the process here.
+        # After it has stopped, uvicorn raises the signal again for the previous handler. The default
+        # handler would terminate the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _already_listening)
         with watched_loop():
@@ -70,21 +71,23 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
     except SecretUnknown as error:
         log.error("secret_key_unknown", reason=str(error))
         return 1
-    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
+    except SystemExit:  # uvicorn could not listen and has logged the reason
         return 1
     finally:
         await database.close()
 
 
 def issuer_transport(settings: Settings) -> GuardedTransport | None:
-    """What every request to the identity provider goes through; None when there is no provider."""
+    """The transport of requests to the identity provider; None without a provider."""
     return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
 
 
 def app_settings(settings: Settings, *, secret_key: str, previous_secret_key: str | None = None) -> AppSettings:
-    """What of the settings the application itself obeys."""
+    """The application's part of the settings."""
     has_own_mailbox = settings.smtp_url is None
-    own_ui_url = f"http://127.0.0.1:{settings.temporal_ui_port}" if settings.temporal_address is None else None
+    own_ui_url: str | None = None
+    if settings.temporal_address is None:
+        own_ui_url = f"http://127.0.0.1:{settings.temporal_ui_port}"
     return AppSettings(
         public_url=settings.public_url_or_default,
         secret_key=secret_key,
@@ -105,13 +108,14 @@ def _oidc_client(settings: Settings) -> OidcClient | None:
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
     secret = settings.oidc_client_secret
-    return OidcClient(settings.oidc_issuer, settings.oidc_client_id, None if secret is None else secret.get_secret_value())
+    client_secret = None if secret is None else secret.get_secret_value()
+    return OidcClient(settings.oidc_issuer, settings.oidc_client_id, client_secret)
 
 
 def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
-    """uvicorn as this service runs it: nothing in the way of a request, no word about itself in the answers."""
+    """uvicorn's configuration: no access log, no proxy headers, no `Server` header."""
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # uvicorn's own union of application types does not know FastAPI's
+        app,  # type: ignore[arg-type]  # uvicorn's application types do not include FastAPI's
         host=host,
         port=port,
         http=BoundedProtocol,

@@ -16,7 +16,7 @@ from domain.audit import CLI, Actor
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from operations.incidents import Operations
+    from operations.composition import Operations
     from store.crypto.encryption import Sealer
     from store.db.database import Database
 
@@ -75,7 +75,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
     Raises: CommandFailed when there is no root secret.
     """
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
     async def judge(url: str) -> str:
         # Here, since few commands save a URL, and its HTTP library is slow to import.
@@ -83,7 +83,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
         return await judge_url(url, allow=settings.egress_allow)
 
-    return Operations(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
+    return Operations.build(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
 
 
 def cli_actor() -> Actor:
@@ -119,7 +119,7 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
     from domain.errors import NotFound
 
     try:
-        return await operations.find_project(name_or_id)
+        return await operations.projects.find_project(name_or_id)
     except NotFound:
         told = f"no project has the id or name {name_or_id!r}: `makegood project list` shows the newest"
         raise CommandFailed(told, ExitCode.NOT_FOUND) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from api.http.problems import MEANINGS  # noqa: E402
+from api.http.problems import PROBLEM_TYPES  # noqa: E402
 
 PAGE = DOCS / "reference" / "errors.md"
 HEAD = """# Error codes
@@ -36,8 +36,8 @@ Branch on `code`, which never changes; show `detail` to people. `errors` comes w
 def write_page() -> str:
     """The whole page."""
     rows = [
-        f"| `{code.value}` | {meaning.status} | {'yes' if meaning.is_retryable else 'no'} | {meaning.what} | {meaning.remedy} |"
-        for code, meaning in MEANINGS.items()
+        f"| `{code.value}` | {kind.status} | {'yes' if kind.is_retryable else 'no'} | {kind.cause} | {kind.remedy} |"
+        for code, kind in PROBLEM_TYPES.items()
     ]
     return HEAD + "\n".join(rows) + "\n"
 

@@ -1,21 +1,21 @@
-"""The audit log for operators: a page of it, and all of it for an export; and the one place where operations write it.
+"""The operations on the audit log: list a page, export all entries, verify the hash chain.
 
-The base of `operations.projects`, with the same rules. REST and console show entries without their number in the log and the
-hash before, and so does an owner's export: both would tell a tenant what others do.
+REST, the console and an owner's export omit an entry's number and the hash of the entry before it.
+Both would show a tenant how much other tenants do.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from domain.audit import Actor, AuditAction, AuditEntry, Subject, SubjectType
 from domain.ids import ProjectId
+from operations.audit_writer import AuditWriter
+from operations.lists import page_view
 from operations.serializers import audit_view
 from operations.validation import Json, check_texts, known_id
-from store.audit import log as audit
+from store.audit import log
 from store.audit.verify import AuditVerdict, verify_audit
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -23,7 +23,7 @@ from store.db.database import Database
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """What the log is narrowed to; None for no filter."""
+    """The filters of the log; None means no filter."""
 
     actor: str | None = None
     action: str | None = None
@@ -34,72 +34,71 @@ class AuditFilters:
 class AuditOperations:
     """The audit log of an opened store."""
 
-    def __init__(self, *, database: Database, sealer: Sealer) -> None:
-        self._database, self._sealer = database, sealer
+    def __init__(self, database: Database, audit: AuditWriter, *, sealer: Sealer) -> None:
+        self._database, self._audit, self._sealer = database, audit, sealer
 
-    async def list_audit(self, project_id: str | None, filters: AuditFilters, limit: int = 20, cursor: str | None = None) -> Json:
-        """A page of entries, newest first. Raises: ValidationFailed for an ill-formed filter or cursor."""
+    async def list_audit(
+        self,
+        project_id: str | None,
+        filters: AuditFilters,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Json:
+        """A page of entries, newest first. Raises: ValidationFailed for a bad filter or cursor."""
         async with self._database.searching(project_id or "*") as session:
-            page = await audit.list_audit(session, _narrowed(project_id, filters), limit=limit, cursor=cursor)
-        rows = [audit_view(entry) for entry in page.rows]
-        return {"data": rows, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
+            narrowed = _store_filters(project_id, filters)
+            page = await log.list_audit(session, narrowed, limit=limit, cursor=cursor)
+        return page_view([audit_view(entry) for entry in page.rows], page.next_cursor)
 
     async def export_audit(
-        self, project_id: str | None, filters: AuditFilters, *, actor: Actor, with_places: bool = True
+        self,
+        project_id: str | None,
+        filters: AuditFilters,
+        *,
+        actor: Actor,
+        with_chain: bool = True,
     ) -> AsyncIterator[bytes]:
-        """The entries as JSON Lines, oldest first, once the export itself is in the log; with their places in it, or without.
+        """The entries as JSON Lines, oldest first. The export itself is recorded before.
 
-        Raises: Unavailable, ValidationFailed for an ill-formed filter.
+        `with_chain` adds each entry's number and the hash of the entry before it.
+
+        Raises: Unavailable; ValidationFailed for an ill-formed filter.
         """
-        narrowed = _narrowed(project_id, filters)
+        narrowed = _store_filters(project_id, filters)
         chosen = {"project": project_id, **asdict(filters)}
-        details = {"filters": sorted(name for name, value in chosen.items() if value is not None)}
+        names = sorted(name for name, value in chosen.items() if value is not None)
         async with self._database.transaction() as session:
-            subject = Subject(SubjectType.STORE)
-            await self._record(
-                session, actor, AuditAction.AUDIT_EXPORTED, subject, project_id=narrowed.project_id, details=details
+            await self._audit.record(
+                session,
+                actor,
+                AuditAction.AUDIT_EXPORTED,
+                Subject(SubjectType.STORE),
+                project_id=narrowed.project_id,
+                details={"filters": names},
             )
-        return self._lines(narrowed, with_places=with_places)
+        return self._lines(narrowed, with_chain=with_chain)
 
     async def verify_audit(self, *, expect: str | None = None) -> AuditVerdict:
-        """Whether the whole log is as it was written."""
+        """Check that no entry was changed, removed or inserted; `expect` is a known last hash."""
         return await verify_audit(self._database, self._sealer, expect=expect)
 
-    async def _lines(self, filters: audit.AuditFilters, *, with_places: bool) -> AsyncIterator[bytes]:
-        async for entries in audit.read_audit(self._database, filters):
-            told = (_with_place(one) if with_places else audit_view(one) for one in entries)
-            yield "".join(json.dumps(line) + "\n" for line in told).encode()
-
-    async def _record(
-        self,
-        session: AsyncSession,
-        actor: Actor,
-        action: AuditAction,
-        subject: Subject,
-        *,
-        project_id: str | None = None,
-        details: Mapping[str, object] | None = None,
-    ) -> None:
-        """Tell of the act in its own transaction, last."""
-        await audit.record(
-            session,
-            self._sealer,
-            actor,
-            action,
-            now=await self._database.now(session),
-            subject=subject,
-            project_id=None if project_id is None else ProjectId(project_id),
-            details=details,
-        )
+    async def _lines(self, filters: log.AuditFilters, *, with_chain: bool) -> AsyncIterator[bytes]:
+        async for entries in log.read_audit(self._database, filters):
+            rows = (_chained_view(one) if with_chain else audit_view(one) for one in entries)
+            yield "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _with_place(entry: AuditEntry) -> Json:
-    return {"sequence": entry.sequence, **audit_view(entry), "previous_hash": entry.previous_hash}
+def _chained_view(entry: AuditEntry) -> Json:
+    return {
+        "sequence": entry.sequence,
+        **audit_view(entry),
+        "previous_hash": entry.previous_hash,
+    }
 
 
-def _narrowed(project_id: str | None, filters: AuditFilters) -> audit.AuditFilters:
+def _store_filters(project_id: str | None, filters: AuditFilters) -> log.AuditFilters:
     check_texts(actor=filters.actor)
-    return audit.AuditFilters(
+    return log.AuditFilters(
         project_id=None if project_id is None else ProjectId(known_id(project_id)),
         actor=filters.actor,
         action=filters.action,

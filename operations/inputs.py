@@ -1,6 +1,7 @@
-"""What may be asked of a project's settings, checked once for REST, console and command line: shapes, ranges and addresses.
+"""The input models of projects and keys, with their limits, for REST, the console and the CLI.
 
-Whether a repair URL may be called is judged by a function that is handed in; nothing here resolves a name.
+Nothing here resolves a name. A function that the caller passes in judges whether a repair URL may
+be called.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,46 +23,59 @@ LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
-# The URL in the canonical form that is stored. Raises `UnsafeUrl` when its shape or an address behind it is refused.
+# Returns the URL in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed, or
+# an address that it resolves to.
 JudgeRepairUrl = Callable[[str], Awaitable[str]]
 
 
 def _deliverable(text: str) -> str:
-    """The address in the one form that is stored and sent to."""
+    """The address in its canonical form, which is stored and used for sending."""
     try:
         return canonical_address(text)
     except AddressRefused as refused:
         raise PydanticCustomError("invalid_format", "{why}", {"why": str(refused)}) from None
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, strip_whitespace=True, pattern=r"^[^\x00-\x1f]*$")]
+Name = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=LONGEST_NAME,
+        strip_whitespace=True,
+        pattern=r"^[^\x00-\x1f]*$",
+    ),
+]
 EmailAddress = Annotated[str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 
 class ProjectPatch(BaseModel):
-    """New values for some of a project's settings; what is not given stays; unknown fields are ignored."""
+    """New values for some settings of a project. Omitted settings keep their value."""
 
     model_config = ConfigDict(frozen=True, title="ProjectChanges")
 
-    name: Name = Field(default="", description="Used by no other project.")
-    repair_url: str | None = Field(default=None, description="Where repairs are called: https, public. Null removes it.")
+    name: Name = Field(default="", description="Unique among all projects.")
+    repair_url: str | None = Field(
+        default=None,
+        description="The public https URL that repair callbacks are sent to. Null removes it.",
+    )
     timeout_minutes: Minutes = Field(
         default=0.0,
-        description="How long a result may take when its receipt does not say. Whole minutes in a live project.",
+        description="Minutes until the result is due, unless the receipt has its own timeout. Whole minutes in a live project.",
         json_schema_extra={"minimum": MINIMUM_TIMEOUT_MINUTES["test"], "maximum": MAXIMUM_TIMEOUT_MINUTES},
     )
-    alert_emails: AlertEmails = Field(default_factory=list, description="Who is told of incidents.")
+    alert_emails: AlertEmails = Field(default_factory=list, description="The addresses that alerts about incidents are sent to.")
     late_result: LateResult = Field(
-        default=LateResult.RESOLVE, description="What a success without `replay_id` does after its incident opened."
+        default=LateResult.RESOLVE,
+        description="The effect of a success without `replay_id` that arrives after the incident has opened.",
     )
     snapshots: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Whether payloads are kept, encrypted, for 30 days."
+        default=False, description="Whether payloads are stored, encrypted, for 30 days."
     )
 
 
 class NewProject(BaseModel):
-    """A new project as console and command line ask for it."""
+    """The input of the console and the command line for a new project."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +88,7 @@ class NewProject(BaseModel):
 
 
 class NewKey(BaseModel):
-    """A new API key as console and command line ask for it."""
+    """The input of the console and the command line for a new API key."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,7 +98,7 @@ class NewKey(BaseModel):
 
 
 async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeRepairUrl) -> ProjectChanges:
-    """The changes that the patch asks of this project.
+    """The patch as changes of this project, with its timeout and repair URL checked.
 
     Raises: ValidationFailed.
     """
@@ -111,11 +125,12 @@ async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeR
 
 
 async def judged_url(url: str, *, judge: JudgeRepairUrl) -> str:
-    """The repair URL in the form that is stored.
+    """The repair URL in its stored form.
 
-    Raises: ValidationFailed, which says of what is behind its name only that it cannot be called.
+    Raises: ValidationFailed. Its message does not reveal what the name resolves to.
     """
     try:
         return await judge(url)
     except UnsafeUrl:
-        raise ValidationFailed(errors=(FieldError(URL_POINTER, "not_allowed", public_refusal_message(url)),)) from None
+        error = FieldError(URL_POINTER, "not_allowed", public_refusal_message(url))
+        raise ValidationFailed(errors=(error,)) from None

@@ -1,68 +1,73 @@
-"""What operators do to projects, keys and signing secrets; the other half of `operations.incidents`, with the same rules.
+"""The operations on projects: list, read, create, change, suspend, delete.
 
-Secrets are in an answer once, when they are made.
+A response contains a secret once, when it is created.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, ValidationFailed
-from domain.ids import KeyId, ProjectId
+from domain.ids import ProjectId
 from domain.projects import Project
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from domain.values.timestamps import wire, wire_or_none
-from operations.audit import AuditOperations
+from domain.values.text import kept
+from operations.audit_writer import AuditWriter
 from operations.inputs import (
     JudgeRepairUrl,
-    NewKey,
     NewProject,
     ProjectPatch,
     judged_changes,
     judged_url,
 )
-from operations.resolve_limit import LookUps
-from operations.serializers import created_project_view, key_view, project_view
+from operations.resolve_limit import ResolveLimit
+from operations.serializers import created_project_view, project_view
 from operations.validation import Json, known_id, timeout_errors, validated
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.projects import api_keys as keys
-from store.projects import deletion as deleting
-from store.projects import projects
+from store.projects import deletion, projects
 
+# The names of the secrets that a response shows, for the audit log.
 _SHOWN = ("api_key", "signing_secret")
 
 
-class ProjectOperations(AuditOperations):
-    """Projects and their keys, on an opened store."""
+class ProjectOperations:
+    """Projects of an opened store.
+
+    `on_change` is called after a commit that changed a project. The API process drops what it has
+    cached of the project.
+    """
 
     def __init__(
         self,
-        *,
         database: Database,
+        audit: AuditWriter,
+        *,
         sealer: Sealer,
         judge_repair_url: JudgeRepairUrl,
+        on_change: Callable[[ProjectId], None],
     ) -> None:
-        super().__init__(database=database, sealer=sealer)
-        self._judge = judge_repair_url
-        self._look_ups = LookUps()
-        self._on_change: list[Callable[[ProjectId], None]] = []
+        self._database, self._audit, self._sealer = database, audit, sealer
+        self._judge, self._on_change = judge_repair_url, on_change
+        self._resolve_limit = ResolveLimit()
 
-    def call_on_change(self, forget: Callable[[ProjectId], None]) -> None:
-        """Have what this process remembers of a project and its keys forgotten when one of them is changed here."""
-        self._on_change.append(forget)
+    async def find_project(self, name_or_id: str) -> Json:
+        """The project with this id or name. Raises: NotFound."""
+        async with self._database.reading() as session:
+            return project_view(await projects.find_project(session, kept(name_or_id)))
 
     async def list_projects(self, among: Collection[ProjectId] | None = None) -> Json:
-        """The newest 1,000 projects, of all or of these, oldest first."""
+        """The newest 1,000 projects, oldest first; `among` None means all projects."""
         async with self._database.reading() as session:
-            return {"data": [project_view(project) for project in await projects.list_projects(session, among=among)]}
+            found = await projects.list_projects(session, among=among)
+        return {"data": [project_view(project) for project in found]}
 
     async def read_project(self, project_id: str) -> Json:
-        """Raises: NotFound."""
+        """The project. Raises: NotFound."""
         async with self._database.reading() as session:
-            return project_view(await projects.read_project(session, ProjectId(known_id(project_id))))
+            project = await projects.read_project(session, ProjectId(known_id(project_id)))
+        return project_view(project)
 
     async def create_project(
         self,
@@ -75,18 +80,22 @@ class ProjectOperations(AuditOperations):
         timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES,
         scopes: Sequence[str] = ("ingest",),
     ) -> Json:
-        """A new project with its first key and signing secret, shown this once. Raises: ValidationFailed."""
-        wanted = {"name": name, "mode": mode, "repair_url": repair_url, "alert_emails": list(alert_emails)}
-        new = validated(NewProject, {**wanted, "timeout_minutes": timeout_minutes, "scopes": list(scopes)})
-        errors = timeout_errors(new.timeout_minutes, livemode=new.mode == "live")
-        repair_url = new.repair_url
-        if repair_url is not None:
-            try:
-                repair_url = await judged_url(repair_url, judge=self._judge)
-            except ValidationFailed as refusal:
-                errors.extend(refusal.errors)
-        if errors:
-            raise ValidationFailed(errors=tuple(errors))
+        """Create a project with its first key and signing secret, shown only in this response.
+
+        Raises: ValidationFailed.
+        """
+        new = validated(
+            NewProject,
+            {
+                "name": name,
+                "mode": mode,
+                "repair_url": repair_url,
+                "alert_emails": list(alert_emails),
+                "timeout_minutes": timeout_minutes,
+                "scopes": list(scopes),
+            },
+        )
+        repair_url = await self._judged(new)
         async with self._database.transaction() as session:
             created = await projects.create_project(
                 session,
@@ -99,147 +108,96 @@ class ProjectOperations(AuditOperations):
                 scopes=frozenset(new.scopes),
                 now=await self._database.now(session),
             )
-            details = {"mode": new.mode, "key_id": created.key.id, "scopes": sorted(new.scopes), "shown": list(_SHOWN)}
-            await self._record_project(session, actor, AuditAction.PROJECT_CREATED, created.project.id, details)
+            details = {
+                "mode": new.mode,
+                "key_id": created.key.id,
+                "scopes": sorted(new.scopes),
+                "shown": list(_SHOWN),
+            }
+            action, project_id = AuditAction.PROJECT_CREATED, created.project.id
+            await self._record(session, actor, action, project_id, details)
         return created_project_view(created)
 
     async def change_project(self, project_id: str, changes: Json, *, actor: Actor) -> Json:
-        """The project after the changes, which are the body of REST's PATCH. Raises: NotFound, RateLimited, ValidationFailed."""
+        """Change the project; `changes` is the body of REST's PATCH.
+
+        Raises: NotFound, RateLimited, ValidationFailed.
+        """
         patch = validated(ProjectPatch, changes)
         async with self._database.reading() as session:
             project = await projects.read_project(session, ProjectId(known_id(project_id)))
-        # Names are resolved here, with no transaction open.
-        with self._look_ups.one_of(project.id):
+        # DNS lookups happen here, while no transaction is open.
+        with self._resolve_limit.lookup(project.id):
             judged = await judged_changes(patch, project=project, judge=self._judge)
         async with self._database.transaction() as session:
             before = await projects.read_project(session, project.id)
             changed = await projects.change_project(session, project.id, changes=judged)
-            details = {"fields": _changed_fields(before, changed)}
-            await self._record_project(session, actor, AuditAction.PROJECT_CHANGED, project.id, details)
-        self._forget(project.id)
+            action, details = AuditAction.PROJECT_CHANGED, {"fields": _changed_fields(before, changed)}
+            await self._record(session, actor, action, project.id, details)
+        self._on_change(project.id)
         return project_view(changed)
 
     async def set_suspended(self, project_id: str, *, suspended: bool, actor: Actor) -> Json:
-        """The project, refused or taken from again. Raises: NotFound."""
+        """Suspend or resume the project. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             changed = await projects.set_suspended(session, ProjectId(known_id(project_id)), suspended=suspended, now=now)
-            action = AuditAction.PROJECT_SUSPENDED if suspended else AuditAction.PROJECT_RESUMED
-            await self._record_project(session, actor, action, changed.id)
-        self._forget(changed.id)
+            suspend, resume = AuditAction.PROJECT_SUSPENDED, AuditAction.PROJECT_RESUMED
+            await self._record(session, actor, suspend if suspended else resume, changed.id)
+        self._on_change(changed.id)
         return project_view(changed)
 
     async def delete_project(self, project_id: str, *, confirmation: str, actor: Actor, end_open: bool = False) -> Json:
-        """Delete the project for good, once its name is given as the confirmation; how many open receipts were ended for it.
+        """Delete the project permanently; `confirmation` must be its name.
 
-        Raises: NotFound; ValidationFailed for another name, or when receipts are open and `end_open` is False.
+        `end_open` ends the project's open receipts. The result has their number.
+
+        Raises: NotFound; ValidationFailed for another name, or when receipts are open and
+            `end_open` is False.
         """
         async with self._database.transaction() as session:
             project = await projects.read_project(session, ProjectId(known_id(project_id)))
             if confirmation != project.name:
-                told = "This is not the name of the project."
-                raise ValidationFailed(errors=(FieldError("/confirmation", "mismatch", told),))
+                message = "This is not the name of the project. Enter its exact name."
+                raise ValidationFailed(errors=(FieldError("/confirmation", "mismatch", message),))
             now = await self._database.now(session)
-            ended = await deleting.delete_project(session, project.id, end_open=end_open, now=now)
-            details = {"receipts_ended": ended}
-            await self._record_project(session, actor, AuditAction.PROJECT_DELETED, project.id, details)
-        self._forget(project.id)
-        return {"project_id": project.id, "name": project.name, "deleted": True, "receipts_ended": ended}
+            ended = await deletion.delete_project(session, project.id, end_open=end_open, now=now)
+            action, details = AuditAction.PROJECT_DELETED, {"receipts_ended": ended}
+            await self._record(session, actor, action, project.id, details)
+        self._on_change(project.id)
+        return {
+            "project_id": project.id,
+            "name": project.name,
+            "deleted": True,
+            "receipts_ended": ended,
+        }
 
-    async def list_keys(self, project_id: str) -> Json:
-        """The project's keys, revoked ones too. Raises: NotFound."""
-        async with self._database.reading() as session:
-            await projects.read_project(session, ProjectId(known_id(project_id)))
-            return {"data": [key_view(key) for key in await keys.list_keys(session, ProjectId(known_id(project_id)))]}
+    async def _judged(self, new: NewProject) -> str | None:
+        """The new project's repair URL in its stored form. Raises: ValidationFailed."""
+        errors = timeout_errors(new.timeout_minutes, livemode=new.mode == "live")
+        repair_url = new.repair_url
+        if repair_url is not None:
+            try:
+                repair_url = await judged_url(repair_url, judge=self._judge)
+            except ValidationFailed as refusal:
+                errors.extend(refusal.errors)
+        if errors:
+            raise ValidationFailed(errors=tuple(errors))
+        return repair_url
 
-    async def create_key(
-        self,
-        project_id: str,
-        *,
-        label: str,
-        actor: Actor,
-        scopes: Sequence[str] = ("ingest",),
-        expires_in_days: int | str | None = None,
-    ) -> Json:
-        """A new key with its text, shown this once; `expires_in_days` None: it does not expire; text, as a form has it, is read.
-
-        Raises: NotFound, ValidationFailed.
-        """
-        new = validated(NewKey, {"label": label, "scopes": list(scopes), "expires_in_days": expires_in_days})
-        async with self._database.transaction() as session:
-            await projects.read_project(session, ProjectId(known_id(project_id)))
-            now = await self._database.now(session)
-            key, api_key = await keys.create_key(
-                session,
-                self._sealer,
-                project_id=ProjectId(known_id(project_id)),
-                label=new.label,
-                scopes=frozenset(new.scopes),
-                expires_at=None if new.expires_in_days is None else now + timedelta(days=new.expires_in_days),
-                now=now,
-            )
-            details = {"scopes": sorted(new.scopes), "expires_at": wire_or_none(key.expires_at), "shown": ["api_key"]}
-            subject = Subject(SubjectType.KEY, key.id)
-            await self._record(session, actor, AuditAction.KEY_CREATED, subject, project_id=project_id, details=details)
-        return {**key_view(key), "api_key": api_key}
-
-    async def revoke_key(self, project_id: str, key_id: str, *, actor: Actor) -> Json:
-        """The key, refused from now on here, and within 5 s by every other process. Raises: NotFound."""
-        async with self._database.transaction() as session:
-            now = await self._database.now(session)
-            revoked = await keys.revoke_key(session, ProjectId(known_id(project_id)), KeyId(known_id(key_id)), now=now)
-            subject = Subject(SubjectType.KEY, revoked.id)
-            await self._record(session, actor, AuditAction.KEY_REVOKED, subject, project_id=project_id)
-        self._forget(revoked.project_id)
-        return key_view(revoked)
-
-    async def rotate_signing_secret(self, project_id: str, *, actor: Actor) -> Json:
-        """The next signing secret, shown this once; callbacks carry both signatures for 24 h, or until `finish_rotation`.
-
-        Raises: NotFound.
-        """
-        async with self._database.transaction() as session:
-            now = await self._database.now(session)
-            secret = await projects.rotate_signing_secret(
-                session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
-            )
-            details = {"shown": ["signing_secret"]}
-            await self._record_project(session, actor, AuditAction.SIGNING_SECRET_ROTATED, project_id, details)
-        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": wire(now + projects.OVERLAP)}
-
-    async def read_rotation(self, project_id: str) -> Json:
-        """Until when callbacks carry both signatures; None when no rotation is under way. Raises: NotFound."""
-        async with self._database.reading() as session:
-            await projects.read_project(session, ProjectId(known_id(project_id)))
-            now = await self._database.now(session)
-            ends_at = await projects.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
-        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
-
-    async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
-        """The project, signing with the next secret alone. Raises: NotFound."""
-        async with self._database.transaction() as session:
-            await projects.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
-            project = await projects.read_project(session, ProjectId(known_id(project_id)))
-            await self._record_project(session, actor, AuditAction.SIGNING_SECRET_ROTATION_FINISHED, project.id)
-        return project_view(project)
-
-    async def _record_project(
+    async def _record(
         self,
         session: AsyncSession,
         actor: Actor,
         action: AuditAction,
-        project_id: str,
+        project_id: ProjectId,
         details: Mapping[str, object] | None = None,
     ) -> None:
         subject = Subject(SubjectType.PROJECT, project_id)
-        await self._record(session, actor, action, subject, project_id=project_id, details=details)
-
-    def _forget(self, project_id: ProjectId) -> None:
-        for forget in self._on_change:
-            forget(project_id)
+        await self._audit.record(session, actor, action, subject, project_id=project_id, details=details)
 
 
 def _changed_fields(before: Project, after: Project) -> list[str]:
-    """The names of the settings that have another value now."""
-    was, is_now = project_view(before), project_view(after)
-    return [name for name in is_now if was[name] != is_now[name]]
+    """The names of the settings whose value differs."""
+    old, new = project_view(before), project_view(after)
+    return [name for name in new if old[name] != new[name]]

@@ -1,6 +1,7 @@
-"""What the checks of `/readyz` say of what was found: pure judgements, whose words anybody may read.
+"""Decides the status and text of the checks of `/readyz`. Pure.
 
-Called by `api.health.routes`, and by doctor.
+`/readyz` needs no key, so the texts contain nothing confidential. `api.health.routes` and
+`makegood doctor` call it.
 """
 
 from collections.abc import Sequence
@@ -13,22 +14,22 @@ from domain.values.text import one_line
 from store.maintenance.metrics import FailingAlerts
 from store.status.heartbeats import CLOCK, ENDED, Beat
 
-# Beats come every 2 s; a worker that is busy or restarting gets a few of them.
+# Heartbeats come every 2 s. A busy or restarting worker may miss a few.
 FRESH_SECONDS = 10.0
-# A restart of the mail server is over by then.
+# Longer than a restart of the mail server takes.
 ALERTS_FAIL_SECONDS = 300.0
 # Crediting 1,000,000 receipts takes some minutes.
-CREDIT_LASTS_SECONDS = 900.0
+CREDIT_WARNING_SECONDS = 900.0
 RESTART_STUCK = "`makegood receipt restart --stuck` restarts them."
-STRANGERS = "Workers of another store take its tasks: `makegood doctor` names them."
+FOREIGN_WORKERS = "Workers of another store take its tasks: `makegood doctor` names them."
 PROBLEMS = {
-    ProblemKind.UNREACHABLE: "A worker does not reach Temporal.",
-    ProblemKind.TLS: "A worker has no TLS connection with Temporal.",
-    ProblemKind.UNAUTHORIZED: "Temporal does not let a worker in.",
-    ProblemKind.NAMESPACE_MISSING: "Temporal has no namespace of the name that a worker was given.",
-    ProblemKind.NAMESPACE_TAKEN: "The namespace that a worker was given belongs to another installation.",
+    ProblemKind.UNREACHABLE: "A worker cannot reach Temporal.",
+    ProblemKind.TLS: "A worker cannot open a TLS connection to Temporal.",
+    ProblemKind.UNAUTHORIZED: "Temporal rejects a worker's credentials.",
+    ProblemKind.NAMESPACE_MISSING: "The Temporal namespace in a worker's settings does not exist.",
+    ProblemKind.NAMESPACE_TAKEN: "The Temporal namespace in a worker's settings belongs to another installation.",
     ProblemKind.STORE_ELSEWHERE: "A worker was given another namespace than the other workers of this store.",
-    ProblemKind.FAILED: "The work of a worker for Temporal ended.",
+    ProblemKind.FAILED: "A worker has stopped working for Temporal.",
 }
 
 
@@ -40,7 +41,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must work, and what was found; `unknown` where another check that failed hides it."""
+    """The result of one check; `unknown` when another failed check prevents it."""
 
     name: str
     status: CheckStatus
@@ -48,46 +49,53 @@ class Check:
 
 
 def judge_runs(count: int | None) -> Check:
-    """The check of runs, by how many are known to be stuck; None: that could not be asked."""
+    """The check `runs`, by the number of stuck workflows; None when it could not be read."""
     if count is None:
-        return Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer or its tables are not current.")
+        detail = "Unknown while the store does not answer or its tables are not current."
+        return Check("runs", CheckStatus.UNKNOWN, detail)
     if count:
-        return Check("runs", CheckStatus.FAILED, f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}")
+        detail = f"{count} receipts have a workflow that cannot continue: {RESTART_STUCK}"
+        return Check("runs", CheckStatus.FAILED, detail)
     return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
 
 def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
-    """The checks of engine and worker, from what the workers last said."""
+    """The checks `engine` (Temporal) and `worker`, from the workers' last heartbeats."""
     fresh = fresh_workers(beats)
     if not fresh:
         return (
-            Check("engine", CheckStatus.UNKNOWN, "Not known: no worker is alive to say."),
-            Check("worker", CheckStatus.FAILED, "No worker has been alive in the last 10 seconds."),
+            Check("engine", CheckStatus.UNKNOWN, "Unknown, because no worker is alive."),
+            Check("worker", CheckStatus.FAILED, "No worker was alive in the last 10 seconds."),
         )
     if not any(beat.report.get("engine_reachable") for beat in fresh):
+        detail = _temporal_problems(fresh) or "No worker reaches Temporal."
+        unknown = f"{len(fresh)} alive. Unknown whether they take work until they reach Temporal."
         return (
-            Check("engine", CheckStatus.FAILED, _problems(fresh) or "No worker reaches Temporal."),
-            Check("worker", CheckStatus.UNKNOWN, f"{len(fresh)} alive; whether they take work shows once Temporal is reached."),
+            Check("engine", CheckStatus.FAILED, detail),
+            Check("worker", CheckStatus.UNKNOWN, unknown),
         )
-    strangers = STRANGERS if any(beat.report.get("strangers") for beat in fresh) else ""
-    told = ("A worker reaches it.", _problems(fresh), strangers, _shortcomings(fresh))
-    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, told)))
+    foreign = FOREIGN_WORKERS if any(beat.report.get("strangers") for beat in fresh) else ""
+    notes = ("A worker reaches it.", _temporal_problems(fresh), foreign, _missing_features(fresh))
+    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, notes)))
     polling = [beat for beat in fresh if beat.report.get("pollers_alive")]
     if not polling:
-        return engine, Check("worker", CheckStatus.FAILED, "No living worker takes work from Temporal.")
-    # None: Temporal takes no canary from it, which says nothing of the worker.
+        detail = "No living worker takes work from Temporal."
+        return engine, Check("worker", CheckStatus.FAILED, detail)
+    # None means that Temporal accepts no canary from the worker, which proves nothing about it.
     if all(beat.report.get("canary_fresh", False) is False for beat in polling):
-        return engine, Check("worker", CheckStatus.FAILED, "No living worker has finished a canary in the last 60 seconds.")
+        detail = "No living worker has finished a canary in the last 60 seconds."
+        return engine, Check("worker", CheckStatus.FAILED, detail)
     return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
 
 def judge_alerts(found: FailingAlerts) -> Check:
-    """The check of alerts: failed while some fail for minutes, or ended unsent, and none was sent meanwhile.
+    """The check `alerts`.
 
-    While others are sent, a few addresses that fail are named and make nothing red: no project may do that to the others.
+    It fails when alerts have failed for minutes or were given up, and none was sent meanwhile.
+    While others are sent, the text mentions a few failing addresses and the check stays ok:
+    one project's addresses must not affect the others.
     """
-    is_bad = found.failing_seconds >= ALERTS_FAIL_SECONDS or found.ended > 0
-    if not is_bad:
+    if found.failing_seconds < ALERTS_FAIL_SECONDS and found.ended == 0:
         detail = f"{found.failing} are tried again." if found.failing else "None fails."
         return Check("alerts", CheckStatus.OK, detail)
     kind = f" ({one_line(found.error, longest=100)})" if found.error else ""
@@ -98,42 +106,43 @@ def judge_alerts(found: FailingAlerts) -> Check:
     return Check("alerts", CheckStatus.FAILED, detail)
 
 
-def _problems(workers: Sequence[Beat]) -> str:
-    """Why workers do no work for Temporal, in our own words alone: anybody may read this, and details name machines."""
+def _temporal_problems(workers: Sequence[Beat]) -> str:
+    """The workers' problems with Temporal by kind only: their details name hosts, and this is public."""
     found = [beat.report.get("temporal_problem") for beat in workers]
     kinds = {str(problem.get("kind")) for problem in found if isinstance(problem, dict)}
-    told = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
-    return " ".join([*told, "`makegood doctor` says how to repair it."]) if told else ""
+    texts = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
+    return " ".join([*texts, "`makegood doctor` says how to repair it."]) if texts else ""
 
 
-def _shortcomings(workers: Sequence[Beat]) -> str:
-    """What the workers do without."""
+def _missing_features(workers: Sequence[Beat]) -> str:
+    """The optional features of Temporal that the workers do not have."""
     found = [lines for beat in workers if isinstance(lines := beat.report.get("missing"), list)]
     missing = sorted({str(line).partition(":")[0] for lines in found for line in lines})
-    return f"Temporal lacks what serves search or comfort: {', '.join(missing)}." if missing else ""
+    return f"Temporal lacks optional features: {', '.join(missing)}." if missing else ""
 
 
-def clock_complaints(beats: Sequence[Beat]) -> str:
-    """Whose clock is far from the store's: no failure, since nothing relies on a host's clock."""
-    complaints = [clock_complaint(beat.process, beat.report.get(CLOCK)) for beat in _fresh(beats)]
-    return "".join(f" {complaint}" for complaint in complaints if complaint)
+def clock_warnings(beats: Sequence[Beat]) -> str:
+    """Warnings about hosts whose clock differs from the store's; no check relies on a host's clock."""
+    warnings = [clock_complaint(beat.process, beat.report.get(CLOCK)) for beat in _fresh(beats)]
+    return "".join(f" {warning}" for warning in warnings if warning)
 
 
 def fresh_workers(beats: Sequence[Beat]) -> list[Beat]:
-    """The workers that were alive a moment ago and have not ended."""
+    """The workers with a recent heartbeat that have not stopped."""
     return [beat for beat in _fresh(beats) if beat.role == "worker"]
 
 
-def reported(workers: Sequence[Beat], name: str) -> int:
-    """The sum of a count that workers report; one that has no engine yet reports none."""
+def sum_reported(workers: Sequence[Beat], name: str) -> int:
+    """The sum of a count in the workers' reports; a worker without Temporal reports none."""
     return sum(count for worker in workers if isinstance(count := worker.report.get(name), int))
 
 
-def pending_credit(seconds: float | None) -> str:
-    """That an outage is still being credited after so long; nothing while that is usual."""
-    if seconds is None or seconds < CREDIT_LASTS_SECONDS:
+def outage_credit_warning(seconds: float | None) -> str:
+    """A warning when crediting an outage takes unusually long; empty below 15 minutes."""
+    if seconds is None or seconds < CREDIT_WARNING_SECONDS:
         return ""
-    return f" Warning: an outage of ingest is still being credited to deadlines after {seconds / 60:.0f} minutes."
+    minutes = f"{seconds / 60:.0f} minutes"
+    return f" Warning: an outage of ingest is still being credited to deadlines after {minutes}."
 
 
 def _fresh(beats: Sequence[Beat]) -> list[Beat]:

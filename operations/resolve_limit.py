@@ -1,4 +1,4 @@
-"""How many names of repair URLs a project may have looked up at once."""
+"""Limits how many repair URL names a project may have resolved at the same time."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from domain.errors import RateLimited
 from domain.ids import ProjectId
 
-LOOK_UPS_AT_ONCE = 4
+MAXIMUM_CONCURRENT_LOOKUPS = 4
 
 
-class LookUps:
-    """The names that each project has had looked up and not answered yet: a silent name server holds a thread of this process."""
+class ResolveLimit:
+    """Counts the running DNS lookups of each project.
+
+    A name server that does not answer blocks a thread of this process for each lookup.
+    """
 
     def __init__(self) -> None:
         self._running: Counter[ProjectId] = Counter()
 
     @contextmanager
-    def one_of(self, project_id: ProjectId) -> Iterator[None]:
-        """One look-up for the block. Raises: RateLimited, when so many run."""
-        if self._running[project_id] >= LOOK_UPS_AT_ONCE:
+    def lookup(self, project_id: ProjectId) -> Iterator[None]:
+        """One lookup, for the duration of the block. Raises: RateLimited at the limit."""
+        if self._running[project_id] >= MAXIMUM_CONCURRENT_LOOKUPS:
             raise RateLimited(retry_after_seconds=1)
         self._running[project_id] += 1
         try:

@@ -1,6 +1,7 @@
-"""Domain values as the contract's JSON. One function per noun; each is the only place that spells that noun's fields.
+"""Serializes domain values as the contract's JSON, for REST, the console and the command line.
 
-Rows of lists are the same objects without `timeline` and `repairs`. Shared by REST, console and command line.
+There is one function per noun, and only it spells that noun's fields. Rows of lists are the same
+objects without `timeline` and `repairs`.
 """
 
 import json
@@ -9,12 +10,13 @@ from domain.audit import AuditEntry
 from domain.incidents import Attempt, Incident, Repair, TimelineEntry
 from domain.projects import CreatedProject, Key, Project
 from domain.receipts import Receipt
+from domain.users import Invitation, Member, OpenSession, User
 from domain.values.timestamps import wire, wire_or_none
 from operations.validation import Json
 
 
 def event_view(receipt: Receipt, incident: Incident | None) -> Json:
-    """An event as a row of a list."""
+    """An event without its repairs and timeline, as in a list."""
     return {
         "event_id": receipt.event_id,
         "state": receipt.state.value,
@@ -40,7 +42,7 @@ def full_event_view(
     repairs: tuple[Repair, ...],
     timeline: tuple[TimelineEntry, ...],
 ) -> Json:
-    """An event with its newest repairs and the newest part of its timeline."""
+    """An event with its newest repairs and timeline entries."""
     return {
         **event_view(receipt, incident),
         "repairs": [repair_view(repair) for repair in repairs],
@@ -90,7 +92,7 @@ def timeline_view(entry: TimelineEntry) -> Json:
 
 
 def project_view(project: Project) -> Json:
-    """A project; its secrets are never among its fields."""
+    """A project without its secrets."""
     return {
         "project_id": project.id,
         "name": project.name,
@@ -98,7 +100,7 @@ def project_view(project: Project) -> Json:
         "livemode": project.livemode,
         "repair_url": project.repair_url,
         "repair_url_gone": project.repair_url_gone,
-        "timeout_minutes": whole_if_whole(project.timeout_minutes),
+        "timeout_minutes": int_if_whole(project.timeout_minutes),
         "late_result": project.late_result.value,
         "snapshots": project.snapshots,
         "alert_emails": list(project.alert_emails),
@@ -108,13 +110,17 @@ def project_view(project: Project) -> Json:
 
 
 def created_project_view(created: CreatedProject) -> Json:
-    """A new project with its key and signing secret, this once."""
-    shown = {"api_key": created.api_key, "signing_secret": created.signing_secret}
-    return {**project_view(created.project), "key_id": created.key.id, **shown}
+    """A new project with its key and signing secret, which no later response contains."""
+    return {
+        **project_view(created.project),
+        "key_id": created.key.id,
+        "api_key": created.api_key,
+        "signing_secret": created.signing_secret,
+    }
 
 
 def key_view(key: Key) -> Json:
-    """A key by its hint; never its text."""
+    """A key without its text; `hint` identifies it."""
     return {
         "key_id": key.id,
         "label": key.label,
@@ -128,7 +134,10 @@ def key_view(key: Key) -> Json:
 
 
 def audit_view(entry: AuditEntry) -> Json:
-    """An entry of the audit log, known by its hash; its place among those of other projects is not told."""
+    """An entry of the audit log, identified by its hash.
+
+    The entry's number is omitted, because it shows how much other projects do.
+    """
     return {
         "hash": entry.hash,
         "at": wire(entry.at),
@@ -143,13 +152,48 @@ def audit_view(entry: AuditEntry) -> Json:
     }
 
 
-def whole_if_whole(number: float) -> float | int:
-    """30 rather than 30.0, as JSON readers expect of minutes."""
+def user_view(user: User) -> Json:
+    return {"user_id": user.user_id, "email": user.email, "has_password": user.has_password}
+
+
+def member_view(member: Member) -> Json:
+    return {
+        "user_id": member.user_id,
+        "email": member.email,
+        "role": member.role.value,
+        "since": wire(member.since),
+    }
+
+
+def invitation_view(invitation: Invitation) -> Json:
+    return {
+        "id": invitation.id,
+        "project_name": invitation.project_name,
+        "email": invitation.email,
+        "role": invitation.role.value,
+        "expires_at": wire(invitation.expires_at),
+    }
+
+
+def session_view(session: OpenSession) -> Json:
+    """A session of a user; `is_this` marks the one that makes the request."""
+    return {
+        "id": session.id,
+        "created_at": wire(session.created_at),
+        "seen_at": wire(session.seen_at),
+        "address": session.address,
+        "user_agent": session.user_agent,
+        "is_this": session.is_this,
+    }
+
+
+def int_if_whole(number: float) -> float | int:
+    """A whole number as an int, so that JSON has 30 instead of 30.0."""
     return int(number) if number.is_integer() else number
 
 
 def _details(text: str) -> Json:
-    """The object that was written; what somebody put in its place in the store is told as text."""
+    """The JSON object that was written. If the row was tampered with, its text under `text`."""
     try:
         details = json.loads(text)
     except ValueError:

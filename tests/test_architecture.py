@@ -44,6 +44,7 @@ INSIDE = {
         *("store/db", "store/schema", "store/status", "store/crypto", "store/audit", "store/people", "store/receipts"),
         "store/ingest",
     },
+    "operations/people": set(),
     "activities/alerts": set(),
     "activities/callback": set(),
     "worker/temporal": set(),

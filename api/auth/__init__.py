@@ -1,1 +1,1 @@
-"""Who calls: API keys, the rate limit of each project, and the actor named in the audit log."""
+"""Authentication of API keys, the rate limit of each project, and the actor for the audit log."""

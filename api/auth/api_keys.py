@@ -1,10 +1,17 @@
-"""Who calls: from an API key to its project, by way of a cache of key digests, never of keys.
+"""Authenticates API keys: finds the project of a key, with a cache of key digests.
 
-A digest is trusted for `TRUST_SECONDS` from the moment its row was read, so a revoked key stops working within that time; one
-in use is read again in the background after half of it, so that no request waits. Digests that no key has are remembered as
-long, in a bounded number. What nobody is known by is looked up one at a time, in a bounded queue of its own. A key that was
-known once never waits there, whatever else is changed or made up. The gate's order is the contract's: key, scope, suspension,
-rate.
+The cache follows these rules:
+
+1. It contains digests, never keys.
+2. A digest is trusted for `TRUST_SECONDS` after its row was read. A revoked key stops working
+   within that time.
+3. The digest of a key in use is read again in the background after half of that time, so that
+   requests do not wait.
+4. Digests without a key are cached for the same time, in a bounded number.
+5. Unknown digests are looked up one at a time, in a bounded queue. A key that is already known
+   never waits in this queue.
+
+`Authenticator` checks in the contract's order: key, scope, suspension, rate.
 """
 
 import asyncio
@@ -22,17 +29,18 @@ from domain.security.api_keys import looks_like_key
 
 TRUST_SECONDS = 5.0
 REFRESH_SECONDS = 2.5
-MAXIMUM_REMEMBERED = 10_000
-MAXIMUM_STRANGERS = 1_000  # that wait to be looked up: about a second's work
+MAXIMUM_CACHED = 10_000
+MAXIMUM_WAITING_LOOKUPS = 1_000  # unknown keys in the queue: about one second of work
 
-Digests = tuple[str, ...]  # those under which one key may be stored: one for each root secret, the current one's first
-# The key with one of these digests as the store has it now; None when there is none, or it is revoked or has expired.
+# The digests of one key: one for each root secret, the current secret's first.
+Digests = tuple[str, ...]
+# Loads the key with one of these digests; None for an unknown, revoked or expired key.
 FindKey = Callable[[Digests], Awaitable[AuthenticatedKey | None]]
 
 
 @dataclass(slots=True)
 class _Known:
-    """What the store said of a digest, and when it was asked, on the monotonic clock."""
+    """A cached look-up of a digest. `asked_at` is its start on the monotonic clock."""
 
     caller: AuthenticatedKey | None
     asked_at: float
@@ -40,22 +48,23 @@ class _Known:
 
 
 class ApiKeyCache:
-    """The digests that this process has seen lately."""
+    """The recently used key digests of this process."""
 
     def __init__(self, *, find_key: FindKey, digests: Callable[[str], Digests], clock: Callable[[], float]) -> None:
         self._find_key, self._digests, self._clock = find_key, digests, clock
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
-        # One at a time of those not known to be somebody's: anyone can make up more of them than the store can look up.
+        # One look-up of unknown keys at a time: anybody can send more of them than the store can
+        # look up.
         self._unknown_key_lookups = asyncio.Semaphore(1)
-        self._waiting_strangers = 0
-        # For each question that the store has now: the projects that were changed since it was asked.
+        self._waiting_lookups = 0
+        # For each running query: the projects that changed since it began.
         self._changed: dict[str, set[ProjectId]] = {}
         self._used: set[KeyId] = set()
         self._outdated: dict[KeyId, str] = {}
 
     async def caller(self, token: str | None) -> AuthenticatedKey:
-        """The key's row and project.
+        """The key and its project.
 
         Raises: Unauthorized; TooManyUnknownKeys; Unavailable when the store does not answer.
         """
@@ -64,35 +73,36 @@ class ApiKeyCache:
         digests = self._digests(token)
         known = self._known.get(digests[0])
         if known is None and not looks_like_key(token):
-            raise Unauthorized  # the store is not asked for what cannot be a key
+            raise Unauthorized  # not a key: no query needed
         age_seconds = TRUST_SECONDS if known is None else self._clock() - known.asked_at
         if known is None or age_seconds >= TRUST_SECONDS:
-            # Shielded: who stops waiting must not take the answer from the others.
+            # Shielded: a cancelled request must not cancel the look-up of the others.
             caller = await asyncio.shield(self._look_up(digests))
         else:
             caller = known.caller
-            if caller is not None and age_seconds > REFRESH_SECONDS and not known.is_being_refreshed:
+            is_due = caller is not None and age_seconds > REFRESH_SECONDS
+            if is_due and not known.is_being_refreshed:
                 known.is_being_refreshed = True
-                self._look_up(digests).add_done_callback(_forget_failure)
+                self._look_up(digests).add_done_callback(_ignore_failure)
         if caller is None:
             raise Unauthorized
         self._used.add(caller.key.id)
         return caller
 
-    def take_used(self) -> frozenset[KeyId]:
-        """The keys used since this was last asked."""
+    def drain_used_keys(self) -> frozenset[KeyId]:
+        """The keys used since the last call."""
         used, self._used = frozenset(self._used), set()
         return used
 
-    def take_outdated(self) -> dict[KeyId, str]:
-        """The keys seen since this was last asked that are stored under another digest than this one."""
+    def drain_outdated_keys(self) -> dict[KeyId, str]:
+        """The keys seen since the last call whose stored digest is outdated, with the current one."""
         outdated, self._outdated = self._outdated, {}
         return outdated
 
     def forget(self, project_id: ProjectId) -> None:
-        """Trust nothing of this project that was read before now: this process has just changed it or one of its keys.
+        """Expire the project's cached keys: this process has changed the project or one of its keys.
 
-        Its keys stay known, so that they are looked up before any stranger.
+        The keys stay known, so that their look-up does not wait behind unknown keys.
         """
         expired_at = self._clock() - TRUST_SECONDS
         for known in self._known.values():
@@ -102,35 +112,36 @@ class ApiKeyCache:
             changed.add(project_id)
 
     def _make_room(self) -> None:
-        """Anyone can make up what looks like a key: those that no key has go first, and take no known one with them.
+        """Drop digests without a key first, because anybody can send any number of them.
 
-        Then the half of them that was asked about longest ago: of a key in use the store is asked every few seconds.
+        If that is not enough, drop the half that was looked up longest ago. Keys in use are
+        looked up every few seconds.
         """
         self._known = {digest: known for digest, known in self._known.items() if known.caller is not None}
-        if len(self._known) >= MAXIMUM_REMEMBERED:
+        if len(self._known) >= MAXIMUM_CACHED:
             by_age = sorted(self._known.items(), key=lambda item: item[1].asked_at)
             self._known = dict(by_age[len(by_age) // 2 :])
 
     def _look_up(self, digests: Digests) -> "asyncio.Task[AuthenticatedKey | None]":
-        """One question to the store for all who wait for the same answer. Raises: TooManyUnknownKeys."""
+        """Start a look-up, or join the running one. Raises: TooManyUnknownKeys."""
         lookup = self._lookups.get(digests[0])
         if lookup is None:
             known = self._known.get(digests[0])
-            is_stranger = known is None or known.caller is None
-            if is_stranger and self._waiting_strangers >= MAXIMUM_STRANGERS:
+            is_unknown = known is None or known.caller is None
+            if is_unknown and self._waiting_lookups >= MAXIMUM_WAITING_LOOKUPS:
                 raise TooManyUnknownKeys(retry_after_seconds=1)
-            self._waiting_strangers += is_stranger
-            lookup = asyncio.create_task(self._ask_in_turn(digests, is_stranger=is_stranger))
+            self._waiting_lookups += is_unknown
+            lookup = asyncio.create_task(self._look_up_in_turn(digests, is_unknown=is_unknown))
             self._lookups[digests[0]] = lookup
         return lookup
 
-    async def _ask_in_turn(self, digests: Digests, *, is_stranger: bool) -> AuthenticatedKey | None:
+    async def _look_up_in_turn(self, digests: Digests, *, is_unknown: bool) -> AuthenticatedKey | None:
         digest = digests[0]
         try:
-            async with self._unknown_key_lookups if is_stranger else nullcontext():
-                caller = await self._ask(digests)
+            async with self._unknown_key_lookups if is_unknown else nullcontext():
+                caller = await self._query(digests)
         finally:
-            self._waiting_strangers -= is_stranger
+            self._waiting_lookups -= is_unknown
             del self._lookups[digest]
             if (known := self._known.get(digest)) is not None:
                 known.is_being_refreshed = False
@@ -138,8 +149,12 @@ class ApiKeyCache:
             self._outdated[caller.key.id] = digest
         return caller
 
-    async def _ask(self, digests: Digests) -> AuthenticatedKey | None:
-        """What the store says; asked once more when the project was changed meanwhile, and trusted unless it was again."""
+    async def _query(self, digests: Digests) -> AuthenticatedKey | None:
+        """Query the store and cache the result.
+
+        If the project changed meanwhile, query once more. If it changed again, cache the result
+        as already expired.
+        """
         digest = digests[0]
         for _ in range(2):
             asked_at = self._clock()
@@ -151,26 +166,28 @@ class ApiKeyCache:
             if caller is None or caller.project.id not in changed:
                 break
             asked_at -= TRUST_SECONDS
-        if digest not in self._known and len(self._known) >= MAXIMUM_REMEMBERED:
+        if digest not in self._known and len(self._known) >= MAXIMUM_CACHED:
             self._make_room()
         self._known[digest] = _Known(caller, asked_at)
         return caller
 
 
 class Authenticator:
-    """Lets a caller in who may do what is asked."""
+    """Checks whether a caller may make a request."""
 
     def __init__(self, *, keys: ApiKeyCache, limit: RateLimit) -> None:
         self._keys, self._limit = keys, limit
 
-    async def admit(self, headers: Headers, *scopes: Scope) -> AuthenticatedKey:
-        """The caller, whose key has one of these scopes and whose project may send now.
+    async def authorize(self, headers: Headers, *scopes: Scope) -> AuthenticatedKey:
+        """The caller, if their key has one of these scopes and their project may send now.
 
-        Raises: Unauthorized, Forbidden, SubscriptionRequired, RateLimited, TooManyUnknownKeys, Unavailable.
+        Raises: Unauthorized, Forbidden, SubscriptionRequired, RateLimited, TooManyUnknownKeys,
+            Unavailable.
         """
         caller = await self._keys.caller(bearer_token(headers.get(b"authorization")))
         if caller.key.scopes.isdisjoint(scopes):
-            raise Forbidden(f"This call needs a key with the scope {' or '.join(scope.value for scope in scopes)}.")
+            names = " or ".join(scope.value for scope in scopes)
+            raise Forbidden(f"This call needs a key with the scope {names}.")
         if caller.project.is_suspended:
             raise SubscriptionRequired
         self._limit.take(caller.project.id)
@@ -178,12 +195,12 @@ class Authenticator:
 
 
 def is_in_force(caller: AuthenticatedKey, now: datetime) -> bool:
-    """Neither revoked nor expired."""
+    """Whether the key is neither revoked nor expired."""
     expires_at = caller.key.expires_at
     return caller.key.revoked_at is None and (expires_at is None or expires_at > now)
 
 
-def _forget_failure(lookup: "asyncio.Task[AuthenticatedKey | None]") -> None:
-    """A refresh that failed is asked again by the next request; until the trust ends, nobody is turned away for it."""
+def _ignore_failure(lookup: "asyncio.Task[AuthenticatedKey | None]") -> None:
+    """Ignore a failed refresh: the next request tries again while the cached key is trusted."""
     if not lookup.cancelled():
         lookup.exception()

@@ -1,6 +1,6 @@
-"""Who acts over HTTP, for the audit log: a key or a user, with the address of the connection and the request's id.
+"""Builds the actor of an HTTP request for the audit log: a key or user, its address, a request id.
 
-The address is that of whoever connected, or what a trusted proxy says stood before it.
+The address is the peer's, or the one that a trusted proxy reports.
 """
 
 from starlette.requests import Request
@@ -10,6 +10,11 @@ from domain.audit import VISITOR, Actor
 
 
 def actor_of(request: Request, who: str = VISITOR) -> Actor:
-    """The user or key of that id, at the other end of this request; `visitor` when nobody is signed in."""
-    address = client_address(request, trusted=getattr(request.app.state, "trusted_proxies", ()))
-    return Actor(who, address=None if address is None else str(address), request_id=getattr(request.state, "request_id", None))
+    """The actor of this request; `who` is the id of a key or user, or `visitor` without sign-in."""
+    trusted = getattr(request.app.state, "trusted_proxies", ())
+    address = client_address(request, trusted=trusted)
+    return Actor(
+        who,
+        address=None if address is None else str(address),
+        request_id=getattr(request.state, "request_id", None),
+    )

@@ -22,7 +22,7 @@ from api.console.sign_in.sessions import FormRejected, Sessions, SignInNeeded, V
 from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import HEADERS, Pages, Values, asked_by_htmx
 from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
-from operations.people import People
+from operations.people.composition import People
 
 # A page or form; what the path names follows the request.
 Handler = Callable[..., Awaitable[Response]]
@@ -36,7 +36,7 @@ class Console:
     def __init__(self, parts: ConsoleParts) -> None:
         self.parts = parts
         self.operations = parts.operations
-        self.people = People(parts.database, parts.sealer)
+        self.people = People.build(parts.database, parts.sealer)
         self.pages = Pages(parts.now)
         self.sessions = Sessions(parts)
         self.own_acts = SelfServiceAudit(parts)
@@ -90,7 +90,7 @@ class Console:
     async def counts(self, viewer: Viewer, *, project_id: str | None = None) -> Values:
         """How much waits and is open; where counting takes too long no figure is shown, and the page is."""
         try:
-            return await self.operations.counts(project_id, viewer.access.projects, asked_by=viewer.user_id)
+            return await self.operations.incidents.counts(project_id, viewer.access.projects, asked_by=viewer.user_id)
         except (Unavailable, RateLimited):
             return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.http.client_address import Network
-from operations.incidents import Operations
+from operations.composition import Operations
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
 from store.db.database import Database

@@ -1,7 +1,8 @@
-"""Says every 2 s that this API process lives and what it knows of itself; now and then also which keys were used.
+"""Writes a heartbeat of this API process every 2 s, and periodically which keys were used.
 
-It says nothing of ingest: whether that could commit, the committer says for itself (`store.ingest.outage_evidence`). The beat is
-a transaction of its own, so that no chore beside it holds it up.
+The heartbeat does not describe ingest: the committer records itself whether it can commit
+(`store.ingest.outage_evidence`). Each heartbeat is a separate transaction, so that maintenance
+work cannot delay it.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from store.status import heartbeats
 
 logger = structlog.get_logger(__name__)
 
-BEATS_BETWEEN_CHORES = 15
+BEATS_BETWEEN_MAINTENANCE = 15
 
 
 class ApiHeartbeat:
@@ -33,16 +34,17 @@ class ApiHeartbeat:
         self,
         *,
         database: Database,
-        key_ring: ApiKeyCache,
+        key_cache: ApiKeyCache,
         accepted: Callable[[], int],
         outage_seconds: int,
         sealer: Sealer,
         host_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`accepted` counts what was answered with 202 since this process began."""
+        """`accepted` returns the number of 202 responses since this process started."""
         self._host_now = host_now
         self._host_ahead = timedelta()
-        self._database, self._key_ring, self._accepted, self._sealer = database, key_ring, accepted, sealer
+        self._database, self._sealer = database, sealer
+        self._key_cache, self._accepted = key_cache, accepted
         self._every_seconds = beat_interval(outage_seconds).total_seconds()
         self.process = f"api_{uuid_utils.uuid7().hex}"
         self._started_at: datetime | None = None
@@ -52,23 +54,23 @@ class ApiHeartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def store_now(self) -> datetime:
-        """This instant by the store's clock as the last beat found it, without asking the store."""
+        """The current time of the store's clock, estimated from the last heartbeat without a query."""
         return self._host_now() - self._host_ahead + self._database.clock.skew
 
     async def start(self) -> None:
-        """Beat once and go on beating. A store that is away now is tried again."""
-        await self._try_to_beat()
-        self._task = asyncio.create_task(self._run(), name="pulse")
+        """Write the first heartbeat and start the loop. An unreachable store is tried again."""
+        await self._try_beat()
+        self._task = asyncio.create_task(self._run(), name="api-heartbeat")
 
     async def stop(self) -> None:
-        """Beat a last time, and say that it is the last."""
+        """Stop the loop and write a last heartbeat, marked as the last."""
         self._stop.set()
         if self._task is not None:
             await self._task
-            await self._try_to_beat(is_last=True)
+            await self._try_beat(is_last=True)
 
     async def beat(self, *, is_last: bool = False) -> None:
-        """One beat, and the chores that are due after it.
+        """Write one heartbeat, then run the maintenance that is due.
 
         Raises: Unavailable.
         """
@@ -80,21 +82,31 @@ class ApiHeartbeat:
         async with self._database.heartbeat() as session:
             now, clocks = await heartbeats.read_clocks(self._database, session, self._host_now)
             report |= clocks
-            self._host_ahead = timedelta(seconds=clocks.get(heartbeats.CLOCK, self._host_ahead.total_seconds()))
+            ahead_seconds = clocks.get(heartbeats.CLOCK, self._host_ahead.total_seconds())
+            self._host_ahead = timedelta(seconds=ahead_seconds)
             self._started_at = self._started_at or now
-            await heartbeats.beat(session, process=self.process, role="api", started_at=self._started_at, now=now, report=report)
+            await heartbeats.beat(
+                session,
+                process=self.process,
+                role="api",
+                started_at=self._started_at,
+                now=now,
+                report=report,
+            )
         self._accepted_before = accepted
         self._beats += 1
-        await self._do_chores(is_due=is_last or (self._beats - 1) % BEATS_BETWEEN_CHORES == 0)
+        is_due = is_last or (self._beats - 1) % BEATS_BETWEEN_MAINTENANCE == 0
+        await self._run_maintenance(is_due=is_due)
 
-    async def _do_chores(self, *, is_due: bool) -> None:
-        outdated = self._key_ring.take_outdated()
+    async def _run_maintenance(self, *, is_due: bool) -> None:
+        outdated = self._key_cache.drain_outdated_keys()
         if not is_due and not outdated:
             return
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             if is_due:
-                await keys.touch_keys(session, dict.fromkeys(self._key_ring.take_used(), now))
+                used = self._key_cache.drain_used_keys()
+                await keys.touch_keys(session, dict.fromkeys(used, now))
                 await heartbeats.forget_stale(session, now)
             await rotation.redigest_keys(session, self._sealer, outdated)
 
@@ -103,13 +115,13 @@ class ApiHeartbeat:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._every_seconds)
             if not self._stop.is_set():
-                await self._try_to_beat()
+                await self._try_beat()
 
-    async def _try_to_beat(self, *, is_last: bool = False) -> None:
+    async def _try_beat(self, *, is_last: bool = False) -> None:
         try:
             await self.beat(is_last=is_last)
         except Unavailable:
-            logger.warning("no heartbeat: the store is away")
+            logger.warning("heartbeat skipped: store unavailable")
         except Exception:
-            # The edge of a task of its own: a beat that fails must not end the beating.
+            # The edge of a background task: a failed heartbeat must not end the loop.
             logger.exception("heartbeat failed")

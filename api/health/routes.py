@@ -1,9 +1,15 @@
-"""Whether this installation works: `/livez`, `/readyz` and `/metrics`. Reads the store and its heartbeats, never the engine.
+"""The health endpoints `/livez`, `/readyz` and `/metrics`. They query the store, never Temporal.
 
-Ready means: the store answers, can be written and has current tables; a worker reaches Temporal, and one does work: it asks for
-tasks, and a canary finished through it within 60 s; alerts are sent; and no receipt has a run that cannot go on. Each check says
-so for itself, so that a red answer names its cause, and what cannot be known because of it is `unknown`. A caller who asks while
-a check runs gets its answer.
+An installation is ready when:
+
+1. the store answers, accepts writes and has current tables,
+2. a worker reaches Temporal,
+3. a worker polls for tasks and finished a canary workflow in the last 60 s,
+4. alerts are sent,
+5. no receipt has a stuck workflow run.
+
+Each check has its own status, so that a failure names its cause. A check that cannot run because
+of another failure is `unknown`. Concurrent requests share one run of the checks.
 """
 
 import asyncio
@@ -18,19 +24,19 @@ from starlette.responses import JSONResponse, Response
 from api.auth.api_keys import Authenticator
 from api.http.metrics import Counts, StoreGauges, render
 from api.http.request_headers import read_headers
-from api.http.single_flight import Flight
+from api.http.single_flight import SingleFlight
 from domain.errors import Unavailable
 from domain.projects import Scope
 from operations.readiness import (
     Check,
     CheckStatus,
-    clock_complaints,
+    clock_warnings,
     fresh_workers,
     judge_alerts,
     judge_runs,
     judge_workers,
-    pending_credit,
-    reported,
+    outage_credit_warning,
+    sum_reported,
 )
 from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
@@ -42,35 +48,35 @@ from store.receipts.stuck_runs import count_stuck
 from store.status import heartbeats
 from store.status.heartbeats import Beat
 
-# What asks for readiness or metrics gives up soon itself.
+# Clients of readiness and metrics endpoints have short timeouts themselves.
 CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
+# The checks that cannot run without the store. `engine` is the check of Temporal.
+NEED_THE_STORE = ("migrations", "engine", "worker", "alerts", "runs")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WORKER_FIGURES = ("callbacks_running", "callbacks_waiting")
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
 
 class Health:
-    """The checks on one store."""
+    """The health checks of one store."""
 
     def __init__(self, *, database: Database) -> None:
         self._database = database
         self._newest_revision: str | None = None
-        self._looks = Flight(self._look)
-        self._probes = Flight(database.check_writable)
-        self._scrapes = Flight(self._measure)
+        self._snapshots = SingleFlight(self._read_snapshot)
+        self._write_probes = SingleFlight(database.check_writable)
+        self._scrapes = SingleFlight(self._measure)
 
     async def checks(self) -> tuple[Check, ...]:
-        """Every check, now."""
+        """Run all checks."""
         try:
-            seen = await self._looks.answer(seconds=CHECK_SECONDS)
+            seen = await self._snapshots.result(timeout_seconds=CHECK_SECONDS)
         except (Unavailable, SQLAlchemyError, OSError):
+            detail = "Unknown while the store does not answer."
             return (
                 Check("store", CheckStatus.FAILED, "The store does not answer."),
-                Check("migrations", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
-                Check("engine", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
-                Check("worker", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
-                Check("alerts", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
-                Check("runs", CheckStatus.UNKNOWN, "Not known while the store does not answer."),
+                *(Check(name, CheckStatus.UNKNOWN, detail) for name in NEED_THE_STORE),
             )
         checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
         return (*checks, self._alerts(seen), judge_runs(seen.stuck_runs))
@@ -79,21 +85,22 @@ class Health:
         """The checks by name, for the console."""
         return {check.name: check.status for check in await self.checks()}
 
-    def _alerts(self, seen: "_Seen") -> Check:
+    def _alerts(self, seen: "_StoreSnapshot") -> Check:
         if seen.revision != self._newest_revision:
-            return Check("alerts", CheckStatus.UNKNOWN, "Not known while the tables are of another version.")
+            detail = "Unknown while the tables have another version."
+            return Check("alerts", CheckStatus.UNKNOWN, detail)
         if seen.alerts is None:
-            return Check("alerts", CheckStatus.UNKNOWN, "Not known: looking at them took too long.")
+            return Check("alerts", CheckStatus.UNKNOWN, "Unknown, because the query timed out.")
         return judge_alerts(seen.alerts)
 
     async def gauges(self) -> StoreGauges | None:
-        """What the store knows for `/metrics`; None while it does not answer."""
+        """The store's figures for `/metrics`; None while it does not answer."""
         try:
-            return await self._scrapes.answer(seconds=2 * MEASURE_SECONDS)
+            return await self._scrapes.result(timeout_seconds=2 * MEASURE_SECONDS)
         except (Unavailable, SQLAlchemyError, OSError):
             return None
 
-    async def _look(self) -> "_Seen":
+    async def _read_snapshot(self) -> "_StoreSnapshot":
         if self._newest_revision is None:
             self._newest_revision = (await asyncio.to_thread(revisions))[0]
         async with self._database.watching() as session:
@@ -101,12 +108,18 @@ class Health:
             beats = await heartbeats.read_beats(session, await self._database.now(session))
             flaws = await find_flaws(session)
         if revision != self._newest_revision:
-            return _Seen(revision, tuple(beats), flaws, None, None, None)
-        alerts, stuck, credit = await self._failing_alerts(), await self._stuck_runs(), await self._credit_seconds()
-        return _Seen(revision, tuple(beats), flaws, alerts, stuck, credit)
+            return _StoreSnapshot(revision, tuple(beats), flaws, alerts=None, stuck_runs=None, credit_seconds=None)
+        return _StoreSnapshot(
+            revision,
+            tuple(beats),
+            flaws,
+            alerts=await self._failing_alerts(),
+            stuck_runs=await self._stuck_runs(),
+            credit_seconds=await self._credit_seconds(),
+        )
 
     async def _failing_alerts(self) -> FailingAlerts | None:
-        """By itself: a look that takes too long says nothing of the store."""
+        """The failing alerts; None after a timeout, which alone does not mean that the store fails."""
         try:
             async with self._database.watching() as session:
                 return await gauges.read_failing_alerts(session, await self._database.now(session))
@@ -128,32 +141,37 @@ class Health:
         except Unavailable:
             return None
 
-    async def _store(self, seen: "_Seen") -> Check:
-        refused = Check("store", CheckStatus.FAILED, "It answers, but cannot be written.")
+    async def _store(self, seen: "_StoreSnapshot") -> Check:
+        not_writable = Check("store", CheckStatus.FAILED, "It answers, but accepts no writes.")
         try:
-            await self._probes.answer(seconds=CHECK_SECONDS)
+            await self._write_probes.result(timeout_seconds=CHECK_SECONDS)
         except TimeoutError:
-            # SQLite has one writer's place, and a busy front door leaves little of it: a beat that was written says enough.
+            # SQLite has one writer at a time, and busy ingest leaves it little time. A recent
+            # heartbeat proves that the store accepts writes.
             if not any(beat.role == "api" and beat.age_seconds < CHECK_SECONDS for beat in seen.beats):
-                return refused
+                return not_writable
         except (Unavailable, SQLAlchemyError, OSError):
-            return refused
-        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws) + pending_credit(seen.credit_seconds)
-        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}{clock_complaints(seen.beats)}")
+            return not_writable
+        warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
+        warnings += outage_credit_warning(seen.credit_seconds) + clock_warnings(seen.beats)
+        return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
 
     def _migrations(self, revision: str | None) -> Check:
         if revision == self._newest_revision:
             return Check("migrations", CheckStatus.OK, "The tables are current.")
-        return Check("migrations", CheckStatus.FAILED, "The tables are not current: run `makegood migrate`.")
+        detail = "The tables are not current: run `makegood migrate`."
+        return Check("migrations", CheckStatus.FAILED, detail)
 
     async def _measure(self) -> StoreGauges:
-        """Each figure by itself, until the time is over; one that takes too long is left out."""
+        """Read each figure in its own session, for a limited time. Slow figures are omitted."""
         async with self._database.measuring() as session:
-            workers = fresh_workers(await heartbeats.read_beats(session, await self._database.now(session)))
-        left_out, give_up_at = 0, asyncio.get_running_loop().time() + MEASURE_SECONDS
-        found: dict[str, float] = {name: reported(workers, name) for name in ("callbacks_running", "callbacks_waiting")}
+            now = await self._database.now(session)
+            workers = fresh_workers(await heartbeats.read_beats(session, now))
+        loop, left_out = asyncio.get_running_loop(), 0
+        give_up_at = loop.time() + MEASURE_SECONDS
+        found: dict[str, float] = {name: sum_reported(workers, name) for name in WORKER_FIGURES}
         for measure in gauges.MEASURES:
-            if asyncio.get_running_loop().time() > give_up_at:
+            if loop.time() > give_up_at:
                 left_out += 1
                 continue
             try:
@@ -165,48 +183,51 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What one look at the store found."""
+class _StoreSnapshot:
+    """What one set of queries found in the store."""
 
     revision: str | None
     beats: tuple[Beat, ...]
     flaws: tuple[Flaw, ...]
     alerts: FailingAlerts | None
     stuck_runs: int | None
-    credit_seconds: float | None  # since the oldest outage ended that has not reached every deadline
+    # Since the end of the oldest outage that is not yet credited to every deadline.
+    credit_seconds: float | None
 
 
-def health_router(*, health: Health, gate: Authenticator, counts: Counts, is_metrics_open: bool) -> APIRouter:
+def health_router(*, health: Health, authenticator: Authenticator, counts: Counts, is_metrics_open: bool) -> APIRouter:
     """The three routes."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/livez")
     async def livez() -> JSONResponse:
-        """This process serves requests; nothing else is asked."""
+        """200 while this process serves requests, without any check."""
         return JSONResponse({"status": "ok"})
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """200 when everything works, else 503; each check with what it found."""
+        """200 when every check is ok, else 503, with the result of each check."""
         checks = await health.checks()
         is_ready = all(check.status is CheckStatus.OK for check in checks)
         found = {check.name: {"status": check.status.value, "detail": check.detail} for check in checks}
         body = {"status": "ok" if is_ready else "failed", "checks": found}
-        return JSONResponse(body, status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
+        status, headers = 200 if is_ready else 503, {"Cache-Control": "no-store"}
+        return JSONResponse(body, status_code=status, headers=headers)
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        """For Prometheus, from this machine or with a key that may read."""
+        """Metrics for Prometheus, for clients on this host or with a key that has the scope `read`."""
         if not is_metrics_open and not is_own_machine(request):
-            # Figures of the whole installation: a project's key that may only send receipts has no business with them.
-            await gate.admit(read_headers(request.scope["headers"]), Scope.READ, Scope.ADMIN)
+            # The figures are of the whole installation, so a key with only `ingest` may not read them.
+            headers = read_headers(request.scope["headers"])
+            await authenticator.authorize(headers, Scope.READ, Scope.ADMIN)
         return Response(render(counts, await health.gauges()), media_type=METRICS_TYPE)
 
     return router
 
 
 def is_own_machine(request: Request) -> bool:
-    """A loopback peer that speaks for itself: behind a proxy on this machine everybody would look like one."""
+    """Whether a loopback peer is the client itself. A proxy on this host serves remote clients."""
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
     try:

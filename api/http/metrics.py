@@ -1,7 +1,7 @@
-"""What this process counts, for Prometheus: plain numbers while requests are served, families when somebody asks.
+"""The metrics of this process for Prometheus: plain counters, rendered when they are scraped.
 
-One `Counts` per application, filled by `api.ingest.endpoint` and `api.middleware`. What the store knows (open incidents, outbox)
-is read by `api.health.routes` at the moment of the scrape and handed in as a `StoreGauges`.
+An application has one `Counts`, which `api.ingest.endpoint` and `api.middleware` update. Gauges of
+the store (open incidents, outbox) are read by `api.health.routes` at each scrape, as `StoreGauges`.
 """
 
 from bisect import bisect_left
@@ -28,16 +28,17 @@ class Durations:
         self.sum_seconds += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper bound, as Prometheus wants them."""
+        """Cumulative counts by upper bound, in Prometheus's format."""
         total, buckets = 0, []
-        for bound, count in zip((*map(str, DURATION_BOUNDS_SECONDS), "+Inf"), self.counts, strict=True):
+        bounds = (*map(str, DURATION_BOUNDS_SECONDS), "+Inf")
+        for bound, count in zip(bounds, self.counts, strict=True):
             total += count
             buckets.append((bound, float(total)))
         return buckets
 
 
 class Counts:
-    """Counters since this process began."""
+    """Counters since this process started."""
 
     def __init__(self) -> None:
         self.accepted: Counter[str] = Counter()  # by endpoint
@@ -53,14 +54,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class StoreGauges:
-    """What the store knows at the moment of a scrape, by the names of `store.maintenance.metrics`; `left_out` took too long."""
+    """Figures of the store at one scrape, by the names of `store.maintenance.metrics`.
+
+    `left_out` is the number of groups that took too long.
+    """
 
     figures: Mapping[str, float]
     left_out: int
 
 
 def render(counts: Counts, gauges: StoreGauges | None) -> bytes:
-    """The page for Prometheus, in its text format."""
+    """The metrics page in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(_Families(counts, gauges))
     return generate_latest(registry)
@@ -72,24 +76,24 @@ class _Families(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield _by_endpoint("makegood_accepted", "Receipts and results answered with 202.", self._counts.accepted)
-        yield _by_endpoint("makegood_replayed", "Answers that were given again from the store.", self._counts.replayed)
+        yield _by_endpoint("makegood_replayed", "Stored responses that were sent again.", self._counts.replayed)
         refused = CounterMetricFamily("makegood_refused", "Requests refused, by code.", labels=("endpoint", "code"))
         for labels, count in self._counts.refused.items():
             refused.add_metric(labels, count)
         yield refused
-        durations = HistogramMetricFamily(
-            "makegood_request_duration_seconds", "From the first byte to the answer.", labels=("endpoint",)
-        )
+        name, text = "makegood_request_duration_seconds", "Time from first byte to response."
+        durations = HistogramMetricFamily(name, text, labels=("endpoint",))
         for endpoint, observed in self._counts.durations.items():
             durations.add_metric((endpoint,), observed.buckets(), observed.sum_seconds)
         yield durations
-        yield GaugeMetricFamily("makegood_store_up", "Whether the store answered this scrape.", float(self._gauges is not None))
+        is_up, text = float(self._gauges is not None), "Whether the store answered this scrape."
+        yield GaugeMetricFamily("makegood_store_up", text, is_up)
         if self._gauges is not None:
             yield from _store_families(self._gauges)
 
 
-def _by_endpoint(name: str, told: str, counts: Counter[str]) -> Metric:
-    family = CounterMetricFamily(name, told, labels=("endpoint",))
+def _by_endpoint(name: str, text: str, counts: Counter[str]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=("endpoint",))
     for endpoint in ("receipt", "result"):
         family.add_metric((endpoint,), counts[endpoint])
     return family
@@ -97,42 +101,42 @@ def _by_endpoint(name: str, told: str, counts: Counter[str]) -> Metric:
 
 _GAUGES = {
     "waiting": ("makegood_receipts_waiting", "Receipts that wait for their result, at most 1,000,000."),
-    "outbox_rows": ("makegood_outbox_rows", "What Temporal has not been sent yet, at most 1,000,000."),
-    "outbox_age_seconds": ("makegood_outbox_age_seconds", "Age of the oldest of it."),
+    "outbox_rows": ("makegood_outbox_rows", "Outbox rows not yet sent to Temporal, at most 1,000,000."),
+    "outbox_age_seconds": ("makegood_outbox_age_seconds", "Age of the oldest outbox row."),
     "deadline_lag_seconds": (
         "makegood_deadline_lag_seconds",
-        "How long the longest overdue receipt has waited past its deadline for its incident.",
+        "Time since the oldest passed deadline whose incident is not open yet.",
     ),
     "attempts": ("makegood_attempts", "Repair attempts recorded, at most 1,000,000."),
     "alerts_unsent": (
         "makegood_alerts_unsent",
-        "Alerts that no mail server has taken yet, at most 1,000,000 new ones and as many that failed.",
+        "Alerts not yet accepted by a mail server, at most 1,000,000 new and 1,000,000 failed.",
     ),
-    "alerts_failing": ("makegood_alerts_failing", "Of these, those that failed, at most 1,000."),
-    "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "How long the longest of them has failed."),
+    "alerts_failing": ("makegood_alerts_failing", "Unsent alerts that failed at least once, at most 1,000."),
+    "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "Time since the first failure of an unsent alert."),
     "alerts_ended": (
         "makegood_alerts_ended",
-        "Alerts of the last 15 minutes that ended unsent although somebody was to be notified.",
+        "Alerts given up in the last 15 minutes although they had recipients.",
     ),
     "stuck_runs": ("makegood_stuck_runs", "Receipts whose workflow cannot go on."),
-    "callbacks_running": ("makegood_callbacks_running", "Repair callbacks under way."),
-    "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks that found no place, and were told to come back."),
+    "callbacks_running": ("makegood_callbacks_running", "Repair callbacks in progress."),
+    "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks postponed because no slot was free."),
 }
 _INCIDENTS = {"open": "open_incidents", "repairing": "repairing_incidents"}
 
 
 def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
-    """Of what was counted; a figure that took too long is left out, never shown as 0."""
-    for name, (metric, told) in _GAUGES.items():
-        if name in gauges.figures:
-            yield GaugeMetricFamily(metric, told, gauges.figures[name])
-    counted = {state: gauges.figures[name] for state, name in _INCIDENTS.items() if name in gauges.figures}
+    """The store's gauges. A figure that took too long is omitted, never shown as 0."""
+    figures = gauges.figures
+    for name, (metric, text) in _GAUGES.items():
+        if name in figures:
+            yield GaugeMetricFamily(metric, text, figures[name])
+    counted = {state: figures[name] for state, name in _INCIDENTS.items() if name in figures}
     if counted:
-        incidents = GaugeMetricFamily(
-            "makegood_incidents", "Unresolved incidents, by state, at most 1,000,000 of a project.", labels=("state",)
-        )
+        text = "Unresolved incidents by state, at most 1,000,000 of a project."
+        incidents = GaugeMetricFamily("makegood_incidents", text, labels=("state",))
         for state, count in counted.items():
             incidents.add_metric((state,), count)
         yield incidents
-    left_out = "How many groups of figures took too long and are left out of this page."
-    yield GaugeMetricFamily("makegood_figures_left_out", left_out, gauges.left_out)
+    text = "Groups of figures that took too long and are omitted."
+    yield GaugeMetricFamily("makegood_figures_left_out", text, gauges.left_out)

@@ -1,7 +1,8 @@
-"""What each refusal is on the wire: one table of status, title and advice by code, and the problem document made from it.
+"""The wire form of refusals: a table of status, title and advice by code, and problem documents.
 
-Every error of this service has this shape, those of the framework too. The document never repeats what was sent. Codes are
-`domain.errors.Code`; the table is also what `GET /docs/errors/{code}` shows.
+Every error of this service is a problem document (RFC 9457), including the framework's errors. A
+document never repeats input. Codes are `domain.errors.Code`. `GET /docs/errors/{code}` and
+docs/reference/errors.md show the table.
 """
 
 from dataclasses import dataclass
@@ -10,193 +11,196 @@ import orjson
 
 from domain.errors import Code, FieldError, Refusal
 
-PROBLEM_TYPE = b"application/problem+json"
-JSON_TYPE = b"application/json"
+PROBLEM_MEDIA_TYPE = b"application/problem+json"
+JSON_MEDIA_TYPE = b"application/json"
 
 Header = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """A code's status and title, whether the same request may succeed later, what happened and what to do about it."""
+class ProblemType:
+    """The meaning of a code. `is_retryable`: whether the same request may succeed later."""
 
     status: int
     title: str
     is_retryable: bool
-    what: str
+    cause: str
     remedy: str
 
 
-MEANINGS: dict[Code, Meaning] = {
-    Code.UNAUTHORIZED: Meaning(
+PROBLEM_TYPES: dict[Code, ProblemType] = {
+    Code.UNAUTHORIZED: ProblemType(
         401,
         "Unauthorized",
         False,
-        "The request carried no API key, or one that is malformed, unknown, expired or revoked.",
-        "Send `Authorization: Bearer sk_…` with a current key. Keys are made on the project's page of the console.",
+        "The API key is missing, malformed, unknown, expired or revoked.",
+        "Send `Authorization: Bearer sk_…` with a valid key. Create keys on the project's page of the console.",
     ),
-    Code.FORBIDDEN: Meaning(
+    Code.FORBIDDEN: ProblemType(
         403,
         "Forbidden",
         False,
-        "The key is right but may not do this: it lacks the scope, or the call exists in test projects only.",
-        "Use a key that has the scope the call names: `ingest`, `read`, `operate` or `admin`.",
+        "The key is valid, but it lacks the scope of this call. Or the call is available in test projects only.",
+        "Use a key with the scope that the call needs: `ingest`, `read`, `operate` or `admin`.",
     ),
-    Code.SUBSCRIPTION_REQUIRED: Meaning(
+    Code.SUBSCRIPTION_REQUIRED: ProblemType(
         402,
         "Project suspended",
         False,
-        "The project is suspended: nothing is accepted for it.",
-        "Resume it: `makegood project resume`.",
+        "The project is suspended and accepts no requests.",
+        "Resume the project with `makegood project resume`.",
     ),
-    Code.RATE_LIMITED: Meaning(
+    Code.RATE_LIMITED: ProblemType(
         429,
         "Too many requests",
         True,
-        "The project sends faster than its limit, or has two lists or searches that run already or have just ended.",
-        "Wait as many seconds as `Retry-After` says, then send the same request with the same `Idempotency-Key`.",
+        "The project sends requests faster than its limit. Or it already runs two lists or searches, or has just finished two.",
+        "Wait for the seconds in `Retry-After`. Then send the same request with the same `Idempotency-Key`.",
     ),
-    Code.MISSING_ACCEPT_HEADER: Meaning(
+    Code.MISSING_ACCEPT_HEADER: ProblemType(
         406,
         "Accept header missing",
         False,
-        "The request does not say what it accepts.",
+        "The request has no `Accept` header.",
         "Send `Accept: application/json`.",
     ),
-    Code.NOT_ACCEPTABLE: Meaning(
+    Code.NOT_ACCEPTABLE: ProblemType(
         406,
         "Not acceptable",
         False,
-        "The Accept header allows no JSON, and every answer here is JSON.",
+        "The `Accept` header excludes JSON, and every response is JSON.",
         "Send `Accept: application/json`.",
     ),
-    Code.UNSUPPORTED_MEDIA_TYPE: Meaning(
+    Code.UNSUPPORTED_MEDIA_TYPE: ProblemType(
         415,
         "Unsupported media type",
         False,
-        "The body is not declared as JSON, or it is compressed or in another character set than UTF-8.",
-        "Send `Content-Type: application/json` and the JSON as plain UTF-8.",
+        "The body is not declared as JSON, is compressed, or is not UTF-8.",
+        "Send `Content-Type: application/json` and uncompressed JSON in UTF-8.",
     ),
-    Code.PAYLOAD_TOO_LARGE: Meaning(
+    Code.PAYLOAD_TOO_LARGE: ProblemType(
         413,
         "Body too large",
         False,
-        "The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB).",
-        "Leave out or cut the `payload` snapshot; nothing else in a request comes near this size.",
+        "The body is larger than 64 KiB. A result may have 1 MiB, of which everything except its error texts may take 64 KiB.",
+        "Omit or shorten `payload`. No other field comes near this size.",
     ),
-    Code.TOO_MANY_FIELDS: Meaning(
+    Code.TOO_MANY_FIELDS: ProblemType(
         413,
         "Too many fields",
         False,
         "The body has more than 50 top-level fields.",
-        "Send the fields of the reference; put what belongs to your own event inside `payload`.",
+        "Send only the fields in the API reference. Put fields of your own event inside `payload`.",
     ),
-    Code.MISSING_IDEMPOTENCY_KEY: Meaning(
+    Code.MISSING_IDEMPOTENCY_KEY: ProblemType(
         400,
         "Idempotency-Key missing",
         False,
-        "The Idempotency-Key header is absent, empty, longer than 255 characters or not printable.",
-        "Send one that is the same on every retry of this request, and different for every other request.",
+        "The `Idempotency-Key` header is missing, empty, longer than 255 characters, "
+        "or contains characters that are not printable.",
+        "Send a key of 1 to 255 printable characters. "
+        "Use the same key for retries of a request, and another key for every other request.",
     ),
-    Code.IDEMPOTENCY_CONFLICT: Meaning(
+    Code.IDEMPOTENCY_CONFLICT: ProblemType(
         409,
         "Idempotency-Key reused",
         False,
-        "This key was used within the last 24 hours with another body.",
-        "Use a new key for a new request. A retry must send exactly the same bytes.",
+        "This key was used in the last 24 hours with another body.",
+        "Use a new key for a new request. A retry must send the same bytes.",
     ),
-    Code.IDEMPOTENCY_IN_PROGRESS: Meaning(
+    Code.IDEMPOTENCY_IN_PROGRESS: ProblemType(
         409,
         "Request in progress",
         True,
-        "An equal request with the same key is still in flight after 5 seconds of waiting for it.",
-        "Send the same request with the same key again after a second.",
+        "An equal request with the same key is still being processed after 5 seconds.",
+        "Send the same request with the same key again after one second.",
     ),
-    Code.RECEIPT_CONFLICT: Meaning(
+    Code.RECEIPT_CONFLICT: ProblemType(
         409,
         "Receipt conflict",
         False,
-        "This provider event and effect were already received with another `event_type`, `internal_reference` or "
-        "`shopify_shop_domain`.",
-        "Find out which of the two is right: the first stays. If they are two effects, give each its own `effect_type`.",
+        "A receipt for this provider event and effect already exists, with another `event_type`, "
+        "`internal_reference` or `shopify_shop_domain`.",
+        "Find out which receipt is correct. The first one stays. If the event has two effects, give each its own `effect_type`.",
     ),
-    Code.INCIDENT_RESOLVED: Meaning(
+    Code.INCIDENT_RESOLVED: ProblemType(
         409,
         "Incident resolved",
         False,
-        "The incident is resolved already: there is nothing to reprocess, resolve or acknowledge.",
-        "Read the event to see how it ended.",
+        "The incident is already resolved. It cannot be reprocessed, resolved or acknowledged.",
+        "Read the event to see how the incident was resolved.",
     ),
-    Code.NOT_WAITING: Meaning(
+    Code.NOT_WAITING: ProblemType(
         409,
         "Not waiting",
         False,
-        "Only a receipt that still waits for its result can expire.",
-        "Read the event to see where it stands.",
+        "Only a receipt in the state `waiting` can expire.",
+        "Read the event to see its state.",
     ),
-    Code.REPAIR_URL_MISSING: Meaning(
+    Code.REPAIR_URL_MISSING: ProblemType(
         409,
         "Repair URL missing",
         False,
-        "The project has no repair URL, or its receiver answered 410 and it has not been saved since.",
-        "Save a repair URL in the project's settings, then reprocess again.",
+        "The project has no repair URL. Or the URL responded with 410 and was not saved again since.",
+        "Save a repair URL in the project's settings. Then reprocess the incident again.",
     ),
-    Code.VALIDATION_ERROR: Meaning(
+    Code.VALIDATION_ERROR: ProblemType(
         422,
         "Validation failed",
         False,
-        "The JSON is malformed, or a field is missing, of an unknown value or of the wrong shape.",
-        "`errors` names each place by its JSON pointer and says what is expected there.",
+        "The JSON is malformed, or a field is missing, has an unknown value or has the wrong type.",
+        "Read `errors`: each entry has the JSON pointer of a field and what is expected there.",
     ),
-    Code.NOT_FOUND: Meaning(
+    Code.NOT_FOUND: ProblemType(
         404,
         "Not found",
         False,
-        "There is no such thing in this project: a result without its receipt, a repair of another event, an unknown address.",
-        "Check the id, and that the key belongs to the project. A result must come after its receipt was accepted.",
+        "The object does not exist in this project. Examples: a result without a receipt, "
+        "the repair of another event, an unknown URL path.",
+        "Check the id, and that the key belongs to the same project. Send a result only after its receipt was accepted.",
     ),
-    Code.METHOD_NOT_ALLOWED: Meaning(
+    Code.METHOD_NOT_ALLOWED: ProblemType(
         405,
         "Method not allowed",
         False,
-        "The address exists, but not for this method.",
-        "`Allow` names the methods that it takes.",
+        "This URL path does not support this HTTP method.",
+        "Use one of the methods in the `Allow` header.",
     ),
-    Code.INTERNAL_ERROR: Meaning(
+    Code.INTERNAL_ERROR: ProblemType(
         500,
         "Internal error",
         True,
-        "Something failed on our side; it is logged under the request's id.",
-        "Send the same request with the same key again. If it stays, report the `request_id`.",
+        "An internal error occurred. It is logged under the `request_id`.",
+        "Send the same request with the same key again. If the error persists, report the `request_id`.",
     ),
-    Code.UNAVAILABLE: Meaning(
+    Code.UNAVAILABLE: ProblemType(
         503,
         "Unavailable",
         True,
-        "The store cannot commit at the moment, so nothing was accepted. Or a list or a search took longer than 2 seconds.",
-        "Send the same request with the same key again after `Retry-After` seconds. Narrow a search that took too long, by a "
-        "span of time, a filter or a whole id.",
+        "The store cannot commit now, so nothing was accepted. Or a list or search took longer than 2 seconds.",
+        "Wait for the seconds in `Retry-After`. Then send the same request with the same key. "
+        "Narrow a slow search with a time range, a filter or a complete id.",
     ),
 }
 
 
 class Problems:
-    """Writes problem documents; knows the address under which the codes are explained."""
+    """Creates problem documents whose `type` links to the page of the code."""
 
     def __init__(self, public_url: str) -> None:
         self._types = {code: f"{public_url}/docs/errors/{code.value}" for code in Code}
 
     def body(self, code: Code, *, request_id: str, detail: str, errors: tuple[FieldError, ...] = ()) -> bytes:
         """The document's bytes."""
-        meaning = MEANINGS[code]
+        problem_type = PROBLEM_TYPES[code]
         document: dict[str, object] = {
             "type": self._types[code],
-            "title": meaning.title,
-            "status": meaning.status,
+            "title": problem_type.title,
+            "status": problem_type.status,
             "detail": detail,
             "code": code.value,
             "request_id": request_id,
-            "retryable": meaning.is_retryable,
+            "retryable": problem_type.is_retryable,
         }
         if errors:
             document["errors"] = [{"pointer": error.pointer, "code": error.code, "message": error.message} for error in errors]
@@ -208,11 +212,11 @@ class Problems:
 
 
 def status_of(code: Code) -> int:
-    return MEANINGS[code].status
+    return PROBLEM_TYPES[code].status
 
 
 def headers_of(refusal: Refusal) -> list[Header]:
-    """The headers that a refusal adds to its answer."""
+    """The response headers that a refusal adds."""
     headers: list[Header] = []
     if refusal.retry_after_seconds is not None:
         headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))

@@ -1,8 +1,14 @@
-"""Reads a request's body: whole, once, bounded; and its JSON, strictly. Knows no fields.
+"""Reads a request's body once, up to a limit, and parses it strictly as one JSON object.
 
-What JSON leaves open is refused here, so that nothing behind can stumble over it: a name given twice, half a surrogate pair,
-numbers without end, NaN, nesting deeper than 200. Only members that the caller names as tolerated may be ill-formed: they are
-handed over as they were sent (`RawMember`), and the rest of the object is read as strictly as ever.
+Refused are inputs that JSON allows or leaves undefined, and that later code cannot process:
+
+1. a name that appears twice in one object,
+2. a lone surrogate,
+3. NaN, infinity, and numbers that overflow a float,
+4. nesting deeper than 200.
+
+Members that the caller names as tolerated may be ill-formed. They are returned as they were sent
+(`RawMember`), and the rest of the object is parsed as strictly as always. The module knows no fields.
 """
 
 import json
@@ -26,35 +32,36 @@ _SPACE = b" \t\r\n"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OBJECT = re.compile(rb"[ \t\r\n]*+\{(.*)\}[ \t\r\n]*+", re.DOTALL)
 _NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
-# Strings, and whatever else is no mark of JSON's structure: numbers, literals, or rubbish. Nothing is tried twice.
+# Strings, and everything without structure: numbers, literals or invalid text. No backtracking.
 _PLAIN = rb'[^][{}"]*+(?:' + _STRING + rb'[^][{}"]*+)*+'
-_LEAF = rb"\[" + _PLAIN + rb"\]|\{" + _PLAIN + rb"\}"  # brackets with none inside
+_LEAF = rb"\[" + _PLAIN + rb"\]|\{" + _PLAIN + rb"\}"  # a pair of brackets without brackets inside
 _TO_BRACKET = re.compile(_PLAIN + rb"(?:(?:" + _LEAF + rb")" + _PLAIN + rb")*+", re.DOTALL)
 _UNTIL_COMMA = _PLAIN.replace(rb"{}", rb"{},")
 _TO_BRACKET_OR_COMMA = re.compile(_UNTIL_COMMA + rb"(?:(?:" + _LEAF + rb")" + _UNTIL_COMMA + rb")*+", re.DOTALL)
-# Without the innermost ones, more than any text of 64 KiB has that is not nested thousands deep. It bounds the work on any body.
+# Bounds the work on any body. Innermost pairs do not count, so only thousands of nested levels in
+# 64 KiB exceed it.
 _MAXIMUM_BRACKETS = MAXIMUM_BODY_BYTES // 2
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its body was there: nobody waits for an answer."""
+    """The client closed the connection before it sent the whole body. No response is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawMember:
-    """The value of a tolerated member, as it was sent: perhaps no JSON, perhaps no UTF-8."""
+    """The value of a tolerated member, as it was sent. It may be neither JSON nor UTF-8."""
 
     raw: bytes
 
     def text(self) -> str:
-        """What it says: a string's content, anything else as it is spelled. It may hold halves of surrogate pairs."""
-        spelled = self.raw.decode("utf-8", "replace")
-        if not spelled.startswith('"'):
-            return spelled
+        """A string's content, or any other value as it is spelled. It may have lone surrogates."""
+        source = self.raw.decode("utf-8", "replace")
+        if not source.startswith('"'):
+            return source
         try:
-            content = json.loads(spelled, strict=False)
-        except ValueError:  # an escape that JSON does not have
-            return spelled.strip('"')
+            content = json.loads(source, strict=False)
+        except ValueError:  # an invalid escape sequence
+            return source.strip('"')
         return str(content)
 
 
@@ -83,10 +90,10 @@ async def read_body(headers: Headers, receive: Receive, *, most: int = MAXIMUM_B
 
 
 def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json:
-    """The JSON object that the body is. A `tolerated` member that cannot be read strictly is a `RawMember`.
+    """Parse the body as a JSON object. If strict parsing fails, `tolerated` members are `RawMember`s.
 
-    Raises: ValidationFailed when it is malformed or no object; TooManyFields; PayloadTooLarge when it has more than 64 KiB
-        without its tolerated members.
+    Raises: ValidationFailed for malformed JSON or another type than an object; TooManyFields;
+        PayloadTooLarge for more than 64 KiB without the tolerated members.
     """
     if len(body) <= MAXIMUM_BODY_BYTES:
         try:
@@ -101,23 +108,24 @@ def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json
 
 
 def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
-    """The object with its tolerated members raw; None when there are none, or the body has no members.
+    """Parse the object with its tolerated members raw; None when it has none or is no object.
 
-    A tolerated name that is given twice is refused, as every other: which of the two is meant is unknown.
+    A tolerated name that appears twice is refused, like every other name, because it is ambiguous.
     """
     members = _split_members(body) if tolerated else None
     if members is None:
         return None
-    names = [_plain_name(spelled) for spelled, _ in members]
-    raw = [(name, RawMember(value)) for name, (_, value) in zip(names, members, strict=True) if name in tolerated]
+    names = [_decode_name(source) for source, _ in members]
+    named = list(zip(names, members, strict=True))
+    raw = [(name, RawMember(value)) for name, (_, value) in named if name in tolerated]
     if not raw:
         return None
-    kept = [member for name, member in zip(names, members, strict=True) if name not in tolerated]
-    rest = b"{" + b",".join(b"%s:%s" % member for member in kept) + b"}"
+    others = [member for name, member in named if name not in tolerated]
+    rest = b"{" + b",".join(b"%s:%s" % member for member in others) + b"}"
     if len(rest) > MAXIMUM_BODY_BYTES:
         return None
     if len({name for name, _ in raw}) != len(raw):
-        raise _malformed("duplicate_name", "A name is given twice in one object.")
+        raise _malformed("duplicate_name", "Each name must appear only once in an object.")
     content = _read_strictly(rest) | dict(raw)
     if len(content) > MAXIMUM_FIELDS:
         raise TooManyFields
@@ -125,7 +133,7 @@ def _read_tolerantly(body: bytes, tolerated: frozenset[str]) -> Json | None:
 
 
 def _split_members(body: bytes) -> list[tuple[bytes, bytes]] | None:
-    """Name, as it is spelled, and raw value of each member of the object; None when the body is not of that form.
+    """Each member's name, as it is spelled, and raw value; None when the body is no object.
 
     Raises: TooManyFields, before the rest is read.
     """
@@ -140,30 +148,33 @@ def _split_members(body: bytes) -> list[tuple[bytes, bytes]] | None:
             raise TooManyFields
         name = _NAME.match(body, at, end)
         value_end = None if name is None else _end_of_value(body, name.end(), end)
-        if name is None or value_end is None or not (value := body[name.end() : value_end].strip(_SPACE)):
+        if name is None or value_end is None:
+            return None
+        if not (value := body[name.end() : value_end].strip(_SPACE)):
             return None
         members.append((name[1], value))
         at, is_last = value_end + 1, value_end == end
     return members
 
 
-def _plain_name(spelled: bytes) -> str | None:
-    """The name that a spelling means; None for what is no name, which `_read_strictly` refuses."""
+def _decode_name(source: bytes) -> str | None:
+    """The decoded name; None when it is invalid, which `_read_strictly` refuses."""
     try:
-        text = spelled.decode()
+        text = source.decode()
         return str(json.loads(text)) if "\\" in text else text[1:-1]
     except ValueError:
         return None
 
 
 def _end_of_value(body: bytes, at: int, end: int) -> int | None:
-    """Where the comma after a member's value is, or `end`; None when there is none.
+    """The position of the comma after a member's value, or `end`; None for an invalid value.
 
-    A step leads to the next bracket, past whatever is between: the bound on their number bounds the work.
+    Each step moves to the next bracket, so the limit on brackets bounds the work.
     """
     depth = 0
     for _ in range(_MAXIMUM_BRACKETS):
-        at = (_TO_BRACKET if depth else _TO_BRACKET_OR_COMMA).match(body, at, end).end()  # type: ignore[union-attr]  # any text does
+        pattern = _TO_BRACKET if depth else _TO_BRACKET_OR_COMMA
+        at = pattern.match(body, at, end).end()  # type: ignore[union-attr]  # matches any text
         if at == end:
             return None if depth else end
         match body[at]:
@@ -173,7 +184,7 @@ def _end_of_value(body: bytes, at: int, end: int) -> int | None:
                 depth += 1
             case 0x5D | 0x7D if depth:
                 depth -= 1
-            case _:  # a bracket too much, or a string without an end
+            case _:  # an unmatched bracket or an unterminated string
                 return None
         at += 1
     return None
@@ -186,10 +197,10 @@ def _read_strictly(body: bytes) -> Json:
         raise _malformed("invalid_json", "The body must be one well-formed JSON object in UTF-8.") from None
     if not isinstance(content, dict):
         raise _malformed("wrong_type", "The body must be a JSON object.")
-    if _holds_infinity(content):
-        raise _malformed("out_of_range", "A number is too large to be read.")
-    # A name ends in a quote and a colon. Text inside values can only add to their number, so equal numbers prove that no
-    # name was given twice; otherwise the slow decoder tells.
+    if _has_infinity(content):
+        raise _malformed("out_of_range", "Numbers must fit into a 64-bit float.")
+    # A name ends in a quote and a colon. Text inside values can only increase their number. So equal
+    # numbers prove that no name appears twice. Otherwise the slow decoder decides.
     if len(_NAME_END.findall(body)) != _count_names(content):
         _refuse_repeated_names(body)
     if len(content) > MAXIMUM_FIELDS:
@@ -207,12 +218,13 @@ def _malformed(code: str, message: str) -> ValidationFailed:
     return ValidationFailed(errors=(FieldError("", code, message),))
 
 
-def _holds_infinity(value: object) -> bool:
-    """Whether a number is too large for a float, such as 1e400: the reader makes infinity of it."""
+def _has_infinity(value: object) -> bool:
+    """Whether a number overflows a float, such as 1e400, which the parser turns into infinity."""
     if isinstance(value, float):
         return isinf(value)
     if isinstance(value, dict | list):
-        return any(_holds_infinity(inner) for inner in (value.values() if isinstance(value, dict) else value))
+        inner_values = value.values() if isinstance(value, dict) else value
+        return any(_has_infinity(inner) for inner in inner_values)
     return False
 
 
@@ -233,5 +245,5 @@ def _refuse_repeated_names(body: bytes) -> None:
 def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise _malformed("duplicate_name", "A name is given twice in one object.")
+        raise _malformed("duplicate_name", "Each name must appear only once in an object.")
     return names

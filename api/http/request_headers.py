@@ -1,12 +1,13 @@
-"""Judges the request headers that the contract has rules for. Pure; what a client repeats in each request is judged once.
+"""Checks the request headers that the contract has rules for. Pure.
 
-Called by `api.ingest.endpoint` for every receipt and result, so each check costs a look-up.
+`api.ingest.endpoint` calls it for every receipt and result. The checks are cached by header value,
+because a client sends the same values in each request.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 
-from api.http.problems import JSON_TYPE, PROBLEM_TYPE
+from api.http.problems import JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE
 from domain.errors import (
     MissingAcceptHeader,
     MissingIdempotencyKey,
@@ -16,7 +17,7 @@ from domain.errors import (
 )
 
 MAXIMUM_BODY_BYTES = 64 * 1024
-# The prose of a failed result is cut, never refused (contract, "Ingest").
+# Long error texts of a failed result are shortened, not refused (contract, "Ingest").
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
@@ -24,7 +25,7 @@ Headers = dict[bytes, bytes]
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Headers by their lowercase name; those that are repeated are joined by a comma, as HTTP says."""
+    """The headers by lowercase name. Repeated headers are joined with a comma (RFC 9110, 5.3)."""
     pairs = list(raw)
     headers = dict(pairs)
     if len(headers) == len(pairs):
@@ -37,42 +38,43 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 @lru_cache(maxsize=256)
 def check_accept(accept: bytes | None) -> None:
-    """Nothing when the caller takes JSON.
+    """Check that the caller accepts JSON.
 
     Raises: MissingAcceptHeader, NotAcceptable.
     """
     if accept is None or not accept.strip():
         raise MissingAcceptHeader
     allowed = _ranges(accept)
-    # The most specific range decides: `application/json;q=0, */*` takes all but what is sent here.
-    plain = next((allowed[name] for name in (JSON_TYPE, b"application/*", b"*/*") if name in allowed), False)
-    if not plain and not any(is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()):
+    # The most specific range decides: `application/json;q=0, */*` excludes JSON.
+    ranges = (JSON_MEDIA_TYPE, b"application/*", b"*/*")
+    takes_json = next((allowed[name] for name in ranges if name in allowed), False)
+    if not takes_json and not any(is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()):
         raise NotAcceptable
 
 
 @lru_cache(maxsize=256)
-def problem_type(accept: bytes | None) -> bytes:
-    """The media type for an error: problem+json, unless the caller takes `application/json` and nothing wider."""
+def error_media_type(accept: bytes | None) -> bytes:
+    """The media type of an error: problem+json, unless the caller accepts only `application/json`."""
     names = [name for name, is_allowed in _ranges(accept or b"").items() if is_allowed]
     takes_problems = any(name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names)
-    return JSON_TYPE if JSON_TYPE in names and not takes_problems else PROBLEM_TYPE
+    return JSON_MEDIA_TYPE if JSON_MEDIA_TYPE in names and not takes_problems else PROBLEM_MEDIA_TYPE
 
 
 @lru_cache(maxsize=256)
 def check_content_type(content_type: bytes | None, content_encoding: bytes | None) -> None:
-    """Nothing when the body is declared as plain UTF-8 JSON.
+    """Check that the body is declared as uncompressed JSON in UTF-8.
 
     Raises: UnsupportedMediaType.
     """
     name, *parameters = (part.strip() for part in (content_type or b"").lower().split(b";"))
     charsets = [part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")]
     is_plain = (content_encoding or b"identity").strip().lower() in (b"identity", b"")
-    if name != JSON_TYPE or not is_plain or any(charset not in (b"utf-8", b"utf8") for charset in charsets):
+    if name != JSON_MEDIA_TYPE or not is_plain or any(charset not in (b"utf-8", b"utf8") for charset in charsets):
         raise UnsupportedMediaType
 
 
 def check_content_length(content_length: bytes | None, *, most: int = MAXIMUM_BODY_BYTES) -> None:
-    """Nothing when the announced body has at most `most` bytes; what is read is counted too.
+    """Check that the announced body has at most `most` bytes; `read_body` counts the real ones.
 
     Raises: PayloadTooLarge.
     """
@@ -98,7 +100,7 @@ def idempotency_key(value: bytes | None) -> str:
 
 
 def bearer_token(authorization: bytes | None) -> str | None:
-    """What follows `Bearer`; None when there is nothing of that form."""
+    """The token after `Bearer`; None when the header has another form."""
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(b" ")
@@ -111,7 +113,7 @@ def bearer_token(authorization: bytes | None) -> str | None:
 
 
 def _ranges(accept: bytes) -> dict[bytes, bool]:
-    """The media ranges that the header names, and whether it allows them; one with a quality of zero is refused by it."""
+    """The media ranges of the header, and whether each is accepted: a quality of 0 excludes it."""
     ranges = (item.lower().translate(None, b" \t").split(b";") for item in accept.split(b","))
     return {name: not any(_is_zero(parameter) for parameter in parameters) for name, *parameters in ranges}
 

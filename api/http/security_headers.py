@@ -1,18 +1,19 @@
-"""What every answer tells a browser, the answers that no browser should see among them. `api.middleware` and
-`api.ingest.endpoint` send it.
+"""The security headers of every response. `api.middleware` and `api.ingest.endpoint` add them.
 
-A page may say its own policy instead of `STRICT`'s; what `always` holds, no page can take away.
+A page may replace a header of `STRICT`, such as its policy. The headers of `always` stay on every
+response.
 """
 
 from api.http.problems import Header
 
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
-# A year; only where people come over TLS, since a browser then refuses plain HTTP to this host.
+# One year. Only sent over TLS, because a browser then refuses plain HTTP to this host.
 STRICT_TRANSPORT: Header = (b"strict-transport-security", b"max-age=31536000")
 NO_STORE: Header = (b"cache-control", b"no-store")
-# Nothing is run, framed or kept, and nobody is told where a link was.
+_POLICY = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+# No scripts, no frames, no caching, and no referrer on links.
 STRICT: tuple[Header, ...] = (
-    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _POLICY),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     NO_STORE,
@@ -20,5 +21,6 @@ STRICT: tuple[Header, ...] = (
 
 
 def always(public_url: str) -> tuple[Header, ...]:
-    """What is on every answer; `public_url` is where people reach this."""
-    return (NOSNIFF, STRICT_TRANSPORT) if public_url.startswith("https://") else (NOSNIFF,)
+    """The headers of every response; `public_url` is the installation's URL for users."""
+    is_https = public_url.startswith("https://")
+    return (NOSNIFF, STRICT_TRANSPORT) if is_https else (NOSNIFF,)

@@ -1,38 +1,46 @@
-"""uvicorn's reading of requests, with a bound on all that is not a body: what is not bounded is kept in memory until it ends.
+"""Extends uvicorn's HTTP protocol with limits on request heads and on chunk framing.
 
-Given to uvicorn by `api.main`. Bodies are bounded where they are read, in `api.http.request_body`.
+uvicorn buffers both in memory without a limit. `api.main` passes the class to uvicorn. The limit
+on bodies is in `api.http.request_body`.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAXIMUM_HEAD_BYTES = 32 * 1024
-# After the head: how a body is cut into chunks, and what follows it.
+# The bytes after the head that are not the body: chunk sizes and trailers.
 MAXIMUM_FRAMING_BYTES = 1024 * 1024
-_TOO_LARGE = b"The request line and the headers may have 32 KiB together.\n"
-_REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-    b"content-length: " + str(len(_TOO_LARGE)).encode() + b"\r\n\r\n" + _TOO_LARGE
+_TOO_LARGE = b"The request line and the headers are larger than 32 KiB together. Send shorter headers.\n"
+_REFUSAL = b"\r\n".join(
+    (
+        b"HTTP/1.1 431 Request Header Fields Too Large",
+        b"content-type: text/plain; charset=utf-8",
+        b"connection: close",
+        b"content-length: " + str(len(_TOO_LARGE)).encode(),
+        b"",
+        _TOO_LARGE,
+    )
 )
 
 
 class _HeadTooLarge(Exception):
-    """Raised to the parser, which tells uvicorn that the request cannot be read."""
+    """Aborts the parser, which reports an unreadable request to uvicorn."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A request with a larger head is answered 431, and never reaches the application."""
+    """One connection. A request with a larger head gets a 431 and never reaches the application."""
 
     _is_in_head = True
     _is_too_large = False
-    # Received of the present request, without its body.
-    _received = 0
+    # Bytes of the current request, without its body.
+    _received_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         if self._is_too_large:
             return
-        self._received += len(data)
+        self._received_bytes += len(data)
         super().data_received(data)
-        if self._received > (MAXIMUM_HEAD_BYTES if self._is_in_head else MAXIMUM_FRAMING_BYTES) and not self._is_too_large:
+        limit = MAXIMUM_HEAD_BYTES if self._is_in_head else MAXIMUM_FRAMING_BYTES
+        if self._received_bytes > limit and not self._is_too_large:
             self._refuse()
 
     def on_message_begin(self) -> None:
@@ -40,22 +48,23 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_head:  # what follows a body is read by nobody
+        if self._is_in_head:  # trailers are ignored
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAXIMUM_HEAD_BYTES:
+        header_bytes = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.url) + header_bytes > MAXIMUM_HEAD_BYTES:
             self._is_too_large = True
             raise _HeadTooLarge
         self._is_in_head = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._received -= len(body)
+        self._received_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._is_in_head, self._received = True, 0
+        self._is_in_head, self._received_bytes = True, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -1,4 +1,8 @@
-"""One question for all who ask it at the same time: what strangers may ask as often as they like costs one connection."""
+"""Shares one running call among concurrent callers.
+
+Anonymous clients may request the health checks at any rate. All of them together use one database
+connection.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,28 +11,29 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
-    """A question that is asked once at a time; who comes while it runs gets its answer."""
+class SingleFlight(Generic[T]):
+    """A call that runs at most once at a time. Callers that arrive while it runs share its result."""
 
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
-        self._ask = ask
+    def __init__(self, call: Callable[[], Awaitable[T]]) -> None:
+        self._call = call
         self._task: asyncio.Task[T] | None = None
 
-    async def answer(self, *, seconds: float) -> T:
-        """The answer; the question goes on when nobody waits for it any more.
+    async def result(self, *, timeout_seconds: float) -> T:
+        """The call's result. The call continues when a caller stops waiting.
 
-        Raises: TimeoutError when it takes longer; whatever the question raises.
+        Raises: TimeoutError when it takes longer; the call's own exceptions.
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-            self._task.add_done_callback(_look_at)  # its failure is nobody's who has stopped waiting
-        async with asyncio.timeout(seconds):
+            # A failure that no caller waits for any more must not be logged as never retrieved.
+            self._task.add_done_callback(_retrieve_failure)
+        async with asyncio.timeout(timeout_seconds):
             return await asyncio.shield(self._task)
 
     async def _run(self) -> T:
-        return await self._ask()
+        return await self._call()
 
 
-def _look_at(task: asyncio.Task[T]) -> None:
+def _retrieve_failure(task: asyncio.Task[T]) -> None:
     if not task.cancelled():
         task.exception()

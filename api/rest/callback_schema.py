@@ -1,4 +1,4 @@
-"""The repair callback as its receiver sees it, for the document alone: it is made and sent by the worker."""
+"""The headers and body of the repair callback, for the OpenAPI document. The worker sends it."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from api.rest.response_models import At, EventIdText, IncidentIdText, ReplayIdTe
 from domain.incidents import Reason
 from domain.receipts import EffectType, EventType, Provider
 
-# Name, what it is, and whether every callback carries it.
+# The name, the description, and whether every callback has the header.
 SIGNATURE_HEADERS: tuple[tuple[str, str, bool], ...] = (
-    ("X-SendPromptly-Timestamp", "Unix seconds, fresh on each attempt. Reject one that is more than 5 minutes off.", True),
-    ("X-SendPromptly-Nonce", "32 hexadecimal characters, fresh on each attempt. Reject one that was seen before.", True),
+    ("X-SendPromptly-Timestamp", "Unix seconds, new for each attempt. Reject a difference of more than 5 minutes.", True),
+    ("X-SendPromptly-Nonce", "32 hexadecimal characters, new for each attempt. Reject a nonce that was used before.", True),
     (
         "X-SendPromptly-Signature",
-        "Lowercase hex of HMAC-SHA256, keyed with the signing secret's text, over `timestamp.nonce.body`.",
+        "Lowercase hex of HMAC-SHA256 over `timestamp.nonce.body`. The key is the text of the signing secret.",
         True,
     ),
-    ("X-SendPromptly-Signature-Next", "The same under the next secret, only while a rotation overlaps.", False),
-    ("X-SendPromptly-Attempt", "1, 2, …", True),
+    ("X-SendPromptly-Signature-Next", "The same signature with the next secret, only during a rotation.", False),
+    ("X-SendPromptly-Attempt", "The number of the attempt, from 1.", True),
     ("webhook-id", "The `replay_id` (Standard Webhooks 1.0).", True),
     ("webhook-timestamp", "Unix seconds (Standard Webhooks 1.0).", True),
     ("webhook-signature", "One signature per secret (Standard Webhooks 1.0).", True),

@@ -1,7 +1,8 @@
-"""What REST routes are given: the operations, the caller once the gate let it in, and the body, strictly read.
+"""The FastAPI dependencies of the REST routes: the operations, the caller and the parsed body.
 
-FastAPI never reads a body here: its own reader takes repeated names and echoes what was sent. What is shared by all requests
-hangs on the application as one `Shared`, so that routes, and the document made from them, need nothing to exist.
+FastAPI does not parse bodies here: its parser accepts repeated names and echoes input. `create_app`
+stores one `RestContext` on the application. So the routes, and the OpenAPI document generated from
+them, exist without opened dependencies.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,42 +16,43 @@ from api.auth.api_keys import Authenticator
 from api.http.request_body import read_body, read_object
 from api.http.request_headers import check_content_type, read_headers
 from domain.projects import AuthenticatedKey, Scope
-from operations.incidents import Operations
+from operations.composition import Operations
 from operations.validation import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """What `create_app` hangs on the application for the routes."""
+class RestContext:
+    """The objects that all REST requests share."""
 
     operations: Operations
-    gate: Authenticator
+    authenticator: Authenticator
 
 
-def _shared(request: Request) -> Shared:
-    shared: Shared = request.app.state.shared
-    return shared
+def _context(request: Request) -> RestContext:
+    context: RestContext = request.app.state.shared
+    return context
 
 
 def _operations(request: Request) -> Operations:
-    return _shared(request).operations
+    return _context(request).operations
 
 
 def _caller_with(scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey]]:
-    async def admit(request: Request) -> AuthenticatedKey:
-        return await _shared(request).gate.admit(read_headers(request.scope["headers"]), scope)
+    async def authorize(request: Request) -> AuthenticatedKey:
+        headers = read_headers(request.scope["headers"])
+        return await _context(request).authenticator.authorize(headers, scope)
 
-    return admit
+    return authorize
 
 
-TheOperations = Annotated[Operations, Depends(_operations)]
+OperationsParameter = Annotated[Operations, Depends(_operations)]
 Reader = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.READ))]
 Operator = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.OPERATE))]
 Admin = Annotated[AuthenticatedKey, Depends(_caller_with(Scope.ADMIN))]
 
 
 async def json_body(request: Request) -> Json:
-    """The JSON object that the request carries.
+    """The JSON object in the request's body.
 
     Raises: UnsupportedMediaType, PayloadTooLarge, ValidationFailed, TooManyFields.
     """

@@ -1,6 +1,7 @@
-"""The pages of `/docs`: the reference, drawn from the OpenAPI document, and a page for each error code.
+"""Renders the pages of `/docs`: the API reference from the OpenAPI document, and the error pages.
 
-Written here rather than vendored: no script, no font, nothing from elsewhere, so the strictest policy holds.
+They are plain HTML without scripts, fonts or external files, so that the strictest content security
+policy applies.
 """
 
 import html
@@ -11,7 +12,7 @@ from hashlib import sha256
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from api.http.problems import MEANINGS, Meaning
+from api.http.problems import PROBLEM_TYPES, ProblemType
 from domain.errors import Code, NotFound
 from operations.validation import Json
 
@@ -26,14 +27,14 @@ table{border-collapse:collapse;width:100%;margin:.75rem 0}th,td{text-align:left;
 border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600;font-size:.85rem}a{color:var(--mark)}
 .method{color:var(--mark);font-weight:700}.soft{color:var(--soft)}td:first-child{white-space:nowrap}
 """
-# The one style of these pages, by the hash of its text: no other runs.
+# The policy allows this style by its hash, and no other style.
 STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {"Content-Security-Policy": POLICY}
 
 
-def reference_router(document: Json) -> APIRouter:
-    """The document and the pages made from it; both are made once."""
+def docs_router(document: Json) -> APIRouter:
+    """The routes of the document and its pages, which are rendered once."""
     router = APIRouter(include_in_schema=False)
     reference = _page("API reference", _reference(document))
 
@@ -47,10 +48,11 @@ def reference_router(document: Json) -> APIRouter:
 
     @router.get("/docs/errors/{code}")
     async def error_page(code: str) -> Response:
-        """What an error's `type` links to."""
+        """The page that an error's `type` links to."""
         if code not in set(Code):
-            raise NotFound("There is no such error code.")
-        return HTMLResponse(_page(code, _error(Code(code), MEANINGS[Code(code)])), headers=HEADERS)
+            raise NotFound("This error code does not exist. See /docs for all codes.")
+        page = _page(code, _error(Code(code), PROBLEM_TYPES[Code(code)]))
+        return HTMLResponse(page, headers=HEADERS)
 
     return router
 
@@ -63,33 +65,40 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _error(code: Code, meaning: Meaning) -> str:
-    again = "The same request may succeed later." if meaning.is_retryable else "The same request will be refused again."
+def _error(code: Code, problem_type: ProblemType) -> str:
+    again = "may succeed later" if problem_type.is_retryable else "will be refused again"
     return (
         f'<p class="soft"><a href="/docs">API reference</a></p><h1><code>{code.value}</code></h1>'
-        f'<p class="soft">{meaning.status} · {_text(meaning.title)}</p><h2>What happened</h2><p>{_prose(meaning.what)}</p>'
-        f"<h2>What to do</h2><p>{_prose(meaning.remedy)}</p><p>{again}</p>"
+        f'<p class="soft">{problem_type.status} · {_text(problem_type.title)}</p>'
+        f"<h2>What happened</h2><p>{_prose(problem_type.cause)}</p>"
+        f"<h2>What to do</h2><p>{_prose(problem_type.remedy)}</p>"
+        f"<p>The same request {again}.</p>"
     )
 
 
 def _reference(document: Json) -> str:
-    paths = [(path, method, operation) for path, item in document["paths"].items() for method, operation in item.items()]
-    hooks = [(name, method, operation) for name, item in document["webhooks"].items() for method, operation in item.items()]
-    calls = "".join(_operation(path, method, operation) for path, method, operation in paths)
-    sent = "".join(_operation(name, method, operation) for name, method, operation in hooks)
-    schemas = "".join(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items()))
+    calls, callbacks = _operations(document["paths"]), _operations(document["webhooks"])
+    shapes = sorted(document["components"]["schemas"].items())
+    schemas = "".join(_schema(name, schema) for name, schema in shapes)
     errors = "".join(
-        f'<tr><td><a href="/docs/errors/{code.value}"><code>{code.value}</code></a></td><td>{meaning.status}</td>'
-        f"<td>{_prose(meaning.what)}</td></tr>"
-        for code, meaning in MEANINGS.items()
+        f'<tr><td><a href="/docs/errors/{code.value}"><code>{code.value}</code></a></td>'
+        f"<td>{problem_type.status}</td><td>{_prose(problem_type.cause)}</td></tr>"
+        for code, problem_type in PROBLEM_TYPES.items()
     )
-    told = "".join(f"<p>{_prose(part)}</p>" for part in document["info"]["description"].split("\n\n"))
+    info = document["info"]
+    introduction = "".join(f"<p>{_prose(part)}</p>" for part in info["description"].split("\n\n"))
     return (
-        f"<h1>Makegood API</h1>{told}"
-        f'<p class="soft">Version {_text(document["info"]["version"])} · <a href="/openapi.json">openapi.json</a></p>'
-        f"<h2>Calls</h2>{calls}<h2>What Makegood sends you</h2>{sent}"
-        f"<h2>Errors</h2><table><tr><th>Code</th><th>Status</th><th>When</th></tr>{errors}</table><h2>Shapes</h2>{schemas}"
+        f"<h1>Makegood API</h1>{introduction}"
+        f'<p class="soft">Version {_text(info["version"])} · '
+        f'<a href="/openapi.json">openapi.json</a></p>'
+        f"<h2>Calls</h2>{calls}<h2>What Makegood sends you</h2>{callbacks}"
+        f"<h2>Errors</h2><table><tr><th>Code</th><th>Status</th><th>When</th></tr>{errors}</table>"
+        f"<h2>Shapes</h2>{schemas}"
     )
+
+
+def _operations(items: Json) -> str:
+    return "".join(_operation(path, method, operation) for path, item in items.items() for method, operation in item.items())
 
 
 def _operation(path: str, method: str, operation: Json) -> str:
@@ -100,7 +109,7 @@ def _operation(path: str, method: str, operation: Json) -> str:
         f"<p>{_prose(operation.get('description', ''))}</p>{_parameters(operation.get('parameters', []))}"
         + (f"<p>Body: {_type(body['schema'])}</p>" if body else "")
         + "".join(_example(name, example["value"]) for name, example in body.get("examples", {}).items())
-        + f"<p>Answers:</p>{_answers(operation['responses'])}"
+        + f"<p>Responses:</p>{_responses(operation['responses'])}"
     )
 
 
@@ -108,27 +117,28 @@ def _parameters(parameters: list[Json]) -> str:
     if not parameters:
         return ""
     rows = "".join(
-        f"<tr><td><code>{_text(one['name'])}</code></td><td>{_text(one['in'])}{', required' if one.get('required') else ''}</td>"
+        f"<tr><td><code>{_text(one['name'])}</code></td>"
+        f"<td>{_text(one['in'])}{', required' if one.get('required') else ''}</td>"
         f"<td>{_type(one['schema'])}</td><td>{_prose(one.get('description', ''))}</td></tr>"
         for one in parameters
     )
     return f"<table><tr><th>Parameter</th><th>In</th><th>Type</th><th></th></tr>{rows}</table>"
 
 
-def _answers(responses: Json) -> str:
-    """What each status means; the refusals together, since they all have one shape and a page for each code."""
-    told = []
+def _responses(responses: Json) -> str:
+    """The responses by status. Refusals share one line, because they share one shape."""
+    items = []
     for status, response in sorted(responses.items()):
         schema = response.get("content", {}).get("application/json", {}).get("schema")
         if schema is None:
-            told.append(f"<li><code>{_text(status)}</code> {_prose(response['description'])}</li>")
+            items.append(f"<li><code>{_text(status)}</code> {_prose(response['description'])}</li>")
         elif not schema.get("$ref", "").endswith("/Problem"):
-            told.append(f"<li><code>{_text(status)}</code> {_type(schema)}</li>")
-    refusals = ", ".join(
-        f"<code>{_text(status)}</code>" for status in sorted(responses) if status[0] in "45" and status.isdigit()
-    )
-    shape = {"$ref": "#/components/schemas/Problem"}
-    return f"<ul>{''.join(told)}{f'<li>{refusals} {_type(shape)}</li>' if refusals else ''}</ul>"
+            items.append(f"<li><code>{_text(status)}</code> {_type(schema)}</li>")
+    statuses = [status for status in sorted(responses) if status[0] in "45" and status.isdigit()]
+    if statuses:
+        refusals = ", ".join(f"<code>{_text(status)}</code>" for status in statuses)
+        items.append(f"<li>{refusals} {_type({'$ref': '#/components/schemas/Problem'})}</li>")
+    return f"<ul>{''.join(items)}</ul>"
 
 
 def _example(name: str, value: Json) -> str:
@@ -136,14 +146,16 @@ def _example(name: str, value: Json) -> str:
 
 
 def _schema(name: str, schema: Json) -> str:
-    heading = f'<h3 id="{_text(name)}">{_text(name)}</h3><p>{_prose(schema.get("description", ""))}</p>'
+    heading = f'<h3 id="{_text(name)}">{_text(name)}</h3>'
+    heading += f"<p>{_prose(schema.get('description', ''))}</p>"
     if "enum" in schema:
         return heading + f"<p>{', '.join(f'<code>{_text(value)}</code>' for value in schema['enum'])}</p>"
     required = set(schema.get("required", ()))
     rows = "".join(
-        f"<tr><td><code>{_text(field)}</code></td><td>{_type(told)}{', required' if field in required else ''}</td>"
-        f"<td>{_prose(told.get('description', ''))}</td></tr>"
-        for field, told in schema.get("properties", {}).items()
+        f"<tr><td><code>{_text(field)}</code></td>"
+        f"<td>{_type(shape)}{', required' if field in required else ''}</td>"
+        f"<td>{_prose(shape.get('description', ''))}</td></tr>"
+        for field, shape in schema.get("properties", {}).items()
     )
     return heading + f"<table><tr><th>Field</th><th>Type</th><th></th></tr>{rows}</table>"
 
@@ -162,7 +174,7 @@ def _type(schema: Json) -> str:
 
 
 def _prose(text: str) -> str:
-    """The text with what stands in backticks as code, and what in asterisks emphasised."""
+    """The escaped text, with backticks as code and asterisks as emphasis."""
     for mark, tag in (("`", "code"), ("*", "em")):
         parts = (text if mark == "*" else _text(text)).split(mark)
         text = "".join(part if index % 2 == 0 else f"<{tag}>{part}</{tag}>" for index, part in enumerate(parts))

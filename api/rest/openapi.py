@@ -1,6 +1,8 @@
-"""The OpenAPI 3.1 document: the operators' routes as FastAPI describes them, the two POSTs and the callback as told here.
+"""Builds the OpenAPI 3.1 document.
 
-Needs no running service: `makegood openapi` prints what `/openapi.json` serves.
+FastAPI describes the routes of `api.rest.routes`. This module adds the two POSTs of ingest and the
+repair callback. It needs no running service: `makegood openapi` prints the document that
+`/openapi.json` serves.
 """
 
 from importlib.metadata import version
@@ -11,20 +13,22 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from api.ingest.schemas import ReceiptBody, ResultBody
-from api.rest import response_models as answers
+from api.rest import response_models as models
 from api.rest.callback_schema import SIGNATURE_HEADERS, RepairRequest
 from api.rest.response_models import problem_responses
-from api.rest.routes import manage_router
+from api.rest.routes import rest_router
 from domain.errors import Code
 from operations.inputs import ProjectPatch
 from operations.validation import Json, ResolveBody
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = """\
-Makegood watches that what a customer paid for really happens. Your app says *receipt* when it has accepted a payment event and
-*result* when the business effect was applied or failed. A result that fails, or does not come in time, opens an *incident*.
+Makegood checks that customers get what they paid for. Your app sends a *receipt* when it has
+accepted a payment event, and a *result* when the business effect was applied or has failed. A failed
+or overdue result opens an *incident*.
 
-A `202` means: on disk. Every request carries an API key; every error is a problem document whose `code` never changes."""
+A `202` means that the request is stored on disk. Every request needs an API key. Every error is a
+problem document with a `code`, which never changes."""
 
 INGEST_CODES = (
     Code.UNAUTHORIZED,
@@ -45,11 +49,17 @@ INGEST_CODES = (
     Code.UNAVAILABLE,
 )
 _HEADERS_OF = {"405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
-SENT_MODELS: tuple[type[BaseModel], ...] = (ReceiptBody, ResultBody, ResolveBody, ProjectPatch)
-TOLD_MODELS: tuple[type[BaseModel], ...] = (answers.AcceptedReceipt, answers.AcceptedResult, answers.Problem, RepairRequest)
+REQUEST_MODELS: tuple[type[BaseModel], ...] = (ReceiptBody, ResultBody, ResolveBody, ProjectPatch)
+RESPONSE_MODELS: tuple[type[BaseModel], ...] = (
+    models.AcceptedReceipt,
+    models.AcceptedResult,
+    models.Problem,
+    RepairRequest,
+)
 
-# No control character and no space but the plain one, which is not counted at the ends.
-IDEMPOTENCY_KEY_PATTERN = r"^[^\x00-\x20\x7f-\xa0\xad]([^\x00-\x1f\x7f-\xa0\xad]*[^\x00-\x20\x7f-\xa0\xad])?$"
+# No control characters, and no spaces except U+0020, which is removed at both ends.
+_EDGE, _INNER = r"[^\x00-\x20\x7f-\xa0\xad]", r"[^\x00-\x1f\x7f-\xa0\xad]"
+IDEMPOTENCY_KEY_PATTERN = rf"^{_EDGE}({_INNER}*{_EDGE})?$"
 
 RECEIPT_EXAMPLES: Json = {
     "stripe": {
@@ -89,50 +99,60 @@ RESULT_EXAMPLES: Json = {
 
 
 def document() -> Json:
-    """The whole document."""
-    told = get_openapi(
+    """The complete OpenAPI document."""
+    made = get_openapi(
         title="Makegood",
         version=version("makegood"),
         openapi_version="3.1.0",
         description=DESCRIPTION,
-        routes=manage_router().routes,
+        routes=rest_router().routes,
     )
-    schemas = told.setdefault("components", {}).setdefault("schemas", {})
-    # FastAPI describes its own errors, which this service never sends.
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    # FastAPI adds its own error models, which this service never sends.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas |= _schemas("validation", SENT_MODELS) | _schemas("serialization", TOLD_MODELS)
+    schemas |= _schemas("validation", REQUEST_MODELS) | _schemas("serialization", RESPONSE_MODELS)
     for name in ("default", "title"):
         for field in schemas["ProjectPatch"]["properties"].values():
             field.pop(name, None)
-    _secure(told)
-    told["paths"] = {**_ingest_paths(), **told["paths"]}
-    told["webhooks"] = {"repair.requested": {"post": _callback()}}
-    return told
+    _add_common_parts(made)
+    made["paths"] = {**_ingest_paths(), **made["paths"]}
+    made["webhooks"] = {"repair.requested": {"post": _callback()}}
+    return made
 
 
-def _schemas(mode: Any, models: tuple[type[BaseModel], ...]) -> Json:
-    # Any: Pydantic's own literal of modes.
-    pairs = [(model, mode) for model in models]
-    _, made = models_json_schema(pairs, ref_template=REF_TEMPLATE, schema_generator=GenerateJsonSchema)
-    definitions: Json = made["$defs"]
+def _schemas(mode: Any, described: tuple[type[BaseModel], ...]) -> Json:
+    # Any: Pydantic's literal type of modes.
+    pairs = [(model, mode) for model in described]
+    _, schemas = models_json_schema(pairs, ref_template=REF_TEMPLATE, schema_generator=GenerateJsonSchema)
+    definitions: Json = schemas["$defs"]
     return definitions
 
 
-def _secure(told: Json) -> None:
-    """Every operation takes an API key and answers with a Request-Id; FastAPI's own 422 gives way to ours."""
-    told["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_test_…` or `sk_live_…`."}
+def _add_common_parts(made: Json) -> None:
+    """Add the API key and `Request-Id` to every operation, and remove FastAPI's 422 responses."""
+    made["components"]["securitySchemes"] = {
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, `sk_test_…` or `sk_live_…`.",
+        }
     }
-    told["components"]["headers"] = {
-        "Request-Id": {"description": "Names this request in our logs.", "schema": {"type": "string"}},
+    made["components"]["headers"] = {
+        "Request-Id": {
+            "description": "The id of the request in the logs.",
+            "schema": {"type": "string"},
+        },
         "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
-        "Allow": {"description": "The methods that this address takes.", "schema": {"type": "string"}},
+        "Allow": {
+            "description": "The methods that this path supports.",
+            "schema": {"type": "string"},
+        },
     }
-    for path in told["paths"].values():
+    for path in made["paths"].values():
         for operation in path.values():
             operation["security"] = [{"key": []}]
-            _drop_foreign_422(operation)
+            _remove_fastapi_422(operation)
             for status, response in operation["responses"].items():
                 response["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
 
@@ -141,10 +161,10 @@ def _headers(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _drop_foreign_422(operation: Json) -> None:
-    """FastAPI adds its own to every operation that has a parameter and names none itself."""
-    unprocessable = operation["responses"].get("422")
-    if unprocessable is not None and "application/problem+json" not in unprocessable["content"]:
+def _remove_fastapi_422(operation: Json) -> None:
+    """Remove the 422 that FastAPI adds to operations with parameters that declare none."""
+    response = operation["responses"].get("422")
+    if response is not None and "application/problem+json" not in response["content"]:
         del operation["responses"]["422"]
 
 
@@ -152,18 +172,18 @@ def _ingest_paths() -> Json:
     receipt = _ingest(
         "receipt",
         summary="Send a receipt",
-        description="Once your app has verified the provider's event and durably accepted the work, before its effect runs.",
+        description="Send it when your app has verified the provider's event and stored the work, before it applies the effect.",
         body=ReceiptBody,
-        answer=answers.AcceptedReceipt,
+        response=models.AcceptedReceipt,
         examples=RECEIPT_EXAMPLES,
         codes=(*INGEST_CODES, Code.RECEIPT_CONFLICT),
     )
     result = _ingest(
         "result",
         summary="Send a result",
-        description="Once the business effect was applied, or has failed. Name the event by one of its three ids.",
+        description="Send it when the business effect was applied or has failed. Identify the event with one of its three ids.",
         body=ResultBody,
-        answer=answers.AcceptedResult,
+        response=models.AcceptedResult,
         examples=RESULT_EXAMPLES,
         codes=(*INGEST_CODES, Code.NOT_FOUND),
     )
@@ -176,21 +196,24 @@ def _ingest(
     summary: str,
     description: str,
     body: type[BaseModel],
-    answer: type[BaseModel],
+    response: type[BaseModel],
     examples: Json,
     codes: tuple[Code, ...],
 ) -> Json:
     sent = {"schema": _ref(body), "examples": examples}
-    replayed = {"description": "`true` when this answer was given before.", "schema": {"type": "string", "enum": ["true"]}}
-    refusals = {str(status): told for status, told in problem_responses(*codes).items()}
-    for status, told in refusals.items():
-        told["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
-    # With `idempotency_in_progress`.
+    replayed = {
+        "description": "`true` when this is the stored response to an earlier request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+    refusals = {str(status): problem for status, problem in problem_responses(*codes).items()}
+    for status, problem in refusals.items():
+        problem["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
+    # For `idempotency_in_progress`.
     refusals["409"]["headers"] |= _headers("Retry-After")
     accepted = {
-        "description": "On disk.",
+        "description": "Stored on disk.",
         "headers": {**_headers("Request-Id"), "Idempotent-Replayed": replayed},
-        "content": {"application/json": {"schema": _ref(answer)}},
+        "content": {"application/json": {"schema": _ref(response)}},
     }
     return {
         "tags": ["ingest"],
@@ -209,8 +232,8 @@ def _idempotency_key() -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "required": True,
-        "description": "The same on every retry of a request, different for every other one. Kept for 24 hours. Printable "
-        "characters; beyond ASCII as UTF-8.",
+        "description": "The same key for all retries of a request, and another key for every other "
+        "request. Stored for 24 hours. Printable characters, encoded as UTF-8.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN},
         "example": "receipt-order_1042",
     }
@@ -218,25 +241,32 @@ def _idempotency_key() -> Json:
 
 def _callback() -> Json:
     headers = [
-        {"name": name, "in": "header", "required": is_required, "description": told, "schema": {"type": "string"}}
-        for name, told, is_required in SIGNATURE_HEADERS
+        {
+            "name": name,
+            "in": "header",
+            "required": is_required,
+            "description": description,
+            "schema": {"type": "string"},
+        }
+        for name, description, is_required in SIGNATURE_HEADERS
     ]
     return {
         "tags": ["callback"],
         "summary": "Repair requested",
-        "description": "POSTed to the project's repair URL, the same bytes on every attempt. Verify the signature over the raw "
-        "body, apply the effect once per `replay_id`, answer 2xx, then send a result with that `replay_id`.",
+        "description": "Makegood POSTs this to the project's repair URL, with the same bytes on every "
+        "attempt. Verify the signature over the raw body. Apply the effect once per `replay_id`. "
+        "Respond with 2xx, then send a result with that `replay_id`.",
         "operationId": "repair_requested",
         "parameters": headers,
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(RepairRequest)}}},
         "responses": {
-            "2XX": {"description": "Taken. The incident ends when the result says success, not before."},
-            "3XX": {"description": "Refused: no redirect is followed, and the repair fails at once."},
+            "2XX": {"description": "Accepted. The incident is resolved when the result reports success."},
+            "3XX": {"description": "Redirects are not followed. The repair fails at once."},
             "4XX": {
-                "description": "Refused: the repair fails at once, except for 408 and 429, which are repeated; 410 also "
-                "marks the repair URL as gone."
+                "description": "The repair fails at once. After 408 and 429 the callback is repeated. "
+                "410 also marks the repair URL as gone."
             },
-            "5XX": {"description": "Repeated after 1 min, 10 min, 1 h and 6 h."},
+            "5XX": {"description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h."},
         },
     }
 

@@ -1,10 +1,13 @@
-"""The shapes of REST's answers, for the OpenAPI document and as a last check on what leaves. Made by `operations.serializers`."""
+"""The response models of REST, for the OpenAPI document and as a check on each response.
+
+`operations.serializers` creates the values.
+"""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.problems import MEANINGS
+from api.http.problems import PROBLEM_TYPES
 from domain.audit import AuditAction, SubjectType
 from domain.errors import Code
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
@@ -18,7 +21,7 @@ ReplayIdText = Annotated[str, Field(examples=["rpl_019ab01c2d3e7f4a8b5c6d7e8f901
 
 
 class AcceptedReceipt(BaseModel):
-    """The receipt is on disk."""
+    """The receipt is stored on disk."""
 
     accepted: Literal[True]
     event_id: EventIdText
@@ -26,7 +29,7 @@ class AcceptedReceipt(BaseModel):
 
 
 class AcceptedResult(BaseModel):
-    """The result is on disk; `state` is the receipt's after it."""
+    """The result is stored on disk. `state` is the receipt's state after it."""
 
     accepted: Literal[True]
     event_id: EventIdText
@@ -34,7 +37,7 @@ class AcceptedResult(BaseModel):
 
 
 class Incident(BaseModel):
-    """A payment whose effect is missing."""
+    """A payment event whose business effect failed or is overdue."""
 
     id: IncidentIdText
     event_id: EventIdText
@@ -50,7 +53,7 @@ class Incident(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One signed call of the repair URL; `status` and `duration_ms` are null while it runs."""
+    """A signed call of the repair URL. `status` and `duration_ms` are null while it runs."""
 
     number: int
     at: At
@@ -60,7 +63,7 @@ class Attempt(BaseModel):
 
 
 class Repair(BaseModel):
-    """One repair, known by its `replay_id`."""
+    """A repair, identified by its `replay_id`."""
 
     replay_id: ReplayIdText
     state: RepairState
@@ -71,7 +74,7 @@ class Repair(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """One line of an event's history, with the fields of its kind."""
+    """An entry of an event's history, with additional fields by `kind`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -80,7 +83,7 @@ class TimelineEntry(BaseModel):
 
 
 class Event(BaseModel):
-    """A receipt and its incident, as a row of a list."""
+    """A receipt and its incident, as in a list."""
 
     event_id: EventIdText
     state: ReceiptState
@@ -100,9 +103,9 @@ class Event(BaseModel):
 
 
 class FullEvent(Event):
-    """A receipt with its newest 100 repairs and the newest 100 entries of its timeline, both oldest first.
+    """A receipt with its newest 100 repairs and timeline entries, both oldest first.
 
-    `GET /events/{event_id}/timeline` has the whole timeline.
+    `GET /events/{event_id}/timeline` has the complete timeline.
     """
 
     repairs: list[Repair]
@@ -134,14 +137,14 @@ class IncidentList(BaseModel):
 
 
 class RepairRequested(BaseModel):
-    """The repair that runs now: begun by this call, or before."""
+    """The running repair, which this call or an earlier one started."""
 
     replay_id: ReplayIdText
     incident_id: IncidentIdText
 
 
 class Project(BaseModel):
-    """A project's settings; its secrets are never among them."""
+    """A project's settings, without its secrets."""
 
     project_id: str
     name: str
@@ -158,15 +161,15 @@ class Project(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """One act of a person, a key, the command line or Temporal's UI; known by its hash in the log."""
+    """An action of a user, a key, the command line or Temporal's UI, identified by its hash."""
 
     hash: str = Field(pattern="^[0-9a-f]{64}$")
     at: At
-    actor: str = Field(description="The id of a user or a key, `cli:` and the system's user, or `temporal`.")
-    address: str | None = Field(description="Where the call came from.")
+    actor: str = Field(description="The id of a user or key, `cli:` with the operating system's user, or `temporal`.")
+    address: str | None = Field(description="The address of the client.")
     request_id: str | None
-    action: str = Field(description="What was done.", examples=[AuditAction.KEY_REVOKED.value])
-    subject_type: str | None = Field(description="What it was done to.", examples=[SubjectType.KEY.value])
+    action: str = Field(examples=[AuditAction.KEY_REVOKED.value])
+    subject_type: str | None = Field(description="The type of the object that was changed.", examples=[SubjectType.KEY.value])
     subject_id: str | None
     project_id: str | None
     details: dict[str, Any]  # Any: JSON, by the action
@@ -181,38 +184,38 @@ class AuditList(BaseModel):
 
 
 class FieldProblem(BaseModel):
-    """One place of a request that is wrong."""
+    """An error in one field or parameter of a request."""
 
-    pointer: str = Field(description="JSON pointer (RFC 6901) into the body, or of the query parameter.")
+    pointer: str = Field(description="The JSON pointer (RFC 6901) of the field in the body, or of the parameter.")
     code: str
     message: str
 
 
 class Problem(BaseModel):
-    """Every error of this service (RFC 9457)."""
+    """The body of every error response (RFC 9457)."""
 
-    type: str = Field(description="Where the code is explained.", json_schema_extra={"format": "uri"})
+    type: str = Field(description="The URL of the page about the code.", json_schema_extra={"format": "uri"})
     title: str
     status: int
     detail: str
     code: Code
     request_id: str
     retryable: bool = Field(description="Whether the same request may succeed later.")
-    errors: list[FieldProblem] | None = Field(default=None, description="With `validation_error` only.")
+    errors: list[FieldProblem] | None = Field(default=None, description="Present for `validation_error` only.")
 
 
-# Any: FastAPI's own annotation of `responses`.
+# Any: FastAPI's annotation of `responses`.
 def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The refusals of an operation, by status, as OpenAPI has them."""
+    """The OpenAPI responses of an operation's refusals, by status."""
     by_status: dict[int | str, list[Code]] = {}
     for code in codes:
-        by_status.setdefault(MEANINGS[code].status, []).append(code)
+        by_status.setdefault(PROBLEM_TYPES[code].status, []).append(code)
     return {status: _problem_response(listed) for status, listed in by_status.items()}
 
 
 def _problem_response(codes: list[Code]) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        "description": " ".join(f"`{code.value}`: {MEANINGS[code].what}" for code in codes),
+        "description": " ".join(f"`{code.value}`: {PROBLEM_TYPES[code].cause}" for code in codes),
         "content": {name: {"schema": schema} for name in ("application/problem+json", "application/json")},
     }

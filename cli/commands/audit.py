@@ -14,7 +14,7 @@ from domain.audit import AuditAction
 
 if TYPE_CHECKING:
     from operations.audit import AuditFilters
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 app = typer.Typer(help="The audit log: who did what, from where, to what.", no_args_is_help=True)
 COLUMNS = ("at", "actor", "action", "subject_id", "project_id", "address", "details")
@@ -39,7 +39,7 @@ def list_some(
     filters = _filters(actor, action, after, before)
 
     async def act(operations: "Operations") -> Json:
-        return await operations.list_audit(await find_project_id(operations, project), filters, limit=limit, cursor=cursor)
+        return await operations.audit.list_audit(await find_project_id(operations, project), filters, limit=limit, cursor=cursor)
 
     answer = operate(act)
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
@@ -56,7 +56,7 @@ def verify(
 
     Keep the printed `head` where the database's owner cannot write, and give it to a later run with --expect.
     """
-    verdict = operate(lambda operations: operations.verify_audit(expect=expect))
+    verdict = operate(lambda operations: operations.audit.verify_audit(expect=expect))
     print_record(asdict(verdict), as_json=as_json)
     if verdict.problem is not None:
         where = "the audit log" if verdict.sequence is None else f"entry {verdict.sequence} of the audit log"
@@ -76,7 +76,7 @@ def export(
 
     async def act(operations: "Operations") -> None:
         project_id = await find_project_id(operations, project)
-        async for lines in await operations.export_audit(project_id, filters, actor=cli_actor()):
+        async for lines in await operations.audit.export_audit(project_id, filters, actor=cli_actor()):
             sys.stdout.write(lines.decode())
         sys.stdout.flush()
 

@@ -11,7 +11,7 @@ from cli.output import joined, print_record, print_rows
 from domain.incidents import IncidentState
 
 if TYPE_CHECKING:
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 app = typer.Typer(help="Incidents: payments whose effect is missing.", no_args_is_help=True)
 COLUMNS = ("id", "state", "reason", "event_id", "opened_at", "acknowledged_at", "resolution")
@@ -30,11 +30,11 @@ def list_some(
     """Incidents, newest first."""
 
     async def act(operations: "Operations") -> Json:
-        from operations.incidents import ListFilters
+        from operations.lists import ListFilters
 
         filters = ListFilters(state=joined(state), q=q)
         project_id = await find_project_id(operations, project)
-        return await operations.list_incidents(project_id, filters, limit=limit, cursor=cursor)
+        return await operations.incidents.list_incidents(project_id, filters, limit=limit, cursor=cursor)
 
     answer = operate(act)
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
@@ -43,19 +43,19 @@ def list_some(
 @app.command("show")
 def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """One incident."""
-    print_record(operate(lambda operations: operations.read_incident(None, incident_id)), as_json=as_json)
+    print_record(operate(lambda operations: operations.incidents.read_incident(None, incident_id)), as_json=as_json)
 
 
 @app.command("reprocess")
 def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Ask the app to apply the effect again: its repair URL is called, signed. While a repair runs, that one is named."""
-    _act(lambda o: o.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
+    _act(lambda o: o.incidents.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("acknowledge")
 def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Say that someone is looking at it."""
-    _act(lambda o: o.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
+    _act(lambda o: o.incidents.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("resolve")
@@ -65,7 +65,7 @@ def resolve(
     as_json: JsonFlag = False,
 ) -> None:
     """End an incident by hand."""
-    _act(lambda o: o.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
+    _act(lambda o: o.incidents.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
 
 
 def _act(action: "Callable[[Operations], Awaitable[Json]]", *, as_json: bool) -> None:

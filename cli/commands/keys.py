@@ -10,7 +10,7 @@ from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_record, print_rows, tell
 
 if TYPE_CHECKING:
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
 COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
@@ -52,16 +52,16 @@ def revoke(
 
 async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str], expires_in_days: int | None) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.create_key(
+    return await operations.api_keys.create_key(
         project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days, actor=cli_actor()
     )
 
 
 async def _list(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.list_keys(project["project_id"])
+    return await operations.api_keys.list_keys(project["project_id"])
 
 
 async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
     project = await find_project(operations, name_or_id)
-    await operations.revoke_key(project["project_id"], key_id, actor=cli_actor())
+    await operations.api_keys.revoke_key(project["project_id"], key_id, actor=cli_actor())

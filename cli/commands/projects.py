@@ -12,7 +12,7 @@ from cli.output import CommandFailed, ExitCode, print_end_of_list, print_record,
 from domain.results import LateResult
 
 if TYPE_CHECKING:
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 app = typer.Typer(help="Projects: what is watched, and how.", no_args_is_help=True)
 COLUMNS = ("project_id", "name", "mode", "timeout_minutes", "repair_url", "alert_emails", "suspended")
@@ -56,7 +56,7 @@ def create(
     fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
     if timeout_minutes is not None:
         fields["timeout_minutes"] = timeout_minutes
-    made = operate(lambda operations: operations.create_project(**fields, actor=cli_actor()))
+    made = operate(lambda operations: operations.projects.create_project(**fields, actor=cli_actor()))
     print_record(made, as_json=as_json)
     if not as_json:
         tell("Keep the API key and the signing secret now: they are not shown again.")
@@ -65,7 +65,7 @@ def create(
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
     """The newest 1,000 projects."""
-    answer = operate(lambda operations: operations.list_projects())
+    answer = operate(lambda operations: operations.projects.list_projects())
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
     print_end_of_list(answer["data"], "projects")
 
@@ -147,30 +147,32 @@ def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None
 
 async def _show(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    rotation = await operations.read_rotation(project["project_id"])
+    rotation = await operations.signing_secrets.read_rotation(project["project_id"])
     return {**project, "signature_overlap_ends_at": rotation["overlap_ends_at"]}
 
 
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.change_project(project["project_id"], dict(changes), actor=cli_actor())
+    return await operations.projects.change_project(project["project_id"], dict(changes), actor=cli_actor())
 
 
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.set_suspended(project["project_id"], suspended=is_suspended, actor=cli_actor())
+    return await operations.projects.set_suspended(project["project_id"], suspended=is_suspended, actor=cli_actor())
 
 
 async def _delete(operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.delete_project(project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor())
+    return await operations.projects.delete_project(
+        project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor()
+    )
 
 
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.rotate_signing_secret(project["project_id"], actor=cli_actor())
+    return await operations.signing_secrets.rotate_signing_secret(project["project_id"], actor=cli_actor())
 
 
 async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.finish_rotation(project["project_id"], actor=cli_actor())
+    return await operations.signing_secrets.finish_rotation(project["project_id"], actor=cli_actor())

@@ -14,7 +14,7 @@ from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from domain.values.timestamps import wire
 
 if TYPE_CHECKING:
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 app = typer.Typer(help="Receipts: payment events that an app has accepted.", no_args_is_help=True)
 COLUMNS = ("event_id", "state", "event_type", "effect_type", "internal_reference", "accepted_at", "deadline_at")
@@ -72,7 +72,7 @@ def list_some(
     """Receipts, newest first."""
 
     async def act(operations: "Operations") -> Json:
-        from operations.incidents import ListFilters
+        from operations.lists import ListFilters
 
         filters = ListFilters(
             state=joined(state),
@@ -83,7 +83,7 @@ def list_some(
             q=q,
         )
         project_id = await find_project_id(operations, project)
-        return await operations.list_events(project_id, filters, limit=limit, cursor=cursor)
+        return await operations.events.list_events(project_id, filters, limit=limit, cursor=cursor)
 
     answer = operate(act)
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
@@ -92,7 +92,7 @@ def list_some(
 @app.command("show")
 def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """One receipt with its incident, its newest repairs and the newest part of its timeline."""
-    event = operate(lambda operations: operations.read_event(None, event_id))
+    event = operate(lambda operations: operations.events.read_event(None, event_id))
     if as_json:
         return print_json(event)
     print_record({name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False)
@@ -105,7 +105,7 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
 @app.command("timeline")
 def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOption = None, as_json: JsonFlag = False) -> None:
     """What happened to one receipt, newest first, a page at a time."""
-    page = operate(lambda operations: operations.read_timeline(None, event_id, limit, cursor))
+    page = operate(lambda operations: operations.events.read_timeline(None, event_id, limit, cursor))
     if as_json:
         return print_json(page)
     _print_entries(page["data"])
@@ -116,7 +116,7 @@ def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOpt
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Let a test project's receipt reach its deadline now."""
-    print_record(operate(lambda operations: operations.expire(None, event_id, actor=cli_actor())), as_json=as_json)
+    print_record(operate(lambda operations: operations.events.expire(None, event_id, actor=cli_actor())), as_json=as_json)
 
 
 def _print_entries(entries: list[Json]) -> None:
@@ -136,7 +136,7 @@ def restart(
         raise CommandFailed("name one EVENT_ID, or --stuck for all", ExitCode.USAGE)
     if event_id is not None:
         named = event_id
-        print_record(operate(lambda operations: operations.restart(None, named, actor=cli_actor())), as_json=as_json)
+        print_record(operate(lambda operations: operations.runs.restart(None, named, actor=cli_actor())), as_json=as_json)
         return
     restarted = operate(_restart_stuck)
     if as_json:
@@ -146,8 +146,8 @@ def restart(
 
 async def _restart_stuck(operations: "Operations") -> list[str]:
     """The events whose workflows are to be restarted; how far it is goes to stderr."""
-    total, restarted, after = await operations.count_stuck(), list[str](), None
-    while batch := await operations.restart_stuck(after=after, actor=cli_actor()):
+    total, restarted, after = await operations.runs.count_stuck(), list[str](), None
+    while batch := await operations.runs.restart_stuck(after=after, actor=cli_actor()):
         restarted += batch
         after = batch[-1]
         typer.echo(f"{len(restarted)} of {max(total, len(restarted))}", err=True)

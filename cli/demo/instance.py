@@ -78,7 +78,7 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
     from cli.local_operations import build_operations, cli_actor, with_open_store
 
     async def make(database: "Database") -> Mapping[str, Any]:
-        return await build_operations(settings, database).create_project(
+        return await build_operations(settings, database).projects.create_project(
             name=name,
             mode="test",
             actor=cli_actor(),
@@ -96,7 +96,7 @@ async def retire_project(settings: "Settings", project_id: str) -> None:
     from cli.local_operations import build_operations, cli_actor, with_open_store
 
     async def retire(database: "Database") -> None:
-        await build_operations(settings, database).set_suspended(project_id, suspended=True, actor=cli_actor())
+        await build_operations(settings, database).projects.set_suspended(project_id, suspended=True, actor=cli_actor())
 
     await with_open_store(settings, retire)
 

@@ -227,14 +227,14 @@ async def _check_worker(database: "Database") -> Finding:
 
 
 async def _check_credit(database: "Database") -> Finding:
-    from operations.readiness import pending_credit
+    from operations.readiness import outage_credit_warning
     from store.receipts.outage_credit import read_pending_credit
 
     async with database.reading() as session:
         pending = await read_pending_credit(session, await database.now(session))
     if pending is None:
         return ok("none is left to credit")
-    told = pending_credit(pending.age_seconds).removeprefix(" Warning: ")
+    told = outage_credit_warning(pending.age_seconds).removeprefix(" Warning: ")
     fix = "see the worker's log for crediting_failed; deadlines are judged with their credit meanwhile"
     return warn(told, fix=fix) if told else ok("one is being credited to the deadlines that were open in it")
 

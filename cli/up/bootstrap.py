@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from config.settings import Settings
 
 if TYPE_CHECKING:
-    from operations.incidents import Operations
+    from operations.composition import Operations
 
 PROJECT_NAME = "default"
 # Caught by the built-in mailbox, and reserved, so that it can never be anyone's.
@@ -28,12 +28,12 @@ async def take_first_steps(settings: Settings) -> FirstSteps:
     """Make what a newcomer needs next. Each call makes a new sign-in link; the project is made once."""
     # Here, since `makegood up` starts its children before it needs the store's libraries.
     from cli.local_operations import build_operations, cli_actor, read_sealer
-    from operations.people import People
+    from operations.people.composition import People
     from store.db.database import Database
 
     database = Database.open(settings.database_url_or_default)
     try:
-        login_token = await People(database, read_sealer(settings)).create_link(None, actor=cli_actor())
+        login_token = await People.build(database, read_sealer(settings)).accounts.create_link(None, actor=cli_actor())
         api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
         return FirstSteps(login_token=login_token, api_key=api_key)
     finally:
@@ -43,9 +43,9 @@ async def take_first_steps(settings: Settings) -> FirstSteps:
 async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
     from cli.local_operations import cli_actor
 
-    if (await operations.list_projects())["data"]:
+    if (await operations.projects.list_projects())["data"]:
         return None
-    made = await operations.create_project(
+    made = await operations.projects.create_project(
         name=PROJECT_NAME,
         mode="test",
         actor=cli_actor(),

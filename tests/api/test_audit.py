@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.projects import CreatedProject
 from operations.audit import AuditFilters
-from operations.incidents import Operations
+from operations.composition import Operations
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -27,31 +27,31 @@ Act = Callable[[Operations, str], Awaitable[Json]]  # on the project of that id
 # Each act, what its entry says it was done to (None: the project), and its details (…: an id of ours).
 ACTS: dict[str, tuple[Act, str, Json]] = {
     "project_created": (
-        lambda o, _: o.create_project(name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA),
+        lambda o, _: o.projects.create_project(name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA),
         "project",
         {"mode": "test", "key_id": ..., "scopes": ["ingest"], "shown": ["api_key", "signing_secret"]},
     ),
     "project_changed": (
-        lambda o, p: o.change_project(
+        lambda o, p: o.projects.change_project(
             p, {"name": "shop", "timeout_minutes": 7, "alert_emails": ["nadia@secret.example"]}, actor=NADIA
         ),
         "project",
         {"fields": ["timeout_minutes", "alert_emails"]},
     ),
-    "project_suspended": (lambda o, p: o.set_suspended(p, suspended=True, actor=NADIA), "project", {}),
-    "project_resumed": (lambda o, p: o.set_suspended(p, suspended=False, actor=NADIA), "project", {}),
+    "project_suspended": (lambda o, p: o.projects.set_suspended(p, suspended=True, actor=NADIA), "project", {}),
+    "project_resumed": (lambda o, p: o.projects.set_suspended(p, suspended=False, actor=NADIA), "project", {}),
     "key_created": (
-        lambda o, p: o.create_key(p, label="Nadia's secret laptop", scopes=["read", "admin"], actor=NADIA),
+        lambda o, p: o.api_keys.create_key(p, label="Nadia's secret laptop", scopes=["read", "admin"], actor=NADIA),
         "key",
         {"scopes": ["admin", "read"], "expires_at": None, "shown": ["api_key"]},
     ),
     "signing_secret_rotated": (
-        lambda o, p: o.rotate_signing_secret(p, actor=NADIA),
+        lambda o, p: o.signing_secrets.rotate_signing_secret(p, actor=NADIA),
         "project",
         {"shown": ["signing_secret"]},
     ),
     "project_deleted": (
-        lambda o, p: o.delete_project(p, confirmation="shop", end_open=True, actor=NADIA),
+        lambda o, p: o.projects.delete_project(p, confirmation="shop", end_open=True, actor=NADIA),
         "project",
         {"receipts_ended": 0},
     ),
@@ -60,7 +60,7 @@ ACTS: dict[str, tuple[Act, str, Json]] = {
 
 @pytest.fixture
 def operations(database: Database, sealer: Sealer) -> Operations:
-    return Operations(database=database, sealer=sealer, judge_repair_url=judge_shape)
+    return Operations.build(database=database, sealer=sealer, judge_repair_url=judge_shape)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def rows_of(database: Database) -> list[list[Any]]:
 
 async def entries(operations: Operations, project_id: str | None = None) -> list[Json]:
     """The whole log, oldest first."""
-    page = await operations.list_audit(project_id, AuditFilters(), limit=100)
+    page = await operations.audit.list_audit(project_id, AuditFilters(), limit=100)
     return list(reversed(page["data"]))
 
 
@@ -106,7 +106,7 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
 
 
 async def test_key_that_expires_is_told_with_its_day(operations: Operations, project: CreatedProject) -> None:
-    made = await operations.create_key(project.project.id, label="trial", expires_in_days=1, actor=NADIA)
+    made = await operations.api_keys.create_key(project.project.id, label="trial", expires_in_days=1, actor=NADIA)
 
     (entry,) = await entries(operations)
     assert entry["details"]["expires_at"] == made["expires_at"] is not None
@@ -114,9 +114,9 @@ async def test_key_that_expires_is_told_with_its_day(operations: Operations, pro
 
 async def test_second_halves_leave_their_entries_too(operations: Operations, project: CreatedProject) -> None:
     project_id = project.project.id
-    await operations.rotate_signing_secret(project_id, actor=NADIA)
-    await operations.finish_rotation(project_id, actor=NADIA)
-    await operations.revoke_key(project_id, project.key.id, actor=NADIA)
+    await operations.signing_secrets.rotate_signing_secret(project_id, actor=NADIA)
+    await operations.signing_secrets.finish_rotation(project_id, actor=NADIA)
+    await operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA)
 
     told = [(entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)]
     assert told[1:] == [("signing_secret_rotation_finished", project_id), ("key_revoked", project.key.id)]
@@ -128,13 +128,13 @@ async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
     waiting = await story.receipt()
     event_id, incident_id = await story.opened()
 
-    await operations.expire(None, waiting, actor=NADIA)
+    await operations.events.expire(None, waiting, actor=NADIA)
     for _ in range(2):
-        await operations.restart(None, waiting, actor=NADIA)
-    await operations.acknowledge(None, incident_id, actor=NADIA)
-    begun = await operations.reprocess(None, incident_id, actor=NADIA)
-    await operations.reprocess(None, incident_id, actor=NADIA)
-    await operations.resolve(None, incident_id, "Nadia Sample was refunded", actor=NADIA)
+        await operations.runs.restart(None, waiting, actor=NADIA)
+    await operations.incidents.acknowledge(None, incident_id, actor=NADIA)
+    begun = await operations.incidents.reprocess(None, incident_id, actor=NADIA)
+    await operations.incidents.reprocess(None, incident_id, actor=NADIA)
+    await operations.incidents.resolve(None, incident_id, "Nadia Sample was refunded", actor=NADIA)
 
     log = await entries(operations, project.project.id)
     of_repair = {"event_id": event_id, "replay_id": begun["replay_id"]}
@@ -176,11 +176,11 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
     project_id = project.project.id
     acts: list[Callable[[], Awaitable[object]]] = [
         *(lambda act=act: act(operations, project_id) for act, *_ in ACTS.values()),
-        lambda: operations.revoke_key(project_id, project.key.id, actor=NADIA),
-        lambda: operations.acknowledge(None, incident_id, actor=NADIA),
-        lambda: operations.reprocess(None, incident_id, actor=NADIA),
-        lambda: operations.resolve(None, incident_id, "done", actor=NADIA),
-        lambda: operations.export_audit(None, AuditFilters(), actor=NADIA),
+        lambda: operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA),
+        lambda: operations.incidents.acknowledge(None, incident_id, actor=NADIA),
+        lambda: operations.incidents.reprocess(None, incident_id, actor=NADIA),
+        lambda: operations.incidents.resolve(None, incident_id, "done", actor=NADIA),
+        lambda: operations.audit.export_audit(None, AuditFilters(), actor=NADIA),
     ]
 
     async with unwritable_log():
@@ -197,9 +197,9 @@ async def test_log_is_paged_narrowed_and_for_this_project_alone(
     caller: Caller, operations: Operations, project: CreatedProject, live_project: CreatedProject
 ) -> None:
     for number in range(3):
-        await operations.change_project(project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
-        await operations.change_project(live_project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
-    await operations.set_suspended(project.project.id, suspended=False, actor=Actor("cli:zoë"))
+        await operations.projects.change_project(project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
+        await operations.projects.change_project(live_project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
+    await operations.projects.set_suspended(project.project.id, suspended=False, actor=Actor("cli:zoë"))
 
     first = (await caller.ask("GET", "/audit", params={"limit": 2})).json()
     second = (await caller.ask("GET", "/audit", params={"limit": 2, "cursor": first["next_cursor"]})).json()
@@ -220,7 +220,7 @@ async def test_log_is_paged_narrowed_and_for_this_project_alone(
 
 @pytest.mark.parametrize("scope", ["ingest", "read", "operate"])
 async def test_log_needs_the_scope_admin(caller: Caller, operations: Operations, project: CreatedProject, scope: str) -> None:
-    made = await operations.create_key(project.project.id, label="x", scopes=[scope], actor=NADIA)
+    made = await operations.api_keys.create_key(project.project.id, label="x", scopes=[scope], actor=NADIA)
 
     answer = await caller.with_key(made["api_key"]).ask("GET", "/audit")
 
@@ -228,16 +228,16 @@ async def test_log_needs_the_scope_admin(caller: Caller, operations: Operations,
 
 
 async def test_export_is_an_entry_of_its_own_and_the_last_line(operations: Operations, project: CreatedProject) -> None:
-    await operations.set_suspended(project.project.id, suspended=True, actor=NADIA)
+    await operations.projects.set_suspended(project.project.id, suspended=True, actor=NADIA)
     filters = AuditFilters(actor="usr_nadia", created_after=datetime(2020, 1, 1, tzinfo=UTC))
 
-    lines = b"".join([part async for part in await operations.export_audit(project.project.id, filters, actor=NADIA)])
+    lines = b"".join([part async for part in await operations.audit.export_audit(project.project.id, filters, actor=NADIA)])
 
     told = [json.loads(line) for line in lines.splitlines()]
     assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
     assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
     assert told[1]["previous_hash"] == told[0]["hash"]
-    assert (await operations.verify_audit(expect=told[1]["hash"])).problem is None
+    assert (await operations.audit.verify_audit(expect=told[1]["hash"])).problem is None
 
 
 async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
@@ -256,7 +256,7 @@ async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
             now=await database.now(session),
         )
 
-    exported = b"".join([part async for part in await operations.export_audit(None, AuditFilters(), actor=NADIA)])
+    exported = b"".join([part async for part in await operations.audit.export_audit(None, AuditFilters(), actor=NADIA)])
 
     lines = [json.loads(line) for line in exported.decode("ascii").splitlines()]
     assert [line["action"] for line in lines] == ["project_changed", "audit_exported"]

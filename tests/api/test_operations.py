@@ -7,8 +7,9 @@ import pytest
 from domain.audit import Actor
 from domain.errors import NotFound, ValidationFailed
 from domain.projects import CreatedProject
-from operations.incidents import ListFilters, Operations
-from operations.serializers import whole_if_whole
+from operations.composition import Operations
+from operations.lists import ListFilters
+from operations.serializers import int_if_whole
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import signing_secrets
@@ -19,19 +20,19 @@ ACTOR = Actor("usr_operator", address="192.0.2.1", request_id="req_1")
 
 @pytest.fixture
 def operations(database: Database, sealer: Sealer) -> Operations:
-    return Operations(database=database, sealer=sealer, judge_repair_url=judge_shape)
+    return Operations.build(database=database, sealer=sealer, judge_repair_url=judge_shape)
 
 
 async def test_project_is_made_with_its_secrets_shown_once(operations: Operations) -> None:
-    made = await operations.create_project(
+    made = await operations.projects.create_project(
         name="new", mode="test", alert_emails=["a@b.example"], timeout_minutes=0.5, actor=ACTOR
     )
-    read = await operations.read_project(made["project_id"])
+    read = await operations.projects.read_project(made["project_id"])
 
     assert made["api_key"].startswith("sk_test_")
     assert made["signing_secret"].startswith("whsec_")
     assert read == {name: value for name, value in made.items() if name not in ("api_key", "signing_secret", "key_id")}
-    assert await operations.list_projects() == {"data": [read]}
+    assert await operations.projects.list_projects() == {"data": [read]}
 
 
 @pytest.mark.parametrize(
@@ -51,35 +52,35 @@ async def test_wrong_project_is_refused(operations: Operations, fields: dict[str
     wanted: dict[str, object] = {"name": "new", "mode": "test", **fields}
 
     with pytest.raises(ValidationFailed) as refused:
-        await operations.create_project(**wanted, actor=ACTOR)  # type: ignore[arg-type]  # wrong on purpose
+        await operations.projects.create_project(**wanted, actor=ACTOR)  # type: ignore[arg-type]  # wrong on purpose
 
     assert [error.pointer for error in refused.value.errors] == [pointer]
 
 
 async def test_key_is_made_listed_and_revoked(operations: Operations, project: CreatedProject) -> None:
     project_id = project.project.id
-    made = await operations.create_key(project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR)
-    listed = (await operations.list_keys(project_id))["data"]
-    revoked = await operations.revoke_key(project_id, made["key_id"], actor=ACTOR)
+    made = await operations.api_keys.create_key(project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR)
+    listed = (await operations.api_keys.list_keys(project_id))["data"]
+    revoked = await operations.api_keys.revoke_key(project_id, made["key_id"], actor=ACTOR)
 
     assert made["scopes"] == ["ingest", "read"]
     assert [key["label"] for key in listed] == ["first key", "cron"]
     assert all("api_key" not in key for key in listed)
     assert revoked["revoked_at"] is not None
     with pytest.raises(NotFound):
-        await operations.revoke_key(project_id, "key_unknown", actor=ACTOR)
+        await operations.api_keys.revoke_key(project_id, "key_unknown", actor=ACTOR)
     with pytest.raises(NotFound):
-        await operations.create_key("prj_unknown", label="x", actor=ACTOR)
+        await operations.api_keys.create_key("prj_unknown", label="x", actor=ACTOR)
 
 
 async def test_signing_secret_is_rotated_with_an_overlap(
     operations: Operations, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
     project_id = project.project.id
-    added = (await operations.rotate_signing_secret(project_id, actor=ACTOR))["signing_secret"]
+    added = (await operations.signing_secrets.rotate_signing_secret(project_id, actor=ACTOR))["signing_secret"]
     async with database.reading() as session:
         during = await signing_secrets(session, sealer, project_id, await database.now(session))
-    await operations.finish_rotation(project_id, actor=ACTOR)
+    await operations.signing_secrets.finish_rotation(project_id, actor=ACTOR)
     async with database.reading() as session:
         after = await signing_secrets(session, sealer, project_id, await database.now(session))
 
@@ -104,7 +105,7 @@ async def test_counts_are_over_all_projects_or_one(
     await caller.incident_of(await caller.accept())
     await caller.with_key(live_project.api_key).accept()
 
-    everywhere, here = await operations.counts(None), await operations.counts(project.project.id)
+    everywhere, here = await operations.incidents.counts(None), await operations.incidents.counts(project.project.id)
 
     assert everywhere == {"waiting": 2, "open": 1, "repairing": 0, "repaired_this_week": 0}
     assert here == {"waiting": 1, "open": 1, "repairing": 0, "repaired_this_week": 0}
@@ -115,7 +116,7 @@ async def test_several_states_may_be_asked_for(caller: Caller, operations: Opera
     open_one = await caller.accept()
     await caller.incident_of(open_one)
 
-    page = await operations.list_events(None, ListFilters(state="waiting,incident"))
+    page = await operations.events.list_events(None, ListFilters(state="waiting,incident"))
 
     assert {event["event_id"] for event in page["data"]} == {waiting, open_one}
     assert page["has_more"] is False
@@ -123,4 +124,4 @@ async def test_several_states_may_be_asked_for(caller: Caller, operations: Opera
 
 @pytest.mark.parametrize(("number", "told"), [(30.0, "30"), (0.5, "0.5")])
 def test_whole_minutes_are_told_as_integers(number: float, told: str) -> None:
-    assert str(whole_if_whole(number)) == told
+    assert str(int_if_whole(number)) == told

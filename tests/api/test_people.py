@@ -16,7 +16,8 @@ from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
 from operations.audit import AuditFilters, AuditOperations
-from operations.people import People
+from operations.audit_writer import AuditWriter
+from operations.people.composition import People
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
@@ -38,10 +39,10 @@ class Cast:
     token: str  # of one of the sessions of `sam`
 
     async def end_one_of_sam(self) -> None:
-        await self.people.end_session(self.ids["sam"], await self.a_session_of_sam(), actor=OLGA)
+        await self.people.sessions.end_session(self.ids["sam"], await self.a_session_of_sam(), actor=OLGA)
 
     async def a_session_of_sam(self) -> str:
-        listed = await self.people.list_sessions(self.ids["sam"], token=self.token)
+        listed = await self.people.sessions.list_sessions(self.ids["sam"], token=self.token)
         return next(str(one["id"]) for one in listed["data"] if not one["is_this"])
 
 
@@ -56,48 +57,48 @@ Act = Callable[[Cast], Awaitable[object]]
 Entry = tuple[str, str | None, bool, Json]
 ACTS: dict[str, tuple[Act, list[Entry]]] = {
     "an administrator's account": (
-        lambda c: c.people.create_user(at("new"), is_administrator=True, actor=OLGA),
+        lambda c: c.people.accounts.create_user(at("new"), is_administrator=True, actor=OLGA),
         [("user_created", None, False, {}), ("administrator_granted", None, False, {}), ("login_link_created", None, False, {})],
     ),
     "an account": (
-        lambda c: c.people.create_user(at("newer"), is_administrator=False, actor=OLGA),
+        lambda c: c.people.accounts.create_user(at("newer"), is_administrator=False, actor=OLGA),
         [("user_created", None, False, {}), ("login_link_created", None, False, {})],
     ),
-    "a link": (lambda c: c.people.create_link(at("bob"), actor=OLGA), [("login_link_created", "bob", False, {})]),
+    "a link": (lambda c: c.people.accounts.create_link(at("bob"), actor=OLGA), [("login_link_created", "bob", False, {})]),
     "an administrator": (
-        lambda c: c.people.set_administrator(at("bob"), is_administrator=True, actor=OLGA),
+        lambda c: c.people.accounts.set_administrator(at("bob"), is_administrator=True, actor=OLGA),
         [("administrator_granted", "bob", False, {})],
     ),
     "no administrator": (
-        lambda c: c.people.set_administrator(at("eve"), is_administrator=False, actor=OLGA),
+        lambda c: c.people.accounts.set_administrator(at("eve"), is_administrator=False, actor=OLGA),
         [("administrator_revoked", "eve", False, {})],
     ),
     "a role": (
-        lambda c: c.people.grant(c.project_id, at("bob"), "viewer", actor=OLGA),
+        lambda c: c.people.members.grant(c.project_id, at("bob"), "viewer", actor=OLGA),
         [("role_granted", "bob", OF_PROJECT, {"role": "viewer"})],
     ),
     "another role": (
-        lambda c: c.people.change_role(c.project_id, c.ids["ada"], "viewer", actor=OLGA),
+        lambda c: c.people.members.change_role(c.project_id, c.ids["ada"], "viewer", actor=OLGA),
         [("role_changed", "ada", OF_PROJECT, {"role": "viewer", "before": "operator"})],
     ),
     "another role, by name": (
-        lambda c: c.people.grant(c.project_id, at("ada"), "owner", actor=OLGA),
+        lambda c: c.people.members.grant(c.project_id, at("ada"), "owner", actor=OLGA),
         [("role_changed", "ada", OF_PROJECT, {"role": "owner", "before": "viewer"})],
     ),
     "a removal": (
-        lambda c: c.people.remove_member(c.project_id, c.ids["max"], actor=OLGA),
+        lambda c: c.people.members.remove_member(c.project_id, c.ids["max"], actor=OLGA),
         [("role_revoked", "max", OF_PROJECT, {"role": "operator"})],
     ),
     "a removal, by name": (
-        lambda c: c.people.revoke(c.project_id, at("mia"), actor=OLGA),
+        lambda c: c.people.members.revoke(c.project_id, at("mia"), actor=OLGA),
         [("role_revoked", "mia", OF_PROJECT, {"role": "viewer"})],
     ),
     "an invitation": (
-        lambda c: c.people.invite(c.project_id, email=at("zoe"), role="operator", actor=OLGA),
+        lambda c: c.people.invitations.invite(c.project_id, email=at("zoe"), role="operator", actor=OLGA),
         [("invitation_created", None, OF_PROJECT, {"role": "operator"})],
     ),
     "an invitation withdrawn": (
-        lambda c: c.people.withdraw(c.project_id, c.invited["dan"][1], actor=OLGA),
+        lambda c: c.people.invitations.withdraw(c.project_id, c.invited["dan"][1], actor=OLGA),
         [("invitation_withdrawn", "dan's invitation", OF_PROJECT, {})],
     ),
     "one session ended": (
@@ -105,33 +106,33 @@ ACTS: dict[str, tuple[Act, list[Entry]]] = {
         [("sessions_ended", "sam", False, {"which": "one", "ended": 1})],
     ),
     "other sessions ended": (
-        lambda c: c.people.end_sessions(c.ids["sam"], but_for=c.token, actor=OLGA),
+        lambda c: c.people.sessions.end_sessions(c.ids["sam"], but_for=c.token, actor=OLGA),
         [("sessions_ended", "sam", False, {"which": "others", "ended": 1})],
     ),
     "all sessions ended": (
-        lambda c: c.people.end_sessions_of(at("sam"), actor=OLGA),
+        lambda c: c.people.sessions.end_sessions_of(at("sam"), actor=OLGA),
         [("sessions_ended", "sam", False, {"which": "all", "ended": 1})],
     ),
     "a second factor reset": (
-        lambda c: c.people.reset_totp(at("sam"), actor=OLGA),
+        lambda c: c.people.accounts.reset_totp(at("sam"), actor=OLGA),
         [("second_factor_reset", "sam", False, {})],
     ),
     "an account deleted": (
-        lambda c: c.people.delete_user(at("eve"), actor=OLGA),
+        lambda c: c.people.accounts.delete_user(at("eve"), actor=OLGA),
         [("role_revoked", "eve", OF_PROJECT, {"role": "owner"}), ("user_deleted", "eve", False, {})],
     ),
 }
 # The same, by who takes an invitation: he is the actor, and comes from where the request does.
 TAKEN: dict[str, tuple[Act, list[Entry]]] = {
     "a new account": (
-        lambda c: c.people.join(c.invited["tom"][0], as_user=None, actor=OLGA),
+        lambda c: c.people.invitations.join(c.invited["tom"][0], as_user=None, actor=OLGA),
         [
             ("user_created", None, False, {"by": "invitation"}),
             ("invitation_accepted", "tom's invitation", OF_PROJECT, {"role": "operator", "before": None}),
         ],
     ),
     "a known one": (
-        lambda c: c.people.join(c.invited["max"][0], as_user=c.ids["max"], actor=OLGA),
+        lambda c: c.people.invitations.join(c.invited["max"][0], as_user=c.ids["max"], actor=OLGA),
         [("invitation_accepted", "max's invitation", OF_PROJECT, {"role": "operator", "before": "viewer"})],
     ),
 }
@@ -156,12 +157,14 @@ async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> C
             invited[name] = await invitations.invite(
                 session, project_id=project_id, email=at(name), role=Role.OPERATOR, invited_by=ids["olga"], now=now
             )
-    return Cast(People(database, sealer), project_id, ids, invited, tokens[0])
+    return Cast(People.build(database, sealer), project_id, ids, invited, tokens[0])
 
 
 async def log_of(database: Database, sealer: Sealer) -> list[Json]:
     """The whole log, oldest first."""
-    page = await AuditOperations(database=database, sealer=sealer).list_audit(None, AuditFilters(), limit=100)
+    page = await AuditOperations(database, AuditWriter(database, sealer), sealer=sealer).list_audit(
+        None, AuditFilters(), limit=100
+    )
     return list(reversed(page["data"]))
 
 
@@ -206,17 +209,17 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
 
 async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(cast: Cast, database: Database, sealer: Sealer) -> None:
     people, project_id = cast.people, cast.project_id
-    await people.grant(project_id, at("ada"), "operator", actor=OLGA)
-    await people.set_administrator(at("eve"), is_administrator=True, actor=OLGA)
-    await people.set_administrator(at("bob"), is_administrator=False, actor=OLGA)
-    await people.reset_totp(at("bob"), actor=OLGA)
+    await people.members.grant(project_id, at("ada"), "operator", actor=OLGA)
+    await people.accounts.set_administrator(at("eve"), is_administrator=True, actor=OLGA)
+    await people.accounts.set_administrator(at("bob"), is_administrator=False, actor=OLGA)
+    await people.accounts.reset_totp(at("bob"), actor=OLGA)
     refused: list[Awaitable[object]] = [
-        people.revoke(project_id, at("bob"), actor=OLGA),
-        people.withdraw(project_id, "inv_none", actor=OLGA),
-        people.join("no token", as_user=None, actor=OLGA),
-        people.join(cast.invited["max"][0], as_user=cast.ids["bob"], actor=OLGA),
-        people.create_user(at("bob"), is_administrator=True, actor=OLGA),
-        people.end_session(cast.ids["bob"], await cast.a_session_of_sam(), actor=OLGA),
+        people.members.revoke(project_id, at("bob"), actor=OLGA),
+        people.invitations.withdraw(project_id, "inv_none", actor=OLGA),
+        people.invitations.join("no token", as_user=None, actor=OLGA),
+        people.invitations.join(cast.invited["max"][0], as_user=cast.ids["bob"], actor=OLGA),
+        people.accounts.create_user(at("bob"), is_administrator=True, actor=OLGA),
+        people.sessions.end_session(cast.ids["bob"], await cast.a_session_of_sam(), actor=OLGA),
     ]
     for act in refused:
         with pytest.raises(Refusal):
@@ -226,10 +229,10 @@ async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(cast: Ca
 
 
 async def test_deleted_account_is_gone_but_not_from_the_log(cast: Cast, database: Database, sealer: Sealer) -> None:
-    await cast.people.delete_user(at("ada"), actor=OLGA)
+    await cast.people.accounts.delete_user(at("ada"), actor=OLGA)
 
     with pytest.raises(NotFound):
-        await cast.people.create_link(cast.ids["ada"], actor=OLGA)
+        await cast.people.accounts.create_link(cast.ids["ada"], actor=OLGA)
     assert {entry["subject_id"] for entry in await log_of(database, sealer)} == {cast.ids["ada"]}
 
 

@@ -25,7 +25,7 @@ _STANDING_BY.set_forkserver_preload(
         "cli.local_operations",
         "cli.doctor.store",
         "egress.transport",
-        "operations.incidents",
+        "operations.composition",
         "store.maintenance.backup",
         "store.migrate",
         "sqlalchemy.dialects.postgresql.asyncpg",

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from api.console.composition import ConsoleParts
 from api.console.routes import console_router
 from domain.projects import CreatedProject
-from operations.incidents import Operations
+from operations.composition import Operations
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -75,7 +75,7 @@ def desk() -> Desk:
 @pytest.fixture
 def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleParts:
     return ConsoleParts(
-        operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
+        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
         sealer=sealer,
         secret_key=SECRET_KEY,

@@ -10,7 +10,7 @@ from domain.audit import Actor, AuditAction
 from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
-from operations.people import People
+from operations.people.composition import People
 from store.audit import log as audit
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -114,7 +114,7 @@ async def test_role_of_a_member_beyond_the_list_can_be_changed(
         await session.execute(insert(members.MEMBERS), rows)
     last = UserId(f"usr_f{LISTED_AT_MOST:031x}")
 
-    await People(database, sealer).change_role(project.project.id, last, "operator", actor=OLGA)
+    await People.build(database, sealer).members.change_role(project.project.id, last, "operator", actor=OLGA)
 
     async with database.reading() as session:
         assert (await members.read_access(session, last)).roles == {project.project.id: Role.OPERATOR}
@@ -123,7 +123,7 @@ async def test_role_of_a_member_beyond_the_list_can_be_changed(
 async def test_list_of_people_costs_as_many_statements_whoever_is_in_it(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
-    people = People(database, sealer)
+    people = People.build(database, sealer)
     async with database.transaction() as session:
         user = await users.create_user(session, email="ada@shop.example", now=START)
         await members.grant(session, project_id=project.project.id, user_id=user.user_id, role=Role.OWNER, now=START)
@@ -133,7 +133,7 @@ async def test_list_of_people_costs_as_many_statements_whoever_is_in_it(
     many = await statements_of(database, people)
 
     assert len(few) == len(many)
-    (ada, *others) = (await people.list_users())["data"]
+    (ada, *others) = (await people.accounts.list_users())["data"]
     assert (ada["email"], ada["roles"]) == ("ada@shop.example", {project.project.id: "owner"})
     assert [one["roles"] for one in others] == [{}] * 20
 
@@ -148,7 +148,7 @@ async def statements_of(database: Database, people: People) -> list[str]:
 
     event.listen(Engine, "before_cursor_execute", keep)
     try:
-        await people.list_users()
+        await people.accounts.list_users()
     finally:
         event.remove(Engine, "before_cursor_execute", keep)
     return asked

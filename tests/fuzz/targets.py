@@ -29,11 +29,11 @@ from api.http.request_headers import (
     check_accept,
     check_content_length,
     check_content_type,
+    error_media_type,
     idempotency_key,
-    problem_type,
     read_headers,
 )
-from api.ingest.schemas import WireInstant, receipt_of, result_of
+from api.ingest.schemas import WireInstant, parse_receipt, parse_result
 from domain.errors import Refusal
 from domain.ids import ProjectId
 from domain.projects import Project
@@ -61,7 +61,7 @@ def headers(data: bytes) -> None:
         for check in (check_accept, check_content_length, partial(check_content_type, b"application/json")):
             _refusable(partial(check, value))
         _refusable(partial(check_content_type, value, None))
-        assert problem_type(value) in (b"application/json", b"application/problem+json")
+        assert error_media_type(value) in (b"application/json", b"application/problem+json")
         key = _refusable(partial(idempotency_key, value))
         assert key is None or (0 < len(key) <= 255 and key.isprintable() and _is_text(key))
         token = bearer_token(value)
@@ -74,14 +74,14 @@ def body(data: bytes) -> None:
     if content is None:
         tolerated = _refusable(partial(read_object, data, tolerated=frozenset({"a", "payload", "error_message"})))
         if tolerated is not None:
-            for read_value in (receipt_of, result_of):
+            for read_value in (parse_receipt, parse_result):
                 _refusable(partial(read_value, tolerated, project=_project(livemode=True), request_id="req"))
         return
     told = json.loads(data, object_pairs_hook=_once)
     assert content == told, "another reader reads something else"
     assert _is_text(json.dumps(content, ensure_ascii=False))
     for livemode in (True, False):
-        for read_value in (receipt_of, result_of):
+        for read_value in (parse_receipt, parse_result):
             _refusable(partial(read_value, content, project=_project(livemode=livemode), request_id="req"))
     _refusable(partial(validated, ResolveBody, content))
     _refusable(partial(validated, ProjectPatch, content))

@@ -17,19 +17,21 @@ class AccountPages:
 
     async def sessions(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
-        answer = await self._people.list_sessions(viewer.user_id, token=viewer.token)
+        answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
         values = {"sessions": answer["data"]}
         return await self._console.show(request, viewer, page="account.html", here="account", values=values)
 
     async def end_one(self, request: Request, session_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._people.end_session(viewer.user_id, session_id, actor=actor_of(request, viewer.user_id))
+        action = self._people.sessions.end_session(viewer.user_id, session_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="That browser is signed out.", back="/account")
 
     async def end_others(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        ended = await self._people.end_sessions(viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id))
+        ended = await self._people.sessions.end_sessions(
+            viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id)
+        )
         text = "You were signed in nowhere else." if not ended else "You are signed out everywhere else."
         return self._console.sessions.redirect("/account", viewer=viewer, notice=Notice("good", text))

@@ -64,7 +64,7 @@ class AuditPages:
                 return self._console.sessions.redirect(str(replace(address, chosen=first, cursor=None)))
             address = replace(address, stays=("project",))
         self._check(viewer, address)
-        page = await self._operations.list_audit(
+        page = await self._operations.audit.list_audit(
             address.chosen.get("project"), _filters(address), limit=ROWS, cursor=address.cursor
         )
         names = await self._names(viewer, page["data"])
@@ -88,11 +88,11 @@ class AuditPages:
         fields = await self._console.sessions.form(request, viewer)
         address = read_audit_address(fields)
         self._check(viewer, address)
-        lines = await self._operations.export_audit(
+        lines = await self._operations.audit.export_audit(
             address.chosen.get("project"),
             _filters(address),
             actor=actor_of(request, viewer.user_id),
-            with_places=viewer.access.is_administrator,
+            with_chain=viewer.access.is_administrator,
         )
         return StreamingResponse(lines, media_type="application/jsonl", headers={**HEADERS, **FILE})
 

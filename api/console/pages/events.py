@@ -48,7 +48,7 @@ class EventPages:
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
             "share_of_wait": self._share_of_wait(event),
-            "project": await self._operations.read_project(event["project_id"]),
+            "project": await self._operations.projects.read_project(event["project_id"]),
             "form_token": viewer.form_token,
             "may_operate": viewer.access.allows(Role.OPERATOR, project_id=event["project_id"]),
         }
@@ -58,19 +58,19 @@ class EventPages:
     async def expire(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.expire(None, event_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.events.expire(None, event_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The deadline is now.", back=f"/events/{quote(event_id)}")
 
     async def restart(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.restart(None, event_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.runs.restart(None, event_id, actor=actor_of(request, viewer.user_id))
         said = "The workflow will be restarted in a moment."
         return await self._console.act(viewer, action, said=said, back=f"/events/{quote(event_id)}")
 
     async def _stuck(self, event_id: str) -> Json | None:
         """Why the workflow cannot go on, since when, and the command that restarts it."""
-        run = await self._operations.stuck_run(event_id)
+        run = await self._operations.runs.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
         return {"cause": CAUSE_TEXTS[run.cause], "found_at": wire(run.found_at), "command": restart_command(run.event_id)}

@@ -35,20 +35,20 @@ class IncidentPages:
     async def one(self, request: Request, incident_id: str) -> Response:
         """To the event's page: the address that alerts may carry."""
         await self._console.viewer(request)
-        incident = await self._operations.read_incident(None, incident_id)
+        incident = await self._operations.incidents.read_incident(None, incident_id)
         return self._console.sessions.redirect(f"/events/{incident['event_id']}")
 
     async def reprocess(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.reprocess(None, incident_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.incidents.reprocess(None, incident_id, actor=actor_of(request, viewer.user_id))
         said = "A repair was asked for. The incident ends when the app reports success."
         return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
 
     async def acknowledge(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.acknowledge(None, incident_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.incidents.acknowledge(None, incident_id, actor=actor_of(request, viewer.user_id))
         said = "Acknowledged: others can see that someone is looking at it."
         return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
 
@@ -60,5 +60,5 @@ class IncidentPages:
         if not reason:
             notice = Notice("bad", "Say why it is resolved by hand; the timeline keeps the reason.")
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
-        action = self._operations.resolve(None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id))
+        action = self._operations.incidents.resolve(None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="Resolved by hand.", back=back)

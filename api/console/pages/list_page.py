@@ -41,7 +41,7 @@ async def list_values(
 
 async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
     """The newest 1,000 projects that the viewer belongs to, by name."""
-    answer = await console.operations.list_projects(viewer.access.projects)
+    answer = await console.operations.projects.list_projects(viewer.access.projects)
     return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
 
 
@@ -51,6 +51,6 @@ async def project_names(console: Console, viewer: Viewer, projects: Sequence[Jso
     others = {ProjectId(known_id(one)) for one in named if one not in names}
     others = {one for one in others if viewer.access.role_in(one) is not None}
     if others:
-        answer = await console.operations.list_projects(others)
+        answer = await console.operations.projects.list_projects(others)
         names |= {project["project_id"]: str(project["name"]) for project in answer["data"]}
     return names

@@ -29,7 +29,9 @@ class MemberPages:
         fields = await self._sessions.form(request, viewer)
         email, role = fields.get("email", "").strip(), fields.get("role", "")
         try:
-            token = await self._people.invite(project_id, email=email, role=role, actor=actor_of(request, viewer.user_id))
+            token = await self._people.invitations.invite(
+                project_id, email=email, role=role, actor=actor_of(request, viewer.user_id)
+            )
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
         else:
@@ -41,20 +43,22 @@ class MemberPages:
     async def change_role(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._sessions.form(request, viewer)
-        action = self._people.change_role(project_id, user_id, fields.get("role", ""), actor=actor_of(request, viewer.user_id))
+        action = self._people.members.change_role(
+            project_id, user_id, fields.get("role", ""), actor=actor_of(request, viewer.user_id)
+        )
         return await self._change(request, viewer, user_id, action, said="The role is changed.", back=_path(project_id))
 
     async def remove(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.remove_member(project_id, user_id, actor=actor_of(request, viewer.user_id))
+        action = self._people.members.remove_member(project_id, user_id, actor=actor_of(request, viewer.user_id))
         said = "They belong to this project no longer."
         return await self._change(request, viewer, user_id, action, said=said, back=_path(project_id))
 
     async def withdraw(self, request: Request, project_id: str, invitation_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.withdraw(project_id, invitation_id, actor=actor_of(request, viewer.user_id))
+        action = self._people.invitations.withdraw(project_id, invitation_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The invitation is withdrawn.", back=_path(project_id))
 
     async def invitation(self, request: Request) -> Response:
@@ -66,7 +70,7 @@ class MemberPages:
         proved_at = None if viewer is None else await self._sessions.proved_at(viewer)
         try:
             as_user = None if viewer is None else viewer.user_id
-            user = await self._people.join(token, as_user=as_user, actor=actor_of(request))
+            user = await self._people.invitations.join(token, as_user=as_user, actor=actor_of(request))
         except Refusal as refusal:
             return await self._join_page(request, token, problem=told(refusal))
         if viewer is None:
@@ -78,7 +82,7 @@ class MemberPages:
     async def _join_page(self, request: Request, token: str, *, problem: str = "") -> Response:
         form_token, viewer = self._sessions.early_form_token(request), await self._viewer(request)
         values = {
-            "invitation": await self._people.find_invitation(token),
+            "invitation": await self._people.invitations.find_invitation(token),
             "token": token,
             "form_token": form_token,
             "problem": problem,

@@ -38,14 +38,14 @@ class ProjectPages:
 
     async def one(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
-        project = await self._operations.read_project(project_id)
+        project = await self._operations.projects.read_project(project_id)
         return await self._page(request, viewer, project, typed=project, refusal=None)
 
     async def create(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.create_project(
+            made = await self._operations.projects.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
                 actor=actor_of(request, viewer.user_id),
@@ -63,10 +63,10 @@ class ProjectPages:
     async def save(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        project = await self._operations.read_project(project_id)
+        project = await self._operations.projects.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
+            await self._operations.projects.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
@@ -77,7 +77,9 @@ class ProjectPages:
         confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
         try:
             actor = actor_of(request, viewer.user_id)
-            gone = await self._operations.delete_project(project_id, confirmation=confirmation, end_open=end_open, actor=actor)
+            gone = await self._operations.projects.delete_project(
+                project_id, confirmation=confirmation, end_open=end_open, actor=actor
+            )
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
@@ -90,7 +92,7 @@ class ProjectPages:
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
         label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
-            made = await self._operations.create_key(
+            made = await self._operations.api_keys.create_key(
                 project_id,
                 label=label,
                 scopes=scopes or ["ingest"],
@@ -106,14 +108,16 @@ class ProjectPages:
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
         return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.rotate_signing_secret(project_id, actor=actor_of(request, viewer.user_id))
+            made = await self._operations.signing_secrets.rotate_signing_secret(
+                project_id, actor=actor_of(request, viewer.user_id)
+            )
         except Refusal as refusal:
             notice = Notice("bad", told(refusal))
         else:
@@ -124,7 +128,7 @@ class ProjectPages:
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
         said = "Calls are signed with the new secret alone."
         return await self._console.act(viewer, action, said=said, back=_path(project_id))
 
@@ -140,7 +144,7 @@ class ProjectPages:
         project_id, now = project["project_id"], wire(self._console.parts.now())
         values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
         if values["role"] is Role.OWNER:
-            keys = (await self._operations.list_keys(project_id))["data"]
+            keys = (await self._operations.api_keys.list_keys(project_id))["data"]
             values |= {
                 "typed": typed,
                 "problems": _problems(refusal),
@@ -148,8 +152,8 @@ class ProjectPages:
                 "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
                 "scopes": SCOPES,
                 "lifetimes": KEY_LIFETIMES,
-                "overlap_ends_at": (await self._operations.read_rotation(project_id))["overlap_ends_at"],
-                "people": await self._console.people.list_members(project_id),
+                "overlap_ends_at": (await self._operations.signing_secrets.read_rotation(project_id))["overlap_ends_at"],
+                "people": await self._console.people.members.list_members(project_id),
                 "roles": tuple(Role),
             }
         return await self._console.show(

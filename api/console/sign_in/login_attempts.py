@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api.auth.audit_actor import actor_of
 from api.console.composition import ConsoleParts
 from api.console.sign_in.sessions import Sessions
-from api.http.client_address import counted_origin
+from api.http.client_address import login_attempt_origin
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import UserId
 from domain.security.login_backoff import ACCOUNT, ADDRESS, CODE
@@ -139,7 +139,7 @@ class LoginAttempts:
 
     def _of_address(self, request: Request) -> Counters:
         """Nothing where an address would be everybody's: a try there still counts for its account."""
-        origin = counted_origin(request, trusted=self._parts.trusted_proxies)
+        origin = login_attempt_origin(request, trusted=self._parts.trusted_proxies)
         return () if origin is None else (throttling.counter("address", origin, ADDRESS, kept=True),)
 
 

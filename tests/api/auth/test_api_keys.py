@@ -129,7 +129,7 @@ async def test_failed_refresh_turns_nobody_away_until_the_trust_ends() -> None:
 
 
 async def test_made_up_keys_push_no_known_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_REMEMBERED", 3)
+    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_CACHED", 3)
     store = KeyStore()
     ring = store.ring()
     await ring.caller(TOKEN)
@@ -248,7 +248,7 @@ async def test_change_of_one_project_sends_no_key_to_the_strangers_and_asks_agai
 
 
 async def test_strangers_wait_in_a_bounded_queue_and_known_keys_never_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_STRANGERS", 10)
+    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_WAITING_LOOKUPS", 10)
     crowd = Crowd("shop")
     await crowd.ring.caller(crowd.tokens["shop"])
     await crowd.flood(30)
@@ -296,7 +296,7 @@ async def test_project_that_is_changed_while_its_key_is_looked_up_is_asked_for_a
 
 
 async def test_many_used_keys_push_out_those_that_were_asked_for_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_REMEMBERED", 10)
+    monkeypatch.setattr("api.auth.api_keys.MAXIMUM_CACHED", 10)
     crowd = Crowd(*(f"project {n}" for n in range(11)))
     tokens = list(crowd.tokens.values())
     for token in tokens:

@@ -13,7 +13,7 @@ from api.auth.api_keys import TRUST_SECONDS
 from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.security.api_keys import api_key_text
-from operations.incidents import Operations
+from operations.composition import Operations
 from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from tests.api.serving import Caller, parts_on, receipt, serving
@@ -66,7 +66,7 @@ async def test_key_revoked_at_one_process_is_refused_by_the_other_within_five_se
         callers = [Caller(client, project.api_key) for client in (one, two)]
         before = [(await caller.send("receipt", receipt())).status_code for caller in callers]
 
-        await operations_of(here).revoke_key(project.project.id, project.key.id, actor=OPERATOR)
+        await operations_of(here).api_keys.revoke_key(project.project.id, project.key.id, actor=OPERATOR)
 
         at_once = (await callers[0].send("receipt", receipt())).status_code
         seconds = TRUST_SECONDS
@@ -80,7 +80,7 @@ async def test_key_is_refused_once_it_has_expired(database: Database, sealer: Se
     seconds, clock = 0.0, Clock()
     later = Database.open(database.url, clock=clock)
     app = create_app(parts_on(later, sealer), clock=lambda: seconds)
-    made = await operations_of(app).create_key(project.project.id, label="trial", expires_in_days=1, actor=OPERATOR)
+    made = await operations_of(app).api_keys.create_key(project.project.id, label="trial", expires_in_days=1, actor=OPERATOR)
     async with serving(app) as client:
         caller = Caller(client, made["api_key"])
         before = await caller.send("receipt", receipt())

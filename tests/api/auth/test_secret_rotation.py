@@ -11,7 +11,7 @@ from api.app import create_app
 from api.auth.api_keys import TRUST_SECONDS
 from domain.audit import Actor
 from domain.projects import CreatedProject, ProjectChanges
-from operations.incidents import Operations
+from operations.composition import Operations
 from store.audit.verify import verify_audit
 from store.crypto import root_secret as rotation
 from store.crypto.encryption import SealBroken, Sealer
@@ -77,7 +77,7 @@ async def fleet_on(database: Database, project: CreatedProject) -> AsyncIterator
 
 
 def operations(database: Database, secrets: tuple[str, str | None]) -> Operations:
-    return Operations(database=database, sealer=Sealer(*secrets), judge_repair_url=judge_shape)
+    return Operations.build(database=database, sealer=Sealer(*secrets), judge_repair_url=judge_shape)
 
 
 async def rotate(database: Database) -> int:
@@ -99,7 +99,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
 
         # The first process learns the new secret; what it makes must be read by the other, which does not know it.
         await fleet.start("one", BOTH)
-        made = await operations(database, BOTH).create_project(name="made meanwhile", mode="test", actor=OPERATOR)
+        made = await operations(database, BOTH).projects.create_project(name="made meanwhile", mode="test", actor=OPERATOR)
         fleet.api_keys.append(made["api_key"])
         await fleet.call()
         with pytest.raises(NotEverywhere, match="1 running processes do not know the new secret key"):
@@ -108,9 +108,9 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
 
         assert await rotate(database) == 2
         fleet.api_keys.append(
-            (await operations(database, BOTH).create_key(project.project.id, label="after", actor=OPERATOR))["api_key"]
+            (await operations(database, BOTH).api_keys.create_key(project.project.id, label="after", actor=OPERATOR))["api_key"]
         )
-        unused = await operations(database, BOTH).create_key(
+        unused = await operations(database, BOTH).api_keys.create_key(
             project.project.id, label="of the new secret, never used", actor=OPERATOR
         )
         await fleet.call()
@@ -143,7 +143,7 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(database: Datab
 
     assert (found.is_rotated, found.can_drop_previous, found.old_projects) == (True, False, ())
     assert [key.id for key in found.old_keys] == [project.key.id]
-    await operations(database, BOTH).revoke_key(project.project.id, project.key.id, actor=OPERATOR)
+    await operations(database, BOTH).api_keys.revoke_key(project.project.id, project.key.id, actor=OPERATOR)
     assert (await status(database)).can_drop_previous
 
 
@@ -151,9 +151,9 @@ async def test_store_of_an_unknown_secret_is_not_written_with_another(database: 
     stranger = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await operations(database, stranger).create_key(project.project.id, label="x", actor=OPERATOR)
+        await operations(database, stranger).api_keys.create_key(project.project.id, label="x", actor=OPERATOR)
     with pytest.raises(rotation.SecretUnknown):
-        await operations(database, stranger).create_project(name="another", mode="test", actor=OPERATOR)
+        await operations(database, stranger).projects.create_project(name="another", mode="test", actor=OPERATOR)
     with pytest.raises(rotation.SecretUnknown):
         await status(database, stranger)
 
@@ -161,7 +161,7 @@ async def test_store_of_an_unknown_secret_is_not_written_with_another(database: 
 async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database: Database, project: CreatedProject) -> None:
     async def acted(secrets: tuple[str, str | None]) -> dict[str, bool]:
         """Whether the log is whole to each process, after an act at one of them."""
-        await operations(database, secrets).set_suspended(project.project.id, suspended=False, actor=OPERATOR)
+        await operations(database, secrets).projects.set_suspended(project.project.id, suspended=False, actor=OPERATOR)
         known = {"old alone": OLD_ALONE, "both": BOTH, "new alone": NEW_ALONE}
         return {name: (await verify_audit(database, Sealer(*one))).problem is None for name, one in known.items()}
 
@@ -177,7 +177,7 @@ async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database:
 async def test_data_key_that_neither_opens_stops_the_rotation(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
-    other = await operations(database, OLD_ALONE).create_project(name="other", mode="test", actor=OPERATOR)
+    other = await operations(database, OLD_ALONE).projects.create_project(name="other", mode="test", actor=OPERATOR)
     async with database.transaction() as session:
         await session.execute(text("UPDATE projects SET data_key = :key WHERE name = 'other'"), {"key": b"\x01 broken"})
 

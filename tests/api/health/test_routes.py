@@ -136,7 +136,7 @@ def test_readiness_names_what_the_workers_do_without() -> None:
     engine, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
 
     assert engine.status.value == "ok"
-    assert engine.detail.endswith("Temporal lacks what serves search or comfort: canary, search attribute MgState.")
+    assert engine.detail.endswith("Temporal lacks optional features: canary, search attribute MgState.")
 
 
 def _beat(process: str, report: dict[str, object]) -> Beat:
@@ -261,7 +261,7 @@ def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeartbeat
         return None
 
     ring = ApiKeyCache(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
-    return ApiHeartbeat(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
+    return ApiHeartbeat(database=database, key_cache=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
 
 
 async def beat_ingest(database: Database) -> None:
@@ -326,7 +326,7 @@ async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sea
     app = create_app(parts_on(database, sealer))
     async with serving(app) as client:
         await Caller(client, project.api_key).accept()
-    keys = await app.state.shared.operations.list_keys(project.project.id)
+    keys = await app.state.shared.operations.api_keys.list_keys(project.project.id)
 
     assert keys["data"][0]["last_used_at"] is not None
 

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from starlette.requests import Request
 
-from api.http.client_address import client_address, counted_origin, neighbourhood, read_address
+from api.http.client_address import address_block, client_address, login_attempt_origin, parse_address
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -44,10 +44,10 @@ def test_without_trusted_proxies_the_peer_speaks_for_itself() -> None:
 
 
 def test_a_line_of_ipv6_counts_as_one() -> None:
-    near, far = (neighbourhood(read_address(text)) for text in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"))
+    near, far = (address_block(parse_address(text)) for text in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"))
 
     assert near == far == "2001:db8:0:1::/64"
-    assert neighbourhood(read_address("192.0.2.1")) == "192.0.2.1"
+    assert address_block(parse_address("192.0.2.1")) == "192.0.2.1"
 
 
 def request_with(peer: str | None, **headers: str) -> Request:
@@ -90,7 +90,7 @@ def test_every_spelling_of_forwarded_is_read(forwarded: str, address: str) -> No
 def test_forwarded_of_a_stranger_does_not_replace_what_the_proxy_wrote() -> None:
     request = request_with("10.0.0.1", x_forwarded_for="198.51.100.7", forwarded="for=192.0.2.1")
 
-    assert counted_origin(request, trusted=PROXIES) == "198.51.100.7"
+    assert login_attempt_origin(request, trusted=PROXIES) == "198.51.100.7"
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_forwarded_of_a_stranger_does_not_replace_what_the_proxy_wrote() -> None
     ],
 )
 def test_what_cannot_be_read_never_counts_for_everybody(peer: str | None, headers: dict[str, str], origin: str | None) -> None:
-    assert counted_origin(request_with(peer, **headers), trusted=PROXIES) == origin
+    assert login_attempt_origin(request_with(peer, **headers), trusted=PROXIES) == origin

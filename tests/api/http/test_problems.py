@@ -8,7 +8,7 @@ import pytest
 
 from api.app import create_app
 from api.composition import AppDependencies
-from api.http.problems import MEANINGS
+from api.http.problems import PROBLEM_TYPES
 from domain.errors import Code
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
@@ -121,12 +121,12 @@ ELSEWHERE = {
 def assert_problem(answer: httpx.Response, code: Code) -> None:
     """The answer is this code's problem document, whole."""
     problem = answer.json()
-    assert answer.status_code == MEANINGS[code].status, answer.text
+    assert answer.status_code == PROBLEM_TYPES[code].status, answer.text
     assert problem["code"] == code
     assert problem["status"] == answer.status_code
     assert problem["type"] == f"http://makegood.example/docs/errors/{code}"
-    assert problem["title"] == MEANINGS[code].title
-    assert problem["retryable"] is MEANINGS[code].is_retryable
+    assert problem["title"] == PROBLEM_TYPES[code].title
+    assert problem["retryable"] is PROBLEM_TYPES[code].is_retryable
     assert problem["detail"]
     assert problem["request_id"] == answer.headers["Request-Id"]
     assert problem["request_id"].startswith("req_")
@@ -135,7 +135,7 @@ def assert_problem(answer: httpx.Response, code: Code) -> None:
 
 def test_every_code_is_provoked_here() -> None:
     assert set(PROVOKED) | ELSEWHERE == set(Code)
-    assert set(MEANINGS) == set(Code)
+    assert set(PROBLEM_TYPES) == set(Code)
 
 
 @pytest.mark.parametrize("code", PROVOKED, ids=lambda code: str(code))

@@ -6,7 +6,14 @@ from time import process_time
 import pytest
 
 from api.http.request_body import RawMember, read_object
-from api.http.request_headers import bearer_token, check_accept, check_content_type, idempotency_key, problem_type, read_headers
+from api.http.request_headers import (
+    bearer_token,
+    check_accept,
+    check_content_type,
+    error_media_type,
+    idempotency_key,
+    read_headers,
+)
 from domain.errors import (
     MissingAcceptHeader,
     MissingIdempotencyKey,
@@ -73,7 +80,7 @@ def test_accept_that_is_missing(accept: bytes | None) -> None:
     ],
 )
 def test_problems_are_plain_json_only_where_nothing_wider_is_taken(accept: bytes | None, media_type: bytes) -> None:
-    assert problem_type(accept) == media_type
+    assert error_media_type(accept) == media_type
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,10 @@ async def test_payload_is_kept_sealed_and_only_when_wanted(
     assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
 
 
-UNSEALED = "The payload was not kept: it could not be encrypted."
+UNSEALED = "The payload was not stored: it could not be encrypted."
 LARGE, ILL_FORMED = (
-    "The payload was not kept: it is larger than 32 KiB.",
-    "The payload was not kept: it is not a well-formed JSON object.",
+    "The payload was not stored: it is larger than 32 KiB.",
+    "The payload was not stored: it is not a well-formed JSON object.",
 )
 
 

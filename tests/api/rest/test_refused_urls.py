@@ -11,7 +11,7 @@ from api.app import create_app
 from domain.projects import CreatedProject
 from egress.policy import Address
 from egress.transport import NameNotResolved, judge_url
-from operations.resolve_limit import LOOK_UPS_AT_ONCE
+from operations.resolve_limit import MAXIMUM_CONCURRENT_LOOKUPS
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.activities.callback.test_transport import resolving
@@ -77,11 +77,11 @@ async def test_silent_name_server_holds_up_the_saves_of_its_own_project_alone(
         def save(by: Caller) -> asyncio.Task[httpx.Response]:
             return asyncio.create_task(by.ask("PATCH", "/project", json={"repair_url": "https://shop.example/"}))
 
-        held = [save(caller) for _ in range(LOOK_UPS_AT_ONCE)]
-        await wait_until_async(lambda: len(asked) == LOOK_UPS_AT_ONCE)
+        held = [save(caller) for _ in range(MAXIMUM_CONCURRENT_LOOKUPS)]
+        await wait_until_async(lambda: len(asked) == MAXIMUM_CONCURRENT_LOOKUPS)
         refused = await save(caller)
         held.append(save(other))
-        await wait_until_async(lambda: len(asked) == LOOK_UPS_AT_ONCE + 1)
+        await wait_until_async(lambda: len(asked) == MAXIMUM_CONCURRENT_LOOKUPS + 1)
         may_answer.set()
 
         assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}

@@ -34,7 +34,7 @@ async def enter(parts: ConsoleParts, project_id: ProjectId | None, action: Audit
 
 async def entries(parts: ConsoleParts) -> list[dict[str, Any]]:
     """The whole log, newest first."""
-    found: list[dict[str, Any]] = (await parts.operations.list_audit(None, AuditFilters(), limit=200))["data"]
+    found: list[dict[str, Any]] = (await parts.operations.audit.list_audit(None, AuditFilters(), limit=200))["data"]
     return found
 
 

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 async def log(parts: ConsoleParts) -> list[Json]:
     """The whole log, oldest first."""
-    page = await parts.operations.list_audit(None, AuditFilters(), limit=100)
+    page = await parts.operations.audit.list_audit(None, AuditFilters(), limit=100)
     return list(reversed(page["data"]))
 
 

@@ -22,7 +22,7 @@ from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.users import User
 from egress.transport import GuardedTransport
-from operations.people import People
+from operations.people.composition import People
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import second_factor as factors
@@ -210,13 +210,13 @@ async def test_who_had_the_account_before_its_address_was_proven_is_out(
     together: Together, parts: ConsoleParts, project: CreatedProject
 ) -> None:
     """Somebody takes an invitation for an address that is not his, and waits for whose it is."""
-    people = People(parts.database, parts.sealer)
-    token = await people.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
+    people = People.build(parts.database, parts.sealer)
+    token = await people.invitations.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
     async with visiting(parts) as squatter:
         await squatter.post("/join", page=f"/join?token={token}")
         known = {"email": "ada@shop.example", "password": PASSWORD}
         await squatter.post("/login/password", page="/login/password", **known)
-        link = await people.create_link("ada@shop.example", actor=Actor("cli:root"))
+        link = await people.accounts.create_link("ada@shop.example", actor=Actor("cli:root"))
         before = (await squatter.open("/incidents")).status_code
         together.provider.person = {"sub": "7", "email": "ada@shop.example", "email_verified": True}
 

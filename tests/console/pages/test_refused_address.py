@@ -57,7 +57,7 @@ async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
     with capture_logs() as logs:
         for resolver in BEHIND.values():
             event_id = await attempted(story, sealer, resolver)
-            event = await parts.operations.read_event(story.project.id, event_id)
+            event = await parts.operations.events.read_event(story.project.id, event_id)
             page = (await operator.client.get(f"/events/{event_id}")).text
             assert PRIVATE not in str(event) + page
             attempts.append([(a["status"], a["error_class"], a["duration_ms"]) for a in event["repairs"][0]["attempts"]])

@@ -15,7 +15,7 @@ from api.console.sign_in.step_up import SENSITIVE_ACTIONS
 from domain.audit import Actor
 from domain.projects import CreatedProject
 from domain.security.login_backoff import CODE
-from operations.people import People
+from operations.people.composition import People
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import second_factor as factors
@@ -184,8 +184,8 @@ async def test_a_new_password_takes_a_proof(stale: Visitor) -> None:
 async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, town: Town) -> None:
     """The session that it begins in a browser that was signed in remembers no newer proof than the one before it."""
     path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
-    people = People(town.parts.database, town.parts.sealer)
-    token = await people.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
+    people = People.build(town.parts.database, town.parts.sealer)
+    token = await people.invitations.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
 
     taken = await stale.post("/join", page=f"/join?token={token}")
 

@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import LargeBinary, text
 
-from api.ingest.payload_encryption import Snapshots
+from api.ingest.payload_encryption import PayloadEncryption
 from domain.ids import ProjectId, UserId
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
@@ -56,7 +56,7 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
         async with database.reading() as session:
             return await projects.read_data_key(session, of)
 
-    seal = await Snapshots(sealer=sealer, read_data_key=read_data_key).seal_of(project_id)
+    seal = await PayloadEncryption(sealer=sealer, read_data_key=read_data_key).sealer_for(project_id)
     committer = Committer(open_front_door(database.url), database.clock)
     await committer.start()
     for number in range(2):

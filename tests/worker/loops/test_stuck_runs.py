@@ -23,7 +23,7 @@ from domain.audit import Actor
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.runs import StuckCause
-from operations.incidents import Operations
+from operations.composition import Operations
 from operations.readiness import Check
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
@@ -42,7 +42,7 @@ async def accept_url(url: str) -> None:
 
 
 def operations(makegood: World, sealer: Sealer) -> Operations:
-    return Operations(database=makegood.database, sealer=sealer, judge_repair_url=accept_url)
+    return Operations.build(database=makegood.database, sealer=sealer, judge_repair_url=accept_url)
 
 
 async def runs_check(makegood: World) -> Check:

@@ -1,0 +1,50 @@
+"""The query parameters of the REST lists: page, time range and filters."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Query
+
+from api.ingest.schemas import WireInstant
+from domain.receipts import EffectType, EventType, Provider
+from operations.lists import MAXIMUM_LIMIT, ListFilters
+from operations.validation import Reference
+
+Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)]
+Cursor = Annotated[Reference | None, Query(description="The `next_cursor` of the previous page.")]
+CreatedAfter = Annotated[WireInstant | None, Query(description="Created after this instant.")]
+CreatedBefore = Annotated[WireInstant | None, Query(description="Created before this instant.")]
+Search = Annotated[
+    Reference | None,
+    Query(description="A part of the internal reference or of the provider's event id, or a complete id of Makegood."),
+]
+
+
+class ListQuery:
+    """The filters that the lists of events and incidents share."""
+
+    def __init__(
+        self,
+        provider: Annotated[Provider | None, Query()] = None,
+        event_type: Annotated[EventType | None, Query()] = None,
+        effect_type: Annotated[EffectType | None, Query()] = None,
+        internal_reference: Annotated[Reference | None, Query()] = None,
+        created_after: CreatedAfter = None,
+        created_before: CreatedBefore = None,
+        q: Search = None,
+    ) -> None:
+        self._fields: dict[str, Any] = {  # Any: each field has its filter's type
+            "provider": provider,
+            "event_type": event_type,
+            "effect_type": effect_type,
+            "internal_reference": internal_reference,
+            "created_after": created_after,
+            "created_before": created_before,
+            "q": q,
+        }
+
+    def filters(self, state: str | None) -> ListFilters:
+        """The filters with the list's state."""
+        return ListFilters(state=state, **self._fields)
+
+
+ListQueryParameters = Annotated[ListQuery, Depends()]

@@ -1,0 +1,64 @@
+"""Composes the operations on projects, events, incidents and the audit log into one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from domain.ids import ProjectId
+from operations.api_keys import ApiKeyOperations
+from operations.audit import AuditOperations
+from operations.audit_writer import AuditWriter
+from operations.events import EventOperations
+from operations.incidents import IncidentOperations
+from operations.inputs import JudgeRepairUrl
+from operations.projects import ProjectOperations
+from operations.runs import RunOperations
+from operations.signing_secrets import SigningSecretOperations
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+
+
+def _ignore_change(project_id: ProjectId) -> None:
+    del project_id
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """All operations that are neither ingest nor about people, on an opened store."""
+
+    events: EventOperations
+    incidents: IncidentOperations
+    runs: RunOperations
+    projects: ProjectOperations
+    api_keys: ApiKeyOperations
+    signing_secrets: SigningSecretOperations
+    audit: AuditOperations
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        database: Database,
+        sealer: Sealer,
+        judge_repair_url: JudgeRepairUrl,
+        on_project_change: Callable[[ProjectId], None] = _ignore_change,
+    ) -> "Operations":
+        """Compose the operations on this store.
+
+        `on_project_change` is called after a commit that changed a project or revoked a key.
+        """
+        writer = AuditWriter(database, sealer)
+        return cls(
+            events=EventOperations(database, writer),
+            incidents=IncidentOperations(database, writer),
+            runs=RunOperations(database, writer),
+            projects=ProjectOperations(
+                database,
+                writer,
+                sealer=sealer,
+                judge_repair_url=judge_repair_url,
+                on_change=on_project_change,
+            ),
+            api_keys=ApiKeyOperations(database, writer, sealer=sealer, on_change=on_project_change),
+            signing_secrets=SigningSecretOperations(database, writer, sealer=sealer),
+            audit=AuditOperations(database, writer, sealer=sealer),
+        )

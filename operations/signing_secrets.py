@@ -1,0 +1,63 @@
+"""The operations on signing secrets: rotate, read the rotation, finish it.
+
+During a rotation, callbacks carry the signatures of both secrets. It ends after 24 hours, or when
+it is finished.
+"""
+
+from domain.audit import Actor, AuditAction, Subject, SubjectType
+from domain.ids import ProjectId
+from domain.values.timestamps import wire, wire_or_none
+from operations.audit_writer import AuditWriter
+from operations.serializers import project_view
+from operations.validation import Json, known_id
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.projects import projects
+
+
+class SigningSecretOperations:
+    """Signing secrets of an opened store's projects."""
+
+    def __init__(self, database: Database, audit: AuditWriter, *, sealer: Sealer) -> None:
+        self._database, self._audit, self._sealer = database, audit, sealer
+
+    async def rotate_signing_secret(self, project_id: str, *, actor: Actor) -> Json:
+        """Create the next signing secret, shown only in this response. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            secret = await projects.rotate_signing_secret(
+                session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
+            )
+            await self._audit.record(
+                session,
+                actor,
+                AuditAction.SIGNING_SECRET_ROTATED,
+                Subject(SubjectType.PROJECT, project_id),
+                project_id=project_id,
+                details={"shown": ["signing_secret"]},
+            )
+        ends_at = wire(now + projects.OVERLAP)
+        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": ends_at}
+
+    async def read_rotation(self, project_id: str) -> Json:
+        """When the rotation ends; None when no rotation is in progress. Raises: NotFound."""
+        project = ProjectId(known_id(project_id))
+        async with self._database.reading() as session:
+            await projects.read_project(session, project)
+            now = await self._database.now(session)
+            ends_at = await projects.overlap_ends_at(session, project, now)
+        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
+
+    async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
+        """Stop signing with the previous secret. Raises: NotFound."""
+        async with self._database.transaction() as session:
+            await projects.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
+            project = await projects.read_project(session, ProjectId(known_id(project_id)))
+            await self._audit.record(
+                session,
+                actor,
+                AuditAction.SIGNING_SECRET_ROTATION_FINISHED,
+                Subject(SubjectType.PROJECT, project.id),
+                project_id=project.id,
+            )
+        return project_view(project)
