@@ -13,8 +13,8 @@ from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import ProjectId, UserId
 from domain.users import OpenSession, User
-from domain.values.text import kept
-from domain.values.timestamps import wire
+from domain.values.text import sanitize
+from domain.values.timestamps import to_iso
 from operations.validation import Json, known_id
 from store.audit import log as audit
 from store.crypto.encryption import Sealer
@@ -161,7 +161,7 @@ def person(user_id: UserId | None) -> Subject:
 
 async def find_person(session: AsyncSession, email_or_id: str) -> User:
     """Whom somebody named. Raises: NotFound."""
-    return await users.find_user(session, kept(email_or_id))
+    return await users.find_user(session, sanitize(email_or_id))
 
 
 def user_view(user: User) -> Json:
@@ -172,7 +172,7 @@ def _session(one: OpenSession) -> Json:
     times: dict[str, datetime] = {"created_at": one.created_at, "seen_at": one.seen_at}
     return {
         "id": one.id,
-        **{name: wire(at) for name, at in times.items()},
+        **{name: to_iso(at) for name, at in times.items()},
         "address": one.address,
         "user_agent": one.user_agent,
         "is_this": one.is_this,

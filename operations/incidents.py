@@ -14,7 +14,7 @@ from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId, IncidentId, ProjectId
 from domain.runs import StuckRun
-from domain.values.text import kept
+from domain.values.text import sanitize
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
 from operations.serializers import event_view, full_event_view, incident_view, project_view, timeline_view
@@ -56,7 +56,7 @@ class Operations(ProjectOperations):
     async def find_project(self, name_or_id: str) -> Json:
         """The project that a person means, by its id or name. Raises: NotFound."""
         async with self._database.reading() as session:
-            return project_view(await projects.find_project(session, kept(name_or_id)))
+            return project_view(await projects.find_project(session, sanitize(name_or_id)))
 
     async def list_events(
         self, project_id: str | None, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None

@@ -14,7 +14,7 @@ from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId, UserId
 from domain.users import Invitation, Role, User
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from operations.accounts import Accounts, find_person, person, user_view
 from operations.validation import Json, known_id
 from store.people import invitations, members, users
@@ -31,7 +31,7 @@ class People(Accounts):
             now = await self._database.now(session)
             found = await members.list_members(session, ProjectId(known_id(project_id)))
             invited = await invitations.list_invitations(session, ProjectId(known_id(project_id)), now=now)
-        rows = [{"user_id": one.user_id, "email": one.email, "role": one.role.value, "since": wire(one.since)} for one in found]
+        rows = [{"user_id": one.user_id, "email": one.email, "role": one.role.value, "since": to_iso(one.since)} for one in found]
         return {"data": rows, "invitations": [_invitation(one) for one in invited]}
 
     async def grant(self, project_id: str, email_or_id: str, role: str, *, actor: Actor) -> Json:
@@ -135,7 +135,7 @@ def _invitation(invitation: Invitation) -> Json:
         "project_name": invitation.project_name,
         "email": invitation.email,
         "role": invitation.role.value,
-        "expires_at": wire(invitation.expires_at),
+        "expires_at": to_iso(invitation.expires_at),
     }
 
 

@@ -13,7 +13,7 @@ from domain.errors import FieldError, ValidationFailed
 from domain.ids import KeyId, ProjectId
 from domain.projects import Project
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from domain.values.timestamps import wire, wire_or_none
+from domain.values.timestamps import to_iso, to_iso_or_none
 from operations.audit import AuditOperations
 from operations.inputs import (
     JudgeRepairUrl,
@@ -179,7 +179,7 @@ class ProjectOperations(AuditOperations):
                 expires_at=None if new.expires_in_days is None else now + timedelta(days=new.expires_in_days),
                 now=now,
             )
-            details = {"scopes": sorted(new.scopes), "expires_at": wire_or_none(key.expires_at), "shown": ["api_key"]}
+            details = {"scopes": sorted(new.scopes), "expires_at": to_iso_or_none(key.expires_at), "shown": ["api_key"]}
             subject = Subject(SubjectType.KEY, key.id)
             await self._record(session, actor, AuditAction.KEY_CREATED, subject, project_id=project_id, details=details)
         return {**key_view(key), "api_key": api_key}
@@ -206,7 +206,7 @@ class ProjectOperations(AuditOperations):
             )
             details = {"shown": ["signing_secret"]}
             await self._record_project(session, actor, AuditAction.SIGNING_SECRET_ROTATED, project_id, details)
-        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": wire(now + projects.OVERLAP)}
+        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": to_iso(now + projects.OVERLAP)}
 
     async def read_rotation(self, project_id: str) -> Json:
         """Until when callbacks carry both signatures; None when no rotation is under way. Raises: NotFound."""
@@ -214,7 +214,7 @@ class ProjectOperations(AuditOperations):
             await projects.read_project(session, ProjectId(known_id(project_id)))
             now = await self._database.now(session)
             ends_at = await projects.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
-        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
+        return {"project_id": project_id, "overlap_ends_at": to_iso_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
         """The project, signing with the next secret alone. Raises: NotFound."""

@@ -18,7 +18,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from domain.errors import Unavailable
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.db.database import Database
 from store.status.heartbeats import ENDED, SECRETS, beat, read_clocks
 from store.status.installation import NAMESPACE, NAMESPACE_ID
@@ -284,7 +284,7 @@ class Heartbeat:
             "engine_reachable": self._engine_reachable,
             "pollers_alive": self._engine_reachable and is_polling,
             "canary_fresh": None if cannot_run_canaries else self._is_canary_fresh(),
-            "canary_at": None if self._canary_at is None else wire(self._canary_at),
+            "canary_at": None if self._canary_at is None else to_iso(self._canary_at),
             SECRETS: list(self._secrets_known),
             **self._namespace,
             **self._more(),

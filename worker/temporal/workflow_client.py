@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.ids import EventId
 from domain.receipts import Receipt, ReceiptState
 from domain.runs import RunCondition
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.receipts.outbox import OutboxBatch
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id
 from worker.temporal.problems import REFUSED, RPC_SECONDS, NotConnected
@@ -179,7 +179,7 @@ class ReceiptWorkflowClient:
         if MG_STATE.name not in self._registered.names:
             return  # the sweep finds them
         is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew') AND MgState IN ('waiting', 'incident')"
-        query = f"WorkflowType = 'receipt' AND {is_closed} AND CloseTime >= '{wire(since)}'"
+        query = f"WorkflowType = 'receipt' AND {is_closed} AND CloseTime >= '{to_iso(since)}'"
         async for found in self._client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
             yield EventId(found.id.removeprefix("receipt-"))
 
