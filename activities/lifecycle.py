@@ -25,7 +25,7 @@ from activities.messages import (
 from domain.audit import TEMPORAL, Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
-from domain.values.text import kept
+from domain.values.text import sanitize
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -55,12 +55,12 @@ class LifecycleActivities:
     async def load_standing(self, question: ReadStanding) -> Answer:
         """Where the receipt stands. It writes nothing, so it may run any number of times."""
         async with self._database.reading() as session:
-            return Answer(await _standing(SessionStatements(session), EventId(kept(question.event_id))))
+            return Answer(await _standing(SessionStatements(session), EventId(sanitize(question.event_id))))
 
     @activity.defn(name="open_incident")
     async def open_incident(self, question: OpenIncident) -> Answer:
         """Open the incident if the deadline has passed by the store's clock. A second run finds it open and says the same."""
-        event_id = EventId(kept(question.event_id))
+        event_id = EventId(sanitize(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
@@ -75,7 +75,7 @@ class LifecycleActivities:
     @activity.defn(name="heed")
     async def heed(self, question: Heed) -> Answer:
         """Where the receipt stands after a signal; one that names no stored result is noted, by a second run once more."""
-        event_id = EventId(kept(question.event_id))
+        event_id = EventId(sanitize(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             await _note_unknown_result(st, event_id, question.result_id, await self._database.now(session))
@@ -88,10 +88,10 @@ class LifecycleActivities:
         One active repair per incident, and the store remembers the marks: a second run of this activity, or of the workflow
         after a reset, adopts the repair that the first one began, or finds that it has ended.
         """
-        event_id = EventId(kept(question.event_id))
+        event_id = EventId(sanitize(question.event_id))
         requested_by = question.requested_by or TEMPORAL
-        named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
-        marks = {kept(mark.series): mark.number for mark in question.marks}
+        named = None if question.replay_id is None else ReplayId(sanitize(question.replay_id))
+        marks = {sanitize(mark.series): mark.number for mark in question.marks}
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
@@ -120,11 +120,11 @@ class LifecycleActivities:
     @activity.defn(name="fail_overdue_repair")
     async def fail_overdue_repair(self, question: FailOverdueRepair) -> Answer:
         """Fail the repair whose result did not come in time. A second run finds it failed and changes nothing."""
-        event_id = EventId(kept(question.event_id))
+        event_id = EventId(sanitize(question.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
-            replay_id = ReplayId(kept(question.replay_id))
+            replay_id = ReplayId(sanitize(question.replay_id))
             try:
                 outcome = await fail_due_repair(session, event_id, replay_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
@@ -135,8 +135,8 @@ class LifecycleActivities:
     @activity.defn(name="note_dropped_request")
     async def note_dropped_request(self, question: NoteDroppedRequest) -> Answer:
         """Note a reprocess request that no incident came to need. A second run notes it once more, and nothing acts on it."""
-        event_id = EventId(kept(question.event_id))
-        named = None if question.replay_id is None else ReplayId(kept(question.replay_id))
+        event_id = EventId(sanitize(question.event_id))
+        named = None if question.replay_id is None else ReplayId(sanitize(question.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             standing = await _standing(st, event_id)
@@ -179,7 +179,7 @@ async def _standing(st: Statements, event_id: str) -> Standing:
 async def _note_unknown_result(st: Statements, event_id: EventId, result_id: str | None, now: datetime) -> None:
     if result_id is None:
         return
-    named = kept(result_id)
+    named = sanitize(result_id)
     if await result_is_stored(st, event_id, ResultId(named)):
         return
     await _standing(st, event_id)  # Fails for an unknown receipt: no timeline begins with this.
@@ -195,4 +195,4 @@ async def _note_dropped(st: Statements, event_id: EventId, replay_id: ReplayId |
 
 
 def _fail_unknown(event_id: str) -> NoReturn:
-    raise ApplicationError(f"the store has no receipt {kept(event_id)}", type=RECEIPT_UNKNOWN, non_retryable=True)
+    raise ApplicationError(f"the store has no receipt {sanitize(event_id)}", type=RECEIPT_UNKNOWN, non_retryable=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import KeyId, ProjectId
-from domain.values.timestamps import wire_or_none
+from domain.values.timestamps import to_iso_or_none
 from operations.audit_writer import AuditWriter
 from operations.inputs import NewKey
 from operations.serializers import key_view
@@ -69,7 +69,7 @@ class ApiKeyOperations:
             )
             details = {
                 "scopes": sorted(new.scopes),
-                "expires_at": wire_or_none(key.expires_at),
+                "expires_at": to_iso_or_none(key.expires_at),
                 "shown": ["api_key"],
             }
             action, subject = AuditAction.KEY_CREATED, Subject(SubjectType.KEY, key.id)

@@ -12,7 +12,7 @@ from domain.errors import FieldError, ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import Project
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from domain.values.text import kept
+from domain.values.text import sanitize
 from operations.audit_writer import AuditWriter
 from operations.inputs import (
     JudgeRepairUrl,
@@ -55,7 +55,7 @@ class ProjectOperations:
     async def find_project(self, name_or_id: str) -> Json:
         """The project with this id or name. Raises: NotFound."""
         async with self._database.reading() as session:
-            return project_view(await projects.find_project(session, kept(name_or_id)))
+            return project_view(await projects.find_project(session, sanitize(name_or_id)))
 
     async def list_projects(self, among: Collection[ProjectId] | None = None) -> Json:
         """The newest 1,000 projects, oldest first; `among` None means all projects."""

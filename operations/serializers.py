@@ -11,7 +11,7 @@ from domain.incidents import Attempt, Incident, Repair, TimelineEntry
 from domain.projects import CreatedProject, Key, Project
 from domain.receipts import Receipt
 from domain.users import Invitation, Member, OpenSession, User
-from domain.values.timestamps import wire, wire_or_none
+from domain.values.timestamps import to_iso, to_iso_or_none
 from operations.validation import Json
 
 
@@ -27,10 +27,10 @@ def event_view(receipt: Receipt, incident: Incident | None) -> Json:
         "event_type": receipt.event_type.value,
         "effect_type": receipt.effect_type.value,
         "internal_reference": receipt.internal_reference,
-        "occurred_at": wire(receipt.occurred_at),
-        "accepted_at": wire(receipt.accepted_at),
-        "timeout_at": wire(receipt.timeout_at),
-        "deadline_at": wire(receipt.deadline_at),
+        "occurred_at": to_iso(receipt.occurred_at),
+        "accepted_at": to_iso(receipt.accepted_at),
+        "timeout_at": to_iso(receipt.timeout_at),
+        "deadline_at": to_iso(receipt.deadline_at),
         "flags": [flag.value for flag in receipt.flags],
         "incident": None if incident is None else incident_view(incident),
     }
@@ -58,9 +58,9 @@ def incident_view(incident: Incident) -> Json:
         "reason": incident.reason.value,
         "error_code": incident.error_code,
         "error_message": incident.error_message,
-        "opened_at": wire(incident.opened_at),
-        "acknowledged_at": wire_or_none(incident.acknowledged_at),
-        "resolved_at": wire_or_none(incident.resolved_at),
+        "opened_at": to_iso(incident.opened_at),
+        "acknowledged_at": to_iso_or_none(incident.acknowledged_at),
+        "resolved_at": to_iso_or_none(incident.resolved_at),
         "resolution": None if incident.resolution is None else incident.resolution.value,
         "active_replay_id": incident.active_replay_id,
     }
@@ -72,7 +72,7 @@ def repair_view(repair: Repair) -> Json:
         "state": repair.state.value,
         "cause": None if repair.cause is None else repair.cause.value,
         "requested_by": repair.requested_by,
-        "requested_at": wire(repair.requested_at),
+        "requested_at": to_iso(repair.requested_at),
         "attempts": [attempt_view(attempt) for attempt in repair.attempts],
     }
 
@@ -80,7 +80,7 @@ def repair_view(repair: Repair) -> Json:
 def attempt_view(attempt: Attempt) -> Json:
     return {
         "number": attempt.number,
-        "at": wire(attempt.at),
+        "at": to_iso(attempt.at),
         "status": attempt.status,
         "duration_ms": attempt.duration_ms,
         "error_class": attempt.error_class,
@@ -88,7 +88,7 @@ def attempt_view(attempt: Attempt) -> Json:
 
 
 def timeline_view(entry: TimelineEntry) -> Json:
-    return {"at": wire(entry.at), "kind": entry.kind.value, **entry.fields}
+    return {"at": to_iso(entry.at), "kind": entry.kind.value, **entry.fields}
 
 
 def project_view(project: Project) -> Json:
@@ -105,7 +105,7 @@ def project_view(project: Project) -> Json:
         "snapshots": project.snapshots,
         "alert_emails": list(project.alert_emails),
         "suspended": project.is_suspended,
-        "created_at": wire(project.created_at),
+        "created_at": to_iso(project.created_at),
     }
 
 
@@ -126,10 +126,10 @@ def key_view(key: Key) -> Json:
         "label": key.label,
         "hint": key.hint,
         "scopes": sorted(scope.value for scope in key.scopes),
-        "created_at": wire(key.created_at),
-        "expires_at": wire_or_none(key.expires_at),
-        "revoked_at": wire_or_none(key.revoked_at),
-        "last_used_at": wire_or_none(key.last_used_at),
+        "created_at": to_iso(key.created_at),
+        "expires_at": to_iso_or_none(key.expires_at),
+        "revoked_at": to_iso_or_none(key.revoked_at),
+        "last_used_at": to_iso_or_none(key.last_used_at),
     }
 
 
@@ -140,7 +140,7 @@ def audit_view(entry: AuditEntry) -> Json:
     """
     return {
         "hash": entry.hash,
-        "at": wire(entry.at),
+        "at": to_iso(entry.at),
         "actor": entry.actor,
         "address": entry.address,
         "request_id": entry.request_id,
@@ -161,7 +161,7 @@ def member_view(member: Member) -> Json:
         "user_id": member.user_id,
         "email": member.email,
         "role": member.role.value,
-        "since": wire(member.since),
+        "since": to_iso(member.since),
     }
 
 
@@ -171,7 +171,7 @@ def invitation_view(invitation: Invitation) -> Json:
         "project_name": invitation.project_name,
         "email": invitation.email,
         "role": invitation.role.value,
-        "expires_at": wire(invitation.expires_at),
+        "expires_at": to_iso(invitation.expires_at),
     }
 
 
@@ -179,8 +179,8 @@ def session_view(session: OpenSession) -> Json:
     """A session of a user; `is_this` marks the one that makes the request."""
     return {
         "id": session.id,
-        "created_at": wire(session.created_at),
-        "seen_at": wire(session.seen_at),
+        "created_at": to_iso(session.created_at),
+        "seen_at": to_iso(session.seen_at),
         "address": session.address,
         "user_agent": session.user_agent,
         "is_this": session.is_this,

@@ -6,7 +6,7 @@ it is finished.
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import ProjectId
-from domain.values.timestamps import wire, wire_or_none
+from domain.values.timestamps import to_iso, to_iso_or_none
 from operations.audit_writer import AuditWriter
 from operations.serializers import project_view
 from operations.validation import Json, known_id
@@ -36,7 +36,7 @@ class SigningSecretOperations:
                 project_id=project_id,
                 details={"shown": ["signing_secret"]},
             )
-        ends_at = wire(now + projects.OVERLAP)
+        ends_at = to_iso(now + projects.OVERLAP)
         return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": ends_at}
 
     async def read_rotation(self, project_id: str) -> Json:
@@ -46,7 +46,7 @@ class SigningSecretOperations:
             await projects.read_project(session, project)
             now = await self._database.now(session)
             ends_at = await projects.overlap_ends_at(session, project, now)
-        return {"project_id": project_id, "overlap_ends_at": wire_or_none(ends_at)}
+        return {"project_id": project_id, "overlap_ends_at": to_iso_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
         """Stop signing with the previous secret. Raises: NotFound."""

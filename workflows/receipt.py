@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from domain.lifecycle import END_POSITIONS, LifecycleState
-    from domain.values.timestamps import wire, wire_or_none
+    from domain.values.timestamps import to_iso, to_iso_or_none
     from workflows import timeouts
     from workflows.inbox import Inbox
     from workflows.messages import BareRequest, ReceiptEnded, StateAnswer, TimelineAnswer
@@ -125,8 +125,8 @@ class ReceiptWorkflow:
 
     @workflow.query(description="Where this run stands: position, deadlines, incident and active repair.")
     def state(self, *_: object) -> StateAnswer:
-        now, due = self._standing, wire_or_none(self._standing.result_deadline_at)
-        return StateAnswer(now.position, wire(now.deadline_at), now.incident_id, now.replay_id, due)
+        now, due = self._standing, to_iso_or_none(self._standing.result_deadline_at)
+        return StateAnswer(now.position, to_iso(now.deadline_at), now.incident_id, now.replay_id, due)
 
     @workflow.query(description="What this run was sent and did, the latest last.")
     def timeline(self, *_: object) -> TimelineAnswer:
@@ -134,7 +134,7 @@ class ReceiptWorkflow:
 
     async def _wait_for_result(self) -> None:
         """A bare request stays in the inbox: it is acted on when the incident opens."""
-        summary = f"Result due by {wire(self._standing.deadline_at)}"
+        summary = f"Result due by {to_iso(self._standing.deadline_at)}"
         await self._wait(lambda: bool(self._inbox.hint or self._inbox.named), until=self._look_at, summary=summary)
         hint, named = self._inbox.take_hint(), self._inbox.take_named()
         if hint is not None and hint.is_success:
@@ -292,7 +292,7 @@ class ReceiptWorkflow:
         call.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _note(self, text: str) -> None:
-        self._lines.add(wire(workflow.now()), text)
+        self._lines.add(to_iso(workflow.now()), text)
 
     def _continue_if_long(self) -> None:
         """When Temporal suggests it: the store knows everything but a bare request that it has not been asked about."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from activities.messages import Standing
 from domain.lifecycle import LifecycleState
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from workflows.messages import TimelineAnswer, TimelineLine
 from workflows.signals import Reprocess, Result
 
@@ -29,13 +29,13 @@ _STORY: dict[LifecycleState, str] = {
 
 def describe_state(standing: Standing) -> str:
     """The current details of a run, in Markdown."""
-    lines = [_STORY[standing.position], "", f"- deadline: `{wire(standing.deadline_at)}`"]
+    lines = [_STORY[standing.position], "", f"- deadline: `{to_iso(standing.deadline_at)}`"]
     if standing.incident_id is not None:
         lines.append(f"- incident: `{standing.incident_id}`")
     if standing.replay_id is not None:
         lines.append(f"- repair: `{standing.replay_id}`")
     if standing.result_deadline_at is not None:
-        lines.append(f"- its result is due: `{wire(standing.result_deadline_at)}`")
+        lines.append(f"- its result is due: `{to_iso(standing.result_deadline_at)}`")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ import jinja2
 from activities.alerts.email_format import Letter, compose, encoded, raw
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.values.text import one_line
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.alerts.delivery import AlertDue, AlertFacts
 from store.people.email_addresses import canonical_address
 
@@ -196,10 +196,10 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
         ("Not reached", facts.failing or ""),
         ("Resolution", incident.resolution.value if incident.resolution else ""),
         ("Provider", f"{receipt.provider} {receipt.provider_event_id}"),
-        ("Occurred", wire(receipt.occurred_at)),
-        ("Deadline", wire(receipt.deadline_at)),
-        ("Opened", wire(incident.opened_at)),
-        ("Resolved", wire(incident.resolved_at) if incident.resolved_at else ""),
+        ("Occurred", to_iso(receipt.occurred_at)),
+        ("Deadline", to_iso(receipt.deadline_at)),
+        ("Opened", to_iso(incident.opened_at)),
+        ("Resolved", to_iso(incident.resolved_at) if incident.resolved_at else ""),
         ("Event id", receipt.event_id),
         ("Incident id", incident.id),
         ("Replay id", alert.replay_id or ""),

@@ -22,7 +22,7 @@ from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
 from domain.ids import IncidentId
 from domain.incidents import AlertEnd, AlertKind, IncidentState
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.alerts.claims import claim_alerts
 from store.alerts.delivery import AlertDue, record_alert_ended, record_alert_failed, record_alert_sent
 from store.alerts.facts import read_facts
@@ -255,7 +255,7 @@ class AlertActivities:
                 case None:
                     await record_alert_sent(session, alert.alert_id, now)
                     if time.monotonic() - self._sent_fact_at >= SENT_FACT_SECONDS:
-                        await write_fact(session, ALERT_SENT_FACT, str(milliseconds(now)))
+                        await write_fact(session, ALERT_SENT_FACT, str(to_unix_ms(now)))
                         self._sent_fact_at = time.monotonic()
                 case str():
                     retry_at = now + timedelta(seconds=retry_seconds(alert.tries))

@@ -4,7 +4,7 @@ import json
 
 from domain.incidents import Incident, Repair
 from domain.receipts import Provider, Receipt
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 
 
 def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes:
@@ -23,10 +23,10 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
         "event_type": receipt.event_type.value,
         "effect_type": receipt.effect_type.value,
         "internal_reference": receipt.internal_reference,
-        "occurred_at": wire(receipt.occurred_at),
+        "occurred_at": to_iso(receipt.occurred_at),
         "reason": incident.reason.value,
         "error_code": incident.error_code,
-        "requested_at": wire(repair.requested_at),
+        "requested_at": to_iso(repair.requested_at),
         "livemode": receipt.livemode,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()

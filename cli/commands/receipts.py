@@ -11,7 +11,7 @@ from cli.local_operations import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
 from cli.output import CommandFailed, ExitCode, cell, joined, print_json, print_record, print_rows
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 
 if TYPE_CHECKING:
     from operations.composition import Operations
@@ -48,7 +48,7 @@ def send(
         "event_type": event_type.value,
         "effect_type": effect_type.value,
         "internal_reference": reference,
-        "occurred_at": occurred_at or wire(datetime.now(UTC)),
+        "occurred_at": occurred_at or to_iso(datetime.now(UTC)),
         "shopify_shop_domain": shop_domain,
         "timeout_minutes": _whole_if_whole(timeout_minutes),
         "payload": None if payload is None else _json_file(payload),

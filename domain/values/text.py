@@ -26,7 +26,7 @@ def is_storable(text: str) -> bool:
     return _ILL_FORMED.search(text) is None
 
 
-def kept(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text as it may be stored, logged or put in an error: without NUL, well-formed, cut to 2,048 characters."""
     return well_formed(text.replace("\0", ""))
 

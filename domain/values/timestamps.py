@@ -5,19 +5,19 @@ from datetime import UTC, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def wire(at: datetime) -> str:
+def to_iso(at: datetime) -> str:
     """The instant as the contract writes it, for example `2026-11-23T11:13:55.123Z`; finer digits are cut off."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def wire_or_none(at: datetime | None) -> str | None:
-    return None if at is None else wire(at)
+def to_iso_or_none(at: datetime | None) -> str | None:
+    return None if at is None else to_iso(at)
 
 
-def milliseconds(at: datetime) -> int:
+def to_unix_ms(at: datetime) -> int:
     """Milliseconds since 1970-01-01 UTC, cut off, exact (no floating point)."""
     return (at - EPOCH) // timedelta(milliseconds=1)
 
 
-def from_milliseconds(count: int) -> datetime:
+def from_unix_ms(count: int) -> datetime:
     return EPOCH + timedelta(milliseconds=count)

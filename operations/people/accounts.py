@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import UserId
 from domain.users import User
-from domain.values.text import kept
+from domain.values.text import sanitize
 from operations.audit_writer import AuditWriter
 from operations.serializers import user_view
 from operations.validation import Json
@@ -131,4 +131,4 @@ def user_subject(user_id: UserId | None) -> Subject:
 
 async def find_user(session: AsyncSession, email_or_id: str) -> User:
     """The user with this address or id. Raises: NotFound."""
-    return await users.find_user(session, kept(email_or_id))
+    return await users.find_user(session, sanitize(email_or_id))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import UNREACHED_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
 from domain.receipts import Receipt
-from domain.values.text import kept
+from domain.values.text import sanitize
 from store.db.sql import SessionStatements
 from store.people.email_addresses import same_address
 from store.receipts.state import add_timeline, insert_alert
@@ -87,7 +87,7 @@ async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetim
     failed = failed.values(
         tries=ALERTS.c.tries + 1,
         due_at=retry_at,
-        last_error=kept(error),
+        last_error=sanitize(error),
         failing_since=func.coalesce(ALERTS.c.failing_since, literal(now, ALERTS.c.failing_since.type)),
     )
     row = (await session.execute(failed.returning(ALERTS))).first()
@@ -103,7 +103,7 @@ async def record_alert_ended(
     session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
 ) -> None:
     """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are notified."""
-    failed = {} if error is None else {"last_error": kept(error), "tries": ALERTS.c.tries + 1}
+    failed = {} if error is None else {"last_error": sanitize(error), "tries": ALERTS.c.tries + 1}
     ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
     row = (await session.execute(ended.returning(ALERTS))).first()
     if row is None:

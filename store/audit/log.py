@@ -28,8 +28,8 @@ from domain.audit import (
 )
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import ProjectId
-from domain.values.text import kept
-from domain.values.timestamps import from_milliseconds, milliseconds
+from domain.values.text import sanitize
+from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.crypto.encryption import RootSecret, Sealer
 from store.crypto.root_secret import SecretUnknown, root_in_force
 from store.db.database import Database
@@ -94,7 +94,7 @@ async def record(
         sequence += 1
         row |= {"sequence": sequence, "previous_hash": last_hash}
         last_hash = chain_hash(row)
-        at = from_milliseconds(milliseconds(now))
+        at = from_unix_ms(to_unix_ms(now))
         await session.execute(insert(LOG).values({**row, "at": at, "hash": last_hash}))
     seal = (await _root_that_seals(session, sealer)).audit_seal(sealed_text(sequence, last_hash))
     head = {"sequence": sequence, "hash": last_hash, "seal": seal}
@@ -157,9 +157,9 @@ def _row(
     details: Mapping[str, object],
 ) -> dict[str, Stored]:
     return {
-        "at": milliseconds(now),
-        "actor": kept(actor.id),
-        "address": None if actor.address is None else kept(actor.address),
+        "at": to_unix_ms(now),
+        "actor": sanitize(actor.id),
+        "address": None if actor.address is None else sanitize(actor.address),
         "request_id": actor.request_id,
         "action": action.value,
         "subject_type": None if subject is None else subject.type.value,

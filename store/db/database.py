@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Unavailable
-from domain.values.timestamps import from_milliseconds, milliseconds
+from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db import pools as lanes
 from store.db.pools import Generation, Pool, postgres_engine, postgres_pool, snapshots, sqlite_engine, sqlite_pool
 from store.db.postgres import STATEMENT_SECONDS
@@ -37,10 +37,10 @@ class Clock:
         """This instant, in whole milliseconds; on PostgreSQL it goes on within a transaction."""
         match statements.dialect:
             case "sqlite":
-                at = from_milliseconds(milliseconds(datetime.now(UTC)))
+                at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
             case "postgresql":
                 rows = await statements.fetch("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-                at = from_milliseconds(rows[0][0])
+                at = from_unix_ms(rows[0][0])
         return at + self.skew
 
 

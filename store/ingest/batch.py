@@ -14,7 +14,7 @@ from domain.errors import IdempotencyConflict, IdempotencyInProgress, ReceiptCon
 from domain.ids import EventId, ProjectId
 from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
-from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
@@ -240,8 +240,8 @@ async def _claim(st: Statements, request: IngestRequest, now: datetime) -> bool:
         request.endpoint,
         request.key,
         request.fingerprint,
-        milliseconds(now),
-        milliseconds(now - ANSWERS_KEPT_FOR),
+        to_unix_ms(now),
+        to_unix_ms(now - ANSWERS_KEPT_FOR),
     )
     return bool(claimed)
 
@@ -286,5 +286,5 @@ def _new_row(request: IngestRequest) -> NewRow | None:
 
 
 def _accepted_receipt(event_id: str, timeout_at_ms: int) -> bytes:
-    timeout_at = wire(from_milliseconds(timeout_at_ms))
+    timeout_at = to_iso(from_unix_ms(timeout_at_ms))
     return f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()

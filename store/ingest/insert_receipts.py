@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from domain.ids import EventId
 from domain.receipts import NewReceipt
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements, Value
 
 _RECEIPT_COLUMNS = (
@@ -80,7 +80,7 @@ async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *
     """Store the receipts; no two of `rows` have the same project and key. A key older than `kept_for` counts as free."""
     match st.dialect:
         case "sqlite":
-            now_ms = milliseconds(datetime.now(UTC) + skew)
+            now_ms = to_unix_ms(datetime.now(UTC) + skew)
             return await _insert_singly(st, now_ms, rows, kept_for=kept_for)
         case "postgresql":
             return await _insert_together(st, skew, rows, kept_for=kept_for)
@@ -96,7 +96,7 @@ async def _insert_singly(st: Statements, now_ms: int, rows: list[NewRow], *, kep
             continue
         claimed.add(row.event_id)
         due_ms = now_ms + _timeout_ms(row)
-        if await st.fetch(_SQLITE_RECEIPT, *_facts(row), milliseconds(row.receipt.occurred_at), now_ms, due_ms, *_rest(row)):
+        if await st.fetch(_SQLITE_RECEIPT, *_facts(row), to_unix_ms(row.receipt.occurred_at), now_ms, due_ms, *_rest(row)):
             await st.fetch(_SQLITE_OUTBOX, row.event_id, now_ms)
             timeout_at_ms[row.event_id] = due_ms
     return InsertOutcome(frozenset(claimed), timeout_at_ms)
@@ -132,7 +132,7 @@ def _rest(row: NewRow) -> tuple[Value, ...]:
 
 def _columns(row: NewRow) -> tuple[Value, ...]:
     event_id, project_id, *facts = _facts(row)
-    occurred_at_ms = milliseconds(row.receipt.occurred_at)
+    occurred_at_ms = to_unix_ms(row.receipt.occurred_at)
     return (event_id, project_id, row.key, row.fingerprint, *facts, occurred_at_ms, _timeout_ms(row), *_rest(row))
 
 

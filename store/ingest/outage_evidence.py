@@ -8,7 +8,7 @@ import json
 from datetime import timedelta
 
 from domain.outage import Outage, beat_interval, is_outage
-from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.status.heartbeats import ENDED, INGEST
@@ -43,7 +43,7 @@ async def beat_ingest(
     if st.dialect == "postgresql":
         for lock in _LOCKS:
             await st.fetch(lock)
-    now_ms = milliseconds(await clock.now(st))
+    now_ms = to_unix_ms(await clock.now(st))
     outage = await _notice_outage(st, now_ms, outage_seconds=outage_seconds)
     report = json.dumps({ENDED: True} if has_ended else {})
     await st.fetch(_BEAT, process, INGEST, now_ms, report)
@@ -53,7 +53,7 @@ async def beat_ingest(
 async def _notice_outage(st: Statements, now_ms: int, *, outage_seconds: int) -> Outage | None:
     if await _down_from(st, now_ms, outage_seconds=outage_seconds) is None:
         return None
-    await st.fetch(_ALONE, wire(from_milliseconds(now_ms)))
+    await st.fetch(_ALONE, to_iso(from_unix_ms(now_ms)))
     down_from = await _down_from(st, now_ms, outage_seconds=outage_seconds)
     if down_from is None:
         return None
@@ -68,5 +68,5 @@ async def _down_from(st: Statements, now_ms: int, *, outage_seconds: int) -> int
     last_ms, newest_ms = (await st.fetch(_LATEST, INGEST, now_ms))[0]
     if newest_ms is not None and newest_ms > now_ms:
         await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
-    last_at = None if last_ms is None else from_milliseconds(last_ms)
-    return last_ms if is_outage(last_at, from_milliseconds(now_ms), outage_seconds=outage_seconds) else None
+    last_at = None if last_ms is None else from_unix_ms(last_ms)
+    return last_ms if is_outage(last_at, from_unix_ms(now_ms), outage_seconds=outage_seconds) else None

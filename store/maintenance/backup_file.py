@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import orjson
 
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.db.fsync import rename_on_disk
 
 FORMAT = "makegood-backup"
@@ -72,7 +72,7 @@ class BackupWriter:
     def begin(self, *, key: bytes, made_at: datetime, made_by: str, revision: str) -> None:
         """The header, before anything else; `key` authenticates all of it."""
         self._mac = hmac.new(key, digestmod="sha256")
-        told = {"made_at": wire(made_at), "made_by": made_by, "revision": revision, "key": fingerprint(key)}
+        told = {"made_at": to_iso(made_at), "made_by": made_by, "revision": revision, "key": fingerprint(key)}
         self._write(orjson.dumps({"format": FORMAT, "version": FORMAT_VERSION, **told}, option=_NEWLINE))
 
     def begin_table(self, name: str, columns: Sequence[str]) -> None:

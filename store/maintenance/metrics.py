@@ -13,7 +13,7 @@ from sqlalchemy import Select, TextClause, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import UNREACHED_ENDS, IncidentState
-from domain.values.timestamps import from_milliseconds
+from domain.values.timestamps import from_unix_ms
 from store.receipts import outbox
 from store.receipts.stuck_runs import count_stuck
 from store.schema import tables
@@ -112,7 +112,7 @@ async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAl
         failing_seconds=0.0 if first is None else (now - first.failing_since).total_seconds(),
         error=first.last_error if first else next(iter(errors), None),
         ended=len(errors),
-        last_sent_seconds=None if sent_at is None else (now - from_milliseconds(int(sent_at))).total_seconds(),
+        last_sent_seconds=None if sent_at is None else (now - from_unix_ms(int(sent_at))).total_seconds(),
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.security.login_backoff import Limit, wait_after
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.schema import tables
 
 THROTTLES = tables.Throttle.metadata.tables["throttles"]
@@ -76,6 +76,6 @@ async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: 
 async def _held(session: AsyncSession, one: Counter, now: datetime) -> tuple[int, datetime]:
     """Failures so far, and when the next try may be made; the row is held until the transaction ends."""
     made = "INSERT INTO throttles (name, failures, open_at, forgotten_at) VALUES (:name, 0, :at, :at) ON CONFLICT DO NOTHING"
-    await session.execute(text(made), {"name": one.name, "at": milliseconds(now)})
+    await session.execute(text(made), {"name": one.name, "at": to_unix_ms(now)})
     row = (await session.execute(select(THROTTLES).where(THROTTLES.c.name == one.name).with_for_update())).one()
     return (0, now) if row.forgotten_at <= now else (row.failures, row.open_at)

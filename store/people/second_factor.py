@@ -19,7 +19,7 @@ from sqlalchemy import CursorResult, Row, delete, func, insert, or_, select, tex
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import UserId
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import token_digest
@@ -129,7 +129,7 @@ async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, n
         "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) VALUES (:user_id, :data_key, :sealed, :at) "
         "ON CONFLICT DO NOTHING"
     )
-    values = {"user_id": user_id, "data_key": data_key, "sealed": sealed, "at": milliseconds(now)}
+    values = {"user_id": user_id, "data_key": data_key, "sealed": sealed, "at": to_unix_ms(now)}
     await session.execute(text(begun), values)
 
 

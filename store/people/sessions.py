@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import UserId
 from domain.users import OpenSession, User
-from domain.values.text import kept
+from domain.values.text import sanitize
 from store.crypto.tokens import new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
 from store.schema import tables
@@ -43,7 +43,7 @@ async def open_session(
     """
     token = new_token()
     times = {"created_at": now, "seen_at": now, "expires_at": now + SESSION_LIFETIME, "proved_at": proved_at or now}
-    origin = {"address": kept(address), "user_agent": kept(user_agent)[:LONGEST_USER_AGENT]}
+    origin = {"address": sanitize(address), "user_agent": sanitize(user_agent)[:LONGEST_USER_AGENT]}
     await session.execute(insert(SESSIONS).values(digest=token_digest(token), user_id=user_id, **times, **origin))
     return token
 

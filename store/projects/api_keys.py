@@ -13,7 +13,7 @@ from domain.errors import NotFound
 from domain.ids import KeyId, ProjectId
 from domain.projects import AuthenticatedKey, Key, Scope
 from domain.security.api_keys import hint_of
-from domain.values.text import kept
+from domain.values.text import sanitize
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_that_writes
 from store.crypto.tokens import new_api_key, new_key_id
@@ -50,7 +50,7 @@ async def create_key(
     values = {
         "id": new_key_id(),
         "project_id": project_id,
-        "label": kept(label),
+        "label": sanitize(label),
         "digest": root.key_digest(api_key),
         "digested_with": root.fingerprint,
         "hint": hint_of(api_key),

@@ -20,7 +20,7 @@ from domain.projects import UNSET, CreatedProject, Project, ProjectChanges, Scop
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import LateResult
 from domain.security.signing import SigningSecrets
-from domain.values.text import kept
+from domain.values.text import sanitize
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import new_project_id, new_secret_id, new_signing_secret
@@ -55,7 +55,7 @@ async def create_project(
         ValidationFailed: the name is taken.
         SecretUnknown: the store was sealed with another root secret.
     """
-    project_id, name = new_project_id(), kept(name)
+    project_id, name = new_project_id(), sanitize(name)
     await _refuse_taken_name(session, name)
     values = {
         "id": project_id,
@@ -114,7 +114,7 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
         ValidationFailed: the new name is taken.
     """
     if changes.name is not UNSET:
-        await _refuse_taken_name(session, kept(changes.name), but_for=project_id)
+        await _refuse_taken_name(session, sanitize(changes.name), but_for=project_id)
     values = _changed_values(changes)
     if values:
         try:
@@ -207,7 +207,7 @@ async def finish_overdue_rotation(session: AsyncSession, project_id: ProjectId, 
 def _changed_values(changes: ProjectChanges) -> dict[str, object]:
     values: dict[str, object] = {}
     if changes.name is not UNSET:
-        values["name"] = kept(changes.name)
+        values["name"] = sanitize(changes.name)
     if changes.repair_url is not UNSET:
         values |= {"repair_url": changes.repair_url, "repair_url_gone": False}
     if changes.timeout_minutes is not UNSET:

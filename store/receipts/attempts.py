@@ -14,7 +14,7 @@ from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState, Trigger, transition
 from domain.receipts import timeout_span
-from domain.values.timestamps import from_milliseconds, milliseconds
+from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot, lock_receipt, reopen
 from store.status.heartbeats import ENDED
@@ -88,12 +88,12 @@ async def begin_attempt(
         number, _, holds, began_ms = rows[0]
         sign = None if holds in {None, holder} else await _last_sign(st, holds)
         # Either way: the store's clock may have been set back.
-        is_bound = abs(milliseconds(now) - began_ms) < HELD_AT_MOST // timedelta(milliseconds=1)
+        is_bound = abs(to_unix_ms(now) - began_ms) < HELD_AT_MOST // timedelta(milliseconds=1)
         if sign is not None and is_bound and sign not in silent:
             return AttemptHeld(*sign)
         await st.fetch(
             "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3 AND number = $4",
-            milliseconds(now),
+            to_unix_ms(now),
             holder,
             replay_id,
             number,
@@ -105,7 +105,7 @@ async def begin_attempt(
         replay_id,
         number,
         event_id,
-        milliseconds(now),
+        to_unix_ms(now),
         holder,
     )
     return AttemptBegun(number, is_again=False)
@@ -179,7 +179,7 @@ async def _last_sign(st: Statements, process: str) -> Sign | None:
     rows = await st.fetch("SELECT at, report FROM heartbeats WHERE process = $1", process)
     if not rows or json.loads(rows[0][1]).get(ENDED):
         return None
-    return process, from_milliseconds(rows[0][0])
+    return process, from_unix_ms(rows[0][0])
 
 
 async def _await_result(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
@@ -188,7 +188,7 @@ async def _await_result(st: Statements, standing: ReceiptSnapshot, replay_id: Re
         # An outage that is over has no part in a deadline that begins now.
         "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
         "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
-        milliseconds(now + timeout_span(standing.timeout_minutes)),
+        to_unix_ms(now + timeout_span(standing.timeout_minutes)),
         replay_id,
     )
     return to

@@ -11,7 +11,7 @@ from domain.ids import EventId, IncidentId
 from domain.incidents import RepairCause, Resolution, TimelineKind
 from domain.lifecycle import Transition, Trigger, transition
 from domain.receipts import ReceiptState
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot, add_timeline, end_repair, enqueue_signal, lock_receipt, note, resolve_incident
 
@@ -44,7 +44,7 @@ async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *,
     _refuse_resolved(transition(standing.position, Trigger.ACKNOWLEDGE))
     first = await st.fetch(
         "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL RETURNING 1",
-        milliseconds(now),
+        to_unix_ms(now),
         incident_id,
     )
     if first:
@@ -62,7 +62,7 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
     standing = await lock_receipt(st, event_id)
     if transition(standing.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:
         raise NotWaiting
-    deadline_at = min(milliseconds(standing.deadline_at), milliseconds(now))
+    deadline_at = min(to_unix_ms(standing.deadline_at), to_unix_ms(now))
     await st.fetch("UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'", deadline_at, event_id)
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
     await enqueue_signal(st, event_id, "expire", now)

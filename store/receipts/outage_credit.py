@@ -19,7 +19,7 @@ from domain.ids import EventId
 from domain.incidents import TimelineEntry, TimelineKind
 from domain.outage import Outage, credit_ms
 from domain.receipts import Receipt, ReceiptState
-from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.schema.mappers import receipt_from
 
@@ -118,7 +118,7 @@ async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> 
     elif has_skipped:
         await _go_on(st, outage, "", has_skipped=False)
     else:
-        await st.fetch("UPDATE outages SET done_at = $1 WHERE id = $2", milliseconds(now), outage.id)
+        await st.fetch("UPDATE outages SET done_at = $1 WHERE id = $2", to_unix_ms(now), outage.id)
     return CreditStep(len(event_ids), credited, is_over=False)
 
 
@@ -127,7 +127,7 @@ async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCr
     pending = await pending_outages(SessionStatements(session))
     if not pending:
         return None
-    return PendingCredit(pending[0], (milliseconds(now) - pending[0].up_at) / 1000)
+    return PendingCredit(pending[0], (to_unix_ms(now) - pending[0].up_at) / 1000)
 
 
 async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:  # Any: columns, as named
@@ -151,8 +151,8 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
         after = _credited(before, row.credited_outage, [outage])
         if after.deadline_at > before.deadline_at:
             moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
-            fields = {"down_from": wire(from_milliseconds(outage.down_from)), "credited_seconds": moved_seconds}
-            entries.append(TimelineEntry(from_milliseconds(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields))
+            fields = {"down_from": to_iso(from_unix_ms(outage.down_from)), "credited_seconds": moved_seconds}
+            entries.append(TimelineEntry(from_unix_ms(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields))
         before = after
     return entries
 
@@ -160,11 +160,11 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
 def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage]) -> Receipt:
     if receipt.state is not ReceiptState.WAITING:
         return receipt
-    accepted_at, deadline_at = milliseconds(receipt.accepted_at), milliseconds(receipt.deadline_at)
+    accepted_at, deadline_at = to_unix_ms(receipt.accepted_at), to_unix_ms(receipt.deadline_at)
     for outage in pending:
         if outage.id > credited_outage:
             deadline_at += credit_ms(outage, accepted_at=accepted_at, deadline_at=deadline_at)
-    return replace(receipt, deadline_at=from_milliseconds(deadline_at))
+    return replace(receipt, deadline_at=from_unix_ms(deadline_at))
 
 
 async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> list[EventId]:
@@ -215,7 +215,7 @@ async def _say(st: Statements, outage: Outage, moved: Sequence[tuple[str, int, d
         return
     entries = []
     for event_id, moved_ms, more in moved:
-        fields = more | {"down_from": wire(from_milliseconds(outage.down_from)), "credited_seconds": moved_ms // 1000}
+        fields = more | {"down_from": to_iso(from_unix_ms(outage.down_from)), "credited_seconds": moved_ms // 1000}
         entries.append([event_id, json.dumps(fields, separators=(",", ":"))])
     await st.fetch(_SAY[st.dialect], outage.up_at, TimelineKind.DEADLINE_CREDITED.value, json.dumps(entries))
 

@@ -14,7 +14,7 @@ from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMiss
 from domain.ids import EventId, ReplayId
 from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
 from domain.lifecycle import LifecycleState, Trigger, transition
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot, add_alerts, add_timeline, end_repair, enqueue_signal, lock_receipt, reopen
@@ -116,7 +116,7 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
     standing = await lock_receipt(st, event_id)
     if standing.active_replay_id != replay_id or standing.result_deadline_at is None:
         return standing.position
-    remaining_ms = milliseconds(standing.result_deadline_at) - milliseconds(now)
+    remaining_ms = to_unix_ms(standing.result_deadline_at) - to_unix_ms(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
     to = transition(standing.position, Trigger.REPAIR_DEADLINE_PASSED).to
@@ -151,7 +151,7 @@ async def _signal_again(st: Statements, standing: ReceiptSnapshot, replay_id: Re
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
         "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
         replay_id,
-        milliseconds(now - LATELY_CALLED),
+        to_unix_ms(now - LATELY_CALLED),
         standing.event_id,
     )
     if not known:
@@ -178,7 +178,7 @@ async def _insert(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId
         standing.event_id,
         RepairState.CALLING.value,
         requested_by,
-        milliseconds(now),
+        to_unix_ms(now),
     )
     requested = {"replay_id": replay_id, "requested_by": requested_by}
     await add_timeline(st, standing.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)

@@ -14,7 +14,7 @@ from domain.incidents import AlertKind, Reason, RepairCause, RepairState, Resolu
 from domain.lifecycle import LifecycleState, state_of
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult, ResultFacts
-from domain.values.timestamps import from_milliseconds, milliseconds
+from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.crypto.tokens import new_incident_id
 from store.db.sql import Statements
 from store.receipts.outage_credit import credit_locked
@@ -79,13 +79,13 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         livemode=bool(row[2]),
         receipt_state=state,
         position=position,
-        deadline_at=from_milliseconds(row[4]),
+        deadline_at=from_unix_ms(row[4]),
         flags=tuple(Flag(flag) for flag in row[5].split()),
         incident_id=row[6],
         reason=None if row[7] is None else Reason(row[7]),
         ended_by_replay_id=row[8],
         active_replay_id=row[9],
-        result_deadline_at=None if row[11] is None else from_milliseconds(row[11]),
+        result_deadline_at=None if row[11] is None else from_unix_ms(row[11]),
         late_result=LateResult(row[12]),
         timeout_minutes=row[13],
         alert_emails=tuple(json.loads(row[14])),
@@ -133,7 +133,7 @@ def _has_pending_credit(position: LifecycleState, *, newest: int | None, of_rece
 
 async def move_receipt(st: Statements, standing: ReceiptSnapshot, to: ReceiptState, now: datetime) -> None:
     """Compare-and-set the receipt's state; the standing must be held, so that losing is a bug."""
-    ended_at = None if to in {ReceiptState.WAITING, ReceiptState.INCIDENT} else milliseconds(now)
+    ended_at = None if to in {ReceiptState.WAITING, ReceiptState.INCIDENT} else to_unix_ms(now)
     moved = await st.fetch(
         "UPDATE receipts SET state = $1, ended_at = $2 WHERE event_id = $3 AND state = $4 RETURNING 1",
         to.value,
@@ -149,7 +149,7 @@ async def add_timeline(st: Statements, event_id: EventId, kind: TimelineKind, no
     await st.fetch(
         "INSERT INTO timeline (event_id, at, kind, fields) VALUES ($1, $2, $3, $4)",
         event_id,
-        milliseconds(now),
+        to_unix_ms(now),
         kind.value,
         json.dumps(fields, separators=(",", ":")),
     )
@@ -162,7 +162,7 @@ async def enqueue_signal(st: Statements, event_id: EventId, kind: str, now: date
         event_id,
         kind,
         json.dumps(fields, separators=(",", ":")),
-        milliseconds(now),
+        to_unix_ms(now),
     )
 
 
@@ -210,8 +210,8 @@ async def insert_alert(
         kind.value,
         about,
         destination,
-        milliseconds(now),
-        milliseconds(now),
+        to_unix_ms(now),
+        to_unix_ms(now),
     )
 
 
@@ -244,7 +244,7 @@ async def resolve_incident(
     await move_receipt(st, standing, to, now)
     await st.fetch(
         "UPDATE incidents SET state = 'resolved', resolved_at = $1, resolution = $2, resolving_replay_id = $3 WHERE id = $4",
-        milliseconds(now),
+        to_unix_ms(now),
         resolution.value,
         replay_id,
         standing.incident,
@@ -270,7 +270,7 @@ async def create_incident(
         reason.value,
         error_code,
         error_message,
-        milliseconds(now),
+        to_unix_ms(now),
     )
     error = {"error_code": error_code} if error_code else {}
     opened = {"incident_id": incident_id, "reason": reason.value} | error

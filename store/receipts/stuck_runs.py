@@ -16,7 +16,7 @@ from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
 from domain.receipts import ReceiptState
 from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN
 from store.receipts.stalled_repairs import is_stalled
@@ -63,13 +63,13 @@ async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, 
         "VALUES ($1, $2, $3, $3, 0, 0) ON CONFLICT DO NOTHING",
         event_id,
         project_id,
-        milliseconds(now),
+        to_unix_ms(now),
     )
 
 
 async def runs_to_look_at(session: AsyncSession, now: datetime, *, limit: int, of_each: int) -> list[StuckRun]:
     """The runs whose look is due, at most `of_each` of a project."""
-    values = {"now": milliseconds(now), "of_each": of_each, "limit": limit}
+    values = {"now": to_unix_ms(now), "of_each": of_each, "limit": limit}
     rows = await session.execute(text(_DUE).columns(*RUNS.c), values)
     return [_run_from(row) for row in rows]
 

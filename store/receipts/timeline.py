@@ -17,7 +17,7 @@ from domain.ids import EventId, ReplayId, ResultId
 from domain.incidents import Attempt, TimelineEntry, TimelineKind
 from domain.receipts import Receipt
 from domain.results import Result, ResultStatus
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.db.paging import read_cursor, write_cursor
 from store.schema import tables
 from store.schema.mappers import attempt_from, result_from, timeline_entry_from
@@ -109,7 +109,7 @@ def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
 
 def accepted_line(receipt: Receipt) -> Line:
     """The first entry of every event."""
-    fields: dict[str, object] = {"timeout_at": wire(receipt.timeout_at), "request_id": receipt.request_id}
+    fields: dict[str, object] = {"timeout_at": to_iso(receipt.timeout_at), "request_id": receipt.request_id}
     return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
 
 
@@ -187,7 +187,7 @@ def _received(result: Result) -> TimelineEntry:
     given = {"replay_id": said.replay_id, "error_code": said.error_code, "error_message": said.error_message}
     fields |= {name: value for name, value in given.items() if value is not None}
     if result.repeats and result.repeated_at is not None:
-        fields |= {"repeats": result.repeats, "repeated_at": wire(result.repeated_at)}
+        fields |= {"repeats": result.repeats, "repeated_at": to_iso(result.repeated_at)}
     return TimelineEntry(result.received_at, TimelineKind.RESULT_RECEIVED, fields)
 
 

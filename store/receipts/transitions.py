@@ -14,7 +14,7 @@ from domain.incidents import Reason, RepairCause, RepairState, Resolution, Timel
 from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, LifecycleState, Transition, Trigger, transition
 from domain.receipts import Flag, ReceiptState
 from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
-from domain.values.timestamps import milliseconds, wire
+from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements
 from store.receipts.matching import match_event
@@ -116,11 +116,11 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
         return Settled(standing.position)
     if standing.position in OPEN_POSITIONS:
         return Opened(standing.incident)
-    remaining_ms = milliseconds(standing.deadline_at) - milliseconds(now)
+    remaining_ms = to_unix_ms(standing.deadline_at) - to_unix_ms(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
     transition(standing.position, Trigger.DEADLINE_PASSED)
-    await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=wire(standing.deadline_at))
+    await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=to_iso(standing.deadline_at))
     return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
 
 
@@ -136,7 +136,7 @@ async def _is_hinted(st: Statements, standing: ReceiptSnapshot, now: datetime) -
     if standing.position not in OPEN_POSITIONS:
         return False
     locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, milliseconds(now)))
+    return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, to_unix_ms(now)))
 
 
 async def _follow_result(
@@ -201,7 +201,7 @@ async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, 
         said.replay_id,
         said.error_code,
         said.error_message,
-        milliseconds(now),
+        to_unix_ms(now),
         said.digest,
     )
 
@@ -212,7 +212,7 @@ async def _is_counted_repeat(
     """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
     if standing.position not in OPEN_POSITIONS or transition(standing.position, happening).to is not standing.position:
         return False
-    return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), milliseconds(now)))
+    return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), to_unix_ms(now)))
 
 
 async def _earlier(st: Statements, standing: ReceiptSnapshot, said: ResultFacts) -> frozenset[ResultFacts]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from domain.values.timestamps import from_milliseconds, milliseconds
+from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
 
 
@@ -34,10 +34,10 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else milliseconds(value)
+        return None if value is None else to_unix_ms(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else from_milliseconds(value)
+        return None if value is None else from_unix_ms(value)
 
 
 def _instant(*, nullable: bool = False, index: bool = False) -> Any:  # Any: SQLModel's Field is typed so

@@ -15,7 +15,7 @@ from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.outage import IngestBeats
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.schema import tables
 
@@ -72,8 +72,8 @@ async def beat(
         {
             "process": process,
             "role": role,
-            "started_at": milliseconds(started_at),
-            "at": milliseconds(now),
+            "started_at": to_unix_ms(started_at),
+            "at": to_unix_ms(now),
             "report": json.dumps(dict(report)),
         },
     )

@@ -39,7 +39,7 @@ from domain.ids import ProjectId
 from domain.projects import Project
 from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
-from domain.values.timestamps import from_milliseconds, milliseconds, wire
+from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
 from egress.transport import parse_permitted_url
 from operations.inputs import ProjectPatch
@@ -94,7 +94,7 @@ def instant(data: bytes) -> None:
     except ValidationError:
         return
     assert at.utcoffset() is not None
-    assert datetime.fromisoformat(wire(at)) == from_milliseconds(milliseconds(at)) <= at
+    assert datetime.fromisoformat(to_iso(at)) == from_unix_ms(to_unix_ms(at)) <= at
 
 
 def url(data: bytes) -> None:

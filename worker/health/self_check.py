@@ -20,7 +20,7 @@ import structlog
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from worker.health.canary import canary_queue
 from worker.health.report import WorkerReport
 from worker.health.thresholds import HealthThresholds, PollingDied
@@ -63,7 +63,7 @@ class SelfCheck:
             "engine_reachable": self._is_temporal_reachable,
             "pollers_alive": self._is_temporal_reachable and is_polling,
             "canary_fresh": None if cannot_run_canaries else is_fresh,
-            "canary_at": None if self._canary_at is None else wire(self._canary_at),
+            "canary_at": None if self._canary_at is None else to_iso(self._canary_at),
         }
 
     async def poll_check_loop(self, workflow_client: ReceiptWorkflowClient) -> None:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
 from domain.runs import RunCondition, RunLook
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from worker.temporal.problems import REFUSED, RPC_SECONDS
 from workflows.messages import workflow_id
 
@@ -73,7 +73,7 @@ async def find_unexpectedly_closed(client: Client, since: datetime, *, limit: in
     """
     is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew')"
     was_open = "MgState IN ('waiting', 'incident')"
-    query = f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >= '{wire(since)}'"
+    query = f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >= '{to_iso(since)}'"
     async for found in client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
         yield EventId(found.id.removeprefix("receipt-"))
 

@@ -15,8 +15,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.receipts import Receipt
-from domain.values.text import cut_encoded, kept
-from domain.values.timestamps import wire
+from domain.values.text import cut_encoded, sanitize
+from domain.values.timestamps import to_iso
 from worker.temporal.search_attributes import NOTHING, Registered
 from workflows.messages import (
     MG_DEADLINE,
@@ -63,7 +63,7 @@ async def start_labelled(
         except RPCError as error:
             if error.status not in _REFUSALS or left_out == len(steps) - 1:
                 raise
-            log.warning("start_refused", event_id=receipt.event_id, reason=kept(error.message), left_out=left_out)
+            log.warning("start_refused", event_id=receipt.event_id, reason=sanitize(error.message), left_out=left_out)
 
 
 def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearchAttributes:
@@ -102,7 +102,7 @@ def _details(receipt: Receipt, public_url: str) -> str:
         f"[{receipt.event_id}]({page})" if len(page) < DETAILS_BYTES // 2 else receipt.event_id,
         "",
         f"- project: `{receipt.project_id}`",
-        f"- accepted: `{wire(receipt.accepted_at)}`",
-        f"- result due: `{wire(receipt.timeout_at)}`",
+        f"- accepted: `{to_iso(receipt.accepted_at)}`",
+        f"- result due: `{to_iso(receipt.timeout_at)}`",
     )
     return "\n".join(cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES) for line in lines)

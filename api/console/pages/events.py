@@ -15,7 +15,7 @@ from api.console.ui.labels import instant
 from api.console.ui.list_queries import Json, event_rows, read_event
 from domain.runs import CAUSE_TEXTS, restart_command
 from domain.users import Role
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 
 
 class EventPages:
@@ -33,7 +33,7 @@ class EventPages:
         page = await event_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
-        values["example_at"] = wire(self._console.parts.now())
+        values["example_at"] = to_iso(self._console.parts.now())
         return await self._console.show(request, viewer, page="events.html", here="events", values=values, region="_events.html")
 
     async def one(self, request: Request, event_id: str) -> Response:
@@ -73,7 +73,7 @@ class EventPages:
         run = await self._operations.runs.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
-        return {"cause": CAUSE_TEXTS[run.cause], "found_at": wire(run.found_at), "command": restart_command(run.event_id)}
+        return {"cause": CAUSE_TEXTS[run.cause], "found_at": to_iso(run.found_at), "command": restart_command(run.event_id)}
 
     def _share_of_wait(self, event: Json) -> int:
         """How much of the time until the deadline has passed, in per cent."""

@@ -18,7 +18,7 @@ from api.console.sign_in.sessions import Viewer
 from api.console.ui.list_queries import Json
 from domain.errors import Refusal
 from domain.users import Role
-from domain.values.timestamps import wire
+from domain.values.timestamps import to_iso
 from store.db.paging import LISTED_AT_MOST
 
 SCOPES = ("ingest", "read", "operate", "admin")
@@ -141,7 +141,7 @@ class ProjectPages:
         )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
-        project_id, now = project["project_id"], wire(self._console.parts.now())
+        project_id, now = project["project_id"], to_iso(self._console.parts.now())
         values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
         if values["role"] is Role.OWNER:
             keys = (await self._operations.api_keys.list_keys(project_id))["data"]

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from domain.errors import Refusal
 from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.database import Clock, Database
 from store.ingest.batch import IngestRequest, process_batch
 from store.ingest.connection import open_front_door
@@ -32,7 +32,7 @@ async def fill(url: str, project_id: str, count: int) -> None:
     await front_door.close()
     database = Database.open(url)
     async with database.transaction() as session:
-        leased_until = milliseconds(datetime.now(UTC) + timedelta(days=7))
+        leased_until = to_unix_ms(datetime.now(UTC) + timedelta(days=7))
         await session.execute(text("UPDATE outbox SET claimed_until = :until"), {"until": leased_until})
         if database.dialect == "sqlite":
             await session.execute(text("ANALYZE"))

@@ -19,7 +19,7 @@ from domain.ids import ProjectId
 from domain.projects import CreatedProject
 from domain.receipts import NewReceipt
 from domain.results import NewResult
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.database import Clock, Database
 from store.ingest.batch import IngestRequest, PreRejected, StoredResponse
 from store.ingest.connection import IngestConnection, open_front_door
@@ -381,7 +381,7 @@ async def test_key_that_was_left_without_an_answer_is_free_for_a_refusal(desk: D
             {
                 "project_id": desk.project_id,
                 "fingerprint": refused.fingerprint,
-                "at": milliseconds(await database.now(session)),
+                "at": to_unix_ms(await database.now(session)),
             },
         )
 

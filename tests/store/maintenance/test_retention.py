@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.lifecycle import LifecycleState
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.maintenance.retention import Purged, purge
 from store.people import sessions, users
 from tests.support.given import START, Story
@@ -30,7 +30,7 @@ async def keep_answers(story: Story, count: int) -> None:
             "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) "
             "VALUES ('prj_1', 'receipt', :key, 'f', 202, :at)",
             key=f"key {number}",
-            at=milliseconds(START),
+            at=to_unix_ms(START),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from domain.ids import EventId
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.db.sql import Statements
 from store.receipts.outage_credit import BATCH, CreditStep, credit_batch, credit_locked
@@ -22,7 +22,7 @@ NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES 
 
 async def notice(st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None) -> None:
     """Record an outage as the front door does with its first beat after it."""
-    await st.fetch(NOTICE, milliseconds(down_from), milliseconds(up_at), milliseconds(up_at) - 2_000)
+    await st.fetch(NOTICE, to_unix_ms(down_from), to_unix_ms(up_at), to_unix_ms(up_at) - 2_000)
 
 
 def outage_credited(down_from: datetime) -> Callable[[Statements, datetime], Awaitable[int]]:

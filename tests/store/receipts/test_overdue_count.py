@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.ids import EventId
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.receipts import deadlines as overdue
 from store.receipts.outbox import enqueue_start_again
 from store.receipts.stuck_runs import suspect_run
@@ -60,7 +60,7 @@ async def test_overdue_of_some_projects_show_nothing_while_others_have_none(
     """`counts`: of each project that has receipts waiting."""
     for name, overdue_count in zip("abc", counts, strict=False):
         due_at = OVERDUE if overdue_count else OVERDUE + timedelta(days=1)
-        await pile_up(story.database, name, max(1, overdue_count), first=milliseconds(due_at))
+        await pile_up(story.database, name, max(1, overdue_count), first=to_unix_ms(due_at))
 
     assert (await count(story, seconds=3) >= overdue.BEHIND_FROM_OVERDUE) is is_behind
 

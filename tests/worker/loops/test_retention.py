@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.projects import deletion
 from tests.support.given import Story
@@ -46,7 +46,7 @@ async def run(database: Database, *statements: str, **values: object) -> None:
 async def insert_expired(database: Database) -> None:
     """Insert an expired stored response and an expired sign-in link."""
     async with database.reading() as session:
-        at = milliseconds(await database.now(session) - timedelta(days=2))
+        at = to_unix_ms(await database.now(session) - timedelta(days=2))
     columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
     await run(database, f"{columns} VALUES ('prj_1', 'receipt', 'key', 'f', 202, :at)", at=at)
     await run(database, "INSERT INTO login_links (digest, user_id, expires_at) VALUES ('d', NULL, :at)", at=at)

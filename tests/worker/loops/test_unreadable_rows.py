@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from api.health.routes import Health
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
-from domain.values.timestamps import milliseconds
+from domain.values.timestamps import to_unix_ms
 from store.receipts.stuck_runs import stuck_run
 from tests.workflows.world import World
 from worker.loops.overdue import OPENED
@@ -72,7 +72,7 @@ async def insert_row(world: World, event_id: EventId, kind: str, fields: str) ->
     insert = "INSERT INTO outbox (event_id, kind, fields, created_at)"
     values = "VALUES (:event_id, :kind, :fields, :at)"
     async with world.database.transaction() as session:
-        at = milliseconds(await world.database.now(session))
+        at = to_unix_ms(await world.database.now(session))
         await session.execute(text(f"{insert} {values}"), {"event_id": event_id, "kind": kind, "fields": fields, "at": at})
 
 
@@ -86,7 +86,7 @@ def count_logged(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog
 async def is_backed_off(world: World, event_id: EventId) -> bool:
     """Whether the row cannot be leased now."""
     async with world.database.reading() as session:
-        now = milliseconds(await world.database.now(session))
+        now = to_unix_ms(await world.database.now(session))
         rows = await session.execute(text("SELECT claimed_until FROM outbox WHERE event_id = :id"), {"id": event_id})
         return all(row.claimed_until is not None and row.claimed_until > now for row in rows)
 
