@@ -1,1 +1,1 @@
-"""Access to SQLite and PostgreSQL: connection pools, permits per project, transactions, paging, errors."""
+"""Access to SQLite and PostgreSQL: connection pools, permits, transactions, paging and errors."""

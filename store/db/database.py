@@ -1,7 +1,7 @@
-"""Opens the store, SQLite or PostgreSQL, with a lane of connections for each purpose; also what time it is.
+"""Opens the store, SQLite or PostgreSQL, with a connection pool for each purpose; also the clock.
 
-`transaction()` and `heartbeat()` alone commit; the others see one snapshot and cannot write. Built once per process by the
-compositions of API, worker and CLI; a test opens its own.
+Only `transaction()` and `heartbeat()` commit. All other sessions see one snapshot and cannot write.
+Each process of the API, the worker and the command line opens one `Database`; a test opens its own.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Unavailable
 from domain.values.timestamps import from_unix_ms, to_unix_ms
-from store.db import pools as lanes
+from store.db import pool_limits as limits
 from store.db.pools import Generation, Pool, postgres_engine, postgres_pool, snapshots, sqlite_engine, sqlite_pool
 from store.db.postgres import STATEMENT_SECONDS
 from store.db.sql import Dialect, SessionStatements, Statements
 
-MIGRATION_LOCK = 72_338_000  # any number that is ours
-# Names nothing, and takes what a beat takes: a read-only node, a standby and a role without the right refuse it.
+MIGRATION_LOCK = 72_338_000  # an arbitrary number that only Makegood uses
+# Selects no row but needs the rights that a heartbeat needs. A read-only node, a standby and a role
+# without the right refuse it.
 _PROBE = text("SELECT process FROM heartbeats WHERE false FOR UPDATE")
 
 
 class Clock:
-    """The one clock of a store: PostgreSQL's own, the host's on SQLite. `skew` is zero but in tests that skip time."""
+    """The clock of a store: PostgreSQL's own, or the host's on SQLite.
+
+    `skew` is zero, except in tests that skip time.
+    """
 
     def __init__(self, skew: timedelta = timedelta(0)) -> None:
         self.skew = skew
 
     async def now(self, statements: Statements) -> datetime:
-        """This instant, in whole milliseconds; on PostgreSQL it goes on within a transaction."""
+        """The current time in whole milliseconds. On PostgreSQL it advances within a transaction."""
         match statements.dialect:
             case "sqlite":
                 at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
@@ -46,7 +50,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The pools of a process, one for each purpose; a later one waits for none of the others."""
+    """The pools of a process, one for each purpose. No pool waits for another one."""
 
     writing: Pool
     reading: Pool
@@ -60,22 +64,26 @@ class Pools:
 
 
 class Database:
-    """An opened store. Each method that opens a session names what it is for; one purpose cannot use up another's connections."""
+    """An opened store. Each method that opens a session is named after its purpose.
+
+    One purpose cannot use up the connections of another.
+    """
 
     def __init__(self, *, url: str, clock: Clock, pools: Pools) -> None:
         self.url = url
         self.clock = clock
         self.dialect = dialect_of(url)
-        self._lanes = pools
+        self._pools = pools
         self._writing, self._reading = pools.writing, pools.reading
 
     @classmethod
     def open(
         cls, url: str, *, clock: Clock | None = None, statement_seconds: int = STATEMENT_SECONDS, writes_on_loop: bool = False
     ) -> Self:
-        """A store at `sqlite:///path` or `postgresql://…`; it connects when it is first used.
+        """Open a store at `sqlite:///path` or `postgresql://…`. It connects on first use.
 
-        `writes_on_loop`: on SQLite the event loop itself writes, which costs less, and waits for the disk.
+        `writes_on_loop`: on SQLite the event loop itself writes. This costs less, but the loop waits
+        for the disk.
 
         Raises: ValueError when the URL is of neither form.
         """
@@ -84,88 +92,94 @@ class Database:
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
     def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
-        """A session whose work is committed at the end, or none of it when an exception leaves the block. Not to be nested.
+        """A session that commits at the end of the block, or rolls back on an exception. Do not nest it.
 
-        `name` is whose work it is: one who asks for much at once lets another one go before.
+        `name` is a project or a user. A name with many requests at once lets other names go first.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
         return self._writing.session(name)
 
     def reading(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
-        """A session that sees one snapshot, takes no write lock, and cannot write. For what an index finds at once.
+        """A session that sees one snapshot, takes no write lock and cannot write.
 
-        `name` as for `transaction`.
+        For queries that an index answers at once. `name` as for `transaction`.
 
         Raises: Unavailable when the store cannot be reached.
         """
         return self._reading.session(name)
 
     def searching(self, name: str) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for lists, searches and counts. A statement has 2 s, and `name`, a project or a person, two at once.
+        """As `reading`, for lists, searches and counts.
 
-        Raises: Unavailable when it takes too long, or the store cannot be reached; RateLimited.
+        A statement may take 2 s. `name`, a project or a user, may have two sessions at once.
+
+        Raises: Unavailable when it takes too long or the store cannot be reached; RateLimited.
         """
-        return self._lanes.searching.session(name)
+        return self._pools.searching.session(name)
 
     def key_lookup(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for the short question that a request waits for before anything else.
+        """As `reading`, for the lookup of an API key, which every request waits for first.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return self._lanes.key_lookup.session()
+        return self._pools.key_lookup.session()
 
     def heartbeat(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `transaction`, for the sign that a process lives. A statement has 10 s.
+        """As `transaction`, for the heartbeat of a process. A statement may take 10 s.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
-        return self._lanes.heartbeat.session()
+        return self._pools.heartbeat.session()
 
     def watching(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for readiness. A statement has 2 s.
+        """As `reading`, for readiness. A statement may take 2 s.
 
         Raises: Unavailable when the store cannot be reached.
         """
-        return self._lanes.watching.session()
+        return self._pools.watching.session()
 
     def measuring(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for figures of the whole store. A statement has 1 s.
+        """As `reading`, for metrics of the whole store. A statement may take 1 s.
 
         Raises: Unavailable when it takes too long, or the store cannot be reached.
         """
-        return self._lanes.measuring.session()
+        return self._pools.measuring.session()
 
     def for_loops(self) -> Self:
-        """The same store for what runs in the background: its `transaction` and `reading` are lanes of their own.
+        """The same store for background loops: its `transaction` and `reading` have pools of their own.
 
-        On SQLite there is one writer, whose turns all share. It is closed with the store that it was made from.
+        On SQLite there is one writer, and all share its permit. Closing the original store closes
+        this one too.
         """
-        of_loops = type(self)(url=self.url, clock=self.clock, pools=self._lanes)
-        of_loops._writing, of_loops._reading = self._lanes.looping, self._lanes.looping_reading
-        return of_loops
+        background = type(self)(url=self.url, clock=self.clock, pools=self._pools)
+        background._writing, background._reading = self._pools.looping, self._pools.looping_reading
+        return background
 
     async def check_writable(self) -> None:
-        """Return when the store can be written now; nothing is changed.
+        """Return if the store can be written now. Changes nothing.
 
-        Raises: Unavailable, or SQLAlchemy's errors.
+        Raises: Unavailable, or an error of SQLAlchemy.
         """
         async with self.heartbeat() as session:
-            if self.dialect == "postgresql":  # on SQLite, the transaction has taken the writer's place
+            if self.dialect == "postgresql":  # on SQLite, the transaction has taken the write lock
                 await session.execute(_PROBE)
 
     async def now(self, session: AsyncSession) -> datetime:
-        """This instant by the store's clock."""
+        """The current time by the store's clock."""
         return await self.clock.now(SessionStatements(session))
 
     async def close(self) -> None:
-        """Close every connection; sessions still open lose theirs."""
-        for lane in (getattr(self._lanes, name) for name in Pools.__slots__):
-            await lane.engine.dispose()
+        """Close every connection. Open sessions lose theirs."""
+        for pool in (getattr(self._pools, name) for name in Pools.__slots__):
+            await pool.engine.dispose()
 
 
 def dialect_of(url: str) -> Dialect:
-    """Which of the two stores a URL names. Raises: ValueError when neither; the message does not repeat the URL."""
+    """The dialect that a URL names.
+
+    Raises: ValueError for any other URL. The message does not repeat the URL.
+    """
     scheme = url.partition("://")[0]
     if scheme == "sqlite":
         return "sqlite"
@@ -175,7 +189,10 @@ def dialect_of(url: str) -> Dialect:
 
 
 def sqlite_path(url: str) -> Path:
-    """The file of a `sqlite:///path`. Raises: ValueError for a database in memory, which two processes cannot share."""
+    """The file of a `sqlite:///path`.
+
+    Raises: ValueError for a database in memory, which two processes cannot share.
+    """
     name = make_url(url).database
     if not name or name == ":memory:":
         raise ValueError("the database URL must name a file: sqlite:///path")
@@ -183,47 +200,47 @@ def sqlite_path(url: str) -> Path:
 
 
 def _sqlite_pools(path: Path, *, on_loop: bool) -> Pools:
-    writing = sqlite_pool(path, lanes.WRITING, writes=True, on_loop=on_loop)
+    writing = sqlite_pool(path, limits.WRITING, writes=True, on_loop=on_loop)
     return Pools(
         writing=writing,
-        reading=sqlite_pool(path, lanes.READING),
-        searching=sqlite_pool(path, lanes.SEARCHING),
-        key_lookup=sqlite_pool(path, lanes.LOOKING_UP),
-        heartbeat=sqlite_pool(path, lanes.HEARTBEAT, writes=True, on_loop=on_loop),
-        watching=sqlite_pool(path, lanes.WATCHING),
-        measuring=sqlite_pool(path, lanes.MEASURING),
+        reading=sqlite_pool(path, limits.READING),
+        searching=sqlite_pool(path, limits.SEARCHING),
+        key_lookup=sqlite_pool(path, limits.KEY_LOOKUP),
+        heartbeat=sqlite_pool(path, limits.HEARTBEAT, writes=True, on_loop=on_loop),
+        watching=sqlite_pool(path, limits.WATCHING),
+        measuring=sqlite_pool(path, limits.MEASURING),
         looping=writing,
-        looping_reading=sqlite_pool(path, lanes.LOOPING),
+        looping_reading=sqlite_pool(path, limits.LOOPING),
     )
 
 
 def _postgres_pools(url: str, statement_seconds: float) -> Pools:
     generation = Generation()
 
-    def lane(bounds: lanes.Bounds, *, writes: bool = False) -> Pool:
-        return postgres_pool(url, bounds, generation, statement_seconds=statement_seconds, writes=writes)
+    def pool(of: limits.PoolLimits, *, writes: bool = False) -> Pool:
+        return postgres_pool(url, of, generation, statement_seconds=statement_seconds, writes=writes)
 
-    looping = lane(lanes.LOOPING, writes=True)
+    looping = pool(limits.LOOPING, writes=True)
     return Pools(
-        writing=lane(lanes.WRITING, writes=True),
-        reading=lane(lanes.READING),
-        searching=lane(lanes.SEARCHING),
-        key_lookup=lane(lanes.LOOKING_UP),
-        heartbeat=lane(lanes.HEARTBEAT, writes=True),
-        watching=lane(lanes.WATCHING),
-        measuring=lane(lanes.MEASURING),
+        writing=pool(limits.WRITING, writes=True),
+        reading=pool(limits.READING),
+        searching=pool(limits.SEARCHING),
+        key_lookup=pool(limits.KEY_LOOKUP),
+        heartbeat=pool(limits.HEARTBEAT, writes=True),
+        watching=pool(limits.WATCHING),
+        measuring=pool(limits.MEASURING),
         looping=looping,
-        looping_reading=Pool(snapshots(looping.engine), looping.bounds, looping.turns),
+        looping_reading=Pool(snapshots(looping.engine), looping.limits, looping.permits),
     )
 
 
 async def run_alone(url: str, work: Callable[[Connection], None]) -> None:
-    """Do the work in one transaction that no other such work runs beside: migrations.
+    """Run `work` in one transaction. Only one such transaction runs at a time. For migrations.
 
     Raises: OSError when the store cannot be reached; SQLAlchemyError when it refuses.
     """
     is_sqlite = dialect_of(url) == "sqlite"
-    # No limit of time: a later migration may have a large table to go through.
+    # No time limit: a later migration may have to rewrite a large table.
     if is_sqlite:
         engine = sqlite_engine(sqlite_path(url), creates=True)
     else:

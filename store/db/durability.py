@@ -1,6 +1,7 @@
-"""What a PostgreSQL cluster, database or role sets against commits being on disk; readiness and doctor name it.
+"""Finds settings of a PostgreSQL cluster, database or role that keep commits from reaching the disk.
 
-SQLite is set by each connection itself (`synchronous = FULL`, `store.db.pools`), so that there is nothing to look at.
+Readiness and doctor report them. On SQLite there is nothing to check: each connection sets
+`synchronous = FULL` itself (`store.db.pools`).
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 _SETTINGS = text(
-    "SELECT name, source FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') "
-    "ORDER BY name"
+    "SELECT name, source FROM pg_settings WHERE setting = 'off' "
+    "AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name"
 )
 _MEANINGS = {
     "fsync": "a crash of the machine loses what was acknowledged, and may corrupt the rest",
@@ -21,7 +22,10 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """A setting that is off. `is_ours`: acknowledged receipts are at risk, since no session can turn it on for itself."""
+    """A setting that is off.
+
+    `is_ours`: acknowledged receipts are at risk, because no session can turn it on for itself.
+    """
 
     setting: str
     source: str
@@ -33,7 +37,10 @@ class Flaw:
 
 
 async def find_flaws(session: AsyncSession) -> tuple[Flaw, ...]:
-    """What is off, in a session that sets nothing of it itself: `Database.watching()`."""
+    """The settings that are off.
+
+    `session` must not set any of them itself, so it is one of `Database.watching()`.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return ()
     rows = await session.execute(_SETTINGS)

@@ -1,7 +1,8 @@
-"""What follows from each error of a database: for every class of SQLSTATE, and for every result code of SQLite.
+"""Classifies database errors: every class of SQLSTATE and every result code of SQLite.
 
-One rule for ordinary sessions (`store.db.pools`), the front door and the worker's listener. "Cannot write here" is always the
-store's fault: the caller is answered `unavailable` and may send the same again. Judges only, and retries nothing.
+The same rule holds for ordinary sessions (`store.db.pools`), the ingest connection and the worker's
+listener. "Cannot write here" is always the store's fault: the caller gets `unavailable` and may send
+the same request again. This module only classifies; it retries nothing.
 `docs/reference/database-errors.md` shows both tables.
 """
 
@@ -16,25 +17,27 @@ from domain.errors import Unavailable
 
 RETRY_AFTER_SECONDS = 2
 QUERY_CANCELED = "57014"
-# What a PostgreSQL connection may raise when it breaks. TimeoutError, of the driver's own limits, is an OSError.
-# InternalClientError: what a connection says between the server's farewell and its end.
+# What a PostgreSQL connection may raise when it breaks. The driver's own time limits raise
+# TimeoutError, which is an OSError. A connection raises InternalClientError between the server's
+# shutdown message and its own end.
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Follows(StrEnum):
-    """What follows from an error."""
+    """The consequence of an error."""
 
     STATEMENT = "statement"
-    """The statement or its values are at fault: a bug, answered `internal_error`."""
+    """The statement or its values are at fault. This is a bug: the response is `internal_error`."""
     AGAIN = "again"
-    """The transaction failed for reasons of its own: `unavailable`. The members of a batch are tried singly."""
+    """The transaction itself failed: `unavailable`. The members of a batch are retried one by one."""
     UNAVAILABLE = "unavailable"
-    """The store cannot do it now: `unavailable`. The connection stays."""
+    """The store cannot do it now: `unavailable`. The connection stays open."""
     RECONNECT = "reconnect"
-    """This server, or this session, cannot do it any more: `unavailable`, and every connection is made again."""
+    """This server or session is lost: `unavailable`. Every connection is replaced."""
 
 
-# By class (two characters) or by code (five), which goes before its class. Every class of PostgreSQL's appendix A is here.
+# Keys are classes (two characters) or codes (five). A code takes precedence over its class. Every
+# class of PostgreSQL's appendix A is listed.
 SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "00": (Follows.STATEMENT, "Success"),
     "01": (Follows.STATEMENT, "A warning"),
@@ -43,7 +46,10 @@ SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "08": (Follows.RECONNECT, "The connection failed"),
     "09": (Follows.STATEMENT, "A trigger raised"),
     "0A": (Follows.STATEMENT, "A feature is not supported"),
-    "0A000": (Follows.AGAIN, "A prepared statement's table was changed by a migration: it is prepared again"),
+    "0A000": (
+        Follows.AGAIN,
+        "A prepared statement's table was changed by a migration: it is prepared again",
+    ),
     "0B": (Follows.STATEMENT, "A transaction begun wrongly"),
     "0F": (Follows.STATEMENT, "A locator is wrong"),
     "0L": (Follows.STATEMENT, "A grantor is wrong"),
@@ -93,7 +99,8 @@ SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "P0": (Follows.STATEMENT, "A function of PL/pgSQL raised, such as the audit log's triggers"),
     "XX": (Follows.AGAIN, "The server found a fault of its own: corrupted data or a corrupted index"),
 }
-# By the primary result code; the extended ones share its last eight bits. Every primary code of an error is here.
+# Keys are primary result codes; an extended code has the primary one in its last eight bits. Every
+# primary code of an error is listed.
 SQLITE_CODES: Mapping[int, tuple[Follows, str]] = {
     sqlite3.SQLITE_ERROR: (Follows.STATEMENT, "The statement is wrong, or the tables are not current"),
     sqlite3.SQLITE_INTERNAL: (Follows.AGAIN, "SQLite found a fault of its own"),
@@ -125,7 +132,7 @@ SQLITE_CODES: Mapping[int, tuple[Follows, str]] = {
 
 
 def judge(error: BaseException | None) -> Follows:
-    """What follows from an error of a driver, or of SQLAlchemy about one."""
+    """Classify an error of a driver, or an error of SQLAlchemy that wraps one."""
     match error:
         case DBAPIError():
             if error.connection_invalidated:
@@ -145,19 +152,23 @@ def judge(error: BaseException | None) -> Follows:
 
 
 def judge_sqlstate(sqlstate: str | None) -> Follows:
-    """What follows from the SQLSTATE that PostgreSQL gave; one of no class known here is the statement's."""
+    """Classify a SQLSTATE of PostgreSQL. An unknown class counts as the statement's fault."""
     code = sqlstate or ""
     return (SQLSTATES.get(code) or SQLSTATES.get(code[:2]) or (Follows.STATEMENT, ""))[0]
 
 
 def is_driver_failure(error: BaseException | None) -> bool:
-    """Whether asyncpg says so itself. A value that it cannot encode is an InterfaceError too, and the caller's fault."""
+    """Whether asyncpg itself failed.
+
+    An InterfaceError that is also a ValueError is excluded: asyncpg could not encode a value, which
+    is the caller's fault.
+    """
     broken = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     return isinstance(error, broken) and not isinstance(error, ValueError)
 
 
 def is_time_limit(error: DBAPIError) -> bool:
-    """Whether a statement was ended because it took too long."""
+    """Whether a statement exceeded its time limit."""
     if isinstance(error.orig, sqlite3.Error):
         code: int = getattr(error.orig, "sqlite_errorcode", 0)
         return code & 0xFF == sqlite3.SQLITE_INTERRUPT

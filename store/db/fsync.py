@@ -1,6 +1,6 @@
-"""How a file that was written under another name gets its own, so that a power cut leaves the whole of it or nothing.
+"""Renames a finished file durably: after a power cut the whole file exists, or none of it.
 
-Called by whoever keeps files: mails, backups, the root secret.
+Used for mails, backups and the root secret.
 """
 
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def rename_on_disk(unfinished: Path, path: Path) -> None:
-    """Give a file, whose content is on disk, its name, which is on disk too before this returns."""
+    """Rename `unfinished`, whose content is already on disk, to `path` and sync the directory."""
     unfinished.rename(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Pages of lists: a page by keyset on an id, and the cursors that continue one. Reads in the caller's session."""
+"""Keyset pagination on an id, and the cursors that continue a list. Reads in the caller's session."""
 
 import base64
 import binascii
@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, ValidationFailed
 
-# Of each list by its key: the cursor of one says nothing in the other.
+# By the name of the list's key column: a cursor of one list is invalid in the other.
 _CURSORS = {"event_id": re.compile(r"evt_[0-9a-f]{32}"), "id": re.compile(r"inc_[0-9a-f]{32}")}
 
-# Of a list that has no pages: keys, invitations and members of a project, sessions of a person.
+# The limit of a list without pages: keys, invitations and members of a project, sessions of a user.
 LISTED_AT_MOST = 1_000
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows; `next_cursor` is None at the end."""
+    """One page of rows. `next_cursor` is None on the last page."""
 
     rows: tuple[T, ...]
     next_cursor: str | None
@@ -32,13 +32,15 @@ class Page(Generic[T]):
 async def page_of_rows(
     session: AsyncSession, query: Select[Any], column: ColumnElement[str], *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Row[Any]], str | None]:
-    """Up to `limit` rows of the query, newest first by the id in `column`, and the cursor of the next page.
+    """Up to `limit` rows of the query and the cursor of the next page.
 
-    Raises: ValidationFailed for a cursor that is none of this list's.
+    The rows are sorted by the id in `column`, newest first.
+
+    Raises: ValidationFailed for a cursor of another list.
     """
     if cursor is not None:
         query = query.where(column < _id_in(cursor, of=column.name))
-    # One more than asked for tells whether there is a next page.
+    # One row more than `limit` shows whether there is a next page.
     rows = (await session.execute(query.order_by(column.desc()).limit(limit + 1))).all()
     if len(rows) <= limit:
         return rows, None
@@ -47,18 +49,19 @@ async def page_of_rows(
 
 
 def write_cursor(text: str) -> str:
-    """A cursor that holds this ASCII text."""
+    """Encode this ASCII text as a cursor."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, form: re.Pattern[str]) -> re.Match[str]:
-    """What a cursor holds, as the form has it. Raises: ValidationFailed when it holds something else."""
+    """Decode a cursor and match it against `form`. Raises: ValidationFailed when it does not match."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
         text = "\0"
     if (found := form.fullmatch(text)) is None:
-        raise ValidationFailed(errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),))
+        problem = FieldError("/cursor", "invalid", "This cursor did not come from this list.")
+        raise ValidationFailed(errors=(problem,))
     return found
 
 

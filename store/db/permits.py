@@ -1,8 +1,11 @@
-"""Who may use one of a few places next. Every pool of connections has its turns.
+"""A fair semaphore with named holders. Every connection pool has one.
 
-The pool's own queue would do, but for two things. Those who wait in it stay asleep when a connection fails or is cancelled. And
-it knows nobody by name: here a name can be given a limit, and one who asks for much lets others go before. A place that was used
-can rest for its name, while others may have it: so one name has a bounded share of the machine, not of the places alone.
+SQLAlchemy's own pool queue is not enough, for three reasons:
+
+1. Its waiters are not woken when a connection fails or a task is cancelled.
+2. It has no names. Here a name can have a limit, and a name with many requests lets others go first.
+3. A released permit can cool down for its name while other names use it. So one name has a bounded
+   share of the machine, not only of the permits.
 """
 
 import asyncio
@@ -10,84 +13,92 @@ from collections import Counter, deque
 
 
 class Permits:
-    """`places` at once, and of these `each` at most for one name.
+    """`total` permits, at most `each` of them for one name.
 
-    The name that has fewest goes first, then the one that was served longest ago. Within a name, who came first.
+    The name that holds the fewest permits goes first. Among equals, the name that was served longest
+    ago goes first. Within a name, the order is first in, first out.
     """
 
-    def __init__(self, places: int, *, each: int | None = None) -> None:
-        self._free = places
-        self._each = each or places
-        self._running: Counter[str] = Counter()
+    def __init__(self, total: int, *, each: int | None = None) -> None:
+        self._free = total
+        self._each = each or total
+        self._counted: Counter[str] = Counter()  # permits in use or cooling down
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._given = 0
-        self._last_given: dict[str, int] = {}  # of the names that have a place or wait for one
+        self._grants = 0
+        self._last_grant: dict[str, int] = {}  # of the names that hold or wait for a permit
 
     def has_all(self, name: str) -> bool:
-        """Whether this name has as many places as one may have."""
-        return self._running[name] >= self._each
+        """Whether this name has reached its limit."""
+        return self._counted[name] >= self._each
 
-    async def take(self, name: str, *, seconds: float) -> None:
-        """Wait for a place; the caller must `release` it.
+    async def acquire(self, name: str, *, seconds: float) -> None:
+        """Wait for a permit. The caller must `release` it.
 
         Raises: TimeoutError when none is free within `seconds`.
         """
-        # A name that waits while a place is free has all that one may have, so that nobody is passed by.
+        # Every name that waits while a permit is free is at its limit, so this overtakes nobody.
         if self._free and not self.has_all(name):
-            self._give(name)
+            self._grant(name)
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(name, deque()).append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, deque()).append(waiter)
         try:
             async with asyncio.timeout(seconds):
-                await turn
+                await waiter
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was given in the same moment
+            if waiter.done() and not waiter.cancelled():  # the permit was granted at the same moment
                 self.release(name)
             else:
-                self._leave(name, turn)
+                self._dequeue(name, waiter)
             raise
 
-    def release(self, name: str, *, rest_seconds: float = 0.0) -> None:
-        """Give a place back, and pass it on. For so long it still counts as this name's, whoever has it meanwhile."""
+    def release(self, name: str, *, cooldown_seconds: float = 0.0) -> None:
+        """Give a permit back and grant it to the next waiter.
+
+        During the cooldown it still counts against the limit of `name`, but other names may use it.
+        """
         self._free += 1
-        if rest_seconds > 0:
-            asyncio.get_running_loop().call_later(rest_seconds, self._end, name)
-            self._pass_on()
+        if cooldown_seconds > 0:
+            asyncio.get_running_loop().call_later(cooldown_seconds, self._uncount, name)
+            self._grant_free()
         else:
-            self._end(name)
+            self._uncount(name)
 
-    def _end(self, name: str) -> None:
-        self._running[name] -= 1
-        if not self._running[name]:
-            del self._running[name]
-        self._pass_on()
-        if name not in self._running and name not in self._waiting:
-            self._last_given.pop(name, None)
+    def _uncount(self, name: str) -> None:
+        self._counted[name] -= 1
+        if not self._counted[name]:
+            del self._counted[name]
+        self._grant_free()
+        if name not in self._counted and name not in self._waiting:
+            self._last_grant.pop(name, None)
 
-    def _pass_on(self) -> None:
-        while self._free and (following := self._next()) is not None:
-            turn = self._waiting[following][0]
-            self._leave(following, turn)
-            if not turn.done():  # else its wait was cancelled in this moment
-                self._give(following)
-                turn.set_result(None)
+    def _grant_free(self) -> None:
+        while self._free and (name := self._next_name()) is not None:
+            waiter = self._waiting[name][0]
+            self._dequeue(name, waiter)
+            if not waiter.done():  # otherwise its wait was cancelled at this moment
+                self._grant(name)
+                waiter.set_result(None)
 
-    def _next(self) -> str | None:
-        """The name that comes next; None when nobody waits who may have a place."""
-        able = (name for name in self._waiting if not self.has_all(name))
-        return min(able, key=lambda name: (self._running[name], self._last_given.get(name, 0)), default=None)
+    def _next_name(self) -> str | None:
+        """The name to serve next. None if no waiting name is below its limit."""
+        eligible = (name for name in self._waiting if not self.has_all(name))
+        return min(
+            eligible,
+            key=lambda name: (self._counted[name], self._last_grant.get(name, 0)),
+            default=None,
+        )
 
-    def _give(self, name: str) -> None:
+    def _grant(self, name: str) -> None:
         self._free -= 1
-        self._running[name] += 1
-        self._given += 1
-        self._last_given[name] = self._given
+        self._counted[name] += 1
+        self._grants += 1
+        self._last_grant[name] = self._grants
 
-    def _leave(self, name: str, turn: "asyncio.Future[None]") -> None:
-        """Out of the queue; it is there no more when a release has passed it over."""
+    def _dequeue(self, name: str, waiter: "asyncio.Future[None]") -> None:
+        """Remove a waiter from its queue, unless a release has removed it already."""
         queue = self._waiting.get(name, deque())
-        if turn in queue:
-            queue.remove(turn)
+        if waiter in queue:
+            queue.remove(waiter)
         if not queue:
             self._waiting.pop(name, None)

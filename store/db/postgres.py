@@ -1,7 +1,8 @@
-"""Raw connections to PostgreSQL: which of several hosts, whether it can write, and what each transaction begins with.
+"""Raw connections to PostgreSQL: the choice of host, and the settings of each transaction.
 
-What holds for a transaction is set as it begins, in the same round trip as its BEGIN. So it also holds behind a pooler that
-gives every transaction another server connection. Used by `store.db.pools`, the front door and the worker's listener.
+Settings of a transaction are sent in the same round trip as its BEGIN. So they also hold behind a
+pooler that gives every transaction another server connection. Used by `store.db.pools`, the ingest
+connection and the worker's listener.
 """
 
 import time
@@ -11,16 +12,17 @@ from urllib.parse import urlsplit
 import asyncpg
 
 CONNECT_SECONDS = 10
-HOST_SECONDS = 3  # for each, where there are several: one that is gone must not use up the time of the others
+# For each of several hosts: a host that is gone must not use up the time of the others.
+HOST_SECONDS = 3
 STATEMENT_SECONDS = 30
-# A connection to a node that cannot write serves reads until it is this old. Then the primary is looked for again.
+# A connection to a node that cannot write serves reads until this age. Then it looks for the primary.
 STANDBY_SECONDS = 2.0
-# A commit is on disk before it is answered, whatever cluster, database or role say. Stronger settings stay: `remote_apply`,
-# `remote_write`, and `local`, which waits for this server's disk.
+# A commit is on disk before it is acknowledged, even if cluster, database or role turn that off.
+# Other settings stay: `remote_apply`, `remote_write`, and `local`, which waits for this server's disk.
 DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-# A statement of a bounded lane takes one processor, and is not compiled: many short ones would wait for that.
+# A statement with a time limit uses one processor and no JIT, which would delay many short ones.
 ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
-# A session that holds rows and says nothing, or whose host is gone, is ended soon: others wait for what it holds.
+# The server soon ends an idle session, or one whose host is gone: others wait for the rows it locked.
 SESSION = {
     "application_name": "makegood",
     "idle_in_transaction_session_timeout": "15s",
@@ -30,12 +32,15 @@ SESSION = {
 }
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # at run time it takes no type
-    """A connection that adds `at_begin` to each BEGIN. `expires_at` is None for one that can write."""
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # not generic at run time
+    """A connection that adds `at_begin` to each BEGIN.
+
+    `expires_at` is None for a connection that can write.
+    """
 
     at_begin: str = DURABLE
     expires_at: float | None = None
-    made_in: int = 0  # of `store.db.pools`: which generation of connections it belongs to
+    made_in: int = 0  # the `store.db.pools.Generation` in which it was made
 
     # Any: asyncpg's own signature.
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
@@ -52,9 +57,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # at run time it ta
 async def connect_postgres(
     url: str, *, statement_seconds: float | None = STATEMENT_SECONDS, at_begin: str = DURABLE, may_be_standby: bool = False
 ) -> Connection:
-    """A connection to the host that can write; asyncpg reads the URL itself, so that sockets and `sslmode` work as in libpq.
+    """Connect to the host that can write.
 
-    `may_be_standby`: where no host can write, one that can be read is taken, for `STANDBY_SECONDS`.
+    asyncpg parses the URL itself, so sockets and `sslmode` work as in libpq.
+
+    `may_be_standby`: if no host can write, use one that can be read, for `STANDBY_SECONDS`.
 
     Raises: `store.db.errors.BROKEN`.
     """
@@ -70,7 +77,10 @@ async def connect_postgres(
 
 
 async def _connect(url: str, attributes: str, statement_seconds: float | None) -> Connection:
-    """The first host that fits, in the order of the URL; the last one's error when none does."""
+    """Connect to the first host that fits, in the order of the URL.
+
+    Raises: the last error of a host that answered but does not fit; else that of the first host.
+    """
     hosts = each_host(url)
     seconds = CONNECT_SECONDS if len(hosts) == 1 else HOST_SECONDS
     failure: Exception | None = None
@@ -80,7 +90,7 @@ async def _connect(url: str, attributes: str, statement_seconds: float | None) -
         except asyncpg.TargetServerAttributeNotMatched as error:
             failure = error
         except (OSError, asyncpg.PostgresError) as error:
-            # A host that answered and cannot write says more than one that is gone.
+            # "Cannot write" of a host that answered is more useful than the error of one that is gone.
             failure = failure or error
     raise failure or OSError("the URL names no host")
 
@@ -99,7 +109,7 @@ async def _connect_to(host: str, attributes: str, statement_seconds: float | Non
 
 
 def each_host(url: str) -> tuple[str, ...]:
-    """The URL once for each host that it names before its path; hosts in its query stay together."""
+    """One URL for each host in the authority of `url`. Hosts in its query stay together."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     if "," not in hosts:

@@ -1,7 +1,7 @@
-"""One small port for SQL that must run both in the front door's raw transactions and in ordinary sessions.
+"""One interface for SQL that runs both on the raw ingest connection and in ordinary sessions.
 
-SQL is written once, with `$1 $2 …` for its values and in the dialect that SQLite and PostgreSQL share. Who calls begins and
-commits; nothing here does. Used by `store.receipts.transitions` and `store.ingest.group_commit`.
+SQL is written once, with `$1 $2 …` for its values, in the dialect that SQLite and PostgreSQL share.
+The caller begins and commits. Used by `store.receipts.transitions` and `store.ingest.group_commit`.
 """
 
 import re
@@ -15,7 +15,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 Dialect = Literal["sqlite", "postgresql"]
-Row = Sequence[Any]  # Any: a row's columns are of the types that its SQL names
+Row = Sequence[Any]  # Any: the SQL decides the types of the columns
 Value = str | int | float | bytes | bool | None
 Values = Value | Sequence[Value]  # a sequence becomes an array, on PostgreSQL only
 
@@ -27,12 +27,15 @@ class Statements(Protocol):
     def dialect(self) -> Dialect: ...
 
     async def fetch(self, sql: str, *values: Values) -> Sequence[Row]:
-        """The rows that a statement returns; none for one without RETURNING."""
+        """Execute a statement and return its rows. Without RETURNING there are none."""
         ...
 
 
 class SqliteStatements:
-    """A raw SQLite connection, called on the event loop: a statement takes microseconds, a thread's hand-over many more."""
+    """A raw SQLite connection, called on the event loop.
+
+    A statement takes microseconds; handing it to a thread would take longer.
+    """
 
     dialect: Dialect = "sqlite"
 
@@ -40,11 +43,12 @@ class SqliteStatements:
         self._connection = connection
 
     async def fetch(self, sql: str, *values: Values) -> Sequence[Row]:
-        return self._connection.execute(sql, {str(number): value for number, value in enumerate(values, 1)}).fetchall()
+        parameters = {str(number): value for number, value in enumerate(values, 1)}
+        return self._connection.execute(sql, parameters).fetchall()
 
 
 class PostgresStatements:
-    """A raw asyncpg connection; it keeps the statements prepared."""
+    """A raw asyncpg connection, which caches prepared statements."""
 
     dialect: Dialect = "postgresql"
 
@@ -57,27 +61,30 @@ class PostgresStatements:
 
 
 class SessionStatements:
-    """An ordinary session's connection, for moves beside its other queries."""
+    """The connection of an ordinary session, for transitions in the same transaction."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-        self.dialect: Dialect = "sqlite" if session.get_bind().dialect.name == "sqlite" else "postgresql"
+        is_sqlite = session.get_bind().dialect.name == "sqlite"
+        self.dialect: Dialect = "sqlite" if is_sqlite else "postgresql"
 
     async def fetch(self, sql: str, *values: Values) -> Sequence[Row]:
-        clause = _named(sql)
-        result = await self._session.execute(clause, {f"p{number}": value for number, value in enumerate(values, 1)})
-        return [tuple(row) for row in result] if result.returns_rows else []  # type: ignore[attr-defined]  # a CursorResult
+        parameters = {f"p{number}": value for number, value in enumerate(values, 1)}
+        result = await self._session.execute(_with_named_parameters(sql), parameters)
+        if not result.returns_rows:  # type: ignore[attr-defined]  # a CursorResult
+            return []
+        return [tuple(row) for row in result]
 
 
 @lru_cache(maxsize=512)
-def _named(sql: str) -> TextClause:
+def _with_named_parameters(sql: str) -> TextClause:
     return text(re.sub(r"\$(\d+)", r":p\1", sql))
 
 
 async def limit_lock_wait(st: Statements) -> None:
-    """Wait a second at most for a row that another process holds, in this transaction: a loop has others to do.
+    """Limit each wait for a locked row to one second in this transaction.
 
-    SQLite has no rows to wait for, only its writer's place.
+    For loops that have other receipts to process. SQLite has no row locks, only the write lock.
     """
     if st.dialect == "postgresql":
         await st.fetch("SET LOCAL lock_timeout = '1s'")

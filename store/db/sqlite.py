@@ -1,9 +1,12 @@
 """The two kinds of SQLite connections, with the interface of aiosqlite that SQLAlchemy's dialect uses.
 
-In the worker, the one that writes runs each statement where it is asked for: it takes microseconds, and a transaction has a
-dozen. Sent to a thread, each would wait some four times for its turn on a busy event loop, while the one writer's place is held.
-Only waiting for that place leaves the loop to others. All others have a thread each: an API must not stand while the disk is
-slow. Made by `store.db.database`.
+1. Inline: each statement runs on the event loop. The worker's writing connection is inline. A
+   statement takes microseconds, and a transaction has about twelve. In a thread, each statement would
+   wait about four times for a busy event loop while the transaction holds the write lock. Only the
+   wait for the write lock yields to the event loop.
+2. In a thread: all other connections. A slow disk must not block the event loop of the API.
+
+Made by `store.db.database`.
 """
 
 import asyncio
@@ -25,10 +28,10 @@ FileMark = tuple[int, int]
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose end is the end of its transaction.
+    """A connection that rolls back its transaction when it is closed.
 
-    A closed connection lives on while a cursor of it does, its transaction with it: the error of a cancelled task, kept by
-    somebody, would hold the writer's place until it is forgotten.
+    A closed connection stays alive while one of its cursors does, and so does its transaction. So a
+    stored exception of a cancelled task would keep the write lock.
     """
 
     def close(self) -> None:
@@ -39,36 +42,48 @@ class Connection(sqlite3.Connection):
 
 async def connect_in_thread(path: Path, pragmas: Sequence[str], *, creates: bool = False) -> aiosqlite.Connection:
     """A connection that runs its statements in a thread of its own."""
-    connection = aiosqlite.Connection(partial(connect, path, pragmas, creates=creates), iter_chunk_size=64)
-    connection._thread.daemon = True  # as SQLAlchemy does: a connection not closed must not keep the process alive
+    open_file = partial(connect, path, pragmas, creates=creates)
+    connection = aiosqlite.Connection(open_file, iter_chunk_size=64)
+    # As SQLAlchemy does: a connection that is not closed must not keep the process alive.
+    connection._thread.daemon = True
     try:
         return await connection
     except sqlite3.Error:
-        # Its thread still has a word for this loop, which may be about to close.
+        # Its thread still has a result to deliver to this loop, which may be about to close.
         await asyncio.to_thread(connection._thread.join)
         raise
 
 
 async def connect_inline(path: Path, pragmas: Sequence[str]) -> "InlineConnection":
-    """A connection that runs its statements on the event loop; it waits up to `BUSY_SECONDS` for the writer's place."""
-    # It may be closed from another thread, when what was left open is collected.
+    """A connection that runs its statements on the event loop.
+
+    It waits up to `BUSY_SECONDS` for the write lock.
+    """
+    # The garbage collector may close a connection that was left open from another thread.
     return InlineConnection(connect(path, pragmas, check_same_thread=False, creates=False))
 
 
 # Any: sqlite3's own options.
 def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **options: Any) -> Connection:
-    """A raw connection that begins nothing by itself; a file that does not exist is made only where this `creates`.
+    """A raw connection without implicit transactions. `creates`: make the file if it does not exist.
 
-    The driver's own BEGIN is deferred, and a deferred transaction that reads, then writes, fails at once when another has
-    written in between.
+    The driver's implicit BEGIN is deferred. A deferred transaction that reads and then writes fails at
+    once if another one has written in between.
 
-    Raises: sqlite3.OperationalError when the file cannot be opened, or is held for longer than `BUSY_SECONDS`.
+    Raises: sqlite3.OperationalError when the file cannot be opened, or stays locked for longer than
+        `BUSY_SECONDS`.
     """
-    address = f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS, factory=Connection, **options)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rwc' if creates else 'rw'}",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        factory=Connection,
+        **options,
+    )
     try:
         for pragma in pragmas:
-            _set(connection, pragma)
+            _set_pragma(connection, pragma)
     except sqlite3.Error:
         connection.close()
         raise
@@ -76,7 +91,7 @@ def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **optio
 
 
 def mark_of(path: Path) -> FileMark | None:
-    """What distinguishes a file from another one of the same name; None where no file exists."""
+    """Device and inode of a file, which change when the file is replaced. None if no file exists."""
     try:
         found = path.stat()
     except OSError:
@@ -84,8 +99,11 @@ def mark_of(path: Path) -> FileMark | None:
     return found.st_dev, found.st_ino
 
 
-def _set(connection: sqlite3.Connection, pragma: str) -> None:
-    """Set one; the first switch of a new file to WAL fails at once, whatever the lock's waiting, when several do it."""
+def _set_pragma(connection: sqlite3.Connection, pragma: str) -> None:
+    """Set a pragma, with retries.
+
+    When several connections switch a new file to WAL, all but one fail at once, despite the timeout.
+    """
     give_up_at = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -98,9 +116,9 @@ def _set(connection: sqlite3.Connection, pragma: str) -> None:
 
 
 async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_seconds: float) -> None:
-    """Take the writer's place, pausing while another process has it: the lock's own waiting would stop the loop.
+    """Take the write lock. Sleep between tries: SQLite's own waiting would block the event loop.
 
-    Raises: sqlite3.OperationalError, `SQLITE_BUSY` when it was not given within `BUSY_SECONDS`.
+    Raises: sqlite3.OperationalError, with `SQLITE_BUSY` after `BUSY_SECONDS`.
     """
     loop = asyncio.get_running_loop()
     give_up_at, pause_seconds = loop.time() + BUSY_SECONDS, FIRST_PAUSE_SECONDS
@@ -120,7 +138,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 class InlineCursor:
-    """A cursor whose calls are coroutines and never wait, except for the writer's place."""
+    """A cursor whose calls are coroutines. They only wait for the write lock."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._cursor = cursor
@@ -128,7 +146,8 @@ class InlineCursor:
     async def __aenter__(self) -> Self:
         return self
 
-    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:  # Any: what a statement is given
+    # Any: the parameters of a statement.
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
         if sql == BEGIN_WRITING:
             await begin_writing(self._cursor, LONGEST_PAUSE_SECONDS)
         else:

@@ -14,7 +14,7 @@ from domain.projects import CreatedProject
 from operations.validation import validated
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.db.pools import LOOKING_UP
+from store.db.pool_limits import KEY_LOOKUP
 from store.projects.projects import read_data_key
 from tests.api.serving import Caller, Json, parts_on, receipt, serving
 
@@ -233,7 +233,7 @@ async def test_payload_that_cannot_be_sealed_is_dropped_and_noted_and_breaks_no_
 async def test_payload_whose_key_cannot_be_read_is_dropped_and_noted(
     database: Database, project: CreatedProject, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.db.pools.LOOKING_UP", replace(LOOKING_UP, turn_seconds=0.2))
+    monkeypatch.setattr("store.db.pool_limits.KEY_LOOKUP", replace(KEY_LOOKUP, permit_seconds=0.2))
     of_the_api = Database.open(database.url)
     async with serving(create_app(parts_on(of_the_api, sealer), clock=lambda: 0.0)) as client:
         caller = Caller(client, project.api_key)

@@ -1,4 +1,4 @@
-"""The one transaction, the snapshot that reads, the clock, and what counts as unavailable."""
+"""Transactions, read snapshots, the clock, and which errors count as unavailable."""
 
 import asyncio
 import sqlite3
@@ -18,7 +18,7 @@ from store.db.sqlite import connect
 from store.status.heartbeats import read_fact, write_fact
 
 
-async def test_what_a_transaction_did_is_seen_afterwards(database: Database) -> None:
+async def test_committed_transaction_is_seen_afterwards(database: Database) -> None:
     async with database.transaction() as session:
         await write_fact(session, "colour", "green")
 
@@ -26,7 +26,7 @@ async def test_what_a_transaction_did_is_seen_afterwards(database: Database) -> 
         assert await read_fact(session, "colour") == "green"
 
 
-async def test_an_exception_undoes_the_transaction_and_passes_through(database: Database) -> None:
+async def test_exception_rolls_the_transaction_back_and_propagates(database: Database) -> None:
     async def write_and_fail() -> None:
         async with database.transaction() as session:
             await write_fact(session, "colour", "green")
@@ -45,10 +45,10 @@ async def test_reading_cannot_write(database: Database) -> None:
             await session.execute(text("INSERT INTO facts (name, value) VALUES ('a', 'b')"))
 
     async with database.transaction() as session:
-        await write_fact(session, "colour", "green")  # the connection that read is not in the way
+        await write_fact(session, "colour", "green")  # the connection that read does not block it
 
 
-async def test_reading_goes_on_beside_an_open_transaction_and_keeps_its_snapshot(database: Database) -> None:
+async def test_reading_works_during_an_open_transaction_and_keeps_its_snapshot(database: Database) -> None:
     async with database.transaction() as session:
         await write_fact(session, "colour", "green")
     async with database.reading() as reader:
@@ -104,7 +104,7 @@ async def test_sqlite_is_set_to_survive_a_power_cut(sqlite_url: str) -> None:
     assert found == ["wal", 2, 1]
 
 
-async def test_the_clock_is_the_stores_and_moves_with_its_skew(database: Database) -> None:
+async def test_clock_is_the_stores_and_includes_its_skew(database: Database) -> None:
     async with database.transaction() as session:
         first = await database.now(session)
         database.clock.skew = timedelta(hours=3)
@@ -115,7 +115,7 @@ async def test_the_clock_is_the_stores_and_moves_with_its_skew(database: Databas
     assert first.microsecond % 1000 == 0
 
 
-async def test_postgresqls_clock_goes_on_within_a_transaction(postgres_url: str) -> None:
+async def test_clock_of_postgresql_advances_within_a_transaction(postgres_url: str) -> None:
     database = Database.open(postgres_url)
 
     async with database.transaction() as session:
@@ -145,7 +145,7 @@ async def test_a_statement_at_fault_is_not_unavailable(database: Database) -> No
             await session.execute(text("INSERT INTO facts (name, value) VALUES ('a', 'b'), ('a', 'c')"))
 
 
-async def test_a_lost_connection_is_unavailable_once_and_then_mended(postgres_url: str) -> None:
+async def test_lost_connection_is_unavailable_once_and_then_replaced(postgres_url: str) -> None:
     database = Database.open(postgres_url)
 
     with pytest.raises(Unavailable):
@@ -158,7 +158,7 @@ async def test_a_lost_connection_is_unavailable_once_and_then_mended(postgres_ur
     assert answer == 1
 
 
-async def test_the_drivers_time_limit_is_unavailable_and_the_callers_own_stays_its_own(postgres_url: str) -> None:
+async def test_time_limit_of_the_driver_is_unavailable_and_that_of_the_caller_is_not(postgres_url: str) -> None:
     database = Database.open(postgres_url, statement_seconds=1)
 
     with pytest.raises(Unavailable):
@@ -174,7 +174,7 @@ async def test_the_drivers_time_limit_is_unavailable_and_the_callers_own_stays_i
     assert answer == 1
 
 
-async def test_a_postgresql_session_that_says_nothing_is_ended_soon(postgres_url: str) -> None:
+async def test_idle_session_of_postgresql_is_ended_soon(postgres_url: str) -> None:
     database = Database.open(postgres_url)
 
     async with database.reading() as session:
@@ -196,11 +196,11 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
         sqlite_path(url)
 
 
-def test_a_clock_has_no_skew_unless_told() -> None:
+def test_clock_has_no_skew_by_default() -> None:
     assert Clock().skew == timedelta(0)
 
 
-async def test_cancelled_transactions_leave_nothing_behind_and_hold_nobody_up(database: Database) -> None:
+async def test_cancelled_transactions_leave_no_rows_and_no_locks(database: Database) -> None:
     async def write(number: int) -> None:
         async with database.transaction() as session:
             await write_fact(session, f"fact {number}", "x")
@@ -209,7 +209,7 @@ async def test_cancelled_transactions_leave_nothing_behind_and_hold_nobody_up(da
 
     for delay in (0, 0.0005, 0.002, 0.005, 0.02):
         tasks = [asyncio.create_task(write(number)) for number in range(30)]
-        await asyncio.sleep(delay)  # to be at another place each time, not to wait for anything
+        await asyncio.sleep(delay)  # to cancel at another step each time, not to wait for anything
         for task in tasks[::2]:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -222,8 +222,8 @@ async def test_cancelled_transactions_leave_nothing_behind_and_hold_nobody_up(da
     assert first == second
 
 
-async def test_cancelled_transaction_frees_the_writer_although_its_error_is_kept(sqlite_url: str) -> None:
-    # The kept error has the frames of the cancelled task, and these a cursor in the middle of its rows.
+async def test_cancelled_transaction_releases_the_write_lock_although_its_error_is_kept(sqlite_url: str) -> None:
+    # The stored error references the frames of the cancelled task, and these a half-read cursor.
     database = Database.open(sqlite_url)
     loop, is_reading = asyncio.get_running_loop(), asyncio.Event()
 
@@ -247,8 +247,8 @@ async def test_cancelled_transaction_frees_the_writer_although_its_error_is_kept
     await database.close()
 
 
-def test_several_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    for number in range(40):  # a tenth of these fails when the switch to WAL is not asked for again
+def test_several_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(40):  # a tenth of these fails if the switch to WAL is not retried
         opened = threading.Barrier(8)
 
         def open_and_write(path: Path, opened: threading.Barrier) -> None:
@@ -263,7 +263,7 @@ def test_several_may_open_a_new_file_at_once(tmp_path: Path) -> None:
             list(threads.map(open_and_write, [tmp_path / f"{number}.db"] * 8, [opened] * 8))
 
 
-async def test_a_writer_elsewhere_is_waited_for(sqlite_url: str) -> None:
+async def test_writer_waits_for_another_process(sqlite_url: str) -> None:
     database = Database.open(sqlite_url)
     other = sqlite3.connect(sqlite_path(sqlite_url), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

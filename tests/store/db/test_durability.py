@@ -1,4 +1,4 @@
-"""A commit is on disk before it is acknowledged, whatever cluster, database or role are set to; and readiness can name that."""
+"""A commit is on disk before it is acknowledged, whatever cluster, database or role are set to."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -20,13 +20,14 @@ from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.projects.projects import create_project
 from tests.support.given import new_receipt
 
-# Off is made on; what is stronger than off is the owner's choice, `local` too, which waits for this server's disk.
+# `off` becomes `on`. Any other value is the owner's choice, also `local`, which waits for this
+# server's disk.
 KEPT = {"off": "on", "on": "on", "local": "local", "remote_write": "remote_write", "remote_apply": "remote_apply"}
 
 
 @pytest.fixture
 async def administrator(postgres_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection that sets nothing itself; what it set for the database is taken back."""
+    """A connection that sets nothing itself. Settings of the database are reset afterwards."""
     connection = await asyncpg.connect(postgres_url)
     yield connection
     await connection.execute(f"ALTER DATABASE {postgres_url.rpartition('/')[2]} RESET ALL")
@@ -60,7 +61,7 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
     assert found == {KEPT[value]}
 
 
-async def test_receipt_stored_by_a_statement_of_its_own_is_on_disk_with_its_answer(
+async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_its_response(
     postgres_url: str, sealer: Sealer, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     database = Database.open(postgres_url)
@@ -84,10 +85,10 @@ async def test_receipt_stored_by_a_statement_of_its_own_is_on_disk_with_its_answ
     assert is_flushed == [True] * 20
 
 
-async def test_setting_of_a_transaction_does_not_stay_with_its_server_connection(
+async def test_setting_of_a_transaction_does_not_stay_on_its_server_connection(
     postgres_url: str, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    # A pooler gives the next transaction, of whatever program, the same one.
+    # A pooler gives the same server connection to the next transaction of any program.
     await set_for(administrator, "DATABASE", "off")
     connection = await connect_postgres(postgres_url)
 
@@ -99,7 +100,7 @@ async def test_setting_of_a_transaction_does_not_stay_with_its_server_connection
     assert (within, after) == ("on", "off")
 
 
-async def test_what_is_off_is_found_with_who_set_it(
+async def test_setting_that_is_off_is_found_with_its_source(
     postgres_url: str, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await set_for(administrator, "ROLE", "off")
@@ -118,7 +119,7 @@ async def test_what_is_off_is_found_with_who_set_it(
     assert str(flaws[2]).startswith("synchronous_commit is off (set by: user): ")
 
 
-async def test_sqlite_has_nothing_to_look_at(sqlite_url: str) -> None:
+async def test_sqlite_has_no_settings_to_check(sqlite_url: str) -> None:
     database = Database.open(sqlite_url)
 
     async with database.watching() as session:
@@ -141,14 +142,14 @@ def test_url_of_several_hosts_names_each(url: str, hosts: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("name", sorted(OF_LIBPQ_ALONE))
-async def test_options_that_settings_refuse_are_those_that_the_server_refuses(name: str, postgres_url: str) -> None:
+async def test_options_that_settings_reject_are_those_that_the_server_rejects(name: str, postgres_url: str) -> None:
     value = "127.0.0.1" if name == "hostaddr" else "1"
 
     with pytest.raises(asyncpg.PostgresError, match=f'unrecognized configuration parameter "{name}"'):
         await connect_postgres(f"{postgres_url}{'&' if '?' in postgres_url else '?'}{name}={value}")
 
 
-def test_hosts_that_settings_take_are_read_without_an_error() -> None:
+def test_hosts_that_settings_accept_are_parsed_without_an_error() -> None:
     for hosts in ("[::1]:1,db", "[2001:db8::1]", "[::ffff:127.0.0.1]:65535", "one,two:5433"):
         url = f"postgresql://a:b@{hosts}/d"
         assert TypeAdapter(DatabaseUrl).validate_python(SecretStr(url)).get_secret_value() == url

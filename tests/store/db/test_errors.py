@@ -1,4 +1,4 @@
-"""What follows from each error of a database: every class of SQLSTATE and every code of SQLite has its answer."""
+"""Every class of SQLSTATE and every result code of SQLite is classified."""
 
 import re
 import sqlite3
@@ -19,18 +19,19 @@ from tests.support.given import new_result
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/database-errors.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `([0-9A-Z_]+)` \| (.+?) \| (\w+) \|$", PAGE, flags=re.MULTILINE)
-# In the order of https://www.sqlite.org/rescode.html, "Primary Result Code List"; without OK, NOTICE, WARNING, ROW and DONE.
+# In the order of https://www.sqlite.org/rescode.html, "Primary Result Code List"; without OK,
+# NOTICE, WARNING, ROW and DONE.
 PRIMARY_CODES = (*range(1, 27),)
 KNOWN = sorted({sqlstate for one in vars(asyncpg.exceptions).values() if (sqlstate := getattr(one, "sqlstate", None))})
 
 
-def test_every_class_of_sqlstate_that_the_driver_knows_has_an_answer() -> None:
+def test_every_class_of_sqlstate_that_the_driver_knows_is_classified() -> None:
     assert len(KNOWN) > 250
     assert [code for code in KNOWN if code[:2] not in SQLSTATES] == []
     assert [code for code in SQLSTATES if len(code) == 5 and code not in KNOWN] == []
 
 
-def test_every_code_of_sqlite_has_an_answer() -> None:
+def test_every_code_of_sqlite_is_classified() -> None:
     assert sorted(SQLITE_CODES) == list(PRIMARY_CODES)
 
 
@@ -81,7 +82,7 @@ def _primary_names() -> list[tuple[int, str]]:
         ("ZZ999", "statement"),
     ],
 )
-def test_answer_to_a_sqlstate(sqlstate: str, follows: str) -> None:
+def test_sqlstate_is_classified(sqlstate: str, follows: str) -> None:
     assert judge_sqlstate(sqlstate) == follows
 
 
@@ -104,14 +105,14 @@ def test_answer_to_a_sqlstate(sqlstate: str, follows: str) -> None:
         (sqlite3.SQLITE_ERROR, "statement"),
     ],
 )
-def test_answer_to_a_code_of_sqlite(code: int, follows: str) -> None:
+def test_code_of_sqlite_is_classified(code: int, follows: str) -> None:
     error = sqlite3.OperationalError("no matter what it says")
     error.sqlite_errorcode = code
 
     assert judge(error) == follows
 
 
-def test_batch_is_tried_singly_where_its_members_may_succeed_and_nobody_is_told_of_a_bug() -> None:
+def test_batch_is_retried_singly_when_its_members_may_succeed() -> None:
     deadlock, read_only, wrong = (
         asyncpg.DeadlockDetectedError("a"),
         asyncpg.ReadOnlySQLTransactionError("b"),
@@ -126,7 +127,7 @@ def test_batch_is_tried_singly_where_its_members_may_succeed_and_nobody_is_told_
     assert judge(None) is Follows.STATEMENT
 
 
-async def test_right_that_was_taken_away_is_unavailable(postgres_url: str) -> None:
+async def test_revoked_right_is_unavailable(postgres_url: str) -> None:
     database = Database.open(postgres_url)
 
     async def write() -> None:
@@ -148,7 +149,7 @@ CREATE TRIGGER lose BEFORE INSERT ON results FOR EACH ROW EXECUTE FUNCTION lose(
 
 @pytest.mark.parametrize("code", ["25006", "40001", "40P01", "42501", "53100", "58030", "XX001"])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_result_that_cannot_be_written_is_unavailable_whatever_the_reason(
+async def test_result_that_cannot_be_written_is_unavailable_for_any_reason(
     database: Database, project: CreatedProject, code: str
 ) -> None:
     administrator = await asyncpg.connect(database.url)

@@ -1,4 +1,4 @@
-"""A store that cannot be written any more: refused as unavailable, left, and found again where it can be, without a restart."""
+"""A store that cannot be written any more is unavailable, and is found again without a restart."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until_async
 
 
 async def is_written(database: Database, name: str) -> bool:
-    """Whether the fact could be written; the only refusal is that the store is unavailable."""
+    """Whether the fact could be written. The only expected refusal is `Unavailable`."""
     try:
         async with database.transaction() as session:
             await write_fact(session, name, "x")
@@ -33,7 +33,7 @@ async def is_written(database: Database, name: str) -> bool:
 
 
 async def is_taken_in(front_door: IngestConnection, name: str) -> bool:
-    """The same through the front door."""
+    """The same through the ingest connection."""
     try:
         async with front_door.transaction() as statements:
             await statements.fetch("INSERT INTO facts (name, value) VALUES ($1, $2)", name, "x")
@@ -44,7 +44,7 @@ async def is_taken_in(front_door: IngestConnection, name: str) -> bool:
 
 @asynccontextmanager
 async def read_only(postgres: Postgres, *, for_all_sessions: bool, name: str) -> AsyncIterator[None]:
-    """A provider's disk guard, or a node that takes no writes: of the whole server at once, or of new sessions alone."""
+    """A provider's disk guard or a node that takes no writes: for the whole server, or for new sessions only."""
     whom = "SYSTEM" if for_all_sessions else f"DATABASE {name}"
     postgres.execute(f"ALTER {whom} SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
     try:
@@ -75,7 +75,7 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
     assert await is_taken_in(front_door, "before too")
 
     async with read_only(postgres, for_all_sessions=for_all_sessions, name=postgres_url.rpartition("/")[2]):
-        if not for_all_sessions:  # those that were there go on, until they end
+        if not for_all_sessions:  # existing sessions go on until they end
             postgres.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'makegood'",
                 database=postgres_url.rpartition("/")[2],
@@ -87,7 +87,7 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
         await wait_until_async(refused, what="nothing can be written")
         with pytest.raises(Unavailable):
             await database.check_writable()
-        # What can be read still is.
+        # Reads still work.
         async with database.reading() as session:
             assert await read_fact(session, "before") == "x"
 
@@ -123,7 +123,7 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgre
     postgres.drop(name)
 
 
-async def test_listener_and_writers_take_no_standby(postgres: Postgres, postgres_url: str) -> None:
+async def test_listener_and_writers_do_not_connect_to_a_standby(postgres: Postgres, postgres_url: str) -> None:
     from store.db.postgres import connect_postgres
 
     async with read_only(postgres, for_all_sessions=True, name=postgres_url.rpartition("/")[2]):
@@ -144,9 +144,7 @@ async def test_listener_and_writers_take_no_standby(postgres: Postgres, postgres
 
 
 @pytest.mark.parametrize("writes_on_loop", [False, True], ids=["thread", "loop"])
-async def test_file_that_was_moved_takes_nothing_and_is_written_again_when_it_is_back(
-    sqlite_url: str, writes_on_loop: bool
-) -> None:
+async def test_moved_file_takes_no_writes_until_it_is_back(sqlite_url: str, writes_on_loop: bool) -> None:
     database, front_door = Database.open(sqlite_url, writes_on_loop=writes_on_loop), open_front_door(sqlite_url)
     path = sqlite_path(sqlite_url)
     away = path.with_name("away.db")
@@ -168,7 +166,7 @@ async def test_file_that_was_moved_takes_nothing_and_is_written_again_when_it_is
     await database.close()
 
 
-async def test_write_ahead_log_that_was_removed_is_noticed_before_the_next_receipt(sqlite_url: str) -> None:
+async def test_removed_write_ahead_log_is_noticed_before_the_next_receipt(sqlite_url: str) -> None:
     front_door = open_front_door(sqlite_url)
     assert await is_taken_in(front_door, "before")
     log = Path(f"{sqlite_path(sqlite_url)}-wal")
@@ -228,8 +226,8 @@ async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(sqli
     assert (during, after) == ([False, False], [True, True])
 
 
-async def test_session_that_may_only_read_is_left_for_one_that_can_write(sqlite_url: str) -> None:
-    # A connection that was opened while the file was read-only stays so for ever.
+async def test_read_only_session_is_replaced_by_one_that_can_write(sqlite_url: str) -> None:
+    # A connection that was opened while the file was read-only stays read-only.
     database = Database.open(sqlite_url)
 
     async with database.transaction() as session:

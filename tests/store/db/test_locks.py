@@ -1,4 +1,4 @@
-"""What the front door says on PostgreSQL when another process holds what it needs: an equal request, or somebody stuck."""
+"""Ingest on PostgreSQL while another process holds a lock that it needs: an equal request, or a stuck one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -36,7 +36,7 @@ async def other(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_receipt_that_somebody_stuck_is_moving_is_unavailable(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_result_for_a_locked_receipt_is_unavailable(desk: Desk, other: asyncpg.Connection) -> None:
     event_id = await desk.stored()
     await other.execute("SELECT 1 FROM receipts FOR UPDATE")
 
@@ -47,7 +47,7 @@ async def test_receipt_that_somebody_stuck_is_moving_is_unavailable(desk: Desk, 
     await desk.say(new_result(desk.project_id, event_id))
 
 
-async def test_many_held_receipts_cost_their_neighbours_one_wait(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_many_locked_receipts_cost_their_neighbours_one_wait(desk: Desk, other: asyncpg.Connection) -> None:
     held = [await desk.stored() for _ in range(30)]
     free = await desk.stored()
     await other.execute("SELECT 1 FROM receipts WHERE event_id <> $1 FOR UPDATE", free)
@@ -60,7 +60,7 @@ async def test_many_held_receipts_cost_their_neighbours_one_wait(desk: Desk, oth
     assert seconds < 1.5, "singly, 200 ms each, it would be 6 s"
 
 
-async def test_held_receipt_is_waited_for_once_under_whatever_key_and_name(
+async def test_locked_receipt_is_waited_for_once_under_any_key_and_name(
     desk: Desk, other: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store.ingest.group_commit, "SKIP_SECONDS", 0.0)
@@ -82,7 +82,7 @@ async def test_held_receipt_is_waited_for_once_under_whatever_key_and_name(
     assert told(await desk.say(result, "key 0"))["state"] == "applied"
 
 
-async def test_wait_in_vain_is_no_neighbours_again_for_a_while(
+async def test_lock_timeout_does_not_delay_neighbours_again_for_a_while(
     desk: Desk, other: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [await desk.stored() for _ in range(2)]
@@ -99,7 +99,7 @@ async def test_wait_in_vain_is_no_neighbours_again_for_a_while(
     assert seconds < 2
 
 
-async def test_locked_table_is_waited_for_a_bounded_time_by_a_whole_batch(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_batch_waits_a_bounded_time_for_a_locked_table(desk: Desk, other: asyncpg.Connection) -> None:
     events = [await desk.stored() for _ in range(60)]
     await other.execute("LOCK TABLE results IN SHARE MODE")
 
@@ -112,7 +112,7 @@ async def test_locked_table_is_waited_for_a_bounded_time_by_a_whole_batch(desk: 
     assert told(await desk.say(new_result(desk.project_id, events[0])))["state"] == "applied"  # type: ignore[arg-type]
 
 
-async def test_servers_own_time_limit_in_place_of_ours_refuses_no_neighbour(
+async def test_server_time_limit_instead_of_ours_rejects_no_neighbour(
     database: Database, project: CreatedProject, other: asyncpg.Connection
 ) -> None:
     name = await other.fetchval("SELECT quote_ident(current_database())")
@@ -139,7 +139,7 @@ async def timed(work: Awaitable[T]) -> tuple[T, float]:
     return await work, asyncio.get_running_loop().time() - began
 
 
-async def test_key_that_an_equal_request_has_claimed_is_in_progress(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_key_claimed_by_an_equal_request_is_in_progress(desk: Desk, other: asyncpg.Connection) -> None:
     await other.execute(
         "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) "
         "VALUES ($1, 'receipt', 'same', 'x', 0, 0)",

@@ -1,4 +1,4 @@
-"""A lane for each purpose: none uses up another one's connections, and what is heavy is bounded."""
+"""A pool for each purpose: none uses up the connections of another, and heavy queries are limited."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import RateLimited, TooSlow, Unavailable
 from domain.ids import ProjectId
-from store.db import pools as lanes
+from store.db import pool_limits as limits
 from store.db.database import Database
 from store.receipts.queries import ListFilters, list_events
 from store.status.heartbeats import read_fact, write_fact
@@ -32,7 +32,7 @@ WRITES: dict[str, Open] = {
     "heartbeat": Database.heartbeat,
     "loops' transaction": lambda database: database.for_loops().transaction(),
 }
-MOST_CONNECTIONS = 18  # with the front door's
+MOST_CONNECTIONS = 18  # the ingest connection included
 
 
 @pytest.fixture
@@ -41,17 +41,22 @@ def is_slow(database: Database) -> Iterator[None]:
         yield
 
 
-async def everything_taken(stack: AsyncExitStack, database: Database, open_session: Open, places: int) -> None:
-    for _ in range(places):
+async def use_up(stack: AsyncExitStack, database: Database, open_session: Open, connections: int) -> None:
+    for _ in range(connections):
         await stack.enter_async_context(open_session(database))
 
 
 @pytest.mark.parametrize("name", READS)
-async def test_lane_that_is_used_up_keeps_no_other_one_waiting(database: Database, name: str) -> None:
-    bounds = {"reading": lanes.READING, "searching": lanes.SEARCHING, "key_lookup": lanes.LOOKING_UP}.get(name, lanes.WATCHING)
-    bounds = lanes.LOOPING if name == "loops' reading" and database.dialect == "sqlite" else bounds
+async def test_exhausted_pool_does_not_block_another_pool(database: Database, name: str) -> None:
+    of_name = {
+        "reading": limits.READING,
+        "searching": limits.SEARCHING,
+        "key_lookup": limits.KEY_LOOKUP,
+    }.get(name, limits.WATCHING)
+    if name == "loops' reading" and database.dialect == "sqlite":
+        of_name = limits.LOOPING
     async with AsyncExitStack() as stack:
-        await everything_taken(stack, database, READS[name], bounds.each or bounds.connections)
+        await use_up(stack, database, READS[name], of_name.each or of_name.connections)
         for other in READS.keys() - {name}:
             async with asyncio.timeout(1), READS[other](database) as session:
                 assert await read_fact(session, "colour") is None
@@ -60,38 +65,38 @@ async def test_lane_that_is_used_up_keeps_no_other_one_waiting(database: Databas
                 await write_fact(session, "shape", "round")
 
 
-async def test_acts_that_wait_for_ever_keep_neither_heartbeats_nor_loops_nor_reads_waiting(postgres_url: str) -> None:
-    # On SQLite there is one writer, and who holds its place keeps all others from writing.
+async def test_blocked_transactions_do_not_block_heartbeats_loops_or_reads(postgres_url: str) -> None:
+    # On SQLite there is one writer, and its transaction blocks all other writes.
     database = Database.open(postgres_url)
     async with AsyncExitStack() as stack:
-        await everything_taken(stack, database, Database.transaction, lanes.WRITING.connections)
+        await use_up(stack, database, Database.transaction, limits.WRITING.connections)
         for other in (*READS.values(), WRITES["heartbeat"], WRITES["loops' transaction"]):
             async with asyncio.timeout(1), other(database) as session:
                 assert await read_fact(session, "colour") is None
     await database.close()
 
 
-async def test_process_takes_no_more_connections_than_it_did_with_one_pool(postgres_url: str) -> None:
+async def test_process_stays_within_its_connection_limit(postgres_url: str) -> None:
     database = Database.open(postgres_url)
     counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
     api = (("transaction", 5), ("heartbeat", 1))
     reads = (("reading", 3), ("key_lookup", 2), ("watching", 1), ("measuring", 1))
 
     async with AsyncExitStack() as stack:
-        for name, places in api:
-            await everything_taken(stack, database, WRITES[name], places)
-        for name, places in reads:
-            await everything_taken(stack, database, READS[name], places)
-        for number in range(lanes.SEARCHING.connections):
+        for name, count in api:
+            await use_up(stack, database, WRITES[name], count)
+        for name, count in reads:
+            await use_up(stack, database, READS[name], count)
+        for number in range(limits.SEARCHING.connections):
             session = await stack.enter_async_context(database.searching(str(number)))
         found = await session.scalar(text(counted))
 
     await database.close()
-    assert found == 16  # and the front door's is the 17th
+    assert found == 16  # the ingest connection is the 17th
     assert found < MOST_CONNECTIONS
 
 
-async def test_one_name_searches_twice_at_once_and_another_one_is_served(database: Database) -> None:
+async def test_name_may_search_twice_at_once_and_another_name_is_served(database: Database) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(database.searching("greedy"))
@@ -104,7 +109,7 @@ async def test_one_name_searches_twice_at_once_and_another_one_is_served(databas
     assert refused.value.retry_after_seconds == 1
 
 
-async def test_name_rests_three_times_as_long_as_it_searched_and_another_one_does_not_wait(database: Database) -> None:
+async def test_cooldown_is_three_times_the_search_and_does_not_delay_another_name(database: Database) -> None:
     clock = asyncio.get_running_loop().time
     used_seconds = 0.2
     async with database.searching("greedy"), database.searching("greedy"):
@@ -122,18 +127,18 @@ async def test_name_rests_three_times_as_long_as_it_searched_and_another_one_doe
     assert other < used_seconds
 
 
-async def test_name_rests_a_moment_after_the_shortest_search(database: Database) -> None:
+async def test_shortest_search_has_a_cooldown(database: Database) -> None:
     clock = asyncio.get_running_loop().time
     began = clock()
     for _ in range(5):
         async with database.searching("greedy") as session:
             assert await read_fact(session, "colour") is None
 
-    # Two places: the fifth has waited for two rests of the same place.
+    # Two permits: the fifth search has waited for two cooldowns of the same permit.
     assert clock() - began >= 2 * 0.1
 
 
-async def test_search_has_one_process_of_postgres(postgres_url: str) -> None:
+async def test_search_uses_one_process_of_postgresql(postgres_url: str) -> None:
     database = Database.open(postgres_url)
     async with database.searching("one") as session:
         workers = await session.scalar(text("SHOW max_parallel_workers_per_gather"))
@@ -143,7 +148,7 @@ async def test_search_has_one_process_of_postgres(postgres_url: str) -> None:
     assert (workers, jit) == ("0", "off")
 
 
-async def test_search_waits_no_longer_than_two_seconds_for_what_others_hold(database: Database) -> None:
+async def test_search_waits_at_most_two_seconds_for_a_permit(database: Database) -> None:
     async with AsyncExitStack() as stack:
         for name in "abc":
             await stack.enter_async_context(database.searching(name))
@@ -156,7 +161,7 @@ async def test_search_waits_no_longer_than_two_seconds_for_what_others_hold(data
 
 
 @pytest.mark.parametrize("is_writing", [False, True], ids=["reading", "transaction"])
-async def test_who_asks_for_much_at_once_lets_the_next_one_go_before(database: Database, is_writing: bool) -> None:
+async def test_name_with_many_requests_lets_another_name_go_first(database: Database, is_writing: bool) -> None:
     opened, order = (database.transaction if is_writing else database.reading), []
 
     async def ask(name: str) -> None:
@@ -169,12 +174,12 @@ async def test_who_asks_for_much_at_once_lets_the_next_one_go_before(database: D
     asking.append(asyncio.create_task(ask("other")))
     await asyncio.gather(*asking)
 
-    # After those that were being served when it came; how long they take is the machine's.
+    # It waits only for those that were being served when it came.
     assert order.index("other") < 30
 
 
 @pytest.mark.usefixtures("is_slow")
-async def test_search_that_takes_longer_than_two_seconds_is_ended_and_says_what_to_do(story: Story, database: Database) -> None:
+async def test_search_longer_than_two_seconds_ends_with_advice(story: Story, database: Database) -> None:
     for _ in range(30):
         await story.receipt()
     began = asyncio.get_running_loop().time()
@@ -185,13 +190,13 @@ async def test_search_that_takes_longer_than_two_seconds_is_ended_and_says_what_
 
     assert 1.5 < asyncio.get_running_loop().time() - began < 6
     assert refused.value.retry_after_seconds
-    # What ended it ends nothing that comes after.
+    # The interrupt does not affect the next search.
     async with database.searching("shop") as session:
         page = await list_events(session, ListFilters(project_id=ProjectId(story.project.id)), limit=20, cursor=None)
     assert len(page.rows) == 20
 
 
-async def test_figure_that_takes_longer_than_a_second_is_unavailable(postgres_url: str) -> None:
+async def test_metric_that_takes_longer_than_a_second_is_unavailable(postgres_url: str) -> None:
     database = Database.open(postgres_url)
 
     with pytest.raises(Unavailable):
@@ -203,8 +208,8 @@ async def test_figure_that_takes_longer_than_a_second_is_unavailable(postgres_ur
     await database.close()
 
 
-async def test_limit_of_a_search_holds_for_its_transaction_alone(postgres_url: str) -> None:
-    # Behind a pooler the next transaction of another lane may have the same server connection.
+async def test_time_limit_of_a_search_applies_only_to_its_transaction(postgres_url: str) -> None:
+    # Behind a pooler the next transaction of another pool may have the same server connection.
     database = Database.open(postgres_url)
 
     async with database.searching("shop") as session:

@@ -26,7 +26,7 @@ from domain.results import NewResult
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
-from store.db.pools import LOOKING_UP
+from store.db.pool_limits import KEY_LOOKUP
 from store.db.sql import Dialect, Row, SessionStatements, Statements, Values
 from store.ingest.batch import Endpoint, IngestRequest, process_batch
 from store.ingest.connection import LockTimeout, open_front_door
@@ -148,7 +148,7 @@ async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(dat
 async def test_keys_that_cannot_be_looked_up_withhold_the_beat(
     database: Database, project: CreatedProject, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.db.pools.LOOKING_UP", replace(LOOKING_UP, turn_seconds=0.2))
+    monkeypatch.setattr("store.db.pool_limits.KEY_LOOKUP", replace(KEY_LOOKUP, permit_seconds=0.2))
     of_the_api = Database.open(database.url)
     statuses: set[int] = set()
     async with (
