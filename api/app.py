@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from api.auth.api_keys import ApiKeyCache, Authenticator, Digests, FindKey, is_in_force
 from api.auth.rate_limit import RateLimit
 from api.composition import AppDependencies
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
@@ -89,7 +89,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         health_router(health=health, gate=gate, counts=counts, is_metrics_open=settings.is_metrics_open),
         manage_router(),
         reference_router(document()),
-        console_router(_console_parts(parts, operations, health, pulse.store_now)),
+        console_router(_console_dependencies(parts, operations, health, pulse.store_now)),
     )
     for router in routers:
         app.include_router(router)
@@ -162,8 +162,10 @@ def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[byte
     return read
 
 
-def _console_parts(parts: AppDependencies, operations: Operations, health: Health, now: Callable[[], datetime]) -> ConsoleParts:
-    return ConsoleParts(
+def _console_dependencies(
+    parts: AppDependencies, operations: Operations, health: Health, now: Callable[[], datetime]
+) -> ConsoleDependencies:
+    return ConsoleDependencies(
         operations=operations,
         database=parts.database,
         sealer=parts.sealer,
@@ -176,7 +178,7 @@ def _console_parts(parts: AppDependencies, operations: Operations, health: Healt
         readiness=health.readiness,
         now=now,
         trusted_proxies=parts.settings.trusted_proxies,
-        issuer=_issuer(parts),
+        oidc_provider=_issuer(parts),
     )
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import jinja2
 
 from activities.alerts.email_format import Letter, compose, encoded, raw
+from domain.effects import IMPACTS
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.values.text import one_line
-from domain.values.timestamps import wire
 from store.alerts.delivery import AlertDue, AlertFacts
 from store.people.email_addresses import canonical_address
 
@@ -23,22 +23,26 @@ TEMPLATES = Path(__file__).parent / "templates"
 SUBJECT_CHARACTERS = 200
 
 _REASONS: dict[Reason, str] = {
-    Reason.MISSING_RESULT: "no result came before the deadline",
-    Reason.FAILED_RESULT: "the app reported that the effect failed",
+    Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.FAILED_RESULT: "The app reported a failure",
 }
 _CAUSES: dict[RepairCause, str] = {
-    RepairCause.REJECTED: "the repair endpoint declined the callback",
-    RepairCause.EXHAUSTED: "the repair endpoint could not be reached, or failed, at every attempt",
-    RepairCause.NO_RESULT: "the endpoint took the callback, but no result came in time",
+    RepairCause.REJECTED: "the repair endpoint rejected the call",
+    RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
+    RepairCause.NO_RESULT: "the endpoint accepted the call, but no result arrived before the deadline",
     RepairCause.FAILED_RESULT: "the app reported that the repair failed",
     RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
-    RepairCause.SUPERSEDED: "another repair succeeded first",
-    RepairCause.CLOSED: "the incident was closed by hand",
+    RepairCause.SUPERSEDED: "the app reported success without this repair",
+    RepairCause.CLOSED: "the incident was resolved manually",
+}
+_OPENINGS: dict[Reason, str] = {
+    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result before the deadline.",
+    Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
 _RESOLUTIONS: dict[Resolution, str] = {
-    Resolution.REPAIRED: "The app reported success: the repair worked.",
-    Resolution.LATE_RESULT: "The app reported success, late, without a repair.",
-    Resolution.MANUAL: "An operator closed it by hand.",
+    Resolution.REPAIRED: "The repair worked: the app reported success.",
+    Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
+    Resolution.MANUAL: "An operator resolved the incident manually.",
 }
 
 
@@ -46,7 +50,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to an address fail",
+    AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
 }
 
 Lines = tuple[tuple[str, str], ...]
@@ -88,7 +92,7 @@ class MailWriter:
         """
         if alert.facts is None:
             return self.write_plainly(alert, at=at)
-        words = _words(alert.kind, alert.facts)
+        words = _texts(alert.kind, alert.facts)
         mode = "live" if alert.facts.receipt.livemode else "test"
         subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
         signed = f"{one_line(alert.facts.project_name)} ({mode})"
@@ -101,12 +105,12 @@ class MailWriter:
             AddressRefused: no mail server takes the destination.
         """
         words = Words(
-            title=_PLAIN_TITLES.get(alert.kind, "News of an incident"),
-            sentence="This mail could not be sent with its details. The event's page has them.",
-            call="Look at the event",
+            title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
+            sentence="This email could not be sent with its details. Open the event to see them.",
+            call="Open the event",
             color="#c2410c",
         )
-        ids = (("Event id", alert.event_id), ("Incident id", alert.incident_id), ("Replay id", alert.replay_id or ""))
+        ids = (("Event ID", alert.event_id), ("Incident ID", alert.incident_id), ("Repair ID", alert.replay_id or ""))
         facts = tuple((name, value) for name, value in ids if value)
         return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
 
@@ -136,13 +140,12 @@ class MailWriter:
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-def _words(kind: str, facts: AlertFacts) -> Words:
-    reason = _REASONS[facts.incident.reason]
+def _texts(kind: str, facts: AlertFacts) -> Words:
     match kind:
         case AlertKind.INCIDENT_OPENED:
             return Words(
                 title="Incident open",
-                sentence=f"A paid event was accepted, and its effect is not proven: {reason}.",
+                sentence=f"{_OPENINGS[facts.incident.reason]} {IMPACTS.get(facts.receipt.effect_type, '')}".rstrip(),
                 call="Review and reprocess",
                 color="#c2410c",
             )
@@ -150,23 +153,23 @@ def _words(kind: str, facts: AlertFacts) -> Words:
             cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
             return Words(
                 title="Repair failed",
-                sentence=f"The repair did not succeed: {cause}. The incident is open again.",
-                call="Look at the attempts",
+                sentence=f"The repair failed: {cause}. The incident is open again.",
+                call="Review the attempts",
                 color="#b91c1c",
             )
         case AlertKind.DESTINATION_FAILING:
             return Words(
-                title="Alerts to an address fail",
-                sentence=f"The alert of this incident never reached {one_line(facts.failing or 'an address')}: the mail server "
-                "refused it for good, or every try of a day failed. Check the address in the project's settings.",
-                call="See the timeline",
+                title="Alerts to an address are failing",
+                sentence=f"The alert of this incident did not reach {one_line(facts.failing or 'an address')}. The mail server "
+                "rejected it permanently, or every attempt failed for 24 hours. Check the address in the project's settings.",
+                call="Open the timeline",
                 color="#b91c1c",
             )
         case AlertKind.INCIDENT_RESOLVED:
             return Words(
                 title="Incident resolved",
                 sentence=_resolution(facts.incident),
-                call="See the timeline",
+                call="Open the timeline",
                 color="#15803d",
             )
         case _:
@@ -180,7 +183,7 @@ def _resolution(incident: Incident) -> str:
 def _subject(facts: AlertFacts, words: Words) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
+    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {_REASONS[facts.incident.reason].lower()}"
 
 
 def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
@@ -189,19 +192,33 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
     lines = (
         ("Reference", receipt.internal_reference),
         ("Event", str(receipt.event_type)),
-        ("Effect", str(receipt.effect_type)),
-        ("Reason", incident.reason.value),
+        ("Effect", _words(receipt.effect_type)),
+        ("Reason", _REASONS[incident.reason]),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
-        ("Repair failed", facts.cause.value if facts.cause else ""),
+        ("Cause", _sentence(_CAUSES[facts.cause]) if facts.cause else ""),
         ("Not reached", facts.failing or ""),
-        ("Resolution", incident.resolution.value if incident.resolution else ""),
-        ("Provider", f"{receipt.provider} {receipt.provider_event_id}"),
-        ("Occurred", wire(receipt.occurred_at)),
-        ("Deadline", wire(receipt.deadline_at)),
-        ("Opened", wire(incident.opened_at)),
-        ("Resolved", wire(incident.resolved_at) if incident.resolved_at else ""),
-        ("Event id", receipt.event_id),
-        ("Incident id", incident.id),
-        ("Replay id", alert.replay_id or ""),
+        ("Resolution", _RESOLUTIONS[incident.resolution] if incident.resolution else ""),
+        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Occurred", _moment(receipt.occurred_at)),
+        ("Deadline", _moment(receipt.deadline_at)),
+        ("Opened", _moment(incident.opened_at)),
+        ("Resolved", _moment(incident.resolved_at) if incident.resolved_at else ""),
+        ("Event ID", receipt.event_id),
+        ("Incident ID", incident.id),
+        ("Repair ID", alert.replay_id or ""),
     )
     return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _words(name: str) -> str:
+    """An enum value as words: `access_unlock` becomes `Access unlock`."""
+    return name.replace("_", " ").capitalize()
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _moment(at: datetime) -> str:
+    """Date and time, as in `23 Nov 2026, 11:13:55 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

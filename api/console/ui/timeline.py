@@ -1,21 +1,27 @@
-"""A receipt's timeline in words: one entry of the contract becomes a title, a line of detail, an icon and a tone. Pure.
+"""Renders a receipt's timeline: each entry becomes a title, a detail line, labelled facts, an icon and a tone. Pure.
 
-An entry of a kind that is not known here is still shown, under its own name and with all its fields.
+An entry of an unknown kind, written by a newer version, is shown under its own name with all its fields.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.console.ui import labels as wording
+from api.console.ui import labels
 
-# The REST shape of an entry or an event: JSON, so its values are of any JSON type.
+# The REST shape of an entry or an event. Values are of any JSON type.
 Json = Mapping[str, Any]
+FACT_LABELS = {
+    "replay_id": "Repair",
+    "timeout_at": "Deadline",
+    "deadline_at": "Deadline",
+    "down_from": "Unavailable since",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineText:
-    """How one entry is told; `facts` are short labelled values."""
+    """The rendered text of one entry. `facts` are pairs of label and value."""
 
     icon: str
     tone: str
@@ -25,43 +31,43 @@ class TimelineText:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """An entry in its place: when, how long after the one before (empty for the first), and what is said of it."""
+class TimelineItem:
+    """An entry on the timeline. `gap` is the time since the previous entry, empty for the first one."""
 
     at: str
     gap: str
-    saying: TimelineText
+    text: TimelineText
 
 
-def tell(entries: Sequence[Json], *, viewer_id: str) -> list[Moment]:
-    """The timeline, oldest first; what the viewer did is told as theirs."""
-    moments = []
+def render(entries: Sequence[Json], *, viewer_id: str) -> list[TimelineItem]:
+    """Render entries, oldest first. Actions of the viewer are attributed to "you"."""
+    items = []
     before: str | None = None
     for entry in entries:
         at = str(entry["at"])
-        seconds = 0.0 if before is None else (wording.instant(at) - wording.instant(before)).total_seconds()
-        gap = "" if before is None or seconds <= 0 else f"+{wording.exact_span(seconds)}"
+        seconds = 0.0 if before is None else (labels.parse_instant(at) - labels.parse_instant(before)).total_seconds()
+        gap = "" if before is None or seconds <= 0 else f"+{labels.exact_duration(seconds)}"
         own = entry.get("requested_by") == viewer_id
-        moments.append(Moment(at, gap, say({**entry, "requested_by": "you"} if own else entry)))
+        items.append(TimelineItem(at, gap, render_entry({**entry, "requested_by": "you"} if own else entry)))
         before = at
-    return moments
+    return items
 
 
-def say(entry: Json) -> TimelineText:
-    """What one entry means."""
-    teller = RENDERERS.get(str(entry["kind"]))
-    return _unknown(entry) if teller is None else teller(entry)
+def render_entry(entry: Json) -> TimelineText:
+    """Render one entry."""
+    renderer = RENDERERS.get(str(entry["kind"]))
+    return _unknown(entry) if renderer is None else renderer(entry)
 
 
 def next_step(event: Json) -> TimelineText | None:
-    """What the receipt waits for now; None once it has ended."""
+    """What the receipt is waiting for. None if it has ended."""
     incident = event["incident"]
     match event["state"], incident and incident["state"]:
         case "waiting", _:
-            return TimelineText("clock", "wait", "Waiting for the result", "The app has until the deadline to report it.")
+            return TimelineText("clock", "wait", "Waiting for the result", "The app must report it before the deadline.")
         case "incident", "open":
             return TimelineText(
-                "hand", "bad", "Waiting for someone", "Press Reprocess once the cause is mended, or resolve it by hand."
+                "hand", "bad", "Waiting for an operator", "Fix the cause, then reprocess, or resolve the incident manually."
             )
         case "incident", "repairing":
             return _repair_step(event)
@@ -76,9 +82,9 @@ def _repair_step(event: Json) -> TimelineText:
             "clock",
             "busy",
             "Waiting for the app to report success",
-            "The repair endpoint took the call. A 200 alone ends nothing.",
+            "The repair endpoint accepted the call. The incident is resolved when the app reports success.",
         )
-    return TimelineText("send", "busy", "Calling the repair endpoint", "Failed attempts are repeated on the schedule.")
+    return TimelineText("send", "busy", "Calling the repair endpoint", "Failed calls are retried on a schedule.")
 
 
 def _receipt_accepted(entry: Json) -> TimelineText:
@@ -86,7 +92,7 @@ def _receipt_accepted(entry: Json) -> TimelineText:
         "inbox",
         "wait",
         "Receipt accepted",
-        "The app took the payment event and owes its effect.",
+        "The app accepted the payment event and must report the result before the deadline.",
         _facts(entry, "timeout_at", "request_id"),
     )
 
@@ -94,113 +100,117 @@ def _receipt_accepted(entry: Json) -> TimelineText:
 def _result_received(entry: Json) -> TimelineText:
     facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
     if entry.get("status") == "success":
-        return TimelineText("check", "good", "Success reported", "The business effect was applied.", facts)
+        return TimelineText("check", "good", "Success reported", "The app applied the effect.", facts)
     return TimelineText("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)
 
 
 def _deadline_credited(entry: Json) -> TimelineText:
-    detail = "Ingest was down for a while; that time is not held against the app."
+    detail = "Makegood could not receive results for a while. The deadline was extended by that time."
     seconds = entry.get("credited_seconds")
-    credited = () if seconds is None else (("Credited", wording.exact_span(float(seconds))),)
+    credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
     facts = (*credited, *_facts(entry, "down_from"))
-    return TimelineText("clock", "quiet", "Deadline moved", detail, facts)
+    return TimelineText("clock", "quiet", "Deadline extended", detail, facts)
 
 
 def _deadline_passed(entry: Json) -> TimelineText:
-    return TimelineText("clock", "bad", "Deadline passed", "No result had come.", _facts(entry, "deadline_at"))
+    return TimelineText("clock", "bad", "Deadline passed", "No result was received.", _facts(entry, "deadline_at"))
 
 
 def _incident_opened(entry: Json) -> TimelineText:
     reason = str(entry.get("reason") or "")
     return TimelineText(
-        "alert", "bad", "Incident opened", wording.REASONS.get(reason, wording.words(reason)), _facts(entry, "error_code")
+        "alert", "bad", "Incident opened", labels.REASONS.get(reason, labels.humanize(reason)), _facts(entry, "error_code")
     )
 
 
 def _alert_sent(entry: Json) -> TimelineText:
-    return TimelineText("mail", "quiet", "Alert sent", _to(entry), _about(entry))
+    return TimelineText("mail", "quiet", "Alert sent", _recipient(entry), _alert_subject(entry))
 
 
 def _alert_failed(entry: Json) -> TimelineText:
     if entry.get("final"):
-        return _alert_ended(entry)
-    detail = "It is tried again until the mail server takes it."
-    facts = (*_about(entry), *_facts(entry, "error", "error_class", "last_error"))
-    return TimelineText("mail", "bad", "Alert not sent", _to(entry) or detail, facts)
+        return _alert_given_up(entry)
+    detail = "It is retried until the mail server accepts it."
+    facts = (*_alert_subject(entry), *_facts(entry, "error", "error_class", "last_error"))
+    return TimelineText("mail", "bad", "Alert not sent yet", _recipient(entry) or detail, facts)
 
 
-def _alert_ended(entry: Json) -> TimelineText:
-    """It is not tried any more: a fault where somebody was still to be notified."""
+def _alert_given_up(entry: Json) -> TimelineText:
+    """A failed alert that is not retried. Its tone is `bad` if somebody should still have been notified."""
     reason = str(entry.get("reason") or "")
-    detail = " ".join(part for part in (_to(entry), wording.ALERT_ENDS.get(reason, wording.words(reason))) if part)
-    tone = "quiet" if reason in wording.QUIET_ALERT_ENDS else "bad"
-    facts = (*_about(entry), *_facts(entry, "tries", "error"))
-    return TimelineText("mail", tone, "Alert not sent, and not tried again", detail, facts)
+    detail = " ".join(part for part in (_recipient(entry), labels.ALERT_ENDS.get(reason, labels.humanize(reason))) if part)
+    tone = "quiet" if reason in labels.QUIET_ALERT_ENDS else "bad"
+    facts = (*_alert_subject(entry), *_facts(entry, "tries", "error"))
+    return TimelineText("mail", tone, "Alert not delivered", detail, facts)
 
 
 def _reprocess_requested(entry: Json) -> TimelineText:
-    return TimelineText("repair", "busy", "Reprocess requested", _by(entry), _facts(entry, "replay_id"))
+    return TimelineText("repair", "busy", "Reprocess requested", _actor(entry), _facts(entry, "replay_id"))
 
 
 def _attempt(entry: Json) -> TimelineText:
     number, status, error = entry.get("number"), entry.get("status"), entry.get("error_class")
     took = entry.get("duration_ms")
-    facts = (*_facts(entry, "replay_id"), *((("Took", wording.exact_span(took / 1000)),) if took is not None else ()))
+    facts = (*_facts(entry, "replay_id"), *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()))
     if status is not None and 200 <= status < 300:
-        return TimelineText("send", "good", f"Repair call {number} answered {status}", "The app took the request.", facts)
+        return TimelineText(
+            "send", "good", f"Repair call {number}: HTTP {status}", "The repair endpoint accepted the call.", facts
+        )
     if status is not None:
-        return TimelineText("send", "bad", f"Repair call {number} answered {status}", wording.error_class(error), facts)
+        return TimelineText("send", "bad", f"Repair call {number}: HTTP {status}", labels.call_error(error), facts)
     if error:
-        return TimelineText("send", "bad", f"Repair call {number} got no answer", wording.error_class(error), facts)
+        return TimelineText("send", "bad", f"Repair call {number}: no response", labels.call_error(error), facts)
     return TimelineText("send", "busy", f"Repair call {number} sent", "", facts)
 
 
 def _repair_failed(entry: Json) -> TimelineText:
-    return TimelineText("cross", "bad", "Repair failed", wording.cause(entry.get("cause")), _facts(entry, "replay_id"))
+    return TimelineText("cross", "bad", "Repair failed", labels.repair_cause(entry.get("cause")), _facts(entry, "replay_id"))
 
 
 def _incident_acknowledged(entry: Json) -> TimelineText:
-    return TimelineText("eye", "quiet", "Incident acknowledged", _by(entry) or "Someone is looking at it.")
+    return TimelineText("eye", "quiet", "Incident acknowledged", _actor(entry) or "Someone is investigating.")
 
 
 def _incident_resolved(entry: Json) -> TimelineText:
     how, reason = str(entry.get("resolution") or ""), str(entry.get("reason") or "")
     facts = _facts(entry, "replay_id")
     if how == "manual":
-        detail = " ".join(part for part in (f"By hand: {reason}", _by(entry)) if part)
-        return TimelineText("flag", "quiet", "Incident resolved", detail, facts)
-    return TimelineText("check", "good", "Incident resolved", wording.RESOLUTIONS.get(how, wording.words(how)), facts)
+        by = entry.get("requested_by")
+        who = f" by {labels.short_id(str(by))}" if by else ""
+        why = f": “{reason}”" if reason else "."
+        return TimelineText("flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts)
+    return TimelineText("check", "good", "Incident resolved", labels.RESOLUTIONS.get(how, labels.humanize(how)), facts)
 
 
 def _noted(entry: Json) -> TimelineText:
     facts = _facts(entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by")))
-    detail = " ".join(part for part in (str(entry.get("text") or ""), _by(entry)) if part)
-    return TimelineText("note", "quiet", "Noted", detail, facts)
+    detail = " ".join(part for part in (str(entry.get("text") or ""), _actor(entry)) if part)
+    return TimelineText("note", "quiet", "Note added", detail, facts)
 
 
 def _flagged(entry: Json) -> TimelineText:
     flag = str(entry.get("flag") or "")
     return TimelineText(
-        "flag", "bad", f"Flagged: {wording.words(flag).lower()}", wording.FLAGS.get(flag, ""), _facts(entry, "replay_id")
+        "flag", "bad", f"Flagged: {labels.humanize(flag).lower()}", labels.FLAGS.get(flag, ""), _facts(entry, "replay_id")
     )
 
 
 def _unknown(entry: Json) -> TimelineText:
-    return TimelineText("note", "quiet", wording.words(str(entry["kind"])), "", _all_facts(entry))
+    return TimelineText("note", "quiet", labels.humanize(str(entry["kind"])), "", _all_facts(entry))
 
 
-def _about(entry: Json) -> tuple[tuple[str, str], ...]:
+def _alert_subject(entry: Json) -> tuple[tuple[str, str], ...]:
     kind = str(entry.get("alert_kind") or entry.get("alert") or "")
-    return (("About", wording.ALERTS.get(kind, wording.words(kind))),) if kind else ()
+    return (("About", labels.ALERTS.get(kind, labels.humanize(kind))),) if kind else ()
 
 
-def _by(entry: Json) -> str:
-    """Who asked; `tell` has put `you` in the place of the viewer's own id."""
+def _actor(entry: Json) -> str:
+    """Who requested it. `render` has replaced the viewer's own id with `you`."""
     by = entry.get("requested_by")
-    return f"By {wording.short_id(str(by))}." if by else ""
+    return f"By {labels.short_id(str(by))}." if by else ""
 
 
-def _to(entry: Json) -> str:
+def _recipient(entry: Json) -> str:
     to = entry.get("destination") or entry.get("to")
     return f"To {to}." if to else ""
 
@@ -214,13 +224,13 @@ def _all_facts(entry: Json) -> tuple[tuple[str, str], ...]:
 
 
 def _label(name: str) -> str:
-    return {"replay_id": "Repair", "timeout_at": "Deadline", "deadline_at": "Deadline"}.get(name, wording.words(name))
+    return FACT_LABELS.get(name, labels.humanize(name))
 
 
 def _value(name: str, value: object) -> str:
     if name.endswith("_at") or name == "down_from":
-        return wording.moment(str(value))
-    return wording.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
+        return labels.format_instant(str(value))
+    return labels.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
 RENDERERS: Mapping[str, Callable[[Json], TimelineText]] = {
