@@ -1,4 +1,7 @@
-"""What it means for a customer when a business effect did not happen. Shown in the console and in alert mails."""
+"""What it means for a customer when a business effect did not happen.
+
+Shown in the console and in alert mails.
+"""
 
 from collections.abc import Mapping
 
@@ -10,5 +13,5 @@ IMPACTS: Mapping[EffectType, str] = {
     EffectType.SEAT_UPDATE: "The number of seats in the app may be wrong.",
     EffectType.SUBSCRIPTION_STATE_APPLY: "The subscription in the app may be out of date.",
     EffectType.ACCESS_REVOCATION: "The customer may still have access that should have ended.",
-    EffectType.CREDIT_DEDUCTION: "The customer may still have credits that should have been deducted.",
+    EffectType.CREDIT_DEDUCTION: "The customer may have too many credits.",
 }

@@ -1,7 +1,8 @@
-"""The mail about an incident: text and HTML, the same facts in both.
+"""Writes the alert mail about an incident, as text and HTML with the same facts.
 
-Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
-sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts.send`.
+Pure: the same alert always gives the same mail except for its date, so that copies are recognised
+by their Message-ID. Mails hold no secrets and no payloads. Text from outside is reduced to one
+line. Called by `activities.alerts.send`.
 """
 
 import hashlib
@@ -29,14 +30,14 @@ _REASONS: dict[Reason, str] = {
 _CAUSES: dict[RepairCause, str] = {
     RepairCause.REJECTED: "the repair endpoint rejected the call",
     RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
-    RepairCause.NO_RESULT: "the endpoint accepted the call, but no result arrived before the deadline",
+    RepairCause.NO_RESULT: "the call was accepted, but no result arrived before the deadline",
     RepairCause.FAILED_RESULT: "the app reported that the repair failed",
     RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
     RepairCause.SUPERSEDED: "the app reported success without this repair",
     RepairCause.CLOSED: "the incident was resolved manually",
 }
 _OPENINGS: dict[Reason, str] = {
-    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result before the deadline.",
+    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
     Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
 _RESOLUTIONS: dict[Resolution, str] = {
@@ -58,7 +59,7 @@ Lines = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a mail says beyond its facts. `color` is its accent in HTML."""
+    """The texts of a mail around its facts. `color` is the accent of the HTML version."""
 
     title: str
     sentence: str
@@ -67,10 +68,10 @@ class Words:
 
 
 class MailWriter:
-    """Writes the mails of one installation: from whom, and where links lead.
+    """Writes the mails of one installation, with its sender address and the base of its links.
 
     Raises:
-        AddressRefused: `mail_from` is an address that no mail server takes.
+        AddressRefused: `mail_from` is not a valid address.
     """
 
     def __init__(self, *, mail_from: str, public_url: str) -> None:
@@ -85,10 +86,10 @@ class MailWriter:
         )
 
     def write(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail of an alert; `at` is the instant of this sending. Without facts it is the plainest one.
+        """The mail of an alert, sent at `at`. An alert without facts gets the plain mail.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: the destination is not a valid address.
         """
         if alert.facts is None:
             return self.write_plainly(alert, at=at)
@@ -99,10 +100,10 @@ class MailWriter:
         return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
 
     def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail with ids, kind and link alone: nothing in it comes from outside.
+        """The plain mail: only ids, kind and link. Nothing in it comes from outside.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: the destination is not a valid address.
         """
         words = Words(
             title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
@@ -134,7 +135,7 @@ class MailWriter:
         return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
 
     def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
-        """From incident, kind, `replay_id` and destination alone (contract, "Mail")."""
+        """Made from incident, kind, `replay_id` and destination (contract, "Mail")."""
         destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
         parts = (alert.incident_id, kind, subject_id or "", destination)
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
@@ -145,7 +146,7 @@ def _texts(kind: str, facts: AlertFacts) -> Words:
         case AlertKind.INCIDENT_OPENED:
             return Words(
                 title="Incident open",
-                sentence=f"{_OPENINGS[facts.incident.reason]} {IMPACTS.get(facts.receipt.effect_type, '')}".rstrip(),
+                sentence=_opening(facts),
                 call="Review and reprocess",
                 color="#c2410c",
             )
@@ -160,8 +161,10 @@ def _texts(kind: str, facts: AlertFacts) -> Words:
         case AlertKind.DESTINATION_FAILING:
             return Words(
                 title="Alerts to an address are failing",
-                sentence=f"The alert of this incident did not reach {one_line(facts.failing or 'an address')}. The mail server "
-                "rejected it permanently, or every attempt failed for 24 hours. Check the address in the project's settings.",
+                sentence="The alert of this incident did not reach "
+                f"{one_line(facts.failing or 'an address')}. "
+                "The mail server rejected it permanently, or every attempt failed for 24 hours. "
+                "Check the address in the project's settings.",
                 call="Open the timeline",
                 color="#b91c1c",
             )
@@ -173,7 +176,12 @@ def _texts(kind: str, facts: AlertFacts) -> Words:
                 color="#15803d",
             )
         case _:
-            raise LookupError("a kind of alert that a newer version wrote")
+            raise LookupError("an unknown kind of alert, written by a newer version")
+
+
+def _opening(facts: AlertFacts) -> str:
+    impact = IMPACTS.get(facts.receipt.effect_type, "")
+    return f"{_OPENINGS[facts.incident.reason]} {impact}".rstrip()
 
 
 def _resolution(incident: Incident) -> str:
@@ -183,11 +191,12 @@ def _resolution(incident: Incident) -> str:
 def _subject(facts: AlertFacts, words: Words) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {_REASONS[facts.incident.reason].lower()}"
+    reason = _REASONS[facts.incident.reason].lower()
+    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
 
 
 def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
-    """Name and value of each line, those without a value left out."""
+    """The lines of the mail, without those that have no value."""
     receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),

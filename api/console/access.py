@@ -1,4 +1,5 @@
-"""Checks access before a page or form runs: the session, the origin of a form, and the role in the project.
+"""Checks access before a page or form runs: the session, the origin of a form, and the role in the
+project.
 
 Every address of the console declares its access level. An address without one cannot be served.
 A project that the viewer is not a member of is answered like one that does not exist.
@@ -65,7 +66,10 @@ class Guard:
         request.state.viewer = viewer
 
     def _check_origin(self, request: Request) -> None:
-        """Reject a form from another site. A client that sends neither header still needs the form token."""
+        """Reject a form from another site.
+
+        A client that sends neither header still needs the form token.
+        """
         site = request.headers.get("Sec-Fetch-Site")
         if site is not None and site not in OWN_SITE:
             raise FormRejected
@@ -88,10 +92,8 @@ class Guard:
         if role is None:
             raise NotFound(missing)
         if not role.allows(needed):
-            raise Forbidden(
-                f"Your role in this project is {role.value}. This requires the role {needed.value}. "
-                "An owner can change your role."
-            )
+            roles = f"Your role in this project is {role.value}. This requires {needed.value}."
+            raise Forbidden(f"{roles} An owner can change your role.")
 
     async def _project(self, path_params: Mapping[str, str]) -> tuple[ProjectId | None, str]:
         """The project of an address, and the text of its 404: the same as the page's own."""

@@ -1,7 +1,7 @@
 """What all pages share: the frame of a page, the viewer, the result of an action, and error pages.
 
-An action (a POST) calls one function of `Operations`, as REST does. It answers with a redirect and a
-notice. `Guard` has checked access before.
+An action (a POST) calls one function of `Operations`, as REST does. It answers with a redirect and
+a notice. `Guard` has checked access before.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -24,9 +24,7 @@ from api.console.ui.rendering import HEADERS, Pages, Values, is_htmx_request
 from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
 from operations.people import People
 
-FORM_REJECTED = (
-    "It has expired, or it was not sent from a page of Makegood, and nothing was changed. Open the page again and repeat."
-)
+FORM_REJECTED = "It expired or came from another site, and nothing was changed. Reload the page and repeat."
 DATABASE_DOWN = "Makegood cannot show or change anything right now. Try again in a moment."
 
 # The handler of a page or form. Path parameters follow the request.
@@ -36,7 +34,10 @@ RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Console:
-    """The dependencies, templates, cookies and sign-in of the console. All pages share one instance."""
+    """The dependencies, templates, cookies and sign-in of the console.
+
+    All pages share one instance.
+    """
 
     def __init__(self, parts: ConsoleDependencies) -> None:
         self.parts = parts
@@ -59,8 +60,9 @@ class Console:
     ) -> Response:
         """Render a page in its frame.
 
-        `section` is the marked entry of the navigation. `region` is the template that htmx polls, empty if
-        the page does not update itself. `status` is 422 for a form that is shown again with its errors.
+        `section` is the marked entry of the navigation. `region` is the template that htmx polls,
+        empty if the page does not update itself. `status` is 422 for a form that is shown again
+        with its errors.
         """
         if region and is_htmx_request(request):
             return self.pages.fragment(request, self.pages.region(region, {**values, "viewer": viewer}))
@@ -94,14 +96,17 @@ class Console:
         return self.pages.region("_rail.html", values)
 
     async def counts(self, viewer: Viewer, *, project_id: str | None = None) -> Values:
-        """Counts of receipts and incidents. All are None if counting takes too long: the page is shown without them."""
+        """Counts of receipts and incidents.
+
+        All are None if counting takes too long: the page is shown without them.
+        """
         try:
             return await self.operations.counts(project_id, viewer.access.projects, asked_by=viewer.user_id)
         except (Unavailable, RateLimited):
             return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 
     async def perform(self, viewer: Viewer, action: Awaitable[object], *, success: str, back: str) -> Response:
-        """Run the action and redirect to `back` with the notice `success`, or with the error message."""
+        """Run the action. Redirect to `back` with the notice `success` or the error message."""
         try:
             await action
         except Refusal as refusal:

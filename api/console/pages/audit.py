@@ -22,7 +22,12 @@ from operations.audit import AuditFilters
 from store.people import users
 
 ROWS = 50
-BAD = (AuditAction.SIGN_IN_FAILED, AuditAction.PROOF_FAILED, AuditAction.TRIES_REFUSED, AuditAction.AUDIT_DAMAGE_FOUND)
+BAD = (
+    AuditAction.SIGN_IN_FAILED,
+    AuditAction.PROOF_FAILED,
+    AuditAction.TRIES_REFUSED,
+    AuditAction.AUDIT_DAMAGE_FOUND,
+)
 FILE = {"Content-Disposition": 'attachment; filename="makegood-audit.jsonl"'}
 # The REST shape of an entry. Values are of any JSON type.
 Json = Mapping[str, Any]
@@ -82,7 +87,8 @@ class AuditPages:
     async def export(self, request: Request) -> Response:
         """The filtered entries as a file. A POST, because the export writes an audit entry.
 
-        The export of an owner omits positions in the whole log, which would reveal the activity of others.
+        The export of an owner omits positions in the whole log, which would reveal the activity of
+        others.
         """
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
@@ -99,7 +105,7 @@ class AuditPages:
     async def _with_named(
         self, viewer: Viewer, owned: Mapping[str, str], entries: list[Json], chosen: str | None
     ) -> dict[str, str]:
-        """Add the names of the viewer's projects that the page mentions but the bounded list does not hold."""
+        """Add the names of the viewer's other projects on the page: the list is bounded."""
         named = {entry["subject_id"] if entry["subject_type"] == "project" else entry["project_id"] for entry in entries}
         others = {str(one) for one in {*named, chosen} if one is not None and _owns(viewer, one)} - owned.keys()
         return {**owned, **await project_names(self._console, viewer, (), others)}
@@ -107,10 +113,13 @@ class AuditPages:
     def _check(self, viewer: Viewer, address: ListAddress) -> None:
         """Only administrators see entries of other projects or of no project. Raises: NotFound."""
         if not viewer.access.is_administrator and not _owns(viewer, address.chosen.get("project", "")):
-            raise NotFound("There is no such project, or you are not one of its owners. Only owners can read its audit log.")
+            raise NotFound("There is no such project, or you are not one of its owners.")
 
     async def _names(self, viewer: Viewer, entries: list[Json]) -> dict[str, str]:
-        """Email addresses by user id, because entries hold only ids. Administrators also get all other users."""
+        """Email addresses by user id, because entries hold only ids.
+
+        Administrators also get all other users.
+        """
         named = {str(entry[name]) for entry in entries for name in ("actor", "subject_id")}
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
@@ -145,7 +154,7 @@ def render_entry(entry: Json, names: Mapping[str, str], project_names: Mapping[s
 
 
 def _actors(names: Mapping[str, str], chosen: str | None) -> list[tuple[str, str]]:
-    """The choices of the actor filter: known users, the command line, Temporal, visitors, and the current choice."""
+    """The choices of the actor filter, including the current choice."""
     known = {**names, CLI: "Command line", TEMPORAL: "Temporal", VISITOR: "Not signed in"}
     if chosen is not None and chosen not in known:
         known[chosen] = _actor_name(chosen, names)

@@ -73,7 +73,10 @@ class EventPages:
         return await self._console.perform(viewer, action, success=success, back=f"/events/{quote(event_id)}")
 
     async def _stuck(self, event_id: str) -> Json | None:
-        """Why the workflow is stuck, since when, and the command that restarts it. None if it is not stuck."""
+        """Why the workflow is stuck, since when, and the command that restarts it.
+
+        None if it is not stuck.
+        """
         run = await self._operations.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
@@ -90,4 +93,5 @@ class EventPages:
         parts = self._console.parts
         if not parts.temporal_ui_url:
             return None
-        return f"{parts.temporal_ui_url.rstrip('/')}/namespaces/{quote(parts.temporal_namespace)}/workflows/receipt-{event_id}"
+        address, namespace = parts.temporal_ui_url.rstrip("/"), quote(parts.temporal_namespace)
+        return f"{address}/namespaces/{namespace}/workflows/receipt-{event_id}"

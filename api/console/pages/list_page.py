@@ -26,13 +26,14 @@ async def list_values(
     projects = await own_projects(console, viewer)
     shown = {str(row.get("event", row)["project_id"]) for row in page.rows}
     chosen = address.chosen.get("project")
+    named = shown if chosen is None else {*shown, chosen}
     return {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
         "address_of": address,
         "tabs": tabs,
         "projects": projects,
-        "project_names": await project_names(console, viewer, projects, shown if chosen is None else {*shown, chosen}),
+        "project_names": await project_names(console, viewer, projects, named),
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
@@ -46,7 +47,7 @@ async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
 
 
 async def project_names(console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]) -> dict[str, str]:
-    """Names by project id: of `projects`, and of those in `named` that the viewer is a member of."""
+    """Names by project id: of `projects`, and of the viewer's projects in `named`."""
     names = {str(project["project_id"]): str(project["name"]) for project in projects}
     others = {ProjectId(known_id(one)) for one in named if one not in names}
     others = {one for one in others if viewer.access.role_in(one) is not None}

@@ -1,6 +1,7 @@
 """The built-in mailbox: emails that `makegood up` captured instead of sending. Read-only.
 
-The HTML of an email is shown in a sandboxed frame with its own policy: no scripts, no forms, no network.
+The HTML of an email is shown in a sandboxed frame with its own policy: no scripts, no forms, no
+network.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from store.maintenance.mailbox import Mail, list_mails, read_mail
 
 FRAME_HEADERS = {
     "Content-Security-Policy": (
-        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "sandbox allow-popups allow-popups-to-escape-sandbox; "
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
         "frame-ancestors 'self'"
     ),
     "X-Frame-Options": "SAMEORIGIN",
@@ -56,5 +58,5 @@ class MailboxPages:
 
     def _directory(self) -> Path:
         if self._console.parts.mailbox_path is None:
-            raise NotFound("Emails are sent to the server in MAKEGOOD_SMTP_URL, so there is no built-in mailbox.")
+            raise NotFound("Emails go to MAKEGOOD_SMTP_URL, so there is no built-in mailbox.")
         return self._console.parts.mailbox_path

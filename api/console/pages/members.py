@@ -1,7 +1,7 @@
 """The members of a project: invite, change the role, remove; and the page of an invitation.
 
-The invitation link is shown once to the owner, who passes it on. Opening it changes nothing. The button
-on that page accepts it.
+The invitation link is shown once to the owner, who passes it on. Opening it changes nothing. The
+button on that page accepts it.
 """
 
 from collections.abc import Awaitable
@@ -35,7 +35,7 @@ class MemberPages:
             notice = Notice("bad", error_message(refusal))
         else:
             url = f"{self._console.parts.public_url.rstrip('/')}/join?token={token}"
-            text = "Invitation created. Send this link to the person: it works once, expires in 7 days and is not shown again."
+            text = "Invitation created. Send this link yourself: it works once and expires in 7 days."
             notice = Notice("good", text, (Secret("Invitation", url),))
         return self._sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
@@ -98,7 +98,10 @@ class MemberPages:
     async def _change(
         self, request: Request, viewer: Viewer, user_id: str, action: Awaitable[None], *, success: str, back: str
     ) -> Response:
-        """Run the action. If it changed the viewer's own role, their session has ended: open a new one."""
+        """Run the action.
+
+        If it changed the viewer's own role, their session has ended: open a new one.
+        """
         proved_at = await self._sessions.proved_at(viewer)
         try:
             await action

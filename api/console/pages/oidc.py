@@ -1,7 +1,8 @@
 """Sign-in and step-up through the identity provider. Only users with an account are signed in.
 
-The browser keeps the secrets of the authorization request in an encrypted cookie. A response from another
-browser, or a repeated one, is rejected. The reason is logged. The visitor sees only what to do next.
+The browser keeps the secrets of the authorization request in an encrypted cookie. A response from
+another browser, or a repeated one, is rejected. The reason is logged. The visitor sees only what to
+do next.
 """
 
 from dataclasses import asdict, replace
@@ -44,7 +45,10 @@ class OidcPages:
         self._self_service_audit = console.self_service_audit
 
     async def begin(self, request: Request) -> Response:
-        """Redirect to the provider. With `back`, a signed-in user confirms their identity and returns there."""
+        """Redirect to the provider.
+
+        With `back`, a signed-in user confirms their identity and returns there.
+        """
         provider, now = self._provider(), await self._now()
         is_step_up = "back" in request.query_params
         user_id = (await self._console.viewer(request)).user_id if is_step_up else ""
@@ -87,7 +91,10 @@ class OidcPages:
     async def _user(
         self, request: Request, provider: OidcProvider, identity: VerifiedIdentity, *, is_step_up: bool
     ) -> User | None:
-        """The user of a verified identity. Only a sign-in links an identity to an account, a step-up does not."""
+        """The user of a verified identity.
+
+        Only a sign-in links an identity to an account, a step-up does not.
+        """
         async with self._parts.database.transaction() as session:
             found = await find_identity(session, issuer=provider.url, subject=identity.subject)
             if found is not None or is_step_up or identity.email is None:
@@ -130,7 +137,8 @@ class OidcPages:
 
     def _unknown_identity_page(self, provider: OidcProvider) -> Response:
         detail = (
-            f"{provider.host} signed you in, but no account here has your email address, or the address is not verified there. "
+            f"{provider.host} signed you in, but no account here has your email address, "
+            "or the address is not verified there. "
             "Ask an administrator for an account with the same address."
         )
         values = {"title": "You have no account here", "detail": detail}

@@ -119,7 +119,7 @@ class ProjectPages:
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
         else:
-            text = "New signing secret created. Copy it now: it is not shown again. For 24 hours, calls carry both signatures."
+            text = "Signing secret created. Copy it now. For 24 hours, calls carry both signatures."
             notice = Notice("good", text, (Secret("Signing secret", created["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 

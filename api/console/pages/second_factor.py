@@ -1,7 +1,8 @@
-"""The second factor: checked at sign-in, and set up, renewed and removed on the user's account pages.
+"""The second factor: checked at sign-in, and set up, renewed and removed on the user's account
+pages.
 
-The QR code is served as a separate image, because the content security policy allows nothing inline.
-Recovery codes are shown once, in a notice.
+The QR code is served as a separate image, because the content security policy allows nothing
+inline. Recovery codes are shown once, in a notice.
 """
 
 import io
@@ -161,6 +162,6 @@ class SecondFactorPages:
 
 
 def _codes_notice(text: str, codes: tuple[str, ...]) -> Notice:
-    advice = "Store these recovery codes where you can reach them without your phone. Each works once and is shown only now."
+    advice = "Store these recovery codes safely: each works once, and they are not shown again."
     secrets = tuple(Secret(f"Recovery code {number}", code) for number, code in enumerate(codes, start=1))
     return Notice("good", f"{text} {advice}", secrets)

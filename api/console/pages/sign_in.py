@@ -1,6 +1,8 @@
-"""Sign-in: by a one-time link (printed at start, or by `makegood user link`) or by email and password.
+"""Sign-in: by a one-time link (printed at start, or by `makegood user link`) or by email and
+password.
 
-Opening the link changes nothing, because mail scanners open links too. The button on that page redeems it.
+Opening the link changes nothing, because mail scanners open links too. The button on that page
+redeems it.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from domain.errors import ValidationFailed
 from domain.users import User
 from store.people import members, sessions, users
 
+USED_LINK = "This link has expired or was already used. Ask an administrator for a new one."
 PASSWORD_CHARACTERS = 12
 PASSWORD_CHARACTERS_MOST = 256
 CONCURRENT_HASHES = 1
@@ -60,7 +63,8 @@ class SignInPages:
             now = await self._parts.database.now(session)
             is_first = not await members.has_administrator(session)
             user = await users.redeem_login_link(session, token=fields.get("token", ""), now=now)
-            # The very first link creates the administrator. Later links only sign in existing accounts.
+            # The very first link creates the administrator. Later links only sign in existing
+            # accounts.
             if user is not None and is_first and await members.has_administrator(session):
                 await self._self_service_audit.record(
                     session, request, AuditAction.USER_CREATED, user.user_id, now=now, by="link"
@@ -69,7 +73,7 @@ class SignInPages:
             await self._sign_in_flow.attempts.record_failure(attempt)
             values = {
                 "email": "",
-                "problem": "This link has expired or was already used. Ask an administrator for a new one.",
+                "problem": USED_LINK,
             }
             return self._anonymous_page(request, "sign_in.html", values, status=422)
         await self._sign_in_flow.attempts.record_success(attempt)
@@ -103,7 +107,8 @@ class SignInPages:
         return self._sessions.clear_session(self._sessions.redirect("/login"))
 
     async def _verify_password(self, email: str, password: str) -> User | None:
-        # Hashing is slow and needs much memory: no write transaction is open meanwhile, and guesses queue up.
+        # Hashing is slow and needs much memory: no write transaction is open meanwhile, and guesses
+        # queue up.
         async with self._hashing, self._parts.database.reading() as session:
             return await users.check_password(session, email=email, password=password)
 
@@ -134,5 +139,6 @@ def _password_problem(email: str, password: str) -> str:
     if problem := users.address_problem(email):
         return problem
     if not PASSWORD_CHARACTERS <= len(password) <= PASSWORD_CHARACTERS_MOST:
-        return f"The password must have {PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS_MOST} characters."
+        limits = f"{PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS_MOST}"
+        return f"The password must have {limits} characters."
     return ""

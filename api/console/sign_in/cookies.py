@@ -1,12 +1,13 @@
-"""Signs form tokens and encrypts cookies: the notice after a POST, and state that the browser keeps between requests.
+"""Signs form tokens and encrypts cookies: the notice after a POST, and state that the browser keeps
+between requests.
 
-All keys are derived from the root secret with HKDF, so that API processes agree without shared memory.
-A secret that is shown once (an API key, a signing secret) travels in an encrypted, short-lived,
-HttpOnly cookie, which is deleted after the page was shown.
+All keys are derived from the root secret with HKDF, so that API processes agree without shared
+memory. A secret that is shown once (an API key, a signing secret) travels in an encrypted,
+short-lived, HttpOnly cookie, which is deleted after the page was shown.
 
-While the root secret is rotated, every token and cookie is made with both the old and the new secret,
-and either one is accepted. A process that still knows only the old secret, or already only the new one,
-therefore works together with a process that knows both.
+While the root secret is rotated, every token and cookie is made with both the old and the new
+secret, and either one is accepted. A process that still knows only the old secret, or already only
+the new one, therefore works together with a process that knows both.
 """
 
 import base64
@@ -48,12 +49,15 @@ class Notice:
 
 
 class ConsoleKeys:
-    """Signs form tokens and encrypts notices and state. Created once per process from the root secret."""
+    """Signs form tokens and encrypts notices and state.
+
+    Created once per process from the root secret.
+    """
 
     def __init__(
         self, secret_key: str, previous: str | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        """`now` is the database's clock: a process on another host may decrypt what this one encrypted."""
+        """`now` is the database's clock: a process on another host may decrypt the cookie."""
         self._now = now
         secrets = (secret_key,) if previous is None else (secret_key, previous)
         self._form_keys = [_derive(secret, b"makegood console form token") for secret in secrets]
@@ -85,7 +89,10 @@ class ConsoleKeys:
 
     # State is a JSON object: its values are of any JSON type.
     def seal_state(self, state: Mapping[str, Any], *, purpose: str, until: datetime) -> str:
-        """State as a cookie value that the browser can neither read nor change. It is valid for one purpose."""
+        """State as a cookie value that the browser can neither read nor change.
+
+        It is valid for one purpose.
+        """
         clear = orjson.dumps({"until": until.timestamp(), "state": state})
         return SEPARATOR.join(_encrypt(cipher, clear, purpose) for cipher in self._states)
 

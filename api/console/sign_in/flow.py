@@ -1,7 +1,8 @@
-"""The sign-in flow after the first factor: ask for the second factor if there is one, then open a session.
+"""The sign-in flow after the first factor: ask for the second factor if there is one, then open a
+session.
 
-Password, one-time link, invitation and identity provider all use it, so that none bypasses the second
-factor. Between the two factors the browser keeps the state in an encrypted cookie.
+Password, one-time link, invitation and identity provider all use it, so that none bypasses the
+second factor. Between the two factors the browser keeps the state in an encrypted cookie.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
-"""Limits guessing at sign-in: each attempt is counted per account and per client address, before it is checked.
+"""Limits guessing at sign-in: each attempt is counted per account and per client address, before it
+is checked.
 
-Known and unknown accounts are counted alike. A browser that has signed in to an account before has its
-own counter, so that a stranger who exhausts the account's limit does not lock out its owner.
+Known and unknown accounts are counted alike. A browser that has signed in to an account before has
+its own counter, so that a stranger who exhausts the account's limit does not lock out its owner.
 """
 
 import secrets
@@ -36,9 +37,11 @@ Counters = tuple[Counter, ...]
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """An attempt to sign in or to confirm an identity: its counters, and its audit entry if it fails.
+    """An attempt to sign in or to confirm an identity: its counters, and its audit entry if it
+    fails.
 
-    The entry names the account, by `user_id` or `email`, if there is one. It never holds what was typed.
+    The entry names the account, by `user_id` or `email`, if there is one. It never holds what was
+    typed.
     """
 
     counters: Counters
@@ -50,7 +53,10 @@ class LoginAttempt:
 
 
 class TooManyLoginAttempts(Exception):
-    """Too many attempts for this account or from this address. The next is possible after `wait_seconds`."""
+    """Too many attempts for this account or from this address.
+
+    The next is possible after `wait_seconds`.
+    """
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(wait_seconds)
@@ -65,7 +71,8 @@ class LoginAttempts:
         self._sessions = sessions
 
     async def count(self, attempt: LoginAttempt) -> None:
-        """Count an attempt. The audit log records one refusal per wait, so that strangers cannot fill it.
+        """Count an attempt. The audit log records one refusal per wait, so that strangers cannot
+        fill it.
 
         Raises:
             TooManyLoginAttempts: the limit is reached.
@@ -142,7 +149,10 @@ class LoginAttempts:
         return (counters_store.counter("code", user_id, CODE), *self._address_counters(request))
 
     def _address_counters(self, request: Request) -> Counters:
-        """No counter if many clients share the address. The attempt still counts for its account."""
+        """No counter if many clients share the address.
+
+        The attempt still counts for its account.
+        """
         origin = counted_origin(request, trusted=self._parts.trusted_proxies)
         return () if origin is None else (counters_store.counter("address", origin, ADDRESS, kept=True),)
 

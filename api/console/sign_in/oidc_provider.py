@@ -1,10 +1,12 @@
-"""OpenID Connect client: authorization code flow with PKCE, nonce and state, for the provider of the settings.
+"""OpenID Connect client: authorization code flow with PKCE, nonce and state, for the provider of
+the settings.
 
-Requests go through the given transport, which checks their destination. Redirects are not followed. A
-response counts only if the ID token's signature, issuer, audience, times and nonce are correct. Knows
-neither users nor cookies: `api.console.pages.oidc` does.
+Requests go through the given transport, which checks their destination. Redirects are not followed.
+A response counts only if the ID token's signature, issuer, audience, times and nonce are correct.
+Knows neither users nor cookies: `api.console.pages.oidc` does.
 
-Authlib's own httpx client is not used: authlib 1.9 deprecates it on httpx 0.28, and warnings are errors.
+Authlib's own httpx client is not used: authlib 1.9 deprecates it on httpx 0.28, and warnings are
+errors.
 """
 
 import secrets
@@ -33,7 +35,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 LONGEST_SUBJECT = 255
-# The provider is unreachable, or its response is not JSON, too deeply nested, incomplete, of wrong types or wrongly signed.
+# The provider is unreachable, or its response is not JSON, too deeply nested, incomplete, of wrong
+# types or wrongly signed.
 RESPONSE_ERRORS = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 # A JSON object from the provider, with values of any JSON type.
@@ -41,12 +44,18 @@ Json = Mapping[str, Any]
 
 
 class OidcProviderFailed(Exception):
-    """The identity provider was unreachable, or its response is not trustworthy. The message is for the log."""
+    """The identity provider was unreachable, or its response is not trustworthy.
+
+    The message is for the log.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class OidcClient:
-    """This installation as the provider knows it. `client_secret` is None for a public client (PKCE only)."""
+    """This installation as the provider knows it.
+
+    `client_secret` is None for a public client (PKCE only).
+    """
 
     issuer: str
     client_id: str
@@ -55,7 +64,10 @@ class OidcClient:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """The secrets of one authorization request. The response must match them. The browser keeps them encrypted."""
+    """The secrets of one authorization request.
+
+    The response must match them. The browser keeps them encrypted.
+    """
 
     state: str
     nonce: str
@@ -64,7 +76,10 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
-    """A verified identity. `email` is None unless it is verified. `authenticated_at` is in Unix seconds."""
+    """A verified identity.
+
+    `email` is None unless it is verified. `authenticated_at` is in Unix seconds.
+    """
 
     subject: str
     email: str | None
@@ -72,7 +87,10 @@ class VerifiedIdentity:
 
 
 class OidcProvider:
-    """The provider; made once per process. What it says of itself is expected for again after 5 minutes."""
+    """The identity provider. Created once per process.
+
+    Its metadata is cached for 5 minutes.
+    """
 
     def __init__(self, client: OidcClient, *, public_url: str, transport: httpx.AsyncBaseTransport) -> None:
         self.url = client.issuer
@@ -132,7 +150,10 @@ class OidcProvider:
             raise OidcProviderFailed(f"{type(error).__name__}: {error}") from error
 
     async def _exchange_code(self, client: httpx.AsyncClient, metadata: Json, code: str, expected: AuthorizationRequest) -> Json:
-        """Exchange the code for tokens. The client authenticates by HTTP Basic if the provider supports it."""
+        """Exchange the code for tokens.
+
+        The client authenticates by HTTP Basic if the provider supports it.
+        """
         supported = metadata.get("token_endpoint_auth_methods_supported", AUTH_METHODS)
         method = next((one for one in AUTH_METHODS if one in supported), AUTH_METHODS[0])
         if self._client.client_secret is None:
@@ -140,7 +161,8 @@ class OidcProvider:
         grant = {"grant_type": "authorization_code", "redirect_uri": self._redirect_uri}
         body = urlencode({**grant, "code": code, "code_verifier": expected.code_verifier})
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        # HTTP Basic needs both percent-encoded (RFC 6749, 2.3.1). The library leaves that to its caller.
+        # HTTP Basic needs both percent-encoded (RFC 6749, 2.3.1). The library leaves that to its
+        # caller.
         is_basic = method == "client_secret_basic"
         credentials = [
             quote(part, safe="") if is_basic else part for part in (self._client.client_id, self._client.client_secret or "")
@@ -177,7 +199,8 @@ class OidcProvider:
             metadata: Json = response.raise_for_status().json()
             if metadata["issuer"] != self.url:
                 raise OidcProviderFailed("the provider's issuer is not MAKEGOOD_OIDC_ISSUER")
-            # No downgrade from https to http: the code and the client secret could be read on the way.
+            # No downgrade from https to http: the code and the client secret could be read on the
+            # way.
             scheme = httpx.URL(self.url).scheme
             if any(httpx.URL(metadata[name]).scheme not in (scheme, "https") for name in ENDPOINTS):
                 raise OidcProviderFailed("an endpoint of the provider is not HTTPS")

@@ -1,4 +1,7 @@
-"""Writes audit entries for actions of users on their own accounts. Called last in the transaction of the action."""
+"""Writes audit entries for actions of users on their own accounts.
+
+Called last in the transaction of the action.
+"""
 
 from datetime import datetime
 
@@ -30,7 +33,10 @@ class SelfServiceAudit:
     async def record_code(
         self, session: AsyncSession, request: Request, accepted: Accepted, user_id: UserId, *, now: datetime
     ) -> None:
-        """Record the use of a recovery code. Codes of an app are recorded only by the action they allow."""
+        """Record the use of a recovery code.
+
+        Codes of an app are recorded only by the action they allow.
+        """
         if accepted is Accepted.RECOVERY_CODE:
             left = await factors.count_recovery_codes(session, user_id)
             await self.record(session, request, AuditAction.RECOVERY_CODE_USED, user_id, now=now, left=left)

@@ -1,7 +1,8 @@
-"""Sessions of the console: the session cookie, form tokens (CSRF), notices and encrypted state in cookies.
+"""Sessions of the console: the session cookie, form tokens (CSRF), notices and encrypted state in
+cookies.
 
-The form of a signed-in user carries an HMAC of the session's token. Before sign-in there is no session:
-the form and a cookie carry the same random text (double submit). Passwords are checked in
+The form of a signed-in user carries an HMAC of the session's token. Before sign-in there is no
+session: the form and a cookie carry the same random text (double submit). Passwords are checked in
 `api.console.pages.sign_in`.
 """
 
@@ -85,7 +86,8 @@ class Sessions:
     async def open(
         self, session: AsyncSession, request: Request, *, user_id: UserId, now: datetime, proved_at: datetime | None = None
     ) -> str:
-        """Open a session in this transaction and close the browser's previous one. Returns its token.
+        """Open a session in this transaction and close the browser's previous one. Returns its
+        token.
 
         `proved_at` is the time of the user's last step-up proof. None means now.
         """

@@ -1,8 +1,9 @@
-"""Step-up authentication: sensitive actions need a proof of identity that is at most 10 minutes old.
+"""Step-up authentication: sensitive actions need a proof of identity that is at most 10 minutes
+old.
 
-`SENSITIVE_ACTIONS` lists them. The page that asks for the proof carries the fields of the original form,
-encrypted. With a valid proof the action continues with these fields. `console_route` calls this module
-before the handler of the action.
+`SENSITIVE_ACTIONS` lists them. The page that asks for the proof carries the fields of the original
+form, encrypted. With a valid proof the action continues with these fields. `console_route` calls
+this module before the handler of the action.
 """
 
 from collections.abc import Mapping
@@ -26,13 +27,14 @@ PROOF_LIFETIME = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class SensitiveAction:
-    """What a form does, as the rest of a sentence that begins with "To", and the page of the form."""
+    """A form that needs a proof. `description` completes the sentence "To ..."."""
 
     description: str
     page: str
 
 
-# Keyed by the path of the POST. tests/console/sign_in/test_step_up.py fails if a new form is not classified.
+# Keyed by the path of the POST. A test fails for a new form that it does not classify
+# (tests/console/sign_in/test_step_up.py).
 SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects": SensitiveAction("create a project and see its secrets", "/projects"),
     "/projects/{project_id}": SensitiveAction("change the settings of a project", "/projects/{project_id}"),
@@ -68,7 +70,8 @@ class StepUpAuth:
         self._pages = pages
 
     async def require_proof(self, request: Request, path: str) -> Response | None:
-        """The page that asks for a proof. None if the action may continue. `path` is the route's path.
+        """The page that asks for a proof. None if the action may continue. `path` is the route's
+        path.
 
         Raises:
             SignInNeeded, FormRejected, TooManyLoginAttempts.
@@ -147,7 +150,7 @@ class StepUpAuth:
         return self._pages.page("proof.html", values, status=422 if is_wrong else 200)
 
     async def _kind(self, viewer: Viewer) -> str:
-        """How the user can confirm their identity: `code`, `password`, `issuer`, or a new `link`."""
+        """How the user can confirm their identity: `code`, `password`, `issuer` or `link`."""
         async with self._parts.database.reading() as session:
             if await factors.has_totp(session, viewer.user_id):
                 return "code"

@@ -1,4 +1,4 @@
-"""The address of a list: its tab, filters and cursor, and the same address with one of them changed. Pure."""
+"""The address of a list: tab, filters and cursor, and variants with one of them changed. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +95,10 @@ def has_empty_fields(query: Mapping[str, str]) -> bool:
 
 
 def _valid_filters(query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The filters that are set and valid. `known` lists the values of filters that have a fixed set."""
+    """The filters that are set and valid.
+
+    `known` lists the values of filters that have a fixed set.
+    """
     given = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
     valid = {name: value for name, value in given.items() if value and value in known.get(name, (value,))}
     for name in ("from", "to"):

@@ -1,4 +1,4 @@
-"""Texts of the console: labels of states, reasons and causes, and formats of ages, durations, instants and ids. Pure."""
+"""Labels of states, reasons and causes; formats of durations, instants and ids. Pure."""
 
 from datetime import UTC, datetime
 
@@ -73,7 +73,7 @@ ALERT_ENDS = {
 }
 QUIET_ALERT_ENDS = frozenset({"address_removed", "incident_over"})
 FLAGS = {
-    "double_application": "The app reported two different successes. Check that the effect was not applied twice.",
+    "double_application": "Success was reported twice. Check the effect was not applied twice.",
     "contradiction": "The app reported a failure after a success. Check which one is correct.",
     "late_success": "The app reported success after the incident was resolved manually. "
     "Check that the effect was not applied twice.",
@@ -109,7 +109,10 @@ UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def browser_name(user_agent: str) -> str:
-    """The browser of a User-Agent header, as in `Firefox on Linux`. The first match of each table counts."""
+    """The browser of a User-Agent header, as in `Firefox on Linux`.
+
+    The first match of each table counts.
+    """
     name = next((label for mark, label in BROWSERS if mark in user_agent), "")
     system = next((label for mark, label in SYSTEMS if mark in user_agent), "")
     return f"{name or 'Unknown browser'} on {system}" if system else name or "Unknown browser"
@@ -144,7 +147,7 @@ def coarse_duration(seconds: float) -> str:
 
 
 def exact_duration(seconds: float) -> str:
-    """A duration in its two largest units, with decimals below a minute: `31 min 4 s`, `2.41 s`, `83 ms`."""
+    """A duration in its two largest units, or with decimals: `31 min 4 s`, `2.41 s`, `83 ms`."""
     if seconds < 0.9995:
         return f"{round(seconds * 1000)} ms"
     if seconds < 59.95:

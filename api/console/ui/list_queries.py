@@ -1,7 +1,7 @@
 """Queries of the console's lists and of the event page. Read-only.
 
-Rows have the shape of the REST API, plus the project of each. A REST caller has one project and does
-not need that field. The console shows all projects of the viewer.
+Rows have the shape of the REST API, plus the project of each. A REST caller has one project and
+does not need that field. The console shows all projects of the viewer.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,11 @@ async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -
 
 
 async def incident_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
-    """Incidents, newest first, each with its event. Raises: ValidationFailed if the cursor is invalid."""
+    """Incidents, newest first, each with its event.
+
+    Raises:
+        ValidationFailed if the cursor is invalid.
+    """
     async with database.searching(viewer.user_id) as session:
         page = await reading.list_incidents(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]

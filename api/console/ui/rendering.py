@@ -1,7 +1,8 @@
 """Renders templates and static files into responses with the console's security headers.
 
-A self-updating page has a region. htmx requests it alone (header `HX-Request`) and sends the hash of
-the content that it shows as `seen`. An unchanged region is answered with 204, which htmx ignores.
+A self-updating page has a region. htmx requests it alone (header `HX-Request`) and sends the hash
+of the content that it shows as `seen`. An unchanged region is answered with 204, which htmx
+ignores.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +27,8 @@ HTMX_INTEGRITY = "sha384-Qp9rdC8H7EqOoX+nR0P3RPG2Noji+qdwJlGpfzwQJsfOpp3sGwIdSP9
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; frame-src 'self'; "
         "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "Cache-Control": "no-store",
@@ -100,7 +102,10 @@ class Pages:
 
 
 def _sanitize(value: object) -> object:
-    """Remove control and bidi characters and lone surrogates from a value. Applied to every value."""
+    """Remove control and bidi characters and lone surrogates from a value.
+
+    Applied to every value.
+    """
     return readable(value) if type(value) is str else value
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.console.ui.timeline import RENDERERS, next_step, render, render_entry
+from api.console.ui.timeline import next_step, render
+from api.console.ui.timeline_entries import RENDERERS, render_entry
 from domain.incidents import TimelineKind
 
 AT = "2026-11-23T11:13:55.000Z"
