@@ -25,7 +25,7 @@ from api.auth.api_keys import ApiKeyCache, Authenticator
 from api.auth.key_lookup import key_finder
 from api.auth.rate_limit import RateLimit
 from api.composition import AppDependencies
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
@@ -115,7 +115,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         ),
         rest_router(),
         docs_router(document()),
-        console_router(_console_parts(parts, operations, health, heartbeat.store_now)),
+        console_router(_console_dependencies(parts, operations, health, heartbeat.store_now)),
     )
     for router in routers:
         app.include_router(router)
@@ -186,8 +186,10 @@ def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[byte
     return read
 
 
-def _console_parts(parts: AppDependencies, operations: Operations, health: Health, now: Callable[[], datetime]) -> ConsoleParts:
-    return ConsoleParts(
+def _console_dependencies(
+    parts: AppDependencies, operations: Operations, health: Health, now: Callable[[], datetime]
+) -> ConsoleDependencies:
+    return ConsoleDependencies(
         operations=operations,
         database=parts.database,
         sealer=parts.sealer,
@@ -200,7 +202,7 @@ def _console_parts(parts: AppDependencies, operations: Operations, health: Healt
         readiness=health.readiness,
         now=now,
         trusted_proxies=parts.settings.trusted_proxies,
-        issuer=_issuer(parts),
+        oidc_provider=_issuer(parts),
     )
 
 

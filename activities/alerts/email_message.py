@@ -1,7 +1,8 @@
-"""The mail about an incident: text and HTML, the same facts in both.
+"""Writes the alert mail about an incident, as text and HTML with the same facts.
 
-Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
-sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts.send`.
+Pure: the same alert always gives the same mail except for its date, so that copies are recognised
+by their Message-ID. Mails hold no secrets and no payloads. Text from outside is reduced to one
+line. Called by `activities.alerts.send`.
 """
 
 import hashlib
@@ -13,9 +14,9 @@ from pathlib import Path
 import jinja2
 
 from activities.alerts.email_format import Letter, compose, encoded, raw
+from domain.effects import IMPACTS
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.values.text import one_line
-from domain.values.timestamps import to_iso
 from store.alerts.delivery import AlertDue, AlertFacts
 from store.people.email_addresses import canonical_address
 
@@ -23,22 +24,26 @@ TEMPLATES = Path(__file__).parent / "templates"
 SUBJECT_CHARACTERS = 200
 
 _REASONS: dict[Reason, str] = {
-    Reason.MISSING_RESULT: "no result came before the deadline",
-    Reason.FAILED_RESULT: "the app reported that the effect failed",
+    Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.FAILED_RESULT: "The app reported a failure",
 }
 _CAUSES: dict[RepairCause, str] = {
-    RepairCause.REJECTED: "the repair endpoint declined the callback",
-    RepairCause.EXHAUSTED: "the repair endpoint could not be reached, or failed, at every attempt",
-    RepairCause.NO_RESULT: "the endpoint took the callback, but no result came in time",
+    RepairCause.REJECTED: "the repair endpoint rejected the call",
+    RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
+    RepairCause.NO_RESULT: "the call was accepted, but no result arrived before the deadline",
     RepairCause.FAILED_RESULT: "the app reported that the repair failed",
     RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
-    RepairCause.SUPERSEDED: "another repair succeeded first",
-    RepairCause.CLOSED: "the incident was closed by hand",
+    RepairCause.SUPERSEDED: "the app reported success without this repair",
+    RepairCause.CLOSED: "the incident was resolved manually",
+}
+_OPENINGS: dict[Reason, str] = {
+    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
+    Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
 _RESOLUTIONS: dict[Resolution, str] = {
-    Resolution.REPAIRED: "The app reported success: the repair worked.",
-    Resolution.LATE_RESULT: "The app reported success, late, without a repair.",
-    Resolution.MANUAL: "An operator closed it by hand.",
+    Resolution.REPAIRED: "The repair worked: the app reported success.",
+    Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
+    Resolution.MANUAL: "An operator resolved the incident manually.",
 }
 
 
@@ -46,7 +51,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to an address fail",
+    AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
 }
 
 Lines = tuple[tuple[str, str], ...]
@@ -54,7 +59,7 @@ Lines = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a mail says beyond its facts. `color` is its accent in HTML."""
+    """The texts of a mail around its facts. `color` is the accent of the HTML version."""
 
     title: str
     sentence: str
@@ -63,10 +68,10 @@ class Words:
 
 
 class MailWriter:
-    """Writes the mails of one installation: from whom, and where links lead.
+    """Writes the mails of one installation, with its sender address and the base of its links.
 
     Raises:
-        AddressRefused: `mail_from` is an address that no mail server takes.
+        AddressRefused: `mail_from` is not a valid address.
     """
 
     def __init__(self, *, mail_from: str, public_url: str) -> None:
@@ -81,32 +86,32 @@ class MailWriter:
         )
 
     def write(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail of an alert; `at` is the instant of this sending. Without facts it is the plainest one.
+        """The mail of an alert, sent at `at`. An alert without facts gets the plain mail.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: the destination is not a valid address.
         """
         if alert.facts is None:
             return self.write_plainly(alert, at=at)
-        words = _words(alert.kind, alert.facts)
+        words = _texts(alert.kind, alert.facts)
         mode = "live" if alert.facts.receipt.livemode else "test"
         subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
         signed = f"{one_line(alert.facts.project_name)} ({mode})"
         return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
 
     def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail with ids, kind and link alone: nothing in it comes from outside.
+        """The plain mail: only ids, kind and link. Nothing in it comes from outside.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: the destination is not a valid address.
         """
         words = Words(
-            title=_PLAIN_TITLES.get(alert.kind, "News of an incident"),
-            sentence="This mail could not be sent with its details. The event's page has them.",
-            call="Look at the event",
+            title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
+            sentence="This email could not be sent with its details. Open the event to see them.",
+            call="Open the event",
             color="#c2410c",
         )
-        ids = (("Event id", alert.event_id), ("Incident id", alert.incident_id), ("Replay id", alert.replay_id or ""))
+        ids = (("Event ID", alert.event_id), ("Incident ID", alert.incident_id), ("Repair ID", alert.replay_id or ""))
         facts = tuple((name, value) for name, value in ids if value)
         return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
 
@@ -130,19 +135,18 @@ class MailWriter:
         return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
 
     def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
-        """From incident, kind, `replay_id` and destination alone (contract, "Mail")."""
+        """Made from incident, kind, `replay_id` and destination (contract, "Mail")."""
         destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
         parts = (alert.incident_id, kind, subject_id or "", destination)
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-def _words(kind: str, facts: AlertFacts) -> Words:
-    reason = _REASONS[facts.incident.reason]
+def _texts(kind: str, facts: AlertFacts) -> Words:
     match kind:
         case AlertKind.INCIDENT_OPENED:
             return Words(
                 title="Incident open",
-                sentence=f"A paid event was accepted, and its effect is not proven: {reason}.",
+                sentence=_opening(facts),
                 call="Review and reprocess",
                 color="#c2410c",
             )
@@ -150,27 +154,34 @@ def _words(kind: str, facts: AlertFacts) -> Words:
             cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
             return Words(
                 title="Repair failed",
-                sentence=f"The repair did not succeed: {cause}. The incident is open again.",
-                call="Look at the attempts",
+                sentence=f"The repair failed: {cause}. The incident is open again.",
+                call="Review the attempts",
                 color="#b91c1c",
             )
         case AlertKind.DESTINATION_FAILING:
             return Words(
-                title="Alerts to an address fail",
-                sentence=f"The alert of this incident never reached {one_line(facts.failing or 'an address')}: the mail server "
-                "refused it for good, or every try of a day failed. Check the address in the project's settings.",
-                call="See the timeline",
+                title="Alerts to an address are failing",
+                sentence="The alert of this incident did not reach "
+                f"{one_line(facts.failing or 'an address')}. "
+                "The mail server rejected it permanently, or every attempt failed for 24 hours. "
+                "Check the address in the project's settings.",
+                call="Open the timeline",
                 color="#b91c1c",
             )
         case AlertKind.INCIDENT_RESOLVED:
             return Words(
                 title="Incident resolved",
                 sentence=_resolution(facts.incident),
-                call="See the timeline",
+                call="Open the timeline",
                 color="#15803d",
             )
         case _:
-            raise LookupError("a kind of alert that a newer version wrote")
+            raise LookupError("an unknown kind of alert, written by a newer version")
+
+
+def _opening(facts: AlertFacts) -> str:
+    impact = IMPACTS.get(facts.receipt.effect_type, "")
+    return f"{_OPENINGS[facts.incident.reason]} {impact}".rstrip()
 
 
 def _resolution(incident: Incident) -> str:
@@ -180,28 +191,43 @@ def _resolution(incident: Incident) -> str:
 def _subject(facts: AlertFacts, words: Words) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
+    reason = _REASONS[facts.incident.reason].lower()
+    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
 
 
 def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
-    """Name and value of each line, those without a value left out."""
+    """The lines of the mail, without those that have no value."""
     receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),
         ("Event", str(receipt.event_type)),
-        ("Effect", str(receipt.effect_type)),
-        ("Reason", incident.reason.value),
+        ("Effect", _words(receipt.effect_type)),
+        ("Reason", _REASONS[incident.reason]),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
-        ("Repair failed", facts.cause.value if facts.cause else ""),
+        ("Cause", _sentence(_CAUSES[facts.cause]) if facts.cause else ""),
         ("Not reached", facts.failing or ""),
-        ("Resolution", incident.resolution.value if incident.resolution else ""),
-        ("Provider", f"{receipt.provider} {receipt.provider_event_id}"),
-        ("Occurred", to_iso(receipt.occurred_at)),
-        ("Deadline", to_iso(receipt.deadline_at)),
-        ("Opened", to_iso(incident.opened_at)),
-        ("Resolved", to_iso(incident.resolved_at) if incident.resolved_at else ""),
-        ("Event id", receipt.event_id),
-        ("Incident id", incident.id),
-        ("Replay id", alert.replay_id or ""),
+        ("Resolution", _RESOLUTIONS[incident.resolution] if incident.resolution else ""),
+        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Occurred", _moment(receipt.occurred_at)),
+        ("Deadline", _moment(receipt.deadline_at)),
+        ("Opened", _moment(incident.opened_at)),
+        ("Resolved", _moment(incident.resolved_at) if incident.resolved_at else ""),
+        ("Event ID", receipt.event_id),
+        ("Incident ID", incident.id),
+        ("Repair ID", alert.replay_id or ""),
     )
     return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _words(name: str) -> str:
+    """An enum value as words: `access_unlock` becomes `Access unlock`."""
+    return name.replace("_", " ").capitalize()
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _moment(at: datetime) -> str:
+    """Date and time, as in `23 Nov 2026, 11:13:55 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

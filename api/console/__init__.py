@@ -1,1 +1,4 @@
-"""The operators' console: server-rendered pages. `routes` lists them, `access` checks session and role."""
+"""The operators' console: server-rendered pages.
+
+`routes` lists them, `access` checks session and role.
+"""

@@ -1,4 +1,4 @@
-"""What the console is built from. The composition root of the API fills this in; nothing here opens or reads anything."""
+"""The dependencies of the console. `api.app` fills them in."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ Readiness = Callable[[], Awaitable[dict[str, CheckStatus]]]
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleParts:
-    """`readiness` is that of `Health`.
+class ConsoleDependencies:
+    """What the console is built from.
 
-    `mailbox_path` is None when mail goes to another server, `temporal_ui_url` when no UI is known, `issuer` when
-    nobody signs in through an identity provider.
+    `readiness` is that of `Health`. `mailbox_path` is None if mail goes to another server,
+    `temporal_ui_url` if no UI is known, `oidc_provider` if no identity provider is configured.
     """
 
     operations: Operations
@@ -35,4 +35,4 @@ class ConsoleParts:
     now: Callable[[], datetime]
     previous_secret_key: str | None = field(default=None, repr=False)
     trusted_proxies: tuple[Network, ...] = ()
-    issuer: OidcProvider | None = None
+    oidc_provider: OidcProvider | None = None

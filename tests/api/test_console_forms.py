@@ -78,6 +78,6 @@ def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *
         )
 
         assert answer.status_code < 500, (method, place, query, fields, answer.text)
-        assert "The form was not accepted" not in answer.text or path in LAST, "its own code did not run"
+        assert "This form was not accepted" not in answer.text or path in LAST, "its own code did not run"
 
     holds()

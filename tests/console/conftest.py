@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from domain.projects import CreatedProject
 from operations.composition import Operations
@@ -73,9 +73,9 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleParts:
-    return ConsoleParts(
-        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=judge_nothing),
+def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleDependencies:
+    return ConsoleDependencies(
+        operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
         sealer=sealer,
         secret_key=SECRET_KEY,
@@ -89,7 +89,7 @@ def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> Con
 
 
 @asynccontextmanager
-async def visiting(parts: ConsoleParts) -> AsyncIterator[Visitor]:
+async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
     """Someone at the console that these parts make."""
     app = FastAPI()
     app.include_router(console_router(parts))
@@ -98,7 +98,7 @@ async def visiting(parts: ConsoleParts) -> AsyncIterator[Visitor]:
 
 
 @pytest.fixture
-async def visitor(parts: ConsoleParts) -> AsyncIterator[Visitor]:
+async def visitor(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
     """Someone who is not signed in."""
     async with visiting(parts) as visitor:
         yield visitor
@@ -139,7 +139,7 @@ def story(database: Database, project: CreatedProject) -> Story:
 
 
 @pytest.fixture
-async def town(parts: ConsoleParts) -> AsyncIterator[Town]:
+async def town(parts: ConsoleDependencies) -> AsyncIterator[Town]:
     """The same console, for people with roles."""
     async with a_town(parts) as town:
         yield town

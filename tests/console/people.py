@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.cookies import ConsoleKeys
 from domain.ids import ProjectId, UserId
@@ -17,7 +17,7 @@ from tests.conftest import SECRET_KEY
 
 SESSION_COOKIE = "makegood_session"
 FORM_COOKIE = "makegood_form"
-EARLY = "what a form before sign-in carries"
+ANONYMOUS_TOKEN = "what a form before sign-in carries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,15 @@ class Person:
         """Send a form of a page that this person has open."""
         return await self.client.post(path, data={"form_token": self.form_token, **fields})
 
-    async def post_early(self, path: str, **fields: str) -> httpx.Response:
+    async def post_anonymously(self, path: str, **fields: str) -> httpx.Response:
         """Send a form of a page that anyone can open."""
-        return await self.client.post(path, data={"form_token": EARLY, **fields})
+        return await self.client.post(path, data={"form_token": ANONYMOUS_TOKEN, **fields})
 
 
 class Town:
     """The console, and who comes to it."""
 
-    def __init__(self, parts: ConsoleParts, stack: AsyncExitStack) -> None:
+    def __init__(self, parts: ConsoleDependencies, stack: AsyncExitStack) -> None:
         self.parts, self.stack = parts, stack
         self.router = console_router(parts)
         self._app = FastAPI()
@@ -61,7 +61,7 @@ class Town:
         """A browser that is not signed in."""
         transport = httpx.ASGITransport(app=self._app)
         client = await self.stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url=self.parts.public_url, cookies={FORM_COOKIE: EARLY})
+            httpx.AsyncClient(transport=transport, base_url=self.parts.public_url, cookies={FORM_COOKIE: ANONYMOUS_TOKEN})
         )
         return Person(client, UserId(""), "")
 
@@ -92,7 +92,7 @@ class Town:
 
 
 @asynccontextmanager
-async def a_town(parts: ConsoleParts) -> AsyncIterator[Town]:
+async def a_town(parts: ConsoleDependencies) -> AsyncIterator[Town]:
     """A console that people come to; their browsers are closed at the end."""
     async with AsyncExitStack() as stack:
         yield Town(parts, stack)

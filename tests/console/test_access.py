@@ -15,12 +15,12 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.console.base import Console, console_route
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from domain.ids import EventId, IncidentId
 from domain.projects import CreatedProject
 from domain.users import Role
 from tests.console.pages.test_mailbox import mail
-from tests.console.people import EARLY, Person, Town
+from tests.console.people import ANONYMOUS_TOKEN, Person, Town
 from tests.support.given import Story
 
 # What the store does on either engine has its tests there.
@@ -164,7 +164,7 @@ async def ask(person: Person, method: str, path: str, needs: str, **fields: str)
     if method == "GET":
         return await person.get(path)
     # Tries are counted for each address apart.
-    return await (person.post_early(path, email=person.email) if needs == "anyone" else person.post(path, **fields))
+    return await (person.post_anonymously(path, email=person.email) if needs == "anyone" else person.post(path, **fields))
 
 
 def test_every_address_has_its_line(town: Town) -> None:
@@ -176,7 +176,7 @@ def test_every_address_has_its_line(town: Town) -> None:
     )
 
 
-def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleParts) -> None:
+def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleDependencies) -> None:
     async def page() -> Response:
         return Response()
 
@@ -255,7 +255,7 @@ async def test_no_form_is_taken_that_this_session_did_not_send_from_here(town: T
 
     wrong = {}
     for path, needs in POST.items():
-        right = EARLY if needs == "anyone" else administrator.form_token
+        right = ANONYMOUS_TOKEN if needs == "anyone" else administrator.form_token
         tried = {"no token": ("", {}), "another session's": (other.form_token, {})}
         tried |= {name: (right, dict(headers)) for name, headers in HOSTILE.items()}
         for name, (token, headers) in tried.items():
@@ -278,7 +278,7 @@ async def test_form_from_this_very_site_is_taken(town: Town, place: Place) -> No
     assert answer.status_code == 303
 
 
-async def test_form_of_a_page_behind_a_proxy_is_taken_by_the_public_name(parts: ConsoleParts, town: Town) -> None:
+async def test_form_of_a_page_behind_a_proxy_is_taken_by_the_public_name(parts: ConsoleDependencies, town: Town) -> None:
     """The proxy may have changed the Host on the way."""
     behind = Town(replace(parts, public_url="http://console.example"), town.stack)
     administrator = await behind.administrator()

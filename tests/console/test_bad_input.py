@@ -12,14 +12,14 @@ import pyotp
 import pytest
 from joserfc import jws
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import ConsoleKeys
 from api.console.ui.filters import EVENT_TABS, read_address
 from domain.projects import CreatedProject
 from store.db.database import Database
 from tests.conftest import SECRET_KEY
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
-from tests.console.pages.test_oidc import Together, but, issuer_at
+from tests.console.pages.test_oidc import Together, but, oidc_provider_at
 from tests.console.provider import Json, providing
 from tests.support.canaries import shown_secrets
 
@@ -29,7 +29,7 @@ NUL_PLACES = (
     "/events?project=%00",
     "/events?state=%00",
     "/incidents?q=%00",
-    "/rail?here=%00",
+    "/rail?section=%00",
     "/login/link?token=%00",
     "/join?token=%00",
 )
@@ -129,7 +129,7 @@ async def test_odd_codes_are_wrong_wherever_one_is_asked_for(member: Visitor, da
 
     assert {answer.status_code for answer in (*unconfirmed, *wrong)} == {422}
     assert [answer.status_code for answer in (on, not_off, right)] == [303] * 3
-    assert "On: a code" in (await member.open("/account/security")).text
+    assert "On. Every sign-in" in (await member.open("/account/security")).text
 
 
 async def test_odd_people_are_invited_nowhere(operator: Visitor, project: CreatedProject) -> None:
@@ -152,9 +152,12 @@ async def test_odd_people_are_invited_nowhere(operator: Visitor, project: Create
 
 
 @pytest.fixture
-async def together(parts: ConsoleParts, member: Visitor) -> AsyncIterator[Together]:
+async def together(parts: ConsoleDependencies, member: Visitor) -> AsyncIterator[Together]:
     """A provider, and a browser that is signed in nowhere; `member` is known here."""
-    async with providing() as (provider, at_provider), visiting(replace(parts, issuer=issuer_at(provider.issuer))) as visitor:
+    async with (
+        providing() as (provider, at_provider),
+        visiting(replace(parts, oidc_provider=oidc_provider_at(provider.issuer))) as visitor,
+    ):
         yield Together(provider, at_provider, visitor)
 
 

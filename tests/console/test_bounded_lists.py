@@ -5,7 +5,7 @@ import html
 from sqlalchemy import event, insert
 from sqlalchemy.engine import Engine
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from domain.audit import Actor, AuditAction
 from domain.ids import UserId
 from domain.projects import CreatedProject
@@ -21,7 +21,7 @@ from tests.console.people import Town
 from tests.support.given import START, Story
 
 OLGA = Actor("usr_olga")
-BEYOND = "This list ends at the newest 1,000 projects."
+BEYOND = "This list shows the newest 1,000 projects."
 
 
 async def crowd(database: Database, project: CreatedProject, count: int = LISTED_AT_MOST) -> None:
@@ -53,7 +53,7 @@ async def test_lists_hold_the_newest_thousand_oldest_first(database: Database, p
 
 
 async def test_console_says_where_the_list_of_projects_ends_and_names_those_beyond_it(
-    town: Town, parts: ConsoleParts, project: CreatedProject, story: Story
+    town: Town, parts: ConsoleDependencies, project: CreatedProject, story: Story
 ) -> None:
     await story.receipt()
     async with parts.database.transaction() as session:

@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from activities.callback.transport import read_retry_after
 from api.console.sign_in.cookies import ConsoleKeys
-from api.console.sign_in.sessions import FORM_TYPE, FormRejected, read_fields, safe_return
+from api.console.sign_in.sessions import FORM_TYPE, FormRejected, parse_form, safe_return_path
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.http.request_body import read_object
 from api.http.request_headers import (
@@ -145,11 +145,11 @@ def form(data: bytes) -> None:
         return {"type": "http.request", "body": content}
 
     scope = {"type": "http", "headers": [(b"content-type", media_type or FORM_TYPE.encode())]}
-    fields = _refusable(lambda: _at_once(read_fields(Request(scope, receive))), FormRejected)
+    fields = _refusable(lambda: _at_once(parse_form(Request(scope, receive))), FormRejected)
     for value in (fields or {}).values():
         assert "\0" not in value
         assert _is_text(value)
-    assert safe_return(fields or {}, otherwise="/").startswith("/")
+    assert safe_return_path(fields or {}, otherwise="/").startswith("/")
 
 
 def secret_texts(data: bytes) -> None:

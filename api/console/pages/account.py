@@ -1,4 +1,4 @@
-"""One's own account: where one is signed in, and how to end that."""
+"""The account page: the sessions of the user, and forms that end them."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from api.console.sign_in.cookies import Notice
 
 
 class AccountPages:
-    """The page of one's own sessions. It shows and ends nobody else's."""
+    """Shows and ends the sessions of the viewer only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -19,13 +19,13 @@ class AccountPages:
         viewer = await self._console.viewer(request)
         answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
         values = {"sessions": answer["data"]}
-        return await self._console.show(request, viewer, page="account.html", here="account", values=values)
+        return await self._console.render_page(request, viewer, page="account.html", section="account", values=values)
 
     async def end_one(self, request: Request, session_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         action = self._people.sessions.end_session(viewer.user_id, session_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.act(viewer, action, said="That browser is signed out.", back="/account")
+        return await self._console.perform(viewer, action, success="The browser is signed out.", back="/account")
 
     async def end_others(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -33,5 +33,5 @@ class AccountPages:
         ended = await self._people.sessions.end_sessions(
             viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id)
         )
-        text = "You were signed in nowhere else." if not ended else "You are signed out everywhere else."
+        text = "You were not signed in to any other browser." if not ended else "All other browsers are signed out."
         return self._console.sessions.redirect("/account", viewer=viewer, notice=Notice("good", text))

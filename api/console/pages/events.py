@@ -1,4 +1,4 @@
-"""The list of receipts, and the page of one event: its facts, its incident, its repairs and its timeline."""
+"""The list of receipts, and the event page with facts, incident, repairs and timeline."""
 
 from datetime import timedelta
 from urllib.parse import quote
@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
 from api.console.base import Console
-from api.console.pages.list_page import list_values, shortened
+from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.ui import timeline
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.labels import instant
+from api.console.ui.labels import parse_instant
 from api.console.ui.list_queries import Json, event_rows, read_event
 from domain.runs import CAUSE_TEXTS, restart_command
 from domain.users import Role
@@ -19,7 +19,7 @@ from domain.values.timestamps import to_iso
 
 
 class EventPages:
-    """Receipts: the list and one of them."""
+    """The list of receipts, and the event page."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -28,13 +28,15 @@ class EventPages:
     async def listing(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
-        if elsewhere := shortened(self._console, request, address):
-            return elsewhere
+        if redirect := redirect_to_short_address(self._console, request, address):
+            return redirect
         page = await event_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = to_iso(self._console.parts.now())
-        return await self._console.show(request, viewer, page="events.html", here="events", values=values, region="_events.html")
+        return await self._console.render_page(
+            request, viewer, page="events.html", section="events", values=values, region="_events.html"
+        )
 
     async def one(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
@@ -43,7 +45,7 @@ class EventPages:
         values = {
             "event": event,
             "is_older_part": cursor is not None,
-            "moments": timeline.tell(event["timeline"], viewer_id=viewer.user_id),
+            "timeline_items": timeline.render(event["timeline"], viewer_id=viewer.user_id),
             "next_step": timeline.next_step(event) if cursor is None else None,
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
@@ -52,38 +54,44 @@ class EventPages:
             "form_token": viewer.form_token,
             "may_operate": viewer.access.allows(Role.OPERATOR, project_id=event["project_id"]),
         }
-        here = "incidents" if event["incident"] else "events"
-        return await self._console.show(request, viewer, page="event.html", here=here, values=values, region="_event.html")
+        section = "incidents" if event["incident"] else "events"
+        return await self._console.render_page(
+            request, viewer, page="event.html", section=section, values=values, region="_event.html"
+        )
 
     async def expire(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         action = self._operations.events.expire(None, event_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.act(viewer, action, said="The deadline is now.", back=f"/events/{quote(event_id)}")
+        return await self._console.perform(viewer, action, success="The deadline has expired.", back=f"/events/{quote(event_id)}")
 
     async def restart(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         action = self._operations.runs.restart(None, event_id, actor=actor_of(request, viewer.user_id))
-        said = "The workflow will be restarted in a moment."
-        return await self._console.act(viewer, action, said=said, back=f"/events/{quote(event_id)}")
+        success = "Restart requested. The workflow restarts in a few seconds."
+        return await self._console.perform(viewer, action, success=success, back=f"/events/{quote(event_id)}")
 
     async def _stuck(self, event_id: str) -> Json | None:
-        """Why the workflow cannot go on, since when, and the command that restarts it."""
+        """Why the workflow is stuck, since when, and the command that restarts it.
+
+        None if it is not stuck.
+        """
         run = await self._operations.runs.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
         return {"cause": CAUSE_TEXTS[run.cause], "found_at": to_iso(run.found_at), "command": restart_command(run.event_id)}
 
     def _share_of_wait(self, event: Json) -> int:
-        """How much of the time until the deadline has passed, in per cent."""
-        start, end = instant(event["accepted_at"]), instant(event["deadline_at"])
+        """The share of the time until the deadline that has passed, in percent."""
+        start, end = parse_instant(event["accepted_at"]), parse_instant(event["deadline_at"])
         passed = (self._console.parts.now() - start) / max(end - start, timedelta(milliseconds=1))
         return round(100 * min(max(passed, 0), 1))
 
     def _run_url(self, event_id: str) -> str | None:
-        """The workflow's page in Temporal's UI; None when no UI is known."""
+        """The address of the workflow in the Temporal UI. None if no UI is configured."""
         parts = self._console.parts
         if not parts.temporal_ui_url:
             return None
-        return f"{parts.temporal_ui_url.rstrip('/')}/namespaces/{quote(parts.temporal_namespace)}/workflows/receipt-{event_id}"
+        address, namespace = parts.temporal_ui_url.rstrip("/"), quote(parts.temporal_namespace)
+        return f"{address}/namespaces/{namespace}/workflows/receipt-{event_id}"

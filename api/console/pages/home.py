@@ -1,4 +1,4 @@
-"""The front page, the static files and the navigation's own refresh."""
+"""The front page, static files, and the navigation that refreshes itself."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,8 +6,8 @@ from starlette.responses import Response
 from api.console.base import Console
 
 
-class SitePages:
-    """What belongs to no page in particular."""
+class HomePages:
+    """Addresses that belong to no other page."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -20,7 +20,7 @@ class SitePages:
         return self._console.pages.static_file(name, version=request.query_params.get("v", ""))
 
     async def rail(self, request: Request) -> Response:
-        """The navigation again, for htmx; 204 when nothing in it changed."""
+        """The navigation for htmx, or 204 if it has not changed."""
         viewer = await self._console.viewer(request)
-        fresh = await self._console.rail(viewer, request.query_params.get("here", ""))
-        return self._console.pages.fragment(request, fresh)
+        rendered = await self._console.rail(viewer, request.query_params.get("section", ""))
+        return self._console.pages.fragment(request, rendered)

@@ -1,13 +1,13 @@
-"""The list of incidents and what an operator does about one. An incident is looked at on its event's page."""
+"""The list of incidents, and the actions of operators on one. Its details are on the event page."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
 from api.console.base import Console
-from api.console.pages.list_page import list_values, shortened
+from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.sessions import safe_return
+from api.console.sign_in.sessions import safe_return_path
 from api.console.ui.filters import INCIDENT_TABS, read_address
 from api.console.ui.list_queries import incident_rows
 
@@ -24,16 +24,16 @@ class IncidentPages:
     async def listing(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
-        if elsewhere := shortened(self._console, request, address):
-            return elsewhere
+        if redirect := redirect_to_short_address(self._console, request, address):
+            return redirect
         page = await incident_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=INCIDENT_TABS)
-        return await self._console.show(
-            request, viewer, page="incidents.html", here="incidents", values=values, region="_incidents.html"
+        return await self._console.render_page(
+            request, viewer, page="incidents.html", section="incidents", values=values, region="_incidents.html"
         )
 
     async def one(self, request: Request, incident_id: str) -> Response:
-        """To the event's page: the address that alerts may carry."""
+        """Redirect to the event page. Alerts may link to this address."""
         await self._console.viewer(request)
         incident = await self._operations.incidents.read_incident(None, incident_id)
         return self._console.sessions.redirect(f"/events/{incident['event_id']}")
@@ -42,23 +42,23 @@ class IncidentPages:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         action = self._operations.incidents.reprocess(None, incident_id, actor=actor_of(request, viewer.user_id))
-        said = "A repair was asked for. The incident ends when the app reports success."
-        return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
+        success = "Repair requested. The incident is resolved when the app reports success."
+        return await self._console.perform(viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents"))
 
     async def acknowledge(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         action = self._operations.incidents.acknowledge(None, incident_id, actor=actor_of(request, viewer.user_id))
-        said = "Acknowledged: others can see that someone is looking at it."
-        return await self._console.act(viewer, action, said=said, back=safe_return(fields, otherwise="/incidents"))
+        success = "Acknowledged. Other members can see that someone is investigating."
+        return await self._console.perform(viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents"))
 
     async def resolve(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        back = safe_return(fields, otherwise="/incidents")
+        back = safe_return_path(fields, otherwise="/incidents")
         reason = fields.get("reason", "").strip()[:LONGEST_REASON]
         if not reason:
-            notice = Notice("bad", "Say why it is resolved by hand; the timeline keeps the reason.")
+            notice = Notice("bad", "Enter a reason. It is kept on the timeline.")
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
         action = self._operations.incidents.resolve(None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id))
-        return await self._console.act(viewer, action, said="Resolved by hand.", back=back)
+        return await self._console.perform(viewer, action, success="Incident resolved manually.", back=back)

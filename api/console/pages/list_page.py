@@ -1,4 +1,4 @@
-"""What the two lists have in common: the values of their tabs, filters and pages."""
+"""What the lists of receipts and incidents share: the values of tabs, filters and paging."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,25 +14,26 @@ from domain.ids import ProjectId
 from operations.validation import known_id
 
 
-def shortened(console: Console, request: Request, address: ListAddress) -> Response | None:
-    """To the same list by its short address, when a form was sent with fields left empty."""
+def redirect_to_short_address(console: Console, request: Request, address: ListAddress) -> Response | None:
+    """Redirect to the same list without empty parameters. None if the address has none."""
     return console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
 
 
 async def list_values(
     console: Console, viewer: Viewer, address: ListAddress, page: RowPage, *, tabs: Sequence[str]
 ) -> dict[str, object]:
-    """What a list's templates need."""
+    """The values that the templates of a list need."""
     projects = await own_projects(console, viewer)
     shown = {str(row.get("event", row)["project_id"]) for row in page.rows}
     chosen = address.chosen.get("project")
+    named = shown if chosen is None else {*shown, chosen}
     return {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
         "address_of": address,
         "tabs": tabs,
         "projects": projects,
-        "project_names": await project_names(console, viewer, projects, shown if chosen is None else {*shown, chosen}),
+        "project_names": await project_names(console, viewer, projects, named),
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
@@ -40,13 +41,13 @@ async def list_values(
 
 
 async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
-    """The newest 1,000 projects that the viewer belongs to, by name."""
+    """The newest 1,000 projects of the viewer, sorted by name."""
     answer = await console.operations.projects.list_projects(viewer.access.projects)
     return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
 
 
 async def project_names(console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]) -> dict[str, str]:
-    """The names of these projects by their ids, and of the others that a page names, if the viewer belongs to them."""
+    """Names by project id: of `projects`, and of the viewer's projects in `named`."""
     names = {str(project["project_id"]): str(project["name"]) for project in projects}
     others = {ProjectId(known_id(one)) for one in named if one not in names}
     others = {one for one in others if viewer.access.role_in(one) is not None}

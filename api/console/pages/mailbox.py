@@ -1,6 +1,7 @@
-"""The built-in mailbox: what `makegood up` caught instead of sending it. Reads the mail sink's directory, changes nothing.
+"""The built-in mailbox: emails that `makegood up` captured instead of sending. Read-only.
 
-A mail's HTML is shown in a sandboxed frame with a policy of its own: no script, no form, nothing from the network.
+The HTML of an email is shown in a sandboxed frame with its own policy: no scripts, no forms, no
+network.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from store.maintenance.mailbox import Mail, list_mails, read_mail
 
 FRAME_HEADERS = {
     "Content-Security-Policy": (
-        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "sandbox allow-popups allow-popups-to-escape-sandbox; "
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
         "frame-ancestors 'self'"
     ),
     "X-Frame-Options": "SAMEORIGIN",
@@ -25,7 +27,7 @@ FRAME_HEADERS = {
 
 
 class MailboxPages:
-    """The list of mails and one of them."""
+    """The list of emails, and one email."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -33,26 +35,28 @@ class MailboxPages:
     async def listing(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         values = {"mails": await asyncio.to_thread(list_mails, self._directory())}
-        return await self._console.show(request, viewer, page="mailbox.html", here="mailbox", values=values, region="_mails.html")
+        return await self._console.render_page(
+            request, viewer, page="mailbox.html", section="mailbox", values=values, region="_mails.html"
+        )
 
     async def one(self, request: Request, name: str) -> Response:
         viewer = await self._console.viewer(request)
         values = {"mail": await self._mail(name)}
-        return await self._console.show(request, viewer, page="mail.html", here="mailbox", values=values)
+        return await self._console.render_page(request, viewer, page="mail.html", section="mailbox", values=values)
 
     async def html_part(self, request: Request, name: str) -> Response:
         await self._console.viewer(request)
         mail = await self._mail(name)
-        # Links open beside the console: inside the frame its policy would show nothing.
+        # Links open in a new tab: the policy of the frame would block them.
         return HTMLResponse(f'<base target="_blank">{mail.html or ""}', headers=FRAME_HEADERS)
 
     async def _mail(self, name: str) -> Mail:
         mail = await asyncio.to_thread(read_mail, self._directory(), name)
         if mail is None:
-            raise NotFound("There is no such mail in the mailbox.")
+            raise NotFound("There is no such email in the mailbox.")
         return mail
 
     def _directory(self) -> Path:
         if self._console.parts.mailbox_path is None:
-            raise NotFound("Mail goes to the server that MAKEGOOD_SMTP_URL names; there is no built-in mailbox.")
+            raise NotFound("Emails go to MAKEGOOD_SMTP_URL, so there is no built-in mailbox.")
         return self._console.parts.mailbox_path

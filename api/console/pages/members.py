@@ -1,6 +1,7 @@
-"""The members of a project: asked in by a one-time link, given another role, removed; and the page that such a link opens.
+"""The members of a project: invite, change the role, remove; and the page of an invitation.
 
-The link is shown once to the owner, who passes it on. Opening it changes nothing; the button takes it.
+The invitation link is shown once to the owner, who passes it on. Opening it changes nothing. The
+button on that page accepts it.
 """
 
 from collections.abc import Awaitable
@@ -10,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
-from api.console.base import Console, told
+from api.console.base import Console, error_message
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import SignInNeeded, Viewer
 from domain.errors import Refusal
 
 
 class MemberPages:
-    """What an owner does about the people of his project, and what somebody who was asked in sees."""
+    """Forms of owners for the members of their project, and the page of invited people."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -33,10 +34,10 @@ class MemberPages:
                 project_id, email=email, role=role, actor=actor_of(request, viewer.user_id)
             )
         except Refusal as refusal:
-            notice = Notice("bad", told(refusal))
+            notice = Notice("bad", error_message(refusal))
         else:
             url = f"{self._console.parts.public_url.rstrip('/')}/join?token={token}"
-            text = "Send this link to them yourself: it is not shown again, works once, and for 7 days."
+            text = "Invitation created. Send this link yourself: it works once and expires in 7 days."
             notice = Notice("good", text, (Secret("Invitation", url),))
         return self._sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
@@ -46,20 +47,20 @@ class MemberPages:
         action = self._people.members.change_role(
             project_id, user_id, fields.get("role", ""), actor=actor_of(request, viewer.user_id)
         )
-        return await self._change(request, viewer, user_id, action, said="The role is changed.", back=_path(project_id))
+        return await self._change(request, viewer, user_id, action, success="The role was changed.", back=_path(project_id))
 
     async def remove(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
         action = self._people.members.remove_member(project_id, user_id, actor=actor_of(request, viewer.user_id))
-        said = "They belong to this project no longer."
-        return await self._change(request, viewer, user_id, action, said=said, back=_path(project_id))
+        success = "The member was removed."
+        return await self._change(request, viewer, user_id, action, success=success, back=_path(project_id))
 
     async def withdraw(self, request: Request, project_id: str, invitation_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
         action = self._people.invitations.withdraw(project_id, invitation_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.act(viewer, action, said="The invitation is withdrawn.", back=_path(project_id))
+        return await self._console.perform(viewer, action, success="The invitation was withdrawn.", back=_path(project_id))
 
     async def invitation(self, request: Request) -> Response:
         return await self._join_page(request, request.query_params.get("token", ""))
@@ -72,15 +73,15 @@ class MemberPages:
             as_user = None if viewer is None else viewer.user_id
             user = await self._people.invitations.join(token, as_user=as_user, actor=actor_of(request))
         except Refusal as refusal:
-            return await self._join_page(request, token, problem=told(refusal))
+            return await self._join_page(request, token, problem=error_message(refusal))
         if viewer is None:
-            return await self._console.entrance.admit(request, user, to="/login/password", by="invitation")
-        session_token = await self._sessions.begin_as(request, user.user_id, proved_at=proved_at)
+            return await self._console.sign_in_flow.complete_first_factor(request, user, to="/login/password", by="invitation")
+        session_token = await self._sessions.open_for(request, user.user_id, proved_at=proved_at)
         to = "/projects" if viewer.has_password else "/login/password"
-        return self._sessions.begin(self._sessions.redirect(to), session_token)
+        return self._sessions.set_session(self._sessions.redirect(to), session_token)
 
     async def _join_page(self, request: Request, token: str, *, problem: str = "") -> Response:
-        form_token, viewer = self._sessions.early_form_token(request), await self._viewer(request)
+        form_token, viewer = self._sessions.anonymous_form_token(request), await self._viewer(request)
         values = {
             "invitation": await self._people.invitations.find_invitation(token),
             "token": token,
@@ -89,30 +90,33 @@ class MemberPages:
             "email": None if viewer is None else viewer.email,
         }
         response = self._console.pages.page("join.html", values, status=422 if problem else 200)
-        return self._sessions.keep_early_form_token(response, form_token)
+        return self._sessions.set_anonymous_form_token(response, form_token)
 
     async def _viewer(self, request: Request) -> Viewer | None:
-        """Who is signed in, if anybody is: an invitation can be opened by anyone."""
+        """The signed-in user, if any: invitations can be opened without a session."""
         try:
             return await self._sessions.viewer(request)
         except SignInNeeded:
             return None
 
     async def _change(
-        self, request: Request, viewer: Viewer, user_id: str, action: Awaitable[None], *, said: str, back: str
+        self, request: Request, viewer: Viewer, user_id: str, action: Awaitable[None], *, success: str, back: str
     ) -> Response:
-        """Does the action; a change of one's own rights ended one's own session too, which goes on under a new id."""
+        """Run the action.
+
+        If it changed the viewer's own role, their session has ended: open a new one.
+        """
         proved_at = await self._sessions.proved_at(viewer)
         try:
             await action
         except Refusal as refusal:
-            return self._sessions.redirect(back, viewer=viewer, notice=Notice("bad", told(refusal)))
+            return self._sessions.redirect(back, viewer=viewer, notice=Notice("bad", error_message(refusal)))
         if user_id != viewer.user_id:
-            return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", said))
-        token = await self._sessions.begin_as(request, viewer.user_id, proved_at=proved_at)
-        renewed = self._sessions.under(viewer, token)
-        response = self._sessions.redirect("/projects", viewer=renewed, notice=Notice("good", said))
-        return self._sessions.begin(response, renewed.token)
+            return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", success))
+        token = await self._sessions.open_for(request, viewer.user_id, proved_at=proved_at)
+        renewed = self._sessions.with_token(viewer, token)
+        response = self._sessions.redirect("/projects", viewer=renewed, notice=Notice("good", success))
+        return self._sessions.set_session(response, renewed.token)
 
 
 def _path(project_id: str) -> str:

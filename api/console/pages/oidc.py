@@ -1,7 +1,8 @@
-"""Signing in through the identity provider, and proving oneself there again. Lets in known people alone.
+"""Sign-in and step-up through the identity provider. Only users with an account are signed in.
 
-What the answer is compared with is kept by the very browser that was sent there, sealed; an answer that another browser brings,
-or that comes a second time, is refused. The reason is logged; a visitor is told only what he can do about it.
+The browser keeps the secrets of the authorization request in an encrypted cookie. A response from
+another browser, or a repeated one, is rejected. The reason is logged. The visitor sees only what to
+do next.
 """
 
 from dataclasses import asdict, replace
@@ -13,9 +14,9 @@ from starlette.responses import RedirectResponse, Response
 
 from api.console.base import Console
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.login_attempts import Try
-from api.console.sign_in.oidc_provider import AuthorizationRequest, IssuerFailed, OidcProvider, VerifiedIdentity
-from api.console.sign_in.sessions import safe_return
+from api.console.sign_in.login_attempts import LoginAttempt
+from api.console.sign_in.oidc_provider import AuthorizationRequest, OidcProvider, OidcProviderFailed, VerifiedIdentity
+from api.console.sign_in.sessions import safe_return_path
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
 from domain.errors import NotFound
@@ -26,109 +27,125 @@ from store.people.identities import adopt_identity, find_identity
 
 logger = structlog.get_logger(__name__)
 
-ASKED = "oidc"
-ASKED_SECONDS = 600
-# How much the provider's clock may differ from ours when it says since when somebody is signed in there.
+AUTHORIZATION = "oidc"
+AUTHORIZATION_SECONDS = 600
+# Tolerated difference between the provider's clock and ours in `auth_time`.
 CLOCK_SECONDS = 60
 
 
 class OidcPages:
-    """The way to the provider and back."""
+    """The redirect to the provider and the callback."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._parts = console.parts
         self._sessions = console.sessions
-        self._entrance = console.entrance
-        self._tries = console.entrance.tries
-        self._own_acts = console.own_acts
+        self._sign_in_flow = console.sign_in_flow
+        self._attempts = console.sign_in_flow.attempts
+        self._self_service_audit = console.self_service_audit
 
     async def begin(self, request: Request) -> Response:
-        """On to the provider. With `back`, somebody who is signed in proves himself anew and returns there."""
-        issuer, now = self._issuer(), await self._now()
-        again = "back" in request.query_params
-        user_id = (await self._console.viewer(request)).user_id if again else ""
+        """Redirect to the provider.
+
+        With `back`, a signed-in user confirms their identity and returns there.
+        """
+        provider, now = self._provider(), await self._now()
+        is_step_up = "back" in request.query_params
+        user_id = (await self._console.viewer(request)).user_id if is_step_up else ""
         try:
-            url, asked = await issuer.begin(now=now, anew=again)
-        except IssuerFailed as failure:
-            return self._refused(failure, "It does not answer as it should. Try again, or sign in another way.")
-        back = safe_return(request.query_params, otherwise="/incidents")
-        kept = {**asdict(asked), "back": back, "user_id": user_id, "at": now.timestamp()}
+            url, expected = await provider.begin(now=now, force_login=is_step_up)
+        except OidcProviderFailed as failure:
+            return self._failure_page(failure, "It did not respond as expected. Try again, or sign in another way.")
+        back = safe_return_path(request.query_params, otherwise="/incidents")
+        state = {**asdict(expected), "back": back, "user_id": user_id, "at": now.timestamp()}
         response = RedirectResponse(url, status_code=303, headers=HEADERS)
-        return self._sessions.keep_state(response, ASKED, kept, now=now, seconds=ASKED_SECONDS)
+        return self._sessions.set_state(response, AUTHORIZATION, state, now=now, seconds=AUTHORIZATION_SECONDS)
 
     async def finish(self, request: Request) -> Response:
-        """Back from the provider."""
-        issuer, now = self._issuer(), await self._now()
-        kept = self._sessions.state(request, ASKED, now=now)
-        again = kept is not None and kept["user_id"]
-        one = self._tries.to_prove(request, UserId(again), by="oidc") if again else self._tries.with_issuer(request)
-        await self._tries.begin(one)
-        if kept is None:
-            await self._tries.record_failure(one)
-            return self._refused(IssuerFailed("no answer was waited for"), "Too much time has passed. Begin again.")
-        asked = AuthorizationRequest(kept["state"], kept["nonce"], kept["code_verifier"])
+        """The callback: the provider has sent the browser back."""
+        provider, now = self._provider(), await self._now()
+        state = self._sessions.read_state(request, AUTHORIZATION, now=now)
+        user_id = "" if state is None else state["user_id"]
+        attempt = self._attempts.for_step_up(request, UserId(user_id), by="oidc") if user_id else self._attempts.by_oidc(request)
+        await self._attempts.count(attempt)
+        if state is None:
+            await self._attempts.record_failure(attempt)
+            return self._failure_page(OidcProviderFailed("no response was expected"), "The sign-in took too long. Start again.")
+        expected = AuthorizationRequest(state["state"], state["nonce"], state["code_verifier"])
         try:
-            vouched = await issuer.finish(dict(request.query_params), asked, now=now)
-        except IssuerFailed as failure:
-            await self._tries.record_failure(one)
-            return self._refused(failure, "It did not say in a way that can be trusted who you are. Begin again.")
-        user = await self._user(request, issuer, vouched, is_known=bool(again))
-        if again:
-            response = await self._prove(request, one, user, vouched, asked_at=kept["at"], back=kept["back"])
+            identity = await provider.finish(dict(request.query_params), expected, now=now)
+        except OidcProviderFailed as failure:
+            await self._attempts.record_failure(attempt)
+            return self._failure_page(failure, "Its response could not be verified. Start again.")
+        user = await self._user(request, provider, identity, is_step_up=bool(user_id))
+        if user_id:
+            response = await self._complete_step_up(request, attempt, user, identity, asked_at=state["at"], back=state["back"])
         elif user is None:
-            await self._tries.record_failure(replace(one, email=vouched.email))
-            response = self._unknown(issuer)
+            await self._attempts.record_failure(replace(attempt, email=identity.email))
+            response = self._unknown_identity_page(provider)
         else:
-            await self._tries.was_right(one)
-            response = await self._entrance.admit(request, user, to="/incidents", by="oidc")
-        return self._sessions.drop_state(response, ASKED)
+            await self._attempts.record_success(attempt)
+            response = await self._sign_in_flow.complete_first_factor(request, user, to="/incidents", by="oidc")
+        return self._sessions.clear_state(response, AUTHORIZATION)
 
-    async def _user(self, request: Request, issuer: OidcProvider, vouched: VerifiedIdentity, *, is_known: bool) -> User | None:
-        """Whom the provider means. Only a sign-in makes an address somebody's: who proves himself must be known by it already."""
+    async def _user(
+        self, request: Request, provider: OidcProvider, identity: VerifiedIdentity, *, is_step_up: bool
+    ) -> User | None:
+        """The user of a verified identity.
+
+        Only a sign-in links an identity to an account, a step-up does not.
+        """
         async with self._parts.database.transaction() as session:
-            found = await find_identity(session, issuer=issuer.url, subject=vouched.subject)
-            if found is not None or is_known or vouched.email is None:
+            found = await find_identity(session, issuer=provider.url, subject=identity.subject)
+            if found is not None or is_step_up or identity.email is None:
                 return found
             now = await self._parts.database.now(session)
-            user = await adopt_identity(session, issuer=issuer.url, subject=vouched.subject, email=vouched.email, now=now)
+            user = await adopt_identity(session, issuer=provider.url, subject=identity.subject, email=identity.email, now=now)
             if user is not None:
-                await self._own_acts.record(session, request, AuditAction.IDENTITY_LINKED, user.user_id, now=now)
+                await self._self_service_audit.record(session, request, AuditAction.IDENTITY_LINKED, user.user_id, now=now)
         return user
 
-    async def _prove(
-        self, request: Request, one: Try, user: User | None, vouched: VerifiedIdentity, *, asked_at: float, back: str
+    async def _complete_step_up(
+        self,
+        request: Request,
+        attempt: LoginAttempt,
+        user: User | None,
+        identity: VerifiedIdentity,
+        *,
+        asked_at: float,
+        back: str,
     ) -> Response:
         viewer = await self._console.viewer(request)
-        is_new = vouched.authenticated_at is not None and vouched.authenticated_at >= asked_at - CLOCK_SECONDS
+        is_new = identity.authenticated_at is not None and identity.authenticated_at >= asked_at - CLOCK_SECONDS
         if user is None or user.user_id != viewer.user_id or not is_new:
-            await self._tries.record_failure(one)
-            failure = IssuerFailed("nobody, somebody else, or an old sign-in was vouched for")
-            return self._refused(failure, "It did not confirm that you, who are signed in here, signed in there just now.")
-        await self._tries.was_right(one)
+            await self._attempts.record_failure(attempt)
+            failure = OidcProviderFailed("the identity is unknown or of another user, or its sign-in is old")
+            return self._failure_page(failure, "It did not confirm a new sign-in of the person who is signed in here.")
+        await self._attempts.record_success(attempt)
         async with self._parts.database.transaction() as session:
             await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
-        return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Thank you. Now send the form again."))
+        return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Identity confirmed. Submit the form again."))
 
-    def _issuer(self) -> OidcProvider:
-        if self._parts.issuer is None:
-            raise NotFound("This installation has no identity provider: MAKEGOOD_OIDC_ISSUER names one.")
-        return self._parts.issuer
+    def _provider(self) -> OidcProvider:
+        if self._parts.oidc_provider is None:
+            raise NotFound("This installation has no identity provider. Set MAKEGOOD_OIDC_ISSUER to use one.")
+        return self._parts.oidc_provider
 
     async def _now(self) -> datetime:
         async with self._parts.database.reading() as session:
             return await self._parts.database.now(session)
 
-    def _unknown(self, issuer: OidcProvider) -> Response:
+    def _unknown_identity_page(self, provider: OidcProvider) -> Response:
         detail = (
-            f"{issuer.host} knows you, this installation does not: nobody here has your address, or it is not verified there. "
-            "Ask whoever runs it for an account with the same address."
+            f"{provider.host} signed you in, but no account here has your email address, "
+            "or the address is not verified there. "
+            "Ask an administrator for an account with the same address."
         )
         values = {"title": "You have no account here", "detail": detail}
         return self._console.pages.page("problem.html", values, status=403)
 
-    def _refused(self, failure: IssuerFailed, detail: str) -> Response:
+    def _failure_page(self, failure: OidcProviderFailed, detail: str) -> Response:
         logger.warning("identity provider refused", reason=str(failure)[:300])
         values = {"title": "The identity provider did not sign you in", "detail": detail}
         response = self._console.pages.page("problem.html", values, status=403)
-        return self._sessions.drop_state(response, ASKED)
+        return self._sessions.clear_state(response, AUTHORIZATION)

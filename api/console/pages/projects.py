@@ -1,6 +1,6 @@
-"""Projects: the list, and one project's settings, API keys and signing secret.
+"""Projects: the list, and the settings, API keys and signing secret of one project.
 
-A secret is shown once, on the page after it was made.
+A secret is shown once, on the page after it was created.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
-from api.console.base import Console, told
+from api.console.base import Console, error_message
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
@@ -45,7 +45,7 @@ class ProjectPages:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.projects.create_project(
+            created = await self._operations.projects.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
                 actor=actor_of(request, viewer.user_id),
@@ -54,10 +54,10 @@ class ProjectPages:
             )
         except Refusal as refusal:
             return await self._list_page(request, viewer, typed=fields, refusal=refusal)
-        secrets = (Secret("API key", made["api_key"]), Secret("Signing secret", made["signing_secret"]))
-        text = "The project is ready. Copy both secrets now: they are not shown again."
+        secrets = (Secret("API key", created["api_key"]), Secret("Signing secret", created["signing_secret"]))
+        text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            f"/projects/{quote(made['project_id'])}", viewer=viewer, notice=Notice("good", text, secrets)
+            f"/projects/{quote(created['project_id'])}", viewer=viewer, notice=Notice("good", text, secrets)
         )
 
     async def save(self, request: Request, project_id: str) -> Response:
@@ -69,7 +69,7 @@ class ProjectPages:
             await self._operations.projects.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
         except Refusal as refusal:
             return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
-        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Saved."))
+        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved."))
 
     async def delete(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
@@ -81,9 +81,9 @@ class ProjectPages:
                 project_id, confirmation=confirmation, end_open=end_open, actor=actor
             )
         except Refusal as refusal:
-            notice = Notice("bad", told(refusal))
+            notice = Notice("bad", error_message(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
-        notice = Notice("good", f"{gone['name']} is deleted. Calls with its keys fail within 5 seconds.")
+        notice = Notice("good", f"{gone['name']} is deleted. Calls with its API keys fail within 5 seconds.")
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
     async def create_key(self, request: Request, project_id: str) -> Response:
@@ -92,7 +92,7 @@ class ProjectPages:
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
         label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
-            made = await self._operations.api_keys.create_key(
+            created = await self._operations.api_keys.create_key(
                 project_id,
                 label=label,
                 scopes=scopes or ["ingest"],
@@ -100,44 +100,46 @@ class ProjectPages:
                 actor=actor_of(request, viewer.user_id),
             )
         except Refusal as refusal:
-            notice = Notice("bad", told(refusal))
+            notice = Notice("bad", error_message(refusal))
         else:
-            notice = Notice("good", "Copy the key now: it is not shown again.", (Secret("API key", made["api_key"]),))
+            notice = Notice(
+                "good", "API key created. Copy it now: it is not shown again.", (Secret("API key", created["api_key"]),)
+            )
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.act(viewer, action, said="The key is revoked.", back=_path(project_id))
+        return await self._console.perform(viewer, action, success="The API key is revoked.", back=_path(project_id))
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         try:
-            made = await self._operations.signing_secrets.rotate_signing_secret(
+            created = await self._operations.signing_secrets.rotate_signing_secret(
                 project_id, actor=actor_of(request, viewer.user_id)
             )
         except Refusal as refusal:
-            notice = Notice("bad", told(refusal))
+            notice = Notice("bad", error_message(refusal))
         else:
-            text = "The next signing secret. Copy it now: it is not shown again. For 24 hours calls carry both signatures."
-            notice = Notice("good", text, (Secret("Signing secret", made["signing_secret"]),))
+            text = "Signing secret created. Copy it now. For 24 hours, calls carry both signatures."
+            notice = Notice("good", text, (Secret("Signing secret", created["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
         action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
-        said = "Calls are signed with the new secret alone."
-        return await self._console.act(viewer, action, said=said, back=_path(project_id))
+        success = "Calls are no longer signed with the old secret."
+        return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 
     async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
         listed = await own_projects(self._console, viewer)
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
         values = {"projects": listed, "ends_at": ends_at, "typed": typed, "problems": _problems(refusal)}
-        return await self._console.show(
-            request, viewer, page="projects.html", here="projects", values=values, status=_status(refusal)
+        return await self._console.render_page(
+            request, viewer, page="projects.html", section="projects", values=values, status=_status(refusal)
         )
 
     async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
@@ -148,7 +150,7 @@ class ProjectPages:
             values |= {
                 "typed": typed,
                 "problems": _problems(refusal),
-                # Instants as the contract writes them are ordered like their text.
+                # ISO instants in UTC sort like their text.
                 "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
                 "scopes": SCOPES,
                 "lifetimes": KEY_LIFETIMES,
@@ -156,22 +158,22 @@ class ProjectPages:
                 "people": await self._console.people.members.list_members(project_id),
                 "roles": tuple(Role),
             }
-        return await self._console.show(
-            request, viewer, page="project.html", here="projects", values=values, status=_status(refusal)
+        return await self._console.render_page(
+            request, viewer, page="project.html", section="projects", values=values, status=_status(refusal)
         )
 
 
-# JSON values of a PATCH, of any JSON type.
+# The body of a PATCH. Values are of any JSON type.
 def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
-    """The form as the PATCH of REST would send it.
+    """The form as the body of the REST API's PATCH.
 
-    A repair URL that stays is not given, since giving it is saving it: its name would be resolved and judged again.
+    An unchanged repair URL is left out, because saving it would resolve and check its host again.
     """
     repair_url = fields.get("repair_url", "").strip() or None
-    saved_again = repair_url != project["repair_url"] or project["repair_url_gone"]
+    is_saved = repair_url != project["repair_url"] or project["repair_url_gone"]
     return {
         "name": fields.get("name", "").strip(),
-        **({"repair_url": repair_url} if saved_again else {}),
+        **({"repair_url": repair_url} if is_saved else {}),
         "timeout_minutes": _number(fields.get("timeout_minutes", "")),
         "alert_emails": _addresses(fields),
         "late_result": fields.get("late_result", ""),
@@ -180,7 +182,7 @@ def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | float | str:
-    """The number typed; what is not one stays text, so that the check everyone shares refuses it."""
+    """The number typed. Other text is returned as it is, for the shared validation to reject."""
     try:
         number = float(text)
     except ValueError:
@@ -193,7 +195,7 @@ def _addresses(fields: Mapping[str, str]) -> list[str]:
 
 
 def _problems(refusal: Refusal | None) -> dict[str, str]:
-    """The messages of a refusal by field; under the empty name what belongs to no field."""
+    """The messages of a refusal by field. The key is empty for a message without a field."""
     if refusal is None:
         return {}
     by_field = {error.pointer.strip("/").split("/")[0]: error.message for error in refusal.errors}

@@ -1,9 +1,13 @@
-"""Keys of the console and what it hands to the browser sealed: the one-time notice between a POST and the page after it.
+"""Signs form tokens and encrypts cookies: the notice after a POST, and state that the browser keeps
+between requests.
 
-Every key is derived from the one root secret by HKDF, so several API processes agree without sharing memory. A secret that is
-shown once (an API key, a signing secret) travels in an encrypted, short-lived, HttpOnly cookie and is gone after it was shown.
-While the root secret is being replaced, each token and notice is made with both, and one that either made is taken: a process
-that knows only one of them agrees with one that knows the other beside it.
+All keys are derived from the root secret with HKDF, so that API processes agree without shared
+memory. A secret that is shown once (an API key, a signing secret) travels in an encrypted,
+short-lived, HttpOnly cookie, which is deleted after the page was shown.
+
+While the root secret is rotated, every token and cookie is made with both the old and the new
+secret, and either one is accepted. A process that still knows only the old secret, or already only
+the new one, therefore works together with a process that knows both.
 """
 
 import base64
@@ -23,13 +27,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NOTICE_SECONDS = 120
 NONCE_BYTES = 12
-MOST_SECRETS = 2
-_BETWEEN = "."  # in neither hex nor base64
+MAXIMUM_SECRETS = 2
+SEPARATOR = "."  # occurs in neither hex nor base64
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Something shown once: what it is called and its text."""
+    """A secret that is shown once."""
 
     label: str
     text: str
@@ -37,7 +41,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What the page after a POST says: `tone` is `good` or `bad`."""
+    """The message on the page after a POST. `tone` is `good` or `bad`."""
 
     tone: str
     text: str
@@ -45,12 +49,15 @@ class Notice:
 
 
 class ConsoleKeys:
-    """Signs form tokens and seals notices; made once per process from the root secret."""
+    """Signs form tokens and encrypts notices and state.
+
+    Created once per process from the root secret.
+    """
 
     def __init__(
         self, secret_key: str, previous: str | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        """`now` is the store's clock: another process, on another host, may open what this one sealed."""
+        """`now` is the database's clock: a process on another host may decrypt the cookie."""
         self._now = now
         secrets = (secret_key,) if previous is None else (secret_key, previous)
         self._form_keys = [_derive(secret, b"makegood console form token") for secret in secrets]
@@ -58,38 +65,42 @@ class ConsoleKeys:
         self._states = [AESGCM(_derive(secret, b"makegood console state")) for secret in secrets]
 
     def form_token(self, session_token: str) -> str:
-        """The token that every form of this session carries."""
-        return _BETWEEN.join(hmac.new(key, session_token.encode(), sha256).hexdigest() for key in self._form_keys)
+        """The token of every form of this session."""
+        return SEPARATOR.join(hmac.new(key, session_token.encode(), sha256).hexdigest() for key in self._form_keys)
 
     def is_form_token(self, candidate: str, *, session_token: str) -> bool:
-        ours, theirs = self.form_token(session_token).split(_BETWEEN), candidate.split(_BETWEEN)[:MOST_SECRETS]
+        """Whether the candidate belongs to this session."""
+        ours, theirs = self.form_token(session_token).split(SEPARATOR), candidate.split(SEPARATOR)[:MAXIMUM_SECRETS]
         return any([hmac.compare_digest(one.encode(), other.encode()) for one in ours for other in theirs])
 
     def seal(self, notice: Notice, *, session_token: str) -> str:
-        """The notice as a cookie value that only this session can read, for `NOTICE_SECONDS`."""
+        """The notice as a cookie value. Only this session can read it, for `NOTICE_SECONDS`."""
         clear = orjson.dumps({"until": self._now().timestamp() + NOTICE_SECONDS, "notice": asdict(notice)})
-        return _BETWEEN.join(_sealed(cipher, clear, session_token) for cipher in self._notices)
+        return SEPARATOR.join(_encrypt(cipher, clear, session_token) for cipher in self._notices)
 
     def unseal(self, cookie: str, *, session_token: str) -> Notice | None:
-        """The notice, or None when it is old, of another session, or was not made here."""
-        for sealed in cookie.split(_BETWEEN)[:MOST_SECRETS]:
+        """The notice. None if it has expired, belongs to another session or is not authentic."""
+        for candidate in cookie.split(SEPARATOR)[:MAXIMUM_SECRETS]:
             for cipher in self._notices:
-                clear = _opened(cipher, sealed, session_token)
+                clear = _decrypt(cipher, candidate, session_token)
                 if clear is not None:
                     return _notice_from(clear, self._now())
         return None
 
-    # A state is JSON: its values are of any JSON type.
+    # State is a JSON object: its values are of any JSON type.
     def seal_state(self, state: Mapping[str, Any], *, purpose: str, until: datetime) -> str:
-        """What the browser keeps for us until then, unread and unchanged; it serves this purpose alone."""
+        """State as a cookie value that the browser can neither read nor change.
+
+        It is valid for one purpose.
+        """
         clear = orjson.dumps({"until": until.timestamp(), "state": state})
-        return _BETWEEN.join(_sealed(cipher, clear, purpose) for cipher in self._states)
+        return SEPARATOR.join(_encrypt(cipher, clear, purpose) for cipher in self._states)
 
     def unseal_state(self, sealed: str, *, purpose: str, now: datetime) -> dict[str, Any] | None:
-        """The state, or None when it is too old, serves another purpose, or was not made here."""
-        for one in sealed.split(_BETWEEN)[:MOST_SECRETS]:
+        """The state. None if it has expired, has another purpose or is not authentic."""
+        for candidate in sealed.split(SEPARATOR)[:MAXIMUM_SECRETS]:
             for cipher in self._states:
-                clear = _opened(cipher, one, purpose)
+                clear = _decrypt(cipher, candidate, purpose)
                 if clear is not None:
                     content = orjson.loads(clear)
                     state: dict[str, Any] = content["state"]
@@ -97,15 +108,15 @@ class ConsoleKeys:
         return None
 
 
-def _sealed(cipher: AESGCM, clear: bytes, session_token: str) -> str:
+def _encrypt(cipher: AESGCM, clear: bytes, associated: str) -> str:
     nonce = os.urandom(NONCE_BYTES)
-    return base64.urlsafe_b64encode(nonce + cipher.encrypt(nonce, clear, session_token.encode())).decode()
+    return base64.urlsafe_b64encode(nonce + cipher.encrypt(nonce, clear, associated.encode())).decode()
 
 
-def _opened(cipher: AESGCM, text: str, session_token: str) -> bytes | None:
+def _decrypt(cipher: AESGCM, text: str, associated: str) -> bytes | None:
     try:
         sealed = base64.urlsafe_b64decode(text.encode())
-        return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], session_token.encode())
+        return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated.encode())
     except (ValueError, InvalidTag):
         return None
 

@@ -1,7 +1,12 @@
-"""Speaks OpenID Connect with the one identity provider that the settings name: authorization code with PKCE, nonce and state.
+"""OpenID Connect client: authorization code flow with PKCE, nonce and state, for the provider of
+the settings.
 
-Each request goes through the transport that is handed in, which judges where it leads; no redirect is followed. An answer
-counts only when the ID token's signature, issuer, audience, times and nonce are right. Knows no user and no cookie; `oidc` does.
+Requests go through the given transport, which checks their destination. Redirects are not followed.
+A response counts only if the ID token's signature, issuer, audience, times and nonce are correct.
+Knows neither users nor cookies: `api.console.pages.oidc` does.
+
+Authlib's own httpx client is not used: authlib 1.9 deprecates it on httpx 0.28, and warnings are
+errors.
 """
 
 import secrets
@@ -25,25 +30,32 @@ CALLBACK_PATH = "/login/oidc/callback"
 SCOPE = "openid email"
 LEEWAY_SECONDS = 60
 METADATA_LIFETIME = timedelta(minutes=5)
-# A secret shared with the provider signs nothing: only its own keys do.
+# No symmetric algorithms: only the provider's own keys may sign.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 LONGEST_SUBJECT = 255
-# Not reached, or an answer that is no JSON or nested without end, lacks something, or has something of another type or signature.
-UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+# The provider is unreachable, or its response is not JSON, too deeply nested, incomplete, of wrong
+# types or wrongly signed.
+RESPONSE_ERRORS = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
-# A JSON object of the provider's, with values of any JSON type.
+# A JSON object from the provider, with values of any JSON type.
 Json = Mapping[str, Any]
 
 
-class IssuerFailed(Exception):
-    """The identity provider could not be reached, or what it answered cannot be trusted; the message is for the log."""
+class OidcProviderFailed(Exception):
+    """The identity provider was unreachable, or its response is not trustworthy.
+
+    The message is for the log.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class OidcClient:
-    """This installation as the provider knows it. `client_secret` None is a public client, which PKCE alone protects."""
+    """This installation as the provider knows it.
+
+    `client_secret` is None for a public client (PKCE only).
+    """
 
     issuer: str
     client_id: str
@@ -52,7 +64,10 @@ class OidcClient:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """What an answer is compared with. All of it is secret until then, and the browser keeps it sealed."""
+    """The secrets of one authorization request.
+
+    The response must match them. The browser keeps them encrypted.
+    """
 
     state: str
     nonce: str
@@ -61,7 +76,10 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
-    """Whom the provider vouches for. `email` is None unless it is verified; `authenticated_at` is in seconds since 1970."""
+    """A verified identity.
+
+    `email` is None unless it is verified. `authenticated_at` is in Unix seconds.
+    """
 
     subject: str
     email: str | None
@@ -69,7 +87,10 @@ class VerifiedIdentity:
 
 
 class OidcProvider:
-    """The provider; made once per process. What it says of itself is asked for again after 5 minutes."""
+    """The identity provider. Created once per process.
+
+    Its metadata is cached for 5 minutes.
+    """
 
     def __init__(self, client: OidcClient, *, public_url: str, transport: httpx.AsyncBaseTransport) -> None:
         self.url = client.issuer
@@ -81,80 +102,85 @@ class OidcProvider:
 
     @property
     def host(self) -> str:
-        """What people call it."""
+        """The name shown to users."""
         return httpx.URL(self.url).host
 
-    async def begin(self, *, now: datetime, anew: bool = False) -> tuple[str, AuthorizationRequest]:
-        """Where to send the browser, and what to compare its answer with. `anew`: the person must prove himself there again.
+    async def begin(self, *, now: datetime, force_login: bool = False) -> tuple[str, AuthorizationRequest]:
+        """Start an authorization. `force_login` makes the provider authenticate the user again.
 
-        Raises: IssuerFailed.
+        Returns the address to send the browser to, and the secrets that the response must match.
+
+        Raises: OidcProviderFailed.
         """
         metadata = await self._metadata(now)
-        asked = AuthorizationRequest(*(secrets.token_urlsafe(48) for _ in range(3)))
-        again = {"prompt": "login", "max_age": "0"} if anew else {}
+        request = AuthorizationRequest(*(secrets.token_urlsafe(48) for _ in range(3)))
+        login = {"prompt": "login", "max_age": "0"} if force_login else {}
         url = prepare_grant_uri(
             metadata["authorization_endpoint"],
             self._client.client_id,
             "code",
             redirect_uri=self._redirect_uri,
             scope=SCOPE,
-            state=asked.state,
-            nonce=asked.nonce,
-            code_challenge=create_s256_code_challenge(asked.code_verifier),
+            state=request.state,
+            nonce=request.nonce,
+            code_challenge=create_s256_code_challenge(request.code_verifier),
             code_challenge_method="S256",
-            **again,
+            **login,
         )
-        return url, asked
+        return url, request
 
-    async def finish(self, answer: Mapping[str, str], asked: AuthorizationRequest, *, now: datetime) -> VerifiedIdentity:
-        """Whom the provider vouches for in its answer, the query of the address that it sent the browser back to.
+    async def finish(self, response: Mapping[str, str], expected: AuthorizationRequest, *, now: datetime) -> VerifiedIdentity:
+        """Verify the provider's response, which is the query of the callback address.
 
-        Raises: IssuerFailed.
+        Raises: OidcProviderFailed.
         """
-        if not compare_digest(answer.get("state", "").encode(), asked.state.encode()):
-            raise IssuerFailed("the answer has not the state that was sent")
-        if answer.get("iss", self.url) != self.url:
-            raise IssuerFailed("the answer is of another issuer")
-        if "code" not in answer:
-            raise IssuerFailed("the answer has no code")
+        if not compare_digest(response.get("state", "").encode(), expected.state.encode()):
+            raise OidcProviderFailed("the state of the response is not the one that was sent")
+        if response.get("iss", self.url) != self.url:
+            raise OidcProviderFailed("the response is from another issuer")
+        if "code" not in response:
+            raise OidcProviderFailed("the response has no code")
         metadata = await self._metadata(now)
         try:
             async with httpx.AsyncClient(transport=self._transport, trust_env=False) as client:
-                token = await self._redeem(client, metadata, answer["code"], asked)
+                token = await self._exchange_code(client, metadata, response["code"], expected)
                 keys = KeySet.import_key_set((await client.get(metadata["jwks_uri"])).raise_for_status().json())
-            return self._vouched(token, keys, asked, now)
-        except UNUSABLE as error:
-            # Whatever a provider answers, or a stranger in its name: nobody is vouched for.
-            raise IssuerFailed(f"{type(error).__name__}: {error}") from error
+            return self._verify_id_token(token, keys, expected, now)
+        except RESPONSE_ERRORS as error:
+            raise OidcProviderFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _redeem(self, client: httpx.AsyncClient, metadata: Json, code: str, asked: AuthorizationRequest) -> Json:
-        """The tokens for the code. The secret goes as the provider takes it: by HTTP's own means if it takes that."""
+    async def _exchange_code(self, client: httpx.AsyncClient, metadata: Json, code: str, expected: AuthorizationRequest) -> Json:
+        """Exchange the code for tokens.
+
+        The client authenticates by HTTP Basic if the provider supports it.
+        """
         supported = metadata.get("token_endpoint_auth_methods_supported", AUTH_METHODS)
         method = next((one for one in AUTH_METHODS if one in supported), AUTH_METHODS[0])
         if self._client.client_secret is None:
             method = "none"
         grant = {"grant_type": "authorization_code", "redirect_uri": self._redirect_uri}
-        body = urlencode({**grant, "code": code, "code_verifier": asked.code_verifier})
+        body = urlencode({**grant, "code": code, "code_verifier": expected.code_verifier})
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        # HTTP's own means wants both percent-encoded (RFC 6749, 2.3.1), which the library leaves to its caller.
+        # HTTP Basic needs both percent-encoded (RFC 6749, 2.3.1). The library leaves that to its
+        # caller.
         is_basic = method == "client_secret_basic"
-        named = [
+        credentials = [
             quote(part, safe="") if is_basic else part for part in (self._client.client_id, self._client.client_secret or "")
         ]
-        auth = ClientAuth(*named, method)
+        auth = ClientAuth(*credentials, method)
         url, headers, body = auth.prepare("POST", metadata["token_endpoint"], headers, body)
-        answer = await client.post(url, content=body, headers=headers)
-        token: Json = answer.raise_for_status().json()
+        response = await client.post(url, content=body, headers=headers)
+        token: Json = response.raise_for_status().json()
         return token
 
-    def _vouched(self, token: Json, keys: KeySet, asked: AuthorizationRequest, now: datetime) -> VerifiedIdentity:
+    def _verify_id_token(self, token: Json, keys: KeySet, expected: AuthorizationRequest, now: datetime) -> VerifiedIdentity:
         signed = jwt.decode(token["id_token"], keys, algorithms=list(ALGORITHMS))
-        right = {"iss": self.url, "aud": self._client.client_id}
+        required = {"iss": self.url, "aud": self._client.client_id}
         claims = CodeIDToken(
             signed.claims,
             signed.header,
-            options={name: {"essential": True, "value": value} for name, value in right.items()},
-            params={"nonce": asked.nonce, "client_id": self._client.client_id, "access_token": token.get("access_token")},
+            options={name: {"essential": True, "value": value} for name, value in required.items()},
+            params={"nonce": expected.nonce, "client_id": self._client.client_id, "access_token": token.get("access_token")},
         )
         claims.validate(now=int(now.timestamp()), leeway=LEEWAY_SECONDS)
         email = _text(claims["email"]) if claims.get("email_verified") is True else None
@@ -169,22 +195,23 @@ class OidcProvider:
     async def _discover(self) -> Json:
         try:
             async with httpx.AsyncClient(transport=self._transport, trust_env=False) as client:
-                answer = await client.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
-            metadata: Json = answer.raise_for_status().json()
+                response = await client.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
+            metadata: Json = response.raise_for_status().json()
             if metadata["issuer"] != self.url:
-                raise IssuerFailed("the provider calls itself by another name than MAKEGOOD_OIDC_ISSUER")
-            # Not from https down to http: the code and the client's secret would be read on the way.
+                raise OidcProviderFailed("the provider's issuer is not MAKEGOOD_OIDC_ISSUER")
+            # No downgrade from https to http: the code and the client secret could be read on the
+            # way.
             scheme = httpx.URL(self.url).scheme
             if any(httpx.URL(metadata[name]).scheme not in (scheme, "https") for name in ENDPOINTS):
-                raise IssuerFailed("an endpoint of the provider is not https")
-        except UNUSABLE as error:
-            raise IssuerFailed(f"{type(error).__name__}: {error}") from error
+                raise OidcProviderFailed("an endpoint of the provider is not HTTPS")
+        except RESPONSE_ERRORS as error:
+            raise OidcProviderFailed(f"{type(error).__name__}: {error}") from error
         return metadata
 
 
 def _text(claim: object) -> str:
-    """A claim that names somebody, as the store can look it up. Raises: ValueError."""
+    """A claim that identifies a user, as text that can be stored. Raises: ValueError."""
     if not isinstance(claim, str) or not 0 < len(claim) <= LONGEST_SUBJECT or "\0" in claim:
-        raise ValueError("a claim that names somebody is no text that can be kept")
-    claim.encode()  # raises for half of a surrogate pair
+        raise ValueError("a claim that identifies a user is not text that can be stored")
+    claim.encode()  # raises for a lone surrogate
     return claim

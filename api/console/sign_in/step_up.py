@@ -1,7 +1,9 @@
-"""Asks a person again who he is, before an act that matters: at most 10 minutes after the last time he proved it.
+"""Step-up authentication: sensitive actions need a proof of identity that is at most 10 minutes
+old.
 
-Which acts those are is the one table below. The form that was sent is held, sealed, in the page that asks; with the proof it goes
-on as if nothing had been between. Never performs an act; `console_route` calls it before the act's own code.
+`SENSITIVE_ACTIONS` lists them. The page that asks for the proof carries the fields of the original
+form, encrypted. With a valid proof the action continues with these fields. `console_route` calls
+this module before the handler of the action.
 """
 
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from datetime import datetime, timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.sign_in.flow import SignInFlow
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
@@ -24,43 +26,55 @@ PROOF_LIFETIME = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Sensitive:
-    """What a form does, after "To", and the page that has it."""
+class SensitiveAction:
+    """A form that needs a proof. `description` completes the sentence "To ..."."""
 
-    act: str
+    description: str
     page: str
 
 
-# By the path of the POST. `tests/console/sign_in/test_step_up.py` goes by the router: a form that is new must be judged there.
-SENSITIVE_ACTIONS: Mapping[str, Sensitive] = {
-    "/projects": Sensitive("create a project and see its secrets", "/projects"),
-    "/projects/{project_id}": Sensitive("change where a project calls and whom it tells", "/projects/{project_id}"),
-    "/projects/{project_id}/delete": Sensitive("delete a project for good", "/projects/{project_id}"),
-    "/audit/export": Sensitive("export the audit log", "/audit"),
-    "/projects/{project_id}/keys": Sensitive("create an API key", "/projects/{project_id}"),
-    "/projects/{project_id}/signing-secret": Sensitive("make the next signing secret", "/projects/{project_id}"),
-    "/projects/{project_id}/signing-secret/finish": Sensitive("use the next signing secret alone", "/projects/{project_id}"),
-    "/projects/{project_id}/members": Sensitive("invite somebody into a project", "/projects/{project_id}"),
-    "/projects/{project_id}/members/{user_id}/role": Sensitive("change what a member may do", "/projects/{project_id}"),
-    "/login/password": Sensitive("change your password", "/login/password"),
-    "/account/totp": Sensitive("set up your authenticator app", "/account/security"),
-    "/account/totp/confirm": Sensitive("turn on your authenticator app", "/account/totp"),
-    "/account/recovery-codes": Sensitive("make new recovery codes", "/account/security"),
+# Keyed by the path of the POST. A test fails for a new form that it does not classify
+# (tests/console/sign_in/test_step_up.py).
+SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
+    "/projects": SensitiveAction("create a project and see its secrets", "/projects"),
+    "/projects/{project_id}": SensitiveAction("change the settings of a project", "/projects/{project_id}"),
+    "/projects/{project_id}/delete": SensitiveAction("delete a project permanently", "/projects/{project_id}"),
+    "/audit/export": SensitiveAction("export the audit log", "/audit"),
+    "/projects/{project_id}/keys": SensitiveAction("create an API key", "/projects/{project_id}"),
+    "/projects/{project_id}/signing-secret": SensitiveAction("create a new signing secret", "/projects/{project_id}"),
+    "/projects/{project_id}/signing-secret/finish": SensitiveAction("stop signing with the old secret", "/projects/{project_id}"),
+    "/projects/{project_id}/members": SensitiveAction("invite someone to a project", "/projects/{project_id}"),
+    "/projects/{project_id}/members/{user_id}/role": SensitiveAction("change the role of a member", "/projects/{project_id}"),
+    "/login/password": SensitiveAction("change your password", "/login/password"),
+    "/account/totp": SensitiveAction("set up your authenticator app", "/account/security"),
+    "/account/totp/confirm": SensitiveAction("turn on your authenticator app", "/account/totp"),
+    "/account/recovery-codes": SensitiveAction("create new recovery codes", "/account/security"),
 }
 
 
 class StepUpAuth:
-    """Stands before the acts of the table; made once per process."""
+    """Asks for a proof before sensitive actions. Created once per process."""
 
     def __init__(
-        self, parts: ConsoleParts, sessions: Sessions, entrance: SignInFlow, own_acts: SelfServiceAudit, pages: Pages
+        self,
+        parts: ConsoleDependencies,
+        sessions: Sessions,
+        sign_in_flow: SignInFlow,
+        self_service_audit: SelfServiceAudit,
+        pages: Pages,
     ) -> None:
-        self._parts, self._sessions, self._entrance, self._own_acts, self._pages = parts, sessions, entrance, own_acts, pages
+        self._parts = parts
+        self._sessions = sessions
+        self._attempts = sign_in_flow.attempts
+        self._self_service_audit = self_service_audit
+        self._pages = pages
 
-    async def ask(self, request: Request, path: str) -> Response | None:
-        """The page that asks for a proof; None when the act may go on. `path` is the route's own.
+    async def require_proof(self, request: Request, path: str) -> Response | None:
+        """The page that asks for a proof. None if the action may continue. `path` is the route's
+        path.
 
-        Raises: SignInNeeded, FormRejected, TooManyTries.
+        Raises:
+            SignInNeeded, FormRejected, TooManyLoginAttempts.
         """
         sensitive = SENSITIVE_ACTIONS.get(path)
         if sensitive is None or request.method != "POST":
@@ -70,40 +84,40 @@ class StepUpAuth:
         async with self._parts.database.reading() as session:
             now = await self._parts.database.now(session)
             proved_at = await factors.read_proved_at(session, token=viewer.token)
-        held = self._sessions.carried_fields(fields.get("held", ""), viewer=viewer, path=request.url.path, now=now)
-        if held is None:
+        carried = self._sessions.unseal_fields(fields.get("carried", ""), viewer=viewer, path=request.url.path, now=now)
+        if carried is None:
             if is_fresh(proved_at, now):
                 return None
             return await self._page(request, viewer, sensitive, fields, now=now)
-        if not is_fresh(proved_at, now) and not await self._proves(request, viewer, fields):
-            return await self._page(request, viewer, sensitive, held, now=now, is_wrong=True)
-        request.state.carried_fields = held
+        if not is_fresh(proved_at, now) and not await self._verify_proof(request, viewer, fields):
+            return await self._page(request, viewer, sensitive, carried, now=now, is_wrong=True)
+        request.state.carried_fields = carried
         return None
 
-    async def _proves(self, request: Request, viewer: Viewer, fields: Mapping[str, str]) -> bool:
+    async def _verify_proof(self, request: Request, viewer: Viewer, fields: Mapping[str, str]) -> bool:
         async with self._parts.database.reading() as session:
-            asks_for_code = await factors.has_totp(session, viewer.user_id)
-        one = self._entrance.tries.to_prove(request, viewer.user_id, by="code" if asks_for_code else "password")
-        await self._entrance.tries.begin(one)
-        is_right = self._is_right_code if asks_for_code else self._is_right_password
-        if not await is_right(request, viewer, fields.get("proof", "")):
-            await self._entrance.tries.record_failure(one)
+            needs_code = await factors.has_totp(session, viewer.user_id)
+        attempt = self._attempts.for_step_up(request, viewer.user_id, by="code" if needs_code else "password")
+        await self._attempts.count(attempt)
+        check = self._check_code if needs_code else self._check_password
+        if not await check(request, viewer, fields.get("proof", "")):
+            await self._attempts.record_failure(attempt)
             return False
-        await self._entrance.tries.was_right(one)
+        await self._attempts.record_success(attempt)
         return True
 
-    async def _is_right_code(self, request: Request, viewer: Viewer, proof: str) -> bool:
-        """Whether this is the person's code; the session remembers it."""
+    async def _check_code(self, request: Request, viewer: Viewer, proof: str) -> bool:
+        """Check the code and record the proof in the session."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             accepted = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=proof, now=now)
             if accepted is not None:
                 await factors.mark_proved(session, token=viewer.token, now=now)
-                await self._own_acts.record_code(session, request, accepted, viewer.user_id, now=now)
+                await self._self_service_audit.record_code(session, request, accepted, viewer.user_id, now=now)
         return accepted is not None
 
-    async def _is_right_password(self, request: Request, viewer: Viewer, proof: str) -> bool:
-        """Whether this is the person's password; the session remembers it."""
+    async def _check_password(self, request: Request, viewer: Viewer, proof: str) -> bool:
+        """Check the password and record the proof in the session."""
         async with self._parts.database.reading() as session:
             found = await users.check_password(session, email=viewer.email, password=proof)
         if found is None or found.user_id != viewer.user_id:
@@ -116,7 +130,7 @@ class StepUpAuth:
         self,
         request: Request,
         viewer: Viewer,
-        sensitive: Sensitive,
+        sensitive: SensitiveAction,
         fields: Mapping[str, str],
         *,
         now: datetime,
@@ -126,28 +140,28 @@ class StepUpAuth:
         seconds = int(PROOF_LIFETIME.total_seconds())
         values: Values = {
             "viewer": viewer,
-            "act": sensitive.act,
+            "description": sensitive.description,
             "action": path,
             "back": back,
-            "held": self._sessions.carry_fields(fields, viewer=viewer, path=path, now=now, seconds=seconds),
+            "carried": self._sessions.seal_fields(fields, viewer=viewer, path=path, now=now, seconds=seconds),
             "kind": await self._kind(viewer),
             "is_wrong": is_wrong,
         }
         return self._pages.page("proof.html", values, status=422 if is_wrong else 200)
 
     async def _kind(self, viewer: Viewer) -> str:
-        """What the person can prove himself by: code, password, issuer, or a new link."""
+        """How the user can confirm their identity: `code`, `password`, `issuer` or `link`."""
         async with self._parts.database.reading() as session:
             if await factors.has_totp(session, viewer.user_id):
                 return "code"
             if viewer.has_password:
                 return "password"
-            issuer = self._parts.issuer
-            if issuer is not None and await has_identity(session, issuer=issuer.url, user_id=viewer.user_id):
+            provider = self._parts.oidc_provider
+            if provider is not None and await has_identity(session, issuer=provider.url, user_id=viewer.user_id):
                 return "issuer"
         return "link"
 
 
 def is_fresh(proved_at: datetime | None, now: datetime) -> bool:
-    """Whether a proof of then still counts."""
+    """Whether a proof is still valid."""
     return proved_at is not None and now - proved_at < PROOF_LIFETIME

@@ -1,4 +1,4 @@
-"""The filters of a list as its address holds them, and the addresses of the same list with one thing changed. Pure."""
+"""The address of a list: tab, filters and cursor, and variants with one of them changed. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,28 +6,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
 
 from domain.audit import AuditAction
+from domain.receipts import EffectType, EventType, Provider
 
-PROVIDERS = ("stripe", "shopify")
-EVENT_TYPES = (
-    "checkout.session.completed",
-    "invoice.paid",
-    "customer.subscription.deleted",
-    "customer.subscription.updated",
-    "charge.refunded",
-    "charge.dispute.created",
-    "orders/paid",
-    "orders/fulfilled",
-    "customers/create",
-    "checkouts/create",
-)
-EFFECT_TYPES = (
-    "access_unlock",
-    "credit_grant",
-    "seat_update",
-    "subscription_state_apply",
-    "access_revocation",
-    "credit_deduction",
-)
+PROVIDERS = tuple(provider.value for provider in Provider)
+EVENT_TYPES = tuple(event_type.value for event_type in EventType)
+EFFECT_TYPES = tuple(effect_type.value for effect_type in EffectType)
 INCIDENT_TABS = ("open", "repairing", "resolved", "all")
 EVENT_TABS = ("all", "waiting", "incident", "applied", "recovered", "closed")
 AUDIT_NAMES = ("project", "actor", "action", "from", "to")
@@ -37,9 +20,10 @@ LONGEST = 255
 
 @dataclass(frozen=True, slots=True)
 class ListAddress:
-    """Where in a list one is: its path, tab, filters (only those that are set) and cursor (None: the newest).
+    """The address of one page of a list.
 
-    The filters that `stays` names are there in every address that leads on, since the list is for nobody without them.
+    `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
+    `required` are kept in every address, because the list cannot be shown without them.
     """
 
     path: str
@@ -47,11 +31,11 @@ class ListAddress:
     first_tab: str
     chosen: Mapping[str, str]
     cursor: str | None
-    stays: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
     @property
     def state(self) -> str | None:
-        """The state that the tab asks for; None for all."""
+        """The state that the tab selects. None for all states."""
         return None if self.tab == "all" else self.tab
 
     def __str__(self) -> str:
@@ -69,55 +53,58 @@ class ListAddress:
         chosen = {key: value for key, value in self.chosen.items() if key != name}
         return str(replace(self, chosen=chosen, cursor=None))
 
-    def at(self, cursor: str | None) -> str:
+    def with_cursor(self, cursor: str | None) -> str:
         return str(replace(self, cursor=cursor))
 
     def cleared(self) -> str:
-        return self.narrowed()
+        return self.with_only()
 
-    def narrowed(self, **filters: str) -> str:
-        """With these filters and no others."""
-        chosen = {name: value for name, value in self.chosen.items() if name in self.stays}
+    def with_only(self, **filters: str) -> str:
+        """The address with these filters and the required ones only."""
+        chosen = {name: value for name, value in self.chosen.items() if name in self.required}
         return str(replace(self, chosen={**chosen, **filters}, cursor=None))
 
     @property
     def created_after(self) -> datetime | None:
-        """The last instant before the first day, UTC."""
-        return _moved(_midnight(self.chosen.get("from")), timedelta(milliseconds=-1))
+        """The last millisecond before the first day, UTC."""
+        return _shifted(_midnight(self.chosen.get("from")), timedelta(milliseconds=-1))
 
     @property
     def created_before(self) -> datetime | None:
-        """The end of the last day, UTC: the day itself is in the list."""
-        return _moved(_midnight(self.chosen.get("to")), timedelta(days=1))
+        """The end of the last day, UTC. The day itself is included."""
+        return _shifted(_midnight(self.chosen.get("to")), timedelta(days=1))
 
 
 def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) -> ListAddress:
-    """The address of a list; what it does not know or cannot read is left out, as if it had not been asked."""
+    """Parse the address of a list. Unknown and invalid parameters are ignored."""
     known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
-    kept = _kept(query, NAMES, known)
+    chosen = _valid_filters(query, NAMES, known)
     tab = query.get("state", tabs[0])
-    return ListAddress(path, tab if tab in tabs else tabs[0], tabs[0], kept, query.get("cursor") or None)
+    return ListAddress(path, tab if tab in tabs else tabs[0], tabs[0], chosen, query.get("cursor") or None)
 
 
 def read_audit_address(query: Mapping[str, str]) -> ListAddress:
-    """The address of the audit log, which has no tabs."""
-    kept = _kept(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
-    return ListAddress("/audit", "all", "all", kept, query.get("cursor") or None)
+    """Parse the address of the audit log, which has no tabs."""
+    chosen = _valid_filters(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
+    return ListAddress("/audit", "all", "all", chosen, query.get("cursor") or None)
 
 
 def has_empty_fields(query: Mapping[str, str]) -> bool:
-    """Whether a form was sent with fields left empty; its address is then shortened to what was chosen."""
+    """Whether the query has empty parameters, as a browser sends for empty form fields."""
     return any(not value for value in query.values())
 
 
-def _kept(query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The filters that are set to something; `known` are the values of those that have but a few."""
-    chosen = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
-    kept = {name: value for name, value in chosen.items() if value and value in known.get(name, (value,))}
+def _valid_filters(query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The filters that are set and valid.
+
+    `known` lists the values of filters that have a fixed set.
+    """
+    given = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
+    valid = {name: value for name, value in given.items() if value and value in known.get(name, (value,))}
     for name in ("from", "to"):
-        if _midnight(kept.get(name)) is None:
-            kept.pop(name, None)
-    return kept
+        if _midnight(valid.get(name)) is None:
+            valid.pop(name, None)
+    return valid
 
 
 def _midnight(day: str | None) -> datetime | None:
@@ -127,8 +114,8 @@ def _midnight(day: str | None) -> datetime | None:
         return None
 
 
-def _moved(at: datetime | None, by: timedelta) -> datetime | None:
-    """None where that leaves the calendar: nothing lies beyond its first and last day."""
+def _shifted(at: datetime | None, by: timedelta) -> datetime | None:
+    """The shifted instant. None if it is outside the calendar, where no entry can be."""
     try:
         return None if at is None else at + by
     except OverflowError:

@@ -1,7 +1,7 @@
-"""What the console reads: the objects of REST, by the same queries, and beside them the project that each belongs to.
+"""Queries of the console's lists and of the event page. Read-only.
 
-A REST caller has one project and needs no such field; the console shows all those that the reader belongs to. Changes nothing:
-actions are `Operations`.
+Rows have the shape of the REST API, plus the project of each. A REST caller has one project and
+does not need that field. The console shows all projects of the viewer.
 """
 
 from collections.abc import Mapping
@@ -21,27 +21,31 @@ from store.db.database import Database
 from store.receipts import queries as reading
 
 ROWS = 25
-# The REST shape of an answer: JSON, so its values are of any JSON type.
+# The REST shape of a response. Values are of any JSON type.
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RowPage:
-    """A page of a list; `next_cursor` None: there is nothing older."""
+    """One page of a list. `next_cursor` is None on the last page."""
 
     rows: list[Json]
     next_cursor: str | None
 
 
 async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
-    """Events, newest first. Raises: ValidationFailed for a cursor that is not ours."""
+    """Events, newest first. Raises: ValidationFailed if the cursor is invalid."""
     async with database.searching(viewer.user_id) as session:
         page = await reading.list_events(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     return RowPage([_event(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
 
 async def incident_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
-    """Incidents, newest first, each with its event. Raises: ValidationFailed for a cursor that is not ours."""
+    """Incidents, newest first, each with its event.
+
+    Raises:
+        ValidationFailed if the cursor is invalid.
+    """
     async with database.searching(viewer.user_id) as session:
         page = await reading.list_incidents(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
     rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]
@@ -49,7 +53,12 @@ async def incident_rows(database: Database, address: ListAddress, viewer: Viewer
 
 
 async def read_event(database: Database, event_id: str, *, cursor: str | None) -> Json:
-    """The event with its repairs and timeline, or with an older part of it. Raises: NotFound; ValidationFailed for the cursor."""
+    """The event with its repairs and one page of its timeline.
+
+    Raises:
+        NotFound: there is no such event.
+        ValidationFailed: the cursor is invalid.
+    """
     async with database.reading() as session:
         found = await reading.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
     if found is None:
@@ -59,12 +68,12 @@ async def read_event(database: Database, event_id: str, *, cursor: str | None) -
 
 
 def _event(receipt: Receipt, incident: Incident | None) -> Json:
-    own = {"project_id": receipt.project_id, "shopify_shop_domain": receipt.shopify_shop_domain}
-    return {**event_view(receipt, incident), **own}
+    extra = {"project_id": receipt.project_id, "shopify_shop_domain": receipt.shopify_shop_domain}
+    return {**event_view(receipt, incident), **extra}
 
 
 def _filters(address: ListAddress, access: Access) -> reading.ListFilters:
-    """What the list's address asks of the store, of the reader's own projects."""
+    """The store's filters for an address, limited to the projects of the viewer."""
     chosen = address.chosen
     project_id = chosen.get("project")
     return reading.ListFilters(

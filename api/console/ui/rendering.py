@@ -1,7 +1,8 @@
-"""Turns a template and its values into a response with the console's security headers; decides nothing about the content.
+"""Renders templates and static files into responses with the console's security headers.
 
-A page that updates itself has a region whose template is rendered alone when htmx asks (`HX-Request`). The region carries the
-hash of its own content; htmx sends it back as `seen`, and an unchanged region is answered 204, which htmx does not swap.
+A self-updating page has a region. htmx requests it alone (header `HX-Request`) and sends the hash
+of the content that it shows as `seen`. An unchanged region is answered with 204, which htmx
+ignores.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,18 +15,20 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api.console.ui import labels as wording
+from api.console.ui import labels
+from domain.effects import IMPACTS
 from domain.values.text import readable
 
 HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
-# Version and hash as npm publishes them (`dist/htmx.min.js` of htmx.org); the browser refuses another file.
+# Version and hash of `dist/htmx.min.js` as npm publishes it. The browser refuses any other file.
 HTMX = "htmx-4.0.1.min.js"
 HTMX_INTEGRITY = "sha384-Qp9rdC8H7EqOoX+nR0P3RPG2Noji+qdwJlGpfzwQJsfOpp3sGwIdSP9xO3+UlEhn"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; frame-src 'self'; "
         "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "Cache-Control": "no-store",
@@ -38,7 +41,7 @@ Values = Mapping[str, object]
 
 
 class Pages:
-    """The templates and static files, read once."""
+    """Templates and static files, read once per process."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._static = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES}
@@ -46,7 +49,7 @@ class Pages:
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
-            finalize=_shown,
+            finalize=_sanitize,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -54,55 +57,59 @@ class Pages:
             static=self._static_url,
             htmx_file=HTMX,
             htmx_integrity=HTMX_INTEGRITY,
-            wording=wording,
-            since=lambda text: wording.since(text, now()),
-            until=lambda text: wording.until(text, now()),
+            labels=labels,
+            impacts=IMPACTS,
+            age_of=lambda text: labels.age(text, now()),
+            time_left=lambda text: labels.time_left(text, now()),
         )
 
     def page(self, template: str, values: Values, *, status: int = 200) -> Response:
-        """A whole page."""
+        """A complete page."""
         return HTMLResponse(self._templates.get_template(template).render(values), status_code=status, headers=HEADERS)
 
     def region(self, template: str, values: Values) -> Markup:
-        """One self-updating region: its content and, hidden, the hash of it."""
+        """A self-updating region, followed by a hidden field with the hash of its content."""
         content = self._templates.get_template(template).render(values)
         seen = sha256(content.encode()).hexdigest()[:24]
-        # Both parts are ours: the template escaped its values, the hash is hexadecimal.
+        # Safe: the template has escaped its values, and the hash is hexadecimal.
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
 
-    def answer(self, request: Request, *, page: str, region: str, values: Values) -> Response:
-        """The whole page, or for htmx its region alone, or 204 when htmx has seen exactly this region."""
-        fresh = self.region(region, values)
-        if not asked_by_htmx(request):
-            return self.page(page, {**values, "region": fresh})
-        return self.fragment(request, fresh)
+    def page_or_region(self, request: Request, *, page: str, region: str, values: Values) -> Response:
+        """The page. For htmx only its region, or 204 if the region has not changed."""
+        rendered = self.region(region, values)
+        if not is_htmx_request(request):
+            return self.page(page, {**values, "region": rendered})
+        return self.fragment(request, rendered)
 
-    def fragment(self, request: Request, fresh: Markup) -> Response:
-        """The region, or 204 when the asker has it already."""
+    def fragment(self, request: Request, rendered: Markup) -> Response:
+        """The rendered region, or 204 if the browser already shows it."""
         seen = request.query_params.get("seen", "")
-        if seen and f'name="seen" value="{seen}"' in fresh[-80:]:
+        if seen and f'name="seen" value="{seen}"' in rendered[-80:]:
             return Response(status_code=204, headers=HEADERS)
-        return HTMLResponse(str(fresh), headers=HEADERS)
+        return HTMLResponse(str(rendered), headers=HEADERS)
 
     def static_file(self, name: str, *, version: str) -> Response:
-        """A static file; kept by the browser for ever when asked for by its version."""
+        """A static file. It is cached forever if the request names its version."""
         content = self._static.get(name)
         if content is None:
             return Response(status_code=404, headers=HEADERS)
-        kept = "public, max-age=31536000, immutable" if version == _version(content) else "no-cache"
+        cache_control = "public, max-age=31536000, immutable" if version == _version(content) else "no-cache"
         media_type = MEDIA_TYPES[Path(name).suffix]
-        return Response(content, media_type=media_type, headers={"Cache-Control": kept})
+        return Response(content, media_type=media_type, headers={"Cache-Control": cache_control})
 
     def _static_url(self, name: str) -> str:
         return f"/static/{name}?v={_version(self._static[name])}"
 
 
-def _shown(value: object) -> object:
-    """Every value of every template: no control, no bidi character, and no half of a pair, which no page can hold."""
+def _sanitize(value: object) -> object:
+    """Remove control and bidi characters and lone surrogates from a value.
+
+    Applied to every value.
+    """
     return readable(value) if type(value) is str else value
 
 
-def asked_by_htmx(request: Request) -> bool:
+def is_htmx_request(request: Request) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 

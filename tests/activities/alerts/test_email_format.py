@@ -65,7 +65,7 @@ def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, fie
 
     mail = judge(letter, OPENED)
     reference, event_type = alert.facts.receipt.internal_reference, alert.facts.receipt.event_type  # type: ignore[union-attr]
-    wanted = one_line(f"Incident open: {reference} · {event_type} · failed_result", longest=SUBJECT_CHARACTERS)
+    wanted = one_line(f"Incident open: {reference} · {event_type} · the app reported a failure", longest=SUBJECT_CHARACTERS)
     assert decoded_subject(read_by_hand(letter.content)["Subject"]) == wanted
     for subtype in ("plain", "html"):
         part = mail.get_body((subtype,))
@@ -86,7 +86,7 @@ def test_facts_stay_on_their_own_lines(text: str) -> None:
     names = re.findall(r"^([A-Z][A-Za-z ]+?) {2,}", part.get_content(), re.MULTILINE)
     assert names == [
         *(name for name in ("Reference", "Event", "Effect")),
-        *("Reason", "Error", "Provider", "Occurred", "Deadline", "Opened", "Event id", "Incident id"),
+        *("Reason", "Error", "Provider", "Occurred", "Deadline", "Opened", "Event ID", "Incident ID"),
     ]
 
 

@@ -49,11 +49,11 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(database: 
 
     assert sent == AlertsSent(sent=1, failed=0)
     mail = post.mails[0]
-    assert mail["Subject"] == "[test] Incident open: order <1001> · invoice.paid · missing_result"
+    assert mail["Subject"] == "[test] Incident open: order <1001> · invoice.paid · no result before the deadline"
     assert mail["To"] == "ops@shop.example"
     for subtype in ("plain", "html"):
         assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
-        assert "missing_result" in text_of(mail, subtype)
+        assert "No result before the deadline" in text_of(mail, subtype)
     assert "order &lt;1001&gt;" in text_of(mail, "html")
     assert (await story.told(event_id))[-1] == "alert_sent"
 

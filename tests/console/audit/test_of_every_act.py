@@ -12,7 +12,7 @@ import pytest
 import typer
 from fastapi.routing import APIRoute
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.rest.openapi import document
 from cli.main import app
@@ -130,7 +130,7 @@ def actions(told: str) -> set[str]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_every_form_has_its_line(parts: ConsoleParts) -> None:
+def test_every_form_has_its_line(parts: ConsoleDependencies) -> None:
     routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
 
     assert sorted(FORMS) == sorted(route.path for route in routes if route.methods == {"POST"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from domain.audit import Actor, AuditAction
 from domain.ids import ProjectId
 from domain.projects import CreatedProject
@@ -26,20 +26,22 @@ UNKNOWN_HASH = "0" * 64
 ROW = '<span class="act'
 
 
-async def enter(parts: ConsoleParts, project_id: ProjectId | None, action: AuditAction, actor: str, times: int = 1) -> None:
+async def enter(
+    parts: ConsoleDependencies, project_id: ProjectId | None, action: AuditAction, actor: str, times: int = 1
+) -> None:
     async with parts.database.transaction() as session:
         for _ in range(times):
             await audit.record(session, parts.sealer, Actor(actor), action, now=START, project_id=project_id)
 
 
-async def entries(parts: ConsoleParts) -> list[dict[str, Any]]:
+async def entries(parts: ConsoleDependencies) -> list[dict[str, Any]]:
     """The whole log, newest first."""
     found: list[dict[str, Any]] = (await parts.operations.audit.list_audit(None, AuditFilters(), limit=200))["data"]
     return found
 
 
 @pytest.fixture
-async def owner(town: Town, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject) -> Person:
+async def owner(town: Town, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject) -> Person:
     """The owner of one of two projects: both have acts in the log, by turns, and so has the installation."""
     for _ in range(2):
         await enter(parts, other_project.project.id, AuditAction.PROJECT_SUSPENDED, FOREIGN_ACTOR)
@@ -72,7 +74,9 @@ async def test_page_has_the_entries_of_the_owners_project_alone(
     assert FOREIGN_ACTOR not in page or FOREIGN_ACTOR in filters
 
 
-async def test_pages_go_through_the_owners_entries_alone(owner: Person, parts: ConsoleParts, project: CreatedProject) -> None:
+async def test_pages_go_through_the_owners_entries_alone(
+    owner: Person, parts: ConsoleDependencies, project: CreatedProject
+) -> None:
     await enter(parts, project.project.id, AuditAction.KEY_CREATED, "temporal", times=49)
 
     first = (await owner.get(f"/audit?project={project.project.id}")).text
@@ -83,7 +87,7 @@ async def test_pages_go_through_the_owners_entries_alone(owner: Person, parts: C
 
 
 async def test_place_in_a_foreign_log_is_told_like_one_that_is_none(
-    owner: Person, parts: ConsoleParts, project: CreatedProject
+    owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     foreign = [entry["hash"] for entry in await entries(parts) if entry["project_id"] != project.project.id]
     path = f"/audit?project={project.project.id}&cursor="
@@ -95,7 +99,7 @@ async def test_place_in_a_foreign_log_is_told_like_one_that_is_none(
 
 
 async def test_without_a_project_an_owner_is_led_to_his_first_and_all_links_stay_there(
-    town: Town, owner: Person, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject
+    town: Town, owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
 ) -> None:
     """By name: "Elsewhere" comes before "shop"."""
     both = await town.member("both", project.project.id, Role.OWNER)
@@ -126,7 +130,7 @@ async def test_who_owns_no_project_sees_no_log(town: Town, project: CreatedProje
 
 
 async def test_export_has_the_entries_of_the_owners_project_alone_and_not_their_places(
-    owner: Person, parts: ConsoleParts, project: CreatedProject
+    owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     answer = await owner.post("/audit/export", project=project.project.id)
 
@@ -139,7 +143,7 @@ async def test_export_has_the_entries_of_the_owners_project_alone_and_not_their_
 
 
 async def test_export_that_is_not_the_owners_is_neither_made_nor_recorded(
-    owner: Person, parts: ConsoleParts, project: CreatedProject, other_project: CreatedProject
+    owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
 ) -> None:
     before = await entries(parts)
     asked = [{}, {"project": ""}, {"project": other_project.project.id}, {"project": "prj_none"}, {"actor": "temporal"}]
@@ -167,7 +171,7 @@ async def test_export_narrowed_to_somebody_elses_acts_is_empty(
 
 
 async def test_administrator_sees_and_exports_the_whole_log(
-    town: Town, owner: Person, parts: ConsoleParts, other_project: CreatedProject
+    town: Town, owner: Person, parts: ConsoleDependencies, other_project: CreatedProject
 ) -> None:
     administrator = await town.administrator()
 
@@ -188,14 +192,14 @@ async def test_navigation_leads_to_the_log_only_those_who_can_open_it(town: Town
     people = [await town.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)]
     people += [owner, await town.administrator()]
 
-    rails = ['href="/audit"' in (await person.get("/rail?here=events")).text for person in people]
+    rails = ['href="/audit"' in (await person.get("/rail?section=events")).text for person in people]
     links = [f'href="/audit?project={project_id}"' in (await person.get(f"/projects/{project_id}")).text for person in people]
 
     assert rails == links == [False, False, True, True]
 
 
 async def test_log_of_a_deleted_project_is_the_administrators_alone(
-    town: Town, owner: Person, parts: ConsoleParts, project: CreatedProject
+    town: Town, owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     administrator = await town.administrator()
     async with parts.database.transaction() as session:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pyotp
 import pytest
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
@@ -45,7 +45,7 @@ async def test_members_come_and_go_under_the_names_of_those_who_did_it(
 ) -> None:
     path, ada = f"/projects/{project.project.id}", await town.nobody()
     token = await invited(owner, project)
-    await ada.post_early("/join", token=token)
+    await ada.post_anonymously("/join", token=token)
     ada_id = (await log(town.parts))[-1]["actor"]
     await owner.post(f"{path}/members/{ada_id}/role", role="operator")
     await owner.post(f"{path}/members/{ada_id}/role", role="operator")
@@ -97,7 +97,7 @@ async def test_ones_sessions_are_ended_in_ones_own_name(town: Town) -> None:
 
 
 async def test_wrong_proofs_and_recovery_codes_given_for_them_are_told(
-    member: Visitor, parts: ConsoleParts, project: CreatedProject
+    member: Visitor, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     path, clock = f"/projects/{project.project.id}/keys", parts.database.clock
     clock.skew = timedelta(minutes=11)

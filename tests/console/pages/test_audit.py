@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from api.console.composition import ConsoleParts
-from api.console.pages.audit import tell
+from api.console.composition import ConsoleDependencies
+from api.console.pages.audit import render_entry
 from domain.audit import Actor, AuditAction
 from domain.projects import CreatedProject
 from operations.audit import AuditFilters
@@ -21,14 +21,14 @@ from tests.support.given import START, Story
 Json = dict[str, Any]
 
 
-async def log(parts: ConsoleParts) -> list[Json]:
+async def log(parts: ConsoleDependencies) -> list[Json]:
     """The whole log, oldest first."""
     page = await parts.operations.audit.list_audit(None, AuditFilters(), limit=100)
     return list(reversed(page["data"]))
 
 
 async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_address(
-    operator: Visitor, parts: ConsoleParts
+    operator: Visitor, parts: ConsoleDependencies
 ) -> None:
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
     await operator.post("/logout", page="/incidents")
@@ -53,7 +53,9 @@ async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_ad
     assert not re.search(f"{EMAIL}|{PASSWORD}|secret|hunter2", json.dumps(entries))
 
 
-async def test_link_that_no_longer_works_is_a_failed_sign_in(operator: Visitor, parts: ConsoleParts, login_token: str) -> None:
+async def test_link_that_no_longer_works_is_a_failed_sign_in(
+    operator: Visitor, parts: ConsoleDependencies, login_token: str
+) -> None:
     await operator.post("/login/link", page=f"/login/link?token={login_token}")
 
     last = (await log(parts))[-1]
@@ -62,7 +64,7 @@ async def test_link_that_no_longer_works_is_a_failed_sign_in(operator: Visitor, 
     assert login_token not in json.dumps(last)
 
 
-async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: ConsoleParts, login_token: str) -> None:
+async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: ConsoleDependencies, login_token: str) -> None:
     async with parts.database.transaction() as session:
         await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
     try:
@@ -79,7 +81,7 @@ async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: Co
 
 
 async def test_forms_of_the_console_act_as_the_person_signed_in(
-    operator: Visitor, parts: ConsoleParts, story: Story, project: CreatedProject
+    operator: Visitor, parts: ConsoleDependencies, story: Story, project: CreatedProject
 ) -> None:
     event_id, incident_id = await story.opened()
     path, page = f"/projects/{project.project.id}", f"/events/{event_id}"
@@ -122,7 +124,7 @@ async def test_page_tells_who_did_what_and_leads_on(operator: Visitor, story: St
 
 
 async def test_filters_are_in_the_address_and_pages_keep_them(
-    operator: Visitor, parts: ConsoleParts, project: CreatedProject
+    operator: Visitor, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     async with parts.database.transaction() as session:
         for _ in range(52):
@@ -145,7 +147,7 @@ async def test_filters_are_in_the_address_and_pages_keep_them(
     assert (short.status_code, short.headers["location"]) == (303, "/audit?action=signed_in")
 
 
-async def test_export_is_a_file_of_what_the_filters_leave_and_an_entry(operator: Visitor, parts: ConsoleParts) -> None:
+async def test_export_is_a_file_of_what_the_filters_leave_and_an_entry(operator: Visitor, parts: ConsoleDependencies) -> None:
     action = await operator.post("/audit/export", page="/audit?action=signed_in")
 
     lines = [json.loads(line) for line in action.text.splitlines()]
@@ -155,7 +157,7 @@ async def test_export_is_a_file_of_what_the_filters_leave_and_an_entry(operator:
     assert (last["action"], last["actor"], last["details"]) == ("audit_exported", lines[0]["actor"], {"filters": ["action"]})
 
 
-async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, parts: ConsoleParts) -> None:
+async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, parts: ConsoleDependencies) -> None:
     before = await log(parts)
 
     forged = await operator.client.post("/audit/export", data={"form_token": "0" * 64})
@@ -170,7 +172,13 @@ def test_entry_that_a_newer_version_wrote_is_still_told() -> None:
     entry = {"at": "2026-11-23T12:00:00.000Z", "actor": "robot_1", "action": "moon_landed", "subject_type": "moon"}
     entry |= {"subject_id": None, "project_id": "prj_gone", "address": None}
 
-    line = tell({**entry, "details": {"stage": 2, "crew": ["a", "b"]}}, {}, {})
+    line = render_entry({**entry, "details": {"stage": 2, "crew": ["a", "b"]}}, {}, {})
 
-    assert (line.what, line.who, line.on, line.link, line.project) == ("Moon landed", "robot_1", "Moon", None, "prj_gone")
+    assert (line.action, line.actor, line.subject, line.link, line.project) == (
+        "Moon landed",
+        "robot_1",
+        "Moon",
+        None,
+        "prj_gone",
+    )
     assert line.facts == (("Stage", "2"), ("Crew", "a, b"))

@@ -31,7 +31,7 @@ async def test_a_caught_mail_is_listed_and_read(operator: Visitor, tmp_path: Pat
 
 
 async def test_an_empty_mailbox_says_what_comes(operator: Visitor) -> None:
-    assert "No mail yet" in (await operator.open("/mailbox")).text
+    assert "No emails yet" in (await operator.open("/mailbox")).text
 
 
 async def test_the_html_of_a_mail_can_run_nothing(operator: Visitor, tmp_path: Path) -> None:

@@ -35,15 +35,15 @@ async def test_invitation_makes_an_account_and_its_member_once(town: Town, owner
     ada, late = await town.nobody(), await town.nobody()
 
     offered = await ada.get(f"/join?token={token}")
-    taken = await ada.post_early("/join", token=token)
-    again = await late.post_early("/join", token=token)
+    taken = await ada.post_anonymously("/join", token=token)
+    again = await late.post_anonymously("/join", token=token)
 
     assert f"{ADA} is invited as operator" in offered.text
     assert (taken.status_code, taken.headers["location"]) == (303, "/login/password")
     assert (await ada.get(f"/projects/{project.project.id}")).status_code == 200
-    assert "You are operator in this project" in (await ada.get(f"/projects/{project.project.id}")).text
+    assert "You have the operator role in this project" in (await ada.get(f"/projects/{project.project.id}")).text
     assert (again.status_code, late.token) == (422, "")
-    assert "leads nowhere" in again.text
+    assert "no longer valid" in again.text
 
 
 async def test_invitation_gives_nothing_before_it_is_taken(town: Town, owner: Person, project: CreatedProject) -> None:
@@ -51,7 +51,7 @@ async def test_invitation_gives_nothing_before_it_is_taken(town: Town, owner: Pe
 
     page = (await owner.get(f"/projects/{project.project.id}")).text
 
-    assert re.search(rf"{ADA}<span class=\"under\">Invited, until", page)
+    assert re.search(rf"{ADA}<span class=\"under\">Invited, expires", page)
     assert "Member since" in page
     assert page.count("/role") == 1
 
@@ -64,9 +64,12 @@ async def test_account_that_has_the_address_must_take_it_itself(
     token = await invite(owner, project)
     holder = await town.nobody()
 
-    refused: list[httpx.Response] = [await holder.post_early("/join", token=token), await owner.post_early("/join", token=token)]
+    refused: list[httpx.Response] = [
+        await holder.post_anonymously("/join", token=token),
+        await owner.post_anonymously("/join", token=token),
+    ]
     before = ada.token
-    taken = await ada.post_early("/join", token=token)
+    taken = await ada.post_anonymously("/join", token=token)
 
     assert [answer.status_code for answer in refused] == [422, 422]
     assert "sign in as them" in refused[0].text
@@ -91,7 +94,7 @@ async def test_link_leads_nowhere_any_more(town: Town, owner: Person, project: C
             await administrator.post(f"{path}/members/{owner.user_id}/role", role="operator")
     ada = await town.nobody()
 
-    answer = await ada.post_early("/join", token=token)
+    answer = await ada.post_anonymously("/join", token=token)
 
     assert (answer.status_code, ada.token) == (422, "")
 
@@ -99,7 +102,7 @@ async def test_link_leads_nowhere_any_more(town: Town, owner: Person, project: C
 async def test_invitation_never_lowers_a_role(town: Town, owner: Person, project: CreatedProject) -> None:
     token = await invite(owner, project, email=owner.email, role="viewer")
 
-    await owner.post_early("/join", token=token)
+    await owner.post_anonymously("/join", token=token)
 
     assert 'id="members"' in (await owner.get(f"/projects/{project.project.id}")).text
 
@@ -120,7 +123,7 @@ async def test_deleted_project_is_gone_for_its_people_who_stay_signed_in(
         assert (page.status_code, project.project.id in page.text) == (200, False)
         assert (other_project.project.id in page.text) is lists
         assert (await person.get(path)).status_code == 404
-    assert (await ada.post_early("/join", token=token)).status_code == 422
+    assert (await ada.post_anonymously("/join", token=token)).status_code == 422
     assert ada.token == ""
 
 

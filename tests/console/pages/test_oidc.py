@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import text
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.sign_in.oidc_provider import OidcClient, OidcProvider
 from domain.audit import Actor
 from domain.projects import CreatedProject
@@ -73,14 +73,14 @@ async def nadia(database: Database) -> User:
 
 
 @pytest.fixture
-async def together(parts: ConsoleParts, nadia: User) -> AsyncIterator[Together]:
+async def together(parts: ConsoleDependencies, nadia: User) -> AsyncIterator[Together]:
     async with providing() as (provider, at_provider):
-        with_issuer = replace(parts, issuer=issuer_at(provider.issuer))
+        with_issuer = replace(parts, oidc_provider=oidc_provider_at(provider.issuer))
         async with visiting(with_issuer) as visitor:
             yield Together(provider, at_provider, visitor)
 
 
-def issuer_at(url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> OidcProvider:
+def oidc_provider_at(url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> OidcProvider:
     client = OidcClient(url, CLIENT_ID, CLIENT_SECRET)
     return OidcProvider(client, public_url="http://makegood.example", transport=transport or GuardedTransport(allow=LOOPBACK))
 
@@ -180,9 +180,9 @@ async def test_an_answer_that_was_not_asked_for_is_refused(together: Together, a
     assert ("token" in together.provider.requests) is is_redeemed
 
 
-async def test_an_answer_is_good_in_the_browser_that_asked_and_once(together: Together, parts: ConsoleParts) -> None:
+async def test_an_answer_is_good_in_the_browser_that_asked_and_once(together: Together, parts: ConsoleDependencies) -> None:
     address = await together.leave()
-    async with visiting(replace(parts, issuer=issuer_at(together.provider.issuer))) as other:
+    async with visiting(replace(parts, oidc_provider=oidc_provider_at(together.provider.issuer))) as other:
         elsewhere = await other.open(address)
     first = await together.visitor.open(address)
     second = await together.visitor.open(address)
@@ -207,7 +207,7 @@ async def test_a_refusal_at_the_provider_is_told(together: Together) -> None:
 
 
 async def test_who_had_the_account_before_its_address_was_proven_is_out(
-    together: Together, parts: ConsoleParts, project: CreatedProject
+    together: Together, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     """Somebody takes an invitation for an address that is not his, and waits for whose it is."""
     people = People.build(parts.database, parts.sealer)
@@ -301,8 +301,8 @@ async def test_a_provider_that_describes_itself_wrongly_is_not_used(together: To
     assert used == []
 
 
-async def test_each_request_to_the_provider_is_judged_where_it_leads(parts: ConsoleParts, together: Together) -> None:
-    guarded = replace(parts, issuer=issuer_at(together.provider.issuer, transport=GuardedTransport(allow=())))
+async def test_each_request_to_the_provider_is_judged_where_it_leads(parts: ConsoleDependencies, together: Together) -> None:
+    guarded = replace(parts, oidc_provider=oidc_provider_at(together.provider.issuer, transport=GuardedTransport(allow=())))
     async with visiting(guarded) as visitor:
         at_once = await visitor.open("/login/oidc")
     asked_before = len(together.provider.requests)
@@ -351,7 +351,7 @@ async def test_who_has_no_password_is_sent_there_to_be_asked_again(together: Tog
     assert 'href="/login/oidc?back=/projects"' in asked.text
 
 
-async def test_ways_in_and_out_there_are_in_the_audit_log(together: Together, parts: ConsoleParts, nadia: User) -> None:
+async def test_ways_in_and_out_there_are_in_the_audit_log(together: Together, parts: ConsoleDependencies, nadia: User) -> None:
     """What the provider refuses or answers wrongly, who is nobody here, and who becomes known by it; no address, no subject."""
     together.provider.answer = {"code": "made up"}
     await together.sign_in()
@@ -384,7 +384,7 @@ async def test_ways_in_and_out_there_are_in_the_audit_log(together: Together, pa
 
 
 async def test_strangers_whom_the_provider_vouches_for_are_slowed_down(
-    together: Together, parts: ConsoleParts, database: Database
+    together: Together, parts: ConsoleDependencies, database: Database
 ) -> None:
     """Each of them leaves an entry: without an end to it they could fill the log."""
     await address_with_one_try(database)

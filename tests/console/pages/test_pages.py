@@ -25,7 +25,7 @@ async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visit
 
     assert html.escape("order <10482>") in page
     assert f'href="/events/{event_id}"' in page
-    assert "No result in time" in page
+    assert "No result before the deadline" in page
     assert story.project.name in page
 
 
@@ -73,7 +73,7 @@ async def test_an_address_with_empty_fields_is_shortened(operator: Visitor) -> N
 
 async def test_an_empty_installation_teaches_the_first_receipt(operator: Visitor) -> None:
     assert "curl http://makegood.example/api/v1/receipt" in (await operator.open("/events")).text
-    assert "Nothing needs you" in (await operator.open("/incidents")).text
+    assert "No open incidents" in (await operator.open("/incidents")).text
 
 
 @pytest.mark.parametrize("position", LifecycleState)
@@ -111,9 +111,9 @@ async def test_reprocess_asks_for_one_repair(operator: Visitor, story: Story) ->
     assert (answer.status_code, answer.headers["location"]) == (303, page)
     assert [row["state"] for row in await story.rows("repairs", event_id)] == ["calling"]
     shown = (await operator.open(page)).text
-    assert "A repair was asked for" in shown
+    assert "Repair requested" in shown
     assert "By you." in shown
-    assert "A repair was asked for" not in (await operator.open(page)).text
+    assert "Repair requested" not in (await operator.open(page)).text
 
 
 async def test_acknowledge_is_told_on_the_page(operator: Visitor, story: Story) -> None:
@@ -133,8 +133,8 @@ async def test_resolve_by_hand_keeps_the_reason(operator: Visitor, story: Story)
     await operator.post(action, page=page, reason="refunded, ticket 4711")
     resolved = (await operator.open(page)).text
 
-    assert "Say why" in refused
-    assert "By hand: refunded, ticket 4711" in resolved
+    assert "Enter a reason" in refused
+    assert "Resolved manually by you: “refunded, ticket 4711”" in resolved
     assert "Closed" in resolved
 
 
@@ -189,13 +189,13 @@ async def test_the_rail_counts_and_names_what_is_down(operator: Visitor, story: 
     whole = (await operator.open("/incidents")).text
     desk.checks = {**desk.checks, "engine": CheckStatus.FAILED, "worker": CheckStatus.UNKNOWN}
 
-    rail = (await operator.open("/rail?here=incidents", **HTMX)).text
+    rail = (await operator.open("/rail?section=incidents", **HTMX)).text
 
     assert "All systems working" in whole
-    assert "Engine not working" in rail
-    assert '<li class="bad"><i class="dot"></i>Engine<span class="sr">: not working' in rail
-    assert '<li class="unknown"><i class="dot"></i>Worker<span class="sr">: not known' in rail
-    assert '<li class="good"><i class="dot"></i>Store<span class="sr">: working' in rail
+    assert "Temporal not working" in rail
+    assert '<li class="bad"><i class="dot"></i>Temporal<span class="sr">: not working' in rail
+    assert '<li class="unknown"><i class="dot"></i>Worker<span class="sr">: unknown' in rail
+    assert '<li class="good"><i class="dot"></i>Database<span class="sr">: working' in rail
     assert '<b class="count">1<' in rail
 
 

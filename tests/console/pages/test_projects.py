@@ -36,7 +36,7 @@ async def test_a_new_project_shows_its_secrets_once(operator: Visitor) -> None:
     assert secrets_in(first).keys() == {"API key", "Signing secret"}
     assert secrets_in(first)["API key"].startswith("sk_live_")
     assert secrets_in(second) == {}
-    assert "Without a repair URL" in second
+    assert "This project has no repair URL" in second
 
 
 async def test_a_taken_name_is_told_beside_its_field(operator: Visitor, project: CreatedProject) -> None:
@@ -59,7 +59,7 @@ async def test_settings_are_saved(operator: Visitor, project: CreatedProject) ->
     )
 
     assert status == 303
-    assert "Saved." in page
+    assert "Settings saved." in page
     assert "Shop Berlin" in page
     assert 'value="0.5"' in page
     assert "a@shop.example\nb@shop.example\nc@shop.example" in page
@@ -119,8 +119,8 @@ async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: V
     assert secrets_in(first)["Signing secret"] != project.signing_secret
     assert secrets_in(second) == {}
     assert "both signatures until <time" in second
-    assert "new secret alone" in finished
-    assert [page for page in (before, after) if "A rotation is under way" in page or "/signing-secret/finish" in page] == []
+    assert "no longer signed with the old secret" in finished
+    assert [page for page in (before, after) if "Rotation in progress" in page or "/signing-secret/finish" in page] == []
 
 
 async def test_finishing_no_rotation_is_told(operator: Visitor, project: CreatedProject) -> None:

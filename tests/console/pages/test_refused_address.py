@@ -13,7 +13,7 @@ from activities.callback.send import CallbackActivities, CallbackRules
 from activities.callback.transport import exchange
 from activities.messages import SendCallback
 from activities.slots import CallbackLimits, CallbackSlots
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from egress.transport import Resolver
 from store.crypto.encryption import Sealer
 from tests.activities.callback.test_send import CHANCE
@@ -49,7 +49,7 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
 
 
 async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
-    story: Story, sealer: Sealer, parts: ConsoleParts, operator: Visitor
+    story: Story, sealer: Sealer, parts: ConsoleDependencies, operator: Visitor
 ) -> None:
     async with story.database.reading() as session:
         story.at = await story.database.now(session)
@@ -64,7 +64,7 @@ async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
             shown.append(re.findall(r'class="answer bad">([^<]*)<', page))
 
     assert attempts == [[(None, "no_permitted_address", 1000)]] * len(BEHIND)
-    assert shown == [["The host has no address that may be called"]] * len(BEHIND)
+    assert shown == [["The host has no address that Makegood may call"]] * len(BEHIND)
     assert PRIVATE not in str(logs)
     # Who runs the installation can still tell a wrong name from a wrong address.
     reasons = [entry["reason"] for entry in logs if entry["event"] == "attempt_ended"]

@@ -9,7 +9,7 @@ import httpx
 import pyotp
 import pytest
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from domain.security.login_backoff import CODE
 from store.db.database import Database
 from store.people import users
@@ -83,7 +83,7 @@ async def test_a_wrong_code_turns_nothing_on(operator: Visitor) -> None:
     answer = await operator.post("/account/totp/confirm", page="/account/totp", code="12345")
 
     assert answer.status_code == 422
-    assert "Off: your password alone" in (await operator.open("/account/security")).text
+    assert "Off. Sign-in does not ask" in (await operator.open("/account/security")).text
 
 
 async def test_the_picture_obeys_the_strict_policy(operator: Visitor) -> None:
@@ -118,7 +118,7 @@ async def test_password_alone_opens_nothing(phone: Phone) -> None:
     assert (right.status_code, right.headers["location"], await phone.is_in()) == (303, "/incidents", True)
 
 
-async def test_a_code_signs_in_once(phone: Phone, parts: ConsoleParts) -> None:
+async def test_a_code_signs_in_once(phone: Phone, parts: ConsoleDependencies) -> None:
     await phone.leave()
     await phone.give_password()
     code = await phone.code()
@@ -165,7 +165,7 @@ async def test_the_code_must_follow_the_password_soon(phone: Phone) -> None:
 
 
 async def test_nobody_is_asked_for_a_code_who_gave_no_password(visitor: Visitor) -> None:
-    visitor.client.cookies.set("makegood_halfway", "made up")
+    visitor.client.cookies.set("makegood_pending_second_factor", "made up")
 
     assert (await visitor.open("/login/code")).headers["location"] == "/login"
 
@@ -201,11 +201,11 @@ async def test_turning_it_off_takes_a_code(phone: Phone) -> None:
     off = (await phone.visitor.open("/account/security")).text
     await phone.leave()
 
-    assert ("On: a code" in on, "Off: your password" in off) == (True, True)
+    assert ("On. Every sign-in" in on, "Off. Sign-in does not ask" in off) == (True, True)
     assert (await phone.give_password()).headers["location"] == "/incidents"
 
 
-async def test_what_is_done_with_the_second_factor_is_in_the_audit_log(phone: Phone, parts: ConsoleParts) -> None:
+async def test_what_is_done_with_the_second_factor_is_in_the_audit_log(phone: Phone, parts: ConsoleDependencies) -> None:
     await phone.visitor.post("/account/recovery-codes", page="/account/security")
     new = shown_secrets((await phone.visitor.open("/account/security")).text)
     await phone.leave()

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from store.db.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 
@@ -50,7 +50,7 @@ async def test_a_link_works_once(operator: Visitor, login_token: str) -> None:
     answer = await operator.post("/login/link", page=f"/login/link?token={login_token}")
 
     assert answer.status_code == 422
-    assert "used before or is too old" in answer.text
+    assert "has expired or was already used" in answer.text
 
 
 async def test_the_password_signs_in_after_signing_out(operator: Visitor) -> None:
@@ -72,7 +72,7 @@ async def test_a_wrong_pair_says_one_thing_only(operator: Visitor, email: str, p
     answer = await operator.post("/login", page="/login", email=email, password=password)
 
     assert answer.status_code == 422
-    assert "do not go together" in answer.text
+    assert "Email or password is incorrect" in answer.text
 
 
 @pytest.mark.parametrize(("email", "password"), [(EMAIL, "short"), ("nobody", PASSWORD), (EMAIL, "x" * 257)])
@@ -124,7 +124,7 @@ async def test_every_answer_carries_the_strict_policy(operator: Visitor) -> None
         assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleParts, login_token: str) -> None:
+async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleDependencies, login_token: str) -> None:
     async with visiting(replace(parts, public_url="https://makegood.example")) as visitor:
         answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
         inside = await visitor.open("/incidents")
@@ -136,7 +136,7 @@ async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleParts
     assert inside.status_code == 200
 
 
-async def test_a_store_that_does_not_answer_is_told_as_that(parts: ConsoleParts, tmp_path: Path) -> None:
+async def test_a_store_that_does_not_answer_is_told_as_that(parts: ConsoleDependencies, tmp_path: Path) -> None:
     nowhere = Database.open(f"sqlite:///{tmp_path / 'no' / 'such' / 'makegood.db'}")
     async with visiting(replace(parts, database=nowhere)) as visitor:
         visitor.client.cookies.set("makegood_session", "some token")
@@ -145,4 +145,4 @@ async def test_a_store_that_does_not_answer_is_told_as_that(parts: ConsoleParts,
     await nowhere.close()
 
     assert answer.status_code == 503
-    assert "The store does not answer" in answer.text
+    assert "The database is not responding" in answer.text

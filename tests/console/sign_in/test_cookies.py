@@ -43,18 +43,18 @@ def test_a_form_token_is_of_one_session() -> None:
 
 
 def test_a_state_serves_its_own_purpose_until_its_end() -> None:
-    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
+    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10))
 
-    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
+    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
     assert KEYS.unseal_state(sealed, purpose="device", now=NOW) is None
-    assert KEYS.unseal_state(sealed, purpose="halfway", now=NOW + timedelta(minutes=10)) is None
-    assert ConsoleKeys("x" * 40).unseal_state(sealed, purpose="halfway", now=NOW) is None
+    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW + timedelta(minutes=10)) is None
+    assert ConsoleKeys("x" * 40).unseal_state(sealed, purpose="pending_second_factor", now=NOW) is None
     assert "usr_1" not in sealed
 
 
 def test_a_state_that_was_not_made_here_is_not_read() -> None:
     for cookie in ("", "A", "AAAA", "ä", "x" * 200):
-        assert KEYS.unseal_state(cookie, purpose="halfway", now=NOW) is None
+        assert KEYS.unseal_state(cookie, purpose="pending_second_factor", now=NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
     assert read.is_form_token(made.form_token("session"), session_token="session")
     assert not read.is_form_token(made.form_token("session"), session_token="another")
     assert read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
-    sealed = made.seal_state({"user_id": "usr_1"}, purpose="halfway", until=NOW + timedelta(minutes=10))
-    assert read.unseal_state(sealed, purpose="halfway", now=NOW) == {"user_id": "usr_1"}
+    sealed = made.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10))
+    assert read.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
 
 
 def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.http.client_address import address_block
 from domain.security.login_backoff import ACCOUNT, ADDRESS
 from store.db.database import Database
@@ -104,7 +104,9 @@ async def test_nobody_is_shut_out_for_longer_than_a_minute(owner: Visitor, datab
     assert 50 < int(answer.headers["retry-after"]) <= 60
 
 
-async def test_the_owners_browser_is_not_shut_out_by_strangers(owner: Visitor, parts: ConsoleParts, database: Database) -> None:
+async def test_the_owners_browser_is_not_shut_out_by_strangers(
+    owner: Visitor, parts: ConsoleDependencies, database: Database
+) -> None:
     await guess(owner, EMAIL, PASSWORD)
     await owner.post("/logout", page="/incidents")
     await exhausted(database, EMAIL)
@@ -138,7 +140,7 @@ async def test_an_address_has_so_many_tries_whatever_it_names(visitor: Visitor) 
     assert (await guess(visitor, "nobody@shop.example")).status_code == 429
 
 
-async def test_a_trusted_proxy_says_whose_tries_they_are(parts: ConsoleParts) -> None:
+async def test_a_trusted_proxy_says_whose_tries_they_are(parts: ConsoleDependencies) -> None:
     async with visiting(replace(parts, trusted_proxies=(ip_network("127.0.0.0/8"),))) as visitor:
         one = [await redeem(visitor, forwarded="198.51.100.1") for _ in range(ADDRESS.free + 1)]
         another = await redeem(visitor, forwarded="198.51.100.1, 198.51.100.2")
@@ -146,7 +148,7 @@ async def test_a_trusted_proxy_says_whose_tries_they_are(parts: ConsoleParts) ->
     assert (one[-1], another) == (429, 422)
 
 
-async def test_every_process_counts_the_same_tries(parts: ConsoleParts) -> None:
+async def test_every_process_counts_the_same_tries(parts: ConsoleDependencies) -> None:
     async with visiting(parts) as here, visiting(parts) as there:
         answers = [await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)]
 
@@ -154,7 +156,7 @@ async def test_every_process_counts_the_same_tries(parts: ConsoleParts) -> None:
 
 
 async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
-    owner: Visitor, parts: ConsoleParts, database: Database
+    owner: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
     """However many come: nobody can fill the log from outside."""
     at_first = len(await log(parts))
@@ -182,7 +184,7 @@ async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
 
 
 async def test_an_address_leaves_no_more_entries_than_it_has_tries(
-    visitor: Visitor, parts: ConsoleParts, database: Database
+    visitor: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
     await address_with_one_try(database)
 

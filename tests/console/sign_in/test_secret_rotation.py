@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from domain.projects import CreatedProject
 from store.crypto import root_secret as rotation
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 class Balancer:
     """Console processes on one store, each with the root secrets that it knows; `at` is the one that is called next."""
 
-    parts: ConsoleParts
+    parts: ConsoleDependencies
     at: Known = OLD_ALONE
     apps: dict[Known, ASGIApp] = field(default_factory=dict)
 
@@ -63,8 +63,8 @@ class Person:
         database.clock.skew += timedelta(seconds=60)
         self.visitor.client.cookies.clear()
         self.balancer.at = first
-        halfway = await self.visitor.post("/login", page="/login", email=EMAIL, password=PASSWORD)
-        assert halfway.headers["location"] == "/login/code", halfway.text
+        pending = await self.visitor.post("/login", page="/login", email=EMAIL, password=PASSWORD)
+        assert pending.headers["location"] == "/login/code", pending.text
         self.balancer.at = then
         async with database.reading() as session:
             code = pyotp.TOTP(self.secret).at(await database.now(session))
@@ -76,7 +76,7 @@ class Person:
 
 
 @pytest.fixture
-async def person(parts: ConsoleParts, database: Database, project: CreatedProject) -> AsyncIterator[Person]:
+async def person(parts: ConsoleDependencies, database: Database, project: CreatedProject) -> AsyncIterator[Person]:
     balancer = Balancer(parts)
     secret = await set_up(database)
     transport = httpx.ASGITransport(app=balancer)

@@ -78,7 +78,7 @@ async def test_sign_in_has_a_new_id_and_the_one_before_is_over(town: Town) -> No
         now = await town.parts.database.now(session)
         link = await users.create_login_link(session, now=now)
 
-    await person.post_early("/login/link", token=link)
+    await person.post_anonymously("/login/link", token=link)
     after = person.token
     person.client.cookies.set(SESSION_COOKIE, before, domain=person.client.base_url.host, path="/")
 
@@ -92,7 +92,7 @@ async def test_planted_id_is_never_taken_over(town: Town) -> None:
     async with town.parts.database.transaction() as session:
         link = await users.create_login_link(session, now=await town.parts.database.now(session))
 
-    await person.post_early("/login/link", token=link)
+    await person.post_anonymously("/login/link", token=link)
 
     assert person.token not in ("", "planted")
 
@@ -128,7 +128,7 @@ async def test_change_of_ones_own_rights_goes_on_under_a_new_id(town: Town, proj
     await owner.post(f"/projects/{project.project.id}/members/{owner.user_id}/role", role="viewer")
 
     assert owner.token not in ("", before)
-    assert "The role is changed." in (await owner.get("/projects")).text
+    assert "The role was changed." in (await owner.get("/projects")).text
     assert (await owner.post(f"/projects/{project.project.id}", name="mine")).status_code == 403
 
 
@@ -146,7 +146,7 @@ async def test_ones_sessions_are_listed_with_where_and_when(town: Town) -> None:
 
     assert "Firefox on Linux" in page
     assert "<code>127.0.0.1</code>" in page
-    assert page.count("This one") == 1
+    assert page.count("This browser") == 1
     assert page.count("Sign out</button>") == 1
 
 

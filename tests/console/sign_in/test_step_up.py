@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 
-from api.console.composition import ConsoleParts
+from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.step_up import SENSITIVE_ACTIONS
 from domain.audit import Actor
@@ -73,10 +73,10 @@ async def go_on(visitor: Visitor, asked: httpx.Response, proof: str, *, path: st
 
 
 def is_asked(answer: httpx.Response) -> bool:
-    return "Is it you?" in answer.text
+    return "Confirm it's you" in answer.text
 
 
-def test_every_form_of_the_console_is_judged(parts: ConsoleParts) -> None:
+def test_every_form_of_the_console_is_judged(parts: ConsoleDependencies) -> None:
     routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
     forms = {route.path for route in routes if route.methods - {"GET", "HEAD"}}
 
@@ -96,7 +96,7 @@ async def test_every_sensitive_form_asks_and_does_nothing_yet(
     answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS}
 
     assert [path for path, answer in answers.items() if not is_asked(answer)] == []
-    assert [path for path, answer in answers.items() if SENSITIVE_ACTIONS[path].act not in answer.text] == []
+    assert [path for path, answer in answers.items() if SENSITIVE_ACTIONS[path].description not in answer.text] == []
     assert await everything(database) == before
     assert not any("another sentence to keep" in answer.text for answer in answers.values())
 

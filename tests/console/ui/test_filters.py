@@ -38,7 +38,7 @@ def test_changing_the_tab_or_a_filter_goes_back_to_the_newest() -> None:
 
     assert address.with_tab("all") == "/incidents?state=all&provider=stripe&q=x"
     assert address.without("q") == "/incidents?provider=stripe"
-    assert address.at(None) == "/incidents?provider=stripe&q=x"
+    assert address.with_cursor(None) == "/incidents?provider=stripe&q=x"
     assert address.cleared() == "/incidents"
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.console.ui import labels as wording
+from api.console.ui import labels
 from domain.incidents import AlertKind, IncidentState, Reason, RepairCause, RepairState, Resolution
 from domain.receipts import Flag, ReceiptState
 from domain.retries import ErrorClass
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
     ],
 )
 def test_an_age_is_told_in_its_largest_unit(ago: timedelta, said: str) -> None:
-    assert wording.since((NOW - ago).isoformat(), NOW) == said
+    assert labels.age((NOW - ago).isoformat(), NOW) == said
 
 
 @pytest.mark.parametrize(
@@ -43,38 +43,38 @@ def test_an_age_is_told_in_its_largest_unit(ago: timedelta, said: str) -> None:
     ],
 )
 def test_a_span_is_told_in_two_units(seconds: float, said: str) -> None:
-    assert wording.exact_span(seconds) == said
+    assert labels.exact_duration(seconds) == said
 
 
 @pytest.mark.parametrize(("minutes", "said"), [(30, "30 min"), (0.01, "0.6 s"), (0.5, "30 s"), (90, "1 h 30 min")])
 def test_a_deadline_in_minutes_is_told_as_one_says_it(minutes: float, said: str) -> None:
-    assert wording.minutes(minutes) == said
+    assert labels.format_minutes(minutes) == said
 
 
 def test_a_moment_is_told_in_utc() -> None:
-    assert wording.moment("2026-11-23T11:13:55.123Z") == "23 Nov 2026, 11:13:55 UTC"
-    assert wording.moment("2026-11-23T11:13:55+02:00") == "23 Nov 2026, 09:13:55 UTC"
-    assert wording.moment(None) == "–"
+    assert labels.format_instant("2026-11-23T11:13:55.123Z") == "23 Nov 2026, 11:13:55 UTC"
+    assert labels.format_instant("2026-11-23T11:13:55+02:00") == "23 Nov 2026, 09:13:55 UTC"
+    assert labels.format_instant(None) == "–"
 
 
 def test_a_short_id_keeps_its_prefix_and_its_end() -> None:
-    assert wording.short_id("evt_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d") == "evt_…3a4b5c6d"
-    assert wording.short_id("you") == "you"
+    assert labels.short_id("evt_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d") == "evt_…3a4b5c6d"
+    assert labels.short_id("you") == "you"
 
 
 @pytest.mark.parametrize("state", [*ReceiptState, *IncidentState, *RepairState])
 def test_every_state_has_its_label_and_its_tone(state: str) -> None:
-    assert state in wording.STATE_LABELS
-    assert state in wording.STATE_TONES
+    assert state in labels.STATE_LABELS
+    assert state in labels.STATE_TONES
 
 
 def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> None:
-    assert set(Reason) == set(wording.REASONS)
-    assert set(RepairCause) == set(wording.CAUSES)
-    assert set(Resolution) == set(wording.RESOLUTIONS)
-    assert set(Flag) == set(wording.FLAGS)
-    assert set(AlertKind) == set(wording.ALERTS)
-    assert set(ErrorClass) == set(wording.ERROR_CLASSES)
+    assert set(Reason) == set(labels.REASONS)
+    assert set(RepairCause) == set(labels.CAUSES)
+    assert set(Resolution) == set(labels.RESOLUTIONS)
+    assert set(Flag) == set(labels.FLAGS)
+    assert set(AlertKind) == set(labels.ALERTS)
+    assert set(ErrorClass) == set(labels.ERROR_CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> N
         ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
         ("Mozilla/5.0 (Linux; Android 15) Chrome/140.0 Mobile Safari/537.36", "Chrome on Android"),
-        ("curl/8.5.0", "Something that is no known browser"),
-        ("", "Something that is no known browser"),
+        ("curl/8.5.0", "Unknown browser"),
+        ("", "Unknown browser"),
     ],
 )
 def test_browser_is_named_as_people_know_it(user_agent: str, told: str) -> None:
-    assert wording.browser(user_agent) == told
+    assert labels.browser_name(user_agent) == told

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given, settings
 
-from api.console.sign_in.sessions import safe_return
+from api.console.sign_in.sessions import safe_return_path
 from api.console.ui.rendering import HERE, Pages
 from domain.incidents import TimelineKind
 from store.receipts.state import add_timeline
@@ -20,7 +20,7 @@ NASTY = "<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028 half \ud83d"
 @settings(max_examples=60, deadline=None)
 @given(outside=ANY_TEXT)
 def test_page_with_any_text_is_well_formed_and_escaped(outside: str) -> None:
-    answer = PAGES.page("problem.html", {"title": f"<b>{outside}", "detail": f"'\"<i>{outside}", "here": "", "address": ""})
+    answer = PAGES.page("problem.html", {"title": f"<b>{outside}", "detail": f"'\"<i>{outside}", "section": "", "address": ""})
 
     page = bytes(answer.body).decode("utf-8")
     assert not any(is_control(character) for character in page if character not in "\n\t")
@@ -48,7 +48,7 @@ async def _note(st: object, event_id: str, now: datetime) -> None:
 @settings(max_examples=200, deadline=None)
 @given(back=ANY_TEXT.map(lambda text: "/" + text) | ANY_TEXT)
 def test_address_to_go_back_to_is_a_path_of_this_site_on_one_line(back: str) -> None:
-    path = safe_return({"back": back}, otherwise="/incidents")
+    path = safe_return_path({"back": back}, otherwise="/incidents")
 
     assert path.startswith("/")
     assert not path.startswith(("//", "/\\"))

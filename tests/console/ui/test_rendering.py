@@ -43,7 +43,7 @@ def test_a_region_that_changed_is_sent(query: str) -> None:
     answer = site.fragment(asked(query), site.region("_mails.html", {"mails": ()}))
 
     assert answer.status_code == 200
-    assert b"No mail yet" in answer.body
+    assert b"No emails yet" in answer.body
 
 
 def test_a_static_file_is_kept_for_ever_only_under_its_version() -> None:

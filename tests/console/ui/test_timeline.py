@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.console.ui.timeline import RENDERERS, next_step, say, tell
+from api.console.ui.timeline import next_step, render
+from api.console.ui.timeline_entries import RENDERERS, render_entry
 from domain.incidents import TimelineKind
 
 AT = "2026-11-23T11:13:55.000Z"
@@ -26,64 +27,64 @@ def test_every_kind_of_the_contract_is_told() -> None:
 
 @pytest.mark.parametrize("kind", TimelineKind)
 def test_an_entry_without_any_field_is_still_told(kind: TimelineKind) -> None:
-    assert say(entry(kind)).title
+    assert render_entry(entry(kind)).title
 
 
 def test_an_entry_of_a_kind_from_the_future_keeps_its_fields() -> None:
-    saying = say(entry("customer_called", mood="calm"))
+    text = render_entry(entry("customer_called", mood="calm"))
 
-    assert (saying.title, saying.facts) == ("Customer called", (("Mood", "calm"),))
+    assert (text.title, text.facts) == ("Customer called", (("Mood", "calm"),))
 
 
 @pytest.mark.parametrize(
     ("fields", "title", "tone"),
     [
-        ({"number": 1, "status": 202, "duration_ms": 148}, "Repair call 1 answered 202", "good"),
-        ({"number": 2, "status": 502, "duration_ms": 31}, "Repair call 2 answered 502", "bad"),
-        ({"number": 3, "status": None, "error_class": "timeout"}, "Repair call 3 got no answer", "bad"),
+        ({"number": 1, "status": 202, "duration_ms": 148}, "Repair call 1: HTTP 202", "good"),
+        ({"number": 2, "status": 502, "duration_ms": 31}, "Repair call 2: HTTP 502", "bad"),
+        ({"number": 3, "status": None, "error_class": "timeout"}, "Repair call 3: no response", "bad"),
         ({"number": 4, "status": None, "error_class": None}, "Repair call 4 sent", "busy"),
     ],
     ids=["taken", "refused", "no answer", "under way"],
 )
 def test_an_attempt_is_told_by_its_outcome(fields: dict[str, object], title: str, tone: str) -> None:
-    saying = say(entry("attempt", **fields))
+    text = render_entry(entry("attempt", **fields))
 
-    assert (saying.title, saying.tone) == (title, tone)
+    assert (text.title, text.tone) == (title, tone)
 
 
 def test_a_result_is_told_by_its_status() -> None:
-    assert say(entry("result_received", status="success")).tone == "good"
-    failed = say(entry("result_received", status="failed", error_code="db_down", error_message="no lock"))
+    assert render_entry(entry("result_received", status="success")).tone == "good"
+    failed = render_entry(entry("result_received", status="failed", error_code="db_down", error_message="no lock"))
     assert (failed.tone, failed.detail, failed.facts) == ("bad", "no lock", (("Error code", "db_down"),))
 
 
 def test_resolving_by_hand_shows_the_reason_and_no_proof() -> None:
-    saying = say(entry("incident_resolved", resolution="manual", reason="refunded", requested_by="usr_1"))
+    text = render_entry(entry("incident_resolved", resolution="manual", reason="refunded", requested_by="usr_1"))
 
-    assert (saying.tone, saying.detail) == ("quiet", "By hand: refunded By usr_1.")
+    assert (text.tone, text.detail) == ("quiet", "Resolved manually by usr_1: “refunded”")
 
 
 def test_what_the_viewer_did_is_told_as_theirs() -> None:
     entries = [entry("reprocess_requested", requested_by="usr_me"), entry("reprocess_requested", requested_by="usr_other")]
 
-    moments = tell(entries, viewer_id="usr_me")
+    items = render(entries, viewer_id="usr_me")
 
-    assert [moment.saying.detail for moment in moments] == ["By you.", "By usr_other."]
+    assert [item.text.detail for item in items] == ["By you.", "By usr_other."]
 
 
 def test_each_moment_says_how_long_after_the_one_before() -> None:
     later = {"at": "2026-11-23T11:44:00.250Z", "kind": "deadline_passed"}
 
-    moments = tell([entry("receipt_accepted"), later, {**later, "kind": "incident_opened"}], viewer_id="")
+    items = render([entry("receipt_accepted"), later, {**later, "kind": "incident_opened"}], viewer_id="")
 
-    assert [moment.gap for moment in moments] == ["", "+30 min 5 s", ""]
+    assert [item.gap for item in items] == ["", "+30 min 5 s", ""]
 
 
 @pytest.mark.parametrize(
     ("shown", "title"),
     [
         (event("waiting"), "Waiting for the result"),
-        (event("incident", "open"), "Waiting for someone"),
+        (event("incident", "open"), "Waiting for an operator"),
         (event("incident", "repairing"), "Calling the repair endpoint"),
         (event("incident", "repairing", "awaiting_result"), "Waiting for the app to report success"),
     ],
@@ -104,17 +105,17 @@ def test_an_ended_life_waits_for_nothing(state: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "tone", "detail"),
     [
-        ("refused", "bad", "To ops@shop.example. The mail server refused it for good."),
-        ("timed_out", "bad", "To ops@shop.example. It failed at every try of a day."),
-        ("address_removed", "quiet", "To ops@shop.example. The address is no longer on the project's list."),
+        ("refused", "bad", "To ops@shop.example. The mail server rejected it permanently."),
+        ("timed_out", "bad", "To ops@shop.example. Every attempt failed for 24 hours."),
+        ("address_removed", "quiet", "To ops@shop.example. The address was removed from the project."),
         ("of a later version", "bad", "To ops@shop.example. Of a later version"),
     ],
 )
 def test_alert_that_ended_says_why_and_that_it_is_not_tried_again(reason: str, tone: str, detail: str) -> None:
     entry = {"at": "2026-11-23T12:00:00.000Z", "kind": "alert_failed", "alert_kind": "incident_opened", "final": True}
 
-    saying = say({**entry, "destination": "ops@shop.example", "reason": reason, "tries": 3, "error": "SMTPDataError 550"})
+    text = render_entry({**entry, "destination": "ops@shop.example", "reason": reason, "tries": 3, "error": "SMTPDataError 550"})
 
-    assert (saying.title, saying.tone, saying.detail) == ("Alert not sent, and not tried again", tone, detail)
-    assert ("Tries", "3") in saying.facts
-    assert ("Error", "SMTPDataError 550") in saying.facts
+    assert (text.title, text.tone, text.detail) == ("Alert not delivered", tone, detail)
+    assert ("Tries", "3") in text.facts
+    assert ("Error", "SMTPDataError 550") in text.facts

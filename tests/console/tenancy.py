@@ -1,0 +1,153 @@
+"""Ids of tenants, and the table of requests that name ids of another tenant. Used by `test_tenancy`."""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from api.console.ui import labels
+
+# Addresses that name nothing of a project: public ones, those of the user's own account, and those of administrators.
+WITHOUT_PROJECT = {
+    *("GET /", "GET /static/{name}", "GET /login", "GET /login/link", "GET /login/password", "GET /login/code"),
+    *("GET /login/oidc", "GET /login/oidc/callback", "GET /account", "GET /account/security", "GET /account/totp"),
+    *("GET /account/totp/qr.svg", "POST /login", "POST /login/link", "POST /login/password", "POST /login/code", "POST /logout"),
+    *("POST /account/totp", "POST /account/totp/confirm", "POST /account/totp/remove", "POST /account/recovery-codes"),
+    *("POST /account/sessions/end-others", "POST /projects"),
+    *("GET /mailbox", "GET /mailbox/{name}", "GET /mailbox/{name}/html"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TenantIds:
+    """One object of each kind that a tenant has, by the ids that another tenant might use."""
+
+    project_id: str
+    event_id: str
+    incident_id: str
+    replay_id: str
+    key_id: str
+    user_id: str
+    email: str
+    invitation_id: str
+    session_id: str
+    entry_hash: str
+    internal_reference: str
+
+    def cursor(self, identifier: str) -> str:
+        return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
+
+    def masked(self, text: str) -> str:
+        """The text without these ids, and without secrets and digests, which differ each time."""
+        for name, value in asdict(self).items():
+            for known in (self.cursor(value), value, labels.short_id(value)):
+                text = text.replace(known, name)
+        return re.sub(r'token=[\w-]+|name="seen" value="\w+"', "random", text)
+
+
+def unknown_ids(of: TenantIds) -> TenantIds:
+    """Ids of the same form that belong to nothing."""
+    values = asdict(of)
+    ids = {name: f"{value[:-8]}ffffffff" for name, value in values.items()}
+    return TenantIds(**{**ids, "email": "nobody@shop.example", "internal_reference": "order-of-nobody"})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request and its expected outcome."""
+
+    path: str
+    expected: str  # not found | refused | nothing | its own
+    query: dict[str, str] | None = None
+    body: dict[str, str] | None = None
+
+
+Probes = Callable[[TenantIds, TenantIds], list[Probe]]
+
+
+def path_probes(path: str, **body: str) -> Probes:
+    """An id of the other tenant in the path."""
+    return lambda of, own: [Probe(path.format(**asdict(of)), "not found", body=body)]
+
+
+def mixed_probes(path: str, **body: str) -> Probes:
+    """An id of the other tenant in the own project, and an own id in the other's project."""
+
+    def probes(of: TenantIds, own: TenantIds) -> list[Probe]:
+        theirs, ours = asdict(of), asdict(own)
+        own_project, foreign_project = {**theirs, "project_id": own.project_id}, {**ours, "project_id": of.project_id}
+        return [
+            Probe(path.format(**theirs), "not found", body=body),
+            Probe(path.format(**own_project), "refused", body=body),
+            Probe(path.format(**foreign_project), "not found", body=body),
+        ]
+
+    return probes
+
+
+def list_probes(path: str, identifier: Callable[[TenantIds], str]) -> Probes:
+    return lambda of, own: [
+        Probe(path, "nothing", {"project": of.project_id}),
+        Probe(path, "nothing", {"project": of.project_id, "state": "all", "q": identifier(of)}),
+        Probe(path, "nothing", {"q": identifier(of), "state": "all"}),
+        Probe(path, "nothing", {"q": of.internal_reference, "state": "all"}),
+        Probe(path, "nothing", {"internal_reference": of.internal_reference, "state": "all"}),
+        Probe(path, "its own", {"state": "all", "cursor": of.cursor(identifier(of))}),
+        Probe(path, "its own", {"state": "all", "project_id": of.project_id}),
+    ]
+
+
+def settings_probes(of: TenantIds, own: TenantIds) -> list[Probe]:
+    fields = {"name": "mine", "timeout_minutes": "30", "alert_emails": "", "late_result": "note", "project_id": of.project_id}
+    fields |= {"repair_url": "https://asker.example/repair"}
+    return [
+        Probe(f"/projects/{of.project_id}", "not found", body=fields),
+        Probe(f"/projects/{own.project_id}", "its own", body=fields),
+    ]
+
+
+TABLE: dict[str, Probes] = {
+    "GET /rail": lambda of, own: [Probe("/rail", "its own", {"project": of.project_id, "section": "events"})],
+    "GET /incidents": list_probes("/incidents", lambda of: of.incident_id),
+    "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
+    "GET /events": list_probes("/events", lambda of: of.event_id),
+    "GET /events/{event_id}": path_probes("/events/{event_id}"),
+    "GET /projects": lambda of, own: [Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})],
+    "GET /projects/{project_id}": path_probes("/projects/{project_id}"),
+    "GET /audit": lambda of, own: [
+        Probe("/audit", "not found", {"project": of.project_id}),
+        Probe("/audit", "not found", {"project": of.project_id, "cursor": of.entry_hash}),
+        Probe("/audit", "nothing", {"project": own.project_id, "actor": of.user_id}),
+        Probe("/audit", "nothing", {"project": own.project_id, "actor": of.key_id}),
+        Probe("/audit", "refused", {"project": own.project_id, "cursor": of.entry_hash}),
+    ],
+    "GET /join": lambda of, own: [Probe("/join", "refused", {"token": of.invitation_id, "project": of.project_id})],
+    "POST /join": lambda of, own: [Probe("/join", "refused", body={"token": of.invitation_id, "project_id": of.project_id})],
+    "POST /account/sessions/{session_id}/end": lambda of, own: [
+        Probe(f"/account/sessions/{of.session_id}/end", "refused", body={"user_id": of.user_id})
+    ],
+    "POST /incidents/{incident_id}/reprocess": path_probes("/incidents/{incident_id}/reprocess"),
+    "POST /incidents/{incident_id}/acknowledge": path_probes("/incidents/{incident_id}/acknowledge"),
+    "POST /incidents/{incident_id}/resolve": path_probes("/incidents/{incident_id}/resolve", reason="mine now"),
+    "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
+    "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
+    "POST /projects/{project_id}": settings_probes,
+    "POST /projects/{project_id}/delete": path_probes("/projects/{project_id}/delete", confirmation="shop", end_open="on"),
+    "POST /projects/{project_id}/keys": path_probes("/projects/{project_id}/keys", label="mine", scopes="read"),
+    "POST /projects/{project_id}/keys/{key_id}/revoke": mixed_probes("/projects/{project_id}/keys/{key_id}/revoke"),
+    "POST /projects/{project_id}/signing-secret": path_probes("/projects/{project_id}/signing-secret"),
+    "POST /projects/{project_id}/signing-secret/finish": path_probes("/projects/{project_id}/signing-secret/finish"),
+    "POST /projects/{project_id}/members": path_probes("/projects/{project_id}/members", email="me@shop.example", role="owner"),
+    "POST /projects/{project_id}/members/{user_id}/role": mixed_probes(
+        "/projects/{project_id}/members/{user_id}/role", role="owner"
+    ),
+    "POST /projects/{project_id}/members/{user_id}/remove": mixed_probes("/projects/{project_id}/members/{user_id}/remove"),
+    "POST /projects/{project_id}/invitations/{invitation_id}/withdraw": mixed_probes(
+        "/projects/{project_id}/invitations/{invitation_id}/withdraw"
+    ),
+    "POST /audit/export": lambda of, own: [
+        Probe("/audit/export", "not found", body={"project": of.project_id}),
+        Probe("/audit/export", "its own", body={"project": own.project_id, "actor": of.user_id}),
+        Probe("/audit/export", "its own", body={"project": own.project_id, "action": "key_revoked", "cursor": of.entry_hash}),
+    ],
+}
