@@ -75,7 +75,7 @@ def desk() -> Desk:
 @pytest.fixture
 def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleDependencies:
     return ConsoleDependencies(
-        operations=Operations(database=database, sealer=sealer, judge_repair_url=judge_nothing),
+        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=judge_nothing),
         database=database,
         sealer=sealer,
         secret_key=SECRET_KEY,

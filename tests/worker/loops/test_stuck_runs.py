@@ -99,7 +99,7 @@ async def test_run_whose_task_fails_is_shown_and_restarted_and_its_incident_open
         assert (finding.verdict, finding.fix) == ("fail", "makegood receipt restart --stuck")
         await makegood.reprocess(event_id)
 
-        restarted = await operations(makegood, sealer).restart_stuck(after=None, actor=Actor("cli:ops"))
+        restarted = await operations(makegood, sealer).runs.restart_stuck(after=None, actor=Actor("cli:ops"))
 
         assert restarted == [event_id]
         await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
