@@ -6,7 +6,7 @@
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
@@ -70,10 +70,34 @@ def header_text(value: SecretStr) -> SecretStr:
     return value
 
 
+def listen_host(value: str) -> str:
+    """A name or an IP address without a port. Raises: ValueError."""
+    try:
+        return str(ip_address(value)) if ":" in value else _host_name(value)
+    except ValueError:
+        raise ValueError("must be a host name or an IP address, such as 127.0.0.1 or ::, without scheme and port") from None
+
+
+def _host_name(value: str) -> str:
+    """Labels of 1 to 63 characters, 253 in all (RFC 1123); an underscore is let through. Raises: ValueError."""
+    if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in value.removesuffix(".").split(".")):
+        raise ValueError("is no host name")
+    return value
+
+
+def whole_number(value: object) -> object:
+    """Text of decimal digits, or no text. Raises: ValueError."""
+    if isinstance(value, str) and not re.fullmatch("-?[0-9]+", value.strip()):
+        raise ValueError("must be a whole number, in digits")
+    return value
+
+
 def host_and_port(value: str) -> str:
     """`host:port`. Raises: ValueError."""
     if not _HOST_AND_PORT.fullmatch(value) or not _is_host(value):
         raise ValueError("must look like temporal.example.com:7233, without a scheme")
+    if not value.startswith("["):
+        _host_name(value.partition(":")[0])
     return value
 
 
@@ -166,7 +190,7 @@ def _is_port(text: str) -> bool:
 
 
 def _is_decodable(encoded: str) -> bool:
-    """Whether percent-encoded text means text, without the NUL character, which ends a text for PostgreSQL."""
+    """Whether percent-encoded text means text, without NUL and line breaks, which no server takes."""
     try:
         unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
@@ -177,11 +201,12 @@ def _is_decodable(encoded: str) -> bool:
 MAXIMUM_PORT = 65_535
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 _HEADER_TEXT = re.compile(r"[!-~]+")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _AUTHORITY = re.compile(r"([^/?#]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.%]+)\]|[^:@\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _BAD_USER = re.compile(r"[][@]")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%0[0AaDd]")
 # asyncpg passes what it does not know on to the server, which refuses these with every value.
 OF_LIBPQ_ALONE = frozenset(
     {
@@ -205,12 +230,12 @@ _DATABASE = _service_url(
     has_path=True,
 )
 _MAIL = _service_url("smtp", "smtps", options={"starttls": frozenset({"auto", "required", "never"})}, has_path=False)
-Port = Annotated[int, BeforeValidator(no_service_link), Field(ge=1, le=MAXIMUM_PORT)]
+Port = Annotated[int, BeforeValidator(whole_number), BeforeValidator(no_service_link), Field(ge=1, le=MAXIMUM_PORT)]
 # No span of time that is set is longer: each is added to a date somewhere.
 A_YEAR_SECONDS = 366 * 86_400
-Seconds = Annotated[int, Field(ge=1, le=A_YEAR_SECONDS)]
-SecondsOrNone = Annotated[int, Field(ge=0, le=A_YEAR_SECONDS)]
-Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Seconds = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=A_YEAR_SECONDS)]
+SecondsOrNone = Annotated[int, BeforeValidator(whole_number), Field(ge=0, le=A_YEAR_SECONDS)]
+Rate = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=1_000_000_000)]
 Network = IPv4Network | IPv6Network
 # NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -219,5 +244,8 @@ RootSecretText = Annotated[SecretStr, AfterValidator(_long_enough)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_DATABASE)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_MAIL)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(header_text)]
+ListenHost = Annotated[str, AfterValidator(listen_host)]
+# Temporal takes no longer name.
+Namespace = Annotated[str, Field(min_length=1, max_length=1_000)]
 HostAndPort = Annotated[str, AfterValidator(host_and_port)]
 WebOrigin = Annotated[str, AfterValidator(web_origin)]

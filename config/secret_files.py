@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 SECRET_FILE_CHARACTERS = 65_536
+CERTIFICATE_BYTES = 1_048_576
 
 
 class SettingsError(Exception):
@@ -30,6 +31,18 @@ def secret_from_file(name: str) -> str | None:
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
     return value
+
+
+def read_certificate(path: Path) -> bytes:
+    """The content of a file of certificates or of a private key.
+
+    Raises: OSError, also for a file that is too long or has no end.
+    """
+    with path.open("rb") as file:
+        content = file.read(CERTIFICATE_BYTES + 1)
+    if len(content) > CERTIFICATE_BYTES:
+        raise OSError(errno.EFBIG, "it is longer than any certificate", str(path))
+    return content
 
 
 def read_text(path: Path) -> str:

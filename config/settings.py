@@ -19,8 +19,10 @@ from config.fields import (
     Delays,
     HeaderSecret,
     HostAndPort,
+    ListenHost,
     LogFormat,
     LogLevel,
+    Namespace,
     Networks,
     Port,
     Rate,
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path(".makegood")
-    host: str = "127.0.0.1"
+    host: ListenHost = "127.0.0.1"
     port: Port = 8000
     temporal_port: Port = 7233
     temporal_ui_port: Port = 8233
@@ -79,7 +81,7 @@ class Settings(BaseSettings):
     metrics_open: bool = False
 
     temporal_address: HostAndPort | None = Field(default=None, validation_alias="TEMPORAL_ADDRESS")
-    temporal_namespace: str = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
+    temporal_namespace: Namespace = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
     temporal_api_key: HeaderSecret | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
     temporal_tls: bool | None = Field(default=None, validation_alias="TEMPORAL_TLS")
     temporal_tls_server_name: str | None = Field(default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME")

@@ -26,6 +26,7 @@ from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
 from activities.slots import CallbackLimits
 from config.logging import configure_logging
+from config.secret_files import read_certificate
 from config.settings import Settings
 from domain.temporal_problems import ProblemKind
 from egress.transport import bundled_authorities
@@ -103,7 +104,7 @@ def temporal_endpoint(settings: Settings, *, identity: str) -> TemporalEndpoint:
         OSError: a certificate cannot be read.
     """
     certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
-    ca, certificate, key = (None if path is None else path.read_bytes() for path in certificates)
+    ca, certificate, key = (None if path is None else read_certificate(path) for path in certificates)
     return TemporalEndpoint(
         target=settings.temporal_target,
         namespace=settings.temporal_namespace,
