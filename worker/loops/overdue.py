@@ -32,8 +32,9 @@ from store.receipts.deadlines import (
     overdue_repairs,
 )
 from store.receipts.outbox import enqueue_start_again
-from store.receipts.state import lock_receipt, note
+from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
+from store.receipts.timeline import note
 from store.receipts.transitions import Opened
 
 # Its run has it open within a second, or, after a burst of deadlines, within some; then it is nobody's fault.

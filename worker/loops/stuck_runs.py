@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from domain.audit import MAKEGOOD
 from domain.errors import NotFound, Unavailable
-from domain.lifecycle import END_POSITIONS
+from domain.lifecycle import END_STATES
 from domain.runs import RunCondition, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
@@ -122,7 +122,7 @@ class StuckRunWatch:
                 standing = await load_snapshot(SessionStatements(session), run.event_id)
             except NotFound:
                 return True
-        return standing.position in END_POSITIONS
+        return standing.position in END_STATES
 
     async def _let_go(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
         """The run waits for something; when it does not call for long, its callback may wait for a place."""

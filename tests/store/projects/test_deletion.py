@@ -63,7 +63,7 @@ class Erased(NamedTuple):
 async def erase(story: Story, **after: float) -> Erased:
     at = LATER + timedelta(**after)
     async with story.database.transaction() as session:
-        unended = await deleting.unended_of_deleted(session, after=None, limit=200)
+        unended = await deleting.open_of_deleted(session, after=None, limit=200)
         for event_id in unended:
             await deleting.end_deleted(session, event_id, at)
         erased = await deleting.erase_deleted(session, at)
@@ -183,7 +183,7 @@ async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_somet
     late = await story.receipt()
     async with story.database.transaction() as session:
         unmarked = await deleting.unmark_erased(session)
-        unended = await deleting.unended_of_deleted(session, after=None, limit=10)
+        unended = await deleting.open_of_deleted(session, after=None, limit=10)
 
     assert looked_at == [True, True, False]
     assert (unmarked, unended) == (1, [late])
@@ -204,14 +204,14 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: St
 
     ended = await delete(story)
     first = await erase(story)
-    standings = [(await story.standing(event_id)).position for event_id in open_ones]
+    states = [(await story.standing(event_id)).position for event_id in open_ones]
     alerts = [row for event_id in ours.values() for row in await story.rows("alerts", event_id) if row["sent_at"] is None]
     told = await tell_engine_everything(story)
     too_soon = await erase(story, seconds=59)
     last = await erase(story, seconds=60)
 
     assert (ended, first.ended) == (4, 4)
-    assert standings == [LifecycleState.CLOSED] * 4
+    assert states == [LifecycleState.CLOSED] * 4
     assert alerts == []
     assert {event_id for event_id, kind in told if kind == "resolve"} == set(open_ones)
     assert first.receipts + too_soon.receipts == 3, "those that had ended before"
