@@ -32,7 +32,8 @@ from store.db.database import Database
 from store.db.sql import SessionStatements, Statements
 from store.receipts.deadlines import fail_due_repair, open_due_incident
 from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair
-from store.receipts.state import load_snapshot, note
+from store.receipts.state import load_snapshot
+from store.receipts.timeline import note
 from store.receipts.transitions import NotYet, result_is_stored
 
 RECEIPT_UNKNOWN = "receipt_unknown"

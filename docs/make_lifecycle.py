@@ -1,4 +1,4 @@
-"""Draws the life of a receipt from `domain.lifecycle.TABLE`: the picture, and the table in `how-recovery-works.md`.
+"""Draws the life of a receipt from `domain.lifecycle.TRANSITIONS`: the picture, and the table in `how-recovery-works.md`.
 
     .venv/bin/python docs/make_lifecycle.py
 
@@ -12,7 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, TABLE, LifecycleState, Transition, Trigger  # noqa: E402
+from domain.lifecycle import END_STATES, OPEN_STATES, TRANSITIONS, LifecycleState, Transition, Trigger  # noqa: E402
 
 PICTURE = DOCS / "pictures" / "lifecycle.svg"
 PAGE = DOCS / "how-recovery-works.md"
@@ -57,7 +57,7 @@ def draw_picture() -> str:
         f'<rect class="frame" x="{x}" y="{y}" width="{width}" height="{height}" rx="14"/>',
         f'<text x="{x + 60}" y="{y + height - 14}" class="name">{GROUP}</text>',
     ]
-    parts += [_edge(start, to, happenings) for (start, to), happenings in sorted(_edges().items())]
+    parts += [_edge(start, to, triggers) for (start, to), triggers in sorted(_edges().items())]
     parts += [_box(position) for position in LifecycleState]
     return "\n".join([*parts, "</svg>", ""])
 
@@ -65,7 +65,9 @@ def draw_picture() -> str:
 def write_table() -> str:
     """The table of every pair, in Markdown."""
     head = ["what happens", *(position.value for position in LifecycleState)]
-    rows = [[f"`{happening.value}`", *(_cell(position, row) for position in LifecycleState)] for happening, row in TABLE.items()]
+    rows = [
+        [f"`{trigger.value}`", *(_cell(position, row) for position in LifecycleState)] for trigger, row in TRANSITIONS.items()
+    ]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -80,30 +82,30 @@ def page_with_table(page: str) -> str:
 def _edges() -> dict[tuple[str, str], tuple[Trigger, ...]]:
     """What leads from where to where; what leads there from every position of an incident leads there from its frame."""
     found: dict[tuple[str, str], list[Trigger]] = {}
-    for happening, row in TABLE.items():
+    for trigger, row in TRANSITIONS.items():
         for position, move in row.items():
             if move.to is not position:
-                found.setdefault((position, move.to), []).append(happening)
+                found.setdefault((position, move.to), []).append(trigger)
     for target in LifecycleState:
-        shared = [found.get((position, target)) for position in OPEN_POSITIONS]
-        if shared[0] and all(happenings == shared[0] for happenings in shared):
+        shared = [found.get((position, target)) for position in OPEN_STATES]
+        if shared[0] and all(triggers == shared[0] for triggers in shared):
             found[GROUP, target] = shared[0]
-            for position in OPEN_POSITIONS:
+            for position in OPEN_STATES:
                 del found[position, target]
-    return {pair: tuple(happenings) for pair, happenings in found.items()}
+    return {pair: tuple(triggers) for pair, triggers in found.items()}
 
 
-def _edge(start: str, to: str, happenings: tuple[Trigger, ...]) -> str:
+def _edge(start: str, to: str, triggers: tuple[Trigger, ...]) -> str:
     tail, head = _ends(start, to)
     bend = 0 if GROUP in (start, to) or {start, to} & {LifecycleState.WAITING} or (to, start) not in _edges() else 50
     dx, dy = head[0] - tail[0], head[1] - tail[1]
     length = max(1.0, (dx * dx + dy * dy) ** 0.5)
     middle = ((tail[0] + head[0]) / 2 - dy / length * bend, (tail[1] + head[1]) / 2 + dx / length * bend)
     path = f'<path class="edge" d="M{tail[0]:.0f} {tail[1]:.0f} Q{middle[0]:.0f} {middle[1]:.0f} {head[0]:.0f} {head[1]:.0f}"/>'
-    top = middle[1] - (len(happenings) - 1) * LINE_HEIGHT / 2 + 4
+    top = middle[1] - (len(triggers) - 1) * LINE_HEIGHT / 2 + 4
     words = [
-        f'<text class="why" x="{middle[0]:.0f}" y="{top + number * LINE_HEIGHT:.0f}">{escape(happening.value)}</text>'
-        for number, happening in enumerate(happenings)
+        f'<text class="why" x="{middle[0]:.0f}" y="{top + number * LINE_HEIGHT:.0f}">{escape(trigger.value)}</text>'
+        for number, trigger in enumerate(triggers)
     ]
     return "\n".join([path, *words])
 
@@ -129,7 +131,7 @@ def _rim(centre: Point, towards: Point) -> Point:
 
 def _box(position: LifecycleState) -> str:
     x, y = CENTRES[position]
-    kind = "end" if position in END_POSITIONS else "incident" if position in OPEN_POSITIONS else ""
+    kind = "end" if position in END_STATES else "incident" if position in OPEN_STATES else ""
     corner = f'x="{x - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}"'
     box = f'<rect class="box {kind}" {corner} width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="10"/>'
     return f'{box}\n<text class="name" x="{x}" y="{y + 5}">{position.value}</text>'

@@ -1,6 +1,6 @@
 """The life of a receipt as one table: where it stands, what happens, where it stands then.
 
-    position          receipt     incident    repair
+    state          receipt     incident    repair
     waiting           waiting     -           -
     applied           applied     -           -                end
     open              incident    open        - or ended
@@ -9,7 +9,7 @@
     recovered         recovered   resolved    - or ended       end
     closed            closed      resolved    - or ended       end
 
-`transition` is the only way from one position to the next. It does no I/O and reads no clock: the store performs what it says as
+`transition` is the only way from one state to the next. It does no I/O and reads no clock: the store performs what it says as
 compare-and-sets, the workflow follows. A pair that cannot happen raises `IllegalTransition` and changes nothing. The picture in
 `docs/how-recovery-works.md` is drawn from this table.
 """
@@ -56,7 +56,7 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What follows: the next position; whether the timeline notes it; what is flagged; or the refusal, with nothing changed."""
+    """What follows: the next state; whether the timeline notes it; what is flagged; or the refusal, with nothing changed."""
 
     to: LifecycleState
     noted: bool = False
@@ -67,37 +67,37 @@ class Transition:
 class IllegalTransition(Exception):
     """This cannot happen to a receipt that stands there: a bug, not a race, since races are in the table."""
 
-    def __init__(self, position: LifecycleState, happening: Trigger) -> None:
-        super().__init__(f"{happening.value} cannot happen in position {position.value}")
+    def __init__(self, state: LifecycleState, trigger: Trigger) -> None:
+        super().__init__(f"{trigger.value} cannot happen in state {state.value}")
 
 
 W, A, O, C, R, V, X = LifecycleState  # noqa: E741 - the table below reads by its columns
-OPEN_POSITIONS = frozenset({O, C, R})
-END_POSITIONS = frozenset({A, V, X})
-REPAIRING_POSITIONS = frozenset({C, R})
+OPEN_STATES = frozenset({O, C, R})
+END_STATES = frozenset({A, V, X})
+REPAIRING_STATES = frozenset({C, R})
 
 _DOUBLE_APPLIED, _DOUBLE_RECOVERED = Transition(A, True, Flag.DOUBLE_APPLICATION), Transition(V, True, Flag.DOUBLE_APPLICATION)
 _CONTRADICTED_APPLIED, _CONTRADICTED_RECOVERED = Transition(A, True, Flag.CONTRADICTION), Transition(V, True, Flag.CONTRADICTION)
 _LATE = Transition(X, True, Flag.LATE_SUCCESS)
 
 
-def _stay(*positions: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {position: Transition(position) for position in positions}
+def _stay(*states: LifecycleState) -> dict[LifecycleState, Transition]:
+    return {state: Transition(state) for state in states}
 
 
-def _note(*positions: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {position: Transition(position, noted=True) for position in positions}
+def _note(*states: LifecycleState) -> dict[LifecycleState, Transition]:
+    return {state: Transition(state, noted=True) for state in states}
 
 
-def _to(target: LifecycleState, *positions: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {position: Transition(target) for position in positions}
+def _to(target: LifecycleState, *states: LifecycleState) -> dict[LifecycleState, Transition]:
+    return {state: Transition(target) for state in states}
 
 
-def _refuse(code: Code, *positions: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {position: Transition(position, refusal=code) for position in positions}
+def _refuse(code: Code, *states: LifecycleState) -> dict[LifecycleState, Transition]:
+    return {state: Transition(state, refusal=code) for state in states}
 
 
-TABLE: dict[Trigger, dict[LifecycleState, Transition]] = {
+TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     # What the app says.
     Trigger.SUCCESS: _to(A, W) | _to(V, O, C, R) | {A: Transition(A), V: _DOUBLE_RECOVERED, X: _LATE},
     Trigger.SUCCESS_TO_NOTE: _note(O, C, R),
@@ -119,16 +119,16 @@ TABLE: dict[Trigger, dict[LifecycleState, Transition]] = {
 }
 
 
-def transition(position: LifecycleState, happening: Trigger) -> Transition:
-    """What follows when `happening` meets a receipt in `position`.
+def transition(state: LifecycleState, trigger: Trigger) -> Transition:
+    """What follows when `trigger` meets a receipt in `state`.
 
     Raises:
         IllegalTransition: the pair is not in the table.
     """
     try:
-        return TABLE[happening][position]
+        return TRANSITIONS[trigger][state]
     except KeyError:
-        raise IllegalTransition(position, happening) from None
+        raise IllegalTransition(state, trigger) from None
 
 
 def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleState:
@@ -152,14 +152,14 @@ def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleStat
                     return LifecycleState.OPEN
 
 
-def states_at(position: LifecycleState) -> tuple[ReceiptState, IncidentState | None]:
-    """The receipt's and the incident's state at a position; the incident's is None where there is no incident."""
-    match position:
+def states_at(state: LifecycleState) -> tuple[ReceiptState, IncidentState | None]:
+    """The receipt's and the incident's state at a state; the incident's is None where there is no incident."""
+    match state:
         case LifecycleState.WAITING | LifecycleState.APPLIED:
-            return ReceiptState(position.value), None
+            return ReceiptState(state.value), None
         case LifecycleState.OPEN:
             return ReceiptState.INCIDENT, IncidentState.OPEN
         case LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
             return ReceiptState.INCIDENT, IncidentState.REPAIRING
         case LifecycleState.RECOVERED | LifecycleState.CLOSED:
-            return ReceiptState(position.value), IncidentState.RESOLVED
+            return ReceiptState(state.value), IncidentState.RESOLVED

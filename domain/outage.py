@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 LONGEST_BEAT = timedelta(seconds=2)
 # Several beats fit into the shortest outage that counts, or each pause between two would be one.
 BEATS_IN_AN_OUTAGE = 4
-BEATS_UNTIL_SILENT = 1.5  # the other way round too: a beat further ahead was written by a clock that was set back since
+BEATS_UNTIL_DOWN = 1.5  # the other way round too: a beat further ahead was written by a clock that was set back since
 # A hold lasts half the silence so far, so that a long one costs little and what it held opens soon after it.
-LONGEST_HOLD = timedelta(seconds=30)
+LONGEST_GRACE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,17 @@ def is_ingest_down(beats: IngestBeats | None, now: datetime, *, outage_seconds: 
     """Nothing says that ingest is up. Never where no API has ever beaten, nor where outages are not credited."""
     if beats is None or not outage_seconds:
         return False
-    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
+    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_DOWN * beat_interval(outage_seconds)
 
 
 def grace_ms(beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int) -> int | None:
     """For how many milliseconds a deadline is left alone; None when it counts now, or is still ahead."""
     if beats is None or not is_ingest_down(beats, now, outage_seconds=outage_seconds):
         return None
-    is_last_known = beats.last_at <= now + BEATS_UNTIL_SILENT * beat_interval(outage_seconds)
+    is_last_known = beats.last_at <= now + BEATS_UNTIL_DOWN * beat_interval(outage_seconds)
     if now < due_at or (is_last_known and due_at <= beats.last_at):
         return None
-    hold = min(LONGEST_HOLD, max(beat_interval(outage_seconds), (now - beats.last_at) / 2))
+    hold = min(LONGEST_GRACE, max(beat_interval(outage_seconds), (now - beats.last_at) / 2))
     return hold // timedelta(milliseconds=1)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from domain.ids import EventId, ProjectId, ReplayId, ResultId
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, LifecycleState, Trigger
+from domain.lifecycle import END_STATES, OPEN_STATES, LifecycleState, Trigger
 from domain.receipts import EffectType, Provider
 
 
@@ -72,35 +72,35 @@ class Result:
 
 
 def classify_result(
-    said: ResultFacts,
+    facts: ResultFacts,
     *,
-    position: LifecycleState,
+    state: LifecycleState,
     active_replay_id: ReplayId | None,
     ended_by_replay_id: ReplayId | None,
     earlier: frozenset[ResultFacts],
     late_result: LateResult,
 ) -> Trigger:
-    """What this result is to a receipt that stands at `position`.
+    """What this result is to a receipt that stands at `state`.
 
     `ended_by_replay_id` is the repair whose success ended it (None: it ended without one, or has not ended); `earlier` are the
-    results already stored for one that has ended, as far as they are successes or equal to this one. That `said.replay_id` is
+    results already stored for one that has ended, as far as they are successes or equal to this one. That `facts.replay_id` is
     one of this event's repairs is the caller's to have checked.
     """
-    if position in END_POSITIONS and (said in earlier or _is_the_ending_success(said, position, ended_by_replay_id)):
+    if state in END_STATES and (facts in earlier or _is_the_ending_success(facts, state, ended_by_replay_id)):
         return Trigger.REPEATED
-    if said.status is ResultStatus.FAILED:
-        # Where a success was the end, every failure speaks against it; closed by hand, only what was said tells.
-        if position is LifecycleState.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
+    if facts.status is ResultStatus.FAILED:
+        # Where a success was the end, every failure speaks against it; closed by hand, only one after a success does.
+        if state is LifecycleState.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
             return Trigger.FAILED_AFTER_SUCCESS
-        is_active = said.replay_id is not None and said.replay_id == active_replay_id
+        is_active = facts.replay_id is not None and facts.replay_id == active_replay_id
         return Trigger.FAILED_BY_ACTIVE_REPLAY if is_active else Trigger.FAILED
-    if said.replay_id is not None:
+    if facts.replay_id is not None:
         return Trigger.SUCCESS_BY_REPLAY
-    if position in OPEN_POSITIONS and late_result is LateResult.NOTE:
+    if state in OPEN_STATES and late_result is LateResult.NOTE:
         return Trigger.SUCCESS_TO_NOTE
     return Trigger.SUCCESS
 
 
-def _is_the_ending_success(said: ResultFacts, position: LifecycleState, ended_by_replay_id: ReplayId | None) -> bool:
-    is_success = said.status is ResultStatus.SUCCESS
-    return is_success and position in {LifecycleState.APPLIED, LifecycleState.RECOVERED} and said.replay_id == ended_by_replay_id
+def _is_the_ending_success(facts: ResultFacts, state: LifecycleState, ended_by_replay_id: ReplayId | None) -> bool:
+    is_success = facts.status is ResultStatus.SUCCESS
+    return is_success and state in {LifecycleState.APPLIED, LifecycleState.RECOVERED} and facts.replay_id == ended_by_replay_id

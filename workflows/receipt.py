@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
         SendCallback,
         Standing,
     )
-    from domain.lifecycle import END_POSITIONS, LifecycleState
+    from domain.lifecycle import END_STATES, LifecycleState
     from domain.values.timestamps import to_iso, to_iso_or_none
     from workflows import timeouts
     from workflows.inbox import Inbox
@@ -81,7 +81,7 @@ class ReceiptWorkflow:
         workflow.set_current_details(describe_state(self._standing))
         if self._start.resume:
             await self._ask(LifecycleActivities.load_standing, ReadStanding(event_id), "Where does it stand?")
-        while self._standing.position not in END_POSITIONS:
+        while self._standing.position not in END_STATES:
             self._continue_if_long()
             match self._standing.position:
                 case LifecycleState.WAITING:

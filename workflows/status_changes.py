@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import Standing
-from domain.lifecycle import OPEN_POSITIONS, LifecycleState, states_at
+from domain.lifecycle import OPEN_STATES, LifecycleState, states_at
 from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
 
@@ -21,7 +21,7 @@ def deadline_of(standing: Standing) -> datetime:
 
 def needs_alert(before: Standing, now: Standing) -> bool:
     """Whether an incident opened, or a repair failed, between the two."""
-    if now.position not in OPEN_POSITIONS or before.position is LifecycleState.OPEN:
+    if now.position not in OPEN_STATES or before.position is LifecycleState.OPEN:
         return False
     return before.position is LifecycleState.WAITING or before.replay_id != now.replay_id
 

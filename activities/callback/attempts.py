@@ -25,17 +25,17 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.projects.projects import read_project, signing_secrets
 from store.receipts.attempts import (
-    HELD_AT_MOST,
+    LONGEST_ATTEMPT_HOLD,
     AttemptHeld,
+    ProcessHeartbeat,
     SeriesOver,
-    Sign,
     begin_attempt,
     is_attempt_held,
     record_attempt,
     release_attempt,
 )
 from store.receipts.queries import read_repair
-from store.receipts.stalled_repairs import keep_delays
+from store.receipts.stalled_repairs import store_callback_delays
 from store.receipts.state import load_snapshot
 
 # Three heartbeats of a worker.
@@ -108,7 +108,7 @@ class AttemptRecords:
         """Give up what was prepared and will not be sent.
 
         Raises:
-            Unavailable: it is still held; this process takes it up again, others once `HELD_AT_MOST` has passed.
+            Unavailable: it is still held; this process takes it up again, others once `LONGEST_ATTEMPT_HOLD` has passed.
         """
         async with self._database.transaction() as session:
             st = SessionStatements(session)
@@ -147,7 +147,7 @@ class AttemptRecords:
         if self._are_delays_kept:
             return
         async with self._database.transaction() as session:
-            await keep_delays(session, longest_delays(self._schedule, self._jitter))
+            await store_callback_delays(session, longest_delays(self._schedule, self._jitter))
         self._are_delays_kept = True
 
     def _notice(self, held: AttemptHeld, now: datetime) -> None:
@@ -159,9 +159,9 @@ class AttemptRecords:
         elif known is None or known[0] != held.last_sign_at:
             self._silent[held.holder] = (held.last_sign_at, time.monotonic())
 
-    def _confirmed_silent(self) -> set[Sign]:
+    def _confirmed_silent(self) -> set[ProcessHeartbeat]:
         """The last heartbeats that were found old some seconds ago: each process may have had two more since."""
-        oldest = time.monotonic() - HELD_AT_MOST.total_seconds()
+        oldest = time.monotonic() - LONGEST_ATTEMPT_HOLD.total_seconds()
         self._silent = {process: found for process, found in self._silent.items() if found[1] > oldest}
         until = time.monotonic() - CONFIRM_SECONDS
         return {(process, sign_at) for process, (sign_at, found_at) in self._silent.items() if found_at <= until}

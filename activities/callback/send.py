@@ -37,7 +37,7 @@ from store.receipts.state import load_snapshot
 
 HEARTBEAT_SECONDS = 2
 # The outcome of a request is known to this process alone: it keeps it while the store is away.
-# `store.receipts.attempts.HELD_AT_MOST` is longer.
+# `store.receipts.attempts.LONGEST_ATTEMPT_HOLD` is longer.
 RECORD_SECONDS = 600
 # The activity's start-to-close timeout: by then another run has taken the place of one that was cancelled.
 RUN_SECONDS = 35

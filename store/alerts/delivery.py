@@ -21,7 +21,8 @@ from domain.receipts import Receipt
 from domain.values.text import sanitize
 from store.db.sql import SessionStatements
 from store.people.email_addresses import same_address
-from store.receipts.state import add_timeline, insert_alert
+from store.receipts.rows.alerts import insert_alert
+from store.receipts.timeline import add_timeline
 from store.schema import tables
 
 ALERTS = tables.Alert.metadata.tables["alerts"]

@@ -21,7 +21,7 @@ from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.receipts.matching import match_event
-from store.receipts.state import note
+from store.receipts.timeline import note
 from store.receipts.transitions import apply_result
 
 ANSWERS_KEPT_FOR = timedelta(hours=24)

@@ -16,15 +16,16 @@ from domain.lifecycle import LifecycleState, Trigger, transition
 from domain.receipts import timeout_span
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import Statements
-from store.receipts.state import ReceiptSnapshot, lock_receipt, reopen
+from store.receipts.rows.incidents import reopen
+from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.status.heartbeats import ENDED
 
 # A live process sends for 35 s and records for 600 s at most (`activities.callback.send.RECORD_SECONDS`). One that lost track of
 # an attempt blocks it no longer than this.
-HELD_AT_MOST = timedelta(seconds=660)
+LONGEST_ATTEMPT_HOLD = timedelta(seconds=660)
 
 # A process, and when its last heartbeat was.
-Sign = tuple[str, datetime]
+ProcessHeartbeat = tuple[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ async def begin_attempt(
     now: datetime,
     *,
     holder: str | None = None,
-    silent: Collection[Sign] = (),
+    silent: Collection[ProcessHeartbeat] = (),
 ) -> AttemptBegun | AttemptHeld | SeriesOver:
     """Record that the next attempt of a calling repair starts; once this commits, `holder` may send it.
 
-    An attempt that is still `started` was left by its holder. `HELD_AT_MOST` bounds how long another process waits for it:
+    An attempt that is still `started` was left by its holder. Another process waits at most `LONGEST_ATTEMPT_HOLD` for it:
 
     1. The holder has no heartbeat, or its last one says that it ended: the process is gone.
     2. The caller saw the same last heartbeat before (`silent`): the process is gone, or may as well be.
@@ -76,11 +77,11 @@ async def begin_attempt(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await lock_receipt(st, event_id)
-    if standing.position is not LifecycleState.CALLING or standing.active_replay_id != replay_id:
-        return SeriesOver(standing.position)
-    if standing.repair_url is None:
-        return SeriesOver(await _end_without_url(st, standing, replay_id, now))
+    snapshot = await lock_receipt(st, event_id)
+    if snapshot.position is not LifecycleState.CALLING or snapshot.active_replay_id != replay_id:
+        return SeriesOver(snapshot.position)
+    if snapshot.repair_url is None:
+        return SeriesOver(await _end_without_url(st, snapshot, replay_id, now))
     rows = await st.fetch(
         "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id
     )
@@ -88,7 +89,7 @@ async def begin_attempt(
         number, _, holds, began_ms = rows[0]
         sign = None if holds in {None, holder} else await _last_sign(st, holds)
         # Either way: the store's clock may have been set back.
-        is_bound = abs(to_unix_ms(now) - began_ms) < HELD_AT_MOST // timedelta(milliseconds=1)
+        is_bound = abs(to_unix_ms(now) - began_ms) < LONGEST_ATTEMPT_HOLD // timedelta(milliseconds=1)
         if sign is not None and is_bound and sign not in silent:
             return AttemptHeld(*sign)
         await st.fetch(
@@ -151,7 +152,7 @@ async def record_attempt(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await lock_receipt(st, event_id)
+    snapshot = await lock_receipt(st, event_id)
     await st.fetch(
         "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
         "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
@@ -163,18 +164,18 @@ async def record_attempt(
     )
     if gone_url is not None:
         gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"
-        await st.fetch(gone, True, standing.project_id, gone_url)
-    if ending is None or standing.active_replay_id != replay_id:
-        return standing.position
+        await st.fetch(gone, True, snapshot.project_id, gone_url)
+    if ending is None or snapshot.active_replay_id != replay_id:
+        return snapshot.position
     if ending == "accepted":
-        return await _await_result(st, standing, replay_id, now)
-    to = transition(standing.position, Trigger.CALLBACK_ENDED).to
-    if to is not standing.position:
-        await reopen(st, standing, replay_id, RepairCause(ending), now)
+        return await _await_result(st, snapshot, replay_id, now)
+    to = transition(snapshot.position, Trigger.CALLBACK_ENDED).to
+    if to is not snapshot.position:
+        await reopen(st, snapshot, replay_id, RepairCause(ending), now)
     return to
 
 
-async def _last_sign(st: Statements, process: str) -> Sign | None:
+async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
     """The last heartbeat of a process; None when it has none, or ended with it."""
     rows = await st.fetch("SELECT at, report FROM heartbeats WHERE process = $1", process)
     if not rows or json.loads(rows[0][1]).get(ENDED):
@@ -182,21 +183,21 @@ async def _last_sign(st: Statements, process: str) -> Sign | None:
     return process, from_unix_ms(rows[0][0])
 
 
-async def _await_result(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
-    to = transition(standing.position, Trigger.CALLBACK_ACCEPTED).to
+async def _await_result(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
+    to = transition(snapshot.position, Trigger.CALLBACK_ACCEPTED).to
     await st.fetch(
         # An outage that is over has no part in a deadline that begins now.
         "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
         "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
-        to_unix_ms(now + timeout_span(standing.timeout_minutes)),
+        to_unix_ms(now + timeout_span(snapshot.timeout_minutes)),
         replay_id,
     )
     return to
 
 
-async def _end_without_url(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
+async def _end_without_url(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
     """The URL was removed, or said that it is gone, in the middle of the series."""
     left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
     await st.fetch(left, replay_id)
-    await reopen(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    return transition(standing.position, Trigger.CALLBACK_ENDED).to
+    await reopen(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    return transition(snapshot.position, Trigger.CALLBACK_ENDED).to

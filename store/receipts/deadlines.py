@@ -82,8 +82,8 @@ async def open_due_incident(
     Raises:
         NotFound: no such receipt.
     """
-    held_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
-    return NotYet(held_ms) if held_ms is not None else await open_incident(SessionStatements(session), event_id, now)
+    remaining_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
+    return NotYet(remaining_ms) if remaining_ms is not None else await open_incident(SessionStatements(session), event_id, now)
 
 
 async def fail_due_repair(
@@ -94,9 +94,9 @@ async def fail_due_repair(
     Raises:
         NotFound: no such receipt.
     """
-    held_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
-    if held_ms is not None:
-        return NotYet(held_ms)
+    remaining_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
+    if remaining_ms is not None:
+        return NotYet(remaining_ms)
     return await fail_overdue_repair(SessionStatements(session), event_id, replay_id, now)
 
 
@@ -112,11 +112,11 @@ async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: date
     beats = await read_ingest_beats(session)
     if not is_ingest_down(beats, now, outage_seconds=outage_seconds):
         return None
-    standing = await load_snapshot(SessionStatements(session), event_id)
+    snapshot = await load_snapshot(SessionStatements(session), event_id)
     due_at = {
-        LifecycleState.WAITING: standing.deadline_at,
-        LifecycleState.AWAITING_RESULT: standing.result_deadline_at,
-    }.get(standing.position)
+        LifecycleState.WAITING: snapshot.deadline_at,
+        LifecycleState.AWAITING_RESULT: snapshot.result_deadline_at,
+    }.get(snapshot.position)
     return None if due_at is None else grace_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
 
 

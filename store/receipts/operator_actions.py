@@ -13,7 +13,10 @@ from domain.lifecycle import Transition, Trigger, transition
 from domain.receipts import ReceiptState
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
-from store.receipts.state import ReceiptSnapshot, add_timeline, end_repair, enqueue_signal, lock_receipt, note, resolve_incident
+from store.receipts.outbox import enqueue_signal
+from store.receipts.rows.incidents import end_repair, resolve_incident
+from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.receipts.timeline import add_timeline, note
 
 
 async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str) -> EventId:
@@ -23,14 +26,14 @@ async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetim
         NotFound: no such incident.
         IncidentAlreadyResolved: it has ended.
     """
-    standing = await lock_incident(st, incident_id)
-    _refuse_resolved(transition(standing.position, Trigger.RESOLVE))
-    if standing.active_replay_id is not None:
-        await end_repair(st, standing, standing.active_replay_id, RepairCause.CLOSED, now)
+    snapshot = await lock_incident(st, incident_id)
+    _refuse_resolved(transition(snapshot.position, Trigger.RESOLVE))
+    if snapshot.active_replay_id is not None:
+        await end_repair(st, snapshot, snapshot.active_replay_id, RepairCause.CLOSED, now)
     resolution = Resolution.MANUAL
-    await resolve_incident(st, standing, ReceiptState.CLOSED, resolution, None, now, reason=reason, requested_by=requested_by)
-    await enqueue_signal(st, standing.event_id, "resolve", now, requested_by=requested_by)
-    return standing.event_id
+    await resolve_incident(st, snapshot, ReceiptState.CLOSED, resolution, None, now, reason=reason, requested_by=requested_by)
+    await enqueue_signal(st, snapshot.event_id, "resolve", now, requested_by=requested_by)
+    return snapshot.event_id
 
 
 async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *, requested_by: str) -> EventId:
@@ -40,16 +43,16 @@ async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *,
         NotFound: no such incident.
         IncidentAlreadyResolved: it has ended.
     """
-    standing = await lock_incident(st, incident_id)
-    _refuse_resolved(transition(standing.position, Trigger.ACKNOWLEDGE))
+    snapshot = await lock_incident(st, incident_id)
+    _refuse_resolved(transition(snapshot.position, Trigger.ACKNOWLEDGE))
     first = await st.fetch(
         "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL RETURNING 1",
         to_unix_ms(now),
         incident_id,
     )
     if first:
-        await add_timeline(st, standing.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, requested_by=requested_by)
-    return standing.event_id
+        await add_timeline(st, snapshot.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, requested_by=requested_by)
+    return snapshot.event_id
 
 
 async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> None:
@@ -59,10 +62,10 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
         NotFound: no such receipt.
         NotWaiting: it has its result, or its incident.
     """
-    standing = await lock_receipt(st, event_id)
-    if transition(standing.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:
+    snapshot = await lock_receipt(st, event_id)
+    if transition(snapshot.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:
         raise NotWaiting
-    deadline_at = min(to_unix_ms(standing.deadline_at), to_unix_ms(now))
+    deadline_at = min(to_unix_ms(snapshot.deadline_at), to_unix_ms(now))
     await st.fetch("UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'", deadline_at, event_id)
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
     await enqueue_signal(st, event_id, "expire", now)

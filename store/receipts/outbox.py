@@ -32,6 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.values.round_robin import round_robin
+from domain.values.timestamps import to_unix_ms
+from store.db.sql import Statements
 from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
@@ -144,6 +146,17 @@ async def _lease(
         out_of_the_way = update(OUTBOX).where(OUTBOX.c.event_id.in_(unreadable))
         await session.execute(out_of_the_way.values(claimed_until=now + UNREADABLE_FOR))
     return sorted(events, key=lambda event: event.rows[0].id)
+
+
+async def enqueue_signal(st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object) -> None:
+    """Put into the outbox what the workflow must be told: `result`, `reprocess`, `resolve` or `expire`."""
+    await st.fetch(
+        "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, $2, $3, $4)",
+        event_id,
+        kind,
+        json.dumps(fields, separators=(",", ":")),
+        to_unix_ms(now),
+    )
 
 
 async def mark_delivered(session: AsyncSession, row_ids: list[int]) -> None:

@@ -17,7 +17,11 @@ from domain.lifecycle import LifecycleState, Trigger, transition
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
-from store.receipts.state import ReceiptSnapshot, add_alerts, add_timeline, end_repair, enqueue_signal, lock_receipt, reopen
+from store.receipts.outbox import enqueue_signal
+from store.receipts.rows.alerts import add_alerts
+from store.receipts.rows.incidents import end_repair, reopen
+from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.receipts.timeline import add_timeline
 from store.receipts.transitions import NotYet
 
 
@@ -55,18 +59,18 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
         IncidentAlreadyResolved: it has ended.
         RepairUrlMissing: the project has no repair URL that is not gone.
     """
-    standing = await lock_receipt(st, event_id)
-    if standing.incident_id is None:
+    snapshot = await lock_receipt(st, event_id)
+    if snapshot.incident_id is None:
         raise NotFound
-    if transition(standing.position, Trigger.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
+    if transition(snapshot.position, Trigger.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
         raise IncidentAlreadyResolved
-    if standing.active_replay_id is not None:
-        await _signal_again(st, standing, standing.active_replay_id, requested_by, now)
-        return Begun(standing.active_replay_id, is_new=False)
-    if standing.repair_url is None:
+    if snapshot.active_replay_id is not None:
+        await _signal_again(st, snapshot, snapshot.active_replay_id, requested_by, now)
+        return Begun(snapshot.active_replay_id, is_new=False)
+    if snapshot.repair_url is None:
         raise RepairUrlMissing
     replay_id = new_replay_id()
-    await _mint(st, standing, replay_id, requested_by, now)
+    await _create_repair(st, snapshot, replay_id, requested_by, now)
     await enqueue_signal(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
     return Begun(replay_id, is_new=True)
 
@@ -89,21 +93,21 @@ async def begin_repair(
     Raises:
         NotFound: no such receipt.
     """
-    standing = await lock_receipt(st, event_id)
+    snapshot = await lock_receipt(st, event_id)
     if replay_id is not None:
-        return Begun(replay_id, is_new=False) if replay_id == standing.active_replay_id else RepairRefused(None)
-    is_seen = not await _remember_request(st, standing, marks or {})
-    if standing.active_replay_id is not None:
-        return Begun(standing.active_replay_id, is_new=False)
+        return Begun(replay_id, is_new=False) if replay_id == snapshot.active_replay_id else RepairRefused(None)
+    is_seen = not await _remember_request(st, snapshot, marks or {})
+    if snapshot.active_replay_id is not None:
+        return Begun(snapshot.active_replay_id, is_new=False)
     if is_seen:
         return SEEN
-    if standing.position is not LifecycleState.OPEN:
+    if snapshot.position is not LifecycleState.OPEN:
         return RepairRefused(None)
     new = new_replay_id()
-    if standing.repair_url is None:
-        await _mint_failed(st, standing, new, requested_by, now)
+    if snapshot.repair_url is None:
+        await _create_failed_repair(st, snapshot, new, requested_by, now)
         return RepairRefused(RepairCause.REPAIR_URL_MISSING)
-    await _mint(st, standing, new, requested_by, now)
+    await _create_repair(st, snapshot, new, requested_by, now)
     return Begun(new, is_new=True)
 
 
@@ -113,72 +117,76 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
     Raises:
         NotFound: no such receipt.
     """
-    standing = await lock_receipt(st, event_id)
-    if standing.active_replay_id != replay_id or standing.result_deadline_at is None:
-        return standing.position
-    remaining_ms = to_unix_ms(standing.result_deadline_at) - to_unix_ms(now)
+    snapshot = await lock_receipt(st, event_id)
+    if snapshot.active_replay_id != replay_id or snapshot.result_deadline_at is None:
+        return snapshot.position
+    remaining_ms = to_unix_ms(snapshot.result_deadline_at) - to_unix_ms(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
-    to = transition(standing.position, Trigger.REPAIR_DEADLINE_PASSED).to
-    if to is not standing.position:
-        await reopen(st, standing, replay_id, RepairCause.NO_RESULT, now)
+    to = transition(snapshot.position, Trigger.REPAIR_DEADLINE_PASSED).to
+    if to is not snapshot.position:
+        await reopen(st, snapshot, replay_id, RepairCause.NO_RESULT, now)
     return to
 
 
-async def _remember_request(st: Statements, standing: ReceiptSnapshot, marks: Mapping[str, int]) -> bool:
+async def _remember_request(st: Statements, snapshot: ReceiptSnapshot, marks: Mapping[str, int]) -> bool:
     """Keep the marks with the incident; False when it knew them all."""
-    if standing.incident_id is None or not marks:
+    if snapshot.incident_id is None or not marks:
         return True
-    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", standing.incident_id)
+    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", snapshot.incident_id)
     known: dict[str, int] = json.loads(rows[0][0] or "{}")
     new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
     if not new:
         return False
     latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_KEPT:])
     stored = json.dumps(latest, separators=(",", ":"))
-    await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, standing.incident_id)
+    await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, snapshot.incident_id)
     return True
 
 
-async def _signal_again(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _signal_again(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     """A calling repair without an attempt of the last minute is signalled once more: Temporal may have lost what it was sent.
 
     The signal names the repair, so that a run which is calling it, or waits for its next attempt, changes nothing.
     """
-    if standing.position is not LifecycleState.CALLING:
+    if snapshot.position is not LifecycleState.CALLING:
         return
     known = await st.fetch(
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
         "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
         replay_id,
         to_unix_ms(now - LATELY_CALLED),
-        standing.event_id,
+        snapshot.event_id,
     )
     if not known:
-        await enqueue_signal(st, standing.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+        await enqueue_signal(st, snapshot.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
 
 
-async def _mint(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
-    await _insert(st, standing, replay_id, requested_by, now)
-    await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", standing.incident)
+async def _create_repair(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
+) -> None:
+    await _insert(st, snapshot, replay_id, requested_by, now)
+    await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", snapshot.incident)
 
 
-async def _mint_failed(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
-    await _insert(st, standing, replay_id, requested_by, now)
-    await end_repair(st, standing, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    await add_alerts(st, standing, standing.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
+async def _create_failed_repair(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
+) -> None:
+    await _insert(st, snapshot, replay_id, requested_by, now)
+    await end_repair(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
+    await add_alerts(st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
 
 
-async def _insert(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _insert(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await st.fetch(
         "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at) "
         "VALUES ($1, $2, $3, $4, $5, $6)",
         replay_id,
-        standing.incident,
-        standing.event_id,
+        snapshot.incident,
+        snapshot.event_id,
         RepairState.CALLING.value,
         requested_by,
         to_unix_ms(now),
     )
     requested = {"replay_id": replay_id, "requested_by": requested_by}
-    await add_timeline(st, standing.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)
+    await add_timeline(st, snapshot.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)

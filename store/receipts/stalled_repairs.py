@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import AttemptState, RepairState
 from domain.retries import LONGEST_RETRY_AFTER_SECONDS
-from store.receipts.attempts import HELD_AT_MOST
+from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
 from store.schema import tables
 from store.status.heartbeats import read_fact, write_fact
 
@@ -22,7 +22,7 @@ ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 DELAYS_FACT = "callback_delays"
 
 
-async def keep_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
+async def store_callback_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
     """Keep the longest delay after each attempt: see `domain.retries.longest_delays`."""
     if await read_fact(session, DELAYS_FACT) != (kept := json.dumps(delays)):
         await write_fact(session, DELAYS_FACT, kept)
@@ -59,7 +59,7 @@ async def _due(session: AsyncSession, until: datetime) -> ColumnElement[datetime
         return case(dict(enumerate(others, start=1)), value=ATTEMPTS.c.number, else_=last) if others else last
 
     return case(
-        (ATTEMPTS.c.state == AttemptState.STARTED.value, literal(until - HELD_AT_MOST, at)),
+        (ATTEMPTS.c.state == AttemptState.STARTED.value, literal(until - LONGEST_ATTEMPT_HOLD, at)),
         (ATTEMPTS.c.status == 429, after([max(delay, LONGEST_RETRY_AFTER_SECONDS) for delay in delays])),
         else_=after(delays),
     )

@@ -5,9 +5,11 @@ part, or what a cursor continues with; no page reads more than its size from eac
 are in the order of time. Writes nothing; called by `store.receipts.queries` and by the operations of the API.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, select, tuple_
@@ -17,8 +19,9 @@ from domain.ids import EventId, ReplayId, ResultId
 from domain.incidents import Attempt, TimelineEntry, TimelineKind
 from domain.receipts import Receipt
 from domain.results import Result, ResultStatus
-from domain.values.timestamps import to_iso
+from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.paging import read_cursor, write_cursor
+from store.db.sql import Statements
 from store.schema import tables
 from store.schema.mappers import attempt_from, result_from, timeline_entry_from
 
@@ -126,6 +129,21 @@ def attempt_lines(attempts: Iterable[tuple[ReplayId, Attempt]]) -> list[Line]:
 def stored_lines(entries: Iterable[tuple[int, TimelineEntry]]) -> list[Line]:
     """A line for each stored entry with its number, in the order given."""
     return [Line(entry, 3, number) for number, entry in entries]
+
+
+async def add_timeline(st: Statements, event_id: EventId, kind: TimelineKind, now: datetime, **fields: object) -> None:
+    await st.fetch(
+        "INSERT INTO timeline (event_id, at, kind, fields) VALUES ($1, $2, $3, $4)",
+        event_id,
+        to_unix_ms(now),
+        kind.value,
+        json.dumps(fields, separators=(",", ":")),
+    )
+
+
+async def note(st: Statements, event_id: EventId, now: datetime, *, text: str, **ids: object) -> None:
+    """Add a `noted` entry to the timeline."""
+    await add_timeline(st, event_id, TimelineKind.NOTED, now, text=text, **ids)
 
 
 async def _results(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:

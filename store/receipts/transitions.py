@@ -11,25 +11,17 @@ from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ReplayId, ResultId
 from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
-from domain.lifecycle import END_POSITIONS, OPEN_POSITIONS, REPAIRING_POSITIONS, LifecycleState, Transition, Trigger, transition
+from domain.lifecycle import END_STATES, OPEN_STATES, REPAIRING_STATES, LifecycleState, Transition, Trigger, transition
 from domain.receipts import Flag, ReceiptState
 from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements
 from store.receipts.matching import match_event
-from store.receipts.state import (
-    ReceiptSnapshot,
-    add_timeline,
-    create_incident,
-    end_repair,
-    enqueue_signal,
-    lock_receipt,
-    move_receipt,
-    note,
-    reopen,
-    resolve_incident,
-)
+from store.receipts.outbox import enqueue_signal
+from store.receipts.rows.incidents import create_incident, end_repair, move_receipt, reopen, resolve_incident
+from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.receipts.timeline import add_timeline, note
 
 # Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
 _EQUAL = "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code, '') = $5 "
@@ -84,22 +76,22 @@ async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_i
         ValidationFailed: the ids name different events, or several effects of one.
     """
     event_id = event_id or await match_event(st, new)
-    standing = await lock_receipt(st, event_id)
-    said = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
-    happening = classify_result(
-        said,
-        position=standing.position,
-        active_replay_id=standing.active_replay_id,
-        ended_by_replay_id=standing.ended_by_replay_id,
-        earlier=await _earlier(st, standing, said),
-        late_result=standing.late_result,
+    snapshot = await lock_receipt(st, event_id)
+    facts = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
+    trigger = classify_result(
+        facts,
+        state=snapshot.position,
+        active_replay_id=snapshot.active_replay_id,
+        ended_by_replay_id=snapshot.ended_by_replay_id,
+        earlier=await _earlier(st, snapshot, facts),
+        late_result=snapshot.late_result,
     )
-    if happening is Trigger.REPEATED or await _is_counted_repeat(st, standing, happening, said, now):
-        return AppliedResult(event_id, standing.receipt_state, None)
+    if trigger is Trigger.REPEATED or await _is_counted_repeat(st, snapshot, trigger, facts, now):
+        return AppliedResult(event_id, snapshot.receipt_state, None)
     result_id = new_result_id()
-    await _store_result(st, event_id, result_id, said, now)
-    to = await _follow_result(st, standing, happening, said, now)
-    if standing.position not in END_POSITIONS and not await _is_hinted(st, standing, now):
+    await _store_result(st, event_id, result_id, facts, now)
+    to = await _follow_result(st, snapshot, trigger, facts, now)
+    if snapshot.position not in END_STATES and not await _is_hinted(st, snapshot, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
         await enqueue_signal(st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay)
     return AppliedResult(event_id, to, result_id)
@@ -111,117 +103,117 @@ async def open_incident(st: Statements, event_id: EventId, now: datetime) -> Ope
     Raises:
         NotFound: no such receipt.
     """
-    standing = await lock_receipt(st, event_id)
-    if standing.position in END_POSITIONS:
-        return Settled(standing.position)
-    if standing.position in OPEN_POSITIONS:
-        return Opened(standing.incident)
-    remaining_ms = to_unix_ms(standing.deadline_at) - to_unix_ms(now)
+    snapshot = await lock_receipt(st, event_id)
+    if snapshot.position in END_STATES:
+        return Settled(snapshot.position)
+    if snapshot.position in OPEN_STATES:
+        return Opened(snapshot.incident)
+    remaining_ms = to_unix_ms(snapshot.deadline_at) - to_unix_ms(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
-    transition(standing.position, Trigger.DEADLINE_PASSED)
-    await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=to_iso(standing.deadline_at))
-    return Opened(await create_incident(st, standing, Reason.MISSING_RESULT, None, now), is_new=True)
+    transition(snapshot.position, Trigger.DEADLINE_PASSED)
+    await add_timeline(st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=to_iso(snapshot.deadline_at))
+    return Opened(await create_incident(st, snapshot, Reason.MISSING_RESULT, None, now), is_new=True)
 
 
 async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:
     return bool(await st.fetch("SELECT 1 FROM results WHERE id = $1 AND event_id = $2", result_id, event_id))
 
 
-async def _is_hinted(st: Statements, standing: ReceiptSnapshot, now: datetime) -> bool:
+async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -> bool:
     """Whether the run of an open incident is to look at the store anyway: the outbox has a row that nobody has claimed.
 
     The row is locked, so that it is claimed after this commit or not counted. A row that somebody else locks is being claimed.
     """
-    if standing.position not in OPEN_POSITIONS:
+    if snapshot.position not in OPEN_STATES:
         return False
     locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    return bool(await st.fetch(_UNCLAIMED + locked, standing.event_id, to_unix_ms(now)))
+    return bool(await st.fetch(_UNCLAIMED + locked, snapshot.event_id, to_unix_ms(now)))
 
 
 async def _follow_result(
-    st: Statements, standing: ReceiptSnapshot, happening: Trigger, said: ResultFacts, now: datetime
+    st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
 ) -> ReceiptState:
     """Write what `domain.lifecycle` says of a result; the receipt's state after it."""
-    follows = transition(standing.position, happening)
+    follows = transition(snapshot.position, trigger)
     match follows.to:
-        case LifecycleState.APPLIED if standing.position is LifecycleState.WAITING:
-            await move_receipt(st, standing, ReceiptState.APPLIED, now)
+        case LifecycleState.APPLIED if snapshot.position is LifecycleState.WAITING:
+            await move_receipt(st, snapshot, ReceiptState.APPLIED, now)
             return ReceiptState.APPLIED
-        case LifecycleState.OPEN if standing.position is LifecycleState.WAITING:
-            await create_incident(st, standing, Reason.FAILED_RESULT, said, now)
+        case LifecycleState.OPEN if snapshot.position is LifecycleState.WAITING:
+            await create_incident(st, snapshot, Reason.FAILED_RESULT, facts, now)
             return ReceiptState.INCIDENT
-        case LifecycleState.OPEN if standing.position in REPAIRING_POSITIONS and standing.active_replay_id is not None:
-            await reopen(st, standing, standing.active_replay_id, RepairCause.FAILED_RESULT, now)
+        case LifecycleState.OPEN if snapshot.position in REPAIRING_STATES and snapshot.active_replay_id is not None:
+            await reopen(st, snapshot, snapshot.active_replay_id, RepairCause.FAILED_RESULT, now)
             return ReceiptState.INCIDENT
-        case LifecycleState.RECOVERED if standing.position in OPEN_POSITIONS:
-            await _recover(st, standing, said.replay_id, now)
+        case LifecycleState.RECOVERED if snapshot.position in OPEN_STATES:
+            await _recover(st, snapshot, facts.replay_id, now)
             return ReceiptState.RECOVERED
         case _:
-            await _note_result(st, standing, follows, said, now)
-            return standing.receipt_state
+            await _note_result(st, snapshot, follows, facts, now)
+            return snapshot.receipt_state
 
 
-async def _recover(st: Statements, standing: ReceiptSnapshot, replay_id: ReplayId | None, now: datetime) -> None:
+async def _recover(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId | None, now: datetime) -> None:
     """A success ended the incident: the repair that it names succeeded, another one that was active is superseded."""
-    active = standing.active_replay_id
+    active = snapshot.active_replay_id
     if active is not None and active != replay_id:
-        await end_repair(st, standing, active, RepairCause.SUPERSEDED, now)
+        await end_repair(st, snapshot, active, RepairCause.SUPERSEDED, now)
     if replay_id is not None:
         succeeded = RepairState.SUCCEEDED.value
         await st.fetch("UPDATE repairs SET state = $1, cause = NULL WHERE replay_id = $2", succeeded, replay_id)
     resolution = Resolution.LATE_RESULT if replay_id is None else Resolution.REPAIRED
-    await resolve_incident(st, standing, ReceiptState.RECOVERED, resolution, replay_id, now)
+    await resolve_incident(st, snapshot, ReceiptState.RECOVERED, resolution, replay_id, now)
 
 
-async def _note_result(st: Statements, standing: ReceiptSnapshot, follows: Transition, said: ResultFacts, now: datetime) -> None:
+async def _note_result(st: Statements, snapshot: ReceiptSnapshot, follows: Transition, facts: ResultFacts, now: datetime) -> None:
     if not follows.noted:
         return
-    replay = {"replay_id": said.replay_id} if said.replay_id else {}
-    await note(st, standing.event_id, now, text=f"A {said.status.value} result changed nothing.", **replay)
+    replay = {"replay_id": facts.replay_id} if facts.replay_id else {}
+    await note(st, snapshot.event_id, now, text=f"A {facts.status.value} result changed nothing.", **replay)
     if follows.flag is not None:
-        await _flag(st, standing, follows.flag, now)
+        await _flag(st, snapshot, follows.flag, now)
 
 
-async def _flag(st: Statements, standing: ReceiptSnapshot, flag: Flag, now: datetime) -> None:
-    if flag in standing.flags:
+async def _flag(st: Statements, snapshot: ReceiptSnapshot, flag: Flag, now: datetime) -> None:
+    if flag in snapshot.flags:
         return
-    flags = " ".join(sorted({*standing.flags, flag}))
-    await st.fetch("UPDATE receipts SET flags = $1 WHERE event_id = $2", flags, standing.event_id)
-    await add_timeline(st, standing.event_id, TimelineKind.FLAGGED, now, flag=flag.value)
+    flags = " ".join(sorted({*snapshot.flags, flag}))
+    await st.fetch("UPDATE receipts SET flags = $1 WHERE event_id = $2", flags, snapshot.event_id)
+    await add_timeline(st, snapshot.event_id, TimelineKind.FLAGGED, now, flag=flag.value)
 
 
-async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, said: ResultFacts, now: datetime) -> None:
+async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, facts: ResultFacts, now: datetime) -> None:
     await st.fetch(
         "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at, digest, repeats) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
         result_id,
         event_id,
-        said.status.value,
-        said.replay_id,
-        said.error_code,
-        said.error_message,
+        facts.status.value,
+        facts.replay_id,
+        facts.error_code,
+        facts.error_message,
         to_unix_ms(now),
-        said.digest,
+        facts.digest,
     )
 
 
 async def _is_counted_repeat(
-    st: Statements, standing: ReceiptSnapshot, happening: Trigger, said: ResultFacts, now: datetime
+    st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
 ) -> bool:
     """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
-    if standing.position not in OPEN_POSITIONS or transition(standing.position, happening).to is not standing.position:
+    if snapshot.position not in OPEN_STATES or transition(snapshot.position, trigger).to is not snapshot.position:
         return False
-    return bool(await st.fetch(_COUNT_REPEAT, standing.event_id, *_equal_to(said), to_unix_ms(now)))
+    return bool(await st.fetch(_COUNT_REPEAT, snapshot.event_id, *_equal_to(facts), to_unix_ms(now)))
 
 
-async def _earlier(st: Statements, standing: ReceiptSnapshot, said: ResultFacts) -> frozenset[ResultFacts]:
+async def _earlier(st: Statements, snapshot: ReceiptSnapshot, facts: ResultFacts) -> frozenset[ResultFacts]:
     # Never all: an app may say that it failed for as long as it likes.
-    if standing.position not in END_POSITIONS:
+    if snapshot.position not in END_STATES:
         return frozenset()
-    rows = await st.fetch(_EARLIER, standing.event_id, *_equal_to(said))
+    rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
     return frozenset(ResultFacts(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
 
 
-def _equal_to(said: ResultFacts) -> tuple[str, str, str, str, str]:
-    return (said.status.value, said.digest, said.replay_id or "", said.error_code or "", said.error_message or "")
+def _equal_to(facts: ResultFacts) -> tuple[str, str, str, str, str]:
+    return (facts.status.value, facts.digest, facts.replay_id or "", facts.error_code or "", facts.error_message or "")

@@ -1,4 +1,4 @@
-"""Every (position, happening) pair, against a table written from the contract's "Life of a receipt", not from the code's."""
+"""Every (position, trigger) pair, against a table written from the contract's "Life of a receipt", not from the code's."""
 
 from dataclasses import FrozenInstanceError
 
@@ -7,10 +7,10 @@ import pytest
 from domain.errors import Code
 from domain.incidents import IncidentState, RepairState
 from domain.lifecycle import (
-    END_POSITIONS,
-    OPEN_POSITIONS,
-    REPAIRING_POSITIONS,
-    TABLE,
+    END_STATES,
+    OPEN_STATES,
+    REPAIRING_STATES,
+    TRANSITIONS,
     IllegalTransition,
     LifecycleState,
     Transition,
@@ -59,19 +59,19 @@ PAIRS = _pairs()
 
 
 def test_contract_table_names_every_pair_once() -> None:
-    pairs = [(happening, position) for happening, position, _ in PAIRS]
+    pairs = [(trigger, position) for trigger, position, _ in PAIRS]
 
     assert len(pairs) == len(set(pairs)) == len(Trigger) * len(LifecycleState)
-    assert {happening for happening, _ in pairs} == {happening.value for happening in Trigger}
+    assert {trigger for trigger, _ in pairs} == {trigger.value for trigger in Trigger}
     assert {position for _, position in pairs} == {position.value for position in LifecycleState}
 
 
-@pytest.mark.parametrize(("happening", "position", "cell"), PAIRS, ids=[f"{happening}-{at}" for happening, at, _ in PAIRS])
-def test_pair_does_what_the_contract_says(happening: str, position: str, cell: str) -> None:
-    at, what = LifecycleState(position), Trigger(happening)
+@pytest.mark.parametrize(("trigger", "position", "cell"), PAIRS, ids=[f"{trigger}-{at}" for trigger, at, _ in PAIRS])
+def test_pair_does_what_the_contract_says(trigger: str, position: str, cell: str) -> None:
+    at, what = LifecycleState(position), Trigger(trigger)
 
     if cell == "-":
-        with pytest.raises(IllegalTransition, match=f"{happening} cannot happen in position {position}"):
+        with pytest.raises(IllegalTransition, match=f"{trigger} cannot happen in state {position}"):
             transition(at, what)
         return
     target, _, flag = cell.partition("+")
@@ -84,12 +84,12 @@ def test_pair_does_what_the_contract_says(happening: str, position: str, cell: s
 
 
 def test_illegal_move_changes_nothing() -> None:
-    before = {happening: dict(row) for happening, row in TABLE.items()}
+    before = {trigger: dict(row) for trigger, row in TRANSITIONS.items()}
 
     with pytest.raises(IllegalTransition):
         transition(LifecycleState.WAITING, Trigger.RESOLVE)
 
-    assert before == TABLE
+    assert before == TRANSITIONS
 
 
 def test_move_cannot_be_altered() -> None:
@@ -97,25 +97,25 @@ def test_move_cannot_be_altered() -> None:
         transition(LifecycleState.WAITING, Trigger.SUCCESS).to = LifecycleState.CLOSED  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("position", sorted(END_POSITIONS))
+@pytest.mark.parametrize("position", sorted(END_STATES))
 def test_nothing_leaves_an_end(position: LifecycleState) -> None:
-    reached = {row[position].to for row in TABLE.values() if position in row}
+    reached = {row[position].to for row in TRANSITIONS.values() if position in row}
 
     assert reached == {position}
 
 
 def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
-    steps = {(start, move_.to) for row in TABLE.values() for start, move_ in row.items()}
+    steps = {(start, move_.to) for row in TRANSITIONS.values() for start, move_ in row.items()}
 
     assert _reached_from(LifecycleState.WAITING, steps) == set(LifecycleState)
-    for position in OPEN_POSITIONS:
-        assert _reached_from(position, steps) & END_POSITIONS
+    for position in OPEN_STATES:
+        assert _reached_from(position, steps) & END_STATES
 
 
 def test_positions_are_told_apart_once() -> None:
-    assert OPEN_POSITIONS | END_POSITIONS | {LifecycleState.WAITING} == set(LifecycleState)
-    assert not OPEN_POSITIONS & END_POSITIONS
-    assert REPAIRING_POSITIONS < OPEN_POSITIONS
+    assert OPEN_STATES | END_STATES | {LifecycleState.WAITING} == set(LifecycleState)
+    assert not OPEN_STATES & END_STATES
+    assert REPAIRING_STATES < OPEN_STATES
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def said(status: str, replay_id: ReplayId | None = None, error_code: str | None 
 
 def classified(
     what: ResultFacts,
-    position: str,
+    state: str,
     *,
     active: ReplayId | None = None,
     ended_by: ReplayId | None = None,
@@ -27,7 +27,7 @@ def classified(
 ) -> Trigger:
     return classify_result(
         what,
-        position=LifecycleState(position),
+        state=LifecycleState(state),
         active_replay_id=active,
         ended_by_replay_id=ended_by,
         earlier=earlier,
@@ -40,31 +40,31 @@ def test_success_in_time_is_a_success_whatever_the_project_wants_of_late_ones(la
     assert classified(SUCCESS, "waiting", late_result=late_result) is Trigger.SUCCESS
 
 
-@pytest.mark.parametrize("position", OPENS)
-def test_late_success_resolves_unless_the_project_only_notes_it(position: str) -> None:
-    assert classified(SUCCESS, position) is Trigger.SUCCESS
-    assert classified(SUCCESS, position, late_result="note") is Trigger.SUCCESS_TO_NOTE
+@pytest.mark.parametrize("state", OPENS)
+def test_late_success_resolves_unless_the_project_only_notes_it(state: str) -> None:
+    assert classified(SUCCESS, state) is Trigger.SUCCESS
+    assert classified(SUCCESS, state, late_result="note") is Trigger.SUCCESS_TO_NOTE
 
 
 @pytest.mark.parametrize("late_result", ["resolve", "note"])
-@pytest.mark.parametrize("position", OPENS)
+@pytest.mark.parametrize("state", OPENS)
 @pytest.mark.parametrize("active", [ENDING, OTHER, None], ids=["active", "inactive", "none active"])
-def test_success_with_any_replay_of_the_event_ends_it(position: str, late_result: str, active: ReplayId | None) -> None:
-    what = classified(said("success", ENDING), position, active=active, late_result=late_result)
+def test_success_with_any_replay_of_the_event_ends_it(state: str, late_result: str, active: ReplayId | None) -> None:
+    what = classified(said("success", ENDING), state, active=active, late_result=late_result)
 
     assert what is Trigger.SUCCESS_BY_REPLAY
 
 
-@pytest.mark.parametrize("position", ["waiting", *OPENS])
-def test_failed_without_replay_is_never_the_active_repairs(position: str) -> None:
-    assert classified(FAILED, position) is Trigger.FAILED
-    assert classified(FAILED, position, active=ENDING) is Trigger.FAILED
+@pytest.mark.parametrize("state", ["waiting", *OPENS])
+def test_failed_without_replay_is_never_the_active_repairs(state: str) -> None:
+    assert classified(FAILED, state) is Trigger.FAILED
+    assert classified(FAILED, state, active=ENDING) is Trigger.FAILED
 
 
-@pytest.mark.parametrize("position", ["calling", "awaiting_result"])
-def test_failed_with_the_active_replay_fails_the_repair(position: str) -> None:
-    assert classified(said("failed", ENDING), position, active=ENDING) is Trigger.FAILED_BY_ACTIVE_REPLAY
-    assert classified(said("failed", OTHER), position, active=ENDING) is Trigger.FAILED
+@pytest.mark.parametrize("state", ["calling", "awaiting_result"])
+def test_failed_with_the_active_replay_fails_the_repair(state: str) -> None:
+    assert classified(said("failed", ENDING), state, active=ENDING) is Trigger.FAILED_BY_ACTIVE_REPLAY
+    assert classified(said("failed", OTHER), state, active=ENDING) is Trigger.FAILED
 
 
 def test_repeat_before_the_end_is_judged_like_a_first() -> None:
@@ -72,10 +72,10 @@ def test_repeat_before_the_end_is_judged_like_a_first() -> None:
     assert classified(SUCCESS, "open", earlier=frozenset({SUCCESS}), late_result="note") is Trigger.SUCCESS_TO_NOTE
 
 
-@pytest.mark.parametrize("position", ENDS)
+@pytest.mark.parametrize("state", ENDS)
 @pytest.mark.parametrize("what", [SUCCESS, FAILED, said("success", OTHER)], ids=["success", "failed", "success by replay"])
-def test_equal_repeat_after_the_end_changes_nothing(position: str, what: ResultFacts) -> None:
-    assert classified(what, position, ended_by=ENDING, earlier=frozenset({what})) is Trigger.REPEATED
+def test_equal_repeat_after_the_end_changes_nothing(state: str, what: ResultFacts) -> None:
+    assert classified(what, state, ended_by=ENDING, earlier=frozenset({what})) is Trigger.REPEATED
 
 
 def test_success_that_ended_it_is_a_repeat_whatever_error_it_names() -> None:
@@ -85,7 +85,7 @@ def test_success_that_ended_it_is_a_repeat_whatever_error_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "ended_by", "happening"),
+    ("what", "ended_by", "trigger"),
     [
         (said("success", OTHER), ENDING, Trigger.SUCCESS_BY_REPLAY),
         (said("success", OTHER), None, Trigger.SUCCESS_BY_REPLAY),
@@ -95,8 +95,8 @@ def test_success_that_ended_it_is_a_repeat_whatever_error_it_names() -> None:
     ],
     ids=["another replay", "replay after a late result", "late result after a replay", "failed", "failed by its own replay"],
 )
-def test_anything_else_after_recovery_is_told(what: ResultFacts, ended_by: ReplayId | None, happening: Trigger) -> None:
-    assert classified(what, "recovered", ended_by=ended_by, earlier=frozenset({said("failed")})) is happening
+def test_anything_else_after_recovery_is_told(what: ResultFacts, ended_by: ReplayId | None, trigger: Trigger) -> None:
+    assert classified(what, "recovered", ended_by=ended_by, earlier=frozenset({said("failed")})) is trigger
 
 
 def test_failed_after_success_is_no_repeat_of_an_other_failure() -> None:

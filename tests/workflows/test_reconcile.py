@@ -9,7 +9,7 @@ from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.results import ResultStatus
 from store.db.sql import SessionStatements
-from store.receipts.state import enqueue_signal
+from store.receipts.outbox import enqueue_signal
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World

@@ -39,8 +39,9 @@ from store.receipts.deadlines import (
     overdue_repairs,
 )
 from store.receipts.outbox import enqueue_start_again
-from store.receipts.state import lock_receipt, note
+from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
+from store.receipts.timeline import note
 from store.receipts.transitions import Opened
 
 # The workflow opens the incident within a second, or within some seconds after a burst of

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from domain.audit import MAKEGOOD
 from domain.errors import NotFound, Unavailable
 from domain.ids import EventId
-from domain.lifecycle import END_POSITIONS
+from domain.lifecycle import END_STATES
 from domain.runs import RunCondition, RunLook, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
@@ -130,7 +130,7 @@ class StuckRunWatch:
                 snapshot = await load_snapshot(SessionStatements(session), run.event_id)
             except NotFound:
                 return True
-        return snapshot.position in END_POSITIONS
+        return snapshot.position in END_STATES
 
     async def _handle_running(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
         """Forget a run that continues.

@@ -4,7 +4,7 @@ from domain.ids import EventId
 from domain.incidents import TimelineKind
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.state import add_timeline
+from store.receipts.timeline import add_timeline
 from tests.api.serving import Caller
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from api.console.sign_in.sessions import safe_return_path
 from api.console.ui.rendering import HERE, Pages
 from domain.incidents import TimelineKind
-from store.receipts.state import add_timeline
+from store.receipts.timeline import add_timeline
 from tests.console.conftest import Visitor
 from tests.domain.values.test_text import ANY_TEXT, is_control
 from tests.support.given import Story

@@ -12,7 +12,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.ingest.batch import StoredResponse
 from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
-from store.receipts.state import note
+from store.receipts.timeline import note
 from tests.store.ingest.test_group_commit import committing, count, told
 from tests.support.fakes import WatchedFrontDoor
 from tests.support.given import new_result

@@ -204,14 +204,14 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(story: St
 
     ended = await delete(story)
     first = await erase(story)
-    standings = [(await story.standing(event_id)).position for event_id in open_ones]
+    states = [(await story.standing(event_id)).position for event_id in open_ones]
     alerts = [row for event_id in ours.values() for row in await story.rows("alerts", event_id) if row["sent_at"] is None]
     told = await tell_engine_everything(story)
     too_soon = await erase(story, seconds=59)
     last = await erase(story, seconds=60)
 
     assert (ended, first.ended) == (4, 4)
-    assert standings == [LifecycleState.CLOSED] * 4
+    assert states == [LifecycleState.CLOSED] * 4
     assert alerts == []
     assert {event_id for event_id, kind in told if kind == "resolve"} == set(open_ones)
     assert first.receipts + too_soon.receipts == 3, "those that had ended before"

@@ -6,7 +6,7 @@ import pytest
 
 from domain.errors import IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
-from domain.lifecycle import TABLE, LifecycleState, Trigger
+from domain.lifecycle import TRANSITIONS, LifecycleState, Trigger
 from store.receipts.operator_actions import acknowledge, expire, resolve_manually
 from store.receipts.transitions import Opened, open_incident
 from tests.support.given import OPERATOR, Story
@@ -29,11 +29,11 @@ async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Stor
 
     assert await resolved(story, event_id) == event_id
 
-    standing = await story.standing(event_id)
+    snapshot = await story.standing(event_id)
     (incident,) = await story.rows("incidents", event_id)
     (repair,) = await story.rows("repairs", event_id)
     entry = (await story.rows("timeline", event_id))[-1]
-    assert standing.position is LifecycleState.CLOSED
+    assert snapshot.position is LifecycleState.CLOSED
     assert (incident["state"], incident["resolution"]) == ("resolved", "manual")
     assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is LifecycleState.OPEN else "closed")
     assert (entry["kind"], entry["fields"]["reason"], entry["fields"]["requested_by"]) == (
@@ -102,7 +102,7 @@ async def test_expiring_never_moves_a_passed_deadline_back(story: Story) -> None
     assert (await story.standing(event_id)).deadline_at == before
 
 
-@pytest.mark.parametrize("position", [p for p, move in TABLE[Trigger.EXPIRE].items() if move.refusal])
+@pytest.mark.parametrize("position", [p for p, move in TRANSITIONS[Trigger.EXPIRE].items() if move.refusal])
 async def test_only_a_waiting_receipt_expires(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
     outbox = await story.outbox(event_id)

@@ -10,8 +10,7 @@ from domain.receipts import ReceiptState
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
-from store.receipts.outbox import OutboxBatch
-from store.receipts.state import enqueue_signal
+from store.receipts.outbox import OutboxBatch, enqueue_signal
 from store.receipts.stuck_runs import request_restart
 from tests.support.given import OPERATOR, START, Story
 

@@ -282,9 +282,9 @@ async def test_accepted_call_awaits_its_result_with_a_deadline_of_its_own(story:
 
     assert await story.attempt(event_id, replay_id, ending="accepted") is LifecycleState.AWAITING_RESULT
 
-    standing = await story.standing(event_id)
-    assert standing.result_deadline_at is not None
-    assert (standing.result_deadline_at - story.at).total_seconds() == story.project.timeout_minutes * 60
+    snapshot = await story.standing(event_id)
+    assert snapshot.result_deadline_at is not None
+    assert (snapshot.result_deadline_at - story.at).total_seconds() == story.project.timeout_minutes * 60
 
 
 async def test_missing_result_fails_the_repair_at_its_deadline_and_not_before(story: Story) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
-from domain.lifecycle import TABLE, LifecycleState, Trigger, transition
+from domain.lifecycle import TRANSITIONS, LifecycleState, Trigger, transition
 from domain.projects import ProjectChanges
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
@@ -299,18 +299,18 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
     assert await story.rows("results", event_id) == []
 
 
-@pytest.mark.parametrize("happening", [h for h in TABLE if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}])
-async def test_store_moves_as_the_table_says_from_every_position(story: Story, happening: Trigger) -> None:
-    for position in TABLE[happening]:
+@pytest.mark.parametrize("trigger", [h for h in TRANSITIONS if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}])
+async def test_store_moves_as_the_table_says_from_every_position(story: Story, trigger: Trigger) -> None:
+    for position in TRANSITIONS[trigger]:
         event_id, _ = await story.reach(position)
         story.later(days=1)
 
-        if happening is Trigger.DEADLINE_PASSED:
+        if trigger is Trigger.DEADLINE_PASSED:
             await story.do(open_incident, event_id)
         else:
-            await story.result(event_id, happening.value, error_code="x" if happening is Trigger.FAILED else None)
+            await story.result(event_id, trigger.value, error_code="x" if trigger is Trigger.FAILED else None)
 
-        assert (await story.standing(event_id)).position is transition(position, happening).to
+        assert (await story.standing(event_id)).position is transition(position, trigger).to
 
 
 async def test_only_stored_results_are_known(story: Story) -> None:

@@ -10,8 +10,7 @@ from structlog.testing import capture_logs
 
 from domain.ids import EventId
 from store.db.sql import SessionStatements
-from store.receipts.outbox import OutboxBatch, count, enqueue_start_again
-from store.receipts.state import enqueue_signal
+from store.receipts.outbox import OutboxBatch, count, enqueue_signal, enqueue_start_again
 from store.status.heartbeats import beat
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async

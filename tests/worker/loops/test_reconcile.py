@@ -15,7 +15,7 @@ from domain.retries import longest_delays
 from store.receipts import outbox
 from store.receipts.attempts import begin_attempt
 from store.receipts.reconcile_queries import stuck_repairs
-from store.receipts.stalled_repairs import keep_delays
+from store.receipts.stalled_repairs import store_callback_delays
 from store.receipts.stuck_runs import is_repair_stalled, suspect_stalled_repairs
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from store.status.installation import read_restart
@@ -173,7 +173,7 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
     event_id, replay_id = await story.repairing()
     if is_schedule_known:
         async with story.database.transaction() as session:
-            await keep_delays(session, longest_delays((0, 60, 600), 0.1))
+            await store_callback_delays(session, longest_delays((0, 60, 600), 0.1))
     for status in ended:
         story.later(minutes=20)
         if status is None:

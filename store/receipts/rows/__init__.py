@@ -1,0 +1,1 @@
+"""Rows of incidents, repairs and alerts: written for a transition, and read for a page."""
