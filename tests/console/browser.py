@@ -1,4 +1,7 @@
-"""A headless Chromium found on this machine, driven by Playwright; what its console complains about fails the test."""
+"""A headless Chromium of this machine, driven by Playwright.
+
+Errors in its console fail the test.
+"""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -26,7 +29,7 @@ PHONE = (390, 844)
 
 
 def find_chromium() -> str:
-    """The path of a Chromium; the test is skipped when there is none."""
+    """The path of a Chromium. Skips the test if there is none."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium on this machine: none of " + ", ".join(NAMES))
@@ -35,7 +38,7 @@ def find_chromium() -> str:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser without a window, closed afterwards."""
+    """A headless browser, closed at the end."""
     path = find_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(SWITCHES))
@@ -45,29 +48,29 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-def complaints_of(page: Page) -> list[str]:
-    """What scripts and policies complain about on this page, from now on; a refused form's own status is no complaint."""
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    return complaints
+def console_errors_of(page: Page) -> list[str]:
+    """Script and policy errors of this page from now on. The list grows."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    return errors
 
 
-async def keep_picture(page: Page, name: str) -> Path:
-    """A screenshot under `artefacts/`, which is not committed."""
+async def save_screenshot(page: Page, name: str) -> Path:
+    """Save a screenshot under `artefacts/`, which is not committed."""
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     path = ARTEFACTS / f"{name}.png"
     await page.screenshot(path=path, full_page=True)
     return path
 
 
-async def keep_schemes(page: Page, name: str) -> None:
-    """Screenshots in light, in dark, and as narrow as a phone."""
-    await keep_picture(page, f"{name}-light")
+async def save_screenshots(page: Page, name: str) -> None:
+    """Save screenshots in light and dark, on desktop and phone."""
+    await save_screenshot(page, f"{name}-light")
     await page.emulate_media(color_scheme="dark")
-    await keep_picture(page, f"{name}-dark")
+    await save_screenshot(page, f"{name}-dark")
     await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    await keep_picture(page, f"{name}-phone-dark")
+    await save_screenshot(page, f"{name}-phone-dark")
     await page.emulate_media(color_scheme="light")
-    await keep_picture(page, f"{name}-phone")
+    await save_screenshot(page, f"{name}-phone")
     await page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})

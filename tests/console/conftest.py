@@ -1,4 +1,4 @@
-"""The console in one process on a real store, and a browser-like client that is signed in."""
+"""Fixtures: the console in one process on a real database, and signed-in clients."""
 
 import re
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from store.db.database import Database
 from store.people import users
 from store.projects.projects import create_project
 from tests.conftest import SECRET_KEY
-from tests.console.people import Town, a_town
+from tests.console.people import ConsoleWorld, open_console
 from tests.support.given import START, Story
 
 PASSWORD = "a sentence is easier to keep"
@@ -31,7 +31,7 @@ EMAIL = "nadia@shop.example"
 
 
 class Visitor:
-    """A client that keeps cookies and fills in the token of the form that it posts, as a browser would."""
+    """A client that keeps cookies and sends the hidden fields of forms, as a browser does."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -40,7 +40,7 @@ class Visitor:
         return await self.client.get(path, headers=headers)
 
     async def post(self, path: str, *, page: str, **fields: str) -> httpx.Response:
-        """Send the form of `page` whose action is `path`, with these fields."""
+        """Submit the form of `page` whose action is `path`, with these fields."""
         html = (await self.open(page)).text
         form = re.search(rf'<form[^>]*action="{re.escape(path)}".*?</form>', html, re.DOTALL)
         assert form is not None, f"{page} has no form for {path}"
@@ -48,8 +48,8 @@ class Visitor:
         return await self.client.post(path, data={**hidden, **fields})
 
 
-class Desk:
-    """The console's parts as a test may set them: which checks work, what time the pages think it is."""
+class ConsoleStubs:
+    """Readiness checks and clock of the console, set by tests."""
 
     def __init__(self) -> None:
         self.checks = dict.fromkeys(("store", "engine", "worker"), CheckStatus.OK)
@@ -62,20 +62,20 @@ class Desk:
         return self.at
 
 
-async def judge_nothing(url: str) -> str:
-    """Every repair URL is fine here; what may be called has tests of its own."""
+async def accept_any_url(url: str) -> str:
+    """Accept every repair URL: the URL check has its own tests."""
     return url
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def stubs() -> ConsoleStubs:
+    return ConsoleStubs()
 
 
 @pytest.fixture
-def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> ConsoleDependencies:
+def parts(database: Database, sealer: Sealer, stubs: ConsoleStubs, tmp_path: Path) -> ConsoleDependencies:
     return ConsoleDependencies(
-        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=judge_nothing),
+        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=accept_any_url),
         database=database,
         sealer=sealer,
         secret_key=SECRET_KEY,
@@ -83,14 +83,14 @@ def parts(database: Database, sealer: Sealer, desk: Desk, tmp_path: Path) -> Con
         temporal_ui_url="http://temporal.example",
         temporal_namespace="default",
         mailbox_path=tmp_path / "mailbox",
-        readiness=desk.readiness,
-        now=desk.now,
+        readiness=stubs.readiness,
+        now=stubs.now,
     )
 
 
 @asynccontextmanager
 async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
-    """Someone at the console that these parts make."""
+    """A visitor of a console with these dependencies."""
     app = FastAPI()
     app.include_router(console_router(parts))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=parts.public_url) as client:
@@ -99,7 +99,7 @@ async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
 
 @pytest.fixture
 async def visitor(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
-    """Someone who is not signed in."""
+    """A visitor who is not signed in."""
     async with visiting(parts) as visitor:
         yield visitor
 
@@ -112,7 +112,7 @@ async def login_token(database: Database) -> str:
 
 @pytest.fixture
 async def operator(visitor: Visitor, login_token: str) -> Visitor:
-    """Someone who signed in by a one-time link."""
+    """A visitor who signed in with a one-time link."""
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
     assert answer.status_code == 303
     return visitor
@@ -120,13 +120,13 @@ async def operator(visitor: Visitor, login_token: str) -> Visitor:
 
 @lru_cache
 def hash_of_password() -> str:
-    """Made once: hashing is slow on purpose."""
+    """Computed once, because hashing is slow."""
     return PasswordHasher().hash(PASSWORD)
 
 
 @pytest.fixture
 async def member(operator: Visitor, database: Database) -> Visitor:
-    """Someone who is signed in, and has an address and a password."""
+    """A signed-in visitor with an email address and a password."""
     async with database.transaction() as session:
         values = {"email": EMAIL, "password_hash": hash_of_password()}
         await session.execute(text("UPDATE users SET email = :email, password_hash = :password_hash"), values)
@@ -139,14 +139,14 @@ def story(database: Database, project: CreatedProject) -> Story:
 
 
 @pytest.fixture
-async def town(parts: ConsoleDependencies) -> AsyncIterator[Town]:
-    """The same console, for people with roles."""
-    async with a_town(parts) as town:
-        yield town
+async def world(parts: ConsoleDependencies) -> AsyncIterator[ConsoleWorld]:
+    """The same console, with users of different roles."""
+    async with open_console(parts) as world:
+        yield world
 
 
 @pytest.fixture
 async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
-    """A project that the members of the other one have nothing to do with."""
+    """A second project with other members."""
     async with database.transaction() as session:
         return await create_project(session, sealer, name="Elsewhere", livemode=False, now=await database.now(session))

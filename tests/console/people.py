@@ -1,4 +1,4 @@
-"""People at one console, each signed in with a browser of his own: a session is opened in the store, its cookie is set."""
+"""Users of one console, each with a browser. Sessions are opened in the database directly."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,12 +17,12 @@ from tests.conftest import SECRET_KEY
 
 SESSION_COOKIE = "makegood_session"
 FORM_COOKIE = "makegood_form"
-ANONYMOUS_TOKEN = "what a form before sign-in carries"
+ANONYMOUS_TOKEN = "the token of anonymous forms"
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody's browser; `user_id` is empty for somebody who is not signed in."""
+    """A browser and its user. `user_id` is empty if nobody is signed in."""
 
     client: httpx.AsyncClient
     user_id: UserId
@@ -40,16 +40,16 @@ class Person:
         return await self.client.get(path, headers=headers)
 
     async def post(self, path: str, **fields: str) -> httpx.Response:
-        """Send a form of a page that this person has open."""
+        """Submit a form with the token of this session."""
         return await self.client.post(path, data={"form_token": self.form_token, **fields})
 
     async def post_anonymously(self, path: str, **fields: str) -> httpx.Response:
-        """Send a form of a page that anyone can open."""
+        """Submit a form that needs no session."""
         return await self.client.post(path, data={"form_token": ANONYMOUS_TOKEN, **fields})
 
 
-class Town:
-    """The console, and who comes to it."""
+class ConsoleWorld:
+    """A console and its users."""
 
     def __init__(self, parts: ConsoleDependencies, stack: AsyncExitStack) -> None:
         self.parts, self.stack = parts, stack
@@ -66,7 +66,7 @@ class Town:
         return Person(client, UserId(""), "")
 
     async def administrator(self) -> Person:
-        """The one who used the first link."""
+        """The user of the very first link."""
         async with self.parts.database.transaction() as session:
             now = await self.parts.database.now(session)
             user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
@@ -74,7 +74,7 @@ class Town:
         return await self.browser(user.user_id)
 
     async def member(self, name: str, project_id: ProjectId, role: Role) -> Person:
-        """A new person with this role."""
+        """A new user with this role."""
         email = f"{name}@shop.example"
         async with self.parts.database.transaction() as session:
             now = await self.parts.database.now(session)
@@ -83,7 +83,7 @@ class Town:
         return await self.browser(user.user_id, email=email)
 
     async def browser(self, user_id: UserId, *, email: str = "") -> Person:
-        """One more browser of somebody, signed in."""
+        """Another signed-in browser of a user."""
         person = await self.nobody()
         async with self.parts.database.transaction() as session:
             token = await sessions.open_session(session, user_id=user_id, now=await self.parts.database.now(session))
@@ -92,7 +92,7 @@ class Town:
 
 
 @asynccontextmanager
-async def a_town(parts: ConsoleDependencies) -> AsyncIterator[Town]:
-    """A console that people come to; their browsers are closed at the end."""
+async def open_console(parts: ConsoleDependencies) -> AsyncIterator[ConsoleWorld]:
+    """A console with users. Their browsers are closed at the end."""
     async with AsyncExitStack() as stack:
-        yield Town(parts, stack)
+        yield ConsoleWorld(parts, stack)

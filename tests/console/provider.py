@@ -1,6 +1,6 @@
-"""An OpenID Connect provider, served over real HTTP: discovery, authorization code with PKCE, signed ID tokens, JWKS.
+"""An OpenID Connect provider over real HTTP: discovery, authorization code with PKCE, JWKS.
 
-It judges what it is sent as the specifications say, by its own means. A test may change the claims or the key of what it signs.
+It checks requests as the specifications say, without our code. Tests can change claims and keys.
 """
 
 import base64
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 class Provider:
-    """The provider's own state: who is at its sign-in page, which codes are out, what it was asked."""
+    """The state of the provider: signed-in person, issued codes and received requests."""
 
     def __init__(self) -> None:
         self.issuer = ""
@@ -51,9 +51,9 @@ class Provider:
 
     async def _configuration(self, request: Request) -> Response:
         self.requests.append("configuration")
-        places = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/jwks"}
-        told = {"issuer": self.issuer, **{name: self.issuer + path for name, path in places.items()}}
-        return JSONResponse({**told, **self.metadata})
+        paths = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/jwks"}
+        metadata = {"issuer": self.issuer, **{name: self.issuer + path for name, path in paths.items()}}
+        return JSONResponse({**metadata, **self.metadata})
 
     async def _authorize(self, request: Request) -> Response:
         asked = dict(request.query_params)
@@ -93,7 +93,7 @@ def _answers(verifier: str, asked: dict[str, str]) -> bool:
 
 @asynccontextmanager
 async def providing() -> AsyncIterator[tuple[Provider, httpx.AsyncClient]]:
-    """A provider that is up, and somebody's browser at it."""
+    """A running provider, and a browser of a person there."""
     provider = Provider()
     async with serving(provider.app()) as client:
         provider.issuer = str(client.base_url).rstrip("/")

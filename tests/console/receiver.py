@@ -1,4 +1,4 @@
-"""A merchant's repair endpoint: takes every signed call, keeps it, and answers with the status it is told."""
+"""A merchant's repair endpoint: stores every signed call and responds with a set status."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it came; header names in lower case."""
+    """A received call. Header names are in lower case."""
 
     headers: dict[str, str]
     body: dict[str, Any]  # JSON
@@ -19,7 +19,10 @@ class Call:
 
 
 class Receiver:
-    """What came in, and the status that the next call is answered with; while `answering` is cleared, calls are left hanging."""
+    """Received calls, and the status of the next response.
+
+    Calls hang while `answering` is cleared.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -40,13 +43,13 @@ def receiving() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.calls.append(Call(headers, json.loads(body), body))
             receiver.answering.wait()
-            with suppress(ConnectionError):  # who asked may have given up
+            with suppress(ConnectionError):  # the client may have disconnected
                 self.send_response(receiver.status)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is its own."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}/makegood/repair"

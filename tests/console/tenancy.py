@@ -1,4 +1,7 @@
-"""Ids of tenants, and the table of requests that name ids of another tenant. Used by `test_tenancy`."""
+"""Ids of tenants, and the table of requests that name ids of another tenant.
+
+Used by `test_tenancy`.
+"""
 
 import base64
 import re
@@ -7,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from api.console.ui import labels
 
-# Addresses that name nothing of a project: public ones, those of the user's own account, and those of administrators.
+# Addresses that name nothing of a project: of the public, the own account and administrators.
 WITHOUT_PROJECT = {
     *("GET /", "GET /static/{name}", "GET /login", "GET /login/link", "GET /login/password", "GET /login/code"),
     *("GET /login/oidc", "GET /login/oidc/callback", "GET /account", "GET /account/security", "GET /account/totp"),

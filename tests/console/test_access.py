@@ -1,6 +1,6 @@
-"""Who may do what: every address of the console against every role, and forms that were not sent from it.
+"""Access control: every address of the console against every role, and forms of other sites.
 
-The tables are compared with the router: an address without its line here fails, and so does a line without its address.
+The tables are compared with the router, so that every address has a row and every row an address.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from domain.ids import EventId, IncidentId
 from domain.projects import CreatedProject
 from domain.users import Role
 from tests.console.pages.test_mailbox import mail
-from tests.console.people import ANONYMOUS_TOKEN, Person, Town
+from tests.console.people import ANONYMOUS_TOKEN, ConsoleWorld, Person
 from tests.support.given import Story
 
-# What the store does on either engine has its tests there.
+# Both databases are covered by the tests of the store.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-# The least that each address asks for.
+# The lowest access level of each address.
 GET = {
     "/": "user",
     "/static/{name}": "anyone",
@@ -85,7 +85,7 @@ POST = {
     "/logout": "user",
 }
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [("POST", path, needs) for path, needs in POST.items()]
-# Open to them, but nothing is there: no provider is set, and nobody has begun to set up an app.
+# Allowed, but not found: there is no identity provider, and no authenticator app is being set up.
 NOTHING_THERE = {("GET", path) for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
@@ -101,13 +101,13 @@ HOSTILE: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site"},
     "a neighbour of this host": {"Sec-Fetch-Site": "same-site"},
     "a foreign origin": {"Origin": "https://evil.example"},
-    "an origin that hides": {"Origin": "null"},
-    "an origin that is none": {"Origin": "http://["},
+    "a hidden origin": {"Origin": "null"},
+    "a malformed origin": {"Origin": "http://["},
 }
 
 
-class Place(NamedTuple):
-    """What addresses name."""
+class Objects(NamedTuple):
+    """The objects that addresses name."""
 
     project: CreatedProject
     event_id: EventId
@@ -115,21 +115,21 @@ class Place(NamedTuple):
     mail: str
 
     def path(self, template: str) -> str:
-        """The address, with things of this project in it; what a form would change is nobody's."""
+        """The address with ids of this project. Ids that a form would change are unknown ones."""
         name = "console.css" if template.startswith("/static") else self.mail
         own = {"project_id": self.project.project.id, "event_id": self.event_id, "incident_id": self.incident_id, "name": name}
         chosen = f"?project={self.project.project.id}" if template == "/audit" else ""
         return template.format(**{**UNKNOWN, **own}) + chosen
 
     def fields(self, template: str) -> dict[str, str]:
-        """What a form must name for anything to come of it."""
+        """The fields that a form needs to be processed."""
         return {"project": self.project.project.id} if template == "/audit/export" else {}
 
 
 @pytest.fixture
-async def place(story: Story, project: CreatedProject, tmp_path: Path) -> Place:
+async def place(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
-    return Place(project, event_id, incident_id, mail(tmp_path / "mailbox"))
+    return Objects(project, event_id, incident_id, mail(tmp_path / "mailbox"))
 
 
 def expected(needs: str, who: str) -> str:
@@ -140,7 +140,7 @@ def expected(needs: str, who: str) -> str:
     if needs == "administrator":
         return "not allowed"
     if needs == "owner of what is chosen":
-        # Filters name the project: to all others it is as if it were not there.
+        # The filter names the project. For all others it is not found.
         return "in" if who == "owner" else "not found"
     if who == "stranger":
         return "not found"
@@ -163,20 +163,20 @@ def outcome(answer: httpx.Response) -> str:
 async def ask(person: Person, method: str, path: str, needs: str, **fields: str) -> httpx.Response:
     if method == "GET":
         return await person.get(path)
-    # Tries are counted for each address apart.
+    # Attempts are counted for each email address.
     return await (person.post_anonymously(path, email=person.email) if needs == "anyone" else person.post(path, **fields))
 
 
-def test_every_address_has_its_line(town: Town) -> None:
-    routes = [route for route in town.router.routes if isinstance(route, APIRoute)]
+def test_every_address_is_in_the_table(world: ConsoleWorld) -> None:
+    routes = [route for route in world.router.routes if isinstance(route, APIRoute)]
 
-    assert len(routes) == len(town.router.routes)
+    assert len(routes) == len(world.router.routes)
     assert sorted((method, route.path) for route in routes for method in route.methods or ()) == sorted(
         (method, path) for method, path, _ in ROWS
     )
 
 
-def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleDependencies) -> None:
+def test_address_without_an_access_level_is_not_served(parts: ConsoleDependencies) -> None:
     async def page() -> Response:
         return Response()
 
@@ -186,15 +186,15 @@ def test_address_that_says_not_what_it_needs_is_not_served(parts: ConsoleDepende
         router.add_api_route("/new", page, methods=["GET"])
 
 
-async def test_each_role_comes_as_far_as_the_table_says(
-    town: Town, place: Place, story: Story, other_project: CreatedProject
+async def test_each_role_has_the_access_of_the_table(
+    world: ConsoleWorld, place: Objects, story: Story, other_project: CreatedProject
 ) -> None:
     project_id = place.project.project.id
     people = {
-        "nobody": await town.nobody(),
-        "stranger": await town.member("stranger", other_project.project.id, Role.OWNER),
-        **{role.value: await town.member(role.value, project_id, role) for role in Role},
-        "administrator": await town.administrator(),
+        "nobody": await world.nobody(),
+        "stranger": await world.member("stranger", other_project.project.id, Role.OWNER),
+        **{role.value: await world.member(role.value, project_id, role) for role in Role},
+        "administrator": await world.administrator(),
     }
 
     wrong = {}
@@ -213,8 +213,10 @@ async def test_each_role_comes_as_far_as_the_table_says(
     assert not wrong
 
 
-async def test_what_is_not_yours_is_told_like_what_is_not_there(town: Town, place: Place, other_project: CreatedProject) -> None:
-    stranger = await town.member("stranger", other_project.project.id, Role.OWNER)
+async def test_object_of_another_project_is_answered_like_an_unknown_one(
+    world: ConsoleWorld, place: Objects, other_project: CreatedProject
+) -> None:
+    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
 
     for method, path, needs in ROWS:
         if needs in ROLES:
@@ -224,9 +226,11 @@ async def test_what_is_not_yours_is_told_like_what_is_not_there(town: Town, plac
             assert foreign.headers == unknown.headers
 
 
-async def test_lists_and_counts_hold_what_is_yours_alone(town: Town, place: Place, other_project: CreatedProject) -> None:
-    stranger = await town.member("stranger", other_project.project.id, Role.OWNER)
-    viewer = await town.member("viewer", place.project.project.id, Role.VIEWER)
+async def test_lists_and_counts_hold_only_own_projects(
+    world: ConsoleWorld, place: Objects, other_project: CreatedProject
+) -> None:
+    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
+    viewer = await world.member("viewer", place.project.project.id, Role.VIEWER)
 
     for path in ("/events", "/incidents", "/projects", "/rail"):
         for narrowed in ("", f"?project={place.project.project.id}", "?q=order"):
@@ -237,11 +241,11 @@ async def test_lists_and_counts_hold_what_is_yours_alone(town: Town, place: Plac
             assert shown in own
 
 
-async def test_page_offers_what_the_role_may_do(town: Town, place: Place) -> None:
+async def test_page_offers_the_actions_of_the_role(world: ConsoleWorld, place: Objects) -> None:
     project_id = place.project.project.id
     page = {}
     for role in Role:
-        person = await town.member(role.value, project_id, role)
+        person = await world.member(role.value, project_id, role)
         page[role] = (await person.get(f"/events/{place.event_id}")).text + (await person.get(f"/projects/{project_id}")).text
 
     assert [f"/incidents/{place.incident_id}/reprocess" in page[role] for role in Role] == [False, True, True]
@@ -249,9 +253,9 @@ async def test_page_offers_what_the_role_may_do(town: Town, place: Place) -> Non
     assert [place.project.key.hint in page[role] for role in Role] == [False, False, True]
 
 
-async def test_no_form_is_taken_that_this_session_did_not_send_from_here(town: Town, place: Place, story: Story) -> None:
-    administrator = await town.administrator()
-    other = await town.browser(administrator.user_id)
+async def test_form_of_another_session_or_site_is_rejected(world: ConsoleWorld, place: Objects, story: Story) -> None:
+    administrator = await world.administrator()
+    other = await world.browser(administrator.user_id)
 
     wrong = {}
     for path, needs in POST.items():
@@ -268,9 +272,9 @@ async def test_no_form_is_taken_that_this_session_did_not_send_from_here(town: T
     assert (await administrator.get("/account")).text.count("<tr>") == 3
 
 
-async def test_form_from_this_very_site_is_taken(town: Town, place: Place) -> None:
-    administrator = await town.administrator()
-    own = {"Sec-Fetch-Site": "same-origin", "Origin": town.parts.public_url}
+async def test_form_of_this_site_is_accepted(world: ConsoleWorld, place: Objects) -> None:
+    administrator = await world.administrator()
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": world.parts.public_url}
 
     path = place.path("/incidents/{incident_id}/acknowledge")
     answer = await administrator.client.post(path, data={"form_token": administrator.form_token}, headers=own)
@@ -278,9 +282,9 @@ async def test_form_from_this_very_site_is_taken(town: Town, place: Place) -> No
     assert answer.status_code == 303
 
 
-async def test_form_of_a_page_behind_a_proxy_is_taken_by_the_public_name(parts: ConsoleDependencies, town: Town) -> None:
-    """The proxy may have changed the Host on the way."""
-    behind = Town(replace(parts, public_url="http://console.example"), town.stack)
+async def test_form_behind_a_proxy_is_accepted_by_the_public_name(parts: ConsoleDependencies, world: ConsoleWorld) -> None:
+    """The proxy may have changed the Host header."""
+    behind = ConsoleWorld(replace(parts, public_url="http://console.example"), world.stack)
     administrator = await behind.administrator()
     own = {"Origin": "http://console.example", "Host": "10.0.0.7:8000"}
 

@@ -1,6 +1,7 @@
-"""What no browser sends: NUL, days beyond the calendar, forms of other kinds and charsets. A page or a refusal, never an error.
+"""Input that no browser sends: NUL, impossible dates, other form types and charsets.
 
-The store's engine has a say: PostgreSQL takes no NUL in a text.
+The response is a page or a refusal, never an error. It runs on both databases, because PostgreSQL
+stores no NUL in text.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from domain.projects import CreatedProject
 from store.db.database import Database
 from tests.conftest import SECRET_KEY
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
-from tests.console.pages.test_oidc import Together, but, oidc_provider_at
+from tests.console.oidc_browsers import OidcBrowsers, changed_claims, oidc_provider_at
 from tests.console.provider import Json, providing
 from tests.support.canaries import shown_secrets
 
@@ -44,12 +45,12 @@ UNKNOWN_PLACES = (
     "/mailbox/%00/html",
     "/static/%00",
 )
-# No code: NUL, nothing, digits of other scripts, digits that are none, too many.
-ODD_CODES = ("\0", "", "१२३४५६", "²³¹²³¹", "９" * 7, "9" * 5_000, "🗝" * 6, "-", "1e5")
-ODD_CHARSETS = ("utf-7", "idna", "punycode", "unicode_escape", "hex", "undefined", "utf-16")
+# Malformed codes: NUL, empty, digits of other scripts, superscripts, too many digits.
+MALFORMED_CODES = ("\0", "", "१२३४५६", "²³¹²³¹", "９" * 7, "9" * 5_000, "🗝" * 6, "-", "1e5")
+MALFORMED_CHARSETS = ("utf-7", "idna", "punycode", "unicode_escape", "hex", "undefined", "utf-16")
 
 
-async def test_nul_in_an_address_is_as_if_it_were_not_there(operator: Visitor) -> None:
+async def test_nul_in_an_address_is_ignored(operator: Visitor) -> None:
     for path in NUL_PLACES:
         assert (await operator.open(path)).status_code == 200, path
     for path in UNKNOWN_PLACES:
@@ -57,7 +58,7 @@ async def test_nul_in_an_address_is_as_if_it_were_not_there(operator: Visitor) -
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "0000-00-00", "10000-01-01", "2026-02-30", "٢٠٢٦-01-01"])
-def test_day_beyond_the_calendar_narrows_nothing(day: str) -> None:
+def test_day_outside_the_calendar_filters_nothing(day: str) -> None:
     address = read_address("/events", {"from": day, "to": day}, tabs=EVENT_TABS)
 
     assert address.created_after is None or address.created_after.year == 9999
@@ -81,9 +82,10 @@ async def test_nul_in_a_form_is_stripped_or_refused(operator: Visitor) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_form_that_no_browser_sends_is_refused_as_a_page(operator: Visitor) -> None:
-    part = b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n\\ud800+2AA-\xff\r\n--b--\r\n'
-    multipart = [(f"multipart/form-data; boundary=b; charset={charset}", part) for charset in ODD_CHARSETS]
+async def test_malformed_form_is_rejected_with_a_page(operator: Visitor) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n'
+    part = head + b"\\ud800+2AA-\xff\r\n--b--\r\n"
+    multipart = [(f"multipart/form-data; boundary=b; charset={charset}", part) for charset in MALFORMED_CHARSETS]
     broken = [
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=b", b"--b\r\nx"),
@@ -102,7 +104,7 @@ async def test_form_that_no_browser_sends_is_refused_as_a_page(operator: Visitor
         assert "nothing was changed" in answer.text
 
 
-async def test_odd_codes_are_wrong_wherever_one_is_asked_for(member: Visitor, database: Database) -> None:
+async def test_malformed_codes_are_rejected_everywhere(member: Visitor, database: Database) -> None:
     await member.post("/account/totp", page="/account/security")
     totp = pyotp.TOTP(shown_secrets((await member.open("/account/totp")).text)[0].replace(" ", ""))
 
@@ -110,21 +112,21 @@ async def test_odd_codes_are_wrong_wherever_one_is_asked_for(member: Visitor, da
         async with database.reading() as session:
             return totp.at(await database.now(session))
 
-    async def half_in() -> None:
-        """The password is given, and nothing is counted any more."""
+    async def give_password() -> None:
+        """Give the password, long after earlier attempts."""
         database.clock.skew += timedelta(hours=25)
         await member.post("/login", page="/login", email=EMAIL, password=PASSWORD)
 
-    unconfirmed = [await member.post("/account/totp/confirm", page="/account/totp", code=code) for code in ODD_CODES]
+    unconfirmed = [await member.post("/account/totp/confirm", page="/account/totp", code=code) for code in MALFORMED_CODES]
     on = await member.post("/account/totp/confirm", page="/account/totp", code=await code_of_now())
     not_off = await member.post("/account/totp/remove", page="/account/security", code="\0")
     await member.post("/logout", page="/incidents")
     wrong = []
-    for number, code in enumerate(ODD_CODES):
+    for number, code in enumerate(MALFORMED_CODES):
         if number % 4 == 0:
-            await half_in()
+            await give_password()
         wrong.append(await member.post("/login/code", page="/login/code", code=code))
-    await half_in()
+    await give_password()
     right = await member.post("/login/code", page="/login/code", code=f"\0{await code_of_now()} ")
 
     assert {answer.status_code for answer in (*unconfirmed, *wrong)} == {422}
@@ -132,12 +134,12 @@ async def test_odd_codes_are_wrong_wherever_one_is_asked_for(member: Visitor, da
     assert "On. Every sign-in" in (await member.open("/account/security")).text
 
 
-async def test_odd_people_are_invited_nowhere(operator: Visitor, project: CreatedProject) -> None:
+async def test_malformed_invitations_are_rejected(operator: Visitor, project: CreatedProject) -> None:
     place = f"/projects/{project.project.id}"
-    told = []
+    outcomes = []
     for email, role in (("\0@", "viewer"), ("", "owner"), ("a" * 5_000 + "@x", "owner"), ("a@b", "\0"), ("a@b", "king")):
         answer = await operator.post(f"{place}/members", page=place, email=email, role=role)
-        told.append((answer.status_code, shown_secrets((await operator.open(place)).text)))
+        outcomes.append((answer.status_code, shown_secrets((await operator.open(place)).text)))
     operator.client.cookies.set("makegood_form", "early")
     links = ("", "\0", "x" * 5_000, "🗝")
     odd = [await operator.client.post("/join", data={"form_token": "early", "token": link}) for link in links]
@@ -147,21 +149,21 @@ async def test_odd_people_are_invited_nowhere(operator: Visitor, project: Create
         assert (await operator.client.post(path, data=nobody)).status_code == 303, path
     assert (await operator.client.post("/account/sessions/%00/end", data=nobody)).status_code == 303
 
-    assert told == [(303, [])] * 5
+    assert outcomes == [(303, [])] * 5
     assert [answer.status_code for answer in odd] == [422] * 4
 
 
 @pytest.fixture
-async def together(parts: ConsoleDependencies, member: Visitor) -> AsyncIterator[Together]:
-    """A provider, and a browser that is signed in nowhere; `member` is known here."""
+async def browsers(parts: ConsoleDependencies, member: Visitor) -> AsyncIterator[OidcBrowsers]:
+    """A provider, and a browser without a session. `member` has an account."""
     async with (
         providing() as (provider, at_provider),
         visiting(replace(parts, oidc_provider=oidc_provider_at(provider.issuer))) as visitor,
     ):
-        yield Together(provider, at_provider, visitor)
+        yield OidcBrowsers(provider, at_provider, visitor)
 
 
-async def test_odd_answers_that_a_browser_brings_from_the_provider_are_refused(together: Together) -> None:
+async def test_malformed_callback_queries_are_refused(browsers: OidcBrowsers) -> None:
     odd = (
         "",
         "state",
@@ -175,16 +177,16 @@ async def test_odd_answers_that_a_browser_brings_from_the_provider_are_refused(t
     odd += ("state={0}&state=x&code=x", "state={0}&code=x&iss=%00", "state={0}&code=" + "x" * 20_000, "error=%00&state={0}")
     statuses = []
     for query in odd:
-        state = parse_qs(urlsplit((await together.visitor.open("/login/oidc")).headers["location"]).query)["state"][0]
-        statuses.append((await together.visitor.open(f"/login/oidc/callback?{query.format(state)}")).status_code)
+        state = parse_qs(urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query)["state"][0]
+        statuses.append((await browsers.visitor.open(f"/login/oidc/callback?{query.format(state)}")).status_code)
 
     assert statuses == [403] * len(odd)
     for back in ("", "%00", "//evil", "/%0d%0aSet-Cookie:x", "%ff"):
-        assert (await together.visitor.open(f"/login/oidc?back={back}")).status_code == 303
-    assert not await together.is_in()
+        assert (await browsers.visitor.open(f"/login/oidc?back={back}")).status_code == 303
+    assert not await browsers.is_in()
 
 
-ODD_CLAIMS: tuple[Json, ...] = (
+MALFORMED_CLAIMS: tuple[Json, ...] = (
     {"sub": "a\0b"},
     {"sub": "\ud800"},
     {"sub": {"a": 1}},
@@ -196,26 +198,26 @@ ODD_CLAIMS: tuple[Json, ...] = (
     {"exp": "1"},
     {"iat": {}},
 )
-# In place of the ID token's claims: what no library writes.
-ODD_PAYLOADS = (b"[" * 9_000, b"{}", b"null", b'{"exp": ' + b"9" * 5_000 + b"}", b"\xed\xa0\x80", b"")
+# Payloads in place of the ID token's claims.
+MALFORMED_PAYLOADS = (b"[" * 9_000, b"{}", b"null", b'{"exp": ' + b"9" * 5_000 + b"}", b"\xed\xa0\x80", b"")
 
 
-async def test_odd_answers_of_the_provider_are_refused(together: Together) -> None:
-    provider, statuses = together.provider, []
+async def test_malformed_responses_of_the_provider_are_refused(browsers: OidcBrowsers) -> None:
+    provider, statuses = browsers.provider, []
     as_ever = provider.sign
 
     async def given(sign: Callable[[Json], str], change: Callable[[Json], Json]) -> int:
         provider.sign, provider.change = sign, change
-        return (await together.sign_in()).status_code
+        return (await browsers.sign_in()).status_code
 
-    for claims in ODD_CLAIMS:
-        statuses.append(await given(as_ever, but(**claims)))
-    for payload in ODD_PAYLOADS:
+    for claims in MALFORMED_CLAIMS:
+        statuses.append(await given(as_ever, changed_claims(**claims)))
+    for payload in MALFORMED_PAYLOADS:
         signed = jws.serialize_compact({"alg": "ES256", "kid": "1"}, payload, provider.key)
-        statuses.append(await given(lambda _, signed=signed: signed, but()))
+        statuses.append(await given(lambda _, signed=signed: signed, changed_claims()))
 
-    assert statuses == [403] * (len(ODD_CLAIMS) + len(ODD_PAYLOADS))
-    assert not await together.is_in()
-    assert await given(as_ever, but(auth_time="")) == 303
-    # Nobody can tell when that was, so that it proves nothing.
-    assert (await together.sign_in("/login/oidc?back=/projects")).status_code == 403
+    assert statuses == [403] * (len(MALFORMED_CLAIMS) + len(MALFORMED_PAYLOADS))
+    assert not await browsers.is_in()
+    assert await given(as_ever, changed_claims(auth_time="")) == 303
+    # Without a time of authentication it is no proof.
+    assert (await browsers.sign_in("/login/oidc?back=/projects")).status_code == 403

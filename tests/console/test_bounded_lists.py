@@ -1,4 +1,4 @@
-"""More projects and people than a list holds: the lists end, say so, and what lies beyond is found by who names it."""
+"""Lists hold 1,000 projects and people and say so. Others are still found by name or id."""
 
 import html
 
@@ -17,31 +17,31 @@ from store.db.database import Database
 from store.db.paging import LISTED_AT_MOST
 from store.people import members, users
 from store.projects.projects import PROJECTS, list_projects
-from tests.console.people import Town
+from tests.console.people import ConsoleWorld
 from tests.support.given import START, Story
 
 OLGA = Actor("usr_olga")
 BEYOND = "This list shows the newest 1,000 projects."
 
 
-async def crowd(database: Database, project: CreatedProject, count: int = LISTED_AT_MOST) -> None:
-    """So many projects, all newer than the given one, copied from it."""
+async def add_projects(database: Database, project: CreatedProject, count: int = LISTED_AT_MOST) -> None:
+    """Add copies of the project, all newer than it."""
     async with database.transaction() as session:
         row = (await session.execute(PROJECTS.select().where(PROJECTS.c.id == project.project.id))).one()
         rows = [{**row._mapping, "id": f"prj_f{number:031x}", "name": f"copy {number}"} for number in range(count)]
         await session.execute(insert(PROJECTS), rows)
 
 
-async def populate(database: Database, count: int = LISTED_AT_MOST) -> None:
-    """So many users, all newer than those there are."""
+async def add_users(database: Database, count: int = LISTED_AT_MOST) -> None:
+    """Add users that are newer than the existing ones."""
     async with database.transaction() as session:
         rows = [{"id": f"usr_f{n:031x}", "email": f"u{n}@shop.example", "created_at": START} for n in range(count)]
         await session.execute(insert(users.USERS), rows)
 
 
 async def test_lists_hold_the_newest_thousand_oldest_first(database: Database, project: CreatedProject) -> None:
-    await crowd(database, project)
-    await populate(database, LISTED_AT_MOST + 1)
+    await add_projects(database, project)
+    await add_users(database, LISTED_AT_MOST + 1)
 
     async with database.reading() as session:
         projects, people = await list_projects(session), await users.list_users(session)
@@ -52,15 +52,15 @@ async def test_lists_hold_the_newest_thousand_oldest_first(database: Database, p
     assert old == [project.project]
 
 
-async def test_console_says_where_the_list_of_projects_ends_and_names_those_beyond_it(
-    town: Town, parts: ConsoleDependencies, project: CreatedProject, story: Story
+async def test_console_shows_the_end_of_the_project_list_and_names_of_projects_beyond_it(
+    world: ConsoleWorld, parts: ConsoleDependencies, project: CreatedProject, story: Story
 ) -> None:
     await story.receipt()
     async with parts.database.transaction() as session:
         acted = {"now": START, "project_id": project.project.id}
         await audit.record(session, parts.sealer, OLGA, AuditAction.KEY_REVOKED, **acted)
-    await crowd(parts.database, project)
-    administrator = await town.administrator()
+    await add_projects(parts.database, project)
+    administrator = await world.administrator()
 
     listed, events, log, one = [
         html.unescape((await administrator.get(path)).text)
@@ -74,11 +74,11 @@ async def test_console_says_where_the_list_of_projects_ends_and_names_those_beyo
     assert f"<h1>{project.project.name}" in one
 
 
-async def test_member_sees_the_projects_they_belong_to_however_many_newer_ones_there_are(
-    town: Town, database: Database, project: CreatedProject
+async def test_member_sees_own_projects_behind_a_thousand_newer_ones(
+    world: ConsoleWorld, database: Database, project: CreatedProject
 ) -> None:
-    await crowd(database, project)
-    owner = await town.member("olga", project.project.id, Role.OWNER)
+    await add_projects(database, project)
+    owner = await world.member("olga", project.project.id, Role.OWNER)
 
     listed, log = (await owner.get("/projects")).text, await owner.get("/audit")
 
@@ -88,11 +88,11 @@ async def test_member_sees_the_projects_they_belong_to_however_many_newer_ones_t
     assert log.headers["location"] == f"/audit?project={project.project.id}"
 
 
-async def test_owner_of_more_projects_than_a_list_holds_sees_the_log_of_each(
-    town: Town, database: Database, project: CreatedProject
+async def test_owner_of_more_than_a_thousand_projects_sees_the_log_of_each(
+    world: ConsoleWorld, database: Database, project: CreatedProject
 ) -> None:
-    await crowd(database, project)
-    owner = await town.member("olga", project.project.id, Role.OWNER)
+    await add_projects(database, project)
+    owner = await world.member("olga", project.project.id, Role.OWNER)
     async with database.transaction() as session:
         of_owner = {"user_id": owner.user_id, "role": Role.OWNER.value, "since": START}
         rows = [{**of_owner, "project_id": f"prj_f{number:031x}"} for number in range(LISTED_AT_MOST)]
@@ -107,7 +107,7 @@ async def test_owner_of_more_projects_than_a_list_holds_sees_the_log_of_each(
 async def test_role_of_a_member_beyond_the_list_can_be_changed(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
-    await populate(database, LISTED_AT_MOST + 1)
+    await add_users(database, LISTED_AT_MOST + 1)
     async with database.transaction() as session:
         row = {"project_id": project.project.id, "role": Role.VIEWER.value, "since": START}
         rows = [{**row, "user_id": f"usr_f{number:031x}"} for number in range(LISTED_AT_MOST + 1)]
@@ -120,7 +120,7 @@ async def test_role_of_a_member_beyond_the_list_can_be_changed(
         assert (await members.read_access(session, last)).roles == {project.project.id: Role.OPERATOR}
 
 
-async def test_list_of_people_costs_as_many_statements_whoever_is_in_it(
+async def test_list_of_people_needs_a_constant_number_of_statements(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     people = People.build(database, sealer)
@@ -128,7 +128,7 @@ async def test_list_of_people_costs_as_many_statements_whoever_is_in_it(
         user = await users.create_user(session, email="ada@shop.example", now=START)
         await members.grant(session, project_id=project.project.id, user_id=user.user_id, role=Role.OWNER, now=START)
     few = await statements_of(database, people)
-    await populate(database, 20)
+    await add_users(database, 20)
 
     many = await statements_of(database, people)
 
@@ -139,7 +139,7 @@ async def test_list_of_people_costs_as_many_statements_whoever_is_in_it(
 
 
 async def statements_of(database: Database, people: People) -> list[str]:
-    """What the list asks of the store."""
+    """The SELECT statements of the list."""
     asked: list[str] = []
 
     def keep(connection: object, cursor: object, statement: str, *others: object) -> None:

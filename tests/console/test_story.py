@@ -1,7 +1,7 @@
-"""The console's story in a real browser on a running instance: from the one-time link to an incident that is made good.
+"""The console in a real browser on a running instance, from first sign-in to a repaired incident.
 
-Nothing is reloaded where the page says that it updates itself. Screenshots stay under `artefacts/console/`; the README's
-picture is renewed when MAKEGOOD_KEEP_PICTURES=1.
+Self-updating pages are not reloaded. Screenshots are saved under `artefacts/console/`. The picture
+of the README is updated if MAKEGOOD_KEEP_PICTURES=1.
 """
 
 import os
@@ -28,7 +28,7 @@ REFERENCE = "order-10482"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A running Makegood: its address, a link that signs in once, and the endpoint that its repairs call."""
+    """A running installation: its address, a sign-in link and the repair endpoint."""
 
     url: str
     login_url: str
@@ -37,13 +37,13 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project made in the console, with the secrets that it showed once."""
+    """A project created in the console, and its API key."""
 
     url: str
     api_key: str
 
     async def post(self, instance: Instance, what: str, **body: object) -> dict[str, object]:
-        """Send a receipt or a result, as the merchant's app would."""
+        """Send a receipt or a result, as an app does."""
         headers = {
             "Authorization": f"Bearer {self.api_key}",
             "Idempotency-Key": os.urandom(8).hex(),
@@ -52,11 +52,11 @@ class Project:
         async with httpx.AsyncClient() as client:
             answer = await client.post(f"{instance.url}/api/v1/{what}", json=body, headers=headers)
         assert answer.status_code == 202, answer.text
-        told: dict[str, object] = answer.json()
-        return told
+        answer_body: dict[str, object] = answer.json()
+        return answer_body
 
     async def receive(self, instance: Instance, **changes: object) -> str:
-        """Send a receipt; its event id."""
+        """Send a receipt. Returns its event id."""
         receipt = {
             "provider": "stripe",
             "provider_event_id": f"evt_{os.urandom(8).hex()}",
@@ -70,7 +70,7 @@ class Project:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    """`makegood up` in a directory of its own, allowed to call this machine."""
+    """`makegood up` in its own directory, with repair URLs on loopback allowed."""
     browser.find_chromium()
     port, temporal, temporal_ui, smtp = free_ports(4)
     environment = {
@@ -89,26 +89,26 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 @pytest.fixture
 async def page(instance: Instance) -> AsyncIterator[Page]:
-    """A page of a fresh browser; complaints of scripts or policies fail the test at its end."""
+    """A page of a new browser. Script and policy errors fail the test."""
     async with browser.chromium() as chromium:
         width, height = browser.DESKTOP
         context: BrowserContext = await chromium.new_context(viewport={"width": width, "height": height})
         context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
-        complaints = browser.complaints_of(page)
+        errors = browser.console_errors_of(page)
         yield page
-        assert complaints == []
+        assert errors == []
 
 
 @pytest.mark.timeout(180)
-async def test_an_incident_is_seen_repaired_and_proven_in_the_console(instance: Instance, page: Page) -> None:
+async def test_an_incident_is_seen_repaired_and_resolved_in_the_console(instance: Instance, page: Page) -> None:
     await sign_in(instance, page)
     project = await make_project(instance, page)
     event_id = await see_incident_open(instance, project, page)
     await read_alert(instance, page)
     replay_id = await reprocess(instance, page, event_id)
     await see_recovery(instance, project, page, event_id, replay_id)
-    await resolve_another_by_hand(instance, project, page)
+    await resolve_another_manually(instance, project, page)
     await sign_out_and_in(instance, page)
     await read_audit_log(instance, page)
 
@@ -116,7 +116,7 @@ async def test_an_incident_is_seen_repaired_and_proven_in_the_console(instance: 
 async def sign_in(instance: Instance, page: Page) -> None:
     await page.goto(instance.url)
     await expect(page).to_have_url(re.compile("/login$"))
-    await browser.keep_schemes(page, "1-sign-in")
+    await browser.save_screenshots(page, "1-sign-in")
     await page.goto(instance.login_url)
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_label("Email").fill(EMAIL)
@@ -125,7 +125,7 @@ async def sign_in(instance: Instance, page: Page) -> None:
     await expect(page.get_by_role("heading", name="No open incidents")).to_be_visible()
     await page.get_by_role("link", name="Receipts").click()
     await expect(page.get_by_role("heading", name="No receipts yet")).to_be_visible()
-    await browser.keep_schemes(page, "2-empty")
+    await browser.save_screenshots(page, "2-empty")
 
 
 async def make_project(instance: Instance, page: Page) -> Project:
@@ -135,14 +135,14 @@ async def make_project(instance: Instance, page: Page) -> Project:
     await page.get_by_label("Alert addresses").fill("oncall@acme.example")
     await page.get_by_role("button", name="Create project").click()
     api_key = await page.locator('[data-secret="API key"]').inner_text()
-    await browser.keep_schemes(page, "3-project")
+    await browser.save_screenshots(page, "3-project")
     await page.reload()
     await expect(page.locator("[data-secret]")).to_have_count(0)
     return Project(page.url, api_key)
 
 
 async def see_incident_open(instance: Instance, project: Project, page: Page) -> str:
-    """The list is open before the receipt is sent; the incident comes to it by itself."""
+    """Open the list before sending the receipt: the incident appears without a reload."""
     await page.goto(f"{instance.url}/incidents")
     event_id = await project.receive(instance, timeout_minutes=0.02)
     await project.receive(instance, internal_reference="workspace-771", effect_type="seat_update")
@@ -152,11 +152,11 @@ async def see_incident_open(instance: Instance, project: Project, page: Page) ->
     row = page.get_by_role("link", name=REFERENCE, exact=True)
     await expect(row).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_role("link", name="Incidents 2 open")).to_be_visible(timeout=WAIT_MS)
-    await browser.keep_schemes(page, "4-incidents")
+    await browser.save_screenshots(page, "4-incidents")
     await row.click()
     await expect(page.get_by_role("heading", name="No result before the deadline")).to_be_visible()
     await expect(page.get_by_text("Alert sent")).to_be_visible(timeout=WAIT_MS)
-    await browser.keep_schemes(page, "5-incident")
+    await browser.save_screenshots(page, "5-incident")
     return event_id
 
 
@@ -166,11 +166,11 @@ async def read_alert(instance: Instance, page: Page) -> None:
     await expect(page.get_by_text("oncall@acme.example")).to_be_visible()
     await expect(page.locator("pre.mail-text")).to_contain_text(REFERENCE)
     await expect(page.frame_locator("iframe").locator("body")).to_contain_text(REFERENCE)
-    await browser.keep_schemes(page, "6-mail")
+    await browser.save_screenshots(page, "6-mail")
 
 
 async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
-    """Press the button while a reason is half typed elsewhere on the page; the call arrives, the page tells it."""
+    """Reprocess while a reason is half typed on the page. The typed text survives the updates."""
     await page.goto(f"{instance.url}/events/{event_id}")
     await page.get_by_role("button", name="Reprocess").click()
     await expect(page.get_by_text("Repair requested")).to_be_visible()
@@ -182,7 +182,7 @@ async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     await expect(page.get_by_text("Waiting for the app to report success")).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_label("Reason")).to_have_value("half a tho")
     await expect(page.get_by_label("Reason")).to_be_focused()
-    await browser.keep_schemes(page, "7-repairing")
+    await browser.save_screenshots(page, "7-repairing")
     assert calls[0].body["event_id"] == event_id
     assert calls[0].headers["x-sendpromptly-attempt"] == "1"
     return str(calls[0].body["replay_id"])
@@ -194,11 +194,11 @@ async def see_recovery(instance: Instance, project: Project, page: Page, event_i
     await expect(page.get_by_text("Success reported")).to_be_visible()
     await expect(page.get_by_text("Recovered")).to_be_visible()
     await page.reload()
-    await keep_readme_picture(page)
-    await browser.keep_schemes(page, "8-recovered")
+    await update_readme_picture(page)
+    await browser.save_screenshots(page, "8-recovered")
 
 
-async def resolve_another_by_hand(instance: Instance, project: Project, page: Page) -> None:
+async def resolve_another_manually(instance: Instance, project: Project, page: Page) -> None:
     await page.goto(f"{instance.url}/incidents?q=invoice-2026-1187")
     await page.get_by_role("link", name="invoice-2026-1187", exact=True).click()
     await page.get_by_role("button", name="Acknowledge").click()
@@ -209,7 +209,7 @@ async def resolve_another_by_hand(instance: Instance, project: Project, page: Pa
     await page.goto(f"{instance.url}/incidents?state=resolved")
     await expect(page.get_by_role("link", name="invoice-2026-1187", exact=True)).to_be_visible()
     await expect(page.get_by_role("link", name=REFERENCE, exact=True)).to_be_visible()
-    await browser.keep_schemes(page, "9-resolved")
+    await browser.save_screenshots(page, "9-resolved")
 
 
 async def sign_out_and_in(instance: Instance, page: Page) -> None:
@@ -223,15 +223,15 @@ async def sign_out_and_in(instance: Instance, page: Page) -> None:
 async def read_audit_log(instance: Instance, page: Page) -> None:
     await page.get_by_role("link", name="Audit log").click()
     await expect(page.get_by_role("cell", name="Reprocess requested")).to_be_visible()
-    await browser.keep_schemes(page, "10-audit-log")
+    await browser.save_screenshots(page, "10-audit-log")
     async with page.expect_download() as download:
         await page.get_by_role("button", name="Export").click()
     assert (await download.value).suggested_filename == "makegood-audit.jsonl"
 
 
-async def keep_readme_picture(page: Page) -> None:
-    """The picture of the README, from this very run, when it is asked for."""
-    path = await browser.keep_picture(page, "readme")
+async def update_readme_picture(page: Page) -> None:
+    """Update the picture of the README if requested."""
+    path = await browser.save_screenshot(page, "readme")
     if os.environ.get("MAKEGOOD_KEEP_PICTURES") == "1":
         browser.PICTURE.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, browser.PICTURE)

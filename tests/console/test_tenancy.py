@@ -1,9 +1,9 @@
-"""Tenants of one console are isolated: ids of another tenant are answered like ids that never existed.
+"""Tenants of one console are isolated: ids of another tenant are answered like unknown ids.
 
-`TABLE` has a row for every address that can name an object of a project, with ids in path, query, body
-and cursor. Each request is sent twice, with ids of the other tenant and with unknown ids. Both get the
-same response, run the same SQL statements in the same order, and change nothing of the other tenant.
-The REST API has its own test: `tests/api/rest/test_tenancy.py`.
+`TABLE` has a row for every address that can name an object of a project, with ids in path, query,
+body and cursor. Each request is sent twice, with ids of the other tenant and with unknown ids. Both
+get the same response, run the same SQL statements in the same order, and change nothing of the
+other tenant. The REST API has its own test: `tests/api/rest/test_tenancy.py`.
 """
 
 import html
@@ -29,7 +29,7 @@ from store.people import invitations, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.schema import tables
-from tests.console.people import Person, Town
+from tests.console.people import ConsoleWorld, Person
 from tests.console.tenancy import TABLE, WITHOUT_PROJECT, Probe, TenantIds, unknown_ids
 from tests.support.given import Story
 
@@ -54,7 +54,7 @@ def recorded_statements(statements: list[str]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """The owner of one project, who sends requests, and the ids of their own and of the other project."""
+    """The owner of one project, who sends requests, and the ids of both projects."""
 
     asker: Person
     own: TenantIds
@@ -62,7 +62,7 @@ class Tenants:
     database: Database
 
     async def answer(self, label: str, probe: Probe) -> tuple[httpx.Response, str, list[str]]:
-        """The response, the page that it shows or redirects to, and the SQL statements of the response."""
+        """The response, the page that it shows or redirects to, and its SQL statements."""
         statements: list[str] = []
         with recorded_statements(statements):
             if label.startswith("GET"):
@@ -117,22 +117,25 @@ async def populate_project(parts: ConsoleDependencies, created: CreatedProject, 
 
 
 @pytest.fixture
-async def tenants(town: Town, project: CreatedProject, other_project: CreatedProject) -> Tenants:
-    """All objects of the other tenant are older. It has a second owner, so that any member can be removed."""
-    other = await town.member("them", project.project.id, Role.OWNER)
-    await town.member("theirs", project.project.id, Role.OWNER)
-    theirs = await populate_project(town.parts, project, other, "them")
-    asker = await town.member("asker", other_project.project.id, Role.OWNER)
-    own = await populate_project(town.parts, other_project, asker, "asker")
-    # Saved before: only a change leaves an audit entry, and only the first of two equal requests would be one.
+async def tenants(world: ConsoleWorld, project: CreatedProject, other_project: CreatedProject) -> Tenants:
+    """All objects of the other tenant are older.
+
+    It has a second owner, so that any member can be removed.
+    """
+    other = await world.member("them", project.project.id, Role.OWNER)
+    await world.member("theirs", project.project.id, Role.OWNER)
+    theirs = await populate_project(world.parts, project, other, "them")
+    asker = await world.member("asker", other_project.project.id, Role.OWNER)
+    own = await populate_project(world.parts, other_project, asker, "asker")
+    # Saved before: a change leaves an audit entry, and only the first of two requests would be one.
     settings = ProjectChanges(name="mine", alert_emails=(), late_result=LateResult.NOTE)
-    async with town.parts.database.transaction() as session:
+    async with world.parts.database.transaction() as session:
         await change_project(session, other_project.project.id, changes=settings)
-    return Tenants(asker, own, theirs, town.parts.database)
+    return Tenants(asker, own, theirs, world.parts.database)
 
 
-def test_every_address_that_can_name_an_object_has_a_row(town: Town) -> None:
-    routes = [route for route in town.router.routes if isinstance(route, APIRoute)]
+def test_every_address_that_can_name_an_object_has_a_row(world: ConsoleWorld) -> None:
+    routes = [route for route in world.router.routes if isinstance(route, APIRoute)]
     served = {f"{method} {route.path}" for route in routes for method in route.methods or ()}
 
     assert served == {*TABLE, *WITHOUT_PROJECT}

@@ -180,7 +180,7 @@ def plant_in_sign_in(shop: Product, canaries: Canaries, browser: httpx.Client) -
     for code, status in ((codes[0], 303), (canaries.new("wrong code"), 422)):
         give_password(halfway, canaries)
         assert canaries.hear(submitted(halfway, "/login/code", "/login/code", code=code)).status_code == status
-    canaries.plant("cookie of who is halfway", halfway.cookies["makegood_halfway"])
+    canaries.plant("cookie of who is halfway", halfway.cookies["makegood_pending_second_factor"])
     return Halfway(halfway, codes[1:])
 
 

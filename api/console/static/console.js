@@ -1,4 +1,4 @@
-// The little that pages need beside htmx: copying, "/" for the search, and saying when updates stop.
+// Beside htmx: copying, "/" focuses the search, and a banner when updates fail.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;

@@ -1,7 +1,7 @@
-"""Whatever changes something has a line here with what it leaves in the audit log: forms of the console, calls of REST, commands.
+"""Every changing form, REST call and command is listed with its audit actions.
 
-The tables are compared with router, document and command line; that each entry is written, and what is in it, is tested where the
-act is.
+The tables are compared with the router, the OpenAPI document and the command line. The entries
+themselves are tested with their actions.
 """
 
 import re
@@ -19,14 +19,12 @@ from cli.main import app
 from domain.audit import AuditAction
 
 TESTS = Path(__file__).parents[2]
-# An act that has no entry, and why.
-ON_THE_TIMELINE = "an app's own word, on the event's timeline"
-NOTHING_YET = "asked for a second factor before anything is set up: `/account/totp/confirm` is the act"
+# Why an action has no audit entry.
+ON_THE_TIMELINE = "sent by an app, recorded on the event's timeline"
+NOTHING_YET = "nothing is set up yet: `/account/totp/confirm` is the action"
 READS = "changes nothing"
-SERVES = "runs until it is told to stop; what is done through it has its own entries"
-ON_THE_TABLES = (
-    "changes no row that anybody made; what an older version has no table for is in the backup that upgrading asks for"
-)
+SERVES = "a long-running process: actions through it have their own entries"
+ON_THE_TABLES = "changes no user data; upgrading asks for a backup"
 
 FORMS = {
     "/login": "signed_in sign_in_failed tries_refused",
@@ -109,53 +107,54 @@ COMMANDS = {
     "audit export": "audit_exported",
     "audit verify": "audit_damage_found",
 }
-# Neither a form nor a call nor a command of its own.
-ON_THE_WAY = {"identity_linked": "coming back from the identity provider, a GET"}
+# Actions without a form, call or command of their own.
+INDIRECT = {"identity_linked": "the callback of the identity provider, a GET"}
 TABLES = {**FORMS, **CALLS, **COMMANDS}
 
 
 def commands(group: object, before: str = "") -> Iterator[str]:
-    """The names of all commands, those of groups with the group's before."""
-    for name, command in group.commands.items():  # type: ignore[attr-defined]  # click's, which typer does not export
+    """Names of all commands, with those of their groups."""
+    # A click group, whose type typer does not export.
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
         if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")
         else:
             yield before + name
 
 
-def actions(told: str) -> set[str]:
-    """The actions that a line names; none where it says why there is none."""
+def actions(line: str) -> set[str]:
+    """The actions of a line. Empty if the line gives a reason instead."""
     known = {action.value for action in AuditAction}
-    return set(told.split()) if set(told.split()) <= known else set()
+    return set(line.split()) if set(line.split()) <= known else set()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_every_form_has_its_line(parts: ConsoleDependencies) -> None:
+def test_every_form_is_in_the_table(parts: ConsoleDependencies) -> None:
     routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
 
     assert sorted(FORMS) == sorted(route.path for route in routes if route.methods == {"POST"})
     assert {method for route in routes for method in route.methods} == {"GET", "POST"}
 
 
-def test_every_call_that_is_no_question_has_its_line() -> None:
+def test_every_changing_call_is_in_the_table() -> None:
     operations = {f"{method.upper()} {path}" for path, methods in document()["paths"].items() for method in methods}
 
     assert set(CALLS) == {operation for operation in operations if not operation.startswith("GET ")}
 
 
-def test_every_command_has_its_line() -> None:
+def test_every_command_is_in_the_table() -> None:
     assert sorted(COMMANDS) == sorted(commands(typer.main.get_command(app)))
 
 
-def test_every_act_is_one_that_the_log_knows_or_says_why_it_is_none() -> None:
+def test_every_action_is_audited_or_has_a_reason() -> None:
     reasons = {ON_THE_TIMELINE, NOTHING_YET, READS, SERVES, ON_THE_TABLES}
 
-    assert {name: told for name, told in TABLES.items() if not actions(told) and told not in reasons} == {}
-    reached = {action for told in TABLES.values() for action in actions(told)} | set(ON_THE_WAY)
+    assert {name: line for name, line in TABLES.items() if not actions(line) and line not in reasons} == {}
+    reached = {action for line in TABLES.values() for action in actions(line)} | set(INDIRECT)
     assert reached == {action.value for action in AuditAction}
 
 
-def test_every_act_is_looked_for_in_the_log_by_a_test_of_its_own() -> None:
+def test_every_audit_action_is_asserted_by_another_test() -> None:
     texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
     looked_for = {
         action.value

@@ -1,4 +1,4 @@
-"""The audit log of an owner: the entries of his own projects and no others, whichever way he asks for them."""
+"""Owners see audit entries of their own projects only: page, paging, filters and export."""
 
 import html
 import json
@@ -16,7 +16,7 @@ from operations.audit import AuditFilters
 from store.audit import log as audit
 from store.people import members
 from store.projects import deletion as deleting
-from tests.console.people import Person, Town
+from tests.console.people import ConsoleWorld, Person
 from tests.support.given import START
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -41,13 +41,15 @@ async def entries(parts: ConsoleDependencies) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-async def owner(town: Town, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject) -> Person:
-    """The owner of one of two projects: both have acts in the log, by turns, and so has the installation."""
+async def owner(
+    world: ConsoleWorld, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
+) -> Person:
+    """The owner of one of two projects. Entries of both and of the installation alternate."""
     for _ in range(2):
         await enter(parts, other_project.project.id, AuditAction.PROJECT_SUSPENDED, FOREIGN_ACTOR)
         await enter(parts, project.project.id, AuditAction.KEY_REVOKED, "temporal")
         await enter(parts, None, AuditAction.BACKUP_STARTED, "cli:root")
-    return await town.member("owner", project.project.id, Role.OWNER)
+    return await world.member("owner", project.project.id, Role.OWNER)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ async def owner(town: Town, parts: ConsoleDependencies, project: CreatedProject,
         ("&action=backup_started", 0),
     ],
 )
-async def test_page_has_the_entries_of_the_owners_project_alone(
+async def test_page_has_only_entries_of_the_owners_project(
     owner: Person, project: CreatedProject, other_project: CreatedProject, filters: str, rows: int
 ) -> None:
     page = (await owner.get(f"/audit?project={project.project.id}{filters}")).text
@@ -74,9 +76,7 @@ async def test_page_has_the_entries_of_the_owners_project_alone(
     assert FOREIGN_ACTOR not in page or FOREIGN_ACTOR in filters
 
 
-async def test_pages_go_through_the_owners_entries_alone(
-    owner: Person, parts: ConsoleDependencies, project: CreatedProject
-) -> None:
+async def test_paging_covers_only_the_owners_entries(owner: Person, parts: ConsoleDependencies, project: CreatedProject) -> None:
     await enter(parts, project.project.id, AuditAction.KEY_CREATED, "temporal", times=49)
 
     first = (await owner.get(f"/audit?project={project.project.id}")).text
@@ -86,7 +86,7 @@ async def test_pages_go_through_the_owners_entries_alone(
     assert (older.count(ROW), older.count("Key revoked</span>"), older.count('rel="next"')) == (1, 1, 0)
 
 
-async def test_place_in_a_foreign_log_is_told_like_one_that_is_none(
+async def test_cursor_of_another_project_is_answered_like_an_unknown_one(
     owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     foreign = [entry["hash"] for entry in await entries(parts) if entry["project_id"] != project.project.id]
@@ -98,14 +98,14 @@ async def test_place_in_a_foreign_log_is_told_like_one_that_is_none(
     assert {(answer.status_code, answer.text) for answer in answers} == {(400, answers[-1].text)}
 
 
-async def test_without_a_project_an_owner_is_led_to_his_first_and_all_links_stay_there(
-    town: Town, owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
+async def test_owner_without_a_chosen_project_is_redirected_to_their_first_one(
+    world: ConsoleWorld, owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
 ) -> None:
-    """By name: "Elsewhere" comes before "shop"."""
-    both = await town.member("both", project.project.id, Role.OWNER)
+    """Projects are sorted by name: "Elsewhere" comes before "shop"."""
+    both = await world.member("both", project.project.id, Role.OWNER)
     async with parts.database.transaction() as session:
         await members.grant(session, project_id=other_project.project.id, user_id=both.user_id, role=Role.OWNER, now=START)
-    both = await town.browser(both.user_id)
+    both = await world.browser(both.user_id)
 
     led = [(await one.get("/audit?action=key_revoked")).headers["location"] for one in (owner, both)]
     page = (await both.get(f"/audit?project={project.project.id}&action=key_revoked")).text
@@ -118,8 +118,8 @@ async def test_without_a_project_an_owner_is_led_to_his_first_and_all_links_stay
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
-async def test_who_owns_no_project_sees_no_log(town: Town, project: CreatedProject, role: Role) -> None:
-    person = await town.member("person", project.project.id, role)
+async def test_user_who_owns_no_project_sees_no_log(world: ConsoleWorld, project: CreatedProject, role: Role) -> None:
+    person = await world.member("person", project.project.id, role)
 
     asked = ["/audit", f"/audit?project={project.project.id}", "/audit?project=prj_none", "/audit?actor=temporal"]
     answers = [await person.get(path) for path in asked]
@@ -129,7 +129,7 @@ async def test_who_owns_no_project_sees_no_log(town: Town, project: CreatedProje
     assert len({answer.text for answer in answers}) == 1
 
 
-async def test_export_has_the_entries_of_the_owners_project_alone_and_not_their_places(
+async def test_export_has_only_entries_of_the_owners_project_without_positions(
     owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     answer = await owner.post("/audit/export", project=project.project.id)
@@ -142,25 +142,26 @@ async def test_export_has_the_entries_of_the_owners_project_alone_and_not_their_
     assert {"sequence", "previous_hash"}.isdisjoint(lines[0])
 
 
-async def test_export_that_is_not_the_owners_is_neither_made_nor_recorded(
+async def test_export_of_another_project_is_neither_made_nor_recorded(
     owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
 ) -> None:
     before = await entries(parts)
     asked = [{}, {"project": ""}, {"project": other_project.project.id}, {"project": "prj_none"}, {"actor": "temporal"}]
 
     answers = [await owner.post("/audit/export", **fields) for fields in asked]
-    # Of a field that is sent twice all values are taken as one.
-    both = f"form_token={owner.form_token}&project={project.project.id}&project={other_project.project.id}"
+    # All values of a repeated field are joined.
+    projects = f"project={project.project.id}&project={other_project.project.id}"
+    both = f"form_token={owner.form_token}&{projects}"
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answers.append(await owner.client.post("/audit/export", content=both, headers=form))
-    # The address has no say in what a form exports.
+    # The query of the address does not select what is exported.
     answers.append(await owner.post(f"/audit/export?project={project.project.id}"))
 
     assert {(answer.status_code, answer.text) for answer in answers} == {(404, answers[0].text)}
     assert await entries(parts) == before
 
 
-async def test_export_narrowed_to_somebody_elses_acts_is_empty(
+async def test_export_filtered_to_others_actions_is_empty(
     owner: Person, project: CreatedProject, other_project: CreatedProject
 ) -> None:
     asked = [{"actor": FOREIGN_ACTOR}, {"action": "project_suspended"}, {"actor": other_project.key.id}, {"actor": "cli"}]
@@ -171,9 +172,9 @@ async def test_export_narrowed_to_somebody_elses_acts_is_empty(
 
 
 async def test_administrator_sees_and_exports_the_whole_log(
-    town: Town, owner: Person, parts: ConsoleDependencies, other_project: CreatedProject
+    world: ConsoleWorld, owner: Person, parts: ConsoleDependencies, other_project: CreatedProject
 ) -> None:
-    administrator = await town.administrator()
+    administrator = await world.administrator()
 
     page = (await administrator.get("/audit")).text
     narrowed = (await administrator.get(f"/audit?project={other_project.project.id}")).text
@@ -187,10 +188,10 @@ async def test_administrator_sees_and_exports_the_whole_log(
     ]
 
 
-async def test_navigation_leads_to_the_log_only_those_who_can_open_it(town: Town, owner: Person, project: CreatedProject) -> None:
+async def test_navigation_shows_the_log_only_to_owners(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
     project_id = project.project.id
-    people = [await town.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)]
-    people += [owner, await town.administrator()]
+    people = [await world.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)]
+    people += [owner, await world.administrator()]
 
     rails = ['href="/audit"' in (await person.get("/rail?section=events")).text for person in people]
     links = [f'href="/audit?project={project_id}"' in (await person.get(f"/projects/{project_id}")).text for person in people]
@@ -198,10 +199,10 @@ async def test_navigation_leads_to_the_log_only_those_who_can_open_it(town: Town
     assert rails == links == [False, False, True, True]
 
 
-async def test_log_of_a_deleted_project_is_the_administrators_alone(
-    town: Town, owner: Person, parts: ConsoleDependencies, project: CreatedProject
+async def test_only_administrators_see_the_log_of_a_deleted_project(
+    world: ConsoleWorld, owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
-    administrator = await town.administrator()
+    administrator = await world.administrator()
     async with parts.database.transaction() as session:
         await deleting.delete_project(session, project.project.id, end_open=True, now=START)
 

@@ -1,4 +1,4 @@
-"""The console in the audit log, signing in and out above all; and the log in the console: its page, filters, pages and export."""
+"""Console actions in the audit log; and the audit page with its filters, paging and export."""
 
 import html
 import json
@@ -27,7 +27,7 @@ async def log(parts: ConsoleDependencies) -> list[Json]:
     return list(reversed(page["data"]))
 
 
-async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_address(
+async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
     operator: Visitor, parts: ConsoleDependencies
 ) -> None:
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
@@ -39,8 +39,8 @@ async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_ad
     entries = await log(parts)
 
     user_id = entries[0]["subject_id"]
-    told = [(entry["action"], entry["actor"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
-    assert told == [
+    recorded = [(entry["action"], entry["actor"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    assert recorded == [
         ("user_created", user_id, user_id, "link"),
         ("signed_in", user_id, user_id, "link"),
         ("password_set", user_id, user_id, None),
@@ -53,9 +53,7 @@ async def test_signing_in_and_out_leaves_entries_that_name_no_password_and_no_ad
     assert not re.search(f"{EMAIL}|{PASSWORD}|secret|hunter2", json.dumps(entries))
 
 
-async def test_link_that_no_longer_works_is_a_failed_sign_in(
-    operator: Visitor, parts: ConsoleDependencies, login_token: str
-) -> None:
+async def test_used_link_is_recorded_as_a_failed_sign_in(operator: Visitor, parts: ConsoleDependencies, login_token: str) -> None:
     await operator.post("/login/link", page=f"/login/link?token={login_token}")
 
     last = (await log(parts))[-1]
@@ -64,7 +62,9 @@ async def test_link_that_no_longer_works_is_a_failed_sign_in(
     assert login_token not in json.dumps(last)
 
 
-async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: ConsoleDependencies, login_token: str) -> None:
+async def test_sign_in_without_its_audit_entry_does_not_happen(
+    visitor: Visitor, parts: ConsoleDependencies, login_token: str
+) -> None:
     async with parts.database.transaction() as session:
         await session.execute(text("ALTER TABLE audit_head RENAME TO elsewhere"))
     try:
@@ -76,11 +76,11 @@ async def test_without_its_entry_nobody_is_signed_in(visitor: Visitor, parts: Co
 
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
 
-    assert answer.status_code == 303  # the link was not used up
+    assert answer.status_code == 303  # the link is still valid
     assert [entry["action"] for entry in await log(parts)] == ["user_created", "signed_in"]
 
 
-async def test_forms_of_the_console_act_as_the_person_signed_in(
+async def test_forms_record_the_signed_in_user_as_actor(
     operator: Visitor, parts: ConsoleDependencies, story: Story, project: CreatedProject
 ) -> None:
     event_id, incident_id = await story.opened()
@@ -108,7 +108,7 @@ async def test_forms_of_the_console_act_as_the_person_signed_in(
     ]
 
 
-async def test_page_tells_who_did_what_and_leads_on(operator: Visitor, story: Story, project: CreatedProject) -> None:
+async def test_page_shows_actor_and_action_with_links(operator: Visitor, story: Story, project: CreatedProject) -> None:
     event_id, incident_id = await story.opened()
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
     await operator.post(f"/incidents/{incident_id}/reprocess", page=f"/events/{event_id}")
@@ -123,7 +123,7 @@ async def test_page_tells_who_did_what_and_leads_on(operator: Visitor, story: St
     assert f'href="/audit?project={project.project.id}"' in (await operator.open(f"/projects/{project.project.id}")).text
 
 
-async def test_filters_are_in_the_address_and_pages_keep_them(
+async def test_filters_are_in_the_address_and_kept_by_paging(
     operator: Visitor, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     async with parts.database.transaction() as session:
@@ -131,7 +131,8 @@ async def test_filters_are_in_the_address_and_pages_keep_them(
             await audit.record(
                 session, parts.sealer, Actor("temporal"), AuditAction.KEY_REVOKED, now=START, project_id=project.project.id
             )
-    address = f"/audit?project={project.project.id}&actor=temporal&action=key_revoked&from=2026-11-23&to=2026-11-23"
+    filters = "actor=temporal&action=key_revoked&from=2026-11-23&to=2026-11-23"
+    address = f"/audit?project={project.project.id}&{filters}"
 
     first = (await operator.open(address)).text
     older = html.unescape(first.split('rel="next" href="')[1].split('"')[0])
@@ -147,7 +148,7 @@ async def test_filters_are_in_the_address_and_pages_keep_them(
     assert (short.status_code, short.headers["location"]) == (303, "/audit?action=signed_in")
 
 
-async def test_export_is_a_file_of_what_the_filters_leave_and_an_entry(operator: Visitor, parts: ConsoleDependencies) -> None:
+async def test_export_is_a_file_of_the_filtered_entries_and_is_recorded(operator: Visitor, parts: ConsoleDependencies) -> None:
     action = await operator.post("/audit/export", page="/audit?action=signed_in")
 
     lines = [json.loads(line) for line in action.text.splitlines()]
@@ -168,7 +169,7 @@ async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, p
     assert await log(parts) == before
 
 
-def test_entry_that_a_newer_version_wrote_is_still_told() -> None:
+def test_entry_of_a_newer_version_is_still_rendered() -> None:
     entry = {"at": "2026-11-23T12:00:00.000Z", "actor": "robot_1", "action": "moon_landed", "subject_type": "moon"}
     entry |= {"subject_id": None, "project_id": "prj_gone", "address": None}
 

@@ -1,4 +1,4 @@
-"""The built-in mailbox's pages: a mail is shown as text and in a frame that can do nothing."""
+"""The pages of the built-in mailbox: mails as text and in a sandboxed frame."""
 
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -9,7 +9,7 @@ from tests.console.conftest import Visitor
 
 
 def mail(directory: Path, html: str = "<p>Pay & <b>play</b></p>") -> str:
-    """A mail kept in the mailbox; its name."""
+    """Store a mail in the mailbox. Returns its name."""
     message = EmailMessage()
     message["From"], message["To"] = "Makegood <makegood@localhost>", "ops@shop.example"
     message["Subject"], message["Message-ID"] = "order-1: <not applied>", "<inc_1.opened@makegood>"
@@ -18,7 +18,7 @@ def mail(directory: Path, html: str = "<p>Pay & <b>play</b></p>") -> str:
     return store_mail(directory, bytes(message), received_at=datetime(2026, 11, 23, 12, tzinfo=UTC))
 
 
-async def test_a_caught_mail_is_listed_and_read(operator: Visitor, tmp_path: Path) -> None:
+async def test_a_captured_mail_is_listed_and_shown(operator: Visitor, tmp_path: Path) -> None:
     name = mail(tmp_path / "mailbox")
 
     listed = (await operator.open("/mailbox")).text
@@ -30,7 +30,7 @@ async def test_a_caught_mail_is_listed_and_read(operator: Visitor, tmp_path: Pat
     assert f'src="/mailbox/{name}/html"' in page
 
 
-async def test_an_empty_mailbox_says_what_comes(operator: Visitor) -> None:
+async def test_an_empty_mailbox_explains_itself(operator: Visitor) -> None:
     assert "No emails yet" in (await operator.open("/mailbox")).text
 
 

@@ -1,4 +1,4 @@
-"""Members of a project: asked in by a link that works once, given another role, removed; a project keeps its last owner."""
+"""Members of a project: invitations, roles, removal. A project keeps its last owner."""
 
 import re
 
@@ -7,16 +7,16 @@ import pytest
 
 from domain.projects import CreatedProject
 from domain.users import Role
-from tests.console.people import Person, Town
+from tests.console.people import ConsoleWorld, Person
 
-# What the store does on either engine has its tests there.
+# Both databases are covered by the tests of the store.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 ADA = "ada@shop.example"
 
 
 async def invite(owner: Person, project: CreatedProject, *, email: str = ADA, role: str = "operator") -> str:
-    """The token of the link that the owner is shown once."""
+    """Invite a person. Returns the token of the link, which is shown once."""
     path = f"/projects/{project.project.id}"
     await owner.post(f"{path}/members", email=email, role=role)
     shown, again = (await owner.get(path)).text, (await owner.get(path)).text
@@ -26,13 +26,15 @@ async def invite(owner: Person, project: CreatedProject, *, email: str = ADA, ro
 
 
 @pytest.fixture
-async def owner(town: Town, project: CreatedProject) -> Person:
-    return await town.member("owner", project.project.id, Role.OWNER)
+async def owner(world: ConsoleWorld, project: CreatedProject) -> Person:
+    return await world.member("owner", project.project.id, Role.OWNER)
 
 
-async def test_invitation_makes_an_account_and_its_member_once(town: Town, owner: Person, project: CreatedProject) -> None:
+async def test_invitation_creates_an_account_and_a_member_once(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     token = await invite(owner, project)
-    ada, late = await town.nobody(), await town.nobody()
+    ada, late = await world.nobody(), await world.nobody()
 
     offered = await ada.get(f"/join?token={token}")
     taken = await ada.post_anonymously("/join", token=token)
@@ -46,7 +48,9 @@ async def test_invitation_makes_an_account_and_its_member_once(town: Town, owner
     assert "no longer valid" in again.text
 
 
-async def test_invitation_gives_nothing_before_it_is_taken(town: Town, owner: Person, project: CreatedProject) -> None:
+async def test_invitation_grants_nothing_before_it_is_accepted(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     await invite(owner, project)
 
     page = (await owner.get(f"/projects/{project.project.id}")).text
@@ -56,13 +60,13 @@ async def test_invitation_gives_nothing_before_it_is_taken(town: Town, owner: Pe
     assert page.count("/role") == 1
 
 
-async def test_account_that_has_the_address_must_take_it_itself(
-    town: Town, owner: Person, project: CreatedProject, other_project: CreatedProject
+async def test_invitation_of_an_existing_account_is_accepted_only_by_that_account(
+    world: ConsoleWorld, owner: Person, project: CreatedProject, other_project: CreatedProject
 ) -> None:
-    """Whoever holds the link to somebody else's address gets neither his account nor the place."""
-    ada = await town.member("ada", other_project.project.id, Role.VIEWER)
+    """Another holder of the link gets neither the account nor the membership."""
+    ada = await world.member("ada", other_project.project.id, Role.VIEWER)
     token = await invite(owner, project)
-    holder = await town.nobody()
+    holder = await world.nobody()
 
     refused: list[httpx.Response] = [
         await holder.post_anonymously("/join", token=token),
@@ -80,7 +84,7 @@ async def test_account_that_has_the_address_must_take_it_itself(
 
 
 @pytest.mark.parametrize("how", ["withdrawn", "invited again", "owner gone"])
-async def test_link_leads_nowhere_any_more(town: Town, owner: Person, project: CreatedProject, how: str) -> None:
+async def test_invalidated_invitation_is_refused(world: ConsoleWorld, owner: Person, project: CreatedProject, how: str) -> None:
     token, path = await invite(owner, project), f"/projects/{project.project.id}"
     match how:
         case "withdrawn":
@@ -89,17 +93,17 @@ async def test_link_leads_nowhere_any_more(town: Town, owner: Person, project: C
         case "invited again":
             assert await invite(owner, project) != token
         case _:
-            administrator = await town.administrator()
-            await town.member("second", project.project.id, Role.OWNER)
+            administrator = await world.administrator()
+            await world.member("second", project.project.id, Role.OWNER)
             await administrator.post(f"{path}/members/{owner.user_id}/role", role="operator")
-    ada = await town.nobody()
+    ada = await world.nobody()
 
     answer = await ada.post_anonymously("/join", token=token)
 
     assert (answer.status_code, ada.token) == (422, "")
 
 
-async def test_invitation_never_lowers_a_role(town: Town, owner: Person, project: CreatedProject) -> None:
+async def test_invitation_never_lowers_a_role(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
     token = await invite(owner, project, email=owner.email, role="viewer")
 
     await owner.post_anonymously("/join", token=token)
@@ -107,13 +111,13 @@ async def test_invitation_never_lowers_a_role(town: Town, owner: Person, project
     assert 'id="members"' in (await owner.get(f"/projects/{project.project.id}")).text
 
 
-async def test_deleted_project_is_gone_for_its_people_who_stay_signed_in(
-    town: Town, owner: Person, project: CreatedProject, other_project: CreatedProject
+async def test_deleted_project_is_gone_for_its_members_who_stay_signed_in(
+    world: ConsoleWorld, owner: Person, project: CreatedProject, other_project: CreatedProject
 ) -> None:
     path, token = f"/projects/{project.project.id}", await invite(owner, project)
-    viewer = await town.member("viewer", project.project.id, Role.VIEWER)
-    elsewhere = await town.member("elsewhere", other_project.project.id, Role.OWNER)
-    ada = await town.nobody()
+    viewer = await world.member("viewer", project.project.id, Role.VIEWER)
+    elsewhere = await world.member("elsewhere", other_project.project.id, Role.OWNER)
+    ada = await world.nobody()
 
     deleted = await owner.post(f"{path}/delete", confirmation=project.project.name)
 
@@ -127,21 +131,23 @@ async def test_deleted_project_is_gone_for_its_people_who_stay_signed_in(
     assert ada.token == ""
 
 
-async def test_last_owner_stays(town: Town, owner: Person, project: CreatedProject) -> None:
+async def test_last_owner_cannot_be_removed(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}/members"
-    administrator = await town.administrator()
+    administrator = await world.administrator()
 
     for action, role in ((f"{path}/{owner.user_id}/remove", ""), (f"{path}/{owner.user_id}/role", "viewer")):
         await administrator.post(action, role=role)
         assert "last owner" in (await administrator.get(f"/projects/{project.project.id}")).text
-    await town.member("second", project.project.id, Role.OWNER)
+    await world.member("second", project.project.id, Role.OWNER)
     await administrator.post(f"{path}/{owner.user_id}/remove")
 
     assert owner.email not in (await administrator.get(f"/projects/{project.project.id}")).text
 
 
-@pytest.mark.parametrize(("field", "value", "told"), [("email", "nobody", "no"), ("role", "root", "A role is one of")])
-async def test_wrong_invitation_is_told(owner: Person, project: CreatedProject, field: str, value: str, told: str) -> None:
+@pytest.mark.parametrize(("field", "value", "message"), [("email", "nobody", "no"), ("role", "root", "A role is one of")])
+async def test_invalid_invitation_is_reported(
+    owner: Person, project: CreatedProject, field: str, value: str, message: str
+) -> None:
     path = f"/projects/{project.project.id}"
 
     await owner.post(f"{path}/members", **({"email": ADA, "role": "viewer"} | {field: value}))
@@ -149,18 +155,18 @@ async def test_wrong_invitation_is_told(owner: Person, project: CreatedProject, 
     page = (await owner.get(path)).text
     assert 'class="notice bad"' in page
     assert ("Must be an e-mail address" in page) is (field == "email")
-    assert told in page
+    assert message in page
 
 
-async def test_only_members_are_given_another_role(town: Town, owner: Person, project: CreatedProject) -> None:
-    """An owner can neither find out who has an account nor bring somebody in unasked."""
-    stranger = await town.administrator()
+async def test_only_roles_of_members_can_be_changed(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+    """Owners cannot find out who has an account, and cannot add users without an invitation."""
+    stranger = await world.administrator()
     path = f"/projects/{project.project.id}"
 
-    told = []
+    notices = []
     for user_id in (stranger.user_id, "usr_none"):
         await owner.post(f"{path}/members/{user_id}/role", role="viewer")
-        told.append(re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL))
+        notices.append(re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL))
 
-    assert told[0] == told[1]
-    assert "no such member" in told[0][0]
+    assert notices[0] == notices[1]
+    assert "no such member" in notices[0][0]

@@ -1,4 +1,4 @@
-"""What the pages show of the store, and what their forms do to it."""
+"""Pages show stored data, and their forms change it."""
 
 import html
 
@@ -7,18 +7,18 @@ import pytest
 from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from operations.readiness import CheckStatus
-from tests.console.conftest import Desk, Visitor
+from tests.console.conftest import ConsoleStubs, Visitor
 from tests.support.given import Story
 
 HTMX = {"HX-Request": "true"}
 
 
 def seen_in(page: str) -> str:
-    """The hash of the page's region, as the page would send it back."""
+    """The hash of the region, as the page sends it back."""
     return page.split('name="seen" value="')[-1].split('"')[0]
 
 
-async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visitor, story: Story) -> None:
+async def test_an_open_incident_is_listed_with_its_reference(operator: Visitor, story: Story) -> None:
     event_id, _ = await story.opened(internal_reference="order <10482>")
 
     page = (await operator.open("/incidents")).text
@@ -30,7 +30,7 @@ async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visit
 
 
 @pytest.mark.parametrize(
-    ("path", "positions"),
+    ("path", "states"),
     [
         ("/incidents", {LifecycleState.OPEN}),
         ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
@@ -43,17 +43,15 @@ async def test_an_open_incident_is_listed_with_what_was_paid_for(operator: Visit
         ("/events?q=nothing-of-that-kind", set()),
     ],
 )
-async def test_a_tab_and_its_filters_show_what_they_say(
-    operator: Visitor, story: Story, path: str, positions: set[LifecycleState]
-) -> None:
-    events = {(await story.reach(position))[0]: position for position in LifecycleState}
+async def test_tabs_and_filters_select_receipts(operator: Visitor, story: Story, path: str, states: set[LifecycleState]) -> None:
+    events = {(await story.reach(state))[0]: state for state in LifecycleState}
 
     page = (await operator.open(path)).text
 
-    assert {position for event_id, position in events.items() if event_id in page} == positions
+    assert {state for event_id, state in events.items() if event_id in page} == states
 
 
-async def test_a_long_list_is_turned_by_its_pages(operator: Visitor, story: Story) -> None:
+async def test_a_long_list_has_pages(operator: Visitor, story: Story) -> None:
     events = [await story.receipt() for _ in range(27)]
 
     first = (await operator.open("/events")).text
@@ -71,21 +69,21 @@ async def test_an_address_with_empty_fields_is_shortened(operator: Visitor) -> N
     assert (answer.status_code, answer.headers["location"]) == (303, "/events?q=x")
 
 
-async def test_an_empty_installation_teaches_the_first_receipt(operator: Visitor) -> None:
+async def test_an_empty_installation_shows_how_to_send_the_first_receipt(operator: Visitor) -> None:
     assert "curl http://makegood.example/api/v1/receipt" in (await operator.open("/events")).text
     assert "No open incidents" in (await operator.open("/incidents")).text
 
 
-@pytest.mark.parametrize("position", LifecycleState)
-async def test_a_life_at_any_position_has_its_page(operator: Visitor, story: Story, position: LifecycleState) -> None:
-    event_id, replay_id = await story.reach(position)
+@pytest.mark.parametrize("state", LifecycleState)
+async def test_every_lifecycle_state_has_an_event_page(operator: Visitor, story: Story, state: LifecycleState) -> None:
+    event_id, replay_id = await story.reach(state)
 
     answer = await operator.open(f"/events/{event_id}")
 
     assert answer.status_code == 200
     assert f"http://temporal.example/namespaces/default/workflows/receipt-{event_id}" in answer.text
     assert (replay_id or event_id) in answer.text
-    assert ("Reprocess</button>" in answer.text) == (position is LifecycleState.OPEN)
+    assert ("Reprocess</button>" in answer.text) == (state is LifecycleState.OPEN)
 
 
 async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: Story) -> None:
@@ -102,7 +100,7 @@ async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: S
     assert "<html" not in changed.text
 
 
-async def test_reprocess_asks_for_one_repair(operator: Visitor, story: Story) -> None:
+async def test_reprocess_requests_one_repair(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened()
     page, action = f"/events/{event_id}", f"/incidents/{incident_id}/reprocess"
 
@@ -116,7 +114,7 @@ async def test_reprocess_asks_for_one_repair(operator: Visitor, story: Story) ->
     assert "Repair requested" not in (await operator.open(page)).text
 
 
-async def test_acknowledge_is_told_on_the_page(operator: Visitor, story: Story) -> None:
+async def test_acknowledgement_is_shown_on_the_page(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened()
 
     await operator.post(f"/incidents/{incident_id}/acknowledge", page=f"/events/{event_id}")
@@ -124,7 +122,7 @@ async def test_acknowledge_is_told_on_the_page(operator: Visitor, story: Story) 
     assert "Incident acknowledged" in (await operator.open(f"/events/{event_id}")).text
 
 
-async def test_resolve_by_hand_keeps_the_reason(operator: Visitor, story: Story) -> None:
+async def test_manual_resolution_keeps_the_reason(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened()
     page, action = f"/events/{event_id}", f"/incidents/{incident_id}/resolve"
 
@@ -138,7 +136,7 @@ async def test_resolve_by_hand_keeps_the_reason(operator: Visitor, story: Story)
     assert "Closed" in resolved
 
 
-async def test_a_refusal_is_told_where_one_was(operator: Visitor, story: Story) -> None:
+async def test_a_refusal_is_shown_on_the_page_of_the_form(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened()
     page = f"/events/{event_id}"
     token = (await operator.open(page)).text.split('name="form_token" value="')[1].split('"')[0]
@@ -152,7 +150,7 @@ async def test_a_refusal_is_told_where_one_was(operator: Visitor, story: Story) 
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", ""])
-async def test_no_form_leads_to_another_site(operator: Visitor, story: Story, back: str) -> None:
+async def test_no_form_redirects_to_another_site(operator: Visitor, story: Story, back: str) -> None:
     event_id, incident_id = await story.opened()
 
     action = f"/incidents/{incident_id}/acknowledge"
@@ -177,17 +175,19 @@ async def test_an_alert_may_link_to_the_incident(operator: Visitor, story: Story
 
 
 @pytest.mark.parametrize("path", ["/events/evt_none", "/incidents/inc_none", "/projects/prj_none", "/mailbox/none.eml"])
-async def test_what_is_not_there_is_a_page_that_says_so(operator: Visitor, path: str) -> None:
+async def test_unknown_objects_have_a_not_found_page(operator: Visitor, path: str) -> None:
     answer = await operator.open(path)
 
     assert answer.status_code == 404
     assert "Not found" in answer.text
 
 
-async def test_the_rail_counts_and_names_what_is_down(operator: Visitor, story: Story, desk: Desk) -> None:
+async def test_the_navigation_counts_incidents_and_names_failed_checks(
+    operator: Visitor, story: Story, stubs: ConsoleStubs
+) -> None:
     await story.opened()
     whole = (await operator.open("/incidents")).text
-    desk.checks = {**desk.checks, "engine": CheckStatus.FAILED, "worker": CheckStatus.UNKNOWN}
+    stubs.checks = {**stubs.checks, "engine": CheckStatus.FAILED, "worker": CheckStatus.UNKNOWN}
 
     rail = (await operator.open("/rail?section=incidents", **HTMX)).text
 

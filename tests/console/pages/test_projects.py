@@ -1,4 +1,4 @@
-"""Projects: settings with the same checks as REST, and secrets that are shown exactly once."""
+"""Projects: settings are validated as in the REST API, and secrets are shown once."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.projects import CreatedProject
-from tests.console.conftest import Desk, Visitor
+from tests.console.conftest import ConsoleStubs, Visitor
 from tests.support.given import Story
 
 
@@ -15,7 +15,7 @@ def secrets_in(page: str) -> dict[str, str]:
 
 
 async def settings_of(visitor: Visitor, project: CreatedProject, **changes: str) -> tuple[int, str]:
-    """Save the settings' form with these changes; the status and the page afterwards."""
+    """Submit the settings with these changes. Returns the status and the page."""
     path = f"/projects/{project.project.id}"
     fields = {
         "name": "shop",
@@ -39,7 +39,7 @@ async def test_a_new_project_shows_its_secrets_once(operator: Visitor) -> None:
     assert "This project has no repair URL" in second
 
 
-async def test_a_taken_name_is_told_beside_its_field(operator: Visitor, project: CreatedProject) -> None:
+async def test_a_taken_name_is_reported_at_its_field(operator: Visitor, project: CreatedProject) -> None:
     answer = await operator.post("/projects", page="/projects", name="shop", mode="test")
 
     assert answer.status_code == 422
@@ -71,7 +71,7 @@ async def test_settings_are_saved(operator: Visitor, project: CreatedProject) ->
     ("field", "value"),
     [("name", " "), ("timeout_minutes", "soon"), ("timeout_minutes", "0"), ("alert_emails", "nobody"), ("late_result", "shrug")],
 )
-async def test_a_bad_setting_is_told_beside_its_field_and_kept_to_mend(
+async def test_an_invalid_setting_is_reported_at_its_field(
     operator: Visitor, project: CreatedProject, field: str, value: str
 ) -> None:
     status, page = await settings_of(operator, project, **{field: value})
@@ -123,7 +123,7 @@ async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: V
     assert [page for page in (before, after) if "Rotation in progress" in page or "/signing-secret/finish" in page] == []
 
 
-async def test_finishing_no_rotation_is_told(operator: Visitor, project: CreatedProject) -> None:
+async def test_finishing_without_a_rotation_is_reported(operator: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}"
     token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
 
@@ -132,13 +132,13 @@ async def test_finishing_no_rotation_is_told(operator: Visitor, project: Created
     assert 'class="notice bad"' in (await operator.open(path)).text
 
 
-async def test_a_key_may_expire_and_then_is_shown_so(operator: Visitor, project: CreatedProject, desk: Desk) -> None:
+async def test_an_expired_key_is_shown_as_expired(operator: Visitor, project: CreatedProject, stubs: ConsoleStubs) -> None:
     path = f"/projects/{project.project.id}"
-    desk.at = datetime.now(UTC)
+    stubs.at = datetime.now(UTC)
     await operator.post(f"{path}/keys", page=path, label="Trial", scopes="read", expires_in_days="30")
 
     fresh = (await operator.open(path)).text
-    desk.at += timedelta(days=31)
+    stubs.at += timedelta(days=31)
     later = (await operator.open(path)).text
 
     assert "expires <time" in fresh
@@ -150,14 +150,14 @@ async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story:
     await story.receipt()
     path = f"/projects/{project.project.id}"
     mistyped = await operator.post(f"{path}/delete", page=path, confirmation="shap", end_open="on")
-    told = (await operator.open(path)).text
+    mistyped_page = (await operator.open(path)).text
     open_ones = await operator.post(f"{path}/delete", page=path, confirmation="shop")
     kept = (await operator.open(path)).text
 
     deleted = await operator.post(f"{path}/delete", page=path, confirmation="shop", end_open="on")
 
     assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [path, path, "/projects"]
-    assert "not the name of the project" in told
+    assert "not the name of the project" in mistyped_page
     assert "1 receipts have not ended" in kept
     assert "shop is deleted" in (await operator.open("/projects")).text
     log = (await operator.open("/audit")).text

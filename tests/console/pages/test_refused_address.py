@@ -1,4 +1,4 @@
-"""What people read of a callback whose name leads nowhere that may be called: the same, whatever is behind it, and no address."""
+"""A repair URL with a refused address looks the same, whatever is behind its name."""
 
 import re
 import time
@@ -32,7 +32,7 @@ BEHIND: dict[str, Resolver] = {
 
 
 async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
-    """The event whose repair was called once through the real guard."""
+    """An event whose repair was attempted once through the egress guard."""
     event_id, replay_id = await story.repairing()
     activities = CallbackActivities(
         story.database,
@@ -48,7 +48,7 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
     return event_id
 
 
-async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
+async def test_page_response_and_log_reveal_nothing_behind_the_host_name(
     story: Story, sealer: Sealer, parts: ConsoleDependencies, operator: Visitor
 ) -> None:
     async with story.database.reading() as session:
@@ -66,6 +66,6 @@ async def test_page_answer_and_log_tell_nothing_of_what_is_behind_the_name(
     assert attempts == [[(None, "no_permitted_address", 1000)]] * len(BEHIND)
     assert shown == [["The host has no address that Makegood may call"]] * len(BEHIND)
     assert PRIVATE not in str(logs)
-    # Who runs the installation can still tell a wrong name from a wrong address.
+    # The log of the installation distinguishes an unknown name from a refused address.
     reasons = [entry["reason"] for entry in logs if entry["event"] == "attempt_ended"]
     assert reasons == ["refused_address", "refused_address", "refused_address", "name_not_resolved"]

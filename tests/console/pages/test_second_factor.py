@@ -1,4 +1,4 @@
-"""A code beside the password: set up, asked for at each way in, once; recovery codes; turned off by a code alone."""
+"""The second factor: setup, sign-in, recovery codes and removal."""
 
 import json
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """A person with an authenticator app, and the recovery codes on paper."""
+    """A user with an authenticator app and recovery codes."""
 
     visitor: Visitor
     database: Database
@@ -53,7 +53,7 @@ class Phone:
 
 @pytest.fixture
 async def phone(member: Visitor, database: Database) -> Phone:
-    """Set up as a person does, a minute ago."""
+    """An app that was set up a minute ago."""
     begun = await member.post("/account/totp", page="/account/security")
     assert begun.headers["location"] == "/account/totp"
     secret = shown_secrets((await member.open("/account/totp")).text)[0].replace(" ", "")
@@ -86,7 +86,7 @@ async def test_a_wrong_code_turns_nothing_on(operator: Visitor) -> None:
     assert "Off. Sign-in does not ask" in (await operator.open("/account/security")).text
 
 
-async def test_the_picture_obeys_the_strict_policy(operator: Visitor) -> None:
+async def test_the_qr_code_complies_with_the_strict_policy(operator: Visitor) -> None:
     await operator.post("/account/totp", page="/account/security")
     page = await operator.open("/account/totp")
     picture = await operator.open("/account/totp/qr.svg")
@@ -100,12 +100,12 @@ async def test_the_picture_obeys_the_strict_policy(operator: Visitor) -> None:
     assert not re.search(r"style=|<style|<script|href=", picture.text)
 
 
-async def test_a_secret_in_use_is_shown_to_nobody(phone: Phone) -> None:
+async def test_a_confirmed_secret_is_never_shown(phone: Phone) -> None:
     for path in ("/account/totp", "/account/totp/qr.svg"):
         assert (await phone.visitor.open(path)).status_code == 404
 
 
-async def test_password_alone_opens_nothing(phone: Phone) -> None:
+async def test_password_alone_does_not_sign_in(phone: Phone) -> None:
     await phone.leave()
 
     half = await phone.give_password()
@@ -132,7 +132,7 @@ async def test_a_code_signs_in_once(phone: Phone, parts: ConsoleDependencies) ->
         assert (replayed.status_code, await other.is_in()) == (422, False)
 
 
-async def test_a_link_is_followed_by_a_code_too(phone: Phone) -> None:
+async def test_a_link_needs_a_code_too(phone: Phone) -> None:
     await phone.leave()
     async with phone.database.transaction() as session:
         token = await users.create_login_link(session, now=await phone.database.now(session))
@@ -156,7 +156,7 @@ async def test_a_recovery_code_signs_in_once(phone: Phone) -> None:
     assert signed_in == [303, 422]
 
 
-async def test_the_code_must_follow_the_password_soon(phone: Phone) -> None:
+async def test_a_pending_sign_in_expires(phone: Phone) -> None:
     await phone.leave()
     await phone.give_password()
     phone.later(minutes=11)
@@ -164,13 +164,13 @@ async def test_the_code_must_follow_the_password_soon(phone: Phone) -> None:
     assert (await phone.visitor.open("/login/code")).headers["location"] == "/login"
 
 
-async def test_nobody_is_asked_for_a_code_who_gave_no_password(visitor: Visitor) -> None:
+async def test_no_code_is_asked_for_without_a_first_factor(visitor: Visitor) -> None:
     visitor.client.cookies.set("makegood_pending_second_factor", "made up")
 
     assert (await visitor.open("/login/code")).headers["location"] == "/login"
 
 
-async def test_guessing_codes_is_slow(phone: Phone) -> None:
+async def test_code_attempts_are_rate_limited(phone: Phone) -> None:
     await phone.leave()
     await phone.give_password()
 
@@ -193,7 +193,7 @@ async def test_new_recovery_codes_end_the_old_ones(phone: Phone) -> None:
     assert (await phone.give_code(new[0])).status_code == 303
 
 
-async def test_turning_it_off_takes_a_code(phone: Phone) -> None:
+async def test_turning_it_off_needs_a_code(phone: Phone) -> None:
     form = {"path": "/account/totp/remove", "page": "/account/security"}
     await phone.visitor.post(**form, code=await phone.wrong_code())
     on = (await phone.visitor.open("/account/security")).text
@@ -205,7 +205,7 @@ async def test_turning_it_off_takes_a_code(phone: Phone) -> None:
     assert (await phone.give_password()).headers["location"] == "/incidents"
 
 
-async def test_what_is_done_with_the_second_factor_is_in_the_audit_log(phone: Phone, parts: ConsoleDependencies) -> None:
+async def test_second_factor_actions_are_in_the_audit_log(phone: Phone, parts: ConsoleDependencies) -> None:
     await phone.visitor.post("/account/recovery-codes", page="/account/security")
     new = shown_secrets((await phone.visitor.open("/account/security")).text)
     await phone.leave()
@@ -221,9 +221,9 @@ async def test_what_is_done_with_the_second_factor_is_in_the_audit_log(phone: Ph
     await phone.visitor.post(**form, code=new[1])
 
     entries = (await log(parts))[2:]
-    told = [(entry["action"], entry["actor"], entry["details"]) for entry in entries if entry["action"] != "signed_out"]
+    recorded = [(entry["action"], entry["actor"], entry["details"]) for entry in entries if entry["action"] != "signed_out"]
     ada = entries[0]["actor"]
-    assert told == [
+    assert recorded == [
         ("second_factor_enabled", ada, {}),
         ("recovery_codes_renewed", ada, {}),
         ("sign_in_failed", "visitor", {"by": "code", "after": "password"}),

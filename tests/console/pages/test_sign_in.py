@@ -1,4 +1,4 @@
-"""Signing in: the link works once and only by its button, then the password; nothing without a session or a form token."""
+"""Sign-in by link and by password. Nothing works without a session or a form token."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +65,7 @@ async def test_the_password_signs_in_after_signing_out(operator: Visitor) -> Non
 
 
 @pytest.mark.parametrize(("email", "password"), [(EMAIL, "wrong"), ("nobody@shop.example", PASSWORD), ("", "")])
-async def test_a_wrong_pair_says_one_thing_only(operator: Visitor, email: str, password: str) -> None:
+async def test_wrong_credentials_get_one_message(operator: Visitor, email: str, password: str) -> None:
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
     await operator.post("/logout", page="/incidents")
 
@@ -76,7 +76,7 @@ async def test_a_wrong_pair_says_one_thing_only(operator: Visitor, email: str, p
 
 
 @pytest.mark.parametrize(("email", "password"), [(EMAIL, "short"), ("nobody", PASSWORD), (EMAIL, "x" * 257)])
-async def test_a_bad_password_or_address_is_not_kept(operator: Visitor, email: str, password: str) -> None:
+async def test_an_invalid_password_or_address_is_not_saved(operator: Visitor, email: str, password: str) -> None:
     answer = await operator.post("/login/password", page="/login/password", email=email, password=password)
 
     assert answer.status_code == 422
@@ -105,7 +105,7 @@ async def test_a_form_before_sign_in_needs_its_cookie(visitor: Visitor, login_to
     assert answer.status_code == 403
 
 
-async def test_the_cookies_are_kept_from_scripts_and_other_sites(visitor: Visitor, login_token: str) -> None:
+async def test_cookies_are_hidden_from_scripts_and_other_sites(visitor: Visitor, login_token: str) -> None:
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
 
     session = next(value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value)
@@ -136,7 +136,7 @@ async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleDepen
     assert inside.status_code == 200
 
 
-async def test_a_store_that_does_not_answer_is_told_as_that(parts: ConsoleDependencies, tmp_path: Path) -> None:
+async def test_unreachable_database_has_an_error_page(parts: ConsoleDependencies, tmp_path: Path) -> None:
     nowhere = Database.open(f"sqlite:///{tmp_path / 'no' / 'such' / 'makegood.db'}")
     async with visiting(replace(parts, database=nowhere)) as visitor:
         visitor.client.cookies.set("makegood_session", "some token")

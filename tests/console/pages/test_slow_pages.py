@@ -1,4 +1,4 @@
-"""What takes too long to search or to count: said as a page, and no other page waits for it."""
+"""Slow searches and counts end with a page, and no other page waits for them."""
 
 import asyncio
 import html
@@ -12,7 +12,7 @@ from tests.store.slowness import slow_searches
 from tests.support.given import Story
 
 
-async def test_search_that_takes_too_long_says_how_to_narrow_it(operator: Visitor, story: Story, database: Database) -> None:
+async def test_slow_search_asks_to_narrow_it(operator: Visitor, story: Story, database: Database) -> None:
     for _ in range(20):
         await story.receipt()
     with slow_searches(database.url):
@@ -23,7 +23,7 @@ async def test_search_that_takes_too_long_says_how_to_narrow_it(operator: Visito
     assert "longer than 2 s: narrow it" in html.unescape(page.text)
 
 
-async def test_third_search_of_one_person_at_once_is_refused_as_a_page(
+async def test_third_concurrent_search_of_a_user_is_refused_with_a_page(
     operator: Visitor, story: Story, database: Database
 ) -> None:
     for _ in range(20):
@@ -37,7 +37,7 @@ async def test_third_search_of_one_person_at_once_is_refused_as_a_page(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_page_is_shown_without_the_figures_that_take_too_long(operator: Visitor, database: Database) -> None:
+async def test_page_is_shown_without_slow_counts(operator: Visitor, database: Database) -> None:
     connection = await asyncpg.connect(database.url)
     async with connection.transaction():
         await connection.execute("LOCK TABLE receipts IN ACCESS EXCLUSIVE MODE")
@@ -50,7 +50,7 @@ async def test_page_is_shown_without_the_figures_that_take_too_long(operator: Vi
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_figures_that_were_not_counted_are_no_zeros(operator: Visitor, database: Database) -> None:
+async def test_missing_counts_are_not_shown_as_zero(operator: Visitor, database: Database) -> None:
     counted = await operator.open("/events")
     connection = await asyncpg.connect(database.url)
     async with connection.transaction():

@@ -1,4 +1,4 @@
-"""Form tokens and notices belong to one session; nobody else's are taken."""
+"""Form tokens and notices belong to one session."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOTICE = Notice("good", "Copy it now.", (Secret("API key", "sk_test_1"),))
 
 
-def test_a_notice_comes_back_to_its_session() -> None:
+def test_a_notice_is_readable_by_its_session() -> None:
     assert KEYS.unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") == NOTICE
 
 
@@ -24,7 +24,7 @@ def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
     assert ConsoleKeys("x" * 40).unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") is None
 
 
-def test_a_cookie_that_was_not_made_here_is_not_read() -> None:
+def test_an_unauthentic_cookie_is_not_read() -> None:
     for cookie in ("", "A", "AAAA", "ä", "x" * 200):
         assert KEYS.unseal(cookie, session_token="mine") is None
 
@@ -33,7 +33,7 @@ def test_a_notice_hides_its_secret() -> None:
     assert "sk_test_1" not in KEYS.seal(NOTICE, session_token="mine")
 
 
-def test_a_form_token_is_of_one_session() -> None:
+def test_a_form_token_belongs_to_one_session() -> None:
     token = KEYS.form_token("mine")
 
     assert KEYS.is_form_token(token, session_token="mine")
@@ -42,7 +42,7 @@ def test_a_form_token_is_of_one_session() -> None:
     assert not KEYS.is_form_token("ä", session_token="mine")
 
 
-def test_a_state_serves_its_own_purpose_until_its_end() -> None:
+def test_state_is_valid_for_its_purpose_until_it_expires() -> None:
     sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10))
 
     assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
@@ -52,7 +52,7 @@ def test_a_state_serves_its_own_purpose_until_its_end() -> None:
     assert "usr_1" not in sealed
 
 
-def test_a_state_that_was_not_made_here_is_not_read() -> None:
+def test_unauthentic_state_is_not_read() -> None:
     for cookie in ("", "A", "AAAA", "ä", "x" * 200):
         assert KEYS.unseal_state(cookie, purpose="pending_second_factor", now=NOW) is None
 
@@ -62,7 +62,7 @@ def test_a_state_that_was_not_made_here_is_not_read() -> None:
     [((OLD, None), (NEW, OLD)), ((NEW, OLD), (OLD, None)), ((NEW, OLD), (NEW, None)), ((NEW, None), (NEW, OLD))],
     ids=["old, both", "both, old", "both, new", "new, both"],
 )
-def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
+def test_forms_and_notices_work_across_processes_during_a_rotation(
     made_by: tuple[str, str | None], read_by: tuple[str, str | None]
 ) -> None:
     made, read = ConsoleKeys(*made_by), ConsoleKeys(*read_by)
@@ -74,7 +74,7 @@ def test_forms_and_notices_go_between_processes_while_the_secret_is_replaced(
     assert read.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
 
 
-def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:
+def test_dropped_secret_signs_no_form_and_decrypts_no_notice() -> None:
     old, new = ConsoleKeys(OLD), ConsoleKeys(NEW)
 
     assert not new.is_form_token(old.form_token("session"), session_token="session")
@@ -82,8 +82,8 @@ def test_secret_that_is_gone_signs_no_form_and_opens_no_notice() -> None:
     assert new.unseal(old.seal(NOTICE, session_token="session"), session_token="session") is None
 
 
-def test_notice_with_a_secret_is_opened_by_a_process_whose_host_is_minutes_ahead() -> None:
-    """Both have the store's clock, and the page after the POST may be the other's."""
+def test_notice_expires_by_the_clock_of_the_database() -> None:
+    """The page after the POST may be served by another process with the same clock."""
     made, read = ConsoleKeys("k" * 40, now=lambda: NOW), ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=3))
     late = ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=121))
     sealed = made.seal(NOTICE, session_token="mine")

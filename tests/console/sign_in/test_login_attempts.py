@@ -1,4 +1,4 @@
-"""Guessing is slow, for known and unknown accounts alike; nobody is shut out for long, and its owner not at all."""
+"""Sign-in attempts are rate limited, alike for known and unknown accounts. Lockouts are short."""
 
 import json
 import re
@@ -11,7 +11,6 @@ import pytest
 from argon2 import PasswordHasher
 
 from api.console.composition import ConsoleDependencies
-from api.http.client_address import address_block
 from domain.security.login_backoff import ACCOUNT, ADDRESS
 from store.db.database import Database
 from store.people import login_attempts as throttling
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture
 async def owner(member: Visitor) -> Visitor:
-    """Who has the account, in a browser that signed in by a link and has been signed out; it knows the account not yet."""
+    """The owner of the account, in a browser that has not signed in with a password yet."""
     await member.post("/logout", page="/incidents")
     return member
 
@@ -33,19 +32,18 @@ async def guess(visitor: Visitor, email: str = EMAIL, password: str = "a wrong g
 
 
 async def exhausted(database: Database, email: str, failures: int = ACCOUNT.free) -> None:
-    """As many wrong tries as that have been counted for the account."""
+    """Count this number of failed attempts for the account."""
     counters = [throttling.counter("account", email, ACCOUNT)]
     async with database.transaction() as session:
         now = await database.now(session)
         for number in range(failures):
             assert await throttling.charge(session, counters, now=now - timedelta(minutes=2 * (failures - number))) is None
-        # The last one just now.
         assert await throttling.charge(session, counters, now=now) is None
 
 
 async def address_with_one_try(database: Database) -> None:
-    """The address that tests come from has one try, and then the longest wait."""
-    counters = [throttling.counter("address", address_block(ip_address("127.0.0.1")), ADDRESS, kept=True)]
+    """Leave the test client's address one attempt before the longest wait."""
+    counters = [throttling.counter("address", neighbourhood(ip_address("127.0.0.1")), ADDRESS, kept=True)]
     async with database.transaction() as session:
         now = await database.now(session)
         for number in range(ADDRESS.free + 6):
@@ -85,7 +83,7 @@ async def test_known_and_unknown_accounts_cost_the_same_work(owner: Visitor, mon
     assert judged[0] == judged[1], "the hash that stands in for nobody's has other parameters than a new one"
 
 
-async def test_a_refused_try_says_when_the_next_is_possible_and_then_it_is(owner: Visitor, database: Database) -> None:
+async def test_a_refused_attempt_names_the_wait_after_which_the_next_succeeds(owner: Visitor, database: Database) -> None:
     await exhausted(database, EMAIL)
 
     too_early = await guess(owner, EMAIL, PASSWORD)
@@ -96,7 +94,7 @@ async def test_a_refused_try_says_when_the_next_is_possible_and_then_it_is(owner
     assert f"{too_early.headers['retry-after']} seconds" in too_early.text
 
 
-async def test_nobody_is_shut_out_for_longer_than_a_minute(owner: Visitor, database: Database) -> None:
+async def test_lockout_lasts_a_minute_at_most(owner: Visitor, database: Database) -> None:
     await exhausted(database, EMAIL, failures=100)
 
     answer = await guess(owner, EMAIL, PASSWORD)
@@ -104,7 +102,7 @@ async def test_nobody_is_shut_out_for_longer_than_a_minute(owner: Visitor, datab
     assert 50 < int(answer.headers["retry-after"]) <= 60
 
 
-async def test_the_owners_browser_is_not_shut_out_by_strangers(
+async def test_strangers_do_not_lock_out_the_owners_browser(
     owner: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
     await guess(owner, EMAIL, PASSWORD)
@@ -118,7 +116,7 @@ async def test_the_owners_browser_is_not_shut_out_by_strangers(
     assert (shut_out.status_code, let_in.status_code) == (429, 303)
 
 
-async def test_a_browser_that_knows_one_account_has_no_tries_of_its_own_at_another(owner: Visitor, database: Database) -> None:
+async def test_a_known_browser_has_no_counter_of_its_own_for_another_account(owner: Visitor, database: Database) -> None:
     await guess(owner, EMAIL, PASSWORD)
     await owner.post("/logout", page="/incidents")
     await exhausted(database, "other@shop.example")
@@ -133,14 +131,14 @@ async def redeem(visitor: Visitor, forwarded: str = "") -> int:
     return (await visitor.client.post("/login/link", data=form, headers=headers)).status_code
 
 
-async def test_an_address_has_so_many_tries_whatever_it_names(visitor: Visitor) -> None:
+async def test_attempts_of_an_address_are_limited_for_all_accounts(visitor: Visitor) -> None:
     answers = [await redeem(visitor, forwarded=f"198.51.100.{number}") for number in range(ADDRESS.free + 1)]
 
     assert answers == [422] * ADDRESS.free + [429]
     assert (await guess(visitor, "nobody@shop.example")).status_code == 429
 
 
-async def test_a_trusted_proxy_says_whose_tries_they_are(parts: ConsoleDependencies) -> None:
+async def test_attempts_behind_a_trusted_proxy_count_for_the_client(parts: ConsoleDependencies) -> None:
     async with visiting(replace(parts, trusted_proxies=(ip_network("127.0.0.0/8"),))) as visitor:
         one = [await redeem(visitor, forwarded="198.51.100.1") for _ in range(ADDRESS.free + 1)]
         another = await redeem(visitor, forwarded="198.51.100.1, 198.51.100.2")
@@ -148,17 +146,17 @@ async def test_a_trusted_proxy_says_whose_tries_they_are(parts: ConsoleDependenc
     assert (one[-1], another) == (429, 422)
 
 
-async def test_every_process_counts_the_same_tries(parts: ConsoleDependencies) -> None:
+async def test_processes_share_their_counters(parts: ConsoleDependencies) -> None:
     async with visiting(parts) as here, visiting(parts) as there:
         answers = [await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)]
 
         assert (answers, await redeem(here), await redeem(there)) == ([422] * ADDRESS.free, 429, 429)
 
 
-async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
+async def test_refused_attempts_are_recorded_once_per_wait(
     owner: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
-    """However many come: nobody can fill the log from outside."""
+    """Strangers cannot fill the log."""
     at_first = len(await log(parts))
     for email in (EMAIL, "nobody@shop.example"):
         await exhausted(database, email, failures=10)
@@ -170,8 +168,8 @@ async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
 
     entries = (await log(parts))[at_first:]
     user_id = entries[0]["subject_id"]
-    told = [(entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
-    assert told == [
+    recorded = [(entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    assert recorded == [
         ("tries_refused", user_id, "password"),
         ("tries_refused", None, "password"),
         ("sign_in_failed", user_id, "password"),
@@ -183,7 +181,7 @@ async def test_refused_tries_are_in_the_audit_log_once_for_each_wait(
     assert not re.search("shop.example|guess", json.dumps(entries))
 
 
-async def test_an_address_leaves_no_more_entries_than_it_has_tries(
+async def test_an_address_leaves_no_more_entries_than_allowed_attempts(
     visitor: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
     await address_with_one_try(database)

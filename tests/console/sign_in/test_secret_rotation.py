@@ -1,4 +1,4 @@
-"""Signing in with a code while the root secret is replaced: what one process began another one ends, whatever each knows."""
+"""Sign-in with a code works across processes while the root secret is rotated."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @dataclass(slots=True)
 class Balancer:
-    """Console processes on one store, each with the root secrets that it knows; `at` is the one that is called next."""
+    """Console processes with different root secrets on one database. `at` is the next one."""
 
     parts: ConsoleDependencies
     at: Known = OLD_ALONE
@@ -51,14 +51,17 @@ class Balancer:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who signs in, with a browser and a phone."""
+    """A user with a browser and an authenticator app."""
 
     balancer: Balancer
     visitor: Visitor
     secret: str
 
     async def signs_in(self, first: Known, then: Known) -> bool:
-        """With the password at one process, and the code at the other; then the page behind it is open at both."""
+        """Give the password to one process and the code to another.
+
+        Whether both accept the session.
+        """
         database = self.balancer.parts.database
         database.clock.skew += timedelta(seconds=60)
         self.visitor.client.cookies.clear()
@@ -85,7 +88,7 @@ async def person(parts: ConsoleDependencies, database: Database, project: Create
 
 
 async def set_up(database: Database) -> str:
-    """The secret of the authenticator app of somebody with a password."""
+    """Create a user with a password and an app. Returns the secret of the app."""
     sealer = Sealer(*OLD_ALONE)
     async with database.transaction() as session:
         now = await database.now(session)
@@ -99,7 +102,7 @@ async def set_up(database: Database) -> str:
     return secret
 
 
-async def test_a_code_signs_in_at_every_step_whichever_process_is_asked(person: Person, database: Database) -> None:
+async def test_a_code_signs_in_at_every_step_of_a_rotation_at_any_process(person: Person, database: Database) -> None:
     before = [(OLD_ALONE, BOTH), (BOTH, OLD_ALONE), (BOTH, BOTH)]
     after = [(BOTH, NEW_ALONE), (NEW_ALONE, BOTH), (NEW_ALONE, NEW_ALONE)]
 

@@ -1,4 +1,4 @@
-"""Asked again before an act that matters: which acts those are, and that the act then goes on as it was sent."""
+"""Step-up authentication: which actions need a proof, and that they continue after it."""
 
 import re
 from datetime import timedelta
@@ -21,13 +21,13 @@ from store.db.database import Database
 from store.people import second_factor as factors
 from store.people.users import list_users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
-from tests.console.people import Town
+from tests.console.people import ConsoleWorld
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-# Forms that carry a proof of their own, or by which somebody signs in.
+# Forms with their own proof, and those of the sign-in.
 OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"}
-# Forms that a session alone is enough for: work on incidents, and what only takes rights away.
+# Forms that need only a session: actions on incidents, and those that only remove rights.
 ORDINARY = {
     "/logout",
     "/incidents/{incident_id}/reprocess",
@@ -41,8 +41,8 @@ ORDINARY = {
     "/account/sessions/end-others",
     "/account/sessions/{session_id}/end",
 }
-# What acts change; an export of the audit log is an entry in it.
-ACTED_ON = (
+# Tables that sensitive actions change.
+CHANGED_TABLES = (
     *("projects", "api_keys", "signing_secrets", "users", "totp_factors", "recovery_codes", "members", "invitations"),
     "audit_log",
 )
@@ -50,33 +50,33 @@ ACTED_ON = (
 
 @pytest.fixture
 async def stale(member: Visitor, database: Database, project: CreatedProject) -> Visitor:
-    """Someone who signed in over 10 minutes ago."""
+    """A user who signed in more than 10 minutes ago."""
     database.clock.skew = timedelta(minutes=11)
     return member
 
 
 async def send(visitor: Visitor, path: str, **fields: str) -> httpx.Response:
-    """A form as its page would send it."""
+    """Submit a form with the token of the session."""
     page = (await visitor.open("/account/security")).text
     token = re.search(r'name="form_token" value="(\w+)"', page)
     assert token is not None
     return await visitor.client.post(path, data={"form_token": token[1], **fields})
 
 
-async def go_on(visitor: Visitor, asked: httpx.Response, proof: str, *, path: str = "") -> httpx.Response:
-    """The form of the page that asks, filled in; sent to another path if one is named."""
-    assert is_asked(asked), asked.text
+async def submit_proof(visitor: Visitor, asked: httpx.Response, proof: str, *, path: str = "") -> httpx.Response:
+    """Submit the step-up form with this proof, optionally to another path."""
+    assert asks_for_proof(asked), asked.text
     action = re.search(r'<form method="post" action="([^"]*)"', asked.text)
     assert action is not None
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
     return await visitor.client.post(path or action[1], data={**hidden, "proof": proof})
 
 
-def is_asked(answer: httpx.Response) -> bool:
+def asks_for_proof(answer: httpx.Response) -> bool:
     return "Confirm it's you" in answer.text
 
 
-def test_every_form_of_the_console_is_judged(parts: ConsoleDependencies) -> None:
+def test_every_form_of_the_console_is_classified(parts: ConsoleDependencies) -> None:
     routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
     forms = {route.path for route in routes if route.methods - {"GET", "HEAD"}}
 
@@ -84,18 +84,18 @@ def test_every_form_of_the_console_is_judged(parts: ConsoleDependencies) -> None
     assert not set(SENSITIVE_ACTIONS) & (OWN_PROOF | ORDINARY)
 
 
-async def test_every_sensitive_form_asks_and_does_nothing_yet(
+async def test_every_sensitive_form_asks_first_and_changes_nothing(
     stale: Visitor, project: CreatedProject, database: Database
 ) -> None:
     before = await everything(database)
-    # Enough for each to be done, if it did not ask.
+    # Enough fields for every action.
     fields = {"name": "new", "mode": "test", "label": "new", "email": EMAIL, "password": "another sentence to keep"}
     fields |= {"role": "viewer", "confirmation": project.project.name, "timeout_minutes": "5", "late_result": "note"}
 
     named = {"project_id": project.project.id, "user_id": "usr_none"}
     answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS}
 
-    assert [path for path, answer in answers.items() if not is_asked(answer)] == []
+    assert [path for path, answer in answers.items() if not asks_for_proof(answer)] == []
     assert [path for path, answer in answers.items() if SENSITIVE_ACTIONS[path].description not in answer.text] == []
     assert await everything(database) == before
     assert not any("another sentence to keep" in answer.text for answer in answers.values())
@@ -103,7 +103,7 @@ async def test_every_sensitive_form_asks_and_does_nothing_yet(
 
 async def everything(database: Database) -> list[object]:
     async with database.reading() as session:
-        return [(await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all() for table in ACTED_ON]
+        return [(await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all() for table in CHANGED_TABLES]
 
 
 async def test_every_sensitive_form_names_a_page_that_exists(stale: Visitor, project: CreatedProject) -> None:
@@ -112,11 +112,11 @@ async def test_every_sensitive_form_names_a_page_that_exists(stale: Visitor, pro
     assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
 
 
-async def test_the_act_goes_on_as_it_was_sent_and_the_next_asks_no_more(stale: Visitor, project: CreatedProject) -> None:
+async def test_proven_action_continues_and_the_next_one_does_not_ask(stale: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}/keys"
 
     asked = await send(stale, path, label="Production <app>", scopes="read")
-    done = await go_on(stale, asked, PASSWORD)
+    done = await submit_proof(stale, asked, PASSWORD)
     page = (await stale.open(done.headers["location"])).text
     next_one = await send(stale, path, label="another")
 
@@ -126,30 +126,32 @@ async def test_the_act_goes_on_as_it_was_sent_and_the_next_asks_no_more(stale: V
     assert next_one.status_code == 303
 
 
-async def test_a_wrong_proof_does_nothing_and_can_be_given_again(stale: Visitor, project: CreatedProject) -> None:
+async def test_a_wrong_proof_changes_nothing_and_can_be_repeated(stale: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}/keys"
 
     asked = await send(stale, path, label="mine")
-    wrong = await go_on(stale, asked, "a wrong guess")
+    wrong = await submit_proof(stale, asked, "a wrong guess")
     page = (await stale.open(f"/projects/{project.project.id}")).text
-    right = await go_on(stale, wrong, PASSWORD)
+    right = await submit_proof(stale, wrong, PASSWORD)
 
     assert wrong.status_code == 422
     assert "mine" not in page
     assert right.status_code == 303
 
 
-async def test_guessing_proofs_is_slow(stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer) -> None:
+async def test_proof_attempts_are_rate_limited(
+    stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer
+) -> None:
     await with_app(database, sealer)
     asked = await send(stale, f"/projects/{project.project.id}/keys", label="mine")
 
-    answers = [(await go_on(stale, asked, "no code")).status_code for _ in range(CODE.free + 1)]
+    answers = [(await submit_proof(stale, asked, "no code")).status_code for _ in range(CODE.free + 1)]
 
     assert answers == [422] * CODE.free + [429]
 
 
 async def with_app(database: Database, sealer: Sealer) -> str:
-    """The secret of the authenticator app that the one user has had for a while."""
+    """Set up an authenticator app for the only user. Returns its secret."""
     async with database.transaction() as session:
         (user,) = await list_users(session)
         before = await database.now(session) - timedelta(minutes=5)
@@ -158,49 +160,49 @@ async def with_app(database: Database, sealer: Sealer) -> str:
     return secret
 
 
-async def test_who_has_an_app_is_asked_for_its_code_and_the_password_is_not_enough(
+async def test_user_with_an_app_must_give_a_code_not_the_password(
     stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
     secret = await with_app(database, sealer)
     asked = await send(stale, f"/projects/{project.project.id}/keys", label="mine")
 
-    by_password = await go_on(stale, asked, PASSWORD)
+    by_password = await submit_proof(stale, asked, PASSWORD)
     async with database.reading() as session:
         code = pyotp.TOTP(secret).at(await database.now(session))
-    by_code = await go_on(stale, asked, code)
+    by_code = await submit_proof(stale, asked, code)
 
     assert (by_password.status_code, by_code.status_code) == (422, 303)
 
 
-async def test_a_new_password_takes_a_proof(stale: Visitor) -> None:
+async def test_a_new_password_needs_a_proof(stale: Visitor) -> None:
     asked = await send(stale, "/login/password", email=EMAIL, password="another sentence to keep")
 
-    wrong = await go_on(stale, asked, "a wrong guess")
-    right = await go_on(stale, wrong, PASSWORD)
+    wrong = await submit_proof(stale, asked, "a wrong guess")
+    right = await submit_proof(stale, wrong, PASSWORD)
 
     assert (wrong.status_code, right.status_code, right.headers["location"]) == (422, 303, "/incidents")
 
 
-async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, town: Town) -> None:
-    """The session that it begins in a browser that was signed in remembers no newer proof than the one before it."""
+async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, world: ConsoleWorld) -> None:
+    """A session that is opened by an invitation keeps the time of the last proof."""
     path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
-    people = People.build(town.parts.database, town.parts.sealer)
-    token = await people.invitations.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
+    people = People(world.parts.database, world.parts.sealer)
+    token = await people.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
 
     taken = await stale.post("/join", page=f"/join?token={token}")
 
     assert (taken.status_code, taken.headers["location"]) == (303, "/projects")
     assert stale.client.cookies["makegood_session"] != before
-    assert is_asked(await send(stale, f"{path}/keys", label="mine"))
+    assert asks_for_proof(await send(stale, f"{path}/keys", label="mine"))
 
 
-async def test_what_was_held_for_one_act_does_no_other(stale: Visitor, project: CreatedProject) -> None:
+async def test_carried_fields_are_valid_for_their_own_action_only(stale: Visitor, project: CreatedProject) -> None:
     path = f"/projects/{project.project.id}"
     asked = await send(stale, f"{path}/keys", label="mine")
 
-    other = await go_on(stale, asked, PASSWORD, path=f"{path}/signing-secret")
+    other = await submit_proof(stale, asked, PASSWORD, path=f"{path}/signing-secret")
 
-    assert is_asked(other)
+    assert asks_for_proof(other)
 
 
 async def test_a_proof_lasts_ten_minutes(member: Visitor, project: CreatedProject, database: Database) -> None:
@@ -211,20 +213,20 @@ async def test_a_proof_lasts_ten_minutes(member: Visitor, project: CreatedProjec
     database.clock.skew = timedelta(minutes=10, seconds=1)
     after = await send(member, path, label="after")
 
-    assert (within.status_code, is_asked(after)) == (303, True)
+    assert (within.status_code, asks_for_proof(after)) == (303, True)
 
 
-async def test_without_the_forms_token_nothing_is_asked(stale: Visitor, project: CreatedProject) -> None:
+async def test_form_without_its_token_is_rejected_before_the_proof(stale: Visitor, project: CreatedProject) -> None:
     answer = await stale.client.post(f"/projects/{project.project.id}/keys", data={"form_token": "0" * 64, "proof": PASSWORD})
 
     assert answer.status_code == 403
 
 
-async def test_who_has_nothing_to_prove_himself_by_is_told_what_to_do(operator: Visitor, database: Database) -> None:
+async def test_user_without_any_proof_is_told_what_to_do(operator: Visitor, database: Database) -> None:
     database.clock.skew = timedelta(minutes=11)
 
     answer = await send(operator, "/projects", name="new", mode="test")
 
-    assert is_asked(answer)
+    assert asks_for_proof(answer)
     assert "makegood user link" in answer.text
     assert 'name="proof"' not in answer.text

@@ -1,4 +1,4 @@
-"""Every text colour stands out from its ground by WCAG AA (4.5 to 1), in light and in dark."""
+"""Text colours have the contrast of WCAG AA (4.5 to 1), in light and dark."""
 
 import re
 
@@ -8,9 +8,9 @@ from api.console.ui.rendering import STATIC
 
 AA = 4.5
 TONES = ("bad", "busy", "good", "wait", "quiet")
-GROUNDS = ("paper", "surface", "sunken", "hover")
+BACKGROUNDS = ("paper", "surface", "sunken", "hover")
 PAIRS = (
-    *((ink, ground) for ink in ("ink", "ink-2", "ink-3") for ground in GROUNDS),
+    *((ink, background) for ink in ("ink", "ink-2", "ink-3") for background in BACKGROUNDS),
     *((tone, f"{tone}-soft") for tone in TONES),
     *((tone, "surface") for tone in TONES),
     *((tone, "paper") for tone in TONES),
@@ -39,9 +39,9 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("text", "ground"), PAIRS, ids=lambda name: str(name))
-def test_text_stands_out_from_its_ground(scheme: str, text: str, ground: str) -> None:
+@pytest.mark.parametrize(("text", "background"), PAIRS, ids=lambda name: str(name))
+def test_text_has_enough_contrast(scheme: str, text: str, background: str) -> None:
     colours = schemes()[scheme]
-    brighter, darker = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+    brighter, darker = sorted((luminance(colours[text]), luminance(colours[background])), reverse=True)
 
     assert (brighter + 0.05) / (darker + 0.05) >= AA

@@ -1,4 +1,4 @@
-"""How the console says ages, spans and ids."""
+"""Labels, and formats of ages, durations and ids."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("ago", "said"),
+    ("ago", "expected"),
     [
         pytest.param(timedelta(milliseconds=400), "now", id="under a second"),
         pytest.param(timedelta(seconds=59), "59 s", id="seconds"),
@@ -23,12 +23,12 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
         pytest.param(timedelta(seconds=-5), "now", id="a clock that is ahead"),
     ],
 )
-def test_an_age_is_told_in_its_largest_unit(ago: timedelta, said: str) -> None:
-    assert labels.age((NOW - ago).isoformat(), NOW) == said
+def test_age_has_one_unit(ago: timedelta, expected: str) -> None:
+    assert labels.age((NOW - ago).isoformat(), NOW) == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0, "0 ms"),
         (0.0834, "83 ms"),
@@ -42,16 +42,16 @@ def test_an_age_is_told_in_its_largest_unit(ago: timedelta, said: str) -> None:
         (90_000, "1 d 1 h"),
     ],
 )
-def test_a_span_is_told_in_two_units(seconds: float, said: str) -> None:
-    assert labels.exact_duration(seconds) == said
+def test_duration_has_two_units(seconds: float, expected: str) -> None:
+    assert labels.exact_duration(seconds) == expected
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(30, "30 min"), (0.01, "0.6 s"), (0.5, "30 s"), (90, "1 h 30 min")])
-def test_a_deadline_in_minutes_is_told_as_one_says_it(minutes: float, said: str) -> None:
-    assert labels.format_minutes(minutes) == said
+@pytest.mark.parametrize(("minutes", "expected"), [(30, "30 min"), (0.01, "0.6 s"), (0.5, "30 s"), (90, "1 h 30 min")])
+def test_minutes_are_formatted_as_a_duration(minutes: float, expected: str) -> None:
+    assert labels.format_minutes(minutes) == expected
 
 
-def test_a_moment_is_told_in_utc() -> None:
+def test_instant_is_formatted_in_utc() -> None:
     assert labels.format_instant("2026-11-23T11:13:55.123Z") == "23 Nov 2026, 11:13:55 UTC"
     assert labels.format_instant("2026-11-23T11:13:55+02:00") == "23 Nov 2026, 09:13:55 UTC"
     assert labels.format_instant(None) == "–"
@@ -68,7 +68,7 @@ def test_every_state_has_its_label_and_its_tone(state: str) -> None:
     assert state in labels.STATE_TONES
 
 
-def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> None:
+def test_every_reason_cause_resolution_flag_alert_and_error_has_a_label() -> None:
     assert set(Reason) == set(labels.REASONS)
     assert set(RepairCause) == set(labels.CAUSES)
     assert set(Resolution) == set(labels.RESOLUTIONS)
@@ -78,7 +78,7 @@ def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> N
 
 
 @pytest.mark.parametrize(
-    ("user_agent", "told"),
+    ("user_agent", "expected"),
     [
         ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
         ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
@@ -88,5 +88,5 @@ def test_every_reason_cause_resolution_flag_alert_and_error_has_its_words() -> N
         ("", "Unknown browser"),
     ],
 )
-def test_browser_is_named_as_people_know_it(user_agent: str, told: str) -> None:
-    assert labels.browser_name(user_agent) == told
+def test_browser_has_its_common_name(user_agent: str, expected: str) -> None:
+    assert labels.browser_name(user_agent) == expected

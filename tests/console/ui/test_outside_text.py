@@ -1,4 +1,4 @@
-"""Pages show any stored text: escaped, without controls that hide or turn it, and never with a 500."""
+"""Pages show any stored text escaped and without control characters, and never fail."""
 
 import re
 from datetime import UTC, datetime
@@ -28,9 +28,9 @@ def test_page_with_any_text_is_well_formed_and_escaped(outside: str) -> None:
     assert "<i>" not in page
 
 
-async def test_event_with_odd_texts_is_shown_on_page_and_in_lists(operator: Visitor, story: Story) -> None:
+async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened(internal_reference="<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028")
-    # JSON escapes a half of a pair, so that a column of JSON may hold one.
+    # A JSON column may hold an escaped lone surrogate.
     await story.do(_note, event_id)
 
     for path in (f"/events/{event_id}", "/incidents", "/events?state=all"):
@@ -42,12 +42,13 @@ async def test_event_with_odd_texts_is_shown_on_page_and_in_lists(operator: Visi
 
 
 async def _note(st: object, event_id: str, now: datetime) -> None:
-    await add_timeline(st, event_id, TimelineKind.NOTED, now, text=NASTY, javascript=NASTY)  # type: ignore[arg-type]
+    fields = {"text": NASTY, "javascript": NASTY}
+    await add_timeline(st, event_id, TimelineKind.NOTED, now, **fields)  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, deadline=None)
 @given(back=ANY_TEXT.map(lambda text: "/" + text) | ANY_TEXT)
-def test_address_to_go_back_to_is_a_path_of_this_site_on_one_line(back: str) -> None:
+def test_return_path_is_a_path_of_this_site_on_one_line(back: str) -> None:
     path = safe_return_path({"back": back}, otherwise="/incidents")
 
     assert path.startswith("/")
@@ -55,19 +56,19 @@ def test_address_to_go_back_to_is_a_path_of_this_site_on_one_line(back: str) -> 
     assert not any(map(is_control, path))
 
 
-def test_every_address_in_a_template_is_made_by_us() -> None:
-    """What a new one is made of is looked at before it is named here: a value from outside might begin with `javascript:`."""
-    made_by_us = re.compile(r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address")
+def test_every_address_in_a_template_is_built_by_our_code() -> None:
+    """Review a new expression before adding it: an outside value could start with `javascript:`."""
+    reviewed = re.compile(r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address")
     sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
     attribute = re.compile(r"\b(?:href|src|action|formaction|hx-\w+)=\"\{\{\s*(.*?)\s*\}\}")
 
     named = [expression for source in sources for expression in attribute.findall(source)]
 
     assert len(named) > 10
-    assert [expression for expression in named if not made_by_us.fullmatch(expression)] == []
+    assert [expression for expression in named if not reviewed.fullmatch(expression)] == []
 
 
-def test_templates_switch_escaping_off_nowhere() -> None:
+def test_no_template_disables_escaping() -> None:
     sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
 
     assert not [source for source in sources if re.search(r"\|\s*safe\b|autoescape|Markup", source)]

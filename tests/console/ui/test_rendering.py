@@ -1,4 +1,4 @@
-"""Regions are answered only when they changed; static files are what they are said to be; no template needs an inline script."""
+"""Unchanged regions are not sent, static files have hashes, templates have no inline scripts."""
 
 import base64
 import re
@@ -28,7 +28,7 @@ def test_the_vendored_htmx_is_the_published_one() -> None:
     assert "sha384-" + base64.b64encode(digest).decode() == HTMX_INTEGRITY
 
 
-def test_a_region_that_was_seen_is_not_sent_again() -> None:
+def test_an_unchanged_region_is_not_sent() -> None:
     site = pages()
     region = site.region("_mails.html", {"mails": ()})
     seen = re.findall(r'name="seen" value="(\w+)"', region)[-1]
@@ -37,7 +37,7 @@ def test_a_region_that_was_seen_is_not_sent_again() -> None:
 
 
 @pytest.mark.parametrize("query", ["", "seen=", "seen=abc", "seen=%22"])
-def test_a_region_that_changed_is_sent(query: str) -> None:
+def test_a_changed_region_is_sent(query: str) -> None:
     site = pages()
 
     answer = site.fragment(asked(query), site.region("_mails.html", {"mails": ()}))
@@ -46,7 +46,7 @@ def test_a_region_that_changed_is_sent(query: str) -> None:
     assert b"No emails yet" in answer.body
 
 
-def test_a_static_file_is_kept_for_ever_only_under_its_version() -> None:
+def test_a_static_file_is_cached_forever_only_by_its_version() -> None:
     site = pages()
 
     assert "immutable" not in site.static_file("console.css", version="").headers["cache-control"]

@@ -1,4 +1,4 @@
-"""What each entry of a timeline says, and what comes next."""
+"""Texts of timeline entries, and the next step of a receipt."""
 
 from typing import Any
 
@@ -21,16 +21,16 @@ def event(state: str, incident_state: str | None = None, repair_state: str = "ca
     return {"state": state, "incident": incident, "repairs": [{"replay_id": REPLAY, "state": repair_state}]}
 
 
-def test_every_kind_of_the_contract_is_told() -> None:
+def test_every_kind_of_entry_has_a_renderer() -> None:
     assert set(RENDERERS) == set(TimelineKind)
 
 
 @pytest.mark.parametrize("kind", TimelineKind)
-def test_an_entry_without_any_field_is_still_told(kind: TimelineKind) -> None:
+def test_entry_without_fields_is_rendered(kind: TimelineKind) -> None:
     assert render_entry(entry(kind)).title
 
 
-def test_an_entry_of_a_kind_from_the_future_keeps_its_fields() -> None:
+def test_entry_of_an_unknown_kind_keeps_its_fields() -> None:
     text = render_entry(entry("customer_called", mood="calm"))
 
     assert (text.title, text.facts) == ("Customer called", (("Mood", "calm"),))
@@ -46,25 +46,25 @@ def test_an_entry_of_a_kind_from_the_future_keeps_its_fields() -> None:
     ],
     ids=["taken", "refused", "no answer", "under way"],
 )
-def test_an_attempt_is_told_by_its_outcome(fields: dict[str, object], title: str, tone: str) -> None:
+def test_attempt_is_rendered_by_its_outcome(fields: dict[str, object], title: str, tone: str) -> None:
     text = render_entry(entry("attempt", **fields))
 
     assert (text.title, text.tone) == (title, tone)
 
 
-def test_a_result_is_told_by_its_status() -> None:
+def test_result_is_rendered_by_its_status() -> None:
     assert render_entry(entry("result_received", status="success")).tone == "good"
     failed = render_entry(entry("result_received", status="failed", error_code="db_down", error_message="no lock"))
     assert (failed.tone, failed.detail, failed.facts) == ("bad", "no lock", (("Error code", "db_down"),))
 
 
-def test_resolving_by_hand_shows_the_reason_and_no_proof() -> None:
+def test_manual_resolution_shows_its_reason() -> None:
     text = render_entry(entry("incident_resolved", resolution="manual", reason="refunded", requested_by="usr_1"))
 
     assert (text.tone, text.detail) == ("quiet", "Resolved manually by usr_1: “refunded”")
 
 
-def test_what_the_viewer_did_is_told_as_theirs() -> None:
+def test_actions_of_the_viewer_are_attributed_to_you() -> None:
     entries = [entry("reprocess_requested", requested_by="usr_me"), entry("reprocess_requested", requested_by="usr_other")]
 
     items = render(entries, viewer_id="usr_me")
@@ -72,7 +72,7 @@ def test_what_the_viewer_did_is_told_as_theirs() -> None:
     assert [item.text.detail for item in items] == ["By you.", "By usr_other."]
 
 
-def test_each_moment_says_how_long_after_the_one_before() -> None:
+def test_each_item_has_the_gap_to_the_previous_one() -> None:
     later = {"at": "2026-11-23T11:44:00.250Z", "kind": "deadline_passed"}
 
     items = render([entry("receipt_accepted"), later, {**later, "kind": "incident_opened"}], viewer_id="")
@@ -90,7 +90,7 @@ def test_each_moment_says_how_long_after_the_one_before() -> None:
     ],
     ids=["waiting", "open", "calling", "awaiting result"],
 )
-def test_an_open_life_says_what_it_waits_for(shown: dict[str, Any], title: str) -> None:
+def test_open_receipt_has_a_next_step(shown: dict[str, Any], title: str) -> None:
     step = next_step(shown)
 
     assert step is not None
@@ -98,7 +98,7 @@ def test_an_open_life_says_what_it_waits_for(shown: dict[str, Any], title: str) 
 
 
 @pytest.mark.parametrize("state", ["applied", "recovered", "closed"])
-def test_an_ended_life_waits_for_nothing(state: str) -> None:
+def test_ended_receipt_has_no_next_step(state: str) -> None:
     assert next_step(event(state, None if state == "applied" else "resolved")) is None
 
 
@@ -111,7 +111,7 @@ def test_an_ended_life_waits_for_nothing(state: str) -> None:
         ("of a later version", "bad", "To ops@shop.example. Of a later version"),
     ],
 )
-def test_alert_that_ended_says_why_and_that_it_is_not_tried_again(reason: str, tone: str, detail: str) -> None:
+def test_alert_without_further_retries_shows_the_reason(reason: str, tone: str, detail: str) -> None:
     entry = {"at": "2026-11-23T12:00:00.000Z", "kind": "alert_failed", "alert_kind": "incident_opened", "final": True}
 
     text = render_entry({**entry, "destination": "ops@shop.example", "reason": reason, "tries": 3, "error": "SMTPDataError 550"})
