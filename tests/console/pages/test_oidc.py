@@ -41,8 +41,8 @@ async def test_first_oidc_sign_in_ends_password_sessions_and_links_of_the_accoun
     browsers: OidcBrowsers, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
     """A squatter accepts an invitation for another person's address and waits for them."""
-    people = People(parts.database, parts.sealer)
-    token = await people.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
+    people = People.build(parts.database, parts.sealer)
+    token = await people.invitations.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
     async with visiting(parts) as squatter:
         await squatter.post("/join", page=f"/join?token={token}")
         known = {"email": "ada@shop.example", "password": PASSWORD}

@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from api.console.composition import ConsoleDependencies
+from api.http.client_address import address_block
 from domain.security.login_backoff import ACCOUNT, ADDRESS
 from store.db.database import Database
 from store.people import login_attempts as throttling
@@ -43,7 +44,7 @@ async def exhausted(database: Database, email: str, failures: int = ACCOUNT.free
 
 async def address_with_one_try(database: Database) -> None:
     """Leave the test client's address one attempt before the longest wait."""
-    counters = [throttling.counter("address", neighbourhood(ip_address("127.0.0.1")), ADDRESS, kept=True)]
+    counters = [throttling.counter("address", address_block(ip_address("127.0.0.1")), ADDRESS, kept=True)]
     async with database.transaction() as session:
         now = await database.now(session)
         for number in range(ADDRESS.free + 6):

@@ -186,8 +186,8 @@ async def test_a_new_password_needs_a_proof(stale: Visitor) -> None:
 async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, world: ConsoleWorld) -> None:
     """A session that is opened by an invitation keeps the time of the last proof."""
     path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
-    people = People(world.parts.database, world.parts.sealer)
-    token = await people.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
+    people = People.build(world.parts.database, world.parts.sealer)
+    token = await people.invitations.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
 
     taken = await stale.post("/join", page=f"/join?token={token}")
 
