@@ -1,7 +1,8 @@
 """Runs the command line as people do: a process of its own, its environment given, its answer read.
 
-Most of what a short command costs is its imports. So a process with everything imported stands by, and each command is a
-fork of it; `Makegood(settings, is_forked=False)` starts Python anew, for the tests to which its start matters.
+Most of what a short command costs is its imports. So a process with everything imported stands by,
+and each command is a fork of it; `Makegood(settings, is_forked=False)` starts Python anew, for the
+tests to which its start matters.
 """
 
 import json
@@ -51,7 +52,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Makegood:
-    """The command line in one environment, from which nothing of this one's MAKEGOOD_* and TEMPORAL_* is taken over."""
+    """The command line in one environment, from which nothing of this one's MAKEGOOD_* and
+    TEMPORAL_* is taken over.
+    """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     is_forked: bool = True
@@ -94,7 +97,8 @@ def _become(arguments: tuple[str, ...], environment: dict[str, str], streams: li
     """Run the command in this process, whose streams become the three files."""
     for number, (path, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         os.dup2(os.open(path, flags | (os.O_CREAT if number else 0), 0o600), number)
-    # As at the start of an interpreter: what is kept of the environment and the terminal is read again.
+    # As at the start of an interpreter: what is kept of the environment and the terminal is read
+    # again.
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.clear()
     os.environ.update(environment)

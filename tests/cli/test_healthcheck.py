@@ -39,18 +39,18 @@ async def test_worker_that_lives_and_polls_is_well(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("told", "problem"),
     [
-        ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has been alive"),
-        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has been alive"),
-        ({"process": "worker-here-1-abc", "pollers_alive": False}, "takes work from Temporal"),
+        ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has written a heartbeat"),
+        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has written a heartbeat"),
+        ({"process": "worker-here-1-abc", "pollers_alive": False}, "polls Temporal"),
         (
             {
                 "process": "worker-here-1-abc",
                 "pollers_alive": False,
                 "temporal_problem": {"kind": "tls", "detail": "no TLS", "fix": "correct TEMPORAL_TLS"},
             },
-            "works for Temporal: no TLS; correct TEMPORAL_TLS",
+            "can poll Temporal: no TLS; correct TEMPORAL_TLS",
         ),
-        ({"process": "worker-here-1-abc", "canary_fresh": False}, "has finished a canary"),
+        ({"process": "worker-here-1-abc", "canary_fresh": False}, "has completed a canary"),
     ],
     ids=["another host's", "silent", "not polling", "refused", "no canary"],
 )
@@ -63,7 +63,7 @@ async def test_worker_that_does_not_is_not(settings: Settings, told: dict[str, o
 async def test_store_without_tables_is_told(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
 
-    assert "the store does not answer" in (await worker_problem(settings, host_name="here") or "")
+    assert "the database does not answer" in (await worker_problem(settings, host_name="here") or "")
 
 
 async def test_api_that_does_not_answer_is_not_well(settings: Settings) -> None:

@@ -1,4 +1,6 @@
-"""The command line as a whole: every command has its help, usage errors are 2, and short commands stay light."""
+"""The command line as a whole: every command has its help, usage errors are 2, and short commands
+stay light.
+"""
 
 import subprocess
 import sys
@@ -102,7 +104,7 @@ def test_wrong_setting_is_named_on_one_line(bare_makegood: Makegood) -> None:
     done = bare_makegood("config", MAKEGOOD_PORT="many")
 
     assert done.code == 2
-    assert done.err.startswith("makegood: wrong settings: MAKEGOOD_PORT: ")
+    assert done.err.startswith("makegood: invalid settings: MAKEGOOD_PORT: ")
     assert done.err.count("\n") == 1
 
 

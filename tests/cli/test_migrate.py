@@ -1,4 +1,6 @@
-"""`migrate`: to a named revision, and what it and `doctor` say when the store was made by a newer version."""
+"""`migrate`: to a named revision, and what it and `doctor` say when the store was made by a newer
+version.
+"""
 
 import json
 import sqlite3

@@ -1,4 +1,6 @@
-"""An argument that is not UTF-8, an address that is none, a file that never ends its nesting: one line and an exit code."""
+"""An argument that is not UTF-8, an address that is none, a file that never ends its nesting: one
+line and an exit code.
+"""
 
 import json
 from pathlib import Path

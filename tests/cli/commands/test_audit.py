@@ -76,7 +76,7 @@ def test_instant_needs_a_zone(makegood: Makegood, given: str) -> None:
     done = makegood("audit", "list", "--after", given)
 
     assert done.code == 2
-    assert "--after: give an ISO 8601 instant with a zone" in done.err
+    assert "--after: expected an ISO 8601 instant with a zone" in done.err
 
 
 def test_backup_and_restore_are_told_by_the_restored_store(makegood: Makegood, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""`backup` and `restore` as processes: what they print, how they end, and that a new machine needs no more than file and key."""
+"""`backup` and `restore` as processes: what they print, how they end, and that a new machine needs
+no more than file and key.
+"""
 
 import shutil
 from collections.abc import Iterator

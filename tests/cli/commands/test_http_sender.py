@@ -1,4 +1,6 @@
-"""`receipt send` and `result send` over real HTTP: what they print, and the exit code of each kind of refusal."""
+"""`receipt send` and `result send` over real HTTP: what they print, and the exit code of each kind
+of refusal.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,6 @@
-"""`incident` and `receipt` on a real store, on both engines: what they show, what they do, what they refuse."""
+"""`incident` and `receipt` on a real store, on both engines: what they show, what they do, what
+they refuse.
+"""
 
 import pytest
 
@@ -10,7 +12,8 @@ from store.projects.projects import create_project
 from tests.cli.makegood import Makegood
 from tests.support.given import Story
 
-# What the engines have no say in is run on one of them: each command is a process that must import everything.
+# What the engines have no say in is run on one of them: each command is a process that must import
+# everything.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

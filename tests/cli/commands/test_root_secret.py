@@ -1,4 +1,6 @@
-"""`secret`: the root secret is replaced, in its file by one command, in the environment in steps that are told."""
+"""`secret`: the root secret is replaced, in its file by one command, in the environment in steps
+that are told.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,7 +69,7 @@ def test_old_secret_goes_only_when_nothing_needs_it(embedded: Makegood) -> None:
 
     assert (too_soon.code, again.code) == (1, 1)
     assert "wait until each of these API keys was used once" in too_soon.err
-    assert "has not ended" in again.err
+    assert "is not finished" in again.err
     assert (told["can_drop_previous"], told["next"]) == (True, "run `makegood secret drop`")
     assert dropped.json == {"dropped": True}
     assert not file_of(embedded, "secret_key.previous").exists()
@@ -142,9 +144,9 @@ def test_doctor_tells_where_a_replacement_stands(makegood: Makegood) -> None:
     unknown = makegood("doctor").out
 
     assert "not in force yet" in before
-    assert "sealed with another secret key" in stranger
-    assert "1 API keys were not used since" in after
-    assert "sealed with another secret key" in unknown
+    assert "encrypted under another secret key" in stranger
+    assert "1 API keys are unused since" in after
+    assert "encrypted under another secret key" in unknown
 
 
 def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Makegood, tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ async def test_doctor_tells_of_an_app_that_was_sealed_too_late(makegood: Makegoo
 
     after, told = makegood("doctor", **BOTH).out, makegood("secret", "status", "--json", **BOTH).json
 
-    assert "nothing needs the previous secret key any more" in before
-    assert "some were sealed with the previous secret key" in after
+    assert "nothing needs the previous secret key" in before
+    assert "some were encrypted under the previous secret key" in after
     assert (told["authenticator_apps_to_wrap"], told["can_drop_previous"]) == (1, False)
     assert "then run `makegood secret rotate`" in told["next"]

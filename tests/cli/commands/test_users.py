@@ -1,4 +1,6 @@
-"""`user`: accounts, roles, sessions, and the way back for who lost the second factor, on a real store."""
+"""`user`: accounts, roles, sessions, and the way back for who lost the second factor, on a real
+store.
+"""
 
 import asyncio
 import json

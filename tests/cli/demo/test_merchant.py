@@ -1,4 +1,6 @@
-"""The demo merchant by itself: what it refuses, that it acts once for each repair, and that owed work survives a restart."""
+"""The demo merchant by itself: what it refuses, that it acts once for each repair, and that owed
+work survives a restart.
+"""
 
 import base64
 import json
@@ -70,7 +72,9 @@ def open_shop(makegood: Receiver, tmp_path: Path) -> Open:
 
 
 def pay(shop: httpx.Client, *, event_id: str = "evt_stripe_1", secret: str = STRIPE_SECRET) -> int:
-    """Stripe sends its event, or sends it again: what it says stays the same, its signature is new each time."""
+    """Stripe sends its event, or sends it again: what it says stays the same, its signature is new
+    each time.
+    """
     body = body_of(stripe_event("invoice.paid", reference="order-1", at=PAID_AT, event_id=event_id))
     headers = {"Stripe-Signature": stripe_signature(secret, body=body, at=int(time.time()))}
     return shop.post("/stripe/webhook", content=body, headers=headers).status_code

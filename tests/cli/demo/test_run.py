@@ -1,4 +1,6 @@
-"""`demo`: the whole story on a Makegood of its own; what it says when the story cannot be played; that nothing stays behind."""
+"""`demo`: the whole story on a Makegood of its own; what it says when the story cannot be played;
+that nothing stays behind.
+"""
 
 import os
 import signal
@@ -35,7 +37,7 @@ def test_whole_story_is_observed_in_under_a_minute(bare_makegood: Makegood) -> N
     for story in ("Failed", "Lost"):
         for observed in (
             "e-mail arrived: [test] Incident open",
-            "Reprocess was pressed",
+            "Reprocess was requested",
             "signed callback arrived",
             "replay_id: resolved",
         ):
@@ -75,7 +77,7 @@ def test_demo_says_when_the_running_one_has_another_store(tmp_path: Path) -> Non
 def test_interrupted_demo_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
     environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path)}
     with running(*python("-u", "-m", "cli.main", "demo", "--fresh"), environment=environment) as program:
-        program.wait_for("the receipt is on record", seconds=45)
+        program.wait_for("the receipt is stored", seconds=45)
         below = program.descendants()
 
         program.process.send_signal(number)

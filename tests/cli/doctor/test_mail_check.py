@@ -1,4 +1,6 @@
-"""The mail check of `doctor` against real SMTP servers: the built-in mailbox, one with a password, one that is not there."""
+"""The mail check of `doctor` against real SMTP servers: the built-in mailbox, one with a password,
+one that is not there.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -53,7 +55,7 @@ async def test_built_in_mailbox_is_well_and_gets_no_mail(tmp_path: Path) -> None
         ("robot:right@", "", Verdict.WARN, "clear text"),
         ("robot:wrong@", "", Verdict.FAIL, "SMTPAuthenticationError"),
         ("robot:right@", "?starttls=required", Verdict.FAIL, "SMTPException"),
-        ("", "", Verdict.OK, "greets"),
+        ("", "", Verdict.OK, "answers"),
     ],
     ids=["right password in clear text", "wrong password", "no TLS where it is required", "no password"],
 )

@@ -1,4 +1,6 @@
-"""`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is printed."""
+"""`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is
+printed.
+"""
 
 import asyncio
 import json
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 
 from cli.doctor.findings import Verdict
+from cli.doctor.heartbeats import judge_beats, judge_clocks, judge_skew
 from cli.doctor.machine import check_data_directory, check_egress, check_python, check_secret_key
 from cli.doctor.services import check_temporal
-from cli.doctor.store import judge_beats, judge_clocks, judge_flaws, judge_skew
+from cli.doctor.store import judge_flaws
 from config.settings import Settings
 from store.db.durability import Flaw
 from store.status.heartbeats import Beat
@@ -103,7 +106,7 @@ def test_worker_that_does_no_work_for_temporal_says_why_and_not_that_the_network
     finding = judge_beats([beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)])
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "w1 does no work for Temporal: it belongs to another installation, ins_1"
+    assert finding.detail == "w1 cannot poll Temporal: it belongs to another installation, ins_1"
     assert finding.fix == "set TEMPORAL_NAMESPACE"
 
 
@@ -111,7 +114,7 @@ def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
     finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "workers that are not of this store take its tasks: worker-copy-1-abc"
+    assert finding.detail == "workers of another store poll this one's task queue: worker-copy-1-abc"
 
 
 def test_what_a_worker_does_without_is_a_warning_that_names_it() -> None:
@@ -231,7 +234,7 @@ async def test_temporal_that_speaks_no_tls_is_not_said_to_be_away(tmp_path: Path
         finding = await check_temporal(settings_of(tmp_path, temporal_address=target, temporal_tls=True))
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail.startswith(f"{target} takes a connection, but no TLS with these settings")
+    assert finding.detail.startswith(f"{target} accepts connections, but not TLS with these settings")
     assert finding.fix == "correct TEMPORAL_TLS and TEMPORAL_TLS_*"
 
 
@@ -239,4 +242,4 @@ async def test_temporal_whose_name_is_not_known_is_said_to_be_that(tmp_path: Pat
     finding = await check_temporal(settings_of(tmp_path, temporal_address="temporal.invalid:7233"))
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "the name of temporal.invalid:7233 is not known"
+    assert finding.detail == "the host name of temporal.invalid:7233 cannot be resolved"

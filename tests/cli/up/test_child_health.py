@@ -1,4 +1,6 @@
-"""What the supervisor's questions say of a child: red for what a new start mends, and for nothing else."""
+"""What the supervisor's questions say of a child: red for what a new start mends, and for nothing
+else.
+"""
 
 import asyncio
 import os
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up.child_health import Patience, judge_worker, watch_worker
+from cli.up.child_health import LivenessLimits, judge_worker, worker_liveness
 from cli.up.probes import speaks_http2
 from store.status.heartbeats import Beat
 from tests.support.given import START
@@ -37,9 +39,9 @@ def test_worker_is_judged_by_the_heartbeat_of_its_own_group(beats: list[Beat], p
 
 
 async def test_store_that_is_away_is_no_fault_of_the_worker(tmp_path: Path) -> None:
-    watch = watch_worker(f"sqlite:///{tmp_path / 'nothing.db'}", Patience())
+    check = worker_liveness(f"sqlite:///{tmp_path / 'nothing.db'}", LivenessLimits())
 
-    assert await watch.problem(os.getpgid(0)) is None
+    assert await check.problem(os.getpgid(0)) is None
 
 
 async def test_port_that_only_takes_connections_does_not_speak() -> None:

@@ -17,7 +17,7 @@ from tests.support.processes import Program, free_ports, python, running
 from tests.support.waiting import wait_until
 
 SERVE = (
-    "import sys; from pathlib import Path; from settings import Settings; from cli.up.mailbox_server import run_mailbox;"
+    "import sys; from pathlib import Path; from config.settings import Settings; from cli.up.mailbox_server import run_mailbox;"
     "sys.exit(run_mailbox(Settings(data_dir=Path(sys.argv[1]), smtp_port=int(sys.argv[2]))))"
 )
 

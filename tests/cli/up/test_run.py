@@ -1,4 +1,6 @@
-"""`makegood up` as its operator meets it: the real command and a real Temporal server, on free ports, in a new directory."""
+"""`makegood up` as its operator meets it: the real command and a real Temporal server, on free
+ports, in a new directory.
+"""
 
 import json
 import re
@@ -23,11 +25,12 @@ from tests.support.waiting import wait_until
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0
 UP = python("-m", "cli.main", "up")
-# The same, with less patience for children that live and do not work.
+# The same, with shorter liveness limits.
 IMPATIENT_UP = python(
     "-c",
-    "import sys; from cli.up.child_health import Patience; from cli.up.run import run_up; from settings import load_settings; "
-    "sys.exit(run_up(load_settings(), patience=Patience(look_seconds=0.5, red_seconds=1.5, silent_seconds=6)))",
+    "import sys; from cli.up.child_health import LivenessLimits; from cli.up.run import run_up; "
+    "from config.settings import load_settings; "
+    "sys.exit(run_up(load_settings(), limits=LivenessLimits(interval_seconds=0.5, failing_seconds=1.5, silent_seconds=6)))",
 )
 PARTS = ("temporal", "mailbox", "worker", "api")
 
@@ -74,7 +77,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance,
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """A first run that was killed by SIGKILL, and a second one in its directory that was ended by SIGTERM."""
+    """A first run that was killed by SIGKILL, and a second one in its directory that was ended by
+    SIGTERM.
+    """
 
     first: Program
     below_first: list[psutil.Process]
@@ -186,7 +191,7 @@ def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program
 
     worker.kill()
 
-    program.wait_for("worker was ended by SIGKILL; starting it again in 0.2 s")
+    program.wait_for("worker was ended by SIGKILL; restarting it in 0.2 s")
     program.wait_for("worker_ready", count=2)
 
 
@@ -199,7 +204,7 @@ def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(ins
             process.suspend()
 
         for part in PARTS:
-            program.wait_for(f"{part} lives and does not work", seconds=40)
+            program.wait_for(f"{part} is alive but fails its check", seconds=40)
             program.wait_for(f"{part} was ended by SIGKILL; starting it again", seconds=20)
         assert len(frozen) == len(PARTS)
         assert all_gone(frozen)
@@ -248,7 +253,7 @@ def test_sigterm_ends_all_within_ten_seconds_with_exit_code_0(two_runs: TwoRuns)
     assert two_runs.exit_code == 0
     assert two_runs.stop_seconds < STOP_SECONDS
     assert all_gone(two_runs.below_second)
-    assert "did not end in time" not in two_runs.second.output
+    assert "did not stop in time" not in two_runs.second.output
 
 
 def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(two_runs: TwoRuns) -> None:

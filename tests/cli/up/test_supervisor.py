@@ -1,4 +1,6 @@
-"""The supervisor over small real programs: restarts, giving up, ending in order, and dying by SIGKILL."""
+"""The supervisor over small real programs: restarts, giving up, ending in order, and dying by
+SIGKILL.
+"""
 
 import json
 import os
@@ -12,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.up.child import KILLED, Restarts, Watch, lasting_problem
+from cli.up.child import KILLED, LivenessCheck, Restarts, wait_for_lasting_problem
 from tests.support.processes import Program, all_gone, python, running
 from tests.support.waiting import wait_until
 
@@ -100,7 +102,7 @@ def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(superv
         code = program.ended()
 
         assert code == 1
-        assert re.findall(r"starting it again in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
+        assert re.findall(r"restarting it in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
         assert "broken ended with exit code 3, 5 times in a row before it was ready" in program.output
         assert "The last lines of broken:\n    no disk\n" in program.output
         assert "fine   | goodbye" in program.output
@@ -108,7 +110,7 @@ def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(superv
 
 def test_child_that_was_ready_is_restarted_for_ever(supervise: Supervise) -> None:
     with supervise(short="print('ready')") as program:
-        program.wait_for("short ended with exit code 0; starting it again in 0.2 s", count=7)
+        program.wait_for("short ended with exit code 0; restarting it in 0.2 s", count=7)
 
 
 def test_program_that_does_not_exist_is_told(supervise: Supervise) -> None:
@@ -158,7 +160,7 @@ def test_second_signal_ends_everything_at_once(supervise: Supervise) -> None:
 
 def test_sigterm_during_a_restart_delay_ends_with_exit_code_0(supervise: Supervise) -> None:
     with supervise(broken="raise SystemExit(3)") as program:
-        program.wait_for("starting it again in 0.8 s")
+        program.wait_for("restarting it in 0.8 s")
 
         program.process.send_signal(signal.SIGTERM)
 
@@ -196,22 +198,22 @@ def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, 
 
         victim.kill()
 
-        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
 
 def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervise: Supervise, tmp_path: Path) -> None:
     red = tmp_path / "red"
-    with supervise(one={"program": STUBBORN, "red_while": str(red)}) as program:
+    with supervise(one={"program": STUBBORN, "failing_while": str(red)}) as program:
         program.wait_for("ALL READY")
         below = program.descendants()
 
         red.touch()
 
-        program.wait_for("one lives and does not work: it is red, for 0.3 s; killing it")
+        program.wait_for("one is alive but fails its check: it is failing for 0.3 s; killing it")
         red.unlink()
-        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
@@ -225,7 +227,7 @@ async def test_only_a_problem_at_every_look_lasts() -> None:
         looks += 1
         return next(told)
 
-    found = await lasting_problem(Watch(problem=problem, look_seconds=0.01, red_seconds=0.03), 1)
+    found = await wait_for_lasting_problem(LivenessCheck(problem=problem, interval_seconds=0.01, failing_seconds=0.03), 1)
 
     assert (found, looks) == ("gone", 3 + 4)
 

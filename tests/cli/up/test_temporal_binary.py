@@ -51,7 +51,8 @@ def test_downloaded_program_is_used_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_a_program_and_a_download_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "no-scripts"))
-    # A proxy that nothing listens on: the SDK's download fails here at once, on a machine with a network as well.
+    # A proxy that nothing listens on: the SDK's download fails here at once, on a machine with a
+    # network as well.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
 
