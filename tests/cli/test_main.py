@@ -123,7 +123,7 @@ def test_short_commands_never_import_a_temporal_client(arguments: tuple[str, ...
 
 
 @pytest.mark.parametrize("arguments", [("project", "list"), ("user", "link"), ("incident", "list")], ids=" ".join)
-def test_missing_store_is_told_with_what_to_do(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
+def test_missing_store_error_names_the_fix(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
     done = bare_makegood(*arguments)
 
     assert done.code == 1

@@ -15,7 +15,7 @@ FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 @FIXTURE
 @given(first=ANY_TEXT, second=ANY_TEXT)
-def test_row_of_a_table_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str], first: str, second: str) -> None:
+def test_table_row_is_always_one_line(capsys: pytest.CaptureFixture[str], first: str, second: str) -> None:
     rows = [{"a": first, "b": [second, {second: first}]}, {"a": "last", "b": None}]
 
     print_rows({}, rows, ("a", "b"), as_json=False)

@@ -1,4 +1,4 @@
-"""The data directory: private, held by one process, given a root secret once."""
+"""The data directory: private, locked by one process, its root secret written once."""
 
 import os
 import stat
@@ -65,7 +65,7 @@ def test_missing_secret_says_what_to_do(tmp_path: Path) -> None:
         Settings(data_dir=tmp_path).read_secret_key()
 
 
-def test_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_second_process_gets_the_process_id_of_the_lock_owner(tmp_path: Path) -> None:
     with running(*python("-c", HOLD, str(tmp_path))) as program:
         program.wait_for("locked")
 
@@ -76,7 +76,7 @@ def test_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
             pass
 
 
-def test_killed_holder_lets_go(tmp_path: Path) -> None:
+def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with running(*python("-c", HOLD, str(tmp_path))) as program:
         program.wait_for("locked")
         program.process.kill()
@@ -86,7 +86,7 @@ def test_killed_holder_lets_go(tmp_path: Path) -> None:
             pass
 
 
-def test_directory_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with (

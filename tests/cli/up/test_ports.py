@@ -1,4 +1,4 @@
-"""The check of the ports before anything is started."""
+"""The check of the ports before any process starts."""
 
 import socket
 from ipaddress import ip_address

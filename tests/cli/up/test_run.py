@@ -1,6 +1,4 @@
-"""`makegood up` as its operator meets it: the real command and a real Temporal server, on free
-ports, in a new directory.
-"""
+"""`makegood up` as an operator runs it: the real command and a real Temporal server, on free ports."""
 
 import json
 import re
@@ -115,19 +113,19 @@ def status(url: str) -> int:
 def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(shared: tuple[Instance, Program]) -> None:
     _, program = shared
 
-    told = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
+    ready = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
 
-    assert told is not None, program.output
-    assert float(told[1]) < READY_SECONDS
+    assert ready is not None, program.output
+    assert float(ready[1]) < READY_SECONDS
 
 
 def test_every_printed_address_answers(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
-    told = dict(re.findall(r"^  (API docs|Temporal UI) +(\S+)$", program.output, re.MULTILINE))
+    addresses = dict(re.findall(r"^  (API docs|Temporal UI) +(\S+)$", program.output, re.MULTILINE))
 
     assert status(f"http://127.0.0.1:{instance.api}/livez") == 200
-    assert status(told["API docs"]) == 200
-    assert status(told["Temporal UI"]) == 200
+    assert status(addresses["API docs"]) == 200
+    assert status(addresses["Temporal UI"]) == 200
 
 
 def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
@@ -140,7 +138,7 @@ def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
-def test_printed_call_is_accepted_as_it_stands(shared: tuple[Instance, Program]) -> None:
+def test_printed_curl_command_is_accepted(shared: tuple[Instance, Program]) -> None:
     _, program = shared
     call = program.output[program.output.index("  curl -sS") :].partition("\n\n")[0]
 
@@ -167,7 +165,7 @@ def test_secret_key_is_never_printed(shared: tuple[Instance, Program]) -> None:
 
 
 @pytest.mark.parametrize("part", ["api", "worker"])
-def test_health_check_of_the_image_finds_both_well(shared: tuple[Instance, Program], part: str) -> None:
+def test_health_check_of_the_image_passes_for_both(shared: tuple[Instance, Program], part: str) -> None:
     instance, _ = shared
 
     def is_well() -> bool:
@@ -177,7 +175,7 @@ def test_health_check_of_the_image_finds_both_well(shared: tuple[Instance, Progr
     wait_until(is_well, seconds=20, what=f"{part} is well")
 
 
-def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance, Program]) -> None:
+def test_second_up_in_the_same_directory_is_refused(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
 
     with running(*UP, environment=instance.environment) as second:
@@ -185,7 +183,7 @@ def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance
         assert f"already running in {instance.data_dir} (process {program.process.pid})" in second.output
 
 
-def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program]) -> None:
+def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program]) -> None:
     _, program = shared
     worker = next(process for process in program.descendants() if process.cmdline()[-3:] == ["-m", "cli.main", "worker"])
 
@@ -195,7 +193,7 @@ def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program
     program.wait_for("worker_ready", count=2)
 
 
-def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
+def test_frozen_children_are_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
     with running(*IMPATIENT_UP, environment=instance.environment) as program:
         program.wait_for("Ctrl-C stops everything", seconds=30)
         frozen = [process for process in program.descendants() if not process.children()]
@@ -205,7 +203,7 @@ def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(ins
 
         for part in PARTS:
             program.wait_for(f"{part} is alive but fails its check", seconds=40)
-            program.wait_for(f"{part} was ended by SIGKILL; starting it again", seconds=20)
+            program.wait_for(f"{part} was ended by SIGKILL; restarting it", seconds=20)
         assert len(frozen) == len(PARTS)
         assert all_gone(frozen)
         wait_until(lambda: is_ready(instance), seconds=30, what="all of it is well again")
@@ -240,7 +238,7 @@ def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Insta
     ):
         assert program.ended() == 1
 
-    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is taken")
+    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is in use")
     assert not (instance.data_dir / "temporal.db").exists()
 
 

@@ -1,4 +1,4 @@
-"""The supervisor over small real programs: restarts, giving up, ending in order, and dying by
+"""The supervisor with small real programs: restarts, giving up, stopping in order, and death by
 SIGKILL.
 """
 
@@ -41,8 +41,8 @@ def supervise(tmp_path: Path) -> Supervise:
     @contextmanager
     def _supervise(**programs: str | dict[str, object]) -> Iterator[Program]:
         described = [
-            {"name": name, "ready_line": "ready", **({"program": told} if isinstance(told, str) else told)}
-            for name, told in programs.items()
+            {"name": name, "ready_line": "ready", **({"program": child} if isinstance(child, str) else child)}
+            for name, child in programs.items()
         ]
         path = tmp_path / "children.json"
         path.write_text(json.dumps(described))
@@ -68,7 +68,7 @@ def test_fifth_death_before_ready_gives_up() -> None:
     assert delays == [0.2, 0.4, 0.8, 1.6, None]
 
 
-def test_a_life_that_was_ready_begins_the_count_anew() -> None:
+def test_ready_child_resets_the_death_count() -> None:
     restarts = Restarts()
     for _ in range(4):
         restarts.delay_after_death(was_ready=False, ended_with=1)
@@ -92,9 +92,9 @@ def test_child_that_waits_for_another_starts_after_it_is_ready(supervise: Superv
     with supervise(second={"program": WAITS, "after": ["first", "preparation"]}, first=WAITS) as program:
         program.wait_for("ALL READY")
 
-        told = [line.strip() for line in program.output.splitlines()]
+        lines = [line.strip() for line in program.output.splitlines()]
 
-        assert told == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
+        assert lines == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
 
 
 def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(supervise: Supervise) -> None:
@@ -108,12 +108,12 @@ def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(superv
         assert "fine   | goodbye" in program.output
 
 
-def test_child_that_was_ready_is_restarted_for_ever(supervise: Supervise) -> None:
+def test_child_that_was_ready_is_always_restarted(supervise: Supervise) -> None:
     with supervise(short="print('ready')") as program:
         program.wait_for("short ended with exit code 0; restarting it in 0.2 s", count=7)
 
 
-def test_program_that_does_not_exist_is_told(supervise: Supervise) -> None:
+def test_missing_program_is_reported(supervise: Supervise) -> None:
     with supervise(absent="import os; os.execv('/nonexistent', ['x'])") as program:
         assert program.ended() == 1
         assert "FileNotFoundError" in program.output
@@ -167,7 +167,7 @@ def test_sigterm_during_a_restart_delay_ends_with_exit_code_0(supervise: Supervi
         assert program.ended(seconds=10) == 0
 
 
-def test_closed_terminal_ends_all(supervise: Supervise) -> None:
+def test_sighup_stops_everything(supervise: Supervise) -> None:
     with supervise(one=SAYS_GOODBYE) as program:
         program.wait_for("ALL READY")
 
@@ -189,7 +189,7 @@ def test_sigkill_of_the_supervisor_leaves_no_orphan(supervise: Supervise) -> Non
 
 
 @pytest.mark.parametrize("killed", ["launcher", "program"])
-def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, killed: str) -> None:
+def test_killed_child_leaves_no_process_and_is_restarted(supervise: Supervise, killed: str) -> None:
     with supervise(one=STUBBORN) as program:
         program.wait_for("ALL READY")
         below = program.descendants()
@@ -203,7 +203,7 @@ def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, 
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
 
-def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervise: Supervise, tmp_path: Path) -> None:
+def test_child_that_fails_its_liveness_check_is_killed_and_restarted(supervise: Supervise, tmp_path: Path) -> None:
     red = tmp_path / "red"
     with supervise(one={"program": STUBBORN, "failing_while": str(red)}) as program:
         program.wait_for("ALL READY")
@@ -218,14 +218,14 @@ def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervis
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
 
-async def test_only_a_problem_at_every_look_lasts() -> None:
-    told = iter(["late", "late", None, *["gone"] * 10])
+async def test_only_a_problem_at_every_check_is_lasting() -> None:
+    problems = iter(["late", "late", None, *["gone"] * 10])
     looks = 0
 
     async def problem(_: int) -> str | None:
         nonlocal looks
         looks += 1
-        return next(told)
+        return next(problems)
 
     found = await wait_for_lasting_problem(LivenessCheck(problem=problem, interval_seconds=0.01, failing_seconds=0.03), 1)
 

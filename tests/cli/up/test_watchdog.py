@@ -1,4 +1,4 @@
-"""The watchdog: a loop that stands ends its process, one that is busy or was stopped does not."""
+"""The watchdog: a blocked loop ends its process; a busy or stopped one does not."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ STANDS = (
 )
 
 
-def test_standing_loop_ends_the_process_with_1_and_says_where_it_stands() -> None:
+def test_blocked_loop_ends_the_process_with_1_and_logs_its_stack() -> None:
     with running(*python("-c", STANDS)) as program:
         assert program.ended() == 1
 
-    told = json.loads(program.output)
-    assert (told["event"], told["checks"]) == ("event_loop_blocked", 3)
-    assert told["stack"][-1].endswith(" wait")
+    logged = json.loads(program.output)
+    assert (logged["event"], logged["checks"]) == ("event_loop_blocked", 3)
+    assert logged["stack"][-1].endswith(" wait")
 
 
 async def test_running_loop_is_left_alone() -> None:
