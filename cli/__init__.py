@@ -1,1 +1,3 @@
-"""The `makegood` command line. `main` lists the commands; `local_operations` opens the store for them."""
+"""The `makegood` command line. `main` lists the commands; `local_operations` opens the store for
+them.
+"""

@@ -1,7 +1,7 @@
-"""Whether the API or the worker in this container is well: `python -m cli.healthcheck api|worker`, for container engines.
+"""The container health check: `python -m cli.healthcheck api|worker`. Exits 0 or 1 and prints why.
 
-It ends with 0 or 1 and says why in a line. The API is asked over HTTP; a worker, which serves nothing, is judged by its heartbeat
-in the store, so that one through which no canary comes back is not well although its process lives.
+The API is checked over HTTP. A worker serves no port, so its heartbeat in the store is checked.
+A worker process that is alive but completes no canary is therefore unhealthy.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ FRESH_SECONDS = 10.0
 
 
 async def api_problem(settings: Settings) -> str | None:
-    """What is wrong with the API on this host; None when it answers."""
+    """Why the API on this host is unhealthy; None when it answers."""
     if await answers_http(reachable_host(settings.host), settings.port, "/livez"):
         return None
     return f"no API answers on port {settings.port}"
 
 
 async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
-    """What is wrong with the workers that run on `host_name`; None when one is alive and works for Temporal."""
+    """Why the workers on `host_name` are unhealthy; None when one is alive and polls Temporal."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from domain.errors import Unavailable
@@ -36,28 +36,28 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
         async with database.reading() as session:
             beats = await read_beats(session, await database.now(session))
     except (Unavailable, SQLAlchemyError) as error:
-        return f"the store does not answer ({type(error).__name__})"
+        return f"the database does not answer ({type(error).__name__})"
     finally:
         await database.close()
-    # Its process names itself by host, so that one of two workers cannot vouch for the other.
-    ours = [beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process]
-    alive = [beat for beat in ours if beat.age_seconds <= FRESH_SECONDS]
+    # The process name contains the host: a worker on another host does not count.
+    on_this_host = [beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process]
+    alive = [beat for beat in on_this_host if beat.age_seconds <= FRESH_SECONDS]
     if not alive:
-        return "no worker on this host has been alive in the last 10 seconds"
+        return "no worker on this host has written a heartbeat in the last 10 seconds"
     polling = [beat for beat in alive if beat.report.get("pollers_alive")]
     if not polling:
         for beat in alive:
             if isinstance(problem := beat.report.get("temporal_problem"), dict):
-                return f"no worker on this host works for Temporal: {problem.get('detail')}; {problem.get('fix')}"
-        return "no worker on this host takes work from Temporal"
-    # None: Temporal takes no canary from it, which says nothing of the worker.
+                return f"no worker on this host can poll Temporal: {problem.get('detail')}; {problem.get('fix')}"
+        return "no worker on this host polls Temporal"
+    # None means that Temporal accepts no canary; that is no fault of the worker.
     if all(beat.report.get("canary_fresh", False) is False for beat in polling):
-        return "no worker on this host has finished a canary in the last 60 seconds"
+        return "no worker on this host has completed a canary in the last 60 seconds"
     return None
 
 
 def main(arguments: list[str]) -> int:
-    """Ask about the part named; the exit code."""
+    """Check the named process; returns the exit code."""
     try:
         settings = load_settings()
     except SettingsError as error:

@@ -1,7 +1,8 @@
-"""Runs one operator's action on the store itself, through the same functions as REST; no API needs to run.
+"""Runs an operation directly on the store, with the same functions as REST. No API process is
+needed.
 
-It opens the store, builds `Operations`, runs the action and closes the store again. A refusal becomes the failure of the
-command. It never opens a Temporal client: what the engine must hear goes through the outbox, as always.
+It opens the store, builds `Operations`, runs the action and closes the store. A refusal becomes a
+`CommandFailed`. It never opens a Temporal client: signals to Temporal go through the outbox.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import platform
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli.output import CommandFailed, ExitCode, failure_of, reason_of
+from cli.output import CommandFailed, ExitCode, command_failure, first_line_of
 from cli.settings import read_settings
 from domain.audit import CLI, Actor
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from store.db.database import Database
 
 T = TypeVar("T")
-# A JSON object as REST answers it, with values of any JSON type.
+# A JSON object as REST returns it; values are of any JSON type.
 Json = Mapping[str, Any]
 
 
 def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
-    """What the action gives, with the store opened as the settings say.
+    """Run the action on the configured store and return its result.
 
     Raises: CommandFailed for a refusal, and when the store cannot be used.
     """
@@ -39,7 +40,7 @@ def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
 
 
 def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
-    """What the action gives, with the store open while it runs.
+    """Open the store, run the action and return its result.
 
     Raises: CommandFailed for a refusal, and when the store cannot be used.
     """
@@ -47,7 +48,7 @@ def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]
 
 
 async def with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
-    """The same for a caller on the event loop."""
+    """`with_store` for callers on an event loop."""
     from sqlalchemy.exc import DBAPIError
 
     from domain.errors import Refusal, TooSlow, Unavailable
@@ -58,27 +59,27 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     except SecretUnknown as error:
         raise CommandFailed(str(error)) from None
     except TooSlow as refusal:
-        raise failure_of(refusal) from None
+        raise command_failure(refusal) from None
     except Unavailable:
-        raise CommandFailed("the store (MAKEGOOD_DATABASE_URL) cannot be reached; `makegood doctor` looks further") from None
+        raise CommandFailed("the database (MAKEGOOD_DATABASE_URL) cannot be reached: run `makegood doctor`") from None
     except Refusal as refusal:
-        raise failure_of(refusal) from None
+        raise command_failure(refusal) from None
     except (OSError, DBAPIError) as error:
         raise CommandFailed(
-            f"the store (MAKEGOOD_DATABASE_URL) cannot be used: {reason_of(error)}; "
-            "`makegood migrate` brings its tables up to date"
+            f"the database (MAKEGOOD_DATABASE_URL) cannot be used: {first_line_of(error)}; "
+            "if its tables are missing or old, run `makegood migrate`"
         ) from None
 
 
 def build_operations(settings: "Settings", database: "Database") -> "Operations":
-    """The operations of REST and console, on this store.
+    """The operations that REST and the console call, on this store.
 
     Raises: CommandFailed when there is no root secret.
     """
     from operations.composition import Operations
 
     async def judge(url: str) -> str:
-        # Here, since few commands save a URL, and its HTTP library is slow to import.
+        # Imported here: few commands save a URL, and the HTTP library is slow to import.
         from egress.transport import judge_url
 
         return await judge_url(url, allow=settings.egress_allow)
@@ -87,18 +88,18 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
 
 def cli_actor() -> Actor:
-    """Who runs this command, for the audit log: the system's user, on this machine. Variables such as `USER` are not believed."""
+    """The audit-log actor: the operating system's user on this machine. `USER` is not trusted."""
     import pwd
 
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container, often
+    except KeyError:  # common in containers
         name = f"uid {os.getuid()}"
     return Actor(f"{CLI}:{name}", address=platform.node() or None)
 
 
 def read_sealer(settings: "Settings") -> "Sealer":
-    """What seals secrets and signs the audit log.
+    """The sealer, which encrypts secrets and signs the audit log.
 
     Raises: CommandFailed when there is no root secret.
     """
@@ -112,7 +113,7 @@ def read_sealer(settings: "Settings") -> "Sealer":
 
 
 async def find_project(operations: "Operations", name_or_id: str) -> Json:
-    """The project of that id or name.
+    """The project with this id or name.
 
     Raises: CommandFailed when there is none.
     """
@@ -121,14 +122,14 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
     try:
         return await operations.projects.find_project(name_or_id)
     except NotFound:
-        told = f"no project has the id or name {name_or_id!r}: `makegood project list` shows the newest"
-        raise CommandFailed(told, ExitCode.NOT_FOUND) from None
+        message = f"no project has the id or name {name_or_id!r}: `makegood project list` prints the newest"
+        raise CommandFailed(message, ExitCode.NOT_FOUND) from None
 
 
 async def find_project_id(operations: "Operations", name_or_id: str | None) -> str | None:
-    """Its id; None for no project, which means all.
+    """The project's id; None when no project is given, which means all.
 
-    Raises: CommandFailed when there is none of that name.
+    Raises: CommandFailed when it does not exist.
     """
     return None if name_or_id is None else str((await find_project(operations, name_or_id))["project_id"])
 
@@ -136,11 +137,11 @@ async def find_project_id(operations: "Operations", name_or_id: str | None) -> s
 async def _with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
     from store.db.database import Database
 
-    # SQLite would make an empty file where none is.
+    # SQLite would create an empty file.
     if settings.database_url is None and not (settings.data_dir / "makegood.db").exists():
         raise CommandFailed(
-            f"there is no store in {settings.data_dir} yet: run `makegood up` once, or name the store's directory with "
-            "MAKEGOOD_DATA_DIR or its address with MAKEGOOD_DATABASE_URL"
+            f"there is no store in {settings.data_dir} yet: run `makegood up` once, or set "
+            "MAKEGOOD_DATA_DIR to its directory or MAKEGOOD_DATABASE_URL to its address"
         )
     database = Database.open(settings.database_url_or_default)
     try:

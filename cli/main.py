@@ -1,7 +1,8 @@
-"""The `makegood` command: puts the commands of the other files under one name and turns failures into exit codes.
+"""The `makegood` command: registers all commands and turns failures into exit codes.
 
-0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed. Nothing heavy is imported before a command needs it, and no command
-that ends by itself opens a Temporal client: its process could die by a signal (Temporal's SDK, while the interpreter ends).
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed. Heavy imports happen inside the
+commands. A command that ends by itself never opens a Temporal client: the SDK can crash the process
+while the interpreter exits.
 """
 
 import sys
@@ -13,12 +14,12 @@ from cli.commands import info as about
 from cli.commands import root_secret as secret_key
 from cli.demo import run as demo
 from cli.doctor import run as doctor
-from cli.output import CommandFailed, tell
+from cli.output import CommandFailed, print_notice
 
-# Plain tracebacks: the framed ones print the values of variables, secrets among them.
+# Plain tracebacks: the framed ones print local variables, which can be secrets.
 app = typer.Typer(
     name="makegood",
-    help="A customer paid and the effect never happened: Makegood catches it and puts it right.",
+    help="Detects payments whose effect never happened, and repairs them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,11 +42,11 @@ for _name, _group in (
 
 
 def main() -> None:
-    """Run the command line; ends the process."""
+    """Run the command line and exit the process."""
     try:
         app(prog_name="makegood")
     except CommandFailed as failure:
-        tell(f"makegood: {failure}")
+        print_notice(f"makegood: {failure}")
         sys.exit(int(failure.code))
 
 

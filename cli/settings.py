@@ -1,4 +1,4 @@
-"""Reads the settings for a command, and says what is wrong with them in the command line's own way."""
+"""Reads the settings for a command. Errors become `CommandFailed`."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def read_settings() -> "Settings":
     """The settings of this process.
 
-    Raises: CommandFailed when one is wrong, naming its variable.
+    Raises: CommandFailed when one is invalid; the message names its variable.
     """
     from config.secret_files import SettingsError
     from config.settings import load_settings
@@ -19,13 +19,13 @@ def read_settings() -> "Settings":
     try:
         return load_settings()
     except SettingsError as error:
-        raise CommandFailed(f"wrong settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None
+        raise CommandFailed(f"invalid settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None
 
 
 def read_whole_settings() -> "Settings":
     """The settings of a process that needs the root secret.
 
-    Raises: CommandFailed when a setting is wrong, or when there is no root secret.
+    Raises: CommandFailed when a setting is invalid, or when there is no root secret.
     """
     from config.secret_files import SettingsError
 

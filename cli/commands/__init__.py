@@ -1,1 +1,1 @@
-"""The commands that do one thing and end: one module for each group."""
+"""The commands that do one thing and exit: one module for each group."""

@@ -1,4 +1,4 @@
-"""`makegood audit`: who did what, whether the log is as it was written, and a copy of it to keep elsewhere."""
+"""`makegood audit`: lists, verifies and exports the audit log."""
 
 import sys
 from dataclasses import asdict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The audit log: who did what, from where, to what.", no_args_is_help=True)
 COLUMNS = ("at", "actor", "action", "subject_id", "project_id", "address", "details")
 ActorOption = Annotated[str | None, typer.Option(help="Only by this user, key, `cli` or `temporal`.")]
-ActionOption = Annotated[AuditAction | None, typer.Option(help="Only this act.")]
+ActionOption = Annotated[AuditAction | None, typer.Option(help="Only this action.")]
 AfterOption = Annotated[str | None, typer.Option("--after", help="Only after this instant, ISO 8601 with zone.")]
 BeforeOption = Annotated[str | None, typer.Option("--before", help="Only before this instant, ISO 8601 with zone.")]
 
@@ -35,7 +35,7 @@ def list_some(
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Entries, newest first."""
+    """List entries, newest first."""
     filters = _filters(actor, action, after, before)
 
     async def act(operations: "Operations") -> Json:
@@ -48,13 +48,14 @@ def list_some(
 @app.command("verify")
 def verify(
     expect: Annotated[
-        str | None, typer.Option(metavar="HASH", help="The `head` that an earlier run printed: it must be in the log.")
+        str | None, typer.Option(metavar="HASH", help="The `head` that an earlier run printed; the log must contain it.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every entry, and the end. Exits 1 and names the first entry that is broken.
+    """Verify every entry and the end of the log. Exits 1 and names the first broken entry.
 
-    Keep the printed `head` where the database's owner cannot write, and give it to a later run with --expect.
+    Store the printed `head` where the database's owner cannot write, and pass it to a later run
+    with --expect.
     """
     verdict = operate(lambda operations: operations.audit.verify_audit(expect=expect))
     print_record(asdict(verdict), as_json=as_json)
@@ -97,5 +98,5 @@ def _instant(option: str, text: str | None) -> datetime | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise CommandFailed(f"{option}: give an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z", ExitCode.USAGE)
+        raise CommandFailed(f"{option}: expected an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z", ExitCode.USAGE)
     return at

@@ -1,7 +1,7 @@
-"""`makegood backup` and `restore`: the whole store into one file while it is at work, and back into an empty one.
+"""`makegood backup` and `restore`: copy a running store into one file, and into an empty store.
 
-They work on the store alone and open no Temporal client: what the next worker finds in the store, it tells Temporal. The secret
-key is not in the file: it must be kept, and brought, apart.
+They use the store only and open no Temporal client: the next worker starts the workflows of the
+open receipts. The file does not contain the secret key, which must be stored separately.
 """
 
 import sys
@@ -16,7 +16,7 @@ import typer
 
 from cli.local_operations import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
-from cli.output import CommandFailed, ExitCode, print_record, reason_of
+from cli.output import CommandFailed, ExitCode, first_line_of, print_record
 from cli.settings import read_settings, read_whole_settings
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from store.db.database import Database
     from store.maintenance.backup_file import BackupReader
 
-NewFileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup's file; its directory must exist.")]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `makegood backup` made.")]
-ForceFlag = Annotated[bool, typer.Option("--force", help="Replace FILE when it exists.")]
-TOLD_EVERY_SECONDS = 0.2
+NewFileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup file to write; its directory must exist.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `makegood backup` wrote.")]
+ForceFlag = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
+PROGRESS_INTERVAL_SECONDS = 0.2
 
 
 def register(app: typer.Typer) -> None:
@@ -38,16 +38,18 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = False) -> None:
-    """Copy the whole store, SQLite or PostgreSQL, into FILE while everything runs. Keep the secret key apart: it is not in it."""
+    """Copy the whole store, SQLite or PostgreSQL, into FILE while it is in use. Store the secret
+    key separately.
+    """
     from store.maintenance.backup import back_up
     from store.maintenance.backup_file import BackupWriter, written_whole
     from store.migrate import revisions
 
     if file.exists() and not force:
-        raise CommandFailed(f"{file} exists: name another file, or give --force to replace it", ExitCode.USAGE)
+        raise CommandFailed(f"{file} exists: choose another file, or replace it with --force", ExitCode.USAGE)
     settings = read_whole_settings()
     started_at, revision, sealer = time.monotonic(), revisions()[0], read_sealer(settings)
-    with _told_failures(), written_whole(file) as opened:
+    with _failures_as_command_failed(), written_whole(file) as opened:
 
         async def act(database: "Database") -> dict[str, int]:
             writer = BackupWriter(opened)
@@ -68,21 +70,23 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
 
 
 def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
-    """Bring a backup's FILE into an empty store, SQLite or PostgreSQL, before anything is started. All of it, or nothing."""
+    """Restore FILE into an empty store, SQLite or PostgreSQL, before any process starts. All or
+    nothing.
+    """
     from store.maintenance.backup_file import BackupReader
     from store.migrate import revisions
 
     if not file.is_file():
         raise CommandFailed(f"there is no file {file}", ExitCode.NOT_FOUND)
     settings = read_settings()
-    sealer = _same_sealer(settings)
+    sealer = _sealer_for_restore(settings)
     started_at = time.monotonic()
-    with _told_failures(), BackupReader.open(file) as opened:
-        rows = _restored(settings, opened, sealer, revision=revisions()[0])
+    with _failures_as_command_failed(), BackupReader.open(file) as opened:
+        rows = _restore_file(settings, opened, sealer, revision=revisions()[0])
     _print_summary(file, opened.header.revision, rows, started_at, as_json=as_json)
 
 
-def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str) -> dict[str, int]:
+def _restore_file(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str) -> dict[str, int]:
     from store.maintenance.backup import check_fits, fitting_key, refuse_unless_empty
     from store.maintenance.backup import restore as restore_rows
 
@@ -100,7 +104,7 @@ def _restored(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *,
     has_tables = _has_tables(settings, revision=revision)
     if has_tables:
         with_store(settings, refuse)
-    # The whole file once, before anything is stored.
+    # Read the whole file once before anything is stored.
     with _progress("checked") as progress:
         checked = 0
         for batch in opened.batches(key):
@@ -116,7 +120,7 @@ def _has_tables(settings: "Settings", *, revision: str) -> bool:
     current, _ = migration_state(settings.database_url_or_default)
     if current not in {None, revision}:
         raise CommandFailed(
-            f"the store's tables are at {current}, those of this version at {revision}: restore into a new, empty store"
+            f"the store's tables are at revision {current}, this version needs {revision}: restore into a new, empty store"
         )
     return current is not None
 
@@ -129,7 +133,7 @@ def _make_tables(settings: "Settings") -> None:
     migrate(settings.database_url_or_default)
 
 
-def _same_sealer(settings: "Settings") -> "Sealer":
+def _sealer_for_restore(settings: "Settings") -> "Sealer":
     from config.secret_files import SettingsError
     from store.crypto.encryption import Sealer
 
@@ -137,13 +141,13 @@ def _same_sealer(settings: "Settings") -> "Sealer":
         return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError:
         raise CommandFailed(
-            "the secret key of the instance that made the backup is needed: set MAKEGOOD_SECRET_KEY, or put its file at "
+            "restore needs the secret key of the instance that made the backup: set MAKEGOOD_SECRET_KEY, or put its file at "
             f"{settings.secret_key_path}"
         ) from None
 
 
 @contextmanager
-def _told_failures() -> Iterator[None]:
+def _failures_as_command_failed() -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from store.maintenance.backup_file import BackupError
@@ -153,20 +157,22 @@ def _told_failures() -> Iterator[None]:
     except BackupError as error:
         raise CommandFailed(str(error)) from None
     except (OSError, SQLAlchemyError) as error:
-        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
+        raise CommandFailed(
+            f"the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {first_line_of(error)}"
+        ) from None
 
 
 class _Progress:
-    """Rows so far, on one line of a terminal; nothing where there is none."""
+    """Prints the number of rows so far on one terminal line; nothing when stderr is no terminal."""
 
     def __init__(self, done: str) -> None:
         self._done = done
         self._is_shown = sys.stderr.isatty()
-        self._told_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __call__(self, rows: int) -> None:
-        if self._is_shown and time.monotonic() - self._told_at > TOLD_EVERY_SECONDS:
-            self._told_at = time.monotonic()
+        if self._is_shown and time.monotonic() - self._printed_at > PROGRESS_INTERVAL_SECONDS:
+            self._printed_at = time.monotonic()
             print(f"\r{rows:,} rows {self._done}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""`makegood incident`: look at incidents and act on them, on the store itself."""
+"""`makegood incident`: lists incidents and runs operator actions on them, directly on the store."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
-from cli.output import joined, print_record, print_rows
+from cli.output import join_states, print_record, print_rows
 from domain.incidents import IncidentState
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ IncidentArgument = Annotated[str, typer.Argument(metavar="INCIDENT_ID", help="Th
 @app.command("list")
 def list_some(
     project: ProjectOption = None,
-    state: Annotated[list[IncidentState] | None, typer.Option(help="Only in this state; repeat it for more.")] = None,
-    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches this.")] = None,
+    state: Annotated[list[IncidentState] | None, typer.Option(help="Only in this state; can be repeated.")] = None,
+    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches.")] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Incidents, newest first."""
+    """List incidents, newest first."""
 
     async def act(operations: "Operations") -> Json:
         from operations.lists import ListFilters
 
-        filters = ListFilters(state=joined(state), q=q)
+        filters = ListFilters(state=join_states(state), q=q)
         project_id = await find_project_id(operations, project)
         return await operations.incidents.list_incidents(project_id, filters, limit=limit, cursor=cursor)
 
@@ -42,30 +42,32 @@ def list_some(
 
 @app.command("show")
 def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
-    """One incident."""
+    """Print one incident."""
     print_record(operate(lambda operations: operations.incidents.read_incident(None, incident_id)), as_json=as_json)
 
 
 @app.command("reprocess")
 def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
-    """Ask the app to apply the effect again: its repair URL is called, signed. While a repair runs, that one is named."""
-    _act(lambda o: o.incidents.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
+    """Call the app's repair URL, signed, so that it applies the effect. Prints the running repair
+    if there is one.
+    """
+    _act(lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("acknowledge")
 def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
-    """Say that someone is looking at it."""
-    _act(lambda o: o.incidents.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
+    """Mark an incident as being looked at."""
+    _act(lambda operations: operations.incidents.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
 
 
 @app.command("resolve")
 def resolve(
     incident_id: IncidentArgument,
-    reason: Annotated[str, typer.Option(help="Why; the timeline keeps it.")],
+    reason: Annotated[str, typer.Option(help="Why; recorded in the timeline.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """End an incident by hand."""
-    _act(lambda o: o.incidents.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
+    """Resolve an incident manually."""
+    _act(lambda operations: operations.incidents.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
 
 
 def _act(action: "Callable[[Operations], Awaitable[Json]]", *, as_json: bool) -> None:

@@ -1,4 +1,6 @@
-"""`makegood config`, `openapi` and `version`: what this installation is and how it is set. They open nothing."""
+"""`makegood config`, `openapi` and `version`: print settings, API document and versions. They open
+no store.
+"""
 
 import platform
 from importlib.metadata import version as installed_version
@@ -7,13 +9,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.options import JsonFlag
-from cli.output import cell, print_json, print_record
+from cli.output import format_value, print_json, print_record
 from cli.settings import read_settings
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
-PARTS = ("temporalio", "fastapi", "uvicorn", "sqlmodel", "httpx", "pydantic")
+DEPENDENCIES = ("temporalio", "fastapi", "uvicorn", "sqlmodel", "httpx", "pydantic")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,17 +26,19 @@ def register(app: typer.Typer) -> None:
 
 
 def config(as_json: JsonFlag = False) -> None:
-    """Show every setting, where it comes from and what it is; secrets are never shown."""
+    """Print every setting with its value and source; secrets are masked."""
     rows = effective_settings(read_settings())
     if as_json:
         return print_json({"settings": rows})
     width = max(len(str(row["name"])) for row in rows)
     for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {cell(row['value'])}  ({row['source']})")
+        typer.echo(f"{row['name']:<{width}}  {format_value(row['value'])}  ({row['source']})")
 
 
 def openapi(as_json: JsonFlag = True) -> None:
-    """Print the OpenAPI 3.1 document of the API, as `/openapi.json` serves it; it is JSON in any case."""
+    """Print the API's OpenAPI 3.1 document, as `/openapi.json` serves it. The output is always
+    JSON.
+    """
     from api.rest.openapi import document
 
     del as_json
@@ -43,16 +47,16 @@ def openapi(as_json: JsonFlag = True) -> None:
 
 
 def version(as_json: JsonFlag = False) -> None:
-    """Show the version of Makegood and of the parts it stands on."""
-    parts = {name: installed_version(name) for name in PARTS}
-    made_of = {"makegood": installed_version("makegood"), "python": platform.python_version(), **parts}
+    """Print the version of Makegood and of its main dependencies."""
+    dependencies = {name: installed_version(name) for name in DEPENDENCIES}
+    versions = {"makegood": installed_version("makegood"), "python": platform.python_version(), **dependencies}
     if as_json:
-        return print_record(made_of, as_json=True)
-    typer.echo(f"makegood {made_of['makegood']} (Python {made_of['python']}, temporalio {made_of['temporalio']})")
+        return print_record(versions, as_json=True)
+    typer.echo(f"makegood {versions['makegood']} (Python {versions['python']}, temporalio {versions['temporalio']})")
 
 
 def effective_settings(settings: "Settings") -> list[dict[str, object]]:
-    """A row for each setting: its variable, its value with secrets masked, and whether it was given."""
+    """A row for each setting: its variable, its value (secrets masked) and its source."""
     from config.settings import SECRET_FIELDS, environment_name
 
     rows: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""`makegood key`: make, list and revoke a project's API keys, on the store itself."""
+"""`makegood key`: creates, lists and revokes a project's API keys, directly on the store."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +7,7 @@ import typer
 from cli.commands.projects import ScopeName, Scopes
 from cli.local_operations import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import print_record, print_rows, tell
+from cli.output import print_notice, print_record, print_rows
 
 if TYPE_CHECKING:
     from operations.composition import Operations
@@ -19,22 +19,24 @@ COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "e
 @app.command("create")
 def create(
     project: ProjectArgument,
-    label: Annotated[str, typer.Option(help="What tells it from other keys: who or what uses it.")],
+    label: Annotated[str, typer.Option(help="A name for the key: who or what uses it.")],
     scopes: Scopes = None,
-    expires_in_days: Annotated[int | None, typer.Option(help="Refused after so many days. Default: it does not expire.")] = None,
+    expires_in_days: Annotated[int | None, typer.Option(help="Days until the key expires. Default: never.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make an API key, shown now and never again. Without --scope it may only send receipts and results."""
+    """Create an API key and print it; it is not shown again. Default scope: send receipts and
+    results.
+    """
     names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
-    made = operate(lambda operations: _create(operations, project, label, names, expires_in_days))
-    print_record(made, as_json=as_json)
+    created = operate(lambda operations: _create(operations, project, label, names, expires_in_days))
+    print_record(created, as_json=as_json)
     if not as_json:
-        tell("Keep the API key now: it is not shown again.")
+        print_notice("Store the API key now: it is not shown again.")
 
 
 @app.command("list")
 def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """The keys of a project, the revoked ones too."""
+    """List a project's keys, including revoked ones."""
     answer = operate(lambda operations: _list(operations, project))
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
 
@@ -45,7 +47,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Revoke a key; every API process refuses it within 5 seconds."""
+    """Revoke a key. Every API process refuses it within 5 seconds."""
     operate(lambda operations: _revoke(operations, project, key_id))
     print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""`makegood project`: make, list, show, change, suspend, resume and delete projects, on the store itself."""
+"""`makegood project`: creates, changes, suspends and deletes projects, directly on the store."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,18 +8,18 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import CommandFailed, ExitCode, print_end_of_list, print_record, print_rows, tell
+from cli.output import CommandFailed, ExitCode, print_end_of_list, print_notice, print_record, print_rows
 from domain.results import LateResult
 
 if TYPE_CHECKING:
     from operations.composition import Operations
 
-app = typer.Typer(help="Projects: what is watched, and how.", no_args_is_help=True)
+app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
 COLUMNS = ("project_id", "name", "mode", "timeout_minutes", "repair_url", "alert_emails", "suspended")
 
 
 class Mode(StrEnum):
-    """Whether a project is for trying out or for earnest."""
+    """Whether a project is for tests or for production."""
 
     TEST = "test"
     LIVE = "live"
@@ -35,36 +35,36 @@ class ScopeName(StrEnum):
 
 
 RepairUrl = Annotated[str | None, typer.Option(help="The app's repair endpoint, https.")]
-AlertEmails = Annotated[list[str] | None, typer.Option("--alert-email", help="Who is told of incidents; repeat it for more.")]
-TimeoutMinutes = Annotated[float | None, typer.Option(help="How long a result may take, unless a receipt says otherwise.")]
-Scopes = Annotated[list[ScopeName] | None, typer.Option("--scope", help="What the key may do; repeat it. Default: ingest.")]
+AlertEmails = Annotated[list[str] | None, typer.Option("--alert-email", help="Recipient of incident alerts; can be repeated.")]
+TimeoutMinutes = Annotated[float | None, typer.Option(help="Default time in which a result must arrive.")]
+Scopes = Annotated[list[ScopeName] | None, typer.Option("--scope", help="What the key may do; can be repeated. Default: ingest.")]
 
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice, used by no other project.")],
-    mode: Annotated[Mode, typer.Option(help="A test project takes short timeouts and `receipt expire`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A unique name.")],
+    mode: Annotated[Mode, typer.Option(help="Test projects allow short timeouts and `receipt expire`.")],
     repair_url: RepairUrl = None,
     alert_emails: AlertEmails = None,
     timeout_minutes: TimeoutMinutes = None,
     scopes: Scopes = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a project with its first API key and its signing secret; both are shown now and never again."""
+    """Create a project and print its first API key and signing secret; neither is shown again."""
     fields: dict[str, Any] = {"name": name, "mode": mode.value, "repair_url": repair_url}  # JSON values
     fields["alert_emails"] = list(alert_emails or ())
     fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
     if timeout_minutes is not None:
         fields["timeout_minutes"] = timeout_minutes
-    made = operate(lambda operations: operations.projects.create_project(**fields, actor=cli_actor()))
-    print_record(made, as_json=as_json)
+    created = operate(lambda operations: operations.projects.create_project(**fields, actor=cli_actor()))
+    print_record(created, as_json=as_json)
     if not as_json:
-        tell("Keep the API key and the signing secret now: they are not shown again.")
+        print_notice("Store the API key and the signing secret now: they are not shown again.")
 
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """The newest 1,000 projects."""
+    """List the newest 1,000 projects."""
     answer = operate(lambda operations: operations.projects.list_projects())
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
     print_end_of_list(answer["data"], "projects")
@@ -72,27 +72,29 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command("show")
 def show(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """One project with its settings, and until when its callbacks carry both signatures while the secret is rotated."""
+    """Print a project's settings, and during a secret rotation the end of the signature overlap."""
     print_record(operate(lambda operations: _show(operations, project)), as_json=as_json)
 
 
 @app.command("set")
 def set_fields(
     project: ProjectArgument,
-    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The new name.")] = None,
     repair_url: RepairUrl = None,
     no_repair_url: Annotated[bool, typer.Option("--no-repair-url", help="Remove the repair URL.")] = False,
     alert_emails: AlertEmails = None,
-    no_alert_emails: Annotated[bool, typer.Option("--no-alert-emails", help="Tell nobody by mail.")] = False,
+    no_alert_emails: Annotated[bool, typer.Option("--no-alert-emails", help="Send no alert e-mails.")] = False,
     timeout_minutes: TimeoutMinutes = None,
-    late_result: Annotated[LateResult | None, typer.Option(help="What a late success without replay_id does.")] = None,
+    late_result: Annotated[
+        LateResult | None, typer.Option(help="What a late success without replay_id does to the incident.")
+    ] = None,
     snapshots: Annotated[
-        bool | None, typer.Option("--snapshots/--no-snapshots", help="Keep payloads, encrypted, 30 days.")
+        bool | None, typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change a project's settings; what is not named stays."""
-    # JSON values, as the PATCH of REST would carry them.
+    """Change a project's settings. Settings that are not given stay as they are."""
+    # JSON values, as in the body of REST's PATCH.
     given: dict[str, Any] = {
         "name": name,
         "repair_url": repair_url,
@@ -104,44 +106,54 @@ def set_fields(
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}
     if not changes:
-        raise CommandFailed("nothing to change: name a setting, see `makegood project set --help`", ExitCode.USAGE)
+        raise CommandFailed("nothing to change: give at least one setting, see `makegood project set --help`", ExitCode.USAGE)
     print_record(operate(lambda operations: _change(operations, project, changes)), as_json=as_json)
 
 
 @app.command("suspend")
 def suspend(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Refuse what the project sends (402) until it is resumed; receipts already accepted are still watched."""
+    """Refuse the project's requests (402) until it is resumed. Accepted receipts go on."""
     print_record(operate(lambda operations: _suspend(operations, project, is_suspended=True)), as_json=as_json)
 
 
 @app.command("resume")
 def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Take what the project sends again."""
+    """Accept the project's requests again."""
     print_record(operate(lambda operations: _suspend(operations, project, is_suspended=False)), as_json=as_json)
 
 
 @app.command("delete")
 def delete(
     project: ProjectArgument,
-    confirm: Annotated[str, typer.Option(metavar="NAME", help="The project's name once more: there is no way back.")],
-    end_open: Annotated[bool, typer.Option("--end-open", help="Also when receipts have not ended: end them with it.")] = False,
+    confirm: Annotated[str, typer.Option(metavar="NAME", help="The project's name again: deletion cannot be undone.")],
+    end_open: Annotated[
+        bool, typer.Option("--end-open", help="Delete although receipts are open; they end with the project.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Delete a project for good: its keys are refused, its secrets and data key destroyed, its receipts erased by the worker."""
+    """Delete a project for good: revokes its keys, destroys its secrets and data key; the worker
+    erases its receipts.
+    """
     print_record(operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)), as_json=as_json)
 
 
 @app.command("rotate-secret")
 def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Add the next signing secret, shown now and never again; callbacks carry both signatures for 24 h, then its own alone."""
+    """Add the next signing secret and print it once. Callbacks carry both signatures for 24 h, then
+    only the new one.
+    """
     print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
     if not as_json:
-        tell("Keep the signing secret now: it is not shown again. `makegood project finish-rotation` ends the overlap sooner.")
+        print_notice(
+            "Store the signing secret now: it is not shown again. End the overlap early with `makegood project finish-rotation`."
+        )
 
 
 @app.command("finish-rotation")
 def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """End a rotation's overlap now: sign with the next secret alone, once the app knows it."""
+    """End the signature overlap now, once the app has the new secret. Only the new secret signs
+    from then on.
+    """
     print_record(operate(lambda operations: _finish_rotation(operations, project)), as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`makegood receipt`: send one over HTTP as an app would; list, show, expire and restart what is stored."""
+"""`makegood receipt`: sends a receipt over HTTP; lists, shows, expires and restarts stored ones."""
 
 import json
 from datetime import UTC, datetime
@@ -9,17 +9,17 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
-from cli.output import CommandFailed, ExitCode, cell, joined, print_json, print_record, print_rows
+from cli.output import CommandFailed, ExitCode, format_value, join_states, print_json, print_record, print_rows
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from domain.values.timestamps import to_iso
 
 if TYPE_CHECKING:
     from operations.composition import Operations
 
-app = typer.Typer(help="Receipts: payment events that an app has accepted.", no_args_is_help=True)
+app = typer.Typer(help="Receipts: payment events that an app accepted.", no_args_is_help=True)
 COLUMNS = ("event_id", "state", "event_type", "effect_type", "internal_reference", "accepted_at", "deadline_at")
 NOT_IN_RECORD = ("timeline", "repairs")
-ENTRIES_SHOWN = 100  # as `store.receipts.timeline` has it
+ENTRIES_SHOWN = 100  # the limit in `store.receipts.timeline`
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, evt_…")]
 
 
@@ -29,17 +29,17 @@ def send(
     provider_event_id: Annotated[str, typer.Option("--event-id", help="The provider's own id of the event.")],
     reference: Annotated[str, typer.Option(help="The app's own id of the thing affected, such as an order.")],
     event_type: Annotated[EventType, typer.Option(help="What happened at the provider.")],
-    effect_type: Annotated[EffectType, typer.Option(help="What the app owes the customer.")],
+    effect_type: Annotated[EffectType, typer.Option(help="The effect that the app must apply.")],
     provider: Annotated[Provider, typer.Option(help="Who sent the event.")] = Provider.STRIPE,
     occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with zone. Default: now.")] = None,
     shop_domain: Annotated[str | None, typer.Option(help="Shopify only: the shop's domain.")] = None,
-    timeout_minutes: Annotated[float | None, typer.Option(help="How long the result may take.")] = None,
-    payload: Annotated[Path | None, typer.Option(help="A file with a JSON object to keep beside it.")] = None,
+    timeout_minutes: Annotated[float | None, typer.Option(help="Time in which the result must arrive.")] = None,
+    payload: Annotated[Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Send a receipt over HTTP, as an app does once it has accepted an event."""
+    """Send a receipt over HTTP, as an app does after it accepted an event."""
     from cli.commands.http_sender import send as post
 
     fields = {
@@ -50,7 +50,7 @@ def send(
         "internal_reference": reference,
         "occurred_at": occurred_at or to_iso(datetime.now(UTC)),
         "shopify_shop_domain": shop_domain,
-        "timeout_minutes": _whole_if_whole(timeout_minutes),
+        "timeout_minutes": _integer_if_whole(timeout_minutes),
         "payload": None if payload is None else _json_file(payload),
     }
     post("/api/v1/receipt", fields, url=url, api_key=api_key, idempotency_key=idempotency_key, as_json=as_json)
@@ -59,23 +59,23 @@ def send(
 @app.command("list")
 def list_some(
     project: ProjectOption = None,
-    state: Annotated[list[ReceiptState] | None, typer.Option(help="Only in this state; repeat it for more.")] = None,
+    state: Annotated[list[ReceiptState] | None, typer.Option(help="Only in this state; can be repeated.")] = None,
     provider: Annotated[Provider | None, typer.Option(help="Only from this provider.")] = None,
     event_type: Annotated[EventType | None, typer.Option(help="Only of this type.")] = None,
     effect_type: Annotated[EffectType | None, typer.Option(help="Only with this effect.")] = None,
     reference: Annotated[str | None, typer.Option(help="Only with this internal reference.")] = None,
-    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches this.")] = None,
+    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches.")] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Receipts, newest first."""
+    """List receipts, newest first."""
 
     async def act(operations: "Operations") -> Json:
         from operations.lists import ListFilters
 
         filters = ListFilters(
-            state=joined(state),
+            state=join_states(state),
             provider=provider and provider.value,
             event_type=event_type and event_type.value,
             effect_type=effect_type and effect_type.value,
@@ -91,7 +91,7 @@ def list_some(
 
 @app.command("show")
 def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
-    """One receipt with its incident, its newest repairs and the newest part of its timeline."""
+    """Print one receipt with its incident, newest repairs and newest timeline entries."""
     event = operate(lambda operations: operations.events.read_event(None, event_id))
     if as_json:
         return print_json(event)
@@ -104,7 +104,7 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
 
 @app.command("timeline")
 def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOption = None, as_json: JsonFlag = False) -> None:
-    """What happened to one receipt, newest first, a page at a time."""
+    """List the timeline of one receipt, newest first, page by page."""
     page = operate(lambda operations: operations.events.read_timeline(None, event_id, limit, cursor))
     if as_json:
         return print_json(page)
@@ -115,37 +115,39 @@ def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOpt
 
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
-    """Let a test project's receipt reach its deadline now."""
+    """Expire the deadline of a test project's receipt now."""
     print_record(operate(lambda operations: operations.events.expire(None, event_id, actor=cli_actor())), as_json=as_json)
 
 
 def _print_entries(entries: list[Json]) -> None:
     for entry in entries:
         fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
-        typer.echo(f"{cell(entry['at'])}  {cell(entry['kind']):<22}  {cell(fields)}".rstrip())
+        typer.echo(f"{format_value(entry['at'])}  {format_value(entry['kind']):<22}  {format_value(fields)}".rstrip())
 
 
 @app.command("restart")
 def restart(
     event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")] = None,
-    stuck: Annotated[bool, typer.Option("--stuck", help="All whose workflow is known to be stuck.")] = False,
+    stuck: Annotated[bool, typer.Option("--stuck", help="All receipts whose workflow run is stuck.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """End a receipt's workflow and start it again, from where the store stands; a running worker does it."""
+    """Terminate a receipt's workflow run and start a new one from the stored state. Needs a running
+    worker.
+    """
     if (event_id is None) is not stuck:
-        raise CommandFailed("name one EVENT_ID, or --stuck for all", ExitCode.USAGE)
+        raise CommandFailed("give one EVENT_ID, or --stuck for all", ExitCode.USAGE)
     if event_id is not None:
-        named = event_id
-        print_record(operate(lambda operations: operations.runs.restart(None, named, actor=cli_actor())), as_json=as_json)
+        chosen = event_id
+        print_record(operate(lambda operations: operations.runs.restart(None, chosen, actor=cli_actor())), as_json=as_json)
         return
     restarted = operate(_restart_stuck)
     if as_json:
         return print_json({"restarted": len(restarted), "event_ids": restarted})
-    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` says when none is stuck any more")
+    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` reports when none is stuck")
 
 
 async def _restart_stuck(operations: "Operations") -> list[str]:
-    """The events whose workflows are to be restarted; how far it is goes to stderr."""
+    """Request a restart of every stuck run; returns the event ids. Prints progress to stderr."""
     total, restarted, after = await operations.runs.count_stuck(), list[str](), None
     while batch := await operations.runs.restart_stuck(after=after, actor=cli_actor()):
         restarted += batch
@@ -154,18 +156,18 @@ async def _restart_stuck(operations: "Operations") -> list[str]:
     return restarted
 
 
-def _whole_if_whole(number: float | None) -> float | int | None:
-    """The contract takes integers only from live projects; `5` on the command line is one."""
+def _integer_if_whole(number: float | None) -> float | int | None:
+    """5.0 becomes 5: live projects accept only integers, and Typer parses `5` as a float."""
     return int(number) if number is not None and number.is_integer() else number
 
 
-# Any JSON value: the service says what it takes.
+# Any: the API validates the value.
 def _json_file(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise CommandFailed(f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE) from None
     except ValueError:
-        raise CommandFailed(f"--payload: {path} holds no JSON", ExitCode.USAGE) from None
+        raise CommandFailed(f"--payload: {path} is not JSON", ExitCode.USAGE) from None
     except RecursionError:
         raise CommandFailed(f"--payload: {path} is nested too deeply", ExitCode.USAGE) from None

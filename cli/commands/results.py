@@ -1,4 +1,4 @@
-"""`makegood result send`: report over HTTP, as an app would, that an effect was applied or failed."""
+"""`makegood result send`: reports over HTTP, as an app would, whether an effect was applied."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ app = typer.Typer(help="Results: whether the effect was applied.", no_args_is_he
 
 @app.callback()
 def _results() -> None:
-    """Keeps `send` a command of its own: an application of one command would run it at once."""
+    """Makes Typer treat `send` as a subcommand; with a single command it would not."""
 
 
 @app.command("send")
@@ -25,8 +25,8 @@ def send(
     provider_event_id: Annotated[str | None, typer.Option(help="The provider's own id of the event.")] = None,
     stripe_event_id: Annotated[str | None, typer.Option(help="Stripe's own id of the event.")] = None,
     provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
-    effect_type: Annotated[EffectType | None, typer.Option(help="Needed where one event has several effects.")] = None,
-    replay_id: Annotated[str | None, typer.Option(help="The repair that this reports, rpl_…")] = None,
+    effect_type: Annotated[EffectType | None, typer.Option(help="Required when one event has several effects.")] = None,
+    replay_id: Annotated[str | None, typer.Option(help="The repair that this result belongs to, rpl_…")] = None,
     error_code: Annotated[str | None, typer.Option(help="With --status failed: the app's code for what went wrong.")] = None,
     error_message: Annotated[str | None, typer.Option(help="With --status failed: what went wrong.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
@@ -37,7 +37,7 @@ def send(
     from cli.commands.http_sender import send as post
 
     if not (event_id or provider_event_id or stripe_event_id):
-        raise CommandFailed("name the event: --event-id, --provider-event-id or --stripe-event-id", ExitCode.USAGE)
+        raise CommandFailed("identify the event: give --event-id, --provider-event-id or --stripe-event-id", ExitCode.USAGE)
     fields = {
         "event_id": event_id,
         "provider_event_id": provider_event_id,

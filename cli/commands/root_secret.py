@@ -1,7 +1,9 @@
-"""`makegood secret`: replaces the root secret, says what the one before is still needed for, and lets it go.
+"""`makegood secret`: rotates the root secret, shows what still needs the previous one, and deletes
+it.
 
-A secret that the environment gives is replaced there, in steps that `status` tells; one that `makegood up` made is replaced in
-its file. What is stored is changed by `store.crypto.root_secret`. It never shows a secret.
+A secret from the environment is replaced there, in steps that `status` prints. A secret that
+`makegood up` created is replaced in its file. `store.crypto.root_secret` re-encrypts the stored
+values. No command prints a secret.
 """
 
 import time
@@ -11,7 +13,7 @@ import typer
 
 from cli.local_operations import Json, cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
-from cli.output import CommandFailed, ExitCode, print_record, tell
+from cli.output import CommandFailed, ExitCode, print_notice, print_record
 from cli.settings import read_settings, read_whole_settings
 
 if TYPE_CHECKING:
@@ -21,51 +23,55 @@ if TYPE_CHECKING:
     from store.crypto.root_secret import SecretStatus
     from store.db.database import Database
 
-app = typer.Typer(help="The root secret: replace it while everything runs.", no_args_is_help=True)
-AGAIN_SECONDS = 0.5
+app = typer.Typer(help="The root secret: rotate it without downtime.", no_args_is_help=True)
+RETRY_SECONDS = 0.5
 SET_BOTH = (
-    "set MAKEGOOD_SECRET_KEY to a new secret and MAKEGOOD_SECRET_KEY_PREVIOUS to the one before, start every process again "
+    "set MAKEGOOD_SECRET_KEY to a new secret and MAKEGOOD_SECRET_KEY_PREVIOUS to the previous one, restart every process "
     "with both, one after the other, and run `makegood secret rotate`"
 )
 
 
 @app.command("rotate")
 def rotate(as_json: JsonFlag = False) -> None:
-    """Seal everything with the new root secret; the one before stays known until `makegood secret status` says it can go."""
-    from cli.up.data_directory import DataDirectoryError, held
+    """Re-encrypt all secrets under the new root secret. The previous one is needed until `makegood
+    secret status` says otherwise.
+    """
+    from cli.up.data_directory import DataDirectoryError, locked
 
     settings = read_settings()
     if settings.secret_key is not None:
-        return print_record(_rotated(settings), as_json=as_json)
+        return print_record(_rotate_store(settings), as_json=as_json)
     settings = read_whole_settings()
     try:
-        # A running `makegood up` would know only the old one.
-        with held(settings.data_dir):
+        # A running `makegood up` would know only the old secret.
+        with locked(settings.data_dir):
             _replace_file(settings)
-            print_record(_rotated(settings), as_json=as_json)
+            print_record(_rotate_store(settings), as_json=as_json)
     except DataDirectoryError as error:
         raise CommandFailed(f"stop Makegood first: {error}") from None
     if not as_json:
-        tell(f"Keep a copy of {settings.secret_key_path}; `makegood up` goes on with it.")
+        print_notice(f"Store a copy of {settings.secret_key_path}; the next `makegood up` uses it.")
 
 
 @app.command("status")
 def status(as_json: JsonFlag = False) -> None:
-    """Which root secret is in force, what still needs the one before, and what to do next."""
+    """Print which root secret is in force, what still needs the previous one, and the next step."""
     settings = read_whole_settings()
-    print_record(_told(_status(settings), settings), as_json=as_json)
+    print_record(_status_record(_status(settings), settings), as_json=as_json)
 
 
 @app.command("drop")
 def drop(
-    force: Annotated[bool, typer.Option("--force", help="Also when API keys need it; they are refused from then on.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when API keys still need it; they are refused from then on.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Delete the root secret before this one from the data directory, once nothing needs it any more."""
+    """Delete the previous root secret from the data directory, once nothing needs it."""
     settings = read_whole_settings()
     if settings.secret_key is not None:
         raise CommandFailed(
-            "it is not in the data directory: take MAKEGOOD_SECRET_KEY_PREVIOUS out of the environment", ExitCode.USAGE
+            "it is not in the data directory: remove MAKEGOOD_SECRET_KEY_PREVIOUS from the environment", ExitCode.USAGE
         )
     found = _status(settings)
     is_needed = not found.is_rotated or found.old_projects or found.old_factors or (found.old_keys and not force)
@@ -77,7 +83,7 @@ def drop(
     print_record({"dropped": found.has_previous}, as_json=as_json)
 
 
-def _rotated(settings: "Settings") -> Json:
+def _rotate_store(settings: "Settings") -> Json:
     from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
     from store.crypto.encryption import SealBroken
@@ -89,7 +95,7 @@ def _rotated(settings: "Settings") -> Json:
         async with database.transaction() as session:
             now = await database.now(session)
             wrapped = await rotate(session, sealer, now)
-            # It seals the log's end with the new secret, so that the previous one is not needed for it either.
+            # Recording also signs the end of the audit log with the new secret.
             details = {"in_force": sealer.current.fingerprint, "data_keys_wrapped": wrapped}
             subject, action = Subject(SubjectType.STORE), AuditAction.SECRET_KEY_ROTATED
             await record(session, sealer, actor, action, now=now, subject=subject, details=details)
@@ -97,7 +103,7 @@ def _rotated(settings: "Settings") -> Json:
 
     found = _status(settings)
     if not found.has_previous and found.is_rotated:
-        raise CommandFailed(f"there is no new secret to go over to: {SET_BOTH}", ExitCode.USAGE)
+        raise CommandFailed(f"there is no new secret to rotate to: {SET_BOTH}", ExitCode.USAGE)
     _refuse_unopened(found)
     try:
         wrapped = _once_known_everywhere(lambda: with_store(settings, act))
@@ -106,11 +112,13 @@ def _rotated(settings: "Settings") -> Json:
     except SealBroken:
         _refuse_unopened(_status(settings))
         raise
-    return {"data_keys_wrapped": wrapped, **_told(_status(settings), settings)}
+    return {"data_keys_wrapped": wrapped, **_status_record(_status(settings), settings)}
 
 
 def _record_drop(settings: "Settings", found: "SecretStatus") -> None:
-    """Before the file goes: a drop that is told and did not happen is done by the next `drop`."""
+    """Record the drop before the file is deleted. If the deletion fails, the next `drop` repeats
+    it.
+    """
     from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
 
@@ -127,17 +135,19 @@ def _record_drop(settings: "Settings", found: "SecretStatus") -> None:
 
 
 def _once_known_everywhere(work: "Callable[[], int]") -> int:
-    """What the work returns: a process that was just stopped looks alive for 10 s, and is waited for."""
+    """Run the work, retrying while a process without the new secret seems alive. A stopped one does
+    for 10 s.
+    """
     from store.crypto.root_secret import ALIVE_SECONDS, NotEverywhere
 
-    patient_until = time.monotonic() + ALIVE_SECONDS + 1
+    retry_until = time.monotonic() + ALIVE_SECONDS + 1
     while True:
         try:
             return work()
         except NotEverywhere:
-            if time.monotonic() > patient_until:
+            if time.monotonic() > retry_until:
                 raise
-        time.sleep(AGAIN_SECONDS)
+        time.sleep(RETRY_SECONDS)
 
 
 def _status(settings: "Settings") -> "SecretStatus":
@@ -152,7 +162,7 @@ def _status(settings: "Settings") -> "SecretStatus":
     return with_store(settings, act)
 
 
-def _told(found: "SecretStatus", settings: "Settings") -> Json:
+def _status_record(found: "SecretStatus", settings: "Settings") -> Json:
     return {
         "in_force": found.in_force,
         "rotated": found.is_rotated,
@@ -167,18 +177,18 @@ def _told(found: "SecretStatus", settings: "Settings") -> Json:
 
 
 def _next_step(found: "SecretStatus", settings: "Settings") -> str:
-    """What an operator does next, as one line."""
+    """The operator's next step, on one line."""
     if found.unopened or found.unopened_factors:
         return _unopened(found)
     if not found.has_previous:
         return f"nothing; to replace the secret {'run `makegood secret rotate`' if settings.secret_key is None else SET_BOTH}"
     if not found.is_rotated or found.old_projects or found.old_factors:
-        return "start every process again with both secrets, then run `makegood secret rotate`"
+        return "restart every process with both secrets, then run `makegood secret rotate`"
     if found.old_keys:
-        return "wait until each of these API keys was used once, or revoke it, then look again"
+        return "wait until each of these API keys was used once, or revoke it, then run this again"
     if settings.secret_key is None:
         return "run `makegood secret drop`"
-    return "start every process again without MAKEGOOD_SECRET_KEY_PREVIOUS; keep it with the backups that were made under it"
+    return "restart every process without MAKEGOOD_SECRET_KEY_PREVIOUS; store it with the backups that were made under it"
 
 
 def _refuse_unopened(found: "SecretStatus") -> None:
@@ -187,18 +197,20 @@ def _refuse_unopened(found: "SecretStatus") -> None:
 
 
 def _unopened(found: "SecretStatus") -> str:
-    """What no known secret opens, by name, and what to do about it."""
+    """The error text for values that no known secret decrypts: which, and how to fix it."""
     people = [one.email or one.user_id for one in found.unopened_factors]
-    told = [f"the data key of project {project_id}" for project_id in found.unopened]
-    told += [f"the authenticator app of {person}" for person in people]
-    mend = "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that was used before"
+    names = [f"the data key of project {project_id}" for project_id in found.unopened]
+    names += [f"the authenticator app of {person}" for person in people]
+    fix = "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that was used before"
     if people:
-        mend += f"; where that is lost, let the person set the app up again after `makegood user reset-totp {people[0]}`"
-    return f"no known secret opens {', '.join(told)}: {mend}"
+        fix += f"; if it is lost, the person must set the app up again after `makegood user reset-totp {people[0]}`"
+    return f"no known secret decrypts {', '.join(names)}: {fix}"
 
 
 def _replace_file(settings: "Settings") -> None:
-    """A new secret in the place of the old one, which is kept beside it; a replacement that was interrupted is gone on with."""
+    """Replace the secret's file and keep the old one beside it. Continues an interrupted
+    replacement.
+    """
     from cli.up.data_directory import replace_secret_key
 
     found = _status(settings)
@@ -206,4 +218,4 @@ def _replace_file(settings: "Settings") -> None:
     if not found.has_previous:
         replace_secret_key(settings)
     elif found.is_rotated:
-        raise CommandFailed(f"the last replacement has not ended: {_next_step(found, settings)}")
+        raise CommandFailed(f"the last rotation is not finished: {_next_step(found, settings)}")

@@ -1,6 +1,7 @@
-"""The commands that run a part of the service until it is told to stop, and `migrate`.
+"""The commands that run a service until it is stopped (`up`, `api`, `worker`, `mailbox`), and
+`migrate`.
 
-Each composes one part from the settings and ends with its exit code; the parts do the rest.
+Each builds one service from the settings and exits with its exit code.
 """
 
 import gc
@@ -11,12 +12,14 @@ from typing import Annotated
 import typer
 
 from cli.options import JsonFlag
-from cli.output import CommandFailed, ExitCode, print_record, reason_of
+from cli.output import CommandFailed, ExitCode, first_line_of, print_record
 from cli.settings import read_settings, read_whole_settings
 
 RevisionOption = Annotated[
     str | None,
-    typer.Option(metavar="REVISION", help="Go to this revision, back too: with the newer version, before an older one starts."),
+    typer.Option(
+        metavar="REVISION", help="Migrate to this revision, also back: run the newer version before an older one starts."
+    ),
 ]
 
 
@@ -30,15 +33,17 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Run everything on this machine: API and console, worker, Temporal, mailbox. Ctrl-C ends it; what was stored stays."""
+    """Run everything on this machine: API and console, worker, Temporal, mailbox. Ctrl-C stops it;
+    stored data stays.
+    """
     from cli.up.run import run_up
 
     raise typer.Exit(run_up(read_settings()))
 
 
 def api() -> None:
-    """Run one API process: the two ingest endpoints, REST and the console."""
-    with _imports():
+    """Run one API process: ingest, REST and the console."""
+    with _imports_without_gc():
         from api.main import run_api
         from cli.up.watchdog import watched_loop
         from egress.transport import judge_url
@@ -52,8 +57,10 @@ def api() -> None:
 
 
 def worker() -> None:
-    """Run one worker process: it tells Temporal what is stored, runs the workflows, sends alerts and callbacks."""
-    with _imports():
+    """Run one worker process: dispatches stored events to Temporal, runs workflows, sends alerts
+    and callbacks.
+    """
+    with _imports_without_gc():
         from cli.up.watchdog import watched_loop
         from worker.main import run_worker
 
@@ -61,14 +68,18 @@ def worker() -> None:
 
 
 def mailbox() -> None:
-    """Run the built-in mailbox, an SMTP server on loopback that keeps every mail and forwards none."""
+    """Run the built-in mailbox: an SMTP server on loopback that stores every mail and forwards
+    none.
+    """
     from cli.up.mailbox_server import run_mailbox
 
     raise typer.Exit(run_mailbox(read_settings()))
 
 
 def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
-    """Bring the store's tables up to date. `makegood up` does it by itself; in production run it before a new version starts."""
+    """Migrate the store's tables. `makegood up` does it itself; in production run it before a new
+    version starts.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from store.migrate import RevisionUnknown, StoreIsNewer, migration_state
@@ -85,13 +96,17 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     except RevisionUnknown as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
-        raise CommandFailed(f"the store (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {reason_of(error)}") from None
+        raise CommandFailed(
+            f"the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {first_line_of(error)}"
+        ) from None
     print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)
 
 
 @contextmanager
-def _imports() -> Iterator[None]:
-    """A service's imports make no garbage worth looking for: a fifth of its start. What they made is never looked at again."""
+def _imports_without_gc() -> Iterator[None]:
+    """Disable garbage collection during the imports, a fifth of the start time, and freeze the
+    result.
+    """
     gc.disable()
     yield
     gc.freeze()

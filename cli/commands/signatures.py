@@ -1,4 +1,4 @@
-"""`makegood signature`: make the headers of a repair callback, or check those that arrived, without any service running."""
+"""`makegood signature`: creates and verifies the headers of repair callbacks, offline."""
 
 import hmac
 import os
@@ -41,7 +41,7 @@ SecretOption = Annotated[
         "--secret",
         envvar=_VARIABLE,
         show_envvar=True,
-        help="The signing secret; during a rotation also the next, in a second option or after a comma.",
+        help="The signing secret; during a rotation also the next one, in a second option or after a comma.",
     ),
 ]
 BodyOption = Annotated[Path, typer.Option("--body", help="A file with the raw body, byte for byte; - reads standard input.")]
@@ -49,7 +49,7 @@ BodyOption = Annotated[Path, typer.Option("--body", help="A file with the raw bo
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one scheme says of the request."""
+    """The verdict of one signature scheme."""
 
     scheme: str
     is_valid: bool
@@ -61,19 +61,19 @@ def make(
     context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
-    replay_id: Annotated[str, typer.Option(help="The repair's id; it is the webhook-id too.")],
+    replay_id: Annotated[str, typer.Option(help="The repair's id, rpl_…; also sent as webhook-id.")],
     attempt: Annotated[int, typer.Option(min=1, help="The number of the attempt.")] = 1,
     timestamp: Annotated[int | None, typer.Option(help="Unix seconds. Default: now.")] = None,
     nonce: Annotated[str | None, typer.Option(help="32 hexadecimal characters. Default: a new one.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print every header that signs a callback with this body."""
-    given = _given(context, secret)
-    if len(given) > 2:
-        raise CommandFailed("a callback is signed with two secrets at most", ExitCode.USAGE)
+    """Print the headers that sign a callback with this body."""
+    secrets = _read_secrets(context, secret)
+    if len(secrets) > 2:
+        raise CommandFailed("a callback is signed with at most two secrets", ExitCode.USAGE)
     try:
         headers = callback_headers(
-            secrets=SigningSecrets(*given),
+            secrets=SigningSecrets(*secrets),
             replay_id=replay_id,
             attempt_number=attempt,
             timestamp=int(time.time()) if timestamp is None else timestamp,
@@ -93,29 +93,33 @@ def verify(
     context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
-    headers: Annotated[Path | None, typer.Option("--headers", help="A file with the request's headers, a line for each.")] = None,
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="One header, `Name: value`; repeat it.")] = None,
-    any_age: Annotated[bool, typer.Option("--any-age", help="Take a timestamp that is more than 5 minutes off.")] = False,
+    headers: Annotated[Path | None, typer.Option("--headers", help="A file with the request's headers, one per line.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="One header, `Name: value`; can be repeated.")
+    ] = None,
+    any_age: Annotated[bool, typer.Option("--any-age", help="Accept a timestamp that is more than 5 minutes off.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a callback's signatures. 0 when every scheme that the headers carry is right, 1 when one is not."""
+    """Verify a callback's signatures. Exits 0 when every scheme in the headers is valid, else 1."""
     lines = ([] if headers is None else _read(headers).decode(errors="replace").splitlines()) + list(header or ())
-    pairs = [_parsed(line) for line in lines if ":" in line]
+    pairs = [_parse_header(line) for line in lines if ":" in line]
     found = dict(pairs)
     for name in (*_SIGNING_HEADERS, *STANDARD_HEADERS):
         if sum(other == name for other, _ in pairs) > 1:
-            raise CommandFailed(f"the headers carry {name} more than once, which no receiver accepts", ExitCode.FAILED)
+            raise CommandFailed(f"the headers contain {name} more than once, which no receiver accepts", ExitCode.FAILED)
     now = None if any_age else time.time()
-    findings = check(found, _read(body), secrets=_given(context, secret), now=now)
+    findings = check(found, _read(body), secrets=_read_secrets(context, secret), now=now)
     if not findings:
-        raise CommandFailed(f"the headers carry no signature: {SIGNATURE_HEADER} or webhook-signature is needed", ExitCode.USAGE)
+        raise CommandFailed(f"the headers contain no signature: expected {SIGNATURE_HEADER} or webhook-signature", ExitCode.USAGE)
     is_valid = all(finding.is_valid for finding in findings)
     print_record({"valid": is_valid, **{finding.scheme: finding.reason for finding in findings}}, as_json=as_json)
     raise typer.Exit(ExitCode.OK if is_valid else ExitCode.FAILED)
 
 
 def check(headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: float | None) -> list[Finding]:
-    """What each scheme among the headers, whose names are lowercase, says. `now` in unix seconds; None takes any age."""
+    """A finding for each scheme in `headers` (lowercase names). `now` is in unix seconds; None
+    accepts any age.
+    """
     findings = []
     if SIGNATURE_HEADER.lower() in headers:
         findings.append(Finding("x-sendpromptly", *_verdict(_check_own(headers, body, secrets, now))))
@@ -125,7 +129,7 @@ def check(headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: f
 
 
 def _check_own(headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None) -> str | None:
-    """What is wrong; None when it is right."""
+    """Why the X-SendPromptly signature is invalid; None when it is valid."""
     timestamp, nonce = headers.get(TIMESTAMP_HEADER.lower(), ""), headers.get(NONCE_HEADER.lower(), "")
     if not _is_number(timestamp) or not re.fullmatch(r"[0-9a-f]{32}", nonce):
         return f"{TIMESTAMP_HEADER} or {NONCE_HEADER} is missing or malformed"
@@ -144,14 +148,14 @@ def _check_standard(headers: Mapping[str, str], body: bytes, secrets: list[str],
 
 def _wrong_signature(expected: list[str], offered: list[str]) -> str | None:
     matches = [hmac.compare_digest(one.encode(), other.encode()) for one in expected for other in offered]
-    return None if any(matches) else "no signature fits: another secret, or the body is not byte for byte what was sent"
+    return None if any(matches) else "no signature matches: the secret or the raw body differs"
 
 
 def _wrong_age(timestamp: str, now: float | None) -> str | None:
     seconds = 0.0 if now is None else now - int(timestamp)
     if abs(seconds) <= WINDOW_SECONDS:
         return None
-    return f"the signature fits, but its timestamp is {seconds:.0f} s old ({WINDOW_SECONDS} at most)"
+    return f"its timestamp is {seconds:.0f} s old ({WINDOW_SECONDS} at most)"
 
 
 def _verdict(problem: str | None) -> tuple[bool, str]:
@@ -162,8 +166,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 12
 
 
-def _given(context: typer.Context, options: list[str]) -> list[str]:
-    """The secrets of the options; those of the variable are read whole, where Click would split them at blanks."""
+def _read_secrets(context: typer.Context, options: list[str]) -> list[str]:
+    """The secrets. Those of the variable are read from the environment: Click splits them at
+    spaces.
+    """
     source = context.get_parameter_source("secret")
     is_variable = source is not None and source.name == "ENVIRONMENT"
     try:
@@ -172,7 +178,7 @@ def _given(context: typer.Context, options: list[str]) -> list[str]:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
 
 
-def _parsed(line: str) -> tuple[str, str]:
+def _parse_header(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name.strip().lower(), value.strip()
 

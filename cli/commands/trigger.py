@@ -1,6 +1,6 @@
-"""`makegood trigger`: posts a signed Stripe-shaped event to an app's webhook endpoint, as the Stripe CLI would.
+"""`makegood trigger`: posts a signed sample Stripe event to an app's webhook endpoint.
 
-It talks to the app alone, and to neither Stripe nor Makegood.
+It connects to the app only, not to Stripe or Makegood.
 """
 
 import time
@@ -34,14 +34,12 @@ def trigger(
         typer.Option("--secret", envvar="STRIPE_WEBHOOK_SECRET", show_envvar=True, help="The endpoint's signing secret, whsec_…"),
     ],
     reference: Annotated[
-        str | None, typer.Option(help="The app's own id of the thing affected. Default: a new order number.")
+        str | None, typer.Option(help="The app's own id, such as an order. Default: a new order number.")
     ] = None,
-    event_id: Annotated[
-        str | None, typer.Option(help="The event's id, to send the same event again. Default: a new one.")
-    ] = None,
+    event_id: Annotated[str | None, typer.Option(help="The event's id, to resend an event. Default: a new one.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Post a signed Stripe-shaped event. 0 when the endpoint answered 2xx."""
+    """Post a signed sample Stripe event. Exits 0 when the endpoint answered 2xx."""
     if event_type not in event_types():
         raise CommandFailed(f"there is no sample of {event_type!r}: choose one of {', '.join(event_types())}", ExitCode.USAGE)
     if not all(is_storable(text) for text in (secret, reference or "", event_id or "")):
@@ -54,19 +52,19 @@ def trigger(
         {"event_id": event["id"], "event_type": event_type, "reference": reference, "to": to, "status": status}, as_json=as_json
     )
     if not 200 <= status < 300:
-        raise CommandFailed(f"the endpoint answered {status}: see its own log; 400 mostly means that --secret is another one")
+        raise CommandFailed(f"the endpoint answered {status}: check its log; 400 usually means that --secret does not match")
 
 
 def post_event(url: str, *, secret: str, body: bytes, at: int) -> int:
-    """The status that the endpoint answered to the event, signed now.
+    """Post the signed event; returns the HTTP status.
 
-    Raises: CommandFailed when there was no answer.
+    Raises: CommandFailed when no response came.
     """
     import httpx
 
     headers = {**HEADERS, "Stripe-Signature": stripe_signature(secret, body=body, at=at)}
     try:
-        # The app is mostly on this machine, which a proxy of the environment cannot know.
+        # The app usually runs on this machine, which a proxy cannot reach.
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             return client.post(url, content=body, headers=headers).status_code
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""`makegood user`: who may sign in to the console, what each may do in which project, and an end to sessions."""
+"""`makegood user`: manages console accounts, roles and sessions, directly on the store."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -16,26 +16,30 @@ if TYPE_CHECKING:
     from store.db.database import Database
 
 _T = TypeVar("_T")
-app = typer.Typer(help="People who sign in to the console, and what they may do.", no_args_is_help=True)
+app = typer.Typer(help="Users of the console and their roles.", no_args_is_help=True)
 
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A person, by e-mail or id.")]
-OptionalUser = Annotated[str | None, typer.Argument(metavar="[USER]", help="By e-mail or id; absent: the first administrator.")]
-EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The address that the person signs in with.")]
-Administrator = Annotated[bool, typer.Option("--administrator", help="Owner of every project, with the installation's pages.")]
-RoleArgument = Annotated[Role, typer.Argument(help="viewer reads; operator also acts on incidents; owner changes the project.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user, by e-mail or id.")]
+OptionalUser = Annotated[str | None, typer.Argument(metavar="[USER]", help="By e-mail or id. Default: the first administrator.")]
+EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The address that the user signs in with.")]
+Administrator = Annotated[
+    bool, typer.Option("--administrator", help="Owner of every project, with access to the installation's pages.")
+]
+RoleArgument = Annotated[
+    Role, typer.Argument(help="viewer: read; operator: also act on incidents; owner: also change the project.")
+]
 
 
 @app.command("link")
 def link(user: OptionalUser = None, as_json: JsonFlag = False) -> None:
-    """Print a sign-in link that works once, also when the password is lost."""
-    token = _do(lambda people: people.accounts.create_link(user, actor=cli_actor()))
+    """Print a sign-in link that works once, for example after a lost password."""
+    token = _with_people(lambda people: people.accounts.create_link(user, actor=cli_actor()))
     print_record({"url": _link(token)}, as_json=as_json)
 
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """The newest 1,000 people with an account, with the role in each project."""
-    answer = _do(lambda people: people.accounts.list_users())
+    """List the newest 1,000 users with their role in each project."""
+    answer = _with_people(lambda people: people.accounts.list_users())
     columns = ("user_id", "email", "has_password", "administrator", "roles")
     print_rows(answer, answer["data"], columns, as_json=as_json)
     print_end_of_list(answer["data"], "users")
@@ -43,75 +47,84 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command("create")
 def create(email: EmailArgument, administrator: Administrator = False, as_json: JsonFlag = False) -> None:
-    """Make an account and print the link that signs it in first; it belongs to no project yet."""
-    made = dict(_do(lambda people: people.accounts.create_user(email, is_administrator=administrator, actor=cli_actor())))
-    url = _link(made.pop("token"))
-    print_record({**made, "url": url}, as_json=as_json)
+    """Create an account without projects, and print its first sign-in link."""
+    created = dict(
+        _with_people(lambda people: people.accounts.create_user(email, is_administrator=administrator, actor=cli_actor()))
+    )
+    url = _link(created.pop("token"))
+    print_record({**created, "url": url}, as_json=as_json)
 
 
 @app.command("grant")
 def grant(user: UserArgument, project: ProjectArgument, role: RoleArgument, as_json: JsonFlag = False) -> None:
-    """Give a person a role in a project, in the place of the one that he had; he signs in again."""
+    """Give a user a role in a project, replacing the previous one. They must sign in again."""
     print_record(
-        _do_in(project, lambda people, project_id: people.members.grant(project_id, user, role.value, actor=cli_actor())),
+        _with_people_in_project(
+            project, lambda people, project_id: people.members.grant(project_id, user, role.value, actor=cli_actor())
+        ),
         as_json=as_json,
     )
 
 
 @app.command("revoke")
 def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = False) -> None:
-    """Remove a person from a project; its last owner stays."""
+    """Remove a user from a project. The last owner cannot be removed."""
     print_record(
-        _do_in(project, lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor())), as_json=as_json
+        _with_people_in_project(project, lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor())),
+        as_json=as_json,
     )
 
 
 @app.command("promote")
 def promote(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """Make a person administrator: owner of every project."""
+    """Make a user an administrator: owner of every project."""
     print_record(
-        _do(lambda people: people.accounts.set_administrator(user, is_administrator=True, actor=cli_actor())), as_json=as_json
+        _with_people(lambda people: people.accounts.set_administrator(user, is_administrator=True, actor=cli_actor())),
+        as_json=as_json,
     )
 
 
 @app.command("demote")
 def demote(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """Make a person administrator no longer; the last one stays."""
+    """Remove administrator rights from a user. The last administrator cannot be demoted."""
     print_record(
-        _do(lambda people: people.accounts.set_administrator(user, is_administrator=False, actor=cli_actor())), as_json=as_json
+        _with_people(lambda people: people.accounts.set_administrator(user, is_administrator=False, actor=cli_actor())),
+        as_json=as_json,
     )
 
 
 @app.command("delete")
 def delete(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """Delete an account with its memberships and sessions; timelines keep what it did."""
-    print_record(_do(lambda people: people.accounts.delete_user(user, actor=cli_actor())), as_json=as_json)
+    """Delete an account with its memberships and sessions. Timelines keep its actions."""
+    print_record(_with_people(lambda people: people.accounts.delete_user(user, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("reset-totp")
 def reset_totp(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """Turn off the authenticator app of somebody who lost it and the recovery codes too. Make sure that it is that person."""
-    print_record(_do(lambda people: people.accounts.reset_totp(user, actor=cli_actor())), as_json=as_json)
+    """Turn off the authenticator app of a user who also lost the recovery codes. Verify the user's
+    identity first.
+    """
+    print_record(_with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor())), as_json=as_json)
 
 
 @app.command("sessions")
 def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """Where a person is signed in."""
-    answer = _do(lambda people: people.sessions.list_sessions_of(user))
+    """List a user's sessions."""
+    answer = _with_people(lambda people: people.sessions.list_sessions_of(user))
     print_rows(answer, answer["data"], ("id", "seen_at", "created_at", "address", "user_agent"), as_json=as_json)
 
 
 @app.command("sign-out")
 def sign_out(user: UserArgument, as_json: JsonFlag = False) -> None:
-    """End every session of a person, and every sign-in link that waits for him."""
-    print_record(_do(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor())), as_json=as_json)
+    """End all sessions of a user and revoke their unused sign-in links."""
+    print_record(_with_people(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor())), as_json=as_json)
 
 
 def _link(token: str) -> str:
     return f"{read_settings().public_url_or_default}/login/link?token={token}"
 
 
-def _do(action: "Callable[[People], Awaitable[_T]]") -> _T:
+def _with_people(action: "Callable[[People], Awaitable[_T]]") -> _T:
     from operations.people.composition import People
 
     settings = read_settings()
@@ -123,8 +136,8 @@ def _do(action: "Callable[[People], Awaitable[_T]]") -> _T:
     return with_store(settings, act)
 
 
-def _do_in(name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]") -> Json:
-    """The action on the project that is meant."""
+def _with_people_in_project(name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]") -> Json:
+    """Run the action with the id of the named project."""
     from operations.people.composition import People
 
     settings = read_settings()

@@ -1,1 +1,1 @@
-"""`makegood demo`: an installation with a small shop whose jobs die, and the repair of each."""
+"""`makegood demo`: an installation with a demo shop whose jobs fail, and the repair of each."""

@@ -1,6 +1,7 @@
-"""The Makegood that `makegood demo` plays on: the one that is running here, or one of its own in a temporary directory.
+"""The Makegood instance of `makegood demo`: the running one, or a new one in a temporary directory.
 
-The own one is `makegood up` as anyone runs it, on free ports, allowed to call loopback, since the demo merchant is there.
+A new instance is `makegood up` on free ports. It may call loopback, where the demo merchant
+listens.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.demo.processes import DemoProcess, free_ports, started
+from cli.demo.processes import DemoProcess, free_ports, run_process
 from cli.output import CommandFailed
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ ALERT_EMAIL = "operator@example.com"
 
 
 async def is_running(url: str) -> bool:
-    """Whether a Makegood answers there."""
+    """Whether a Makegood API answers at the URL."""
     import httpx
 
     try:
@@ -39,10 +40,10 @@ async def is_running(url: str) -> bool:
 
 
 @asynccontextmanager
-async def own_instance() -> AsyncIterator["Settings"]:
-    """The settings of a new Makegood that runs while the block runs, and is gone afterwards.
+async def temporary_instance() -> AsyncIterator["Settings"]:
+    """Run a new instance during the block; yields its settings.
 
-    Raises: CommandFailed when it does not get ready.
+    Raises: CommandFailed when it does not become ready.
     """
     from config.settings import Settings
 
@@ -65,13 +66,14 @@ async def own_instance() -> AsyncIterator["Settings"]:
         )
         command = (sys.executable, "-m", "cli.main", "up")
         log = Path(directory) / "up.log"
-        async with started("makegood up", *command, environment=environment, directory=ROOT, log=log) as up:
-            await _ready(settings.public_url_or_default, up)
+        async with run_process("makegood up", *command, environment=environment, directory=ROOT, log=log) as up:
+            await _wait_until_ready(settings.public_url_or_default, up)
             yield settings
 
 
 async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
-    """A new test project in the instance's store, with a key of every scope. The values are of any JSON type.
+    """Create a test project in the instance's store, with a key of all scopes. Values are of any
+    JSON type.
 
     Raises: CommandFailed when the store cannot be reached from here.
     """
@@ -82,7 +84,7 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
             name=name,
             mode="test",
             actor=cli_actor(),
-            # A real mail server is not to be bothered with a demo's addresses.
+            # No demo mail goes to a real mail server.
             alert_emails=[ALERT_EMAIL] if settings.smtp_url is None else [],
             timeout_minutes=0.5,
             scopes=["ingest", "read", "operate", "admin"],
@@ -92,7 +94,7 @@ async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
 
 
 async def retire_project(settings: "Settings", project_id: str) -> None:
-    """Suspend the project: its key is refused from now on, and nobody is asked to look after its repair URL."""
+    """Suspend the project: its key is refused, and doctor no longer checks its repair URL."""
     from cli.local_operations import build_operations, cli_actor, with_open_store
 
     async def retire(database: "Database") -> None:
@@ -101,7 +103,7 @@ async def retire_project(settings: "Settings", project_id: str) -> None:
     await with_open_store(settings, retire)
 
 
-async def _ready(url: str, up: DemoProcess) -> None:
+async def _wait_until_ready(url: str, up: DemoProcess) -> None:
     import httpx
 
     try:
@@ -115,10 +117,14 @@ async def _ready(url: str, up: DemoProcess) -> None:
                     pass
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        last = up.log.read_text(errors="replace").splitlines()[-15:]
-        raise CommandFailed(f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n" + "\n".join(last)) from None
+        last_lines = up.log.read_text(errors="replace").splitlines()[-15:]
+        raise CommandFailed(
+            f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n" + "\n".join(last_lines)
+        ) from None
 
 
 def _clean_environment() -> dict[str, str]:
-    """This environment without anything that would point the new instance at another's parts."""
+    """This environment without MAKEGOOD_* and TEMPORAL_* variables, which could select another
+    instance.
+    """
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))}

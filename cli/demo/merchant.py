@@ -1,4 +1,4 @@
-"""The demo merchant as `makegood demo` uses it: started as a program of its own, its faults set and its state read over HTTP."""
+"""Runs the demo merchant as a process. Sets its faults and reads its state over HTTP."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.demo.instance import POLL_SECONDS, ROOT
-from cli.demo.processes import DemoProcess, free_ports, started
+from cli.demo.processes import DemoProcess, free_ports, run_process
 from cli.output import CommandFailed
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ class Merchant:
 
     @property
     def repair_url(self) -> str:
-        """Where it takes repairs."""
+        """Its repair endpoint."""
         return f"{self.url}/makegood/repair"
 
     @property
     def webhook_url(self) -> str:
-        """Where it takes Stripe's events."""
+        """Its Stripe webhook endpoint."""
         return f"{self.url}/stripe/webhook"
 
     async def set_faults(self, **switches: object) -> None:
-        """Set switches of its control endpoint, for what arrives from now on."""
+        """Set the fault switches for requests from now on."""
         (await self._client.post("/control", json=switches)).raise_for_status()
 
-    # JSON values of any type.
+    # Any: JSON values.
     async def rows(self, table: str, **fields: object) -> list[Mapping[str, Any]]:
-        """The rows of a table of its state that have these values."""
+        """The rows of one table of its state that match these fields."""
         state = (await self._client.get("/state")).raise_for_status().json()
         return [row for row in state[table] if all(row[name] == value for name, value in fields.items())]
 
@@ -55,14 +55,14 @@ class Merchant:
 async def demo_merchant(
     *, makegood_url: str, api_key: str, signing_secret: str, port: int, directory: Path
 ) -> AsyncIterator[Merchant]:
-    """The merchant while the block runs.
+    """Run the merchant during the block.
 
-    Raises: CommandFailed when it does not start, or when this installation has no demo merchant.
+    Raises: CommandFailed when it does not start, or when this installation does not contain it.
     """
     import httpx
 
     if not (CLIENT / "makegood_client.py").exists():
-        raise CommandFailed("the demo merchant needs the repository's sdks/python: run the demo from a checkout")
+        raise CommandFailed("the demo merchant needs sdks/python: run the demo from a checkout of the repository")
     stripe_secret = f"whsec_{secrets.token_hex(16)}"
     path = os.pathsep.join(part for part in (str(CLIENT), os.environ.get("PYTHONPATH", "")) if part)
     environment = {
@@ -78,20 +78,20 @@ async def demo_merchant(
     url = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-m", "examples.merchant")
     async with (
-        started("merchant", *command, environment=environment, directory=ROOT, log=directory / "merchant.log") as process,
+        run_process("merchant", *command, environment=environment, directory=ROOT, log=directory / "merchant.log") as process,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
         merchant = Merchant(url, stripe_secret, process, client)
-        await _ready(merchant, client)
+        await _wait_until_ready(merchant, client)
         yield merchant
 
 
 def merchant_port() -> int:
-    """A port for it, so that its repair URL is known before it starts."""
+    """A free port; its repair URL must be known before it starts."""
     return free_ports(1)[0]
 
 
-async def _ready(merchant: Merchant, client: "httpx.AsyncClient") -> None:
+async def _wait_until_ready(merchant: Merchant, client: "httpx.AsyncClient") -> None:
     import httpx
 
     try:

@@ -1,6 +1,7 @@
-"""What `makegood demo` sees: Makegood's REST and mails, asked again until what should happen was observed, or its time is over.
+"""Observes a Makegood instance for `makegood demo`: polls REST and the mailbox until the expected
+step.
 
-Every step is printed when it is observed, never before. It reads neither the store nor Temporal.
+A step is printed only after it was observed. It reads neither the store nor Temporal.
 """
 
 import asyncio
@@ -22,13 +23,13 @@ T = TypeVar("T")
 POLL_SECONDS = 0.1
 STEP_SECONDS = 12.0
 
-# A JSON object of REST, with values of any JSON type.
+# A JSON object of REST; values are of any JSON type.
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that was observed, and when, in seconds since the demo began."""
+    """An observed step; `at_seconds` counts from the start of the demo."""
 
     story: str
     text: str
@@ -36,8 +37,8 @@ class Step:
 
 
 @dataclass(slots=True)
-class Watch:
-    """The eyes of the demo; `mailbox` is None when mail goes to a server whose mails cannot be read here."""
+class Observer:
+    """Polls for steps and records them; `mailbox` is None when mail goes to an external server."""
 
     client: "httpx.AsyncClient"
     mailbox: Path | None
@@ -46,48 +47,48 @@ class Watch:
     steps: list[Step] = field(default_factory=list)
     story: str = ""
 
-    def saw(self, text: str) -> None:
-        """Note and print what was observed."""
+    def record_step(self, text: str) -> None:
+        """Record and print an observed step."""
         step = Step(self.story, text, round(time.monotonic() - self.began, 2))
         self.steps.append(step)
         if not self.is_quiet:
             mark = typer.style("ok", fg=typer.colors.GREEN, bold=True)
             typer.echo(f"  {mark}  {step.at_seconds:5.1f} s  {printable(text)}")
 
-    def begin(self, story: str) -> None:
-        """A new story begins."""
+    def begin_story(self, story: str) -> None:
+        """Begin a new story and print its title."""
         self.story = story
         if not self.is_quiet:
             typer.echo("\n" + typer.style(story, bold=True))
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], *, expected: str, seconds: float = STEP_SECONDS) -> T:
-        """The first thing that the look finds.
+    async def wait_for(self, poll: Callable[[], Awaitable[T | None]], *, expected: str, seconds: float = STEP_SECONDS) -> T:
+        """Poll until the result is not None.
 
-        Raises: CommandFailed when it finds nothing in time.
+        Raises: CommandFailed when it stays None for `seconds`.
         """
         deadline = time.monotonic() + seconds
-        while (found := await look()) is None:
+        while (found := await poll()) is None:
             if time.monotonic() > deadline:
-                raise CommandFailed(f"the demo did not see this within {seconds:g} s ({self.story}): {expected}")
+                raise CommandFailed(f"the demo did not observe this within {seconds:g} s ({self.story}): {expected}")
             await asyncio.sleep(POLL_SECONDS)
         return found
 
     async def event(self, event_id: str) -> Json:
-        """The event as REST shows it now."""
+        """The event as REST returns it now."""
         return await self._get(f"/api/v1/events/{event_id}")
 
     async def event_of(self, reference: str) -> str | None:
-        """The id of the one event with this reference; None when there is none yet."""
+        """The id of the only event with this reference; None while there is none."""
         rows = (await self._get("/api/v1/events", internal_reference=reference))["data"]
         return str(rows[0]["event_id"]) if len(rows) == 1 else None
 
     async def event_in(self, event_id: str, state: str) -> Json | None:
-        """The event if it is in this state now."""
+        """The event, if it is in this state now; else None."""
         event = await self.event(event_id)
         return event if event["state"] == state else None
 
     async def post(self, path: str) -> Json:
-        """The answer to a POST without a body.
+        """POST without a body; returns the response.
 
         Raises: CommandFailed when it was refused.
         """
@@ -97,7 +98,7 @@ class Watch:
         return dict(answer.json())
 
     async def subject_of_mail(self, *words: str) -> str | None:
-        """The subject of a mail that holds all these words; None when none came yet."""
+        """The subject of a mail that contains all these words; None while there is none."""
         from store.maintenance.mailbox import list_mails, read_mail
 
         if self.mailbox is None:

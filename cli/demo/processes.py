@@ -1,6 +1,7 @@
-"""The processes that `makegood demo` starts: each with its output in a file, none able to outlive the demo.
+"""Runs the processes of `makegood demo`, with their output in files.
 
-They run through `cli/up/launch.py`, as the children of `makegood up` do, so that a demo that is killed leaves nothing behind.
+They run through `cli/up/launch.py`, as the children of `makegood up` do: a killed demo leaves no
+process behind.
 """
 
 import asyncio
@@ -20,21 +21,21 @@ LAST_LINES = 15
 
 
 class DemoProcess:
-    """A started program."""
+    """A running program."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name, self.log = name, log
         self._process = process
 
     def check_alive(self) -> None:
-        """Raises: CommandFailed with its last lines when it has ended."""
+        """Raises: CommandFailed with its last output lines, if it has ended."""
         if self._process.returncode is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-            told = "\n".join(f"  {self.name} | {line}" for line in lines)
-            raise CommandFailed(f"{self.name} ended with code {self._process.returncode}; its last lines:\n{told}")
+            output = "\n".join(f"  {self.name} | {line}" for line in lines)
+            raise CommandFailed(f"{self.name} ended with code {self._process.returncode}; its last lines:\n{output}")
 
     async def stop(self) -> None:
-        """End it in order, and after `STOP_SECONDS` at once."""
+        """Terminate it, and kill it after `STOP_SECONDS`."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -50,11 +51,11 @@ class DemoProcess:
 
 
 @asynccontextmanager
-async def started(
+async def run_process(
     name: str, *command: str, environment: Mapping[str, str], directory: Path, log: Path
 ) -> AsyncIterator[DemoProcess]:
-    """The program while the block runs, begun in `directory`."""
-    lifeline, held_end = os.pipe()
+    """Run the program in `directory` during the block."""
+    lifeline, write_end = os.pipe()
     try:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -71,15 +72,15 @@ async def started(
         try:
             yield running
         finally:
-            # Also while the demo itself is being cancelled: nothing may stay behind.
+            # Shielded: the process must also end when the demo is cancelled.
             await asyncio.shield(running.stop())
     finally:
         os.close(lifeline)
-        os.close(held_end)
+        os.close(write_end)
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of loopback that nothing listens on now, all different."""
+    """Different loopback ports that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

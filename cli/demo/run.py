@@ -1,7 +1,7 @@
-"""`makegood demo`: plays the whole story with a demo merchant and prints each step as it is observed from outside.
+"""`makegood demo`: runs four stories with a demo merchant, and prints each step that it observes.
 
-On the Makegood that runs here, or on one of its own that is gone afterwards. It ends with 1 when a step does not happen. It opens
-no Temporal client; the store only to make a project, as `makegood project create` does.
+It uses the running instance, or a temporary one. It exits 1 when an expected step does not happen.
+It opens no Temporal client, and the store only to create and suspend its project.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from cli.settings import read_settings
 if TYPE_CHECKING:
     import httpx
 
-    from cli.demo.observer import Watch
+    from cli.demo.observer import Observer
     from config.settings import Settings
 
-ALL_SECONDS = 60
+TOTAL_SECONDS = 60
 
 
 def register(app: typer.Typer) -> None:
@@ -34,88 +34,90 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start one of its own, even when a Makegood is running here.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a temporary instance, even if one is running here.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Play the whole story with a demo merchant in under a minute: payment, incident, e-mail, repair, proof."""
+    """Demonstrate payment, incident, e-mail, repair and recovery with a demo merchant, in under a
+    minute.
+    """
     began = time.monotonic()
-    watch = asyncio.run(_demo(read_settings(), began=began, is_fresh=fresh, is_quiet=as_json))
+    observer = asyncio.run(_demo(read_settings(), began=began, is_fresh=fresh, is_quiet=as_json))
     seconds = round(time.monotonic() - began, 1)
     if as_json:
-        steps = [{"story": step.story, "step": step.text, "at_seconds": step.at_seconds} for step in watch.steps]
+        steps = [{"story": step.story, "step": step.text, "at_seconds": step.at_seconds} for step in observer.steps]
         print_json({"ok": True, "seconds": seconds, "steps": steps})
     else:
-        typer.echo(f"\nAll of it was observed, {len(watch.steps)} steps in {seconds} s.")
+        typer.echo(f"\nAll {len(observer.steps)} steps were observed in {seconds} s.")
 
 
-async def _demo(settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool) -> "Watch":
+async def _demo(settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool) -> "Observer":
     try:
-        async with asyncio.timeout(ALL_SECONDS), _instance(settings, is_fresh=is_fresh) as (playing, is_own):
-            return await _play(playing, began=began, is_own=is_own, is_quiet=is_quiet)
+        async with asyncio.timeout(TOTAL_SECONDS), _instance(settings, is_fresh=is_fresh) as (instance, is_temporary):
+            return await _run(instance, began=began, is_temporary=is_temporary, is_quiet=is_quiet)
     except TimeoutError:
-        raise CommandFailed(f"the demo took longer than {ALL_SECONDS} s and was ended") from None
+        raise CommandFailed(f"the demo took longer than {TOTAL_SECONDS} s and was cancelled") from None
 
 
 @asynccontextmanager
 async def _instance(settings: "Settings", *, is_fresh: bool) -> "AsyncIterator[tuple[Settings, bool]]":
-    """The settings of the Makegood to play on, and whether it is the demo's own."""
-    from cli.demo.instance import is_running, own_instance
+    """Yields the settings of the instance, and whether it is a temporary one."""
+    from cli.demo.instance import is_running, temporary_instance
 
     if not is_fresh and await is_running(settings.public_url_or_default):
         yield settings, False
         return
-    async with own_instance() as own:
+    async with temporary_instance() as own:
         yield own, True
 
 
-async def _play(settings: "Settings", *, began: float, is_own: bool, is_quiet: bool) -> "Watch":
+async def _run(settings: "Settings", *, began: float, is_temporary: bool, is_quiet: bool) -> "Observer":
     import httpx
 
     from cli.demo.instance import make_project, retire_project
-    from cli.demo.observer import Watch
+    from cli.demo.observer import Observer
 
     url = settings.public_url_or_default
     project = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
     headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
-            watch = Watch(client, settings.mailbox_dir if settings.smtp_url is None else None, began, is_quiet)
-            watch.begin(f"Makegood at {url}" + (", started for this demo" if is_own else ""))
-            await _play_with_merchant(watch, url, project)
+            observer = Observer(client, settings.mailbox_dir if settings.smtp_url is None else None, began, is_quiet)
+            observer.begin_story(f"Makegood at {url}" + (", started for this demo" if is_temporary else ""))
+            await _run_with_merchant(observer, url, project)
     finally:
-        if not is_own:
+        if not is_temporary:
             await asyncio.shield(retire_project(settings, project["project_id"]))
-    return watch
+    return observer
 
 
-# The project's values are JSON, of any type.
-async def _play_with_merchant(watch: "Watch", url: str, project: Mapping[str, Any]) -> None:
+# Any: JSON values.
+async def _run_with_merchant(observer: "Observer", url: str, project: Mapping[str, Any]) -> None:
     from cli.demo.merchant import demo_merchant, merchant_port
-    from cli.demo.stories import Stage, play_all
+    from cli.demo.stories import Stage, run_stories
 
     with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
-        merchant_is = demo_merchant(
+        merchant_process = demo_merchant(
             makegood_url=url,
             api_key=project["api_key"],
             signing_secret=project["signing_secret"],
             port=merchant_port(),
             directory=Path(directory),
         )
-        async with merchant_is as merchant:
-            await _save_repair_url(watch.client, url, merchant.repair_url)
-            watch.saw(f"test project {project['name']} repairs at {merchant.repair_url}")
-            await play_all(Stage(merchant, watch))
+        async with merchant_process as merchant:
+            await _save_repair_url(observer.client, url, merchant.repair_url)
+            observer.record_step(f"test project {project['name']} has the repair URL {merchant.repair_url}")
+            await run_stories(Stage(merchant, observer))
 
 
 async def _save_repair_url(client: "httpx.AsyncClient", url: str, repair_url: str) -> None:
-    """Tell the running API itself, since it is what judges: its environment may be another than ours.
+    """Save the URL over REST: the running API validates it with its own settings.
 
     Raises: CommandFailed when it refuses.
     """
     answer = await client.patch("/api/v1/project", json={"repair_url": repair_url})
     if answer.status_code == 401:
         raise CommandFailed(
-            f"the Makegood at {url} has another store than this command: run the demo with its MAKEGOOD_DATA_DIR or "
+            f"the Makegood at {url} uses another store than this command: run the demo with its MAKEGOOD_DATA_DIR or "
             "MAKEGOOD_DATABASE_URL, or with --fresh"
         )
     if answer.status_code == 422:

@@ -1,4 +1,4 @@
-"""What a check of `makegood doctor` finds, and the shape of a check."""
+"""The types of `makegood doctor`: a check and its finding."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a check ended; `fail` alone makes the command fail."""
+    """The result of a check; only `fail` makes the command fail."""
 
     OK = "ok"
     WARN = "warn"
@@ -15,7 +15,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and the one thing that mends it; `fix` is None when there is nothing to mend."""
+    """The result of one check, and how to fix it; `fix` is None when there is nothing to fix."""
 
     verdict: Verdict
     detail: str
@@ -24,22 +24,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check with its name; it raises nothing that it expects."""
+    """A named check; it returns expected failures as findings."""
 
     name: str
     run: Callable[[], Awaitable[Finding]]
 
 
 def ok(detail: str) -> Finding:
-    """Nothing to mend."""
+    """A finding without a problem."""
     return Finding(Verdict.OK, detail)
 
 
 def warn(detail: str, *, fix: str) -> Finding:
-    """It works, but should not stay so."""
+    """A finding that should be fixed; the installation still works."""
     return Finding(Verdict.WARN, detail, fix)
 
 
 def fail(detail: str, *, fix: str) -> Finding:
-    """Something does not work."""
+    """A finding of something that does not work."""
     return Finding(Verdict.FAIL, detail, fix)

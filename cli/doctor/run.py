@@ -1,7 +1,7 @@
-"""`makegood doctor`: runs every check and says, for each that is not well, the one thing that mends it.
+"""`makegood doctor`: runs every check and prints one fix for each problem.
 
-It changes nothing and sends no mail. The checks are in `machine_checks`, `store_checks` and `service_checks`; none opens a
-Temporal client. It exits 1 when a check fails; a warning alone is no failure.
+It changes nothing and sends no mail. The checks are in `machine_checks`, `store_checks` and
+`service_checks`; none opens a Temporal client. It exits 1 when a check fails, 0 on warnings.
 """
 
 import asyncio
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this installation: machine, store, API, worker, Temporal, mail, repair URLs; one fix for each problem."""
+    """Check this installation: machine, store, API, worker, Temporal, mail, repair URLs; one fix
+    for each problem.
+    """
     findings = asyncio.run(_run_all(read_settings()))
     is_well = not any(finding.verdict is Verdict.FAIL for _, finding in findings)
     if as_json:
@@ -56,11 +58,12 @@ async def _run(check: Check) -> Finding:
             return await check.run()
     except TimeoutError:
         return fail(
-            f"no answer within {CHECK_SECONDS} s", fix="see whether the machine or its network is overloaded, then run it again"
+            f"no answer within {CHECK_SECONDS} s",
+            fix="check whether the machine or its network is overloaded, then run doctor again",
         )
-    except Exception as error:  # its text may quote a setting, and the other checks go on
+    except Exception as error:  # its text can quote a setting; the other checks continue
         return fail(
-            f"the check itself failed ({type(error).__name__})", fix="correct the settings that it reads, then run it again"
+            f"the check itself failed ({type(error).__name__})", fix="correct the settings that it reads, then run doctor again"
         )
 
 

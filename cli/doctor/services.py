@@ -1,4 +1,4 @@
-"""The checks of `makegood doctor` that connect to the running parts: the API, Temporal, the mail server. No mail is sent."""
+"""The checks that connect to services: the API, Temporal and the mail server. No mail is sent."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ CONNECT_SECONDS = 5
 
 
 def service_checks(settings: "Settings") -> tuple[Check, ...]:
-    """The checks in the order in which people read them."""
+    """The checks in the order of the output."""
 
     async def api() -> Finding:
         return await check_api(settings.public_url_or_default)
@@ -31,7 +31,7 @@ def service_checks(settings: "Settings") -> tuple[Check, ...]:
 
 
 async def check_api(url: str) -> Finding:
-    """Whether the API answers, and whether it finds itself ready."""
+    """Whether the API answers, and whether it is ready."""
     import httpx
 
     try:
@@ -46,42 +46,45 @@ async def check_api(url: str) -> Finding:
         )
     if ready.status_code != 200:
         return fail(
-            f"{url} is not ready: {_red(ready)}", fix="mend what it names; right after a start, wait some seconds and look again"
+            f"{url} is not ready: {_failed_checks(ready)}",
+            fix="fix what it names; right after a start, wait a few seconds and run doctor again",
         )
     return ok(f"{url} is ready")
 
 
 async def check_temporal(settings: "Settings") -> Finding:
-    """Whether something accepts connections there, and TLS if it is used; all else of Temporal the worker's heartbeat says."""
+    """Whether the address accepts connections, and TLS if configured. The worker's heartbeat
+    reports the rest.
+    """
     host, _, port = settings.temporal_target.rpartition(":")
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
         writer.close()
     except ssl.SSLError as error:
-        said = f"{settings.temporal_target} takes a connection, but no TLS with these settings ({error.reason or error})"
-        return fail(said, fix="correct TEMPORAL_TLS and TEMPORAL_TLS_*")
+        detail = f"{settings.temporal_target} accepts connections, but not TLS with these settings ({error.reason or error})"
+        return fail(detail, fix="correct TEMPORAL_TLS and TEMPORAL_TLS_*")
     except socket.gaierror:
-        said = f"the name of {settings.temporal_target} is not known"
-        return fail(said, fix="correct TEMPORAL_ADDRESS, or this machine's DNS")
+        detail = f"the host name of {settings.temporal_target} cannot be resolved"
+        return fail(detail, fix="correct TEMPORAL_ADDRESS, or this machine's DNS")
     except (OSError, TimeoutError, ValueError) as error:
         fix = (
             "run `makegood up`"
             if settings.temporal_address is None
             else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
         )
-        return fail(f"nothing at {settings.temporal_target} takes a connection ({type(error).__name__})", fix=fix)
-    return ok(f"{settings.temporal_target} takes connections")
+        return fail(f"nothing accepts connections at {settings.temporal_target} ({type(error).__name__})", fix=fix)
+    return ok(f"{settings.temporal_target} accepts connections")
 
 
 async def check_mail(settings: "Settings") -> Finding:
-    """Whether the mail server greets, offers what the URL asks for, and takes the password."""
+    """Whether the mail server answers, supports what the URL requires, and accepts the password."""
     import aiosmtplib
 
     from activities.alerts.email_smtp import parse_mail_server
 
-    is_ours = settings.smtp_url is None
-    mend = "run `makegood up`" if is_ours else "correct MAKEGOOD_SMTP_URL, or ask who runs the mail server"
+    is_built_in = settings.smtp_url is None
+    fix = "run `makegood up`" if is_built_in else "correct MAKEGOOD_SMTP_URL, or ask the operator of the mail server"
     try:
         server = parse_mail_server(settings.smtp_url_or_default)
     except ValueError as error:
@@ -96,17 +99,17 @@ async def check_mail(settings: "Settings") -> Finding:
         timeout=CONNECT_SECONDS,
     )
     try:
-        # Connecting greets, says EHLO, starts TLS and signs in, as the URL has it.
+        # Connecting includes EHLO, STARTTLS and sign-in, as the URL says.
         async with client:
             is_encrypted = client.transport is not None and client.transport.get_extra_info("ssl_object") is not None
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-        return fail(f"{server.host}:{server.port} ({type(error).__name__})", fix=mend)
-    greeted = f"{server.host}:{server.port} greets" + ("" if server.username is None else " and takes the password")
-    if is_ours:
-        return ok(f"{greeted}: the built-in mailbox, which forwards nothing")
+        return fail(f"{server.host}:{server.port} ({type(error).__name__})", fix=fix)
+    reached = f"{server.host}:{server.port} answers" + ("" if server.username is None else " and accepts the password")
+    if is_built_in:
+        return ok(f"{reached}: the built-in mailbox, which forwards nothing")
     if server.username is not None and not is_encrypted:
-        return warn(f"{greeted}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
-    return ok(f"{greeted}{', encrypted' if is_encrypted else ''}")
+        return warn(f"{reached}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
+    return ok(f"{reached}{', encrypted' if is_encrypted else ''}")
 
 
 def _tls(settings: "Settings") -> ssl.SSLContext | None:
@@ -119,11 +122,11 @@ def _tls(settings: "Settings") -> ssl.SSLContext | None:
     return context
 
 
-def _red(answer: "httpx.Response") -> str:
-    """What failed in a readyz answer, in its own words; what is only unknown is so because of that."""
+def _failed_checks(answer: "httpx.Response") -> str:
+    """The failed checks of a /readyz response. Unknown checks only follow from the failed ones."""
     try:
         checks = answer.json()["checks"]
-        red = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] == "failed"]
+        failed = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] == "failed"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"it answered {answer.status_code}"
-    return ", ".join(red) or f"it answered {answer.status_code}"
+    return ", ".join(failed) or f"it answered {answer.status_code}"

@@ -1,1 +1,3 @@
-"""`makegood up`: starts Temporal, worker, API and mailbox on one machine, and restarts what dies."""
+"""`makegood up`: starts Temporal, worker, API and mailbox on one machine, and restarts processes
+that die.
+"""

@@ -1,6 +1,7 @@
-"""What `makegood up` does in the store once everything runs: a sign-in link, and on the very first run a project with a key.
+"""Bootstraps a store for `makegood up`: creates a sign-in link, and on the first run a project with
+a key.
 
-Called by `cli.up.run`, which prints what comes back; nothing of it is logged, and the key can be shown this once only.
+`cli.up.run` prints the result. Neither value is logged; the key cannot be shown again.
 """
 
 from dataclasses import dataclass
@@ -12,21 +13,21 @@ if TYPE_CHECKING:
     from operations.composition import Operations
 
 PROJECT_NAME = "default"
-# Caught by the built-in mailbox, and reserved, so that it can never be anyone's.
+# The built-in mailbox receives it. The domain is reserved, so nobody owns the address.
 ALERT_EMAIL = "you@example.com"
 
 
 @dataclass(frozen=True, slots=True)
-class FirstSteps:
-    """A token that signs in once; the key of the project that was made, None when there were projects already."""
+class BootstrapResult:
+    """A single-use sign-in token, and the new project's key; None when projects existed already."""
 
     login_token: str
     api_key: str | None
 
 
-async def take_first_steps(settings: Settings) -> FirstSteps:
-    """Make what a newcomer needs next. Each call makes a new sign-in link; the project is made once."""
-    # Here, since `makegood up` starts its children before it needs the store's libraries.
+async def bootstrap_store(settings: Settings) -> BootstrapResult:
+    """Create a sign-in link on each call, and the default project when the store has no project."""
+    # Imported here: `makegood up` starts its children before it needs the store.
     from cli.local_operations import build_operations, cli_actor, read_sealer
     from operations.people.composition import People
     from store.db.database import Database
@@ -35,7 +36,7 @@ async def take_first_steps(settings: Settings) -> FirstSteps:
     try:
         login_token = await People.build(database, read_sealer(settings)).accounts.create_link(None, actor=cli_actor())
         api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
-        return FirstSteps(login_token=login_token, api_key=api_key)
+        return BootstrapResult(login_token=login_token, api_key=api_key)
     finally:
         await database.close()
 
@@ -45,7 +46,7 @@ async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str
 
     if (await operations.projects.list_projects())["data"]:
         return None
-    made = await operations.projects.create_project(
+    created = await operations.projects.create_project(
         name=PROJECT_NAME,
         mode="test",
         actor=cli_actor(),
@@ -53,4 +54,4 @@ async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str
         alert_emails=[ALERT_EMAIL] if catches_mail else [],
         scopes=["ingest"],
     )
-    return str(made["api_key"])
+    return str(created["api_key"])

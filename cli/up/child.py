@@ -1,6 +1,6 @@
-"""What the supervisor is told of a child, and the two judgements on one: must it be killed, and is it started again.
+"""Describes a child process of the supervisor, and decides when to kill it and when to restart it.
 
-Used by `cli.up.supervisor`; `cli.up.run` describes its children with it. It starts and kills nothing.
+`cli.up.run` describes the children; `cli.up.supervisor` starts and kills them.
 """
 
 import asyncio
@@ -16,23 +16,25 @@ KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """How one knows that a child which was ready still works.
+class LivenessCheck:
+    """A repeated check that a ready child still works.
 
-    `problem` is given the child's process group, and says what is wrong that a new start would mend, or None; it raises nothing.
+    `problem` gets the child's process group id. It returns a problem that a restart would fix, or
+    None; it never raises.
     """
 
     problem: Callable[[int], Awaitable[str | None]]
-    look_seconds: float
-    red_seconds: float
+    interval_seconds: float
+    failing_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """One program: how it starts, how one knows that it is ready and that it works, how long it may take to end.
+    """One program: its command, readiness, liveness and stop time.
 
-    It is ready when it printed a line that contains `ready_line`, and `probe` answers True; each may be absent. `after`
-    names children, or the supervisor's `PREPARED`, that must be ready before it is started.
+    It is ready when it has printed a line that contains `ready_line` and `probe` returns True; each
+    is optional. `after` names children, or the supervisor's `PREPARED`, that must be ready before
+    it is started.
     """
 
     name: str
@@ -41,19 +43,21 @@ class ChildSpec:
     ready_line: str | None = None
     probe: Callable[[], Awaitable[bool]] | None = None
     after: tuple[str, ...] = ()
-    watch: Watch | None = None
+    liveness: LivenessCheck | None = None
     stop_seconds: float = 2.0
 
 
 @dataclass(slots=True)
 class Restarts:
-    """How often one child died in a row before it was ready, and what that means for its next start."""
+    """Counts deaths of one child in a row before it was ready, and computes the restart delay."""
 
     deaths: int = 0
     delay_seconds: float = FIRST_DELAY_SECONDS
 
     def delay_after_death(self, *, was_ready: bool, ended_with: int) -> float | None:
-        """Seconds until the next start; None when it died too often. A SIGKILL comes from outside and is not counted."""
+        """Seconds until the restart; None after too many deaths. A SIGKILL comes from outside and
+        is not counted.
+        """
         if was_ready:
             self.deaths, self.delay_seconds = 0, FIRST_DELAY_SECONDS
         elif ended_with not in KILLED:
@@ -64,18 +68,18 @@ class Restarts:
         return delay
 
 
-async def lasting_problem(watch: Watch, group: int) -> str:
-    """What is wrong with the child, once it has been wrong at every look for `red_seconds`.
+async def wait_for_lasting_problem(check: LivenessCheck, group: int) -> str:
+    """Wait until every check has failed for `failing_seconds`; returns the last problem.
 
-    Looks are counted, not time: whoever looks may have been stopped himself, and finds everything late when he goes on.
+    It counts checks, not time: this process may itself have been stopped for a while (SIGSTOP).
     """
-    # From the first to the last of them `red_seconds` pass.
-    most_looks, red_looks = math.ceil(watch.red_seconds / watch.look_seconds) + 1, 0
+    # `failing_seconds` pass between the first and the last failing check.
+    max_failures, failures = math.ceil(check.failing_seconds / check.interval_seconds) + 1, 0
     while True:
-        looked_at = asyncio.get_running_loop().time()
-        problem = await watch.problem(group)
-        red_looks = 0 if problem is None else red_looks + 1
-        if problem is not None and red_looks >= most_looks:
+        checked_at = asyncio.get_running_loop().time()
+        problem = await check.problem(group)
+        failures = 0 if problem is None else failures + 1
+        if problem is not None and failures >= max_failures:
             return problem
-        took_seconds = asyncio.get_running_loop().time() - looked_at
-        await asyncio.sleep(max(0.0, watch.look_seconds - took_seconds))
+        took_seconds = asyncio.get_running_loop().time() - checked_at
+        await asyncio.sleep(max(0.0, check.interval_seconds - took_seconds))

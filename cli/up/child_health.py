@@ -1,7 +1,7 @@
-"""Whether a child of `makegood up` that was ready still works, asked every few seconds, and only for what a new start would mend.
+"""The liveness checks of the children of `makegood up`: only problems that a restart would fix.
 
-A part that waits for another one, for the engine or the store, is red in `/readyz` and is left alone here. Each question answers
-with what is wrong, or None, and raises nothing. Called by the supervisor.
+A child that waits for Temporal or the database is not ready in `/readyz`, but it is not restarted.
+Each check returns a problem or None and never raises. The supervisor calls them.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.up.child import Watch
+from cli.up.child import LivenessCheck
 from cli.up.probes import answers_http, greets_by_smtp, speaks_http2
 
 if TYPE_CHECKING:
@@ -18,34 +18,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a child may be red before it is killed; `silent_seconds`: a worker without a heartbeat for so long is red."""
+class LivenessLimits:
+    """How often a child is checked, and how long it may fail before it is killed.
 
-    look_seconds: float = 5.0
-    red_seconds: float = 30.0
+    `silent_seconds`: the maximum age of a worker's heartbeat.
+    """
+
+    interval_seconds: float = 5.0
+    failing_seconds: float = 30.0
     silent_seconds: float = 10.0
 
 
-USUAL = Patience()
+DEFAULT_LIMITS = LivenessLimits()
 
 
-def watch_api(host: str, port: int, patience: Patience) -> Watch:
-    """Red while `/livez`, which asks nobody else, goes unanswered."""
-    return _watch_answer(lambda: answers_http(host, port, "/livez"), "/livez is not answered", patience)
+def api_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
+    """Fails while `/livez` is not answered. `/livez` depends on no other service."""
+    return _answer_check(lambda: answers_http(host, port, "/livez"), "/livez is not answered", limits)
 
 
-def watch_temporal(host: str, port: int, patience: Patience) -> Watch:
-    """Red while its frontend does not shake hands."""
-    return _watch_answer(lambda: speaks_http2(host, port), f"port {port} is not answered", patience)
+def temporal_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
+    """Fails while the frontend does not complete an HTTP/2 handshake."""
+    return _answer_check(lambda: speaks_http2(host, port), f"port {port} is not answered", limits)
 
 
-def watch_mailbox(host: str, port: int, patience: Patience) -> Watch:
-    """Red while it does not greet."""
-    return _watch_answer(lambda: greets_by_smtp(host, port), f"port {port} is not answered", patience)
+def mailbox_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
+    """Fails while the SMTP server sends no greeting."""
+    return _answer_check(lambda: greets_by_smtp(host, port), f"port {port} is not answered", limits)
 
 
-def watch_worker(database_url: str, patience: Patience) -> Watch:
-    """Red while its heartbeat is silent. One that beats and does no work ends by itself: see `worker.health.heartbeat`."""
+def worker_liveness(database_url: str, limits: LivenessLimits) -> LivenessCheck:
+    """Fails while the heartbeat is old. A worker that does no work exits by itself: see
+    `worker.health.heartbeat`.
+    """
 
     async def problem(group: int) -> str | None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -62,22 +67,23 @@ def watch_worker(database_url: str, patience: Patience) -> Watch:
             return None
         finally:
             await database.close()
-        return judge_worker(beats, group, silent_seconds=patience.silent_seconds)
+        return judge_worker(beats, group, silent_seconds=limits.silent_seconds)
 
-    return _watch(problem, patience)
+    return _check(problem, limits)
 
 
 def judge_worker(beats: "Sequence[Beat]", group: int, *, silent_seconds: float) -> str | None:
-    """What the last heartbeat of the worker in this process group says of it.
+    """The problem of the worker in this process group, judged by its last heartbeat.
 
-    None too when it never wrote one: a store that takes no writes is not mended by another worker.
+    None also when it never wrote one: restarting the worker would not fix a database that accepts
+    no writes.
     """
-    ours = next((beat for beat in beats if beat.role == "worker" and _is_in_group(beat.process, group)), None)
-    return "no heartbeat" if ours is not None and ours.age_seconds > silent_seconds else None
+    own = next((beat for beat in beats if beat.role == "worker" and _is_in_group(beat.process, group)), None)
+    return "no heartbeat" if own is not None and own.age_seconds > silent_seconds else None
 
 
 def _is_in_group(name: str, group: int) -> bool:
-    """Whether a worker that names itself `worker-HOST-PID-…` is of this host and process group."""
+    """Whether the process name `worker-HOST-PID-…` belongs to this host and process group."""
     if not name.startswith(f"worker-{socket.gethostname()}-"):
         return False
     try:
@@ -86,12 +92,12 @@ def _is_in_group(name: str, group: int) -> bool:
         return False
 
 
-def _watch_answer(answers: Callable[[], Awaitable[bool]], told: str, patience: Patience) -> Watch:
+def _answer_check(answers: Callable[[], Awaitable[bool]], message: str, limits: LivenessLimits) -> LivenessCheck:
     async def problem(_: int) -> str | None:
-        return None if await answers() else told
+        return None if await answers() else message
 
-    return _watch(problem, patience)
+    return _check(problem, limits)
 
 
-def _watch(problem: Callable[[int], Awaitable[str | None]], patience: Patience) -> Watch:
-    return Watch(problem=problem, look_seconds=patience.look_seconds, red_seconds=patience.red_seconds)
+def _check(problem: Callable[[int], Awaitable[str | None]], limits: LivenessLimits) -> LivenessCheck:
+    return LivenessCheck(problem=problem, interval_seconds=limits.interval_seconds, failing_seconds=limits.failing_seconds)

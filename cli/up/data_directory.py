@@ -1,7 +1,7 @@
-"""The data directory of `makegood up`: made private, held by one supervisor at a time, given its root secret.
+"""The data directory of `makegood up`: creates it, locks it and writes its root secret.
 
-It never shows the secret, and replaces one only when asked to (`makegood secret rotate`). Called by `cli.up.run` before anything
-is started.
+One supervisor locks it at a time. The secret is never printed, and only `makegood secret rotate`
+replaces it. `cli.up.run` calls this before it starts any process.
 """
 
 import contextlib
@@ -19,16 +19,17 @@ SECRET_BYTES = 48
 
 
 class DataDirectoryError(Exception):
-    """The data directory cannot be used; the message says why and what helps."""
+    """The data directory cannot be used; the message has the reason and the fix."""
 
 
 @contextlib.contextmanager
-def held(data_dir: Path) -> Iterator[None]:
-    """Hold the directory, made if it is missing, for this process alone; let go however the process ends.
+def locked(data_dir: Path) -> Iterator[None]:
+    """Lock the directory for this process, creating it if missing. The lock ends with the process.
 
-    Raises: DataDirectoryError when another process holds it, or when it cannot be made or written.
+    Raises: DataDirectoryError when another process has the lock, or when it cannot be created or
+    written.
     """
-    lock = _opened_lock(data_dir)
+    lock = _open_lock_file(data_dir)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,41 +47,45 @@ def held(data_dir: Path) -> Iterator[None]:
 
 
 def ensure_secret_key(settings: Settings) -> bool:
-    """Write a new root secret, readable by its owner alone, when none is set or stored; True when it did.
+    """Write a new root secret, mode 0600, if none is set or stored; returns True if it did.
 
-    Raises: DataDirectoryError when the store is older than the secret, which then was lost and is not to be replaced.
+    Raises: DataDirectoryError when a store exists without its secret: a new secret could not
+    decrypt it.
     """
     if settings.secret_key is not None or settings.secret_key_path.exists():
         return False
     store = settings.data_dir / "makegood.db"
     if store.exists():
         raise DataDirectoryError(
-            f"{settings.secret_key_path} is gone, but {store} was sealed with it: put the file back or set "
-            f"MAKEGOOD_SECRET_KEY; to begin anew, move {settings.data_dir} away"
+            f"{settings.secret_key_path} is gone, but {store} was encrypted with it: restore the file or set "
+            f"MAKEGOOD_SECRET_KEY; to start with an empty store, move {settings.data_dir} away"
         )
     _write_private(settings.secret_key_path, secrets.token_urlsafe(SECRET_BYTES))
     return True
 
 
 def replace_secret_key(settings: Settings) -> None:
-    """Write a new root secret in the place of the old one, which is kept beside it; the directory must be held."""
-    # The old one first: whenever this is cut off, the files hold what opens the store.
+    """Replace the root secret and keep the old one beside it. The caller must have locked the
+    directory.
+    """
+    # The old one is copied first: after a crash at any point, the files can still decrypt the
+    # store.
     _write_private(settings.previous_secret_key_path, settings.read_secret_key())
     _write_private(settings.secret_key_path, secrets.token_urlsafe(SECRET_BYTES))
 
 
-def _opened_lock(data_dir: Path) -> int:
+def _open_lock_file(data_dir: Path) -> int:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DataDirectoryError(
-            f"{data_dir} cannot be used as the data directory ({error.strerror}): set MAKEGOOD_DATA_DIR to one that can"
+            f"{data_dir} cannot be used as the data directory ({error.strerror}): set MAKEGOOD_DATA_DIR to another directory"
         ) from None
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write it whole or not at all, on disk before this returns."""
+    """Write the file atomically and durably."""
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,10 +1,11 @@
-"""Runs one program so that it cannot outlive the supervisor: `python launch.py LIFELINE PROGRAM [ARGUMENT]…`.
+"""Runs one program so that it cannot outlive the supervisor: `python launch.py LIFELINE PROGRAM
+[ARGUMENT]…`.
 
-LIFELINE is the read end of a pipe whose only write end the supervisor holds. However the supervisor dies, SIGKILL
-included, the pipe then ends, and this process kills its whole process group, itself among it. That works for programs
-that are not ours, on Linux and macOS alike. `cli.up.supervisor` starts it as the leader of a group of its own; it imports
-nothing of the project, so that it starts in milliseconds. It ends with the program's exit code, or 128 + the signal
-that ended the program.
+LIFELINE is the read end of a pipe. Only the supervisor has its write end. When the supervisor dies,
+even by SIGKILL, the pipe closes, and this process kills its whole process group, including itself.
+This works for any program, on Linux and macOS. `cli.up.supervisor` starts it as the leader of a
+process group. It imports nothing of the project, so that it starts in milliseconds. It exits with
+the program's exit code, or 128 + the signal that ended the program.
 """
 
 import os
@@ -18,12 +19,12 @@ CANNOT_START = 127
 
 
 def main(arguments: list[str]) -> int:
-    """Run the program until it ends; its exit code."""
+    """Run the program until it ends; returns its exit code."""
     lifeline, command = int(arguments[0]), arguments[1:]
-    # Signals go to the whole group: the program acts on them, and this process waits for it. A handler, not SIG_IGN,
-    # since an ignored signal would stay ignored in the program.
+    # Signals go to the whole group: the program handles them, and this process waits for it. A
+    # handler, not SIG_IGN: the program would inherit an ignored signal.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _leave_it_to_the_program)
+        signal.signal(number, _ignore_signal)
     threading.Thread(target=_die_with_supervisor, args=(lifeline,), daemon=True).start()
     try:
         ended_with = subprocess.Popen(command).wait()
@@ -33,12 +34,12 @@ def main(arguments: list[str]) -> int:
     return ended_with if ended_with >= 0 else 128 - ended_with
 
 
-def _leave_it_to_the_program(number: int, frame: FrameType | None) -> None:
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
     del number, frame
 
 
 def _die_with_supervisor(lifeline: int) -> None:
-    os.read(lifeline, 1)  # Nobody ever writes: this returns when the last write end is closed.
+    os.read(lifeline, 1)  # Nothing is ever written: this returns when the write end is closed.
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -1,7 +1,8 @@
-"""The built-in mailbox: an SMTP server on loopback that keeps every mail it is handed and forwards none.
+"""The built-in mailbox: an SMTP server on loopback that stores every mail and forwards none.
 
-It accepts any sender and any recipient, so it listens on 127.0.0.1 alone. A mail is on disk before it is accepted. A child
-of `makegood up` when no `MAKEGOOD_SMTP_URL` is set; `store.maintenance.mailbox` holds the files and reads them.
+It accepts any sender and recipient, so it listens on 127.0.0.1 only. A mail is on disk before it is
+accepted. `makegood up` runs it when `MAKEGOOD_SMTP_URL` is not set. `store.maintenance.mailbox`
+writes and reads the files.
 """
 
 import asyncio
@@ -21,27 +22,29 @@ HOST = "127.0.0.1"
 
 
 class StoreEveryMail:
-    """What aiosmtpd calls for each mail."""
+    """The aiosmtpd handler: called for each mail."""
 
     def __init__(self, directory: Path) -> None:
-        """`directory` takes the files."""
+        """`directory` is where the mails are stored."""
         self._directory = directory
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """Keep the mail, then accept it; a full or broken disk is a temporary refusal, so that the sender tries again."""
+        """Store the mail, then accept it. A disk error is a temporary refusal (452), so that the
+        sender retries.
+        """
         del server, session
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         try:
             await asyncio.to_thread(store_mail, self._directory, content, received_at=datetime.now(UTC))
         except OSError as error:
-            print(f"mail_not_kept reason={error.strerror}", flush=True)
+            print(f"mail_not_stored reason={error.strerror}", flush=True)
             return "452 The mail could not be stored"
-        print(f"mail_kept recipients={len(envelope.rcpt_tos)} bytes={len(content)}", flush=True)
-        return "250 Kept"
+        print(f"mail_stored recipients={len(envelope.rcpt_tos)} bytes={len(content)}", flush=True)
+        return "250 Stored"
 
 
 def run_mailbox(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code."""
+    """Serve until SIGINT or SIGTERM; returns the exit code."""
     os.umask(0o077)
     try:
         asyncio.run(serve_mailbox(settings.mailbox_dir, settings.smtp_port))
@@ -52,7 +55,7 @@ def run_mailbox(settings: Settings) -> int:
 
 
 async def serve_mailbox(directory: Path, port: int) -> None:
-    """Serve until this process is signalled, with the mails kept in `directory`."""
+    """Serve until SIGINT or SIGTERM, storing mails in `directory`."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,6 +1,6 @@
-"""Finds out, before anything is started, whether the ports can be had, and says which setting moves each.
+"""Checks that the ports of `makegood up` are free before any process starts.
 
-It only binds and lets go. Called by `cli.up.run`.
+It binds each port and closes it again. Called by `cli.up.run`.
 """
 
 import errno
@@ -11,12 +11,12 @@ from config.settings import Settings, environment_name
 
 
 class PortsError(Exception):
-    """One or more ports cannot be had; the message has a line for each, with its setting."""
+    """One or more ports are not available; the message has a line for each, with its setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeededPort:
-    """A port that a child will listen on, and the field of the settings that names it."""
+    """A port that a child will listen on, and its settings field."""
 
     host: str
     port: int
@@ -24,7 +24,7 @@ class NeededPort:
 
 
 def needed_ports(settings: Settings) -> tuple[NeededPort, ...]:
-    """The ports of the children that these settings start."""
+    """The ports that the children of these settings listen on."""
     ports = [NeededPort(settings.host, settings.port, "port")]
     if settings.temporal_address is None:
         ports.append(NeededPort("127.0.0.1", settings.temporal_port, "temporal_port"))
@@ -35,9 +35,9 @@ def needed_ports(settings: Settings) -> tuple[NeededPort, ...]:
 
 
 def check_ports(ports: tuple[NeededPort, ...]) -> None:
-    """Return when all can be had.
+    """Check every port.
 
-    Raises: PortsError naming every port that is taken, refused, or wanted twice, with its setting.
+    Raises: PortsError with every port that is taken, refused or used twice, and its setting.
     """
     problems = [problem for port in ports if (problem := _problem(port, ports)) is not None]
     if problems:
@@ -48,14 +48,14 @@ def _problem(port: NeededPort, ports: tuple[NeededPort, ...]) -> str | None:
     name = environment_name(port.field_name)
     earlier = ports[: ports.index(port)]
     if twin := next((other for other in earlier if other.port == port.port), None):
-        return f"port {port.port} is given twice, by {environment_name(twin.field_name)} and {name}: change one"
+        return f"port {port.port} is used twice, by {environment_name(twin.field_name)} and {name}: change one"
     try:
         _bind(port.host, port.port)
     except socket.gaierror:
         return f"MAKEGOOD_HOST: {port.host} is not an address of this machine"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return f"port {port.port} ({name}) is taken by another program: stop it, or set {name} to a free port"
+            return f"port {port.port} ({name}) is in use by another program: stop it, or set {name} to a free port"
         if error.errno == errno.EADDRNOTAVAIL:
             return f"MAKEGOOD_HOST: {port.host} is not an address of this machine"
         return f"port {port.port} ({name}) cannot be used ({error.strerror}): set {name} to another port"
@@ -67,5 +67,5 @@ def _bind(host: str, port: int) -> None:
     with socket.socket(family, kind, protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # Bound twice is refused only here when both sides set SO_REUSEADDR.
+        # If both sides set SO_REUSEADDR, a conflict shows only here.
         listener.listen(1)

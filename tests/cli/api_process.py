@@ -1,4 +1,6 @@
-"""A real `makegood api` process on a SQLite store of its own, for commands that speak HTTP. No worker runs."""
+"""A real `makegood api` process on a SQLite store of its own, for commands that speak HTTP. No
+worker runs.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ from tests.support.waiting import wait_until
 
 @contextmanager
 def running_api(directory: Path, **settings: str) -> Iterator[Makegood]:
-    """The command line on the API's own settings, while the API runs; keywords are further variables of both."""
+    """The command line on the API's own settings, while the API runs; keywords are further
+    variables of both.
+    """
     port = free_ports(1)[0]
     environment: Mapping[str, str] = {
         "MAKEGOOD_DATA_DIR": str(directory),

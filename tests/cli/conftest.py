@@ -1,4 +1,4 @@
-"""For the command line's tests: `makegood`, run on the test's own store, on both engines."""
+"""Fixtures: `makegood`, the command line on the test's own store, on SQLite and PostgreSQL."""
 
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from tests.conftest import SECRET_KEY
 
 @pytest.fixture
 def bare_makegood(tmp_path: Path) -> Makegood:
-    """The command line where nothing was ever set up, started anew each time."""
+    """The command line on a machine without any setup; each call starts a new Python."""
     return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")}, is_forked=False)
 
 
 @pytest.fixture
 def sqlite_makegood(sqlite_url: str, tmp_path: Path) -> Makegood:
-    """The command line on an empty SQLite store alone, for what no engine has a say in."""
+    """The command line on an empty SQLite store, for behaviour that does not depend on the
+    database.
+    """
     settings = {"MAKEGOOD_DATA_DIR": str(tmp_path / "data"), "MAKEGOOD_DATABASE_URL": sqlite_url}
     return Makegood({**settings, "MAKEGOOD_SECRET_KEY": SECRET_KEY})
 

@@ -1,7 +1,8 @@
-"""Runs the command line as people do: a process of its own, its environment given, its answer read.
+"""Runs the command line as a process, with a given environment, and returns its output.
 
-Most of what a short command costs is its imports. So a process with everything imported stands by, and each command is a
-fork of it; `Makegood(settings, is_forked=False)` starts Python anew, for the tests to which its start matters.
+Imports are most of the cost of a short command. So a prepared process with everything imported
+forks for each command. `Makegood(settings, is_forked=False)` starts a new Python instead, for tests
+of the start itself.
 """
 
 import json
@@ -18,8 +19,8 @@ from typing import Any
 from tests.support.processes import ROOT
 
 COMMAND_SECONDS = 60
-_STANDING_BY = multiprocessing.get_context("forkserver")
-_STANDING_BY.set_forkserver_preload(
+_FORK_SERVER = multiprocessing.get_context("forkserver")
+_FORK_SERVER.set_forkserver_preload(
     [
         "cli.main",
         "cli.local_operations",
@@ -51,7 +52,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Makegood:
-    """The command line in one environment, from which nothing of this one's MAKEGOOD_* and TEMPORAL_* is taken over."""
+    """The command line in one environment, from which nothing of this one's MAKEGOOD_* and
+    TEMPORAL_* is taken over.
+    """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     is_forked: bool = True
@@ -80,13 +83,13 @@ def _forked(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / stream for stream in ("in", "out", "err")]
         streams[0].write_bytes(stdin)
-        process = _STANDING_BY.Process(target=_become, args=(arguments, dict(environment), [str(path) for path in streams]))
+        process = _FORK_SERVER.Process(target=_become, args=(arguments, dict(environment), [str(path) for path in streams]))
         process.start()
         process.join(COMMAND_SECONDS)
         if process.is_alive():
             process.kill()
             process.join()
-            raise TimeoutError(f"makegood {' '.join(arguments)} did not end; it said: {streams[2].read_text()}")
+            raise TimeoutError(f"makegood {' '.join(arguments)} did not end; its stderr: {streams[2].read_text()}")
         return Done(process.exitcode or 0, streams[1].read_text(), streams[2].read_text())
 
 
@@ -94,7 +97,8 @@ def _become(arguments: tuple[str, ...], environment: dict[str, str], streams: li
     """Run the command in this process, whose streams become the three files."""
     for number, (path, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         os.dup2(os.open(path, flags | (os.O_CREAT if number else 0), 0o600), number)
-    # As at the start of an interpreter: what is kept of the environment and the terminal is read again.
+    # As at the start of an interpreter: what is kept of the environment and the terminal is read
+    # again.
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.clear()
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""A small real HTTP server that keeps what it is sent, for commands that post."""
+"""A small real HTTP server that records requests, for commands that post."""
 
 import json
 import threading

@@ -1,4 +1,6 @@
-"""Runs the real supervisor over the children that a JSON file describes, as a process that tests can signal and kill."""
+"""Runs the supervisor with the children of a JSON file, as a process that tests can signal and
+kill.
+"""
 
 import asyncio
 import json
@@ -6,12 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from cli.up.child import ChildSpec, Watch
+from cli.up.child import ChildSpec, LivenessCheck
 from cli.up.supervisor import Supervisor
 
 
 async def main(path: str) -> int:
-    """The supervisor's exit code; it prints PREPARED and ALL READY as they come."""
+    """The supervisor's exit code; it prints PREPARED and ALL READY when they happen."""
     described = json.loads(Path(path).read_text(encoding="utf-8"))
     specs = tuple(
         ChildSpec(
@@ -20,21 +22,21 @@ async def main(path: str) -> int:
             environment=os.environ,
             ready_line=child.get("ready_line"),
             after=tuple(child.get("after", ())),
-            watch=_watch(child["red_while"]) if "red_while" in child else None,
+            liveness=_fails_while_exists(child["failing_while"]) if "failing_while" in child else None,
             stop_seconds=child.get("stop_seconds", 2.0),
         )
         for child in described
     )
-    return await Supervisor(specs, say=lambda line: print(line, flush=True)).run(prepare=_prepare, announce=_announce)
+    return await Supervisor(specs, print_line=lambda line: print(line, flush=True)).run(prepare=_prepare, announce=_announce)
 
 
-def _watch(path: str) -> Watch:
-    """Red while the file exists."""
+def _fails_while_exists(path: str) -> LivenessCheck:
+    """Fails while the file exists."""
 
     async def problem(_: int) -> str | None:
-        return "it is red" if Path(path).exists() else None
+        return "it is failing" if Path(path).exists() else None
 
-    return Watch(problem=problem, look_seconds=0.1, red_seconds=0.3)
+    return LivenessCheck(problem=problem, interval_seconds=0.1, failing_seconds=0.3)
 
 
 async def _prepare() -> None:

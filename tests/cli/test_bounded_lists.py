@@ -1,4 +1,6 @@
-"""More projects and people than a list holds: the commands say so, and a project beyond is found by its name and id."""
+"""More projects and people than a list holds: the commands say so, and a project beyond is found by
+its name and id.
+"""
 
 from sqlalchemy import insert
 
@@ -24,8 +26,8 @@ async def test_lists_end_visibly_and_a_project_beyond_is_found(makegood: Makegoo
     found = [makegood("project", "show", name, "--json").json["project_id"] for name in ("shop", made["project_id"])]
 
     assert short.err == ""
-    assert listed.err == "This list ends at the newest 1,000 projects. Older ones are found by name or id.\n"
-    assert listed_people.err == "This list ends at the newest 1,000 users. Older ones are found by name or id.\n"
+    assert listed.err == "This list shows the newest 1,000 projects. Find older ones by name or id.\n"
+    assert listed_people.err == "This list shows the newest 1,000 users. Find older ones by name or id.\n"
     assert made["project_id"] not in listed.out
     assert found == [made["project_id"]] * 2
     assert makegood("project", "show", "nothing").code == 3

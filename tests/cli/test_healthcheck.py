@@ -1,4 +1,4 @@
-"""The health checks of the image: the API over HTTP, the worker by its heartbeat."""
+"""The container health checks: the API over HTTP, the worker by its heartbeat."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -30,47 +30,47 @@ async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0
     await database.close()
 
 
-async def test_worker_that_lives_and_polls_is_well(settings: Settings) -> None:
+async def test_worker_that_polls_is_healthy(settings: Settings) -> None:
     await write_beat(settings, process="worker-here-1-abc")
 
     assert await worker_problem(settings, host_name="here") is None
 
 
 @pytest.mark.parametrize(
-    ("told", "problem"),
+    ("reported", "problem"),
     [
-        ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has been alive"),
-        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has been alive"),
-        ({"process": "worker-here-1-abc", "pollers_alive": False}, "takes work from Temporal"),
+        ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has written a heartbeat"),
+        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has written a heartbeat"),
+        ({"process": "worker-here-1-abc", "pollers_alive": False}, "polls Temporal"),
         (
             {
                 "process": "worker-here-1-abc",
                 "pollers_alive": False,
                 "temporal_problem": {"kind": "tls", "detail": "no TLS", "fix": "correct TEMPORAL_TLS"},
             },
-            "works for Temporal: no TLS; correct TEMPORAL_TLS",
+            "can poll Temporal: no TLS; correct TEMPORAL_TLS",
         ),
-        ({"process": "worker-here-1-abc", "canary_fresh": False}, "has finished a canary"),
+        ({"process": "worker-here-1-abc", "canary_fresh": False}, "has completed a canary"),
     ],
     ids=["another host's", "silent", "not polling", "refused", "no canary"],
 )
-async def test_worker_that_does_not_is_not(settings: Settings, told: dict[str, object], problem: str) -> None:
-    await write_beat(settings, **told)  # type: ignore[arg-type]  # the table's values fit their names
+async def test_unhealthy_worker_is_reported(settings: Settings, reported: dict[str, object], problem: str) -> None:
+    await write_beat(settings, **reported)  # type: ignore[arg-type]  # the table's values fit their names
 
     assert problem in (await worker_problem(settings, host_name="here") or "")
 
 
-async def test_store_without_tables_is_told(tmp_path: Path) -> None:
+async def test_store_without_tables_is_reported(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
 
-    assert "the store does not answer" in (await worker_problem(settings, host_name="here") or "")
+    assert "the database does not answer" in (await worker_problem(settings, host_name="here") or "")
 
 
-async def test_api_that_does_not_answer_is_not_well(settings: Settings) -> None:
+async def test_api_that_does_not_answer_is_unhealthy(settings: Settings) -> None:
     assert await api_problem(settings) == f"no API answers on port {settings.port}"
 
 
-async def test_api_that_answers_livez_with_200_is_well(settings: Settings) -> None:
+async def test_api_that_answers_livez_with_200_is_healthy(settings: Settings) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n" if line.startswith(b"GET /livez ") else b"HTTP/1.1 404 Not Found\r\n\r\n")
@@ -81,7 +81,7 @@ async def test_api_that_answers_livez_with_200_is_well(settings: Settings) -> No
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["worker"], 1), (["api"], 1), ([], 2), (["mailbox"], 2)])
-def test_command_ends_with_its_code(tmp_path: Path, arguments: list[str], code: int) -> None:
+def test_command_exits_with_its_code(tmp_path: Path, arguments: list[str], code: int) -> None:
     environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0])}
 
     with running(*python("-m", "cli.healthcheck", *arguments), environment=environment) as program:

@@ -1,4 +1,6 @@
-"""The command line as a whole: every command has its help, usage errors are 2, and short commands stay light."""
+"""The command line as a whole: every command has its help, usage errors are 2, and short commands
+stay light.
+"""
 
 import subprocess
 import sys
@@ -102,7 +104,7 @@ def test_wrong_setting_is_named_on_one_line(bare_makegood: Makegood) -> None:
     done = bare_makegood("config", MAKEGOOD_PORT="many")
 
     assert done.code == 2
-    assert done.err.startswith("makegood: wrong settings: MAKEGOOD_PORT: ")
+    assert done.err.startswith("makegood: invalid settings: MAKEGOOD_PORT: ")
     assert done.err.count("\n") == 1
 
 
@@ -121,7 +123,7 @@ def test_short_commands_never_import_a_temporal_client(arguments: tuple[str, ...
 
 
 @pytest.mark.parametrize("arguments", [("project", "list"), ("user", "link"), ("incident", "list")], ids=" ".join)
-def test_missing_store_is_told_with_what_to_do(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
+def test_missing_store_error_names_the_fix(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
     done = bare_makegood(*arguments)
 
     assert done.code == 1

@@ -1,4 +1,6 @@
-"""`migrate`: to a named revision, and what it and `doctor` say when the store was made by a newer version."""
+"""`migrate`: to a named revision, and what it and `doctor` say when the store was made by a newer
+version.
+"""
 
 import json
 import sqlite3
@@ -27,9 +29,9 @@ def newer(bare_makegood: Makegood) -> Makegood:
 def test_migrate_goes_to_the_revision_that_is_named(bare_makegood: Makegood) -> None:
     first = revisions()[-1]
 
-    told = bare_makegood("migrate", "--to", first, "--json").json
+    output = bare_makegood("migrate", "--to", first, "--json").json
 
-    assert told == {"before": None, "now": first, "changed": True}
+    assert output == {"before": None, "now": first, "changed": True}
 
 
 @pytest.mark.parametrize("revision", ["base", "0999"])

@@ -1,4 +1,6 @@
-"""An argument that is not UTF-8, an address that is none, a file that never ends its nesting: one line and an exit code."""
+"""An argument that is not UTF-8, an address that is none, a file that never ends its nesting: one
+line and an exit code.
+"""
 
 import json
 from pathlib import Path
@@ -68,7 +70,7 @@ def test_name_that_is_not_utf_8_is_not_found_or_refused(sqlite_makegood: Makegoo
     "url", ["http://xn--a/", "http://xn--a.example:1", "http://[::::]", f"http://{ODD}/", "http://h:99999", "x"]
 )
 @pytest.mark.parametrize("command", ["receipt", "trigger"])
-def test_address_that_is_none_is_one_line(sqlite_makegood: Makegood, command: str, url: str) -> None:
+def test_invalid_address_is_a_one_line_error(sqlite_makegood: Makegood, command: str, url: str) -> None:
     send = (*SEND, "--reference", "r", "--key", "sk", "--url", url)
 
     done = sqlite_makegood(*(send if command == "receipt" else (*TRIGGER, url, "--secret", "whsec_x")))
@@ -78,14 +80,14 @@ def test_address_that_is_none_is_one_line(sqlite_makegood: Makegood, command: st
     assert done.err.count("\n") == 1
 
 
-async def test_doctor_finds_no_api_at_an_address_that_is_none() -> None:
+async def test_doctor_reports_an_invalid_api_address() -> None:
     for url in ("http://xn--a", "http://[::::]", "http://h:99999"):
         finding = await check_api(url)
 
         assert (finding.verdict, finding.fix) == (Verdict.FAIL, "run `makegood up`, or correct MAKEGOOD_PUBLIC_URL"), url
 
 
-async def test_check_of_the_doctor_that_raises_fails_alone_and_quotes_nothing() -> None:
+async def test_doctor_check_that_raises_fails_alone_without_details() -> None:
     async def check() -> Finding:
         raise ZeroDivisionError("the password")
 
@@ -97,7 +99,7 @@ async def test_check_of_the_doctor_that_raises_fails_alone_and_quotes_nothing() 
 
 @pytest.mark.parametrize("depth", [500, 980, 1_000, 5_000, 200_000])
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "open"])
-def test_payload_however_deep_is_no_crash(sqlite_makegood: Makegood, tmp_path: Path, depth: int, is_closed: bool) -> None:
+def test_deeply_nested_payload_does_not_crash(sqlite_makegood: Makegood, tmp_path: Path, depth: int, is_closed: bool) -> None:
     payload = tmp_path / "deep.json"
     payload.write_text('{"a":' + "[" * depth + ("]" * depth + "}" if is_closed else ""))
 
@@ -109,7 +111,7 @@ def test_payload_however_deep_is_no_crash(sqlite_makegood: Makegood, tmp_path: P
     assert done.err.count("\n") == 1
 
 
-def test_filters_beyond_ascii_are_taken(sqlite_makegood: Makegood) -> None:
+def test_non_ascii_filters_are_accepted(sqlite_makegood: Makegood) -> None:
     done = sqlite_makegood("receipt", "list", "--search", "größe 🧾", "--reference", "ключ", "--json")
 
     assert json.loads(done.out) == {"data": [], "has_more": False, "next_cursor": None}

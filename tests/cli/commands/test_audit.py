@@ -1,4 +1,4 @@
-"""`makegood audit` on a real store: what commands left there, told, exported and verified."""
+"""`makegood audit` on a real store: entries of commands, export and verification."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def behind_its_back(url: str, *statements: str) -> None:
     asyncio.run(run())
 
 
-def test_commands_are_told_with_the_systems_user_and_machine(makegood: Makegood) -> None:
+def test_commands_are_recorded_with_user_and_machine(makegood: Makegood) -> None:
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
     makegood("project", "suspend", "shop", LOGNAME="root of all", USER="evil")
     link = makegood("user", "link", "--json").json["url"]
@@ -59,8 +59,8 @@ def test_verify_names_the_first_broken_entry_and_exits_1(sqlite_makegood: Makego
     done = sqlite_makegood("audit", "verify", "--json")
 
     assert done.code == 1
-    told = json.loads(done.out)
-    assert (told["entries"], told["sequence"]) == (1, 2)
+    verdict = json.loads(done.out)
+    assert (verdict["entries"], verdict["sequence"]) == (1, 2)
     assert done.err == "makegood: entry 2 of the audit log is broken: it was changed: its content does not fit its hash\n"
 
 
@@ -76,10 +76,10 @@ def test_instant_needs_a_zone(makegood: Makegood, given: str) -> None:
     done = makegood("audit", "list", "--after", given)
 
     assert done.code == 2
-    assert "--after: give an ISO 8601 instant with a zone" in done.err
+    assert "--after: expected an ISO 8601 instant with a zone" in done.err
 
 
-def test_backup_and_restore_are_told_by_the_restored_store(makegood: Makegood, tmp_path: Path) -> None:
+def test_restored_store_records_backup_and_restore(makegood: Makegood, tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
     makegood("project", "create", "shop", "--mode", "test")
     makegood("backup", str(file))

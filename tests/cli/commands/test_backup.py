@@ -1,4 +1,6 @@
-"""`backup` and `restore` as processes: what they print, how they end, and that a new machine needs no more than file and key."""
+"""`backup` and `restore` as processes: what they print, how they end, and that a new machine needs
+no more than file and key.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -44,7 +46,7 @@ def bare_postgres_url(postgres: Postgres) -> Iterator[str]:
     postgres.drop(name)
 
 
-def test_backup_says_what_is_in_it_and_restore_says_the_same(makegood: Makegood, new_machine: Makegood, tmp_path: Path) -> None:
+def test_backup_and_restore_print_the_same_summary(makegood: Makegood, new_machine: Makegood, tmp_path: Path) -> None:
     path = tmp_path / "backup.jsonl.gz"
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
 
@@ -61,7 +63,7 @@ def test_backup_says_what_is_in_it_and_restore_says_the_same(makegood: Makegood,
     assert new_machine("project", "show", made["project_id"]).out == makegood("project", "show", made["project_id"]).out
 
 
-def test_restore_makes_the_tables_where_there_are_none(file: Path, new_machine: Makegood, bare_postgres_url: str) -> None:
+def test_restore_creates_missing_tables(file: Path, new_machine: Makegood, bare_postgres_url: str) -> None:
     done = new_machine("restore", str(file), MAKEGOOD_DATABASE_URL=bare_postgres_url)
 
     assert done.code == 0
@@ -73,12 +75,12 @@ def test_file_that_exists_is_replaced_only_when_asked(file: Path, sqlite_makegoo
     before = file.read_bytes()
 
     refused = sqlite_makegood("backup", str(file))
-    kept = file.read_bytes()
+    content = file.read_bytes()
     forced = sqlite_makegood("backup", str(file), "--force")
 
     assert refused.code == 2
     assert "--force" in refused.err
-    assert kept == before
+    assert content == before
     assert forced.code == 0
     assert file.read_bytes() != before
 
@@ -106,7 +108,7 @@ def test_key_of_another_instance_is_refused(file: Path, new_machine: Makegood) -
     assert not Path(new_machine.settings["MAKEGOOD_DATA_DIR"]).exists()
 
 
-def test_missing_key_is_told_with_where_to_put_it(file: Path, bare_makegood: Makegood) -> None:
+def test_missing_key_error_names_its_place(file: Path, bare_makegood: Makegood) -> None:
     done = bare_makegood("restore", str(file))
 
     assert done.code == 1

@@ -1,4 +1,6 @@
-"""`receipt send` and `result send` over real HTTP: what they print, and the exit code of each kind of refusal."""
+"""`receipt send` and `result send` over real HTTP: what they print, and the exit code of each kind
+of refusal.
+"""
 
 from collections.abc import Iterator
 
@@ -60,7 +62,7 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "expected"),
     [
         (("--key", "sk_test_nobody"), 4, "401 unauthorized"),
         (("--timeout-minutes", "0.001"), 2, "/timeout_minutes"),
@@ -72,11 +74,11 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
     ],
     ids=["unknown key", "too short", "no instant", "nobody there", "key of two lines", "key beyond ASCII", "odd idempotency key"],
 )
-def test_refusal_is_one_line_with_its_exit_code(makegood: Makegood, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_refusal_is_one_line_with_its_exit_code(makegood: Makegood, arguments: tuple[str, ...], code: int, expected: str) -> None:
     done = send(makegood, "evt_4", *arguments)
 
     assert done.code == code
-    assert told in done.err
+    assert expected in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""
 

@@ -1,4 +1,6 @@
-"""`incident` and `receipt` on a real store, on both engines: what they show, what they do, what they refuse."""
+"""`incident` and `receipt` on a real store, on SQLite and PostgreSQL: what they show, what they do,
+what they refuse.
+"""
 
 import pytest
 
@@ -10,7 +12,8 @@ from store.projects.projects import create_project
 from tests.cli.makegood import Makegood
 from tests.support.given import Story
 
-# What the engines have no say in is run on one of them: each command is a process that must import everything.
+# What does not depend on the database runs on SQLite only: each command is a process that must
+# import everything.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -19,7 +22,7 @@ def story(database: Database, project: CreatedProject) -> Story:
     return Story(database, project.project)
 
 
-async def test_reprocess_begins_one_repair_and_names_it_again(makegood: Makegood, story: Story) -> None:
+async def test_reprocess_creates_one_repair_and_returns_it_again(makegood: Makegood, story: Story) -> None:
     event_id, incident_id = await story.opened()
 
     first = makegood("incident", "reprocess", incident_id, "--json").json
@@ -31,7 +34,7 @@ async def test_reprocess_begins_one_repair_and_names_it_again(makegood: Makegood
     assert [kind for kind, _ in await story.outbox(event_id)].count("reprocess") == 1
 
 
-async def test_acknowledge_then_resolve_by_hand(makegood: Makegood, story: Story) -> None:
+async def test_acknowledge_then_resolve_manually(makegood: Makegood, story: Story) -> None:
     event_id, incident_id = await story.opened()
 
     acknowledged = makegood("incident", "acknowledge", incident_id, "--json").json
@@ -82,7 +85,7 @@ async def test_expire_of_a_receipt_that_ended_fails(makegood: Makegood, story: S
 
 
 @on_sqlite
-async def test_lists_can_be_narrowed_and_paged(makegood: Makegood, story: Story) -> None:
+async def test_lists_can_be_filtered_and_paged(makegood: Makegood, story: Story) -> None:
     waiting, (open_event, incident_id) = await story.receipt(internal_reference="order A"), await story.opened()
 
     def ids(*arguments: str) -> list[str]:
@@ -107,7 +110,7 @@ def test_unknown_id_is_exit_code_3(makegood: Makegood, arguments: tuple[str, ...
 
 
 @on_sqlite
-async def test_receipt_for_people_tells_its_timeline_without_control_characters(makegood: Makegood, story: Story) -> None:
+async def test_receipt_prints_its_timeline_without_control_characters(makegood: Makegood, story: Story) -> None:
     event_id = await story.receipt(internal_reference="order \x1b[2J\x07 1")
     await story.result(event_id, "failed", error_code="E\x1b]0;x", error_message="the ledger\nwas locked")
 

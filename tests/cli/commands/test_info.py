@@ -26,7 +26,7 @@ def test_config_shows_every_setting_and_masks_secrets(bare_makegood: Makegood) -
     assert SECRETS["MAKEGOOD_SECRET_KEY"] not in done.out
 
 
-def test_config_for_people_masks_secrets_too(bare_makegood: Makegood) -> None:
+def test_config_as_text_masks_secrets_too(bare_makegood: Makegood) -> None:
     done = bare_makegood("config", **SECRETS)
 
     assert done.code == 0
@@ -48,7 +48,7 @@ def test_openapi_prints_the_document(bare_makegood: Makegood) -> None:
     assert "/api/v1/incidents/{incident_id}/reprocess" in document["paths"]
 
 
-def test_migrate_makes_the_tables_once(bare_makegood: Makegood) -> None:
+def test_migrate_creates_the_tables_once(bare_makegood: Makegood) -> None:
     first = bare_makegood("migrate", "--json").json
     second = bare_makegood("migrate", "--json").json
 

@@ -1,4 +1,4 @@
-"""`project`, `key` and `user` on a real store, on both engines."""
+"""`project`, `key` and `user` on a real store, on SQLite and PostgreSQL."""
 
 import re
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ def test_live_project_has_a_live_key(sqlite_makegood: Makegood) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("--repair-url", "http://shop.example/repair"), "repair_url: "),
         (("--repair-url", "https://127.0.0.1/repair"), "repair_url: "),
@@ -39,11 +39,11 @@ def test_live_project_has_a_live_key(sqlite_makegood: Makegood) -> None:
     ],
     ids=["plain http", "loopback", "no address", "too short"],
 )
-def test_refused_value_names_its_field(sqlite_makegood: Makegood, arguments: tuple[str, ...], told: str) -> None:
+def test_refused_value_names_its_field(sqlite_makegood: Makegood, arguments: tuple[str, ...], expected: str) -> None:
     done = sqlite_makegood("project", "create", "shop", "--mode", "test", *arguments)
 
     assert done.code == 2
-    assert told in done.err
+    assert expected in done.err
     assert done.err.count("\n") == 1
     assert sqlite_makegood("project", "list", "--json").json["data"] == []
 
@@ -121,7 +121,7 @@ def test_unknown_thing_is_exit_code_3(sqlite_makegood: Makegood, arguments: tupl
     assert done.err.startswith("makegood: ")
 
 
-def test_table_for_people_cuts_nothing_off(sqlite_makegood: Makegood) -> None:
+def test_table_is_never_truncated(sqlite_makegood: Makegood) -> None:
     address = "a-rather-long-address-of-someone@an-even-longer-domain-name.example"
     made = sqlite_makegood("project", "create", "shop", "--mode", "test", "--alert-email", address, "--json").json
 

@@ -1,4 +1,6 @@
-"""`secret`: the root secret is replaced, in its file by one command, in the environment in steps that are told."""
+"""`secret`: rotation of the root secret, in its file by one command, in the environment step by
+step.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,20 +64,20 @@ def test_old_secret_goes_only_when_nothing_needs_it(embedded: Makegood) -> None:
 
     too_soon, again = embedded("secret", "drop"), embedded("secret", "rotate")
     embedded("key", "revoke", "shop", made["key_id"])
-    told = embedded("secret", "status", "--json").json
+    shown = embedded("secret", "status", "--json").json
     dropped = embedded("secret", "drop", "--json")
 
     assert (too_soon.code, again.code) == (1, 1)
     assert "wait until each of these API keys was used once" in too_soon.err
-    assert "has not ended" in again.err
-    assert (told["can_drop_previous"], told["next"]) == (True, "run `makegood secret drop`")
+    assert "is not finished" in again.err
+    assert (shown["can_drop_previous"], shown["next"]) == (True, "run `makegood secret drop`")
     assert dropped.json == {"dropped": True}
     assert not file_of(embedded, "secret_key.previous").exists()
     assert embedded("project", "rotate-secret", "shop").code == 0
     assert "ok    Sealed secrets" in embedded("doctor").out
 
 
-def test_audit_log_tells_of_a_replacement_and_is_whole_at_each_step(embedded: Makegood) -> None:
+def test_audit_log_records_a_rotation_and_is_valid_at_each_step(embedded: Makegood) -> None:
     made = embedded("project", "create", "shop", "--mode", "test", "--json").json
     before = file_of(embedded).read_text()
 
@@ -91,15 +93,15 @@ def test_audit_log_tells_of_a_replacement_and_is_whole_at_each_step(embedded: Ma
     assert [done.code for done in (rotated, new_alone, dropped, old_alone)] == [0, 0, 0, 1]
     assert went_on.json["problem"] is None
     log = embedded("audit", "list", "--json").json["data"]
-    told = {entry["action"]: entry["details"] for entry in log}
-    assert list(told) == ["project_suspended", "secret_key_dropped", "secret_key_rotated", "project_created"]
+    shown = {entry["action"]: entry["details"] for entry in log}
+    assert list(shown) == ["project_suspended", "secret_key_dropped", "secret_key_rotated", "project_created"]
     in_force = embedded("secret", "status", "--json").json["in_force"]
-    assert told["secret_key_rotated"] == {"in_force": in_force, "data_keys_wrapped": 1}
-    assert told["secret_key_dropped"] == {"in_force": in_force, "keys_refused": [made["key_id"]]}
+    assert shown["secret_key_rotated"] == {"in_force": in_force, "data_keys_wrapped": 1}
+    assert shown["secret_key_dropped"] == {"in_force": in_force, "keys_refused": [made["key_id"]]}
     assert [secret for secret in (before, file_of(embedded).read_text()) if secret in str(log)] == []
 
 
-def test_replacement_that_was_cut_off_is_gone_on_with(embedded: Makegood) -> None:
+def test_interrupted_rotation_is_continued(embedded: Makegood) -> None:
     embedded("project", "create", "shop", "--mode", "test")
     file_of(embedded, "secret_key.previous").write_text(SECRET_KEY)
 
@@ -132,7 +134,7 @@ def test_secret_in_the_environment_is_replaced_in_steps(makegood: Makegood) -> N
     assert "Traceback" not in refused.err
 
 
-def test_doctor_tells_where_a_replacement_stands(makegood: Makegood) -> None:
+def test_doctor_reports_the_state_of_a_rotation(makegood: Makegood) -> None:
     makegood("project", "create", "shop", "--mode", "test")
 
     before = makegood("doctor", **BOTH).out
@@ -142,9 +144,9 @@ def test_doctor_tells_where_a_replacement_stands(makegood: Makegood) -> None:
     unknown = makegood("doctor").out
 
     assert "not in force yet" in before
-    assert "sealed with another secret key" in stranger
-    assert "1 API keys were not used since" in after
-    assert "sealed with another secret key" in unknown
+    assert "encrypted under another secret key" in stranger
+    assert "1 API keys are unused since" in after
+    assert "encrypted under another secret key" in unknown
 
 
 def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Makegood, tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ async def set_up_app(database_url: str, user_id: str) -> str:
     return secret
 
 
-async def test_authenticator_apps_go_over_to_the_new_secret(embedded: Makegood, sqlite_url: str) -> None:
+async def test_authenticator_apps_are_encrypted_under_the_new_secret(embedded: Makegood, sqlite_url: str) -> None:
     user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
     secret = await set_up_app(sqlite_url, user_id)
 
@@ -202,31 +204,31 @@ async def test_authenticator_apps_go_over_to_the_new_secret(embedded: Makegood, 
     await database.close()
 
 
-async def test_app_that_no_secret_opens_is_told_with_its_person_and_what_to_do(embedded: Makegood, sqlite_url: str) -> None:
+async def test_authenticator_app_that_no_secret_decrypts_is_reported_with_its_user(embedded: Makegood, sqlite_url: str) -> None:
     user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
     await set_up_app(sqlite_url, user_id)
     database = Database.open(sqlite_url)
     async with database.transaction() as session:
         await session.execute(text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"})
     await database.close()
-    mend = "makegood user reset-totp ada@shop.example"
+    fix = "makegood user reset-totp ada@shop.example"
 
-    refused, told = embedded("secret", "rotate"), embedded("secret", "status", "--json").json
+    refused, shown = embedded("secret", "rotate"), embedded("secret", "status", "--json").json
     doctor = embedded("doctor").out
     secret_stays = file_of(embedded).read_text() == SECRET_KEY
     reset = embedded("user", "reset-totp", "ada@shop.example")
     rotated = embedded("secret", "rotate", "--json")
 
-    assert (refused.code, "nothing was changed" in refused.err, mend in refused.err) == (1, True, True)
+    assert (refused.code, "nothing was changed" in refused.err, fix in refused.err) == (1, True, True)
     assert secret_stays
-    assert told["authenticator_apps_not_opened"] == ["ada@shop.example"]
-    assert mend in told["next"]
+    assert shown["authenticator_apps_not_opened"] == ["ada@shop.example"]
+    assert fix in shown["next"]
     assert "fail  Sealed secrets" in doctor
-    assert mend in doctor
+    assert fix in doctor
     assert (reset.code, rotated.code) == (0, 0)
 
 
-async def test_doctor_tells_of_an_app_that_was_sealed_too_late(makegood: Makegood, sqlite_url: str) -> None:
+async def test_doctor_reports_an_app_that_was_encrypted_too_late(makegood: Makegood, sqlite_url: str) -> None:
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
     makegood("secret", "rotate", **BOTH)
     makegood("key", "revoke", "shop", made["key_id"], **BOTH)
@@ -238,9 +240,9 @@ async def test_doctor_tells_of_an_app_that_was_sealed_too_late(makegood: Makegoo
         await session.execute(text(f"INSERT INTO totp_factors {columns}"), late)
     await database.close()
 
-    after, told = makegood("doctor", **BOTH).out, makegood("secret", "status", "--json", **BOTH).json
+    after, shown = makegood("doctor", **BOTH).out, makegood("secret", "status", "--json", **BOTH).json
 
-    assert "nothing needs the previous secret key any more" in before
-    assert "some were sealed with the previous secret key" in after
-    assert (told["authenticator_apps_to_wrap"], told["can_drop_previous"]) == (1, False)
-    assert "then run `makegood secret rotate`" in told["next"]
+    assert "nothing needs the previous secret key" in before
+    assert "some were encrypted under the previous secret key" in after
+    assert (shown["authenticator_apps_to_wrap"], shown["can_drop_previous"]) == (1, False)
+    assert "then run `makegood secret rotate`" in shown["next"]

@@ -1,4 +1,6 @@
-"""`signature make` and `verify`: they agree with each other and with Standard Webhooks' own library."""
+"""`signature make` and `verify`: they agree with each other and with Standard Webhooks' own
+library.
+"""
 
 import base64
 import json

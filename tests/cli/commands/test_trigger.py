@@ -22,14 +22,14 @@ def test_there_is_a_sample_of_every_stripe_event_type() -> None:
 @pytest.mark.parametrize("event_type", event_types())
 def test_event_is_genuine_to_stripes_library(event_type: str, bare_makegood: Makegood) -> None:
     with receiving() as shop:
-        told = trigger(bare_makegood, event_type, f"{shop.url}/hooks", "--reference", "order-7")
+        printed = trigger(bare_makegood, event_type, f"{shop.url}/hooks", "--reference", "order-7")
 
         request = shop.got[0]
         event = stripe.Webhook.construct_event(request.body, request.headers["stripe-signature"], SECRET)
     assert request.path == "/hooks"
     assert event.type == event_type
     assert event.data.object["metadata"]["reference"] == "order-7"
-    assert told == {
+    assert printed == {
         "event_id": event.id,
         "event_type": event_type,
         "reference": "order-7",
@@ -66,7 +66,7 @@ def test_refusal_by_the_endpoint_is_exit_code_1(bare_makegood: Makegood) -> None
     assert "answered 400" in done.err
 
 
-def test_nobody_there_is_exit_code_1(bare_makegood: Makegood) -> None:
+def test_missing_endpoint_is_exit_code_1(bare_makegood: Makegood) -> None:
     done = bare_makegood("trigger", "invoice.paid", "--to", "http://127.0.0.1:9/", "--secret", SECRET)
 
     assert done.code == 1

@@ -1,4 +1,6 @@
-"""`user`: accounts, roles, sessions, and the way back for who lost the second factor, on a real store."""
+"""`user`: accounts, roles, sessions, and the way back for who lost the second factor, on a real
+store.
+"""
 
 import asyncio
 import json
@@ -42,7 +44,7 @@ def with_project(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return makegood
 
 
-def test_account_is_made_given_a_role_and_deleted(with_project: Makegood) -> None:
+def test_account_is_created_gets_a_role_and_is_deleted(with_project: Makegood) -> None:
     made = with_project("user", "create", "Ada@shop.example", "--json").json
     with_project("user", "create", "root@shop.example", "--administrator")
     granted = with_project("user", "grant", "ada@shop.example", "shop", "operator", "--json").json
@@ -60,7 +62,7 @@ def test_account_is_made_given_a_role_and_deleted(with_project: Makegood) -> Non
     assert len(with_project("user", "list", "--json").json["data"]) == 1
 
 
-def test_refusals_say_what_stands_in_the_way(with_project: Makegood) -> None:
+def test_refusals_name_their_reason(with_project: Makegood) -> None:
     with_project("user", "create", "root@shop.example", "--administrator")
     with_project("user", "grant", "root@shop.example", "shop", "owner")
 
@@ -72,12 +74,12 @@ def test_refusals_say_what_stands_in_the_way(with_project: Makegood) -> None:
         ("user", "create", "root@shop.example"): (2, "Another user"),
     }
 
-    for arguments, (code, told) in refused.items():
+    for arguments, (code, expected) in refused.items():
         done = with_project(*arguments)
-        assert (done.code, told in done.err) == (code, True), done.err
+        assert (done.code, expected in done.err) == (code, True), done.err
 
 
-def test_sessions_and_waiting_links_are_ended(with_project: Makegood) -> None:
+def test_sessions_and_unused_links_are_ended(with_project: Makegood) -> None:
     with_project("user", "create", "ada@shop.example")
     with_project("user", "promote", "ada@shop.example")
 
@@ -88,7 +90,7 @@ def test_sessions_and_waiting_links_are_ended(with_project: Makegood) -> None:
     assert listed == {"data": []}
 
 
-def test_what_is_done_about_people_is_in_the_audit_log(with_project: Makegood) -> None:
+def test_user_commands_are_in_the_audit_log(with_project: Makegood) -> None:
     """Under the system's user; each act with its entries, and none for what was refused."""
     email = "ada@shop.example"
     for arguments in (

@@ -1,4 +1,4 @@
-"""The demo merchant by itself: what it refuses, that it acts once for each repair, and that owed work survives a restart."""
+"""The demo merchant alone: refusals, one grant per repair, and pending work after a restart."""
 
 import base64
 import json
@@ -70,7 +70,9 @@ def open_shop(makegood: Receiver, tmp_path: Path) -> Open:
 
 
 def pay(shop: httpx.Client, *, event_id: str = "evt_stripe_1", secret: str = STRIPE_SECRET) -> int:
-    """Stripe sends its event, or sends it again: what it says stays the same, its signature is new each time."""
+    """Stripe sends its event, or sends it again: what it says stays the same, its signature is new
+    each time.
+    """
     body = body_of(stripe_event("invoice.paid", reference="order-1", at=PAID_AT, event_id=event_id))
     headers = {"Stripe-Signature": stripe_signature(secret, body=body, at=int(time.time()))}
     return shop.post("/stripe/webhook", content=body, headers=headers).status_code
@@ -91,7 +93,7 @@ def results(makegood: Receiver) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in makegood.got if request.path == "/api/v1/result"]
 
 
-def test_payment_is_told_granted_and_reported_once(makegood: Receiver, open_shop: Open) -> None:
+def test_payment_is_sent_granted_and_reported_once(makegood: Receiver, open_shop: Open) -> None:
     with open_shop() as shop:
         assert [pay(shop), pay(shop)] == [200, 200]
 
@@ -111,7 +113,7 @@ def test_forged_stripe_event_is_refused(makegood: Receiver, open_shop: Open) -> 
     assert makegood.got == []
 
 
-def test_event_is_sent_again_by_stripe_when_the_receipt_is_not_taken(makegood: Receiver, open_shop: Open) -> None:
+def test_stripe_retries_the_event_when_the_receipt_is_refused(makegood: Receiver, open_shop: Open) -> None:
     makegood.status, makegood.answer = 402, {"code": "subscription_required", "retryable": False}
     with open_shop() as shop:
         assert pay(shop) == 503

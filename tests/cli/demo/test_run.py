@@ -1,4 +1,4 @@
-"""`demo`: the whole story on a Makegood of its own; what it says when the story cannot be played; that nothing stays behind."""
+"""`demo`: all stories on a temporary instance, its errors, and that no process is left behind."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo.run import ALL_SECONDS
+from cli.demo.run import TOTAL_SECONDS
 from tests.cli.api_process import running_api
 from tests.cli.makegood import Makegood
 from tests.support.processes import all_gone, free_ports, python, running
@@ -24,18 +24,18 @@ def left_behind() -> set[str]:
 def test_whole_story_is_observed_in_under_a_minute(bare_makegood: Makegood) -> None:
     before = left_behind()
 
-    told = bare_makegood("demo", "--fresh", "--json").json
+    output = bare_makegood("demo", "--fresh", "--json").json
 
-    assert told["ok"] is True
-    assert told["seconds"] < ALL_SECONDS <= 60
-    steps = {step["story"].partition(":")[0]: [] for step in told["steps"]}
-    for step in told["steps"]:
+    assert output["ok"] is True
+    assert output["seconds"] < TOTAL_SECONDS <= 60
+    steps = {step["story"].partition(":")[0]: [] for step in output["steps"]}
+    for step in output["steps"]:
         steps[step["story"].partition(":")[0]].append(step["step"])
-    assert {"All well", "Failed", "Lost", "Late"} <= set(steps)
-    for story in ("Failed", "Lost"):
+    assert {"Success", "Failure", "Lost job", "Late result"} <= set(steps)
+    for story in ("Failure", "Lost job"):
         for observed in (
             "e-mail arrived: [test] Incident open",
-            "Reprocess was pressed",
+            "Reprocess was requested",
             "signed callback arrived",
             "replay_id: resolved",
         ):
@@ -50,7 +50,7 @@ def test_demo_names_the_step_that_does_not_happen(tmp_path: Path) -> None:
 
     assert done.code == 1
     assert "success was reported; the receipt is applied" in done.out
-    assert "the demo did not see this within 12 s (Failed: " in done.err
+    assert "the demo did not observe this within 12 s (Failure: " in done.err
 
 
 def test_demo_says_when_loopback_may_not_be_called(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_demo_says_when_the_running_one_has_another_store(tmp_path: Path) -> Non
 def test_interrupted_demo_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
     environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path)}
     with running(*python("-u", "-m", "cli.main", "demo", "--fresh"), environment=environment) as program:
-        program.wait_for("the receipt is on record", seconds=45)
+        program.wait_for("the receipt is stored", seconds=45)
         below = program.descendants()
 
         program.process.send_signal(number)

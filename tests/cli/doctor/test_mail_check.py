@@ -1,4 +1,6 @@
-"""The mail check of `doctor` against real SMTP servers: the built-in mailbox, one with a password, one that is not there."""
+"""The mail check of `doctor` against real SMTP servers: the built-in mailbox, one with a password,
+one that is not there.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +41,7 @@ def settings_with(url: str) -> Settings:
     return Settings(smtp_url=SecretStr(url))
 
 
-async def test_built_in_mailbox_is_well_and_gets_no_mail(tmp_path: Path) -> None:
+async def test_built_in_mailbox_is_ok_and_gets_no_mail(tmp_path: Path) -> None:
     async with serving(lambda: SMTP(StoreEveryMail(tmp_path / "mailbox"))) as port:
         finding = await check_mail(Settings(smtp_port=port, smtp_url=None))
 
@@ -48,26 +50,26 @@ async def test_built_in_mailbox_is_well_and_gets_no_mail(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("user", "query", "verdict", "told"),
+    ("user", "query", "verdict", "expected"),
     [
         ("robot:right@", "", Verdict.WARN, "clear text"),
         ("robot:wrong@", "", Verdict.FAIL, "SMTPAuthenticationError"),
         ("robot:right@", "?starttls=required", Verdict.FAIL, "SMTPException"),
-        ("", "", Verdict.OK, "greets"),
+        ("", "", Verdict.OK, "answers"),
     ],
     ids=["right password in clear text", "wrong password", "no TLS where it is required", "no password"],
 )
-async def test_password_and_encryption_are_tried(user: str, query: str, verdict: Verdict, told: str) -> None:
+async def test_password_and_encryption_are_tried(user: str, query: str, verdict: Verdict, expected: str) -> None:
     async with serving(with_password) as port:
         finding = await check_mail(settings_with(f"smtp://{user}127.0.0.1:{port}{query}"))
 
     assert finding.verdict is verdict, finding
-    assert told in finding.detail
+    assert expected in finding.detail
     assert "right" not in finding.detail
     assert "wrong" not in finding.detail
 
 
-async def test_nobody_there_fails() -> None:
+async def test_missing_mail_server_fails() -> None:
     finding = await check_mail(settings_with("smtp://127.0.0.1:9"))
 
     assert finding.verdict is Verdict.FAIL

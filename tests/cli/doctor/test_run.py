@@ -1,4 +1,6 @@
-"""`doctor`: a fresh machine is told what to do, each check judges rightly, and nothing secret is printed."""
+"""`doctor`: a fix for every failure on a new machine, the judgement of each check, no printed
+secret.
+"""
 
 import asyncio
 import json
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 
 from cli.doctor.findings import Verdict
+from cli.doctor.heartbeats import judge_beats, judge_clocks, judge_skew
 from cli.doctor.machine import check_data_directory, check_egress, check_python, check_secret_key
 from cli.doctor.services import check_temporal
-from cli.doctor.store import judge_beats, judge_clocks, judge_flaws, judge_skew
+from cli.doctor.store import judge_flaws
 from config.settings import Settings
 from store.db.durability import Flaw
 from store.status.heartbeats import Beat
@@ -51,22 +54,22 @@ def beat(*, role: str = "worker", age_seconds: float = 1.0, **report: object) ->
 def test_every_failure_on_a_fresh_machine_has_a_fix(bare_makegood: Makegood) -> None:
     done = bare_makegood("doctor", "--json", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9")
 
-    told = json.loads(done.out)
+    report = json.loads(done.out)
     assert done.code == 1
-    assert told["ok"] is False
-    assert {check["name"] for check in told["checks"]} == NAMES
-    assert all(check["fix"] for check in told["checks"] if check["status"] != "ok")
-    failed = {check["name"] for check in told["checks"] if check["status"] == "fail"}
+    assert report["ok"] is False
+    assert {check["name"] for check in report["checks"]} == NAMES
+    assert all(check["fix"] for check in report["checks"] if check["status"] != "ok")
+    failed = {check["name"] for check in report["checks"] if check["status"] == "fail"}
     assert failed >= {"Data directory", "Secret key", "Store", "Worker", "API", "Temporal", "Mail"}
 
 
-def test_looking_changes_nothing(bare_makegood: Makegood) -> None:
+def test_doctor_changes_nothing(bare_makegood: Makegood) -> None:
     bare_makegood("doctor")
 
     assert not Path(bare_makegood.settings["MAKEGOOD_DATA_DIR"]).exists()
 
 
-async def test_store_that_is_up_to_date_is_well(makegood: Makegood) -> None:
+async def test_current_store_is_ok(makegood: Makegood) -> None:
     done = makegood("doctor", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9")
 
     assert "ok    Store " in done.out
@@ -91,19 +94,19 @@ def test_password_of_an_unreachable_store_is_not_shown(bare_makegood: Makegood) 
         ([beat(engine=False)], Verdict.FAIL),
         ([beat(engine=True), beat(age_seconds=60)], Verdict.OK),
     ],
-    ids=["none", "only an API", "old", "engine away", "one alive, one gone"],
+    ids=["none", "only an API", "old", "Temporal away", "one alive, one gone"],
 )
 def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
     assert judge_beats(beats).verdict is verdict
 
 
-def test_worker_that_does_no_work_for_temporal_says_why_and_not_that_the_network_is_at_fault() -> None:
+def test_worker_that_cannot_poll_temporal_is_reported_with_its_reason() -> None:
     problem = {"kind": "namespace_taken", "detail": "it belongs to another installation, ins_1", "fix": "set TEMPORAL_NAMESPACE"}
 
     finding = judge_beats([beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)])
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "w1 does no work for Temporal: it belongs to another installation, ins_1"
+    assert finding.detail == "w1 cannot poll Temporal: it belongs to another installation, ins_1"
     assert finding.fix == "set TEMPORAL_NAMESPACE"
 
 
@@ -111,10 +114,10 @@ def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
     finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "workers that are not of this store take its tasks: worker-copy-1-abc"
+    assert finding.detail == "workers of another store poll this one's task queue: worker-copy-1-abc"
 
 
-def test_what_a_worker_does_without_is_a_warning_that_names_it() -> None:
+def test_missing_temporal_features_are_a_warning() -> None:
     finding = judge_beats([beat(engine_reachable=True, canary_fresh=None, missing=["search attribute MgState: not registered"])])
 
     assert finding.verdict is Verdict.WARN
@@ -142,9 +145,7 @@ def test_durability_is_judged_and_what_is_off_is_named(flaws: tuple[Flaw, ...], 
     assert all(f"{flaw.setting} is off" in finding.detail for flaw in flaws)
 
 
-def test_database_whose_commits_are_not_durable_or_that_takes_none_fails(
-    makegood: Makegood, postgres: Postgres, postgres_url: str
-) -> None:
+def test_database_without_durable_commits_or_writes_fails(makegood: Makegood, postgres: Postgres, postgres_url: str) -> None:
     asked = {"MAKEGOOD_DATABASE_URL": postgres_url, "MAKEGOOD_PORT": "9"}
     not_durable = makegood("doctor", **asked)
     name = postgres_url.rpartition("/")[2]
@@ -169,7 +170,7 @@ def test_database_whose_commits_are_not_durable_or_that_takes_none_fails(
     ],
     ids=["within a minute", "a worker ahead", "an API behind", "one that is gone", "one that ended"],
 )
-def test_process_whose_clock_is_off_is_named(beats: list[Beat], verdict: Verdict, named: str) -> None:
+def test_process_with_a_wrong_clock_is_named(beats: list[Beat], verdict: Verdict, named: str) -> None:
     found = judge_clocks(0.1, beats)
 
     assert found.verdict is verdict
@@ -219,7 +220,7 @@ def test_old_python_fails() -> None:
     assert check_python((3, 11)).verdict is Verdict.OK
 
 
-async def test_temporal_that_speaks_no_tls_is_not_said_to_be_away(tmp_path: Path) -> None:
+async def test_temporal_without_tls_is_reported_as_such(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -231,12 +232,12 @@ async def test_temporal_that_speaks_no_tls_is_not_said_to_be_away(tmp_path: Path
         finding = await check_temporal(settings_of(tmp_path, temporal_address=target, temporal_tls=True))
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail.startswith(f"{target} takes a connection, but no TLS with these settings")
+    assert finding.detail.startswith(f"{target} accepts connections, but not TLS with these settings")
     assert finding.fix == "correct TEMPORAL_TLS and TEMPORAL_TLS_*"
 
 
-async def test_temporal_whose_name_is_not_known_is_said_to_be_that(tmp_path: Path) -> None:
+async def test_unknown_temporal_host_name_is_reported_as_such(tmp_path: Path) -> None:
     finding = await check_temporal(settings_of(tmp_path, temporal_address="temporal.invalid:7233"))
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "the name of temporal.invalid:7233 is not known"
+    assert finding.detail == "the host name of temporal.invalid:7233 cannot be resolved"

@@ -1,4 +1,4 @@
-"""What the supervisor's questions say of a child: red for what a new start mends, and for nothing else."""
+"""The liveness checks: they fail only for problems that a restart fixes."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up.child_health import Patience, judge_worker, watch_worker
+from cli.up.child_health import LivenessLimits, judge_worker, worker_liveness
 from cli.up.probes import speaks_http2
 from store.status.heartbeats import Beat
 from tests.support.given import START
@@ -36,19 +36,19 @@ def test_worker_is_judged_by_the_heartbeat_of_its_own_group(beats: list[Beat], p
     assert judge_worker(beats, os.getpgid(0), silent_seconds=10) == problem
 
 
-async def test_store_that_is_away_is_no_fault_of_the_worker(tmp_path: Path) -> None:
-    watch = watch_worker(f"sqlite:///{tmp_path / 'nothing.db'}", Patience())
+async def test_unreachable_database_is_no_problem_of_the_worker(tmp_path: Path) -> None:
+    check = worker_liveness(f"sqlite:///{tmp_path / 'nothing.db'}", LivenessLimits())
 
-    assert await watch.problem(os.getpgid(0)) is None
+    assert await check.problem(os.getpgid(0)) is None
 
 
-async def test_port_that_only_takes_connections_does_not_speak() -> None:
+async def test_port_that_only_accepts_connections_fails_the_http2_probe() -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         assert not await speaks_http2("127.0.0.1", frozen.getsockname()[1])
     assert not await speaks_http2("127.0.0.1", free_ports(1)[0])
 
 
-async def test_server_that_shakes_hands_speaks() -> None:
+async def test_server_that_completes_the_handshake_passes_the_http2_probe() -> None:
     async def shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))

@@ -1,4 +1,4 @@
-"""The data directory: private, held by one process, given a root secret once."""
+"""The data directory: private, locked by one process, its root secret written once."""
 
 import os
 import stat
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.up.data_directory import DataDirectoryError, ensure_secret_key, held
+from cli.up.data_directory import DataDirectoryError, ensure_secret_key, locked
 from config.secret_files import SettingsError
 from config.settings import Settings
 from tests.support.processes import python, running
 
 HOLD = (
-    "import signal, sys; from pathlib import Path; from cli.up.data_directory import held\n"
-    "with held(Path(sys.argv[1])): print('held', flush=True); signal.pause()"
+    "import signal, sys; from pathlib import Path; from cli.up.data_directory import locked\n"
+    "with locked(Path(sys.argv[1])): print('locked', flush=True); signal.pause()"
 )
 
 
@@ -25,7 +25,7 @@ def mode(path: Path) -> int:
 def test_directory_and_secret_are_for_their_owner_alone(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
 
-    with held(settings.data_dir):
+    with locked(settings.data_dir):
         written = ensure_secret_key(settings)
 
     assert written
@@ -56,7 +56,7 @@ def test_secret_of_the_environment_leaves_no_file(tmp_path: Path) -> None:
 def test_lost_secret_of_an_existing_store_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "makegood.db").touch()
 
-    with pytest.raises(DataDirectoryError, match="put the file back or set MAKEGOOD_SECRET_KEY"):
+    with pytest.raises(DataDirectoryError, match="restore the file or set MAKEGOOD_SECRET_KEY"):
         ensure_secret_key(Settings(data_dir=tmp_path))
 
 
@@ -65,26 +65,32 @@ def test_missing_secret_says_what_to_do(tmp_path: Path) -> None:
         Settings(data_dir=tmp_path).read_secret_key()
 
 
-def test_second_holder_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_second_process_gets_the_process_id_of_the_lock_owner(tmp_path: Path) -> None:
     with running(*python("-c", HOLD, str(tmp_path))) as program:
-        program.wait_for("held")
+        program.wait_for("locked")
 
-        with pytest.raises(DataDirectoryError, match=rf"already running in .* \(process {program.process.pid}\)"), held(tmp_path):
+        with (
+            pytest.raises(DataDirectoryError, match=rf"already running in .* \(process {program.process.pid}\)"),
+            locked(tmp_path),
+        ):
             pass
 
 
-def test_killed_holder_lets_go(tmp_path: Path) -> None:
+def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with running(*python("-c", HOLD, str(tmp_path))) as program:
-        program.wait_for("held")
+        program.wait_for("locked")
         program.process.kill()
         program.ended()
 
-        with held(tmp_path):
+        with locked(tmp_path):
             pass
 
 
-def test_directory_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(DataDirectoryError, match="set MAKEGOOD_DATA_DIR to one that can"), held(tmp_path / "file" / "data"):
+    with (
+        pytest.raises(DataDirectoryError, match="set MAKEGOOD_DATA_DIR to another directory"),
+        locked(tmp_path / "file" / "data"),
+    ):
         pass

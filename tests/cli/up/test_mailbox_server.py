@@ -30,7 +30,7 @@ def mailbox(data_dir: Path) -> Iterator[tuple[Program, int]]:
         yield program, port
 
 
-def test_mail_to_anyone_is_kept(tmp_path: Path) -> None:
+def test_mail_to_any_recipient_is_stored(tmp_path: Path) -> None:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "makegood@localhost", "ops@example.com", "It did not happen"
     message.set_content("order-1001\n.a line with a dot\n")
@@ -47,7 +47,7 @@ def test_mail_to_anyone_is_kept(tmp_path: Path) -> None:
     assert read.html is None
 
 
-def test_every_accepted_mail_of_many_at_once_is_kept(tmp_path: Path) -> None:
+def test_every_accepted_concurrent_mail_is_stored(tmp_path: Path) -> None:
     def send(number: int) -> None:
         with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
             client.sendmail("a@b.example", ["c@d.example"], f"Subject: {number}\r\n\r\nbody\r\n")

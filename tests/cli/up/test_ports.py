@@ -1,4 +1,4 @@
-"""The check of the ports before anything is started."""
+"""The check of the ports before any process starts."""
 
 import socket
 from ipaddress import ip_address
@@ -22,15 +22,15 @@ def test_each_taken_port_is_named_with_its_setting() -> None:
         with pytest.raises(PortsError) as caught:
             check_ports((NeededPort("127.0.0.1", taken[0], "port"), NeededPort("127.0.0.1", taken[1], "smtp_port")))
 
-    assert f"port {taken[0]} (MAKEGOOD_PORT) is taken" in str(caught.value)
-    assert f"port {taken[1]} (MAKEGOOD_SMTP_PORT) is taken" in str(caught.value)
+    assert f"port {taken[0]} (MAKEGOOD_PORT) is in use" in str(caught.value)
+    assert f"port {taken[1]} (MAKEGOOD_SMTP_PORT) is in use" in str(caught.value)
 
 
 def test_port_given_twice_names_both_settings() -> None:
     [port] = free_ports(1)
     settings = Settings(port=port, smtp_port=port, temporal_address="temporal.example:7233")
 
-    with pytest.raises(PortsError, match="given twice, by MAKEGOOD_PORT and MAKEGOOD_SMTP_PORT"):
+    with pytest.raises(PortsError, match="used twice, by MAKEGOOD_PORT and MAKEGOOD_SMTP_PORT"):
         check_ports(needed_ports(settings))
 
 

@@ -1,4 +1,4 @@
-"""`makegood up` as its operator meets it: the real command and a real Temporal server, on free ports, in a new directory."""
+"""`makegood up` as an operator runs it: the real command and a real Temporal server, on free ports."""
 
 import json
 import re
@@ -23,12 +23,12 @@ from tests.support.waiting import wait_until
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0
 UP = python("-m", "cli.main", "up")
-# The same, with less patience for children that live and do not work.
+# The same, with shorter liveness limits.
 IMPATIENT_UP = python(
     "-c",
-    "import sys; from cli.up.child_health import Patience; from cli.up.run import run_up; "
+    "import sys; from cli.up.child_health import LivenessLimits; from cli.up.run import run_up; "
     "from config.settings import load_settings; "
-    "sys.exit(run_up(load_settings(), patience=Patience(look_seconds=0.5, red_seconds=1.5, silent_seconds=6)))",
+    "sys.exit(run_up(load_settings(), limits=LivenessLimits(interval_seconds=0.5, failing_seconds=1.5, silent_seconds=6)))",
 )
 PARTS = ("temporal", "mailbox", "worker", "api")
 
@@ -75,7 +75,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance,
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """A first run that was killed by SIGKILL, and a second one in its directory that was ended by SIGTERM."""
+    """A first run that was killed by SIGKILL, and a second one in its directory that was ended by
+    SIGTERM.
+    """
 
     first: Program
     below_first: list[psutil.Process]
@@ -111,19 +113,19 @@ def status(url: str) -> int:
 def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(shared: tuple[Instance, Program]) -> None:
     _, program = shared
 
-    told = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
+    ready = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
 
-    assert told is not None, program.output
-    assert float(told[1]) < READY_SECONDS
+    assert ready is not None, program.output
+    assert float(ready[1]) < READY_SECONDS
 
 
 def test_every_printed_address_answers(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
-    told = dict(re.findall(r"^  (API docs|Temporal UI) +(\S+)$", program.output, re.MULTILINE))
+    addresses = dict(re.findall(r"^  (API docs|Temporal UI) +(\S+)$", program.output, re.MULTILINE))
 
     assert status(f"http://127.0.0.1:{instance.api}/livez") == 200
-    assert status(told["API docs"]) == 200
-    assert status(told["Temporal UI"]) == 200
+    assert status(addresses["API docs"]) == 200
+    assert status(addresses["Temporal UI"]) == 200
 
 
 def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
@@ -136,7 +138,7 @@ def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
-def test_printed_call_is_accepted_as_it_stands(shared: tuple[Instance, Program]) -> None:
+def test_printed_curl_command_is_accepted(shared: tuple[Instance, Program]) -> None:
     _, program = shared
     call = program.output[program.output.index("  curl -sS") :].partition("\n\n")[0]
 
@@ -163,7 +165,7 @@ def test_secret_key_is_never_printed(shared: tuple[Instance, Program]) -> None:
 
 
 @pytest.mark.parametrize("part", ["api", "worker"])
-def test_health_check_of_the_image_finds_both_well(shared: tuple[Instance, Program], part: str) -> None:
+def test_health_check_of_the_image_passes_for_both(shared: tuple[Instance, Program], part: str) -> None:
     instance, _ = shared
 
     def is_well() -> bool:
@@ -173,7 +175,7 @@ def test_health_check_of_the_image_finds_both_well(shared: tuple[Instance, Progr
     wait_until(is_well, seconds=20, what=f"{part} is well")
 
 
-def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance, Program]) -> None:
+def test_second_up_in_the_same_directory_is_refused(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
 
     with running(*UP, environment=instance.environment) as second:
@@ -181,17 +183,17 @@ def test_second_up_in_the_same_directory_says_so_and_ends(shared: tuple[Instance
         assert f"already running in {instance.data_dir} (process {program.process.pid})" in second.output
 
 
-def test_killed_worker_is_said_and_started_again(shared: tuple[Instance, Program]) -> None:
+def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program]) -> None:
     _, program = shared
     worker = next(process for process in program.descendants() if process.cmdline()[-3:] == ["-m", "cli.main", "worker"])
 
     worker.kill()
 
-    program.wait_for("worker was ended by SIGKILL; starting it again in 0.2 s")
+    program.wait_for("worker was ended by SIGKILL; restarting it in 0.2 s")
     program.wait_for("worker_ready", count=2)
 
 
-def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
+def test_frozen_children_are_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
     with running(*IMPATIENT_UP, environment=instance.environment) as program:
         program.wait_for("Ctrl-C stops everything", seconds=30)
         frozen = [process for process in program.descendants() if not process.children()]
@@ -200,8 +202,8 @@ def test_frozen_children_are_said_and_killed_and_the_next_receipt_is_handled(ins
             process.suspend()
 
         for part in PARTS:
-            program.wait_for(f"{part} lives and does not work", seconds=40)
-            program.wait_for(f"{part} was ended by SIGKILL; starting it again", seconds=20)
+            program.wait_for(f"{part} is alive but fails its check", seconds=40)
+            program.wait_for(f"{part} was ended by SIGKILL; restarting it", seconds=20)
         assert len(frozen) == len(PARTS)
         assert all_gone(frozen)
         wait_until(lambda: is_ready(instance), seconds=30, what="all of it is well again")
@@ -236,7 +238,7 @@ def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Insta
     ):
         assert program.ended() == 1
 
-    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is taken")
+    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is in use")
     assert not (instance.data_dir / "temporal.db").exists()
 
 
@@ -249,7 +251,7 @@ def test_sigterm_ends_all_within_ten_seconds_with_exit_code_0(two_runs: TwoRuns)
     assert two_runs.exit_code == 0
     assert two_runs.stop_seconds < STOP_SECONDS
     assert all_gone(two_runs.below_second)
-    assert "did not end in time" not in two_runs.second.output
+    assert "did not stop in time" not in two_runs.second.output
 
 
 def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(two_runs: TwoRuns) -> None:

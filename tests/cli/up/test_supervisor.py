@@ -1,4 +1,6 @@
-"""The supervisor over small real programs: restarts, giving up, ending in order, and dying by SIGKILL."""
+"""The supervisor with small real programs: restarts, giving up, stopping in order, and death by
+SIGKILL.
+"""
 
 import json
 import os
@@ -12,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.up.child import KILLED, Restarts, Watch, lasting_problem
+from cli.up.child import KILLED, LivenessCheck, Restarts, wait_for_lasting_problem
 from tests.support.processes import Program, all_gone, python, running
 from tests.support.waiting import wait_until
 
@@ -39,8 +41,8 @@ def supervise(tmp_path: Path) -> Supervise:
     @contextmanager
     def _supervise(**programs: str | dict[str, object]) -> Iterator[Program]:
         described = [
-            {"name": name, "ready_line": "ready", **({"program": told} if isinstance(told, str) else told)}
-            for name, told in programs.items()
+            {"name": name, "ready_line": "ready", **({"program": child} if isinstance(child, str) else child)}
+            for name, child in programs.items()
         ]
         path = tmp_path / "children.json"
         path.write_text(json.dumps(described))
@@ -66,7 +68,7 @@ def test_fifth_death_before_ready_gives_up() -> None:
     assert delays == [0.2, 0.4, 0.8, 1.6, None]
 
 
-def test_a_life_that_was_ready_begins_the_count_anew() -> None:
+def test_ready_child_resets_the_death_count() -> None:
     restarts = Restarts()
     for _ in range(4):
         restarts.delay_after_death(was_ready=False, ended_with=1)
@@ -90,9 +92,9 @@ def test_child_that_waits_for_another_starts_after_it_is_ready(supervise: Superv
     with supervise(second={"program": WAITS, "after": ["first", "preparation"]}, first=WAITS) as program:
         program.wait_for("ALL READY")
 
-        told = [line.strip() for line in program.output.splitlines()]
+        lines = [line.strip() for line in program.output.splitlines()]
 
-        assert told == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
+        assert lines == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
 
 
 def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(supervise: Supervise) -> None:
@@ -100,18 +102,18 @@ def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(superv
         code = program.ended()
 
         assert code == 1
-        assert re.findall(r"starting it again in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
+        assert re.findall(r"restarting it in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
         assert "broken ended with exit code 3, 5 times in a row before it was ready" in program.output
         assert "The last lines of broken:\n    no disk\n" in program.output
         assert "fine   | goodbye" in program.output
 
 
-def test_child_that_was_ready_is_restarted_for_ever(supervise: Supervise) -> None:
+def test_child_that_was_ready_is_always_restarted(supervise: Supervise) -> None:
     with supervise(short="print('ready')") as program:
-        program.wait_for("short ended with exit code 0; starting it again in 0.2 s", count=7)
+        program.wait_for("short ended with exit code 0; restarting it in 0.2 s", count=7)
 
 
-def test_program_that_does_not_exist_is_told(supervise: Supervise) -> None:
+def test_missing_program_is_reported(supervise: Supervise) -> None:
     with supervise(absent="import os; os.execv('/nonexistent', ['x'])") as program:
         assert program.ended() == 1
         assert "FileNotFoundError" in program.output
@@ -158,14 +160,14 @@ def test_second_signal_ends_everything_at_once(supervise: Supervise) -> None:
 
 def test_sigterm_during_a_restart_delay_ends_with_exit_code_0(supervise: Supervise) -> None:
     with supervise(broken="raise SystemExit(3)") as program:
-        program.wait_for("starting it again in 0.8 s")
+        program.wait_for("restarting it in 0.8 s")
 
         program.process.send_signal(signal.SIGTERM)
 
         assert program.ended(seconds=10) == 0
 
 
-def test_closed_terminal_ends_all(supervise: Supervise) -> None:
+def test_sighup_stops_everything(supervise: Supervise) -> None:
     with supervise(one=SAYS_GOODBYE) as program:
         program.wait_for("ALL READY")
 
@@ -187,7 +189,7 @@ def test_sigkill_of_the_supervisor_leaves_no_orphan(supervise: Supervise) -> Non
 
 
 @pytest.mark.parametrize("killed", ["launcher", "program"])
-def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, killed: str) -> None:
+def test_killed_child_leaves_no_process_and_is_restarted(supervise: Supervise, killed: str) -> None:
     with supervise(one=STUBBORN) as program:
         program.wait_for("ALL READY")
         below = program.descendants()
@@ -196,36 +198,36 @@ def test_killed_child_leaves_nothing_and_is_started_again(supervise: Supervise, 
 
         victim.kill()
 
-        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
 
-def test_child_that_lives_and_does_not_work_is_killed_and_started_again(supervise: Supervise, tmp_path: Path) -> None:
+def test_child_that_fails_its_liveness_check_is_killed_and_restarted(supervise: Supervise, tmp_path: Path) -> None:
     red = tmp_path / "red"
-    with supervise(one={"program": STUBBORN, "red_while": str(red)}) as program:
+    with supervise(one={"program": STUBBORN, "failing_while": str(red)}) as program:
         program.wait_for("ALL READY")
         below = program.descendants()
 
         red.touch()
 
-        program.wait_for("one lives and does not work: it is red, for 0.3 s; killing it")
+        program.wait_for("one is alive but fails its check: it is failing for 0.3 s; killing it")
         red.unlink()
-        program.wait_for("one was ended by SIGKILL; starting it again in 0.2 s")
+        program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
         wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
 
 
-async def test_only_a_problem_at_every_look_lasts() -> None:
-    told = iter(["late", "late", None, *["gone"] * 10])
+async def test_only_a_problem_at_every_check_is_lasting() -> None:
+    problems = iter(["late", "late", None, *["gone"] * 10])
     looks = 0
 
     async def problem(_: int) -> str | None:
         nonlocal looks
         looks += 1
-        return next(told)
+        return next(problems)
 
-    found = await lasting_problem(Watch(problem=problem, look_seconds=0.01, red_seconds=0.03), 1)
+    found = await wait_for_lasting_problem(LivenessCheck(problem=problem, interval_seconds=0.01, failing_seconds=0.03), 1)
 
     assert (found, looks) == ("gone", 3 + 4)
 

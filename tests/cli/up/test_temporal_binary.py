@@ -1,4 +1,4 @@
-"""Which Temporal program is run, and what is told when there is none."""
+"""Which Temporal CLI is run, and the error when there is none."""
 
 import stat
 import sys
@@ -33,7 +33,7 @@ def test_program_of_the_package_comes_next(tmp_path: Path, monkeypatch: pytest.M
     assert find_temporal_program(tmp_path) == str(BESIDE_PYTHON)
 
 
-def test_another_program_of_that_name_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_program_of_that_name_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "bin" / "temporal", "a calendar")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
 
@@ -41,17 +41,18 @@ def test_another_program_of_that_name_is_passed_over(tmp_path: Path, monkeypatch
 
 
 def test_downloaded_program_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = program(tmp_path / "temporal-program" / "temporal-sdk-python-1.35.0", "temporal version 1.9.9")
+    downloaded = program(tmp_path / "temporal-program" / "temporal-sdk-python-1.35.0", "temporal version 1.9.9")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "no-scripts"))
 
-    assert find_temporal_program(tmp_path) == str(kept)
+    assert find_temporal_program(tmp_path) == str(downloaded)
 
 
 def test_without_a_program_and_a_download_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "no-scripts"))
-    # A proxy that nothing listens on: the SDK's download fails here at once, on a machine with a network as well.
+    # A proxy that nothing listens on: the SDK's download fails here at once, on a machine with a
+    # network as well.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
 
@@ -71,6 +72,6 @@ def test_environment_of_the_program_holds_none_of_our_settings(monkeypatch: pyte
 def test_dev_server_listens_on_loopback_and_keeps_its_state() -> None:
     command = start_dev_command(sys.executable, Settings(data_dir=Path("/data"), temporal_port=1, temporal_ui_port=2))
 
-    told = " ".join(command)
-    assert "--ip 127.0.0.1 --port 1 --ui-port 2" in told
-    assert "--db-filename /data/temporal.db --sqlite-pragma journal_mode=WAL" in told
+    arguments = " ".join(command)
+    assert "--ip 127.0.0.1 --port 1 --ui-port 2" in arguments
+    assert "--db-filename /data/temporal.db --sqlite-pragma journal_mode=WAL" in arguments
