@@ -47,7 +47,7 @@ from operations.incidents import Operations
 from operations.validation import field_error
 from store.db.database import Database
 from store.projects import api_keys as keys
-from store.projects import projects
+from store.projects import data_keys
 
 # Full collections stop the process for 50 to 100 ms: let them be rare, and over what requests left behind alone.
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -157,7 +157,7 @@ def key_finder(database: Database) -> FindKey:
 def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[bytes]]:
     async def read(project_id: ProjectId) -> bytes:
         async with database.key_lookup() as session:
-            return await projects.read_data_key(session, project_id)
+            return await data_keys.read_data_key(session, project_id)
 
     return read
 

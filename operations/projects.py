@@ -30,7 +30,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects import api_keys as keys
 from store.projects import deletion as deleting
-from store.projects import projects
+from store.projects import projects, signing_secrets
 
 _SHOWN = ("api_key", "signing_secret")
 
@@ -201,25 +201,25 @@ class ProjectOperations(AuditOperations):
         """
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            secret = await projects.rotate_signing_secret(
+            secret = await signing_secrets.rotate_signing_secret(
                 session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
             )
             details = {"shown": ["signing_secret"]}
             await self._record_project(session, actor, AuditAction.SIGNING_SECRET_ROTATED, project_id, details)
-        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": to_iso(now + projects.OVERLAP)}
+        return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": to_iso(now + signing_secrets.OVERLAP)}
 
     async def read_rotation(self, project_id: str) -> Json:
         """Until when callbacks carry both signatures; None when no rotation is under way. Raises: NotFound."""
         async with self._database.reading() as session:
             await projects.read_project(session, ProjectId(known_id(project_id)))
             now = await self._database.now(session)
-            ends_at = await projects.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
+            ends_at = await signing_secrets.overlap_ends_at(session, ProjectId(known_id(project_id)), now)
         return {"project_id": project_id, "overlap_ends_at": to_iso_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
         """The project, signing with the next secret alone. Raises: NotFound."""
         async with self._database.transaction() as session:
-            await projects.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
+            await signing_secrets.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
             project = await projects.read_project(session, ProjectId(known_id(project_id)))
             await self._record_project(session, actor, AuditAction.SIGNING_SECRET_ROTATION_FINISHED, project.id)
         return project_view(project)
