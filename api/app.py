@@ -47,7 +47,7 @@ from domain.ids import ProjectId
 from operations.composition import Operations
 from operations.validation import field_error
 from store.db.database import Database
-from store.projects import projects
+from store.projects import data_keys
 
 # A full collection stops the process for 50 to 100 ms. These thresholds make it rare, and freezing
 # restricts it to objects that requests created.
@@ -181,7 +181,7 @@ def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat) -> Lifespan:
 def _data_key_reader(database: Database) -> Callable[[ProjectId], Awaitable[bytes]]:
     async def read(project_id: ProjectId) -> bytes:
         async with database.key_lookup() as session:
-            return await projects.read_data_key(session, project_id)
+            return await data_keys.read_data_key(session, project_id)
 
     return read
 

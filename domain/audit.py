@@ -1,7 +1,9 @@
-"""The audit log: who did what, from where, to what; and the chain of hashes by which a changed, missing or added entry shows.
+"""The audit log: who did what to which subject, and from where; with a chain of hashes that reveals
+any tampering.
 
-An entry's hash covers all its columns, the hash of the entry before among them, as a JSON array in the order of `HASHED`. Who can
-write to the database can also make such hashes: the seal over the last one, which needs a key, is `store.audit.log`'s.
+An entry's hash covers all its columns, including the previous entry's hash, as a JSON array in the
+order of `HASHED`. Anyone who can write to the database can compute such hashes. Therefore
+`store.audit.log` adds a seal over the last one, which needs a key.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from enum import StrEnum
 
 from domain.ids import ProjectId
 
-# What the first entry has as the hash before it.
+# The previous hash of the first entry.
 GENESIS = "0" * 64
 HASHED = (
     *("sequence", "at", "actor", "address", "request_id", "action", "subject_type", "subject_id"),
@@ -26,7 +28,7 @@ Stored = str | int | None
 
 
 class AuditAction(StrEnum):
-    """What was done. Receipts and results are not here: their timeline has them."""
+    """The action. Receipts and results are on their timeline instead."""
 
     PROJECT_CREATED = "project_created"
     PROJECT_CHANGED = "project_changed"
@@ -75,7 +77,7 @@ class AuditAction(StrEnum):
 
 
 class SubjectType(StrEnum):
-    """What kind of thing an act was done to."""
+    """The kind of subject of an action."""
 
     PROJECT = "project"
     KEY = "key"
@@ -88,9 +90,11 @@ class SubjectType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the id of a user or a key, `cli:` and the system's user, `temporal`, `visitor` (nobody signed in), `makegood`.
+    """Who acts. `id` is a user's or a key's id, `cli:` and the system's user, `temporal`, `visitor`
+    or `makegood`.
 
-    `address` is where the call came from: the connection's address, or the machine's name for `cli`; None when nobody knows.
+    A `visitor` is not signed in. `address` is the connection's address, or the host name for `cli`;
+    None when unknown.
     """
 
     id: str
@@ -105,7 +109,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an act was done to; `id` is None when there is but one, or none that is known."""
+    """The subject of an action.
+
+    `id` is None when there is only one such subject, or it is unknown.
+    """
 
     type: SubjectType
     id: str | None = None
@@ -113,7 +120,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An entry as stored; `details` is JSON text. `action` is text, since an older version may meet a newer one's."""
+    """A stored entry. `details` is JSON text. `action` is text, because a newer version may have
+    written it.
+    """
 
     sequence: int
     at: datetime
@@ -140,19 +149,21 @@ def details_text(details: Mapping[str, object]) -> str:
 
 
 def sealed_text(sequence: int, last_hash: str) -> bytes:
-    """What the seal at the end of the log is made over."""
+    """The bytes that the seal at the end of the log covers."""
     return f"{sequence}:{last_hash}".encode()
 
 
 class Chain:
-    """Walks the log from its first entry; `sequence` and `hash` are those of the last one that fitted."""
+    """Verifies the log from its first entry on. `sequence` and `hash` are those of the last valid
+    entry.
+    """
 
     def __init__(self) -> None:
         self.sequence = 0
         self.hash = GENESIS
 
     def follow(self, row: Mapping[str, Stored]) -> str | None:
-        """What is wrong with the entry that comes next; None when it fits."""
+        """The problem with the next entry; None when it is valid."""
         sequence = row["sequence"]
         if not isinstance(sequence, int) or sequence <= self.sequence:
             return "its number is not above the one before"

@@ -1,4 +1,4 @@
-"""The refusals this service gives on purpose, each with the contract's wire code.
+"""The expected refusals of this service, each with its error code of the contract.
 
     Refusal
     ├── Unauthorized            unauthorized
@@ -23,8 +23,8 @@
         ├── TooManyUnknownKeys  unavailable
         └── TooSlow             unavailable
 
-A class's docstring is its message unless the raiser gives a more exact one. Statuses belong to `api.http.problems`. Bugs are not
-refusals: they propagate.
+A class's docstring, on one line, is its message unless the raiser gives a more exact one.
+`api.http.problems` holds the HTTP statuses. Bugs are not refusals: they propagate.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,9 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with a request: `pointer` is an RFC 6901 JSON pointer; `message` never repeats the offending value."""
+    """One error in a request. `pointer` is an RFC 6901 JSON pointer. `message` never repeats the
+    invalid value.
+    """
 
     pointer: str
     code: str
@@ -79,14 +81,16 @@ class Refusal(Exception):
         errors: tuple[FieldError, ...] = (),
         retry_after_seconds: int | None = None,
     ) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
         self.errors = errors
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
 
 
 class Unauthorized(Refusal):
-    """The API key is missing, malformed, unknown or revoked: send `Authorization: Bearer sk_…` with a current key."""
+    """The API key is missing, malformed, unknown or revoked: send `Authorization: Bearer sk_…` with
+    a current key.
+    """
 
     code = Code.UNAUTHORIZED
 
@@ -128,7 +132,9 @@ class UnsupportedMediaType(Refusal):
 
 
 class PayloadTooLarge(Refusal):
-    """The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64 KiB)."""
+    """The body is larger than 64 KiB (a result: 1 MiB, of which its error texts may take all but 64
+    KiB).
+    """
 
     code = Code.PAYLOAD_TOO_LARGE
 
@@ -158,7 +164,9 @@ class IdempotencyInProgress(Refusal):
 
 
 class ReceiptConflict(Refusal):
-    """This event and effect were already received with another event type, internal reference or shop domain."""
+    """This event and effect were already received with another event type, internal reference or
+    shop domain.
+    """
 
     code = Code.RECEIPT_CONFLICT
 
@@ -176,7 +184,9 @@ class NotWaiting(Refusal):
 
 
 class RepairUrlMissing(Refusal):
-    """The project has no repair URL, or its receiver said it is gone: save one in the project's settings."""
+    """The project has no repair URL, or its receiver said it is gone: save one in the project's
+    settings.
+    """
 
     code = Code.REPAIR_URL_MISSING
 
@@ -200,7 +210,9 @@ class Unavailable(Refusal):
 
 
 class TooManyUnknownKeys(Unavailable):
-    """More keys that are not known here wait to be looked up than there is room for: send it again with the same key."""
+    """More keys that are not known here wait to be looked up than there is room for: send it again
+    with the same key.
+    """
 
 
 class TooSlow(Unavailable):

@@ -1,7 +1,7 @@
-"""The ids of this project's own things, in the wire's spelling (`evt_` and 32 hexadecimal digits).
+"""Types of this project's own ids, in the contract's spelling (`evt_` and 32 hexadecimal digits).
 
-Ids are the same text everywhere: on the wire, in the store, in Temporal. Minting needs randomness and lives in
-`store.crypto.tokens`.
+An id is the same text in the API, in the store and in Temporal. `store.crypto.tokens` creates ids,
+because that needs randomness.
 """
 
 from typing import NewType

@@ -1,4 +1,6 @@
-"""The incident of a receipt and its repairs: their finite sets and values, as the contract names them."""
+"""Incidents, repairs, attempts, alerts and timeline entries: enumerations and values, named as in
+the contract.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,12 +54,12 @@ class AlertKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_RESOLVED = "incident_resolved"
-    # To the project's other destinations: one of them never got its alert.
+    # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
 
 
 class AlertEnd(StrEnum):
-    """Why an alert is not tried any more although it was never sent."""
+    """Why an alert that was never sent is not retried any more."""
 
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
@@ -66,7 +68,8 @@ class AlertEnd(StrEnum):
     INCIDENT_OVER = "incident_over"
 
 
-# Somebody was still to be notified and was not: the project's other destinations and the operators are.
+# The alert was still wanted and did not arrive: the project's other destinations and the operators
+# are notified.
 UNREACHED_ENDS = frozenset({AlertEnd.REFUSED, AlertEnd.TIMED_OUT, AlertEnd.ADDRESS_REFUSED})
 
 
@@ -106,7 +109,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One signed call of the repair URL. `status` and `duration_ms` are None while it runs; `error_class` names a failure."""
+    """One signed call of the repair URL.
+
+    `status` and `duration_ms` are None while it runs; `error_class` names a failure.
+    """
 
     number: int
     at: datetime
@@ -118,7 +124,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One repair, known by its `replay_id`. `requested_by` is an id, never an address. `result_deadline_at`: once accepted."""
+    """One repair, identified by its `replay_id`.
+
+    `requested_by` is an id, never an address. `result_deadline_at` is None until the callback is
+    accepted.
+    """
 
     replay_id: ReplayId
     incident_id: IncidentId
@@ -133,7 +143,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of an event's history: `fields` are those of its kind, JSON values only."""
+    """One entry of a receipt's timeline. `fields` depend on its kind and hold JSON values only."""
 
     at: datetime
     kind: TimelineKind

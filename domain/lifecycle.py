@@ -1,6 +1,6 @@
-"""The life of a receipt as one table: where it stands, what happens, where it stands then.
+"""The state machine of a receipt, as one table of triggers and states.
 
-    state          receipt     incident    repair
+    state             receipt     incident    repair
     waiting           waiting     -           -
     applied           applied     -           -                end
     open              incident    open        - or ended
@@ -9,9 +9,12 @@
     recovered         recovered   resolved    - or ended       end
     closed            closed      resolved    - or ended       end
 
-`transition` is the only way from one state to the next. It does no I/O and reads no clock: the store performs what it says as
-compare-and-sets, the workflow follows. A pair that cannot happen raises `IllegalTransition` and changes nothing. The picture in
-`docs/how-recovery-works.md` is drawn from this table.
+1. `transition` is the only way from one state to the next. It does no I/O and reads no clock.
+2. The store performs what it returns as compare-and-sets, and the workflow follows the stored
+   state.
+3. A pair that cannot happen raises `IllegalTransition` and changes nothing.
+
+The picture in `docs/how-recovery-works.md` is drawn from this table.
 """
 
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ from domain.receipts import Flag, ReceiptState
 
 
 class LifecycleState(StrEnum):
-    """Where a receipt, its incident and its repair stand together."""
+    """The combined state of a receipt, its incident and its repair."""
 
     WAITING = "waiting"
     APPLIED = "applied"
@@ -56,7 +59,10 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What follows: the next state; whether the timeline notes it; what is flagged; or the refusal, with nothing changed."""
+    """The result of a trigger: the next state, or a refusal with nothing changed.
+
+    `noted`: the timeline gets an entry. `flag` is set on the receipt.
+    """
 
     to: LifecycleState
     noted: bool = False
@@ -65,13 +71,13 @@ class Transition:
 
 
 class IllegalTransition(Exception):
-    """This cannot happen to a receipt that stands there: a bug, not a race, since races are in the table."""
+    """The trigger cannot happen in this state. It is a bug: races are in the table."""
 
     def __init__(self, state: LifecycleState, trigger: Trigger) -> None:
         super().__init__(f"{trigger.value} cannot happen in state {state.value}")
 
 
-W, A, O, C, R, V, X = LifecycleState  # noqa: E741 - the table below reads by its columns
+W, A, O, C, R, V, X = LifecycleState  # noqa: E741 - one letter for each column of the table below
 OPEN_STATES = frozenset({O, C, R})
 END_STATES = frozenset({A, V, X})
 REPAIRING_STATES = frozenset({C, R})
@@ -98,7 +104,7 @@ def _refuse(code: Code, *states: LifecycleState) -> dict[LifecycleState, Transit
 
 
 TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
-    # What the app says.
+    # Results that the app sends.
     Trigger.SUCCESS: _to(A, W) | _to(V, O, C, R) | {A: Transition(A), V: _DOUBLE_RECOVERED, X: _LATE},
     Trigger.SUCCESS_TO_NOTE: _note(O, C, R),
     Trigger.SUCCESS_BY_REPLAY: _to(V, O, C, R) | {V: _DOUBLE_RECOVERED, X: _LATE},
@@ -106,12 +112,12 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     Trigger.FAILED_AFTER_SUCCESS: {X: Transition(X, True, Flag.CONTRADICTION)},
     Trigger.FAILED_BY_ACTIVE_REPLAY: _to(O, C, R),
     Trigger.REPEATED: _stay(A, V, X),
-    # What time and attempts decide. Being late is normal here: a settled receipt ignores them.
+    # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
     Trigger.DEADLINE_PASSED: _to(O, W) | _stay(A, O, C, R, V, X),
     Trigger.CALLBACK_ACCEPTED: _to(R, C) | _stay(O, R, V, X),
     Trigger.CALLBACK_ENDED: _to(O, C) | _stay(O, R, V, X),
     Trigger.REPAIR_DEADLINE_PASSED: _to(O, R) | _stay(O, C, V, X),
-    # What an operator asks.
+    # Requests of an operator.
     Trigger.REPROCESS: _to(C, O) | _stay(W, C, R) | _refuse(Code.INCIDENT_RESOLVED, A, V, X),
     Trigger.ACKNOWLEDGE: _stay(O, C, R) | _refuse(Code.INCIDENT_RESOLVED, V, X),
     Trigger.RESOLVE: _to(X, O, C, R) | _refuse(Code.INCIDENT_RESOLVED, A, V, X),
@@ -120,7 +126,7 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
 
 
 def transition(state: LifecycleState, trigger: Trigger) -> Transition:
-    """What follows when `trigger` meets a receipt in `state`.
+    """The transition of a receipt in `state` on `trigger`.
 
     Raises:
         IllegalTransition: the pair is not in the table.
@@ -132,7 +138,9 @@ def transition(state: LifecycleState, trigger: Trigger) -> Transition:
 
 
 def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleState:
-    """Where a stored receipt stands; `repair` is the state of its active repair, None when there is none."""
+    """The lifecycle state of a stored receipt. `repair` is the state of its active repair, None
+    without one.
+    """
     match receipt:
         case ReceiptState.WAITING:
             return LifecycleState.WAITING
@@ -153,7 +161,9 @@ def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleStat
 
 
 def states_at(state: LifecycleState) -> tuple[ReceiptState, IncidentState | None]:
-    """The receipt's and the incident's state at a state; the incident's is None where there is no incident."""
+    """The stored states of the receipt and of its incident; None for the incident where there is
+    none.
+    """
     match state:
         case LifecycleState.WAITING | LifecycleState.APPLIED:
             return ReceiptState(state.value), None

@@ -1,4 +1,4 @@
-"""The project: who sends receipts, where repairs are called, who is told; its keys with their scopes."""
+"""The project: its settings, repair URL and alert addresses; and its API keys with their scopes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from domain.results import LateResult
 
 
 class Scope(StrEnum):
-    """What a key may do. A new key may `ingest` alone unless others are asked for."""
+    """The rights of a key. A new key has `ingest` only, unless others are requested."""
 
     INGEST = "ingest"
     READ = "read"
@@ -20,7 +20,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project as stored. `repair_url_gone`: its receiver answered 410, and it was not saved again since."""
+    """A stored project. `repair_url_gone`: the endpoint answered 410, and the URL was not saved
+    again since.
+    """
 
     id: ProjectId
     name: str
@@ -37,7 +39,9 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key as people see it; its text is shown once, when it is made. `expires_at` None: it does not expire."""
+    """An API key without its text, which is shown once at creation. `expires_at` None: it does not
+    expire.
+    """
 
     id: KeyId
     project_id: ProjectId
@@ -52,9 +56,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedKey:
-    """A key that is current, and the project it speaks for.
+    """A key that is not revoked, and its project.
 
-    `is_outdated`: it was found under a digest that is not the first of those asked for, and is to be stored under that one.
+    `is_outdated`: it was found under an older digest and should be stored again under the first of
+    the digests asked for.
     """
 
     key: Key
@@ -64,7 +69,7 @@ class AuthenticatedKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedProject:
-    """A new project with its first key; the only time that `api_key` and `signing_secret` are shown."""
+    """A new project with its first key. `api_key` and `signing_secret` are shown only here."""
 
     project: Project
     key: Key
@@ -73,7 +78,9 @@ class CreatedProject:
 
 
 class Unset(Enum):
-    """The type of `UNSET`: leave the field as it is, which None could not say."""
+    """The type of `UNSET`: leave the field unchanged. None cannot mean that, since it removes a
+    value.
+    """
 
     UNSET = "unset"
 
@@ -84,7 +91,10 @@ Untouched = Literal[Unset.UNSET]
 
 @dataclass(frozen=True, slots=True)
 class ProjectChanges:
-    """New values for some of a project's fields. `repair_url` None removes it; given at all, it is no longer gone."""
+    """New values for some of a project's fields.
+
+    `repair_url` None removes it. Any given value, even the same one, clears `repair_url_gone`.
+    """
 
     name: str | Untouched = UNSET
     repair_url: str | Untouched | None = UNSET

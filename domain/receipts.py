@@ -1,6 +1,6 @@
-"""The receipt: what an app says when it has accepted a payment event, before the business effect runs.
+"""The receipt: the app reports that it accepted a payment event, before the business effect runs.
 
-Holds the contract's finite sets and the rules that need nothing but the values: what makes two receipts the same, when the
+Holds the contract's enumerations and the pure rules: when two receipts are the same, and when the
 result is due. Never reads a clock or the store.
 """
 
@@ -58,7 +58,7 @@ class ReceiptState(StrEnum):
 
 
 class Flag(StrEnum):
-    """What stands out about an event after its end, and is shown to operators."""
+    """An anomaly found after the receipt ended; operators see it."""
 
     DOUBLE_APPLICATION = "double_application"
     CONTRADICTION = "contradiction"
@@ -67,9 +67,10 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewReceipt:
-    """A validated receipt on its way into the store. `payload` is its JSON text, None unless the project keeps snapshots.
+    """A validated receipt that is not stored yet.
 
-    `payload_note` says why a payload that the project wants was dropped; None when it was not.
+    `payload` is its JSON text, None unless the project stores snapshots. `payload_note` says why a
+    wanted payload was dropped; None when it was not.
     """
 
     project_id: ProjectId
@@ -90,7 +91,9 @@ class NewReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt as stored. `deadline_at` is `timeout_at` plus credited outages; `deadline_at` decides."""
+    """A stored receipt. `deadline_at` is `timeout_at` plus credited outages, and is the one that
+    counts.
+    """
 
     event_id: EventId
     project_id: ProjectId
@@ -112,13 +115,15 @@ class Receipt:
 
 
 def timeout_span(timeout_minutes: float) -> timedelta:
-    """How long a result may take: whole milliseconds, as instants are kept."""
+    """The time until the result is due, in whole milliseconds as instants are stored."""
     return timedelta(milliseconds=round(timeout_minutes * 60_000))
 
 
 def states_same_facts(first: tuple[str, str, str | None], again: tuple[str, str, str | None]) -> bool:
-    """Whether a receipt of the same identity repeats the first: (event_type, internal_reference, shopify_shop_domain).
+    """Whether a receipt of the same identity repeats the first: (event_type, internal_reference,
+    shopify_shop_domain).
 
-    Another `occurred_at`, `timeout_minutes` or `payload` is ignored: the first wins (contract, "Identity of a receipt").
+    Another `occurred_at`, `timeout_minutes` or `payload` is ignored: the first wins (contract,
+    "Identity of a receipt").
     """
     return first == again

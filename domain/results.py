@@ -1,7 +1,8 @@
-"""The result: what an app says when the business effect was applied or failed; and what it means for its receipt.
+"""The result: the app reports that the business effect was applied or failed.
 
-`classify_result` is the one place that tells a first result from a repeat, a repair's from a late one. It never reads the store:
-the caller hands it what is stored.
+`classify_result` decides which trigger of the state machine a result is: for example a first
+result, a repeat, or the result of a repair. It never reads the store: the caller passes the stored
+values.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ class ResultStatus(StrEnum):
 
 
 class LateResult(StrEnum):
-    """What a project wants of a success without `replay_id` after its incident opened."""
+    """The project's setting for a success without `replay_id` that arrives after its incident
+    opened.
+    """
 
     RESOLVE = "resolve"
     NOTE = "note"
@@ -45,7 +48,7 @@ class NewResult:
 
 @dataclass(frozen=True, slots=True)
 class ResultFacts:
-    """What of a result decides whether another one repeats it."""
+    """The fields of a result that decide whether another result repeats it."""
 
     status: ResultStatus
     replay_id: ReplayId | None
@@ -54,14 +57,18 @@ class ResultFacts:
 
     @property
     def digest(self) -> str:
-        """32 hex characters, the same for equal ones: an index finds them by it, however long their messages are."""
+        """32 hex characters, equal for equal facts. An index on it finds repeats, however long
+        their messages are.
+        """
         parts = (self.status.value, self.replay_id or "", self.error_code or "", self.error_message or "")
         return sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result as stored. `repeats` counts equal ones that came after it and changed nothing, the last at `repeated_at`."""
+    """A stored result. `repeats` counts later equal results that changed nothing, the last one at
+    `repeated_at`.
+    """
 
     id: ResultId
     event_id: EventId
@@ -80,16 +87,18 @@ def classify_result(
     earlier: frozenset[ResultFacts],
     late_result: LateResult,
 ) -> Trigger:
-    """What this result is to a receipt that stands at `state`.
+    """The trigger that this result is for a receipt in `state`.
 
-    `ended_by_replay_id` is the repair whose success ended it (None: it ended without one, or has not ended); `earlier` are the
-    results already stored for one that has ended, as far as they are successes or equal to this one. That `facts.replay_id` is
-    one of this event's repairs is the caller's to have checked.
+    `ended_by_replay_id` is the repair whose success ended the receipt; None when it has not ended,
+    or ended without a repair. `earlier` are the stored results of an ended receipt that are
+    successes or equal to this one. The caller has checked that `facts.replay_id` is one of this
+    receipt's repairs.
     """
     if state in END_STATES and (facts in earlier or _is_the_ending_success(facts, state, ended_by_replay_id)):
         return Trigger.REPEATED
     if facts.status is ResultStatus.FAILED:
-        # Where a success was the end, every failure speaks against it; closed by hand, only one after a success does.
+        # A failure contradicts the success that ended the receipt. On a closed receipt it
+        # contradicts a stored success only.
         if state is LifecycleState.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
             return Trigger.FAILED_AFTER_SUCCESS
         is_active = facts.replay_id is not None and facts.replay_id == active_replay_id

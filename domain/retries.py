@@ -1,8 +1,8 @@
-"""Which outcome of a repair callback deserves another attempt, and when.
+"""Decides whether a repair callback is attempted again, and when.
 
-The contract: 2xx is success; network errors, 408, 429 and 5xx are tried again on the schedule; every other answer ends
-the series, and 410 also says that the URL is gone. Decides only: the random draw is given, sending and waiting are the
-caller's. Called by the callback activity after each attempt.
+The contract: 2xx is success. Network errors, 408, 429 and 5xx are retried on the schedule. Every
+other status ends the series, and 410 also marks the URL as gone. Pure: the caller passes the random
+draw, sends and waits. Called by the callback activity after each attempt.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ LONGEST_RETRY_AFTER_SECONDS = 3600
 
 
 class ErrorClass(StrEnum):
-    """Why an attempt has no answer to show; recorded with it and told as `error_class`."""
+    """Why an attempt got no HTTP response; stored with it and shown as `error_class`."""
 
-    # The name has no address, or one that may not be called: one class, since which of them tells of the network that this is in.
+    # The name has no address, or a refused one. One class for both: the difference would reveal the
+    # internal network.
     NO_PERMITTED_ADDRESS = "no_permitted_address"
     CONNECT_FAILED = "connect_failed"  # no address took the connection
     TLS_FAILED = "tls_failed"  # the certificate or the handshake failed
@@ -26,10 +27,10 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeOutcome:
-    """What one attempt came to: a status, or else the class of its failure. Never the body.
+    """The outcome of one attempt: a status, or the class of its failure. Never the body.
 
-    `retry_after_seconds` is what the answer asked for, uncapped; None when it asked for nothing that can be read. `log_reason` is
-    what this installation's log says of a failure, and nobody else is told.
+    `retry_after_seconds` is the response's Retry-After, uncapped; None when it is absent or
+    malformed. `log_reason` describes a failure for this installation's log only.
     """
 
     status: int | None
@@ -41,26 +42,28 @@ class ExchangeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The endpoint took the callback; its result is awaited."""
+    """The endpoint accepted the callback; its result is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Another attempt follows, this many seconds after the one judged."""
+    """Another attempt follows this many seconds later."""
 
     delay_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The endpoint declined, and the series ends; `url_gone` says that nothing will be at this URL again."""
+    """The endpoint declined and the series ends. `url_gone`: it answered 410, so the URL is not
+    called again.
+    """
 
     url_gone: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """The attempt deserves another, and the schedule holds none."""
+    """The attempt could be retried, but the schedule has no further attempt."""
 
 
 Verdict = Accepted | TryAgain | Rejected | Exhausted
@@ -69,17 +72,19 @@ Verdict = Accepted | TryAgain | Rejected | Exhausted
 def judge_exchange(
     outcome: ExchangeOutcome, *, attempt_number: int, schedule: tuple[int, ...], jitter: float, draw: float
 ) -> Verdict:
-    """What follows attempt `attempt_number` (from 1); the other arguments are those of `delay_before_attempt`."""
+    """The verdict on attempt `attempt_number` (from 1). For the other arguments see
+    `delay_before_attempt`.
+    """
     status = outcome.status
     if status is not None and 200 <= status <= 299:
         return Accepted()
-    if status is not None and not _deserves_another(status):
+    if status is not None and not _is_retryable(status):
         return Rejected(url_gone=status == 410)
     if attempt_number >= len(schedule):
         return Exhausted()
     delay_seconds = delay_before_attempt(attempt_number + 1, schedule=schedule, jitter=jitter, draw=draw)
     if status == 429 and outcome.retry_after_seconds is not None:
-        # Never sooner than asked, and asking for less does not shorten the schedule.
+        # Never sooner than requested. A shorter Retry-After does not shorten the schedule.
         delay_seconds = max(delay_seconds, min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
     return TryAgain(delay_seconds)
 
@@ -87,21 +92,21 @@ def judge_exchange(
 def delay_before_attempt(attempt_number: int, *, schedule: tuple[int, ...], jitter: float, draw: float) -> float:
     """Seconds to wait before attempt `attempt_number` (from 1), spread by `jitter`.
 
-    `schedule` holds one delay in seconds for each attempt, `jitter` is the fraction that it may move either way, and
-    `draw` the caller's random number from 0 (the soonest) to 1 (the latest).
+    `schedule` holds one delay in seconds for each attempt. `jitter` is the fraction by which a
+    delay varies either way. `draw` is the caller's random number from 0 (soonest) to 1 (latest).
     """
     return schedule[attempt_number - 1] * (1 + jitter * (2 * draw - 1))
 
 
 def longest_delays(schedule: tuple[int, ...], jitter: float) -> tuple[float, ...]:
-    """Seconds after attempt 1, 2, … until the next one at the latest, unless a 429 asks for more; the last holds for all further.
+    """The longest delays in seconds after attempt 1, 2, …, unless a 429 asks for more.
 
-    The arguments are those of `delay_before_attempt`.
+    The last one holds for all further attempts. The arguments are those of `delay_before_attempt`.
     """
     following = range(2, len(schedule) + 1) or range(1, 2)
     return tuple(delay_before_attempt(number, schedule=schedule, jitter=jitter, draw=1) for number in following)
 
 
-def _deserves_another(status: int) -> bool:
-    """A status outside 200 to 599 is no HTTP answer that the contract knows, and counts as a network error."""
+def _is_retryable(status: int) -> bool:
+    """A status outside 200 to 599 is not in the contract and counts as a network error."""
     return status in (408, 429) or not 200 <= status <= 499

@@ -1,4 +1,6 @@
-"""What Temporal says of the run of a receipt, and when a run that cannot go on is restarted without being asked."""
+"""The condition of a receipt's workflow run in Temporal, and when a stuck run is restarted
+automatically.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,16 +8,17 @@ from enum import StrEnum
 
 from domain.ids import EventId, ProjectId
 
-# After it was found; then after each restart in vain. After the last one it is left to an operator.
+# Delays after the run was found stuck, then after each failed restart. After the last one an
+# operator must act.
 RESTARTED_AFTER = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))
 
 
 class RunCondition(StrEnum):
-    """How the run of a receipt that has not ended is doing."""
+    """The condition of the run of an open receipt."""
 
-    GOES_ON = "goes_on"  # it has no task, so that it waits for something
-    TASK_WAITS = "task_waits"  # for a worker that takes it
-    TASK_RUNS = "task_runs"  # a worker is at it just now
+    GOES_ON = "goes_on"  # no task is pending: it waits for a timer or a signal
+    TASK_WAITS = "task_waits"  # a task waits for a worker
+    TASK_RUNS = "task_runs"  # a worker runs the task now
     TASK_FAILS = "task_fails"  # the same task was tried three times or more
     MISSING = "missing"  # there is no open run
 
@@ -45,7 +48,11 @@ CAUSE_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class StuckRun:
-    """A run that missed something. `found_at` None: only suspected. `looks` counts since it was suspected or found."""
+    """A run that missed a deadline or a repair.
+
+    `found_at` is None while it is only suspected. `looks` counts the checks since it was suspected
+    or found stuck.
+    """
 
     event_id: EventId
     project_id: ProjectId
@@ -57,12 +64,12 @@ class StuckRun:
     restarted_at: datetime | None
 
     def is_restarted_now(self, now: datetime) -> bool:
-        """Whether the next restart that nobody asked for is due; a repair waits for it."""
+        """Whether the next automatic restart is due."""
         if self.found_at is None or self.restarts >= len(RESTARTED_AFTER):
             return False
         return now >= (self.restarted_at or self.found_at) + RESTARTED_AFTER[self.restarts]
 
 
 def restart_command(event_id: EventId) -> str:
-    """What an operator runs to restart one run."""
+    """The command with which an operator restarts one run."""
     return f"makegood receipt restart {event_id}"

@@ -1,10 +1,12 @@
-"""Why a worker does no work for Temporal: the kinds that its heartbeat, readiness and doctor share."""
+"""The reasons why a worker does no work for Temporal, shared by its heartbeat, readiness and
+doctor.
+"""
 
 from enum import StrEnum
 
 
 class ProblemKind(StrEnum):
-    """The kind; the worker's heartbeat has the detail and the fix beside it."""
+    """The kind of problem. The worker's heartbeat carries the detail and the fix."""
 
     UNREACHABLE = "unreachable"
     TLS = "tls"

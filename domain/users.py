@@ -1,4 +1,4 @@
-"""The people who sign in to the console, and what each may do in which project."""
+"""The people who sign in to the console, and their rights in each project."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,23 @@ from domain.ids import ProjectId, UserId
 
 
 class Role(StrEnum):
-    """What a member may do in a project; each role may do what those before it may."""
+    """The rights of a member in a project. Each role includes the ones before it."""
 
     VIEWER = "viewer"  # read
     OPERATOR = "operator"  # and reprocess, acknowledge, resolve, expire
     OWNER = "owner"  # and change settings, keys, secrets and members
 
     def allows(self, needed: "Role") -> bool:
-        """Whether whoever has this role may do what the other is needed for."""
+        """Whether this role includes the rights of `needed`."""
         ranks = tuple(Role)
         return ranks.index(self) >= ranks.index(needed)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person. `email` is None, and `has_password` false, until the first sign-in by link is completed with a password."""
+    """A user. `email` is None and `has_password` false until they complete the first sign-in by
+    link.
+    """
 
     user_id: UserId
     email: str | None
@@ -32,13 +34,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a person belongs. An administrator is owner of every project, and has the pages of the installation."""
+    """A user's roles. An administrator is owner of every project and also sees the installation's
+    pages.
+    """
 
     is_administrator: bool
     roles: Mapping[ProjectId, Role]
 
     def role_in(self, project_id: ProjectId) -> Role | None:
-        """None where the person is no member: to him the project does not exist."""
+        """The role in the project; None for a non-member, to whom the project does not exist."""
         return Role.OWNER if self.is_administrator else self.roles.get(project_id)
 
     def allows(self, needed: Role, *, project_id: ProjectId) -> bool:
@@ -47,18 +51,18 @@ class Access:
 
     @property
     def owns_any(self) -> bool:
-        """Whether there is a project whose audit log the person may see."""
+        """Whether the user may read the audit log of any project."""
         return self.is_administrator or Role.OWNER in self.roles.values()
 
     @property
     def projects(self) -> tuple[ProjectId, ...] | None:
-        """The projects that lists and counts are narrowed to; None for all."""
+        """The projects that lists and counts are limited to; None for all."""
         return None if self.is_administrator else tuple(self.roles)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person in a project."""
+    """A member of a project."""
 
     user_id: UserId
     email: str | None
@@ -68,7 +72,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Somebody who was asked into a project and has not come yet. `id` names it; the token of its link is kept by nobody."""
+    """An open invitation into a project. The token of its link is not stored, only its digest."""
 
     id: str
     project_id: ProjectId
@@ -80,7 +84,9 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A browser that is signed in. `address` and `user_agent` are where it signed in from, as it said itself."""
+    """A browser session that is signed in. `address` and `user_agent` are those of the sign-in
+    request.
+    """
 
     id: str
     created_at: datetime

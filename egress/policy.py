@@ -1,8 +1,10 @@
-"""What a URL that a user names may lead to: its shape, and the addresses behind its name.
+"""Decides which URLs that users name may be called: by their shape, and by the addresses of their
+host.
 
-The shape is checked first, without looking anything up; then, with the addresses that the name has, everything that
-depends on them. `is_global` of the standard library lets transition prefixes through, so the refused ranges are an
-explicit table. Resolves and connects to nothing. Called by `egress.transport`, when a URL is saved and at each connection.
+The shape is checked first, without a look-up; then everything that depends on the addresses of the
+host. The refused ranges are an explicit table, because `is_global` of the standard library accepts
+transition prefixes. This file resolves and connects to nothing. Called by `egress.transport`, when
+a URL is saved and at each connection.
 """
 
 import re
@@ -22,8 +24,8 @@ REFUSED_PLACE = (
     "range of its own network with MAKEGOOD_EGRESS_ALLOW (127.0.0.0/8,::1/128 is this machine)."
 )
 
-# The IANA special-purpose registries, whole (nobody serves an endpoint in the globally reachable ones among them
-# either), then what they leave out. Each entry says why.
+# All of the IANA special-purpose registries (no endpoint is served in the globally reachable ones
+# either), then ranges that they omit. Each entry has its reason.
 REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(cidr), reason)
     for cidr, reason in (
@@ -73,7 +75,7 @@ REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
     )
 )
 
-# With every range allowed, only what is wrong with a URL's own text is left to refuse.
+# With every range allowed, only the text of a URL can be refused.
 _EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?P<rest>(?:[/?].*)?)", re.IGNORECASE
@@ -84,12 +86,15 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class UnsafeUrl(ValueError):
-    """The URL, or what is behind its name, may not be called. The message says why, without quoting it, to who runs this
-    installation; whoever else named the URL reads `public_refusal_message` instead."""
+    """The URL or an address of its host is refused.
+
+    The message gives the reason to operators of this installation, without the URL. Other users get
+    `public_refusal_message`.
+    """
 
 
 class AddressVerdict(StrEnum):
-    """`allowed` is an address that only the installation's own allowed ranges let through."""
+    """The verdict on an address. `allowed`: only the installation's allowed ranges permit it."""
 
     PUBLIC = "public"
     ALLOWED = "allowed"
@@ -98,9 +103,10 @@ class AddressVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingUrl:
-    """A URL of permitted shape; `host` is lowercase and without brackets, `address` is None for a name.
+    """A URL of permitted shape. `host` is lowercase without brackets; `address` is None for a name.
 
-    `text` is as it was written; `canonical`, with one spelling of scheme, host and literal address, is what is stored and called.
+    `text` is the URL as given. `canonical` has one spelling of scheme, host and literal address; it
+    is stored and called.
     """
 
     text: str
@@ -112,7 +118,9 @@ class OutgoingUrl:
 
     @property
     def needs_allowed_range(self) -> bool:
-        """Plain http and unusual ports are for the installation's own allowed ranges only."""
+        """Whether it uses plain http or another port, which only the installation's allowed ranges
+        permit.
+        """
         return self.scheme != "https" or self.port not in HTTPS_PORTS
 
 
@@ -126,7 +134,9 @@ def parse_allowed_ranges(text: str) -> tuple[Network, ...]:
 
 
 def judge_address(address: Address, allow: tuple[Network, ...]) -> AddressVerdict:
-    """Whether this address may be called; `allow` opens its own ranges alone, and no other form of their addresses."""
+    """The verdict on this address. `allow` permits its own ranges only, not other forms of their
+    addresses.
+    """
     if any(address in network for network in allow):
         return AddressVerdict.ALLOWED
     if any(address in network for network, _ in REFUSED_RANGES):
@@ -135,9 +145,9 @@ def judge_address(address: Address, allow: tuple[Network, ...]) -> AddressVerdic
 
 
 def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
-    """The parts of a URL whose shape is permitted; a host that is an address literal is judged here already.
+    """The parts of a URL of permitted shape. A host that is an address literal is judged here.
 
-    For a name, `check_addresses` must follow, with what it resolves to.
+    For a name, call `check_addresses` with its addresses afterwards.
 
     Raises:
         UnsafeUrl: the shape is not permitted, or the literal is refused.
@@ -165,12 +175,13 @@ def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
 
 
 def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple[Network, ...]) -> tuple[Address, ...]:
-    """The addresses, all of which may be called for this URL; one refused address among them refuses them all.
+    """The addresses that may be called for this URL. One refused address refuses all of them.
 
-    `localhost` is this machine under several addresses: of those, the allowed ones are called.
+    `localhost` has several addresses; only the allowed ones are called.
 
     Raises:
-        UnsafeUrl: there is none, one is refused, or the URL needs allowed ranges and one is outside them.
+        UnsafeUrl: there is none, one is refused, or the URL needs allowed ranges and one is outside
+            them.
     """
     judged = tuple(addresses)
     if url.host == LOCALHOST:
@@ -187,9 +198,11 @@ def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple
 
 
 def public_refusal_message(text: str) -> str:
-    """What whoever named a refused URL is told: what is wrong with its text, else one sentence for all that is behind its name.
+    """The message for a user whose URL is refused: the problem with its text, or else one fixed
+    sentence.
 
-    So a refusal tells nothing about the network that this runs in: not whether a name exists there, nor where.
+    So it reveals nothing about the internal network: neither whether a name exists there, nor its
+    address.
     """
     try:
         check_url(text, _EVERYWHERE)
@@ -210,7 +223,9 @@ def _refuse_characters(text: str) -> None:
 
 
 def _literal_address(host: str) -> Address | None:
-    """None for a name. Only the canonical forms count: resolvers also take `127.1`, `0x7f.1` or `2130706433`."""
+    """None for a name. Only the canonical forms count: resolvers also take `127.1`, `0x7f.1` or
+    `2130706433`.
+    """
     try:
         if host.startswith("["):
             return IPv6Address(host[1:-1])

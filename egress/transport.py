@@ -1,18 +1,19 @@
-"""The one place that connects to what a user names: resolve, judge, connect to a judged address, within one deadline.
+"""The only code that connects to URLs which users name: it resolves, judges, and connects to a
+judged address, within one deadline.
 
-A name is resolved for each connection and every address judged before any is used, so that it cannot change between the check
-and the call; TLS still verifies the name. Follows no redirect, obeys no proxy setting, inflates nothing, reads no more than a
-cap, and never says to whom it would have connected. Saving a URL asks `judge_url`; calling one goes through a `GuardedTransport`,
-which fits any httpx client. Used by the callback, by the API and by the command line.
+1. A name is resolved for each connection, and every address is judged before any is used. So it
+   cannot change between the check and the call; TLS still verifies the name.
+2. It follows no redirect, uses no proxy setting, decompresses nothing, and reads at most a fixed
+   number of bytes.
+3. Its errors never contain an address.
+
+Saving a URL calls `judge_url`. Calling one uses a `GuardedTransport`, which fits any httpx client.
+Used by the callback, the API and the command line.
 """
 
 import asyncio
-import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
-from ipaddress import ip_address
+from collections.abc import Iterable
 from typing import Any
 
 import httpcore
@@ -20,28 +21,27 @@ import httpx
 
 from domain.retries import ErrorClass
 from egress.policy import Address, Network, OutgoingUrl, UnsafeUrl, check_addresses, check_url
+from egress.resolver import NameNotResolved, Resolver, resolve_name
 
 RESOLVE_SECONDS = 10
-# A refused look-up is answered at a whole multiple of this, so that the time it took tells nothing about the network.
+# A refused look-up returns at a multiple of this, so that its duration reveals nothing about the
+# network.
 REFUSAL_STEP_SECONDS = 1.0
-# A share of the deadline, so that one silent address leaves time for the next.
+# Less than the deadline, so that one silent address leaves time for the next.
 CONNECT_SECONDS = 10
 EXCHANGE_SECONDS = 30
 MAXIMUM_ANSWER_BYTES = 65_536
 
-Resolver = Callable[[str, int], Awaitable[tuple[Address, ...]]]
-
-# httpx would build the next request from a Location even when it does not follow it, keep cookies, and inflate an encoding.
+# Other headers are dropped: httpx would build a request from Location, store cookies, and
+# decompress encodings.
 _KEPT_HEADERS = (b"retry-after", b"content-type", b"cache-control")
 _OWN_HEADERS = ((b"Accept-Encoding", b"identity"), (b"Connection", b"close"))
 
 
-class NameNotResolved(Exception):
-    """The name has no address, or its name server did not answer."""
-
-
 class ExchangeFailed(httpx.TransportError):
-    """No whole answer came. `error_class` may be told to whoever named the URL; `log_reason` is for this installation's log."""
+    """No complete response arrived. `error_class` may be shown to users; `log_reason` is for the
+    log only.
+    """
 
     def __init__(self, error_class: ErrorClass, log_reason: str) -> None:
         super().__init__(f"The request failed: {error_class}.")
@@ -50,39 +50,11 @@ class ExchangeFailed(httpx.TransportError):
 
 
 class _NoConnection(Exception):
-    """No judged address took the connection."""
+    """No judged address accepted the connection."""
 
 
 class _AnswerTooLong(Exception):
-    """The answer's body is longer than what may be kept of it."""
-
-
-async def resolve_name(host: str, port: int) -> tuple[Address, ...]:
-    """Every address that the system's resolver knows for the name.
-
-    On a thread of its own: the loop's few threads would be held by the names of a silent name server, and everybody else's wait.
-
-    Raises:
-        NameNotResolved: it knows none.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[tuple[Address, ...]] = loop.create_future()
-
-    def look_up() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            told: tuple[Address, ...] = tuple(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
-        except (OSError, ValueError):  # a UnicodeError is a ValueError, and so is an address with a zone
-            told = ()
-        # The loop may have ended meanwhile; nobody waits then.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: None if answer.done() else answer.set_result(told))
-
-    threading.Thread(target=look_up, name="name-look-up", daemon=True).start()
-    addresses = await answer
-    if not addresses:
-        raise NameNotResolved
-    return addresses
+    """The response body is longer than the limit."""
 
 
 async def judge_url(
@@ -93,9 +65,11 @@ async def judge_url(
     timeout_seconds: float = RESOLVE_SECONDS,
     refusal_step_seconds: float = REFUSAL_STEP_SECONDS,
 ) -> str:
-    """The URL as it is to be saved, in its canonical form, when it may be called now; each connection judges it again.
+    """The canonical form of a URL that may be called now, for saving it. Each connection judges it
+    again.
 
-    What is refused after a look-up, for whatever reason, is refused at a multiple of `refusal_step_seconds`; 0 is at once.
+    A refusal after a look-up is delayed to a multiple of `refusal_step_seconds`; 0 disables the
+    delay.
 
     Raises:
         UnsafeUrl: its shape or an address of its name is refused, or the name has none.
@@ -118,14 +92,14 @@ async def judge_url(
 
 
 def parse_permitted_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
-    """The parts of a URL that may be called, should its name lead to where it may.
+    """The parts of a URL of permitted shape; its addresses are not judged yet.
 
     Raises:
-        UnsafeUrl: its shape is refused, or httpx would read it in another way.
+        UnsafeUrl: its shape is refused, or httpx parses it differently.
     """
     url = check_url(text, allow)
     try:
-        # httpx decodes an xn-- label wherever it looks at the host, and raises when it cannot.
+        # httpx decodes xn-- labels of the host, and raises for invalid ones.
         readable = httpx.URL(url.canonical).host
     except (httpx.InvalidURL, UnicodeError):
         readable = ""
@@ -135,11 +109,13 @@ def parse_permitted_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that calls only what may be called; each request is one connection, closed after the answer.
+    """An httpx transport that calls permitted addresses only. Each request uses one connection,
+    closed after the response.
 
-    Its one deadline bounds everything from the look-up of the name to the last byte; the client's own timeouts count for nothing.
-    A client over it must be told `trust_env=False`. Without an `ssl_context`, one is made with the bundled authorities.
-    With `keeps_body`, a body over the cap is a failure; without, nothing is kept and the rest is left unread.
+    One deadline covers everything from the look-up to the last byte; the client's own timeouts have
+    no effect. A client must pass `trust_env=False`. Without an `ssl_context`, it uses the bundled
+    authorities. With `keeps_body`, a body over the limit is a failure; without, the body is
+    discarded and not read beyond the limit.
 
     Raises (from a request): ExchangeFailed.
     """
@@ -162,12 +138,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._resolver = resolver
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, read to its end or to the cap. Raises: ExchangeFailed."""
+        """The response, read to its end or to the limit. Raises: ExchangeFailed."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._exchange(request)
         except _FAILURES as failure:
-            # Without what caused it: its text may name an address.
+            # Without its cause, whose text may contain an address.
             raise failed(failure) from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
@@ -199,7 +175,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
 
 def bundled_authorities() -> ssl.SSLContext:
-    """What verifies certificates by the bundled authorities, whatever the environment says. Takes milliseconds: make it once."""
+    """A TLS context with the bundled authorities only.
+
+    It takes milliseconds to create: reuse it.
+    """
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -214,12 +193,12 @@ def _core_request(request: httpx.Request) -> httpcore.Request:
     )
     own = {name.lower() for name, _ in _OWN_HEADERS}
     headers = [(name, value) for name, value in request.headers.raw if name.lower() not in own]
-    content: Any = request.stream  # httpx and httpcore declare the same stream apart
+    content: Any = request.stream  # httpx and httpcore declare the same stream type separately
     return httpcore.Request(request.method, url, headers=[*headers, *_OWN_HEADERS], content=content)
 
 
 class _JudgingBackend(httpcore.AsyncNetworkBackend):
-    """Connects for one URL alone, to an address that was judged a moment before."""
+    """Connects for one URL only, to an address that was just judged."""
 
     def __init__(self, url: OutgoingUrl, allow: tuple[Network, ...], resolver: Resolver) -> None:
         self._url = url
@@ -248,14 +227,16 @@ class _JudgingBackend(httpcore.AsyncNetworkBackend):
         raise _NoConnection
 
     async def aclose(self) -> None:
-        """Closes what was connected: httpcore forgets a connection whose TLS handshake is cancelled by the deadline."""
+        """Close all streams. httpcore loses a connection whose TLS handshake is cancelled by the
+        deadline.
+        """
         for stream in self._streams:
             await stream.aclose()
 
 
-# LocalProtocolError is absent on purpose: a request that cannot be written is a bug of ours.
+# Without LocalProtocolError on purpose: a request that cannot be written is our bug.
 _FAILURES = (
-    OSError,  # TimeoutError, and an ssl.SSLError that a read brings up after the handshake
+    OSError,  # TimeoutError, and an ssl.SSLError of a read after the handshake
     UnsafeUrl,
     NameNotResolved,
     _NoConnection,
@@ -266,7 +247,7 @@ _FAILURES = (
 
 
 def failed(failure: Exception) -> ExchangeFailed:
-    """The failure as it may be told, and as it is logged; neither names an address."""
+    """The failure for users and for the log; neither contains an address."""
     match failure:
         case TimeoutError():
             return ExchangeFailed(ErrorClass.TIMEOUT, "deadline_passed")
@@ -277,7 +258,7 @@ def failed(failure: Exception) -> ExchangeFailed:
         case _NoConnection():
             return ExchangeFailed(ErrorClass.CONNECT_FAILED, "no_address_answered")
         case httpcore.ConnectError() | ssl.SSLError():
-            # Our own failure to connect is _NoConnection, so a ConnectError comes from the TLS handshake.
+            # A failed connection is _NoConnection, so a ConnectError comes from the TLS handshake.
             return ExchangeFailed(ErrorClass.TLS_FAILED, "tls_failed")
         case httpcore.NetworkError() | OSError():
             return ExchangeFailed(ErrorClass.CONNECTION_RESET, "connection_reset")

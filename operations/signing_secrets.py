@@ -12,7 +12,7 @@ from operations.serializers import project_view
 from operations.validation import Json, known_id
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.projects import projects
+from store.projects import projects, signing_secrets
 
 
 class SigningSecretOperations:
@@ -25,7 +25,7 @@ class SigningSecretOperations:
         """Create the next signing secret, shown only in this response. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            secret = await projects.rotate_signing_secret(
+            secret = await signing_secrets.rotate_signing_secret(
                 session, self._sealer, project_id=ProjectId(known_id(project_id)), now=now
             )
             await self._audit.record(
@@ -36,7 +36,7 @@ class SigningSecretOperations:
                 project_id=project_id,
                 details={"shown": ["signing_secret"]},
             )
-        ends_at = to_iso(now + projects.OVERLAP)
+        ends_at = to_iso(now + signing_secrets.OVERLAP)
         return {"project_id": project_id, "signing_secret": secret, "overlap_ends_at": ends_at}
 
     async def read_rotation(self, project_id: str) -> Json:
@@ -45,13 +45,13 @@ class SigningSecretOperations:
         async with self._database.reading() as session:
             await projects.read_project(session, project)
             now = await self._database.now(session)
-            ends_at = await projects.overlap_ends_at(session, project, now)
+            ends_at = await signing_secrets.overlap_ends_at(session, project, now)
         return {"project_id": project_id, "overlap_ends_at": to_iso_or_none(ends_at)}
 
     async def finish_rotation(self, project_id: str, *, actor: Actor) -> Json:
         """Stop signing with the previous secret. Raises: NotFound."""
         async with self._database.transaction() as session:
-            await projects.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
+            await signing_secrets.finish_rotation(session, project_id=ProjectId(known_id(project_id)))
             project = await projects.read_project(session, ProjectId(known_id(project_id)))
             await self._audit.record(
                 session,

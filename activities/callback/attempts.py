@@ -23,7 +23,8 @@ from domain.security.signing import callback_headers
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.projects.projects import read_project, signing_secrets
+from store.projects.projects import read_project
+from store.projects.signing_secrets import signing_secrets
 from store.receipts.attempts import (
     LONGEST_ATTEMPT_HOLD,
     AttemptHeld,

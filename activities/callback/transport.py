@@ -16,16 +16,15 @@ import httpx
 
 from domain.retries import ErrorClass, ExchangeOutcome
 from egress.policy import Network, UnsafeUrl
+from egress.resolver import Resolver, resolve_name
 from egress.transport import (
     EXCHANGE_SECONDS,
     MAXIMUM_ANSWER_BYTES,
     REFUSAL_STEP_SECONDS,
     ExchangeFailed,
     GuardedTransport,
-    Resolver,
     failed,
     parse_permitted_url,
-    resolve_name,
 )
 
 _FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))

@@ -160,6 +160,7 @@ async def _check_durability(database: "Database") -> Finding:
 
 
 async def _check_credit(database: "Database") -> Finding:
+    from operations.readiness import outage_credit_warning
     from store.receipts.outage_credit import read_pending_credit
 
     async with database.reading() as session:

@@ -1,7 +1,8 @@
-"""The shape of an API key and of a signing secret, and the digest a key is stored under. No randomness: bytes are handed in.
+"""The formats of API keys and signing secrets, and the digest under which a key is stored. The
+caller passes random bytes.
 
-A key is `sk_test_` or `sk_live_`, 43 base62 digits of 32 random bytes, and 6 digits of their CRC-32, so that a mistyped or
-cut-off key, and a scanner's false find, is known without the store.
+A key is `sk_test_` or `sk_live_`, 43 base62 digits of 32 random bytes, and 6 base62 digits of their
+CRC-32. The checksum rejects mistyped keys and false matches of secret scanners without a query.
 """
 
 import base64
@@ -22,7 +23,7 @@ _KEY = re.compile(rf"sk_(?:test|live)_[0-9A-Za-z]{{{_BODY_LENGTH + _CHECKSUM_LEN
 
 
 def api_key_text(random_bytes: bytes, *, livemode: bool) -> str:
-    """The key made of 32 random bytes, as its owner will send it."""
+    """The text of a key made from 32 random bytes."""
     body = (LIVE_PREFIX if livemode else TEST_PREFIX) + _base62(int.from_bytes(random_bytes, "big"), _BODY_LENGTH)
     return body + _checksum(body)
 
@@ -35,17 +36,19 @@ def looks_like_key(text: str) -> bool:
 
 
 def hint_of(api_key: str) -> str:
-    """What people may see of a key afterwards: its prefix and its last four characters."""
+    """The part of a key that may be shown later: its prefix and its last four characters."""
     return f"{api_key[: len(TEST_PREFIX)]}…{api_key[-HINT_CHARACTERS:]}"
 
 
 def key_digest(api_key: str, *, pepper: bytes) -> str:
-    """Hex HMAC-SHA256 of a key: what is stored and looked up; worthless without the pepper."""
+    """Hex HMAC-SHA256 of a key, which is stored and looked up. Useless without the pepper."""
     return hmac.digest(pepper, api_key.encode(), "sha256").hex()
 
 
 def signing_secret_text(random_bytes: bytes) -> str:
-    """The signing secret made of 32 random bytes, in Standard Webhooks' spelling."""
+    """The text of a signing secret made from 32 random bytes, in the format of Standard
+    Webhooks.
+    """
     return SECRET_PREFIX + base64.b64encode(random_bytes).decode("ascii")
 
 

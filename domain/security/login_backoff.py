@@ -1,7 +1,7 @@
-"""How long who guesses wrong must wait before the next try: some tries are free, then each wait is twice the last, up to a cap.
+"""The wait after failed logins: some attempts are free, then each wait doubles up to a cap.
 
-Pure arithmetic. The cap keeps the throttle from shutting anybody out for long; what is counted where is
-`store.people.login_attempts`'s.
+Pure arithmetic. The cap prevents an attacker from locking a user out for long.
+`store.people.login_attempts` stores the counts.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`free` failures cost nothing; the next wait is `first_seconds`, then doubled each time up to `longest_seconds`.
+    """The backoff of one kind of counter.
 
-    Failures are forgotten when the last one is `forgotten_hours` old.
+    `free` failures cost no wait. The next one waits `first_seconds`, doubled each time up to
+    `longest_seconds`. Failures are forgotten when the last one is `forgotten_hours` old.
     """
 
     free: int
@@ -21,18 +22,19 @@ class Limit:
     forgotten_hours: int
 
 
-# An e-mail address at sign-in, whether anybody has it or not. Anyone may bring it to its cap, which is therefore short.
+# An e-mail address at sign-in, known or not. Anyone can drive it to its cap, so the cap is short.
 ACCOUNT = Limit(free=5, first_seconds=2, longest_seconds=60, forgotten_hours=24)
-# Where tries come from: several people may be there.
+# A network address: several users may share it.
 ADDRESS = Limit(free=20, first_seconds=2, longest_seconds=60, forgotten_hours=1)
-# A person's codes and proofs: only who gave the password or holds a session comes this far, and a code is six digits.
+# A user's codes and step-up proofs. The caller already has a password or a session; a code has only
+# six digits.
 CODE = Limit(free=5, first_seconds=15, longest_seconds=900, forgotten_hours=24)
 
 
 def wait_after(failures: int, limit: Limit) -> timedelta:
-    """How long nobody may try after this many failures."""
+    """The wait after this many failures, before the next attempt is allowed."""
     beyond = failures - limit.free
     if beyond < 0:
         return timedelta(0)
-    # A shift by the cap's own length is enough: more would only make a large number.
+    # Bounded shift: beyond the cap's bit length the result is the cap anyway.
     return timedelta(seconds=min(limit.first_seconds << min(beyond, limit.longest_seconds.bit_length()), limit.longest_seconds))

@@ -1,8 +1,9 @@
-"""Which headers prove that a repair callback comes from this service.
+"""The headers that authenticate a repair callback.
 
-Signs the raw body twice over: in the X-SendPromptly scheme, keyed with the secret's text, and in Standard Webhooks 1.0,
-keyed with the secret's decoded part. During a rotation both secrets sign. Timestamp and nonce are given: this file
-reads no clock and draws nothing. Called by the callback activity for each attempt, and by the `signature` command.
+Signs the raw body twice: in the X-SendPromptly scheme, keyed with the secret's text, and in
+Standard Webhooks 1.0, keyed with the secret's decoded part. During a rotation both secrets sign.
+Pure: the caller passes timestamp and nonce. Called by the callback activity for each attempt, and
+by the `signature` command.
 """
 
 import base64
@@ -30,7 +31,7 @@ class MalformedSecret(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SigningSecrets:
-    """The secret in force and, while a rotation overlaps, the one that follows it."""
+    """The current secret and, during a rotation, the next one."""
 
     current: str = field(repr=False)
     next: str | None = field(default=None, repr=False)
@@ -39,9 +40,10 @@ class SigningSecrets:
 def callback_headers(
     *, secrets: SigningSecrets, replay_id: str, attempt_number: int, timestamp: int, nonce: str, body: bytes
 ) -> Headers:
-    """Every header that signs one attempt, in the order of the contract.
+    """The headers that sign one attempt, in the order of the contract.
 
-    `timestamp` is in unix seconds and `nonce` 32 lowercase hex characters, both fresh on each attempt.
+    `timestamp` is in unix seconds and `nonce` 32 lowercase hex characters, both fresh on each
+    attempt.
 
     Raises:
         MalformedSecret: a secret is not `whsec_` and base64.
@@ -80,12 +82,15 @@ def sign_standard(secret: str, *, message_id: str, timestamp: int, body: bytes) 
 
 
 def given_secrets(texts: Iterable[str]) -> list[str]:
-    """The secrets that were given, one or several in each text with commas between them, without blanks around each.
+    """The secrets in these texts, each of which holds one or several separated by commas; blanks
+    around each are removed.
 
-    This is the rule of the client libraries (`sdks/vectors`): anybody can sign with an empty key.
+    The client libraries follow the same rule (`sdks/vectors`). A blank secret is refused: anyone
+    can sign with an empty key.
 
     Raises:
-        MalformedSecret: one is blank or is not `whsec_` and base64, or there is none at all. It is not quoted.
+        MalformedSecret: one is blank or is not `whsec_` and base64, or there is none at all. It is
+            not quoted.
     """
     secrets = [part.strip() for text in texts for part in text.split(",")]
     if not secrets or not all(secrets):

@@ -1,4 +1,4 @@
-"""Turns: so that what one project has much of keeps no other waiting."""
+"""Round-robin order, so that one project's many items do not delay another project's."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 def round_robin(items: Iterable[T], owner_of: Callable[[T], str]) -> list[T]:
-    """The items, each owner's first before any owner's second; of one owner, and within a round, the order is kept."""
+    """The items in rounds: every owner's first item, then every owner's second, and so on.
+
+    The order of one owner's items, and of the owners within a round, is preserved.
+    """
     taken: Counter[str] = Counter()
     ranked: list[tuple[int, T]] = []
     for item in items:

@@ -1,4 +1,6 @@
-"""Instants in the contract's form: ISO 8601, UTC, milliseconds, `Z`; and their millisecond count, as the store keeps them."""
+"""Instants as ISO 8601 text in UTC, as in the contract, and as unix milliseconds, as in the
+store.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +8,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_iso(at: datetime) -> str:
-    """The instant as the contract writes it, for example `2026-11-23T11:13:55.123Z`; finer digits are cut off."""
+    """The instant as in the contract, for example `2026-11-23T11:13:55.123Z`; finer digits are cut
+    off.
+    """
     return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
@@ -15,7 +19,7 @@ def to_iso_or_none(at: datetime | None) -> str | None:
 
 
 def to_unix_ms(at: datetime) -> int:
-    """Milliseconds since 1970-01-01 UTC, cut off, exact (no floating point)."""
+    """Whole milliseconds since 1970-01-01 UTC, rounded down, without floating point."""
     return (at - EPOCH) // timedelta(milliseconds=1)
 
 

@@ -1,1 +1,3 @@
-"""Alerts: which are due and who sends them (`claims`), what became of each (`delivery`), what they say (`facts`)."""
+"""Alerts: leased to senders (`claims`), recorded as sent or failed (`delivery`), their contents
+(`facts`).
+"""

@@ -1,7 +1,9 @@
-"""Which alerts a sender is given: under a lease, projects in turns, and addresses that do not answer one at a time.
+"""Leases due alerts to a sender: projects take turns, and addresses that do not respond are tried
+one at a time.
 
-A row that is not recorded before the lease ends is claimed again (`store.alerts.delivery` records). Of a project, the addresses
-that were silent lately share one place, so that they delay none of its others.
+A row that is not recorded before its lease ends is claimed again (`store.alerts.delivery` records).
+The addresses of a project that timed out recently share one slot, so that they do not delay the
+project's other addresses.
 """
 
 from collections import Counter
@@ -19,7 +21,7 @@ from store.alerts.delivery import ALERTS, PROJECTS, AlertDue
 from store.schema import tables
 
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
-# Of a batch at least so many places, one in four, are for what failed before, however much is new.
+# One slot in four is reserved for retries, however many alerts are new.
 RETRIED_SHARE = 4
 # Of all places one in two is for addresses that did not answer lately, at most.
 SILENT_SHARE = 2
@@ -27,11 +29,13 @@ SILENT_SHARE = 2
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Who has the places of a sender that claims again whenever one is free. Without a bound when `of_each` is None.
+    """The slots in use of a sender that claims again whenever one is free. Unbounded when `of_each`
+    is None.
 
-    `taken` says how many each project has now, `retried` how many of all are for what failed before; `of_each` is how many
-    a project has at most. `silent` are the addresses of each project that did not answer lately: all of a project's share
-    one place, which those of the projects in `silent_taken` have. All projects' together have half of the places.
+    `taken` is the number of slots of each project, `retried` the number used for retries, `of_each`
+    a project's limit. `silent` are the addresses of each project that did not answer recently; they
+    share one slot. In the projects of `silent_taken` that slot is in use. Together they have half
+    of the slots.
     """
 
     taken: Mapping[str, int] = field(default_factory=dict)
@@ -41,7 +45,7 @@ class Places:
     silent_taken: frozenset[str] = frozenset()
 
     def left_for(self, project_id: str, limit: int) -> int:
-        """How many more of `limit` places the project may take."""
+        """How many more of `limit` slots the project may take."""
         if self.of_each is None:
             return limit
         return max(0, min(limit, self.of_each - self.taken.get(project_id, 0)))
@@ -74,11 +78,11 @@ async def claim_alerts(
     lease_seconds: int = 30,
     places: Places = WITHOUT_BOUND,
 ) -> list[AlertDue]:
-    """Up to `limit` alerts that are due; nobody else gets them during the lease.
+    """Lease up to `limit` due alerts; no other sender gets them during the lease.
 
-    Of one incident the oldest first. Of all, projects take turns, whatever the length of their queues; what failed before
-    gets a share of its own, so that neither many failing ones nor many new ones keep the others back. `places` says what
-    the sender is sending already.
+    For one incident, the oldest come first. Otherwise projects take turns, whatever the length of
+    their queues. Retries have a share of their own, so that neither many retries nor many new
+    alerts delay the others. `places` are the slots that the sender uses already.
     """
     if incident_id:
         found = await _of_incident(session, now, incident_id, limit, places)
@@ -103,15 +107,15 @@ async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Plac
     fresh = await _in_turns(session, now, FRESH, limit, places)
     retried = await _in_turns(session, now, RETRIED, limit, places)
     in_all = limit + sum(places.taken.values())
-    # A place that becomes free while fewer than the share are for what failed before is for that.
+    # While retries have fewer slots than their share, a free slot goes to a retry.
     share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
-    # And what failed before never has the places that are the new ones' share, though nothing is new now.
+    # Retries never take the share of new alerts, even when there are none now.
     most = limit if places.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
     return [*retried[:share], *fresh, *retried[share:most]]
 
 
 def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
-    """The first of them that have a place, by their ids."""
+    """The ids of the first alerts that fit into the free slots."""
     taken, silent_taken = Counter(places.taken), set(places.silent_taken)
     most_silent = len(silent_taken) + places.left_for_silent(limit)
     ids: list[int] = []
@@ -128,10 +132,11 @@ def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
 
 
 async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places) -> list[_Found]:
-    """The oldest due of each project, then the next of each; which projects, when there are more than `limit`, is drawn.
+    """The oldest due alert of each project, then the next of each. With more than `limit` projects,
+    they are drawn at random.
 
-    A project is left out that has all the places that it may have, or has the one for addresses that are silent, and
-    nothing for others.
+    A project is left out when it has no free slot, or only alerts for silent addresses while their
+    slot is in use.
     """
     full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
     is_due: tuple[Any, ...] = (
@@ -155,7 +160,9 @@ def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bo
 
 
 async def _of_project(session: AsyncSession, due: Select[Any], project_id: str, limit: int, places: Places) -> list[_Found]:
-    """What the project may have of what is due, the oldest first: one for its silent addresses, the others for the rest."""
+    """The due alerts that fit into the project's free slots, oldest first; at most one for its
+    silent addresses.
+    """
     left, silent = places.left_for(project_id, limit), places.silent.get(project_id, frozenset())
     if not left:
         return []
@@ -163,7 +170,7 @@ async def _of_project(session: AsyncSession, due: Select[Any], project_id: str, 
     found = [_Found(alert_id, project_id, is_silent=False) for alert_id in await _ids(session, others, left)]
     if silent and project_id not in places.silent_taken:
         of_silent = await _ids(session, due.where(ALERTS.c.destination.in_(silent)), 1)
-        # Beside the first of the others, so that neither waits for the end of the other.
+        # After the first of the others, so that neither kind waits for the other.
         found[1:1] = [_Found(alert_id, project_id, is_silent=True) for alert_id in of_silent]
     return found
 

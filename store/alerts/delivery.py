@@ -1,8 +1,9 @@
-"""Mails still to be sent: recorded as sent, failed or ended, each with its line on the timeline.
+"""Records the outcome of alerts: sent, failed or ended, each with a timeline entry.
 
-The transaction of a move has inserted the rows (`store.receipts.state`); `store.alerts.claims` gives them to a sender. A process
-that dies between sending and recording leaves the row to be claimed again: at least once, with the same `Message-ID`. An alert
-that has ended was never sent and is not tried any more; `store.alerts.facts` reads what a mail says beside ids.
+The transaction of a transition inserts the rows (`store.receipts.rows.alerts`), and
+`store.alerts.claims` leases them to a sender. If a process dies between sending and recording, the
+row is claimed again: delivery is at least once, with the same `Message-ID`. An ended alert was
+never sent and is not retried. `store.alerts.facts` reads the contents of the mail.
 """
 
 import hashlib
@@ -27,15 +28,19 @@ from store.schema import tables
 
 ALERTS = tables.Alert.metadata.tables["alerts"]
 PROJECTS = tables.Project.metadata.tables["projects"]
-# From the first failure on.
+# Counted from the first failure.
 TRIED_FOR = timedelta(days=1)
-# One notice a day and failing destination, however many alerts fail.
+# One notice for each failing destination and day, however many alerts fail.
 NOTICE_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class AlertFacts:
-    """What a mail says beside ids. `cause` is of the repair it speaks of; `failing` the address that a notice is about."""
+    """The contents of a mail beside ids.
+
+    `cause` is that of the repair which the mail reports; `failing` is the address that a notice is
+    about.
+    """
 
     incident: Incident
     receipt: Receipt
@@ -45,16 +50,18 @@ class AlertFacts:
     failing: str | None
 
     def still_wants(self, destination: str) -> bool:
-        """Whether the project notifies this destination now."""
+        """Whether the project still lists this destination."""
         return any(same_address(destination, wanted) for wanted in self.alert_emails)
 
 
 @dataclass(frozen=True, slots=True)
 class AlertDue:
-    """An alert as claimed. `kind` is an `AlertKind`, or what a newer version wrote; `tries` counts the failures so far.
+    """A leased alert. `kind` is an `AlertKind`, or the text of a newer version; `tries` counts the
+    failures so far.
 
-    `replay_id` is the repair it speaks of, `about` the digest of the destination that a notice is about; None for other kinds.
-    `facts` is None when they were not read, or could not be: the mail has the ids alone then.
+    `replay_id` is the repair that it reports, `about` the digest of the destination that a notice
+    is about; None for other kinds. `facts` is None when they were not read or are unreadable: the
+    mail then has ids only.
     """
 
     alert_id: int
@@ -71,7 +78,7 @@ class AlertDue:
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
-    """The mail server has taken it; a second time changes nothing."""
+    """Record that the mail server accepted the alert; a second time changes nothing."""
     sent = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None))
     sent = sent.values(sent_at=now, ended_at=None, end_reason=None)
     row = (await session.execute(sent.returning(ALERTS))).first()
@@ -80,11 +87,11 @@ async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime)
 
 
 async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime) -> None:
-    """It was not sent, and is due again at `retry_at`, or ends when it has failed for a day.
+    """Record a failure. The alert is due again at `retry_at`, or ends when it has failed for a day.
 
-    The timeline has the first failure and each doubling of them.
+    The timeline gets failure 1, 2, 4, 8 and so on.
     """
-    failed = update(ALERTS).where(*_is_unended(alert_id))
+    failed = update(ALERTS).where(*_is_pending(alert_id))
     failed = failed.values(
         tries=ALERTS.c.tries + 1,
         due_at=retry_at,
@@ -103,9 +110,11 @@ async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetim
 async def record_alert_ended(
     session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
 ) -> None:
-    """It was not sent, and is not tried any more; the timeline says so, and the project's other destinations are notified."""
+    """Record that the alert was not sent and is not retried, and notify the project's other
+    destinations.
+    """
     failed = {} if error is None else {"last_error": sanitize(error), "tries": ALERTS.c.tries + 1}
-    ended = update(ALERTS).where(*_is_unended(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
+    ended = update(ALERTS).where(*_is_pending(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
     row = (await session.execute(ended.returning(ALERTS))).first()
     if row is None:
         return
@@ -117,16 +126,16 @@ async def record_alert_ended(
 
 
 def destination_digest(destination: str) -> str:
-    """Names a destination without saying it."""
+    """A short hash that identifies a destination without revealing it."""
     return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
 async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:
-    """One notice a day to each other destination that the project has now."""
+    """Insert one notice a day for each other destination that the project has now."""
     about = destination_digest(row.destination)
-    is_known = (ALERTS.c.project_id == row.project_id, ALERTS.c.replay_id == about, ALERTS.c.created_at > now - NOTICE_EVERY)
+    is_recent = (ALERTS.c.project_id == row.project_id, ALERTS.c.replay_id == about, ALERTS.c.created_at > now - NOTICE_EVERY)
     is_notice = text("kind = 'destination_failing'")
-    if await session.scalar(select(ALERTS.c.id).where(*is_known, is_notice).limit(1)) is not None:
+    if await session.scalar(select(ALERTS.c.id).where(*is_recent, is_notice).limit(1)) is not None:
         return
     others = await _other_destinations(session, row)
     for destination in others:
@@ -148,7 +157,7 @@ async def _other_destinations(session: AsyncSession, row: Row[Any]) -> Sequence[
     return [address for address in emails if not same_address(address, row.destination)]
 
 
-def _is_unended(alert_id: int) -> tuple[Any, ...]:
+def _is_pending(alert_id: int) -> tuple[Any, ...]:
     return ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None)
 
 

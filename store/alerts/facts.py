@@ -1,4 +1,6 @@
-"""What a mail says beside ids, read for one alert at a time, so that one that cannot be read costs the others nothing."""
+"""Reads the contents of a mail beside ids, one alert at a time, so that an unreadable one does not
+affect the others.
+"""
 
 import json
 
@@ -23,7 +25,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
     """
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
-        raise LookupError(f"alert {alert.alert_id} speaks of {alert.incident_id}, which is not stored")
+        raise LookupError(f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored")
     of_project = select(PROJECTS.c.name, PROJECTS.c.alert_emails).where(PROJECTS.c.id == found.incident.project_id)
     project = (await session.execute(of_project)).first()
     emails = tuple(json.loads(project.alert_emails)) if project else ()

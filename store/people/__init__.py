@@ -1,1 +1,3 @@
-"""Users, sessions, members, invitations, identities of OIDC providers, second factors, failed logins."""
+"""Users, sessions, members, invitations, identities of OIDC providers, second factors, failed
+logins.
+"""

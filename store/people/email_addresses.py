@@ -1,8 +1,8 @@
-"""One form of an e-mail address: made when it is saved, stored, and compared and sent in that form.
+"""The canonical form of an e-mail address, in which it is stored, compared and used for sending.
 
-It is what every mail server takes, without SMTPUTF8: a dot-atom of ASCII before the @, and the domain's A-label
-after it. Lengths are those of RFC 5321. Called where addresses are saved, and again before one is sent to, since
-earlier versions stored more.
+It is a form that every mail server accepts without SMTPUTF8: an ASCII dot-atom before the @, and
+the A-label of the domain after it, with the lengths of RFC 5321. Called when an address is saved,
+and again before sending, because earlier versions stored other forms.
 """
 
 import re
@@ -18,24 +18,27 @@ LOCAL_PART_TOO_LONG = f"The part before the @ has at most {LONGEST_LOCAL_PART} c
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# The last label is no number: that would be an IP address, which mail servers take in brackets alone.
+# The last label is not a number: mail servers accept IP addresses only in brackets.
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
 
 
 class AddressRefused(ValueError):
-    """No mail server takes the address; the message says why and does not repeat it."""
+    """The address is not accepted by every mail server.
+
+    The message says why, without the address.
+    """
 
 
 def canonical_address(text: str) -> str:
-    """The address as it is stored and sent to: the local part as given, the domain in lower case as its A-label.
+    """The canonical form: the local part as given, and the A-label of the domain in lower case.
 
-    Domains of one's own network count. Whether somebody reads mail there is for the mail server to say.
+    Domains of a private network are accepted. Whether the mailbox exists is not checked.
 
     Raises:
-        AddressRefused: no mail server takes it.
+        AddressRefused: it has no canonical form.
     """
     local, at, domain = text.rpartition("@")
-    # Bounded first, so that what follows is cheap.
+    # The length is checked first, so that the rest is cheap.
     if not at or len(text) > LONGEST_ADDRESS:
         raise AddressRefused(NO_ADDRESS)
     if not local.isascii():
@@ -43,30 +46,33 @@ def canonical_address(text: str) -> str:
     if len(local) > LONGEST_LOCAL_PART:
         raise AddressRefused(LOCAL_PART_TOO_LONG)
     address = f"{local}@{_a_label(domain)}"
-    # A header's reader may take `=?` for the beginning of an encoded word.
+    # A mail reader may take `=?` in a header for the start of an encoded word.
     if not _LOCAL_PART.fullmatch(local) or "=?" in local or len(address) > LONGEST_ADDRESS:
         raise AddressRefused(NO_ADDRESS)
     return address
 
 
 def sign_in_address(text: str) -> str:
-    """The spelling by which a person is known: the canonical form in lower case; what has none, as it is in lower case."""
+    """The spelling that identifies a user: the canonical form in lower case, or the given text in
+    lower case.
+    """
     return _canonical_or_given(text.strip()).lower()
 
 
 def spellings(text: str) -> tuple[str, ...]:
-    """Every spelling under which a person with this address may be stored: earlier versions kept domains as given."""
+    """Every spelling under which a user may be stored: earlier versions stored domains as given."""
     return tuple(dict.fromkeys((sign_in_address(text), text.strip().lower())))
 
 
 def same_address(one: str, other: str) -> bool:
-    """Whether both are sent to the same mailbox. What has no canonical form is only the same as itself."""
+    """Whether both are the same mailbox. A text without canonical form equals only itself."""
     return one == other or _canonical_or_given(one) == _canonical_or_given(other)
 
 
 def _a_label(domain: str) -> str:
     try:
-        # Of what is ASCII already nothing is judged but its characters: more names are in use than IDNA allows.
+        # For an ASCII domain only the characters are checked: names in use go beyond what IDNA
+        # allows.
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
     except UnicodeError:
         raise AddressRefused(NO_ADDRESS) from None

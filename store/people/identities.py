@@ -1,6 +1,8 @@
-"""Who somebody is whom an identity provider vouches for: known users alone, found by e-mail once and by subject from then on.
+"""Links users to identities of an OIDC provider: matched by verified e-mail once, and by subject
+from then on.
 
-Called by the console's OIDC sign-in, which has checked the token and that the e-mail is verified.
+Only known users are linked. Called by the console's OIDC sign-in, which has checked the token and
+that the e-mail is verified.
 """
 
 from dataclasses import replace
@@ -22,19 +24,21 @@ IDENTITIES = tables.Identity.metadata.tables["identities"]
 
 
 async def find_identity(session: AsyncSession, *, issuer: str, subject: str) -> User | None:
-    """Whose subject this is; None when it is unknown."""
+    """The user with this subject; None when unknown."""
     of_subject = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.subject == subject)
     row = (await session.execute(select(USERS).join(IDENTITIES, IDENTITIES.c.user_id == USERS.c.id).where(*of_subject))).first()
     return None if row is None else user_from(row)
 
 
 async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, email: str, now: datetime) -> User | None:
-    """The user with this verified address, whose subject this is from now on.
+    """Link the subject to the user with this verified address, and return the user.
 
-    Until now the address was only said to be his: whoever took an invitation for it, or typed it in, may be somebody else. So
-    what opened the account opens it no more: password, sessions, and links that wait. A second factor stays, and is asked for.
+    Until now nobody had verified the address: another person may have taken the invitation or typed
+    it in. Therefore the password, the sessions and the unused links of the account become invalid.
+    A second factor remains required.
 
-    None when there is no such user, or when he has another subject already: addresses are given to new people, subjects are not.
+    Returns None when there is no such user, or when they already have another subject. An address
+    may be given to a new person; a subject never is.
     """
     row = (await session.execute(select(USERS).where(USERS.c.email.in_(spellings(email))).with_for_update())).first()
     if row is None:
@@ -50,6 +54,6 @@ async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, em
 
 
 async def has_identity(session: AsyncSession, *, issuer: str, user_id: UserId) -> bool:
-    """Whether this person has signed in through the issuer before."""
+    """Whether the user has an identity of this issuer."""
     of_user = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.user_id == user_id)
     return (await session.scalar(select(IDENTITIES.c.subject).where(*of_user))) is not None

@@ -1,7 +1,8 @@
-"""Invitations into a project: a link that somebody is given, good once and for 7 days. Whoever holds the link may take it.
+"""Invitations into a project: a link that anyone who has it can accept, once, within 7 days.
 
-An invitation gives nothing until it is taken: an address that nobody has proven to be his makes no member. An account that has
-the address already takes it signed in. The token is stored as a digest. Called by `operations.people`.
+An invitation alone makes no member, because nobody has verified the address. A user who already has
+an account accepts it while signed in. The token is stored as a digest. Called by
+`operations.people`.
 """
 
 from datetime import datetime, timedelta
@@ -28,11 +29,12 @@ INVITATION_LIFETIME = timedelta(days=7)
 async def invite(
     session: AsyncSession, *, project_id: ProjectId, email: str, role: Role, invited_by: str, now: datetime
 ) -> tuple[str, str]:
-    """The token of a link into the project, and the invitation's id; an earlier link for this address is good no longer.
+    """Create an invitation; returns the token of its link and its id. An earlier link for the
+    address becomes invalid.
 
     Raises:
         NotFound: no such project.
-        ValidationFailed: the address is none.
+        ValidationFailed: the address is invalid.
     """
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
@@ -54,30 +56,30 @@ async def invite(
 
 
 async def list_invitations(session: AsyncSession, project_id: ProjectId, *, now: datetime) -> list[Invitation]:
-    """The newest 1,000 that can still be taken, the oldest first."""
+    """The newest 1,000 open invitations, oldest first."""
     newest = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id.desc()).limit(LISTED_AT_MOST)
     return [_invitation(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def find_invitation(session: AsyncSession, *, token: str, now: datetime) -> Invitation | None:
-    """What the link offers; None when it is unknown, taken, withdrawn or too old."""
+    """The invitation of a link; None when it is unknown, accepted, withdrawn or expired."""
     row = (await session.execute(_open(now).where(INVITATIONS.c.digest == token_digest(token)))).first()
     return None if row is None else _invitation(row)
 
 
 async def use_invitation(session: AsyncSession, *, token: str, now: datetime) -> Invitation | None:
-    """The same, and the link is good no longer; one of several who use it at once gets it."""
+    """Find the invitation and use up its link; of concurrent callers only one gets it."""
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
-    await lock_project(session, found.project_id)  # before the invitation's row, as its deletion does
+    await lock_project(session, found.project_id)  # before the invitation's row, in the same order as its deletion
     unused = update(INVITATIONS).where(INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None))
     taken = await session.execute(unused.values(used_at=now).returning(INVITATIONS.c.id))
     return found if taken.first() is not None else None
 
 
 async def withdraw(session: AsyncSession, *, project_id: ProjectId, invitation_id: str) -> None:
-    """The link is good no longer. Raises: NotFound."""
+    """Withdraw an invitation. Raises: NotFound."""
     is_meant = (INVITATIONS.c.project_id == project_id, INVITATIONS.c.id == invitation_id)
     withdrawn = await session.execute(delete(INVITATIONS).where(*is_meant).returning(INVITATIONS.c.id))
     if withdrawn.first() is None:

@@ -1,7 +1,8 @@
-"""Counts tries to sign in, so that guessing gets slow: durable, and the same for every API process.
+"""Counts failed attempts to sign in and enforces their backoff, for all API processes.
 
-A try is counted as failed before anything is checked, in a transaction of its own, so that tries made at once cannot outrun the
-count; a try that was right is taken back. Names are digests: who was tried is not readable here. Called by the console.
+An attempt is counted as failed before anything is checked, in a transaction of its own, so that
+concurrent attempts cannot outrun the count. A correct attempt is taken back. The names of counters
+are digests, so that they reveal no address or user. Called by the console.
 """
 
 import math
@@ -22,7 +23,9 @@ THROTTLES = tables.Throttle.metadata.tables["throttles"]
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """One thing that tries are counted for. `kept` counters lose only the one try when it was right."""
+    """The counter of one subject. A correct attempt deletes it, or takes back only itself when
+    `kept`.
+    """
 
     name: str
     limit: Limit
@@ -35,8 +38,10 @@ def counter(kind: str, of: str, limit: Limit, *, kept: bool = False) -> Counter:
 
 
 async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> int | None:
-    """None when the try may be made, which each counter then counts as failed; else the seconds to wait: nothing is counted."""
-    rows = {one.name: await _held(session, one, now) for one in sorted(counters, key=lambda one: one.name)}
+    """Count an attempt as failed and return None; or return the seconds to wait, with nothing
+    counted.
+    """
+    rows = {one.name: await _lock_counter(session, one, now) for one in sorted(counters, key=lambda one: one.name)}
     waits = [until - now for _, until in rows.values() if until > now]
     if waits:
         return math.ceil(max(waits) / timedelta(seconds=1))
@@ -53,18 +58,21 @@ async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: dat
 
 
 async def is_first_refusal(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> bool:
-    """Whether a try that was just refused is the first one in a wait of these counters; the next one is not.
+    """Whether a refused attempt is the first one of the current wait; further ones are not.
 
-    A wait begins with a counted try alone: refused ones, however many, are first at most once for each that was counted.
+    Only a counted attempt begins a wait. So this is true at most once for each counted attempt,
+    however many are refused.
     """
-    is_untold = or_(THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at)
-    waiting = (THROTTLES.c.name.in_([one.name for one in counters]), THROTTLES.c.open_at > now, is_untold)
-    told = update(THROTTLES).where(*waiting).values(told_until=THROTTLES.c.open_at).returning(THROTTLES.c.name)
-    return bool((await session.execute(told)).all())
+    is_unreported = or_(THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at)
+    waiting = (THROTTLES.c.name.in_([one.name for one in counters]), THROTTLES.c.open_at > now, is_unreported)
+    reported = update(THROTTLES).where(*waiting).values(told_until=THROTTLES.c.open_at).returning(THROTTLES.c.name)
+    return bool((await session.execute(reported)).all())
 
 
 async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> None:
-    """The try was right: it does not count, and what was counted for a person before it does not either."""
+    """Take a correct attempt back, and with it the earlier failures unless the counter is
+    `kept`.
+    """
     for one in sorted(counters, key=lambda one: one.name):
         if one.kept:
             fewer = {"failures": THROTTLES.c.failures - 1, "open_at": now}
@@ -73,8 +81,10 @@ async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: 
             await session.execute(delete(THROTTLES).where(THROTTLES.c.name == one.name))
 
 
-async def _held(session: AsyncSession, one: Counter, now: datetime) -> tuple[int, datetime]:
-    """Failures so far, and when the next try may be made; the row is held until the transaction ends."""
+async def _lock_counter(session: AsyncSession, one: Counter, now: datetime) -> tuple[int, datetime]:
+    """The failures so far, and when the next attempt is allowed; locks the row until the
+    transaction ends.
+    """
     made = "INSERT INTO throttles (name, failures, open_at, forgotten_at) VALUES (:name, 0, :at, :at) ON CONFLICT DO NOTHING"
     await session.execute(text(made), {"name": one.name, "at": to_unix_ms(now)})
     row = (await session.execute(select(THROTTLES).where(THROTTLES.c.name == one.name).with_for_update())).one()

@@ -1,7 +1,9 @@
-"""Who belongs to which project and who administers the installation. A change of somebody's rights ends his sessions.
+"""Members of projects and administrators of the installation. A change of a user's rights ends
+their sessions.
 
-Two rules hold whoever asks: a project that has an owner keeps one, and an installation keeps an administrator. Called by
-`operations.people`, which console and command line share, and by the console for every request.
+Two rules always hold: a project that has an owner keeps at least one, and the installation keeps an
+administrator. Called by `operations.people`, which console and command line share, and by the
+console for every request.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,12 +26,12 @@ INCIDENTS = tables.Incident.metadata.tables["incidents"]
 MEMBERS = tables.Member.metadata.tables["members"]
 ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 INVITATIONS = tables.Invitation.metadata.tables["invitations"]
-# What an account signs in by, apart from its password.
+# The tables of an account's credentials, apart from its password.
 FACTORS = tuple(tables.User.metadata.tables[name] for name in ("login_links", "totp_factors", "recovery_codes", "identities"))
 
 
 async def read_access(session: AsyncSession, user_id: UserId) -> Access:
-    """Where the person belongs right now; nowhere for one that is not known."""
+    """The user's current roles; none for an unknown user."""
     rows = await session.execute(select(MEMBERS.c.project_id, MEMBERS.c.role).where(MEMBERS.c.user_id == user_id))
     roles = {ProjectId(row.project_id): Role(row.role) for row in rows}
     of_user = select(ADMINISTRATORS.c.user_id).where(ADMINISTRATORS.c.user_id == user_id)
@@ -37,7 +39,7 @@ async def read_access(session: AsyncSession, user_id: UserId) -> Access:
 
 
 async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Mapping[UserId, Mapping[ProjectId, Role]]:
-    """Where each of these people is a member; nothing for one who belongs nowhere."""
+    """The roles of each of these users; empty for one without memberships."""
     rows = await session.execute(select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id))
     found: dict[UserId, dict[ProjectId, Role]] = {user_id: {} for user_id in user_ids}
     for row in rows:
@@ -46,19 +48,21 @@ async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Map
 
 
 async def project_of_event(session: AsyncSession, event_id: EventId) -> ProjectId | None:
-    """Whose event this is; None when there is no such event."""
+    """The project of the event; None when there is no such event."""
     found = await session.scalar(select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == event_id))
     return None if found is None else ProjectId(found)
 
 
 async def project_of_incident(session: AsyncSession, incident_id: IncidentId) -> ProjectId | None:
-    """Whose incident this is; None when there is no such incident."""
+    """The project of the incident; None when there is no such incident."""
     found = await session.scalar(select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id))
     return None if found is None else ProjectId(found)
 
 
 async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Member]:
-    """The project's people, the first 1,000, the longest there first; administrators only if they were asked in as well."""
+    """The first 1,000 members, oldest membership first; administrators only if they are members
+    too.
+    """
     query = select(MEMBERS, USERS.c.email).join(USERS, USERS.c.id == MEMBERS.c.user_id)
     query = query.where(MEMBERS.c.project_id == project_id).order_by(MEMBERS.c.since, MEMBERS.c.user_id)
     rows = await session.execute(query.limit(LISTED_AT_MOST))
@@ -66,10 +70,11 @@ async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Mem
 
 
 async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime) -> Role | None:
-    """The person has this role in the project from now on, and must sign in again if that is a change; the role before.
+    """Give the user a role in the project; returns the previous one. After a change they must sign
+    in again.
 
     Raises:
-        NotFound: no such project or person.
+        NotFound: no such project or user.
         ValidationFailed: the project would lose its last owner.
     """
     await lock_project(session, project_id)
@@ -91,7 +96,7 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
 
 
 async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> Role:
-    """The person belongs to the project no longer, and must sign in again; the role until now.
+    """Remove the user from the project; returns their role. They must sign in again.
 
     Raises:
         NotFound: no such project, or no member of it.
@@ -110,7 +115,8 @@ async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserI
 
 
 async def lock_project(session: AsyncSession, project_id: ProjectId) -> None:
-    """Let no other change of this project's people, nor its deletion, run beside this transaction (SQLite has one writer anyway).
+    """Lock the project against concurrent changes of its members and its deletion. SQLite has one
+    writer anyway.
 
     Raises: NotFound: there is no such project, or it is deleted.
     """
@@ -124,13 +130,15 @@ async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
 
 
 async def has_administrator(session: AsyncSession) -> bool:
-    """Whether anybody administers the installation: not before the first sign-in."""
+    """Whether the installation has an administrator; false before the first sign-in."""
     return await session.scalar(select(ADMINISTRATORS.c.user_id).limit(1)) is not None
 
 
 async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> bool:
-    """The person is administrator from now on, and must sign in again if that is a change: whether it is."""
-    if user_id in await _held_administrators(session):
+    """Make the user an administrator; returns whether that is a change. After a change they must
+    sign in again.
+    """
+    if user_id in await _lock_administrators(session):
         return False
     await session.execute(insert(ADMINISTRATORS).values(user_id=user_id, since=now))
     await end_sessions(session, user_id)
@@ -138,11 +146,12 @@ async def promote(session: AsyncSession, user_id: UserId, *, now: datetime) -> b
 
 
 async def demote(session: AsyncSession, user_id: UserId) -> bool:
-    """The person is administrator no longer, and must sign in again if that is a change: whether it is. Memberships stay.
+    """Revoke the user's administration; returns whether that is a change. Memberships stay.
 
-    Raises: ValidationFailed: he is the last one.
+    After a change they must sign in again. Raises: ValidationFailed: they are the last
+    administrator.
     """
-    administrators = await _held_administrators(session)
+    administrators = await _lock_administrators(session)
     if user_id not in administrators:
         return False
     if len(administrators) == 1:
@@ -154,9 +163,10 @@ async def demote(session: AsyncSession, user_id: UserId) -> bool:
 
 
 async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[ProjectId, Role]:
-    """The account is gone, with its memberships, which come back, its factors, links and sessions; its acts stay told.
+    """Delete the account with its credentials and sessions; returns its memberships. Its audit
+    entries stay.
 
-    Raises: ValidationFailed: he is the last administrator, or the last owner of a project.
+    Raises: ValidationFailed: they are the last administrator, or the last owner of a project.
     """
     await demote(session, user_id)
     roles = {
@@ -183,11 +193,11 @@ async def _refuse_last_owner(session: AsyncSession, project_id: ProjectId) -> No
 
 
 async def _withdraw_invitations(session: AsyncSession, user_id: UserId, *narrowed: ColumnElement[bool]) -> None:
-    """Links into a project that somebody gave out lead nowhere once he may not give them."""
+    """Withdraw the invitations of a user who may not invite any more."""
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.invited_by == user_id, *narrowed))
 
 
-async def _held_administrators(session: AsyncSession) -> Sequence[str]:
+async def _lock_administrators(session: AsyncSession) -> Sequence[str]:
     held = select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).with_for_update()
     return (await session.scalars(held)).all()
 

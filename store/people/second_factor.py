@@ -1,8 +1,10 @@
-"""The second factor of a person: a TOTP secret (RFC 6238) and recovery codes; and when a session last proved whose it is.
+"""The second factor of a user: a TOTP secret (RFC 6238) and recovery codes; and the last step-up
+proof of a session.
 
-The secret is sealed by a data key of its own, which the master key wraps, bound to this person's row. A code is accepted once:
-the newest accepted time step is stored by compare-and-set. Recovery codes have 80 random bits, so that a plain digest keeps them.
-Called by the console's sign-in pages and `makegood user`.
+The secret is sealed with a data key of its own, which the master key wraps, and is bound to the
+user's row. A code is accepted once: the newest accepted time step is stored by compare-and-set.
+Recovery codes have 80 random bits, so a plain digest is enough. Called by the console's sign-in
+pages and `makegood user`.
 """
 
 import base64
@@ -35,34 +37,39 @@ RECOVERY_CODE_BYTES = 10
 
 
 class Accepted(StrEnum):
-    """What a code was that was right."""
+    """The kind of an accepted code."""
 
     CODE = "code"
     RECOVERY_CODE = "recovery_code"
 
 
 async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime) -> str:
-    """The base32 secret that a person is about to confirm: the one begun before, or a new one. Empty when TOTP is on already.
+    """The base32 secret that the user must confirm: the unconfirmed one, or a new one. Empty when
+    TOTP is on.
 
     Raises: SecretUnknown.
     """
     row = await _row(session, user_id)
-    if row is None or (row.confirmed_at is None and _opened(sealer, row) is None):
+    if row is None or (row.confirmed_at is None and _open_secret(sealer, row) is None):
         await _begin_again(session, sealer, user_id, now)
         row = await _row(session, user_id)
-    return "" if row is None or row.confirmed_at is not None else _opened(sealer, row) or ""
+    return "" if row is None or row.confirmed_at is not None else _open_secret(sealer, row) or ""
 
 
 async def read_begun_secret(session: AsyncSession, sealer: Sealer, user_id: UserId) -> str | None:
-    """The secret that waits to be confirmed; None when there is none that opens. A confirmed one is never shown again."""
+    """The unconfirmed secret; None without one, or when it cannot be opened. A confirmed one is
+    never returned.
+    """
     row = await _row(session, user_id)
-    return None if row is None or row.confirmed_at is not None else _opened(sealer, row)
+    return None if row is None or row.confirmed_at is not None else _open_secret(sealer, row)
 
 
 async def confirm_totp(
     session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime
 ) -> tuple[str, ...] | None:
-    """The recovery codes, shown this once, when the code proves that the person's device knows the secret; else None."""
+    """Confirm the secret with a code from the user's device. Returns the recovery codes, shown
+    once; else None.
+    """
     if await read_begun_secret(session, sealer, user_id) is None or not await _accept_step(session, sealer, user_id, code, now):
         return None
     await session.execute(update(FACTORS).where(FACTORS.c.user_id == user_id).values(confirmed_at=now))
@@ -70,13 +77,13 @@ async def confirm_totp(
 
 
 async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
-    """Whether this person signs in with a code too."""
+    """Whether the user must give a code to sign in."""
     confirmed = select(FACTORS.c.user_id).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_not(None))
     return (await session.scalar(confirmed)) is not None
 
 
 async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> Accepted | None:
-    """The person's code of now, or a recovery code; either is used up by it. None when it is neither."""
+    """Accept a current TOTP code or a recovery code, and use it up; None when it is neither."""
     if not await has_totp(session, user_id):
         return None
     if await _accept_step(session, sealer, user_id, code, now):
@@ -85,7 +92,7 @@ async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *,
 
 
 async def renew_recovery_codes(session: AsyncSession, user_id: UserId, *, now: datetime) -> tuple[str, ...]:
-    """Ten new recovery codes, each good once; the old ones are good no more."""
+    """Replace the recovery codes by ten new ones, each valid once."""
     codes = tuple(_new_recovery_code() for _ in range(RECOVERY_CODES))
     await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
     rows = [{"user_id": user_id, "digest": _recovery_digest(user_id, code), "created_at": now} for code in codes]
@@ -94,13 +101,13 @@ async def renew_recovery_codes(session: AsyncSession, user_id: UserId, *, now: d
 
 
 async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
-    """How many are left."""
+    """The number of unused recovery codes."""
     left = select(func.count()).select_from(CODES).where(CODES.c.user_id == user_id, CODES.c.used_at.is_(None))
     return int(await session.scalar(left) or 0)
 
 
 async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
-    """The person signs in without a code from now on; False when that was so already."""
+    """Remove the second factor; False when the user had none."""
     was_on = await has_totp(session, user_id)
     await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
     await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id))
@@ -108,25 +115,26 @@ async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
 
 
 async def mark_proved(session: AsyncSession, *, token: str, now: datetime) -> None:
-    """The session's person has just proved who he is."""
+    """Record that the user of the session has just proved their identity."""
     await session.execute(update(SESSIONS).where(SESSIONS.c.digest == token_digest(token)).values(proved_at=now))
 
 
 async def read_proved_at(session: AsyncSession, *, token: str) -> datetime | None:
-    """When the session's person last proved who he is; None when never since it was opened."""
+    """When the user of the session last proved their identity; None when the session is unknown."""
     found: datetime | None = await session.scalar(select(SESSIONS.c.proved_at).where(SESSIONS.c.digest == token_digest(token)))
     return found
 
 
 async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
-    # First, since a rotation holds it before it holds these rows.
+    # Locked first, in the same order as a rotation of the root secret.
     root = await root_of_new_data_key(session, sealer)
     secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)
-    sealed = sealer.seal(data_key, **_place(user_id), plaintext=secret.encode())
+    sealed = sealer.seal(data_key, **_sealed_location(user_id), plaintext=secret.encode())
     await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None)))
-    # A form that was sent twice begins once.
+    # A form that was sent twice inserts one row.
     begun = (
-        "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) VALUES (:user_id, :data_key, :sealed, :at) "
+        "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) "
+        "VALUES (:user_id, :data_key, :sealed, :at) "
         "ON CONFLICT DO NOTHING"
     )
     values = {"user_id": user_id, "data_key": data_key, "sealed": sealed, "at": to_unix_ms(now)}
@@ -135,7 +143,7 @@ async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, n
 
 async def _accept_step(session: AsyncSession, sealer: Sealer, user_id: UserId, code: str, now: datetime) -> bool:
     row = await _row(session, user_id)
-    secret = None if row is None else _opened(sealer, row)
+    secret = None if row is None else _open_secret(sealer, row)
     if secret is None:
         return False
     totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
@@ -178,14 +186,17 @@ async def _row(session: AsyncSession, user_id: UserId) -> Row[Any] | None:
     return (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
 
 
-def _opened(sealer: Sealer, row: Row[Any]) -> str | None:
-    """The secret; None when no known root secret opens it: then no code is right but a recovery code."""
+def _open_secret(sealer: Sealer, row: Row[Any]) -> str | None:
+    """The secret; None when no known root secret opens it.
+
+    Then only recovery codes are accepted.
+    """
     try:
-        return sealer.open(row.data_key, **_place(row.user_id), sealed=row.sealed).decode()
+        return sealer.open(row.data_key, **_sealed_location(row.user_id), sealed=row.sealed).decode()
     except SealBroken:
         return None
 
 
-def _place(user_id: UserId) -> dict[str, str]:
-    """Where the secret is sealed to: a person has his data key as a project has its."""
+def _sealed_location(user_id: UserId) -> dict[str, str]:
+    """The row to which the secret is sealed; a user has a data key as a project does."""
     return {"project_id": user_id, "table": "totp_factors", "column": "sealed", "row": user_id}

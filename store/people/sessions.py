@@ -1,7 +1,8 @@
-"""Sessions of the console: opened at a sign-in, read with each request, ended by time, by their owner or by a change of rights.
+"""Sessions of the console: opened at sign-in, read with each request, ended by time, by their user
+or by a change of rights.
 
-The token is the browser's alone; what is stored is its digest, whose first digits name the session to its owner. Time is always
-passed in. Called by the console's `Sessions` and by `makegood user`.
+Only the browser has the token. The store has its digest, and the first digits of the digest are the
+session's id. The caller passes the time. Called by the console's `Sessions` and by `makegood user`.
 """
 
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ USERS = tables.User.metadata.tables["users"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
 SESSION_LIFETIME = timedelta(days=7)
 IDLE_LIFETIME = timedelta(hours=12)
-# A request writes no more often than this, so that reading pages costs no writes.
+# `seen_at` is written at most this often, so that reading pages rarely writes.
 SEEN_EVERY = timedelta(minutes=1)
 ID_DIGITS = 16
 LONGEST_USER_AGENT = 300
@@ -37,9 +38,9 @@ async def open_session(
     user_agent: str = "",
     proved_at: datetime | None = None,
 ) -> str:
-    """The token of a new session, good for 7 days and for no longer than 12 hours without a request.
+    """Open a session; returns its token, valid for 7 days and for 12 hours without a request.
 
-    `proved_at` is when the person last proved who he is; None when he has just done so.
+    `proved_at` is when the user last proved their identity; None means now.
     """
     token = new_token()
     times = {"created_at": now, "seen_at": now, "expires_at": now + SESSION_LIFETIME, "proved_at": proved_at or now}
@@ -49,7 +50,9 @@ async def open_session(
 
 
 async def read_session(session: AsyncSession, *, token: str, now: datetime) -> tuple[User, datetime] | None:
-    """Whose session this is, and when it was last seen; None when it is unknown, ended, idle or too old."""
+    """The user of the session, and when it was last seen; None when it is unknown, ended, idle or
+    expired.
+    """
     of_session = (SESSIONS.c.digest == token_digest(token), *_is_alive(now))
     query = select(USERS, SESSIONS.c.seen_at).join(SESSIONS, SESSIONS.c.user_id == USERS.c.id).where(*of_session)
     row = (await session.execute(query)).first()
@@ -57,25 +60,25 @@ async def read_session(session: AsyncSession, *, token: str, now: datetime) -> t
 
 
 async def see_session(session: AsyncSession, *, token: str, now: datetime) -> None:
-    """Its idle time begins anew; an ended session stays ended."""
+    """Reset the idle time; an ended session stays ended."""
     of_session = (SESSIONS.c.digest == token_digest(token), *_is_alive(now))
     await session.execute(update(SESSIONS).where(*of_session).values(seen_at=now))
 
 
 async def list_sessions(session: AsyncSession, user_id: UserId, *, now: datetime, token: str = "") -> list[OpenSession]:
-    """The person's sessions, the last 1,000 seen, newest first; `token` is that of the one who asks."""
+    """The user's 1,000 sessions last seen, newest first; `token` is that of the current session."""
     of_user = select(SESSIONS).where(SESSIONS.c.user_id == user_id, *_is_alive(now))
     rows = await session.execute(of_user.order_by(SESSIONS.c.seen_at.desc(), SESSIONS.c.digest).limit(LISTED_AT_MOST))
     return [_open_session(row, digest=token_digest(token)) for row in rows]
 
 
 async def close_session(session: AsyncSession, *, token: str) -> None:
-    """Sign out; nothing happens when the session is closed already."""
+    """Close the session; nothing happens when it is closed already."""
     await session.execute(delete(SESSIONS).where(SESSIONS.c.digest == token_digest(token)))
 
 
 async def end_session(session: AsyncSession, user_id: UserId, *, session_id: str) -> bool:
-    """End one session of this person; False when he has none of that id."""
+    """End one session of the user; False when they have none with that id."""
     is_meant = (SESSIONS.c.user_id == user_id, SESSIONS.c.digest.startswith(session_id, autoescape=True))
     if len(session_id) != ID_DIGITS:
         return False
@@ -83,7 +86,7 @@ async def end_session(session: AsyncSession, user_id: UserId, *, session_id: str
 
 
 async def end_sessions(session: AsyncSession, user_id: UserId, *, but_for: str = "") -> int:
-    """End every session of this person, apart from that of the token; how many there were."""
+    """End every session of the user except that of the token; returns how many."""
     are_meant = (SESSIONS.c.user_id == user_id, SESSIONS.c.digest != token_digest(but_for))
     return len((await session.execute(delete(SESSIONS).where(*are_meant).returning(SESSIONS.c.digest))).all())
 

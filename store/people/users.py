@@ -1,7 +1,9 @@
-"""People who sign in to the console: one-time links and passwords. Tokens are stored as digests, passwords by argon2id.
+"""Users of the console: one-time links and passwords. Tokens are stored as digests, passwords as
+argon2id hashes.
 
-Called by the console's sign-in pages and by `makegood up` and `makegood user`, which print links. Hashing takes some 26 ms and
-64 MiB, and is done in a thread: best before the transaction's first statement, while no lock is held.
+Called by the console's sign-in pages, and by `makegood up` and `makegood user`, which print links.
+Hashing takes about 26 ms and 64 MiB and runs in a thread. Call it before the transaction's first
+statement, while no lock is held.
 """
 
 import asyncio
@@ -28,24 +30,24 @@ USERS = tables.User.metadata.tables["users"]
 LINKS = tables.LoginLink.metadata.tables["login_links"]
 ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 LINK_LIFETIME = timedelta(hours=24)
-# Of a random password that nobody kept, with the library's own parameters.
+# The hash of a discarded random password, with the library's own parameters.
 NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV5FEMvPmdoBIg+DqoNhSfcrF8zT/6QAv4I"
 
 
 async def list_users(session: AsyncSession) -> list[User]:
-    """The newest 1,000 users, the first one first."""
+    """The newest 1,000 users, oldest first."""
     newest = select(USERS).order_by(USERS.c.id.desc()).limit(LISTED_AT_MOST)
     return [user_from(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def read_users(session: AsyncSession, user_ids: Collection[str]) -> list[User]:
-    """Those of these ids, at most 1,000, that are users, the first one first."""
+    """The users with these ids, at most 1,000, oldest first."""
     wanted = sorted(user_ids)[:LISTED_AT_MOST]
     return [user_from(row) for row in await session.execute(select(USERS).where(USERS.c.id.in_(wanted)).order_by(USERS.c.id))]
 
 
 async def find_user(session: AsyncSession, email_or_id: str) -> User:
-    """The person that is meant. Raises: NotFound."""
+    """The user with this address or id. Raises: NotFound."""
     is_meant = or_(USERS.c.id == email_or_id, USERS.c.email.in_(spellings(email_or_id)))
     row = (await session.execute(select(USERS).where(is_meant))).first()
     if row is None:
@@ -54,9 +56,9 @@ async def find_user(session: AsyncSession, email_or_id: str) -> User:
 
 
 async def create_user(session: AsyncSession, *, email: str, now: datetime) -> User:
-    """A person who has no password yet and belongs nowhere.
+    """Create a user without password and memberships.
 
-    Raises: ValidationFailed: the address is none, or another user has it.
+    Raises: ValidationFailed: the address is invalid, or another user has it.
     """
     if problem := address_problem(email):
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
@@ -69,7 +71,7 @@ async def create_user(session: AsyncSession, *, email: str, now: datetime) -> Us
 
 
 def address_problem(email: str) -> str:
-    """What is wrong with an e-mail address, or nothing."""
+    """The problem with an e-mail address; empty when it is valid."""
     try:
         canonical_address(email.strip())
     except AddressRefused as refused:
@@ -78,9 +80,10 @@ def address_problem(email: str) -> str:
 
 
 async def create_login_link(session: AsyncSession, *, now: datetime, user_id: UserId | None = None) -> str:
-    """The token of a link that signs in once, within 24 hours: as this person, or as the first administrator.
+    """Create a link; returns its token, which signs in once within 24 hours, as the user or the
+    first administrator.
 
-    Where there is no user yet, using it makes the first, who is administrator.
+    If there is no user yet, using the link creates the first one as administrator.
     """
     token = new_token()
     whose = user_id or await _first_administrator(session)
@@ -89,7 +92,7 @@ async def create_login_link(session: AsyncSession, *, now: datetime, user_id: Us
 
 
 async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime) -> User | None:
-    """Whom the link signs in; None when it is unknown, used or too old."""
+    """The user whom the link signs in; None when it is unknown, used or expired."""
     is_good = (LINKS.c.digest == token_digest(token), LINKS.c.used_at.is_(None), LINKS.c.expires_at > now)
     link = (await session.execute(update(LINKS).where(*is_good).values(used_at=now).returning(LINKS.c.user_id))).first()
     if link is None:
@@ -103,7 +106,7 @@ async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime)
 
 
 async def set_password(session: AsyncSession, *, user_id: UserId, email: str, password: str, now: datetime) -> User:
-    """The user, who signs in with these from now on; links that were waiting to be used sign in no more.
+    """Set the user's address and password; their unused links become invalid.
 
     Raises:
         NotFound: no such user.
@@ -120,24 +123,24 @@ async def set_password(session: AsyncSession, *, user_id: UserId, email: str, pa
 
 
 async def spend_links(session: AsyncSession, user_id: UserId, *, now: datetime) -> None:
-    """Links that were waiting to be used sign this person in no more."""
+    """Invalidate the user's unused links."""
     is_waiting = (or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)), LINKS.c.used_at.is_(None))
     await session.execute(update(LINKS).where(*is_waiting).values(used_at=now))
 
 
 async def check_password(session: AsyncSession, *, email: str, password: str) -> User | None:
-    """Whose address and password these are; None when they do not go together. Both answers take the same time."""
+    """The user with this address and password, or None. Both answers take the same time."""
     row = (await session.execute(_by_address(email))).first()
     password_hash = None if row is None else row.password_hash
     if row is None or password_hash is None:
-        # Checked against a hash all the same, so that the time tells nobody who has an account.
+        # Verified against a hash anyway, so that the time does not reveal which accounts exist.
         await asyncio.to_thread(_fits, NOBODYS_HASH, password)
         return None
     return user_from(row) if await asyncio.to_thread(_fits, password_hash, password) else None
 
 
 async def find_user_id(session: AsyncSession, email: str) -> UserId | None:
-    """Whose address this is; None when it is nobody's."""
+    """The id of the user with this address; None without one."""
     found = await session.scalar(_by_address(email))
     return None if found is None else UserId(found)
 
@@ -159,7 +162,7 @@ def _address_taken() -> ValidationFailed:
 
 
 def _by_address(email: str) -> Select[Any]:
-    """Who has the address; the canonical spelling first, where another one was stored before."""
+    """The users with the address, the canonical spelling first."""
     known = spellings(email)
     return select(USERS).where(USERS.c.email.in_(known)).order_by(USERS.c.email != known[0], USERS.c.id)
 

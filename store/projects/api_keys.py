@@ -1,6 +1,7 @@
-"""API keys: made, listed, found by their digest, revoked. A key's text is returned once, by `create_key`, and stored nowhere.
+"""API keys: created, listed, found by digest, revoked. The text of a key is returned once, by
+`create_key`, and never stored.
 
-Called by the API, which asks who calls, and by its operations, which the command line shares.
+Called by the API's authentication, and by the operations that the command line shares.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,8 @@ async def create_key(
     expires_at: datetime | None = None,
     now: datetime,
 ) -> tuple[Key, str]:
-    """A new key and its text, which is shown this once; `expires_at` None: it does not expire.
+    """Create a key; returns it and its text, which is shown only once. `expires_at` None: it does
+    not expire.
 
     Raises:
         NotFound: no such project.
@@ -69,7 +71,7 @@ async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
 
 
 async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
-    """The key, revoked now or before. Raises: NotFound."""
+    """Revoke the key, now or before. Raises: NotFound."""
     is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
     await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
     row = (await session.execute(select(KEYS).where(*is_meant))).first()
@@ -79,7 +81,9 @@ async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId
 
 
 async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | None:
-    """The key with one of these digests and its project; None when it is unknown or revoked. Expiry is the caller's to judge."""
+    """The key with one of these digests, and its project; None when unknown or revoked. The caller
+    checks expiry.
+    """
     row = (await session.execute(select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None)))).first()
     if row is None:
         return None
@@ -88,7 +92,7 @@ async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | N
 
 
 async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
-    """Record when keys were last used; an older instant does not replace a younger one."""
+    """Record when keys were last used; an older instant does not replace a newer one."""
     if not used:
         return
     is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))

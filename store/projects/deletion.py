@@ -1,9 +1,15 @@
-"""Deletes projects: keys are refused and nothing sealed opens from one transaction on; the rows are erased after that.
+"""Deletes projects. One transaction refuses the keys and destroys the secrets; a worker loop erases
+the rows later.
 
-What is left of a project is its id and when it was deleted, since another process may take its receipts for a few seconds more:
-whatever comes late is ended and erased like the rest. A project of which nothing is left is marked, and looked at no more but
-once an hour. A receipt that waits has its deadline now, and each incident is closed; so
-its run in the engine is told and ends, and the rows go a minute later. Called by the API's operations and by the worker's loop.
+1. The project's id and the time of its deletion remain, because another process may accept its
+   receipts for a few more seconds.
+2. Receipts that arrive late are ended and erased like the others.
+3. The deadline of a waiting receipt moves to now and each incident is closed, so the runs in
+   Temporal are signalled and end.
+4. The rows of an ended receipt are erased a minute later.
+5. A project without rows is marked as erased, and checked only once an hour.
+
+Called by the API's operations and by the worker's loop.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,11 +34,11 @@ PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signin
 MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
 ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
 OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
-# Its run has heard of the end by then.
+# By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
-# Longer than any process goes on taking receipts of a deleted project, but for one that is frozen meanwhile.
+# Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.
 MARKED_AFTER = timedelta(hours=1)
-# A request counts no further: the work of a deletion is the same for any number of receipts.
+# A request counts up to this: the work of a deletion does not grow with the number of receipts.
 COUNTED = 1_000
 ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
 # By the partial index `projects_left`.
@@ -43,7 +49,9 @@ REASON = "The project was deleted."
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What one batch erased of deleted projects: rows of receipts, stored answers, unsent alerts."""
+    """The rows of deleted projects that one batch erased: receipts, stored answers, unsent
+    alerts.
+    """
 
     receipts: int
     answers: int
@@ -55,23 +63,24 @@ class Erased:
 
 
 async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_open: bool, now: datetime) -> int:
-    """Delete the project; how many receipts had not ended, at most `COUNTED`. All of them end for it, in the worker's loop.
+    """Delete the project; returns how many receipts were open, at most `COUNTED`. The worker's loop
+    ends all of them.
 
-    The number of its receipts and alerts adds no work here: no alert has a destination from here on, and the loop erases them.
-
-    Its data key, signing secrets and API keys are destroyed here. A backup from before still has them, sealed.
+    The work does not grow with the number of its receipts and alerts: alerts have no destination
+    from now on, and the loop erases them. The data key, signing secrets and API keys are destroyed
+    here. An earlier backup still has them, sealed.
 
     Raises:
         NotFound: no such project.
-        ValidationFailed: receipts have not ended, and `end_open` does not say that they may be.
+        ValidationFailed: receipts are open, and `end_open` is false.
     """
-    held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
-    if (await session.execute(held)).first() is None:
+    locked = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
+    if (await session.execute(locked)).first() is None:
         raise NotFound("There is no such project.")
     unended = await count_open(session, project_id)
     if unended and not end_open:
-        told = f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended with it."
-        raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", told),))
+        message = f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended with it."
+        raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
     gone = {"name": project_id, "repair_url": None, "alert_emails": "[]", "snapshots": False, "data_key": b""}
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
@@ -81,7 +90,7 @@ async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_op
 
 
 async def count_open(session: AsyncSession, project_id: ProjectId) -> int:
-    """How many of its receipts wait or have an incident; `COUNTED` stands for that many or more."""
+    """The number of its open receipts; `COUNTED` means that many or more."""
     found = 0
     for state in UNENDED:
         left = COUNTED - found
@@ -91,14 +100,14 @@ async def count_open(session: AsyncSession, project_id: ProjectId) -> int:
 
 
 async def has_deleted(session: AsyncSession) -> bool:
-    """Whether any project was deleted of which something may be left."""
+    """Whether any deleted project may still have rows."""
     return bool(await session.scalar(select(exists().where(*_IS_LEFT))))
 
 
 async def open_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
-    """Receipts of deleted projects that have not ended, in the order of their ids, from the one after `after`.
+    """Open receipts of deleted projects by id, from the one after `after`.
 
-    Asked project by project: what others have open adds no work.
+    Queried project by project, so that the open receipts of other projects add no work.
     """
     found: list[EventId] = []
     for project_id in await session.scalars(_deleted_projects()):
@@ -109,11 +118,15 @@ async def open_of_deleted(session: AsyncSession, *, after: EventId | None, limit
 
 
 async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -> None:
-    """Close its incident; a receipt that waits gets one first. Its project alerts nobody any more."""
+    """End a receipt of a deleted project: a waiting one gets an incident first, then the incident
+    is closed.
+
+    The project sends no alerts any more.
+    """
     st = SessionStatements(session)
     await limit_lock_wait(st)
     waiting = select(RECEIPTS.c.event_id).where(RECEIPTS.c.event_id == event_id, RECEIPTS.c.state == ReceiptState.WAITING.value)
-    # Held before it is looked at: a result may be on its way.
+    # Locked before it is examined: a result may arrive meanwhile.
     if (await session.execute(waiting.with_for_update())).first() is not None:
         await expire(st, event_id, now, requested_by="makegood")
     opened = await open_incident(st, event_id, now)
@@ -122,32 +135,33 @@ async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -
 
 
 async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:
-    """One batch of what deleted projects have left and what has ended, at most `limit` of each; there is more to come while
-    `total` is not 0."""
+    """Erase one batch of ended rows of deleted projects, at most `limit` of each kind. Repeat while
+    `total` is not 0.
+    """
     return Erased(**{kind: await erase_kind(session, kind, now, limit=limit) for kind in KINDS})
 
 
 async def erase_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 200) -> int:
-    """One batch of that kind, one of `KINDS`; how many."""
+    """Erase one batch of a kind, one of `KINDS`; returns how many rows."""
     return await KINDS[kind](session, now, limit)
 
 
 async def mark_erased(session: AsyncSession, now: datetime) -> int:
-    """Mark the deleted projects of which nothing is left; how many."""
+    """Mark the deleted projects without rows as erased; returns how many."""
     is_old = (PROJECTS.c.deleted_at <= now - MARKED_AFTER, PROJECTS.c.erased_at.is_(None))
     marked = update(PROJECTS).where(PROJECTS.c.deleted_at.is_not(None), *is_old, ~_has_rows()).values(erased_at=now)
     return len((await session.execute(marked.returning(PROJECTS.c.id))).all())
 
 
 async def unmark_erased(session: AsyncSession) -> int:
-    """Take the mark off the projects of which something came late all the same; how many."""
+    """Unmark erased projects that got late rows; returns how many."""
     late = update(PROJECTS).where(PROJECTS.c.erased_at.is_not(None), _has_rows()).values(erased_at=None)
     return len((await session.execute(late.returning(PROJECTS.c.id))).all())
 
 
 async def _erase_receipts(session: AsyncSession, now: datetime, limit: int) -> int:
-    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
-    ended = select(RECEIPTS.c.event_id).where(_is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_told)
+    is_dispatched = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
+    ended = select(RECEIPTS.c.event_id).where(_is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_dispatched)
     erased = await _ids(session, ended.limit(limit))
     for name in OF_A_RECEIPT:
         await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
@@ -167,15 +181,15 @@ async def _erase_answers(session: AsyncSession, now: datetime, limit: int) -> in
 
 
 async def _erase_alerts(session: AsyncSession, now: datetime, limit: int) -> int:
-    """Alerts that nobody is sent any more, by the partial indexes of those that are not over."""
+    """Erase unsent alerts, by the partial indexes of pending ones."""
     del now
     erased = 0
     for lane in ALERT_LANES:
         unsent = select(ALERTS.c.id).where(ALERTS.c.project_id.in_(_deleted_projects()), text(lane)).limit(limit)
-        # None that another transaction holds: the next batch has it.
-        held = list(await session.scalars(unsent.with_for_update(skip_locked=True)))
-        await session.execute(delete(ALERTS).where(ALERTS.c.id.in_(held)))
-        erased += len(held)
+        # Locked alerts are skipped: the next batch erases them.
+        locked = list(await session.scalars(unsent.with_for_update(skip_locked=True)))
+        await session.execute(delete(ALERTS).where(ALERTS.c.id.in_(locked)))
+        erased += len(locked)
     return erased
 
 
@@ -184,10 +198,10 @@ def _deleted_projects() -> Select[Any]:
 
 
 def _has_rows() -> ColumnElement[bool]:
-    """Whether anything of the project is left, asked through the indexes that begin with the project."""
+    """Whether the project has rows left, by the indexes that begin with the project."""
     unsent = [exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES]
-    kept = [exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)]
-    return or_(*kept, *unsent)
+    stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)]
+    return or_(*stored, *unsent)
 
 
 def _is_theirs() -> ColumnElement[bool]:
@@ -195,7 +209,7 @@ def _is_theirs() -> ColumnElement[bool]:
 
 
 def _of_state(project_id: str, state: ReceiptState) -> Select[Any]:
-    """Through the index `receipts_by_state`, which reads no other project's rows."""
+    """By the index `receipts_by_state`, which reads no rows of other projects."""
     return select(RECEIPTS.c.event_id).where(RECEIPTS.c.project_id == project_id, RECEIPTS.c.state == state.value)
 
 

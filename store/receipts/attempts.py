@@ -1,7 +1,9 @@
-"""The attempts of a repair's callback: each is begun by the process that holds it, and recorded by that one.
+"""The attempts of a repair's callback. The process that begins an attempt is its holder and records
+its outcome.
 
-Each function runs inside the caller's transaction and locks the receipt. A process that dies leaves its attempt `started`; who
-takes it over is decided here, from the heartbeats. Called by the callback activity.
+Each function runs inside the caller's transaction and locks the receipt. When a process dies, its
+attempt stays `started`. The heartbeats decide here which process takes it over. Called by the
+callback activity.
 """
 
 import json
@@ -20,17 +22,20 @@ from store.receipts.rows.incidents import reopen
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.status.heartbeats import ENDED
 
-# A live process sends for 35 s and records for 600 s at most (`activities.callback.send.RECORD_SECONDS`). One that lost track of
-# an attempt blocks it no longer than this.
+# A live process sends for at most 35 s and records for at most 600 s
+# (`activities.callback.send.RECORD_SECONDS`). After this time another process may take the attempt
+# over.
 LONGEST_ATTEMPT_HOLD = timedelta(seconds=660)
 
-# A process, and when its last heartbeat was.
+# A process, and the time of its last heartbeat.
 ProcessHeartbeat = tuple[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptBegun:
-    """Attempt `number` (from 1) may be sent. `is_again`: a process died in it before, and it is sent under the same number."""
+    """Attempt `number` (from 1) may be sent. `is_again`: its previous holder died, so the same
+    number is sent again.
+    """
 
     number: int
     is_again: bool
@@ -38,7 +43,9 @@ class AttemptBegun:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHeld:
-    """Another process began the attempt and may still be sending it: `last_sign_at` is that process's last heartbeat."""
+    """Another process holds the attempt and may still be sending it. `last_sign_at` is its last
+    heartbeat.
+    """
 
     holder: str
     last_sign_at: datetime
@@ -46,7 +53,7 @@ class AttemptHeld:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOver:
-    """The repair is no longer calling, or ended now for want of a URL: no attempt begins."""
+    """The repair is no longer calling, or ended now because it has no URL: no attempt begins."""
 
     position: LifecycleState
 
@@ -63,16 +70,19 @@ async def begin_attempt(
     holder: str | None = None,
     silent: Collection[ProcessHeartbeat] = (),
 ) -> AttemptBegun | AttemptHeld | SeriesOver:
-    """Record that the next attempt of a calling repair starts; once this commits, `holder` may send it.
+    """Record the start of the next attempt of a calling repair. After the commit, `holder` may send
+    it.
 
-    An attempt that is still `started` was left by its holder. Another process waits at most `LONGEST_ATTEMPT_HOLD` for it:
+    An attempt that is still `started` was left by its holder. Another process waits at most
+    `LONGEST_ATTEMPT_HOLD` for it:
 
     1. The holder has no heartbeat, or its last one says that it ended: the process is gone.
-    2. The caller saw the same last heartbeat before (`silent`): the process is gone, or may as well be.
-    3. Otherwise the holder may live, and be sending the attempt or waiting for the store to record it: `AttemptHeld`.
+    2. The caller saw the same last heartbeat before (`silent`): the process counts as gone.
+    3. Otherwise the holder may still be sending the attempt, or waiting to record it:
+       `AttemptHeld`.
 
-    What became of an attempt whose holder is gone is unknown; it is sent again under the same number. Without a repair URL none
-    begins, and the repair fails.
+    The outcome of an attempt whose holder is gone is unknown, so it is sent again under the same
+    number. Without a repair URL no attempt begins, and the repair fails.
 
     Raises:
         NotFound: no such receipt.
@@ -88,7 +98,7 @@ async def begin_attempt(
     if rows and rows[0][1] == "started":
         number, _, holds, began_ms = rows[0]
         sign = None if holds in {None, holder} else await _last_sign(st, holds)
-        # Either way: the store's clock may have been set back.
+        # The absolute difference: the store's clock may have been set back.
         is_bound = abs(to_unix_ms(now) - began_ms) < LONGEST_ATTEMPT_HOLD // timedelta(milliseconds=1)
         if sign is not None and is_bound and sign not in silent:
             return AttemptHeld(*sign)
@@ -113,15 +123,15 @@ async def begin_attempt(
 
 
 async def release_attempt(st: Statements, replay_id: ReplayId, number: int, *, holder: str) -> None:
-    """Give up an attempt that was begun and never sent, so that no other process waits for this one."""
+    """Release an attempt that was begun and never sent, so that no other process waits for it."""
     released = "UPDATE attempts SET holder = NULL WHERE replay_id = $1 AND number = $2 AND state = 'started' AND holder = $3"
     await st.fetch(released, replay_id, number, holder)
 
 
 async def is_attempt_held(st: Statements, event_id: EventId, replay_id: ReplayId, number: int, *, holder: str) -> bool:
-    """Whether the attempt is still this process's to record; the receipt is locked until the transaction ends.
+    """Whether this process still holds the attempt; locks the receipt until the transaction ends.
 
-    A process that was stopped may find, when it goes on, that another one took the attempt over.
+    A process that was suspended may find that another one has taken its attempt over.
 
     Raises:
         NotFound: no such receipt.
@@ -144,17 +154,19 @@ async def record_attempt(
     ending: Ending | None,
     gone_url: str | None = None,
 ) -> LifecycleState:
-    """Record how an attempt ended and, with `ending`, how its series did; where the receipt stands then.
+    """Record the outcome of an attempt and, with `ending`, that of its series; returns the
+    receipt's state.
 
-    An attempt that ends after its repair did is recorded and moves nothing. `gone_url` was called and said that it is gone:
-    it is marked, unless the project has another one by now.
+    An attempt that ends after its repair is recorded without a transition. `gone_url` answered 410:
+    it is marked as gone, unless the project has another URL now.
 
     Raises:
         NotFound: no such receipt.
     """
     snapshot = await lock_receipt(st, event_id)
     await st.fetch(
-        "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2, error_class = $3 "
+        "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2,"
+        " error_class = $3 "
         "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
         status,
         duration_ms,
@@ -176,7 +188,7 @@ async def record_attempt(
 
 
 async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
-    """The last heartbeat of a process; None when it has none, or ended with it."""
+    """The last heartbeat of a process; None without one, or when it was the process's last."""
     rows = await st.fetch("SELECT at, report FROM heartbeats WHERE process = $1", process)
     if not rows or json.loads(rows[0][1]).get(ENDED):
         return None
@@ -186,9 +198,10 @@ async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
 async def _await_result(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
     to = transition(snapshot.position, Trigger.CALLBACK_ACCEPTED).to
     await st.fetch(
-        # An outage that is over has no part in a deadline that begins now.
+        # Outages of the past do not credit a deadline that begins now.
         "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
-        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) WHERE replay_id = $2 AND state = 'calling'",
+        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) "
+        "WHERE replay_id = $2 AND state = 'calling'",
         to_unix_ms(now + timeout_span(snapshot.timeout_minutes)),
         replay_id,
     )
@@ -196,7 +209,7 @@ async def _await_result(st: Statements, snapshot: ReceiptSnapshot, replay_id: Re
 
 
 async def _end_without_url(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
-    """The URL was removed, or said that it is gone, in the middle of the series."""
+    """Fail the repair: its URL was removed or marked as gone during the series."""
     left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
     await st.fetch(left, replay_id)
     await reopen(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)

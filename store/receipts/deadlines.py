@@ -1,7 +1,8 @@
-"""Deadlines that have passed by the store's clock: whether one counts now, and which receipts and repairs are past theirs.
+"""Deadlines that have passed by the store's clock: whether one counts now, and which receipts and
+repairs are overdue.
 
-The ledger's activities and the worker's own loop (`worker.loops.overdue`) judge a deadline by the same functions, inside the
-transaction that acts on it. Nothing here asks Temporal.
+The lifecycle activities and the worker's own loop (`worker.loops.overdue`) judge deadlines with the
+same functions, inside the transaction that acts on them. Nothing here calls Temporal.
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from store.status.heartbeats import latest_ingest_beat, read_ingest_beats
 
 TABLES = tables.Repair.metadata.tables
 REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = TABLES["repairs"], TABLES["outbox"], TABLES["outages"], TABLES["stuck_runs"]
-# Longer than an incident takes to open when nothing is in its way; and what is overdue for longer is another trouble.
+# From: longer than an incident normally takes to open. To: anything older is another problem.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 OVERDUE_LOOKED_AT = 1_000
-# So many due and not opened are no stray one, for which nothing should wait.
+# From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
 BEHIND_FROM_OVERDUE = 3
-# The projects in the order of their ids, then the longest overdue of each: a loose scan of `receipts_overdue`.
+# The projects by id, and the longest overdue receipts of each: a loose index scan of
+# `receipts_overdue`.
 _OWNERS = """
 WITH RECURSIVE owners(id, place) AS (
     SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting' AND project_id > :after
@@ -40,7 +42,8 @@ SELECT owners.id AS project_id, place, due.event_id, due.deadline_at FROM owners
 _OF_OWNER = """
     FROM receipts WHERE project_id = owners.id AND state = 'waiting' AND deadline_at <= :until
     ORDER BY deadline_at, event_id LIMIT :of_each"""
-# PostgreSQL reads a whole table for such an IN. SQLite has no LATERAL, and chooses an index that holds ended receipts too.
+# PostgreSQL scans the whole table for such an IN. SQLite has no LATERAL, and would choose an index
+# of all receipts.
 _OF_EACH = {
     "postgresql": f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at {_OF_OWNER}) AS due ON true",
     "sqlite": f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
@@ -50,7 +53,7 @@ _OF_EACH = {
 
 @dataclass(frozen=True, slots=True)
 class OverdueReceipt:
-    """A receipt that waits though its deadline has passed."""
+    """A waiting receipt whose deadline has passed."""
 
     event_id: EventId
     project_id: ProjectId
@@ -59,7 +62,9 @@ class OverdueReceipt:
 
 @dataclass(frozen=True, slots=True)
 class OverdueOfEach:
-    """The longest overdue of each project, in the order of their projects; `last` is the last project, None at the end of all."""
+    """The longest overdue receipts of each project, by project. `last` is the last project, None
+    after the end.
+    """
 
     receipts: list[OverdueReceipt]
     last: ProjectId | None
@@ -67,7 +72,7 @@ class OverdueOfEach:
 
 @dataclass(frozen=True, slots=True)
 class OverdueRepair:
-    """A repair whose result is awaited though its deadline has passed."""
+    """A repair that awaits its result after its deadline."""
 
     event_id: EventId
     project_id: ProjectId
@@ -77,7 +82,7 @@ class OverdueRepair:
 async def open_due_incident(
     session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int
 ) -> Opened | Settled | NotYet:
-    """Open the incident of a receipt whose deadline counts now; `NotYet` says when to ask again.
+    """Open the incident of a receipt if its deadline counts now; `NotYet` says when to ask again.
 
     Raises:
         NotFound: no such receipt.
@@ -89,7 +94,7 @@ async def open_due_incident(
 async def fail_due_repair(
     session: AsyncSession, event_id: EventId, replay_id: ReplayId, now: datetime, *, outage_seconds: int
 ) -> LifecycleState | NotYet:
-    """Fail a repair whose deadline for its result counts now; where the receipt stands then.
+    """Fail a repair if the deadline of its result counts now; returns the receipt's state.
 
     Raises:
         NotFound: no such receipt.
@@ -101,10 +106,10 @@ async def fail_due_repair(
 
 
 async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int) -> int | None:
-    """How long to leave a deadline alone that is due while ingest is silent; None when it counts now.
+    """Milliseconds that a passed deadline waits while ingest is down; None when it counts now.
 
-    Asked in the transaction that acts: an outage is credited in the transaction that beats, so that a beat which is
-    seen here has its credit with it.
+    Call it in the transaction that acts on the answer. An outage is recorded in the transaction
+    that writes the next heartbeat, so a heartbeat that is visible here comes with its credit.
 
     Raises:
         NotFound: no such receipt.
@@ -121,18 +126,18 @@ async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: date
 
 
 async def deadlines_count_until(session: AsyncSession, now: datetime, *, outage_seconds: int) -> datetime:
-    """Deadlines up to here count now: all of the past, or, while ingest is silent, those up to its last word."""
+    """Deadlines up to this instant count now: `now`, or the last heartbeat while ingest is down."""
     beats = await read_ingest_beats(session)
-    is_held = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
-    return beats.last_at if beats is not None and is_held else now
+    is_down = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
+    return beats.last_at if beats is not None and is_down else now
 
 
 async def overdue_of_each(
     session: AsyncSession, until: datetime, *, after: ProjectId | None, projects: int, of_each: int
 ) -> OverdueOfEach:
-    """Of the projects after `after` that have receipts waiting, at most `projects`, each one's longest overdue receipts.
+    """The longest overdue receipts of at most `projects` projects, from the one after `after`.
 
-    At most `of_each` of a project: what one has adds no work to the others'.
+    At most `of_each` of a project, so that one project adds no work for the others.
     """
     values = {"after": after or "", "until": until, "projects": projects, "of_each": of_each}
     query = text(_OF_EACH[session.get_bind().dialect.name])
@@ -155,9 +160,10 @@ async def overdue_receipts(
     limit: int,
     project_id: ProjectId | None = None,
 ) -> list[OverdueReceipt]:
-    """Receipts that wait though their deadline was at `until` or before, the longest overdue first, from the one after `after`.
+    """Waiting receipts with a deadline at `until` or before, the longest overdue first, from the
+    one after `after`.
 
-    By the partial index `receipts_due`, or `receipts_overdue` for one project's.
+    Uses the partial index `receipts_due`, or `receipts_overdue` for one project.
     """
     deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
     query = select(event_id, RECEIPTS.c.project_id, deadline_at)
@@ -174,11 +180,11 @@ async def overdue_receipts(
 async def overdue_repairs(
     session: AsyncSession, until: datetime, *, after: OverdueRepair | None, limit: int
 ) -> list[OverdueRepair]:
-    """Repairs whose result was due at `until` or before, in the order of their ids, from the one after `after`.
+    """Repairs whose result was due at `until` or before, by id, from the one after `after`.
 
-    By the partial index `repairs_one_active`, which holds the few that are active.
+    Uses the partial index `repairs_one_active`, which holds active repairs only.
     """
-    # Spelled out, not bound: only so do both engines see that the partial index holds them all.
+    # Literals, not bound values: otherwise neither database uses the partial index.
     is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
     is_overdue = and_(is_active, REPAIRS.c.state == "awaiting_result", REPAIRS.c.result_deadline_at <= until)
     query = select(REPAIRS.c.event_id, RECEIPTS.c.project_id, REPAIRS.c.replay_id)
@@ -190,24 +196,28 @@ async def overdue_repairs(
 
 
 async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """How many receipts are a little past their deadline without an incident, though nothing waits to be told of them.
+    """The number of receipts shortly past their deadline that have neither an incident nor an
+    outbox row.
 
-    Counted are those whose deadline counts and is final: neither those after the last word of ingest nor those that an
-    outage is still to be credited to. Runs that are known to be stuck say nothing of Temporal. Where several projects have
-    receipts waiting, one alone counts for too little to reach `BEHIND_FROM_OVERDUE`: its stuck ones are its own trouble.
-    The work is bounded: the first `OVERDUE_LOOKED_AT` of them are looked at.
+    1. Only final deadlines count: before the last heartbeat of ingest, and with every outage
+       credited.
+    2. Runs that are known to be stuck do not count: they say nothing about Temporal.
+    3. If several projects have waiting receipts, one project alone cannot reach
+       `BEHIND_FROM_OVERDUE`.
+
+    The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
     """
     since, until = now - timedelta(seconds=OVERDUE_TO_SECONDS), now - timedelta(seconds=OVERDUE_FROM_SECONDS)
-    last_word = await latest_ingest_beat(session)
-    until = until if last_word is None else min(until, last_word)
+    last_beat = await latest_ingest_beat(session)
+    until = until if last_beat is None else min(until, last_beat)
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    lately = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    lately = lately.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(RECEIPTS.c.deadline_at.desc())
-    part = lately.limit(OVERDUE_LOOKED_AT).subquery()
+    recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
+    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(RECEIPTS.c.deadline_at.desc())
+    part = recent.limit(OVERDUE_LOOKED_AT).subquery()
     newest_outage = select(func.coalesce(func.max(OUTAGES.c.id), 0)).where(OUTAGES.c.done_at.is_(None)).scalar_subquery()
-    is_told = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
+    is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
     is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
-    overdue = select(part.c.project_id, func.count().label("count")).where(is_told, ~is_known)
+    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
     overdue = overdue.where(part.c.credited_outage >= newest_outage).group_by(part.c.project_id)
     counts = [int(found) for _, found in await session.execute(overdue)]
     if not counts:
@@ -217,7 +227,9 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
 
 
 async def _count_waiting_projects(session: AsyncSession) -> int:
-    """How many projects have receipts waiting, counted as far as `BEHIND_FROM_OVERDUE`, by the index `receipts_overdue`."""
+    """The number of projects with waiting receipts, up to `BEHIND_FROM_OVERDUE`, by the index
+    `receipts_overdue`.
+    """
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
     first, found = "", 0
     while found < BEHIND_FROM_OVERDUE:

@@ -1,4 +1,5 @@
-"""Which stored receipt a result speaks of: by `event_id`, by the provider's id, or by several that must agree.
+"""Finds the receipt that a result names: by `event_id`, by the provider's id, or by several ids
+that must agree.
 
 Reads only. Used by `store.receipts.transitions.apply_result`.
 """
@@ -20,11 +21,12 @@ SELECT r.event_id FROM repairs p JOIN receipts r ON r.event_id = p.event_id WHER
 
 
 async def match_event(st: Statements, new: NewResult) -> EventId:
-    """The one receipt of the project that a result names; its `replay_id`, if any, is one of that receipt's repairs.
+    """The receipt of the project that a result names. Its `replay_id`, if any, must be one of that
+    receipt's repairs.
 
     Raises:
-        NotFound: there is none, or the `replay_id` is not of its repairs.
-        ValidationFailed: the ids name different events, or several effects of one event are left to choose from.
+        NotFound: there is none, or the `replay_id` is not one of its repairs.
+        ValidationFailed: the ids name different events, or several effects of one event match.
     """
     repaired_id = None if new.replay_id is None else await _event_of_repair(st, new)
     provider = Provider.STRIPE if new.stripe_event_id is not None else new.provider
@@ -41,7 +43,9 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
 
 
 async def _event_of_repair(st: Statements, new: NewResult) -> EventId:
-    """Asked before anything else: a `replay_id` that is unknown is 404, whatever the other ids are."""
+    """The receipt of the repair, checked first: an unknown `replay_id` is 404, whatever the other
+    ids are.
+    """
     rows = await st.fetch(_BY_REPLAY_ID, new.replay_id, new.project_id)
     if not rows:
         raise NotFound("No repair of this project has this replay_id.")

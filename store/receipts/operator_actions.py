@@ -1,7 +1,9 @@
-"""What an operator does to an incident or a waiting receipt by hand, besides asking for a repair (`store.receipts.repairs`).
+"""Actions of operators on an incident or a waiting receipt: resolve, acknowledge, expire. For
+reprocess see `repairs`.
 
-Each runs inside the caller's transaction, holds the receipt, asks `domain.lifecycle` what follows and writes it, with the outbox
-row that tells the engine. Called by the API's operations for REST, console and command line alike.
+Each function runs inside the caller's transaction, locks the receipt, asks `domain.lifecycle` for
+the transition and writes it, with the signal for Temporal in the outbox. Called by the operations
+that REST, console and command line share.
 """
 
 from datetime import datetime
@@ -20,7 +22,7 @@ from store.receipts.timeline import add_timeline, note
 
 
 async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str) -> EventId:
-    """Close an incident for a reason that a person gives; an active repair fails with cause `closed`.
+    """Close an incident for an operator's reason; an active repair fails with cause `closed`.
 
     Raises:
         NotFound: no such incident.
@@ -37,7 +39,7 @@ async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetim
 
 
 async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *, requested_by: str) -> EventId:
-    """Note that a person has seen the incident; the first one counts.
+    """Record that an operator has seen the incident; only the first acknowledgement counts.
 
     Raises:
         NotFound: no such incident.
@@ -56,11 +58,11 @@ async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *,
 
 
 async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> None:
-    """Make the deadline of a waiting receipt now.
+    """Move the deadline of a waiting receipt to now.
 
     Raises:
         NotFound: no such receipt.
-        NotWaiting: it has its result, or its incident.
+        NotWaiting: it already has a result or an incident.
     """
     snapshot = await lock_receipt(st, event_id)
     if transition(snapshot.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:

@@ -1,9 +1,15 @@
-"""Applies outages of ingest to the deadlines that were open in them, each outage to each deadline once.
+"""Applies outages of ingest to the deadlines that were open during them, each outage to each
+deadline once.
 
-`store.ingest.outage_evidence` records an outage as one row. From there its credit reaches a deadline in one of two ways, each by
-the same statements: a loop of the worker goes through everything that is open, in small batches (`credit_batch`); and who locks a
-receipt first applies what is pending (`credit_locked`), so that no deadline is judged without its credit. `credited_outage` names
-the last outage that a deadline has. Outages are applied in their order. Decision 0018 has the reasons and the figures.
+`store.ingest.outage_evidence` records an outage as one row. Its credit reaches a deadline in one of
+two ways, with the same SQL:
+
+1. A worker loop walks all open receipts in small batches (`credit_batch`).
+2. Code that locks a receipt applies pending outages first (`credit_locked`), so that no deadline is
+   judged without its credit.
+
+`credited_outage` is the last outage that was applied to a deadline; outages are applied in order.
+Decision 0018 has the reasons and the measurements.
 """
 
 import json
@@ -26,16 +32,16 @@ from store.schema.mappers import receipt_from
 BATCH = 500
 _OUTAGE = "SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL"
 _PENDING = f"{_OUTAGE} ORDER BY id"
-# One worker at a time goes through an outage, and none through the next one before.
+# One worker at a time applies an outage, and no worker starts the next one before it is done.
 _FIRST = """
 SELECT id, down_from, up_at, accepted_until, cursor, has_skipped FROM outages
 WHERE id = (SELECT min(id) FROM outages WHERE done_at IS NULL) AND done_at IS NULL"""
-# Both conditions of `domain.outage.credit_ms`, and that the receipt does not have this credit yet.
+# Both conditions of `domain.outage.credit_ms`, and that the outage is not applied yet.
 _RECEIPT_IS_DUE = "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
 _REPAIR_IS_DUE = "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
 _OF_EVENT = {
     "sqlite": "event_id IN (SELECT value FROM json_each({ids}))",
-    # An array that is made once: the planner takes the index, whatever it believes of its length.
+    # An array that is built once: the planner uses the index, whatever it assumes about its length.
     "postgresql": "event_id = ANY(ARRAY(SELECT json_array_elements_text(CAST({ids} AS json))))",
 }
 _CREDIT_RECEIPTS = f"""
@@ -46,7 +52,7 @@ _CREDIT_REPAIRS = f"""
 UPDATE repairs SET credited_outage = $1, result_deadline_at = result_deadline_at + CAST($3 AS BIGINT)
 WHERE {{of_event}} AND {_REPAIR_IS_DUE} RETURNING event_id, replay_id"""  # noqa: S608 - of constants alone
 # Each element is [event_id, fields].
-_SAY = {
+_INSERT_ENTRIES = {
     "sqlite": """
 INSERT INTO timeline (event_id, at, kind, fields)
 SELECT json_extract(value, '$[0]'), $1, $2, json_extract(value, '$[1]') FROM json_each($3)""",
@@ -58,7 +64,10 @@ SELECT value ->> 0, CAST($1 AS BIGINT), CAST($2 AS TEXT), value ->> 1 FROM json_
 
 @dataclass(frozen=True, slots=True)
 class CreditStep:
-    """What one batch did: so many receipts looked at, so many deadlines moved. `is_over`: nothing is pending, or is another's."""
+    """The receipts examined and the deadlines moved by one batch.
+
+    `is_over`: no outage is pending, or another worker applies it.
+    """
 
     looked_at: int
     credited: int
@@ -67,21 +76,23 @@ class CreditStep:
 
 @dataclass(frozen=True, slots=True)
 class PendingCredit:
-    """An outage whose credit has not reached every deadline yet."""
+    """An outage that is not applied to every deadline yet."""
 
     outage: Outage
     age_seconds: float
 
 
 async def pending_outages(st: Statements) -> list[Outage]:
-    """The outages whose credit has not reached every deadline, oldest first; mostly there is none."""
+    """The outages that are not applied to every deadline yet, oldest first; usually none."""
     return [Outage(*row) for row in await st.fetch(_PENDING)]
 
 
 async def credit_locked(st: Statements, event_id: EventId) -> int:
-    """Apply every pending outage to a receipt that the caller has locked, and to its repair; how many deadlines moved.
+    """Apply every pending outage to a locked receipt and its repair; returns how many deadlines
+    moved.
 
-    It counts as done even where nothing moved: a deadline that a person moves after this is no longer this outage's.
+    The outage counts as applied even where nothing moved: it does not credit a deadline that an
+    operator moves later.
     """
     moved, newest = 0, 0
     for outage in await pending_outages(st):
@@ -94,9 +105,11 @@ async def credit_locked(st: Statements, event_id: EventId) -> int:
 
 
 async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> CreditStep:
-    """Apply the oldest pending outage to the next `limit` receipts that have not ended, from where the last batch came to.
+    """Apply the oldest pending outage to the next `limit` open receipts, from where the last batch
+    ended.
 
-    A receipt that somebody has locked is left out, so that nobody waits; what was left out is gone through once more at the end.
+    Locked receipts are skipped, so that nothing waits. After the last batch the walk repeats if any
+    were skipped.
     """
     lock = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
     found = await st.fetch(_FIRST + lock)
@@ -114,16 +127,16 @@ async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> 
     credited = await _credit(st, outage, free)
     has_skipped = has_skipped or len(free) < len(due)
     if len(event_ids) == limit:
-        await _go_on(st, outage, event_ids[-1], has_skipped=has_skipped)
+        await _save_progress(st, outage, event_ids[-1], has_skipped=has_skipped)
     elif has_skipped:
-        await _go_on(st, outage, "", has_skipped=False)
+        await _save_progress(st, outage, "", has_skipped=False)
     else:
         await st.fetch("UPDATE outages SET done_at = $1 WHERE id = $2", to_unix_ms(now), outage.id)
     return CreditStep(len(event_ids), credited, is_over=False)
 
 
 async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCredit | None:
-    """The oldest outage that is still being credited; None where none is."""
+    """The oldest outage that is still being applied; None without one."""
     pending = await pending_outages(SessionStatements(session))
     if not pending:
         return None
@@ -131,7 +144,9 @@ async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCr
 
 
 async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:  # Any: columns, as named
-    """The receipts of these rows, with the deadlines that they have once every pending outage is applied. Writes nothing."""
+    """The receipts of these rows, with every pending outage applied to their deadlines. Writes
+    nothing.
+    """
     receipts = [receipt_from(row) for row in rows]
     if not any(receipt.state is ReceiptState.WAITING for receipt in receipts):
         return receipts
@@ -142,7 +157,10 @@ async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> 
 
 
 async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[TimelineEntry]:
-    """What the timeline of this row's receipt will say once every pending outage is applied. Writes nothing."""
+    """The timeline entries that the pending outages will add to this row's receipt.
+
+    Writes nothing.
+    """
     before = receipt_from(row)
     entries: list[TimelineEntry] = []
     if before.state is not ReceiptState.WAITING:
@@ -168,7 +186,7 @@ def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage])
 
 
 async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> list[EventId]:
-    """Those of the receipts that the outage moves something of."""
+    """The receipts among these with a deadline that the outage moves."""
     of_event = _of_event(st, "$4")
     repairs = f"SELECT event_id FROM repairs WHERE {of_event} AND {_REPAIR_IS_DUE}"  # noqa: S608 - of constants alone
     receipts = f"SELECT event_id FROM receipts WHERE {of_event} AND {_RECEIPT_IS_DUE}"  # noqa: S608 - of constants alone
@@ -179,7 +197,7 @@ async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> 
 
 
 async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
-    """Lock those that nobody else has; SQLite's transaction is the only writer."""
+    """Lock the receipts that are not locked. On SQLite the transaction is the only writer."""
     if not event_ids or st.dialect == "sqlite":
         return event_ids
     of_event = _of_event(st, "$1")
@@ -188,7 +206,7 @@ async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
 
 
 async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:
-    """Move the deadlines of receipts that are locked, and say so on their timelines; how many moved."""
+    """Move the deadlines of locked receipts, with timeline entries; returns how many moved."""
     if not event_ids:
         return 0
     ids = json.dumps(event_ids)
@@ -205,22 +223,24 @@ async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> i
     moved: list[tuple[str, int, dict[str, str]]] = []
     moved += [(row[0], outage.up_at - max(outage.down_from, row[1]), {}) for row in receipts]
     moved += [(row[0], whole_ms, {"replay_id": row[1]}) for row in repairs]
-    await _say(st, outage, moved)
+    await _insert_entries(st, outage, moved)
     return len(receipts) + len(repairs)
 
 
-async def _say(st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]) -> None:
-    """(receipt, milliseconds, further fields) of each deadline, as entries of the instant when ingest was up again."""
+async def _insert_entries(st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]) -> None:
+    """Insert timeline entries at the instant when ingest was up again: (receipt, milliseconds,
+    further fields) each.
+    """
     if not moved:
         return
     entries = []
     for event_id, moved_ms, more in moved:
         fields = more | {"down_from": to_iso(from_unix_ms(outage.down_from)), "credited_seconds": moved_ms // 1000}
         entries.append([event_id, json.dumps(fields, separators=(",", ":"))])
-    await st.fetch(_SAY[st.dialect], outage.up_at, TimelineKind.DEADLINE_CREDITED.value, json.dumps(entries))
+    await st.fetch(_INSERT_ENTRIES[st.dialect], outage.up_at, TimelineKind.DEADLINE_CREDITED.value, json.dumps(entries))
 
 
-async def _go_on(st: Statements, outage: Outage, cursor: str, *, has_skipped: bool) -> None:
+async def _save_progress(st: Statements, outage: Outage, cursor: str, *, has_skipped: bool) -> None:
     await st.fetch("UPDATE outages SET cursor = $1, has_skipped = $2 WHERE id = $3", cursor, has_skipped, outage.id)
 
 

@@ -1,4 +1,4 @@
-"""What the reconciler asks when it compares the engine's runs with the store. Writes nothing."""
+"""The reconciler's queries, which compare Temporal's runs with the store. Writes nothing."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ OUTBOX = tables.Outbox.metadata.tables["outbox"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 
 
-_UNENDED = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
+_OPEN = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,28 @@ class OpenReceipt:
     project_id: ProjectId
 
 
+async def open_receipts(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
+    """Open receipts by id, from the one after `after`."""
+    # Literals, not bound values: otherwise neither database uses the partial index
+    # `receipts_unended`.
+    is_open = RECEIPTS.c.state.in_((literal_column("'waiting'"), literal_column("'incident'")))
+    query = select(RECEIPTS.c.event_id, RECEIPTS.c.state).where(is_open, RECEIPTS.c.event_id > (after or ""))
+    rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
+    return [(EventId(row.event_id), ReceiptState(row.state)) for row in rows]
+
+
 async def dispatched_and_open(session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
-    """Those of the receipts that have not ended and of which nothing waits in the outbox, by id: the engine must run each."""
+    """The open receipts among these without an outbox row, by id: each must have a run in
+    Temporal.
+    """
     if not event_ids:
         return []
-    is_unended = RECEIPTS.c.state.in_(_UNENDED)
-    is_told = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
+    is_open = RECEIPTS.c.state.in_(_OPEN)
+    is_dispatched = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
     rows = await session.execute(
-        select(RECEIPTS.c.event_id).where(RECEIPTS.c.event_id.in_(event_ids), is_unended, is_told).order_by(RECEIPTS.c.event_id)
+        select(RECEIPTS.c.event_id)
+        .where(RECEIPTS.c.event_id.in_(event_ids), is_open, is_dispatched)
+        .order_by(RECEIPTS.c.event_id)
     )
     return [EventId(row.event_id) for row in rows]
 
@@ -45,9 +59,10 @@ async def dispatched_and_open(session: AsyncSession, event_ids: Collection[Event
 async def undispatched_starts(
     session: AsyncSession, now: datetime, *, older_than_seconds: float, after: int, limit: int
 ) -> tuple[list[OpenReceipt], int]:
-    """Overdue receipts whose start has waited that long in the outbox; and where the next part of the outbox begins, 0: anew.
+    """Overdue receipts whose start has waited that long in the outbox, and the outbox id where the
+    next call continues.
 
-    At most `limit` starts are looked at, from the row after `after` on.
+    The id is 0 after the last row. Examines at most `limit` starts, from the row after `after`.
     """
     before = now - timedelta(seconds=older_than_seconds)
     starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(OUTBOX.c.id > after, OUTBOX.c.kind == "start")
@@ -59,7 +74,7 @@ async def undispatched_starts(
     found = [
         OpenReceipt(EventId(row.event_id), ProjectId(row.project_id))
         for row in rows
-        if row.state in _UNENDED and row.created_at <= before and row.deadline_at <= before
+        if row.state in _OPEN and row.created_at <= before and row.deadline_at <= before
     ]
     return found, rows[-1].id if len(rows) == limit else 0
 
@@ -73,15 +88,18 @@ async def stuck_repairs(
     limit: int,
     after: EventId | None = None,
 ) -> list[OpenReceipt]:
-    """Receipts whose active repair has passed its deadline, or whose first or next attempt is overdue by `silent_seconds`.
+    """Receipts whose active repair is past its deadline, or has an attempt that is overdue by
+    `silent_seconds`.
 
-    In the order of their ids, from the one after `after`. `grace_seconds` None: deadlines do not count now.
+    Ordered by id, from the one after `after`. With `grace_seconds` None, deadlines do not count
+    now.
     """
     state, is_stuck = REPAIRS.c.state, await is_stalled(session, now, grace_seconds=silent_seconds)
     if grace_seconds is not None:
         was_due = REPAIRS.c.result_deadline_at <= now - timedelta(seconds=grace_seconds)
         is_stuck = or_(is_stuck, and_(state == RepairState.AWAITING_RESULT.value, was_due))
-    # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
+    # Literals, not bound values: otherwise neither database uses the partial index
+    # `repairs_one_active`.
     is_active = state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
     query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id)
     query = query.where(is_active, is_stuck, RECEIPTS.c.event_id > (after or ""))
@@ -90,7 +108,7 @@ async def stuck_repairs(
 
 
 async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:
-    """The receipt, for telling Temporal of it.
+    """The receipt, for starting its workflow.
 
     Raises:
         NotFound: no such receipt.

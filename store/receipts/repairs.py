@@ -1,8 +1,9 @@
-"""The moves of a repair: asked for, begun, failed for want of a result; its attempts are in `store.receipts.attempts`.
+"""The repairs of an incident: requested, begun, or failed without a result. For their attempts see
+`attempts`.
 
-Each runs inside the caller's transaction and holds the receipt. One repair of an incident is active at a time, by a partial
-unique index; whoever comes second adopts it. Run twice, each finds the first's work. Called by the API's operations (a request)
-and by the ledger activities.
+Each function runs inside the caller's transaction and locks the receipt. A partial unique index
+allows one active repair for each incident; a second request adopts it. Running a function twice is
+safe. Called by the API's operations and by the lifecycle activities.
 """
 
 import json
@@ -27,7 +28,7 @@ from store.receipts.transitions import NotYet
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The incident has this active repair: minted now (`is_new`), or adopted."""
+    """The active repair of the incident: created now (`is_new`), or adopted."""
 
     replay_id: ReplayId
     is_new: bool
@@ -35,9 +36,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class RepairRefused:
-    """No repair began. `cause` is what the failed repair was recorded with; None when nothing was recorded.
+    """No repair began. `cause` is that of the failed repair which was recorded; None when none was.
 
-    `is_repeat`: the same was asked before, and what began then has ended; the request was not dropped.
+    `is_repeat`: the same request was carried out before, and its repair has ended.
     """
 
     cause: RepairCause | None
@@ -45,19 +46,21 @@ class RepairRefused:
 
 
 SEEN = RepairRefused(None, is_repeat=True)
-# A series is a run in Temporal, or what followed its reset: more than anybody resets the run of one receipt.
-SERIES_KEPT = 100
-# Longer than an attempt is in flight.
-LATELY_CALLED = timedelta(minutes=1)
+# A series is a run in Temporal, or a run after its reset. Nobody resets the run of one receipt this
+# often.
+SERIES_STORED = 100
+# Longer than one attempt takes.
+RECENTLY_CALLED = timedelta(minutes=1)
 
 
 async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
-    """Begin a repair for REST, the console or the command line, and tell the engine; an active one is returned instead.
+    """Begin a repair for REST, the console or the command line, and enqueue its signal; or return
+    the active one.
 
     Raises:
         NotFound: no such receipt, or it has no incident.
         IncidentAlreadyResolved: it has ended.
-        RepairUrlMissing: the project has no repair URL that is not gone.
+        RepairUrlMissing: the project has no repair URL, or it is gone.
     """
     snapshot = await lock_receipt(st, event_id)
     if snapshot.incident_id is None:
@@ -84,11 +87,15 @@ async def begin_repair(
     replay_id: ReplayId | None,
     marks: Mapping[str, int] | None = None,
 ) -> Begun | RepairRefused:
-    """Begin what a `reprocess` signal asks for. One that names a `replay_id` only finds it if it is the active one.
+    """Begin the repair that a `reprocess` signal requests.
 
-    Without one, an active repair is adopted, else one is minted; without a repair URL it is recorded as failed at once.
-    `marks` are the places of the request, a number in each series. The incident keeps the highest that was carried out, adopted
-    or dropped: a request whose marks are all that old is `SEEN`, even when the repair that it began has ended.
+    1. The signal names a `replay_id`: it is returned if it is the active repair, else refused.
+    2. Otherwise an active repair is adopted.
+    3. Otherwise a new repair is created; without a repair URL it is recorded as failed at once.
+
+    `marks` identify the request: a number in each series of signals. The incident stores the
+    highest numbers that were handled. A request whose marks are all that old is `SEEN`, even when
+    its repair has ended.
 
     Raises:
         NotFound: no such receipt.
@@ -112,7 +119,7 @@ async def begin_repair(
 
 
 async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> LifecycleState | NotYet:
-    """Fail a repair whose result did not come by its deadline; where the receipt stands then.
+    """Fail a repair whose result did not arrive by its deadline; returns the receipt's state.
 
     Raises:
         NotFound: no such receipt.
@@ -130,7 +137,7 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
 
 
 async def _remember_request(st: Statements, snapshot: ReceiptSnapshot, marks: Mapping[str, int]) -> bool:
-    """Keep the marks with the incident; False when it knew them all."""
+    """Store the marks with the incident; False when all of them were known."""
     if snapshot.incident_id is None or not marks:
         return True
     rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", snapshot.incident_id)
@@ -138,16 +145,17 @@ async def _remember_request(st: Statements, snapshot: ReceiptSnapshot, marks: Ma
     new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
     if not new:
         return False
-    latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_KEPT:])
+    latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_STORED:])
     stored = json.dumps(latest, separators=(",", ":"))
     await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, snapshot.incident_id)
     return True
 
 
 async def _signal_again(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
-    """A calling repair without an attempt of the last minute is signalled once more: Temporal may have lost what it was sent.
+    """Signal a calling repair again if it had no attempt in the last minute: Temporal may have lost
+    the signal.
 
-    The signal names the repair, so that a run which is calling it, or waits for its next attempt, changes nothing.
+    The signal names the repair, so a run that is already calling it ignores the signal.
     """
     if snapshot.position is not LifecycleState.CALLING:
         return
@@ -155,7 +163,7 @@ async def _signal_again(st: Statements, snapshot: ReceiptSnapshot, replay_id: Re
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
         "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
         replay_id,
-        to_unix_ms(now - LATELY_CALLED),
+        to_unix_ms(now - RECENTLY_CALLED),
         snapshot.event_id,
     )
     if not known:
@@ -179,7 +187,8 @@ async def _create_failed_repair(
 
 async def _insert(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
     await st.fetch(
-        "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at) "
+        "INSERT INTO repairs (replay_id, incident_id, event_id, state,"
+        " requested_by, requested_at) "
         "VALUES ($1, $2, $3, $4, $5, $6)",
         replay_id,
         snapshot.incident,

@@ -1,6 +1,6 @@
-"""Which calling repairs have no attempt although one is overdue: Temporal lost what their runs knew.
+"""Finds calling repairs whose next attempt is overdue: Temporal lost the progress of their runs.
 
-Workers keep their callback schedule as a fact in the store, so that every process applies the same one. Used by
+Workers store their callback schedule as a fact, so that every process applies the same one. Used by
 `store.receipts.reconcile_queries` and `store.receipts.stuck_runs`.
 """
 
@@ -23,17 +23,18 @@ DELAYS_FACT = "callback_delays"
 
 
 async def store_callback_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
-    """Keep the longest delay after each attempt: see `domain.retries.longest_delays`."""
-    if await read_fact(session, DELAYS_FACT) != (kept := json.dumps(delays)):
-        await write_fact(session, DELAYS_FACT, kept)
+    """Store the longest delay after each attempt: see `domain.retries.longest_delays`."""
+    if await read_fact(session, DELAYS_FACT) != (stored := json.dumps(delays)):
+        await write_fact(session, DELAYS_FACT, stored)
 
 
 async def is_stalled(session: AsyncSession, now: datetime, *, grace_seconds: float) -> ColumnElement[bool]:
-    """A condition on `repairs`: it calls, and its first or next attempt is overdue by more than the grace period.
+    """A condition on `repairs`: the repair is calling, and its next attempt is overdue by more than
+    the grace period.
 
-    1. No attempt, and the repair was requested longer ago.
+    1. It has no attempt, and was requested longer ago.
     2. The last attempt ended, and the longest delay after it has passed.
-    3. The last attempt is `started`, and no process can hold it any more.
+    3. The last attempt is `started`, and is too old to be held by any process.
     """
     until = now - timedelta(seconds=grace_seconds)
     is_called = exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
@@ -47,11 +48,12 @@ async def is_stalled(session: AsyncSession, now: datetime, *, grace_seconds: flo
 
 
 async def _due(session: AsyncSession, until: datetime) -> ColumnElement[datetime]:
-    """When an attempt began that should have been followed by then. Without a known schedule, each delay is the longest
-    `Retry-After`.
+    """The latest start of an attempt whose follower is overdue at `until`.
+
+    Without a stored schedule, each delay is the longest `Retry-After`.
     """
-    kept = await read_fact(session, DELAYS_FACT)
-    delays: list[float] = [LONGEST_RETRY_AFTER_SECONDS] if kept is None else json.loads(kept)
+    stored = await read_fact(session, DELAYS_FACT)
+    delays: list[float] = [LONGEST_RETRY_AFTER_SECONDS] if stored is None else json.loads(stored)
     at = ATTEMPTS.c.at.type
 
     def after(seconds: list[float]) -> ColumnElement[datetime]:

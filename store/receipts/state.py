@@ -1,7 +1,7 @@
-"""Where a stored receipt stands, and the rows that every move writes beside it: timeline, alerts, outbox.
+"""Loads the snapshot of a receipt, and locks the receipt for a transition.
 
-Reads and writes inside the caller's transaction and never commits. Used by `store.receipts.transitions`, `store.receipts.repairs`
-and `store.receipts.operator_actions`; the ledger activities ask `load_snapshot` and add notes.
+Runs inside the caller's transaction and never commits. The modules of this folder lock before they
+change anything; activities and the worker also read snapshots.
 """
 
 import json
@@ -31,7 +31,9 @@ WHERE r.event_id = $1"""
 
 @dataclass(frozen=True, slots=True)
 class ReceiptSnapshot:
-    """A receipt, its incident and its active repair at one moment, with what its project wants of them."""
+    """A receipt, its incident and its active repair at one moment, with the project's settings for
+    them.
+    """
 
     event_id: EventId
     project_id: ProjectId
@@ -49,18 +51,19 @@ class ReceiptSnapshot:
     timeout_minutes: float
     alert_emails: tuple[str, ...]
     repair_url: str | None
-    has_pending_credit: bool = False  # an outage moves its deadline, or its repair's, and has not been applied yet
+    # An outage moves its deadline, or its active repair's, and is not applied yet.
+    has_pending_credit: bool = False
 
     @property
     def incident(self) -> IncidentId:
-        """The incident's id, where the position says that there is one."""
+        """The incident's id; the caller knows from the state that there is one."""
         if self.incident_id is None:
-            raise AssertionError(f"{self.event_id} stands at {self.position} without an incident")
+            raise AssertionError(f"{self.event_id} is in state {self.position} without an incident")
         return self.incident_id
 
 
 async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
-    """Where the receipt stands, without holding it.
+    """The snapshot of the receipt, without a lock.
 
     Raises:
         NotFound: no such receipt.
@@ -115,17 +118,18 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 
 
 async def project_of(st: Statements, event_id: EventId) -> ProjectId | None:
-    """Whose receipt it is, which never changes; None when there is no such receipt."""
+    """The receipt's project, which never changes; None when there is no such receipt."""
     rows = await st.fetch("SELECT project_id FROM receipts WHERE event_id = $1", event_id)
     return ProjectId(rows[0][0]) if rows else None
 
 
 async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
-    """Where the receipt stands, held until the transaction ends: whoever else wants to move it waits.
+    """Lock the receipt until the transaction ends, and return its snapshot. Other transitions wait.
 
-    PostgreSQL locks the receipt's row first and reads in a second statement, whose snapshot is younger than the lock; one
-    statement would join the locked row to what the others were before it waited. SQLite's transaction is the only writer.
-    Outages that have not reached its deadline are applied first, so that nothing is judged without them.
+    On PostgreSQL a first statement locks the receipt's row and a second one reads, so that it sees
+    everything committed before the lock was granted. A single statement could join the locked row
+    to older versions of the other tables. On SQLite the transaction is the only writer. Pending
+    outages are applied first, so that no deadline is judged without its credit.
 
     Raises:
         NotFound: no such receipt.
@@ -140,7 +144,9 @@ async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 
 
 def _has_pending_credit(position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None) -> bool:
-    """`newest` is the newest outage that has not reached every deadline, None where all have; the others what these have."""
+    """`newest` is the newest pending outage, None without one. The others are the last outages that
+    were applied.
+    """
     match position:
         case LifecycleState.WAITING:
             has = of_receipt

@@ -1,7 +1,9 @@
-"""The runs that missed a deadline or a repair, and those of them that cannot go on; a row each, looked at in turns of projects.
+"""Workflow runs that missed a deadline or a repair, and those of them that are stuck; one row each,
+checked in turns of projects.
 
-A row is written by whoever finds the harm, and deleted once the run goes on or its receipt has ended. `look_at` backs a
-row off, for every worker and across restarts. Each function works inside the caller's transaction.
+A row is inserted by the code that finds the missed deadline, and deleted once the run continues or
+its receipt has ended. `look_at` is the next check, for all workers and across restarts. Each
+function runs inside the caller's transaction.
 """
 
 from collections.abc import Sequence
@@ -36,7 +38,8 @@ RESTART_NOTE = (
     "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
     "if no repair follows, request it again."
 )
-# Each project's first few, whatever the others have: a loose scan of `stuck_runs_by_turn`, the same on both engines.
+# The first few runs of each project: a loose index scan of `stuck_runs_by_turn`, the same on both
+# databases.
 _DUE = """
 WITH RECURSIVE owners(id) AS (
     SELECT min(project_id) FROM stuck_runs
@@ -50,14 +53,16 @@ ORDER BY runs.look_at LIMIT :limit"""
 
 
 class WaitingStart(Enum):
-    """How a start waits in the outbox: for its turn, or for its next try, since Temporal has refused it several times."""
+    """How a start waits in the outbox: for its turn, or backed off because Temporal has refused it
+    several times.
+    """
 
     IN_TURN = auto()
     REFUSED = auto()
 
 
 async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, now: datetime) -> None:
-    """Have the run looked at: it missed something. A second time changes nothing."""
+    """Request a check of a run that missed something. A second time changes nothing."""
     await st.fetch(
         "INSERT INTO stuck_runs (event_id, project_id, suspected_at, look_at, looks, restarts) "
         "VALUES ($1, $2, $3, $3, 0, 0) ON CONFLICT DO NOTHING",
@@ -68,37 +73,37 @@ async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, 
 
 
 async def runs_to_look_at(session: AsyncSession, now: datetime, *, limit: int, of_each: int) -> list[StuckRun]:
-    """The runs whose look is due, at most `of_each` of a project."""
+    """The runs whose check is due, at most `of_each` of a project."""
     values = {"now": to_unix_ms(now), "of_each": of_each, "limit": limit}
     rows = await session.execute(text(_DUE).columns(*RUNS.c), values)
     return [_run_from(row) for row in rows]
 
 
 async def stuck_run(session: AsyncSession, event_id: EventId) -> StuckRun | None:
-    """The run, if it was found to be stuck."""
+    """The run, if it is stuck; else None."""
     row = (await session.execute(select(RUNS).where(RUNS.c.event_id == event_id, RUNS.c.found_at.is_not(None)))).first()
     return None if row is None else _run_from(row)
 
 
 async def stuck_runs(session: AsyncSession, *, after: EventId | None, limit: int) -> list[StuckRun]:
-    """The runs found to be stuck, in the order of their ids, from the one after `after`."""
+    """Stuck runs by receipt id, from the one after `after`."""
     query = select(RUNS).where(RUNS.c.found_at.is_not(None), RUNS.c.event_id > (after or ""))
     return [_run_from(row) for row in await session.execute(query.order_by(RUNS.c.event_id).limit(limit))]
 
 
 async def count_stuck(session: AsyncSession) -> int:
-    """How many runs were found to be stuck."""
+    """The number of stuck runs."""
     return await session.scalar(select(func.count()).select_from(RUNS).where(RUNS.c.found_at.is_not(None))) or 0
 
 
 async def postpone_look(session: AsyncSession, event_id: EventId, until: datetime) -> None:
-    """Look at the run no sooner."""
+    """Postpone the next check of the run."""
     later = update(RUNS).where(RUNS.c.event_id == event_id)
     await session.execute(later.values(look_at=until, looks=RUNS.c.looks + 1))
 
 
 async def mark_stuck(session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime, *, look_at: datetime) -> None:
-    """Record that the run cannot go on; the timeline says so once."""
+    """Record that the run is stuck, with one timeline entry."""
     changed = await session.execute(
         update(RUNS)
         .where(RUNS.c.event_id == run.event_id, RUNS.c.found_at.is_(None))
@@ -109,12 +114,12 @@ async def mark_stuck(session: AsyncSession, run: StuckRun, cause: StuckCause, no
         later = update(RUNS).where(RUNS.c.event_id == run.event_id)
         await session.execute(later.values(cause=cause.value, look_at=look_at, looks=RUNS.c.looks + 1))
         return
-    told = f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it: {restart_command(run.event_id)}"
-    await _note(session, run.event_id, told, now)
+    message = f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it: {restart_command(run.event_id)}"
+    await _note(session, run.event_id, message, now)
 
 
 async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goes_on: bool) -> None:
-    """The run is looked at no longer; if it was stuck and `goes_on`, the timeline says so."""
+    """End the checks of the run. If it was stuck and `goes_on`, add a timeline entry."""
     gone = await session.execute(delete(RUNS).where(RUNS.c.event_id == run.event_id).returning(RUNS.c.found_at))
     row = gone.first()
     if row is not None and row.found_at is not None and goes_on:
@@ -122,9 +127,10 @@ async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goe
 
 
 async def request_restart(session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str) -> bool:
-    """Have Temporal end the run and start another, which first asks the store where the receipt stands.
+    """Enqueue a restart: Temporal ends the run and starts another, which first reads the receipt's
+    state from the store.
 
-    False when that waits in the outbox already, and nothing changes.
+    Returns False, and changes nothing, when a restart is already in the outbox.
     """
     waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "restart")
     if (await session.execute(waits.limit(1))).first() is not None:
@@ -140,15 +146,16 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
 
 
 async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetime) -> None:
-    """What is backed off before the restart is claimed again soon."""
+    """Shorten the backoff of the rows before the restart."""
     claimed_until = OUTBOX.c.claimed_until
     sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
-    # Every row, so that `store.receipts.outbox.retry_later` waits for this transaction and sees the restart.
+    # Every row, so that `store.receipts.outbox.retry_later` waits for this transaction and sees the
+    # restart.
     await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
 
 
 async def is_repair_stalled(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
-    """Whether the first or next attempt of the receipt's active repair is overdue by so long."""
+    """Whether the first or next attempt of the active repair is overdue by `silent_seconds`."""
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     found = select(REPAIRS.c.replay_id).where(REPAIRS.c.event_id == event_id, is_due)
     return (await session.execute(found.limit(1))).first() is not None
@@ -172,8 +179,11 @@ async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime)
 async def suspect_stalled_repairs(
     session: AsyncSession, now: datetime, *, silent_seconds: float, limit: int, after: str
 ) -> Sequence[str]:
-    """Suspect the runs of repairs whose next attempt is overdue, from the one after `after`; returns their `replay_id`s."""
-    # Spelled out, not bound: only so do both engines see that the partial index `repairs_one_active` holds them all.
+    """Request checks for repairs whose next attempt is overdue, from the one after `after`; returns
+    their `replay_id`s.
+    """
+    # Literals, not bound values: otherwise neither database uses the partial index
+    # `repairs_one_active`.
     is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
@@ -188,8 +198,8 @@ async def suspect_stalled_repairs(
     return [row.replay_id for row in rows]
 
 
-async def _note(session: AsyncSession, event_id: EventId, told: str, now: datetime, **ids: object) -> None:
-    await add_timeline(SessionStatements(session), event_id, TimelineKind.NOTED, now, text=told, **ids)
+async def _note(session: AsyncSession, event_id: EventId, message: str, now: datetime, **ids: object) -> None:
+    await add_timeline(SessionStatements(session), event_id, TimelineKind.NOTED, now, text=message, **ids)
 
 
 def _run_from(row: Row[Any]) -> StuckRun:

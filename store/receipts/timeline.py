@@ -1,8 +1,9 @@
-"""An event's timeline, a page at a time: the stored entries, and those that receipt, results and attempts stand for.
+"""The timeline of a receipt: inserts entries, and reads them a page at a time.
 
-The front door writes no timeline row: what it has accepted is in the receipt's and the result's own rows. A page is the newest
-part, or what a cursor continues with; no page reads more than its size from each of the three tables. Within a page the entries
-are in the order of time. Writes nothing; called by `store.receipts.queries` and by the operations of the API.
+Ingest inserts no timeline rows: the entries of receipt, results and attempts are made from their
+own rows. The first page is the newest; a cursor continues with older entries. A page reads at most
+its size from each of the three tables, and its entries are in the order of time. Called by
+`store.receipts.queries` and by the operations of the API.
 """
 
 import json
@@ -31,8 +32,8 @@ ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 TIMELINE = tables.Timeline.metadata.tables["timeline"]
 _CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
 
-# For entries of the same millisecond: what follows from another comes after it. A first failure opens the incident (4); any
-# other result answers a repair or ends the incident (9).
+# The order of entries of the same millisecond: effects come after their causes. A first failure
+# opens the incident (4); any other result belongs to a repair or ends the incident (9).
 _RANK = {
     TimelineKind.RECEIPT_ACCEPTED: 1,
     TimelineKind.DEADLINE_CREDITED: 2,
@@ -52,7 +53,9 @@ _RANK = {
 
 @dataclass(frozen=True, slots=True)
 class TimelinePage:
-    """Some entries, oldest first. `next_cursor` continues with older ones; None: these begin with the first of all."""
+    """A page of entries, oldest first. `next_cursor` continues with older ones; None when there are
+    none.
+    """
 
     entries: tuple[TimelineEntry, ...]
     next_cursor: str | None
@@ -60,7 +63,9 @@ class TimelinePage:
 
 @dataclass(frozen=True, slots=True)
 class _From:
-    """Where a page begins in each table: at this row, which is the newest that was not shown; None: nothing is left there."""
+    """The newest row of each table that was not shown yet, where a page begins; None when none is
+    left.
+    """
 
     stored: int | None
     result: ResultId | None
@@ -69,22 +74,22 @@ class _From:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An entry with what the next page's cursor needs: which table it is from (0: the receipt), and its key there."""
+    """An entry with its source table (0: the receipt) and its key there, which the cursor needs."""
 
     entry: TimelineEntry
     source: int
     key: Any  # int, text or (text, number), as the source's key is
 
     @property
-    def place(self) -> tuple[object, ...]:
-        """What decides the order of two lines of different tables."""
+    def order(self) -> tuple[object, ...]:
+        """The sort key of lines from different tables."""
         return (self.entry.at, _rank(self.entry), self.source)
 
 
 async def read_timeline(
     session: AsyncSession, receipt: Receipt, *, limit: int = ENTRIES_SHOWN, cursor: str | None = None
 ) -> TimelinePage:
-    """A page of the event's timeline. Raises: ValidationFailed for a cursor that is none of ours."""
+    """A page of the event's timeline. Raises: ValidationFailed for an invalid cursor."""
     begins = None if cursor is None else _read_cursor(cursor)
     results = await _results(session, receipt.event_id, begins, limit + 1)
     attempts = await _attempts(session, receipt.event_id, begins, limit + 1)
@@ -93,25 +98,27 @@ async def read_timeline(
 
 
 def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
-    """The newest `limit` of the lines as a page. Each source is newest first; the receipt's own comes first among them."""
+    """The newest `limit` lines as a page. Each source is newest first; the receipt's own line is
+    the first source.
+    """
     shown: list[Line] = []
     at = [0] * len(sources)
     while len(shown) < limit:
         heads = [source[at[number]] for number, source in enumerate(sources) if at[number] < len(source)]
         if not heads:
             break
-        newest = max(heads, key=lambda line: line.place)
+        newest = max(heads, key=lambda line: line.order)
         shown.append(newest)
         at[newest.source] += 1
     left = [source[at[number]].key if at[number] < len(source) else None for number, source in enumerate(sources)]
     is_whole = all(at[number] == len(source) for number, source in enumerate(sources))
-    # Stable: lines of one table that are equal otherwise stay in the order of writing.
-    entries = tuple(line.entry for line in sorted(reversed(shown), key=lambda line: line.place))
+    # The sort is stable: otherwise equal lines of one table stay in insertion order.
+    entries = tuple(line.entry for line in sorted(reversed(shown), key=lambda line: line.order))
     return TimelinePage(entries, None if is_whole else _write_cursor(left))
 
 
 def accepted_line(receipt: Receipt) -> Line:
-    """The first entry of every event."""
+    """The first entry of every receipt."""
     fields: dict[str, object] = {"timeout_at": to_iso(receipt.timeout_at), "request_id": receipt.request_id}
     return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
 
@@ -177,7 +184,9 @@ async def _stored(session: AsyncSession, event_id: EventId, begins: _From | None
 
 
 def _write_cursor(left: Sequence[Any]) -> str:
-    """`left` are the keys at which each source goes on, the receipt's among them, which is always last."""
+    """`left` holds the key where each source continues; that of the receipt is not needed, since it
+    is always last.
+    """
     _, result, attempt, stored = left
     text = "|".join(("" if stored is None else str(stored), result or "", f"{attempt[0]}:{attempt[1]}" if attempt else ""))
     return write_cursor(text)

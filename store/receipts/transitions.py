@@ -1,9 +1,10 @@
-"""The moves of a receipt that results and deadlines cause; a repair's are in `store.receipts.repairs`, an operator's in
-`store.receipts.operator_actions`.
+"""The transitions that results and passed deadlines cause. For repairs see `repairs`, for operators
+`operator_actions`.
 
-Each runs inside the caller's transaction, holds the receipt, asks `domain.lifecycle` what follows, writes it, and returns what
-became of it. Run twice, the second finds the first's work and changes nothing. None commits, and none talks to the engine: what
-the engine must be told goes into the outbox.
+Each function runs inside the caller's transaction, locks the receipt, asks `domain.lifecycle` for
+the transition, writes it and returns the outcome. Running it twice is safe: the second call finds
+the first one's rows and changes nothing. None commits, and none calls Temporal: signals for the
+workflow go into the outbox.
 """
 
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from store.receipts.rows.incidents import create_incident, end_repair, move_rece
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
 
-# Results that may be equal to one: by an index on event, status and digest. '' is a row from before there were digests.
+# Results that may equal a given one, by the index on event, status and digest. '' is a row from
+# before digests.
 _EQUAL = "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code, '') = $5 "
 _EQUAL += "AND coalesce(error_message, '') = $6"
-# What decides whether a result of a receipt that has ended repeats another: the successes, and what is equal to it.
+# Decides whether a result of an ended receipt is a repeat: the stored successes, and the results
+# equal to it.
 _EARLIER = f"""
 SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND {_EQUAL}
 UNION SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND status = 'success'"""  # noqa: S608
@@ -39,7 +42,9 @@ _UNCLAIMED = "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NU
 
 @dataclass(frozen=True, slots=True)
 class AppliedResult:
-    """What became of a result: the receipt's state after it. `result_id` is None for an equal repeat, which is not stored."""
+    """The receipt's state after a result. `result_id` is None for an equal repeat, which is not
+    stored.
+    """
 
     event_id: EventId
     state: ReceiptState
@@ -48,7 +53,7 @@ class AppliedResult:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The receipt has an unresolved incident: opened now (`is_new`), or before."""
+    """The receipt has an unresolved incident, opened now (`is_new`) or before."""
 
     incident_id: IncidentId
     is_new: bool = field(default=False, compare=False)
@@ -56,23 +61,25 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The receipt has ended; there is nothing to open."""
+    """The receipt has ended: no incident opens."""
 
     position: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The deadline is still ahead by the store's clock."""
+    """The deadline is still in the future by the store's clock."""
 
     remaining_ms: int
 
 
 async def apply_result(st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None) -> AppliedResult:
-    """Store a result and make the transition that it alone decides. `event_id` is what it was matched to before, if it was.
+    """Store a result and perform its transition. `event_id` is the receipt that it was matched to,
+    if it already was.
 
     Raises:
-        NotFound: no receipt of this project is named, or the `replay_id` is not of its repairs.
+        NotFound: the result names no receipt of this project, or its `replay_id` is not one of the
+            receipt's repairs.
         ValidationFailed: the ids name different events, or several effects of one.
     """
     event_id = event_id or await match_event(st, new)
@@ -121,9 +128,11 @@ async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultI
 
 
 async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -> bool:
-    """Whether the run of an open incident is to look at the store anyway: the outbox has a row that nobody has claimed.
+    """Whether the outbox has an unclaimed row for an open incident, so that its run will read the
+    store anyway.
 
-    The row is locked, so that it is claimed after this commit or not counted. A row that somebody else locks is being claimed.
+    The row is locked, so that it is claimed after this commit or not counted. A row that is locked
+    already is being claimed.
     """
     if snapshot.position not in OPEN_STATES:
         return False
@@ -134,7 +143,7 @@ async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -
 async def _follow_result(
     st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
 ) -> ReceiptState:
-    """Write what `domain.lifecycle` says of a result; the receipt's state after it."""
+    """Write the transition of a result; returns the receipt's state after it."""
     follows = transition(snapshot.position, trigger)
     match follows.to:
         case LifecycleState.APPLIED if snapshot.position is LifecycleState.WAITING:
@@ -155,7 +164,9 @@ async def _follow_result(
 
 
 async def _recover(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId | None, now: datetime) -> None:
-    """A success ended the incident: the repair that it names succeeded, another one that was active is superseded."""
+    """A success ends the incident. The repair that it names succeeded; another active one is
+    superseded.
+    """
     active = snapshot.active_replay_id
     if active is not None and active != replay_id:
         await end_repair(st, snapshot, active, RepairCause.SUPERSEDED, now)
@@ -185,7 +196,8 @@ async def _flag(st: Statements, snapshot: ReceiptSnapshot, flag: Flag, now: date
 
 async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, facts: ResultFacts, now: datetime) -> None:
     await st.fetch(
-        "INSERT INTO results (id, event_id, status, replay_id, error_code, error_message, received_at, digest, repeats) "
+        "INSERT INTO results (id, event_id, status, replay_id, error_code,"
+        " error_message, received_at, digest, repeats) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
         result_id,
         event_id,
@@ -201,14 +213,16 @@ async def _store_result(st: Statements, event_id: EventId, result_id: ResultId, 
 async def _is_counted_repeat(
     st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
 ) -> bool:
-    """Whether an open receipt has this very result already and it changes nothing: then it is counted, and not stored again."""
+    """Whether an open receipt has an equal result and this one changes nothing: it is counted, not
+    stored again.
+    """
     if snapshot.position not in OPEN_STATES or transition(snapshot.position, trigger).to is not snapshot.position:
         return False
     return bool(await st.fetch(_COUNT_REPEAT, snapshot.event_id, *_equal_to(facts), to_unix_ms(now)))
 
 
 async def _earlier(st: Statements, snapshot: ReceiptSnapshot, facts: ResultFacts) -> frozenset[ResultFacts]:
-    # Never all: an app may say that it failed for as long as it likes.
+    # Never all results: an app may report failures without end.
     if snapshot.position not in END_STATES:
         return frozenset()
     rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))

@@ -12,7 +12,7 @@ from operations.lists import ListFilters
 from operations.serializers import int_if_whole
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.projects.projects import signing_secrets
+from store.projects.signing_secrets import signing_secrets
 from tests.api.serving import Caller, judge_shape, receipt
 
 ACTOR = Actor("usr_operator", address="192.0.2.1", request_id="req_1")

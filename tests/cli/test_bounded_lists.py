@@ -7,7 +7,7 @@ from sqlalchemy import insert
 from store.db.database import Database
 from store.db.paging import LISTED_AT_MOST
 from store.people import users
-from store.projects import projects
+from store.projects import data_keys
 from tests.cli.makegood import Makegood
 from tests.support.given import START
 
@@ -16,10 +16,10 @@ async def test_lists_end_visibly_and_a_project_beyond_is_found(makegood: Makegoo
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
     short = makegood("project", "list")
     async with database.transaction() as session:
-        row = (await session.execute(projects.PROJECTS.select())).one()
+        row = (await session.execute(data_keys.PROJECTS.select())).one()
         copies = [{**row._mapping, "id": f"prj_f{n:031x}", "name": f"copy {n}"} for n in range(LISTED_AT_MOST)]
         people = [{"id": f"usr_f{n:031x}", "created_at": START} for n in range(LISTED_AT_MOST)]
-        await session.execute(insert(projects.PROJECTS), copies)
+        await session.execute(insert(data_keys.PROJECTS), copies)
         await session.execute(insert(users.USERS), people)
 
     listed, listed_people = makegood("project", "list"), makegood("user", "list")

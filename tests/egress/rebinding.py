@@ -15,7 +15,8 @@ import trustme
 
 from activities.callback.transport import OutgoingRequest, exchange
 from domain.errors import FieldError, ValidationFailed
-from egress.transport import judge_url, resolve_name
+from egress.resolver import resolve_name
+from egress.transport import judge_url
 from operations.inputs import judged_url
 from tests.egress import own_network
 from tests.egress.name_server import Name, NameServer

@@ -11,7 +11,8 @@ import pytest
 from activities.callback.transport import OutgoingRequest, exchange
 from domain.retries import ErrorClass
 from egress.policy import REFUSED_RANGES, Address, UnsafeUrl, parse_allowed_ranges
-from egress.transport import ExchangeFailed, GuardedTransport, NameNotResolved, Resolver, judge_url, resolve_name
+from egress.resolver import NameNotResolved, Resolver, resolve_name
+from egress.transport import ExchangeFailed, GuardedTransport, judge_url
 from tests.activities.callback.test_transport import LOOPBACK, Handler, authorities, resolving, serving
 
 PRIVATE = "10.20.30.40"

@@ -21,8 +21,14 @@ from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.receipts.deadlines import OverdueReceipt, overdue_receipts
 from store.receipts.outbox import oldest_age
-from store.receipts.queries import open_receipts
-from store.receipts.reconcile_queries import OpenReceipt, dispatched_and_open, read_receipt, stuck_repairs, undispatched_starts
+from store.receipts.reconcile_queries import (
+    OpenReceipt,
+    dispatched_and_open,
+    open_receipts,
+    read_receipt,
+    stuck_repairs,
+    undispatched_starts,
+)
 from store.status.heartbeats import read_ingest_beats
 from worker.loops.new_namespace import NewNamespace
 from worker.loops.restarts import GONE_AGAIN_AFTER_SECONDS, Restarts

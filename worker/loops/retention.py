@@ -18,7 +18,7 @@ from store.db.database import Database
 from store.maintenance.retention import KINDS, purge_kind
 from store.projects.deletion import KINDS as ERASED_KINDS
 from store.projects.deletion import end_deleted, erase_kind, has_deleted, mark_erased, open_of_deleted, unmark_erased
-from store.projects.projects import finish_overdue_rotation, overdue_rotations
+from store.projects.signing_secrets import finish_overdue_rotation, overdue_rotations
 from store.status.heartbeats import forget_stale
 
 EVERY_SECONDS = 3600.0

@@ -21,7 +21,7 @@ async def add_alerts(
     *,
     replay_id: ReplayId | None = None,
 ) -> None:
-    """One alert for each of the project's destinations; a second time changes nothing."""
+    """Insert one alert for each of the project's destinations; a second time changes nothing."""
     for destination in dict.fromkeys(snapshot.alert_emails):
         await insert_alert(
             st,
@@ -46,9 +46,13 @@ async def insert_alert(
     destination: str,
     now: datetime,
 ) -> None:
-    """One alert, due now; a second time changes nothing. `about` is a `replay_id` or a destination's digest, '' for neither."""
+    """Insert one alert, due now; a second time changes nothing.
+
+    `about` is a `replay_id` or the digest of a destination, '' for neither.
+    """
     await st.fetch(
-        "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id, destination, created_at, due_at, tries) "
+        "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id,"
+        " destination, created_at, due_at, tries) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT DO NOTHING",
         project_id,
         incident_id,

@@ -1,7 +1,9 @@
-"""Writes what a transition changes: the receipt's state, its incident, its active repair, with timeline entries and alerts.
+"""Writes what a transition changes: the receipt's state, its incident, its active repair, with
+timeline entries and alerts.
 
-Runs inside the caller's transaction, which has locked the receipt, and never commits. `domain.lifecycle` decides which of
-these changes follows; the callers are `store.receipts.transitions`, `repairs`, `attempts` and `operator_actions`.
+Runs inside the caller's transaction, which has locked the receipt, and never commits.
+`domain.lifecycle` decides which of these changes follows; the callers are
+`store.receipts.transitions`, `repairs`, `attempts` and `operator_actions`.
 """
 
 from datetime import datetime
@@ -19,7 +21,9 @@ from store.receipts.timeline import add_timeline
 
 
 async def move_receipt(st: Statements, snapshot: ReceiptSnapshot, to: ReceiptState, now: datetime) -> None:
-    """Compare-and-set the receipt's state; the snapshot must be held, so that losing is a bug."""
+    """Compare-and-set the receipt's state. The caller has locked the receipt, so a lost update is a
+    bug.
+    """
     ended_at = None if to in {ReceiptState.WAITING, ReceiptState.INCIDENT} else to_unix_ms(now)
     moved = await st.fetch(
         "UPDATE receipts SET state = $1, ended_at = $2 WHERE event_id = $3 AND state = $4 RETURNING 1",
@@ -29,7 +33,7 @@ async def move_receipt(st: Statements, snapshot: ReceiptSnapshot, to: ReceiptSta
         snapshot.receipt_state.value,
     )
     if not moved:
-        raise AssertionError(f"{snapshot.event_id} was moved by somebody else while it was held")
+        raise AssertionError(f"{snapshot.event_id} was changed by another transaction while it was locked")
 
 
 async def create_incident(
@@ -39,7 +43,8 @@ async def create_incident(
     error_code, error_message = (facts.error_code, facts.error_message) if facts else (None, None)
     await move_receipt(st, snapshot, ReceiptState.INCIDENT, now)
     await st.fetch(
-        "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message, opened_at) "
+        "INSERT INTO incidents (id, event_id, project_id, state, reason,"
+        " error_code, error_message, opened_at) "
         "VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)",
         incident_id,
         snapshot.event_id,
@@ -80,7 +85,7 @@ async def resolve_incident(
 
 
 async def end_repair(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
-    """Record that a repair failed; the caller says what becomes of the incident."""
+    """Record that a repair failed; the caller changes the incident."""
     await st.fetch(
         "UPDATE repairs SET state = 'failed', cause = $1 WHERE replay_id = $2 AND state IN ('calling', 'awaiting_result')",
         cause.value,
@@ -90,7 +95,7 @@ async def end_repair(st: Statements, snapshot: ReceiptSnapshot, replay_id: Repla
 
 
 async def reopen(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
-    """The active repair failed: the incident is open again, and people are told."""
+    """Record that the active repair failed: the incident is open again and alerts are sent."""
     await end_repair(st, snapshot, replay_id, cause, now)
     await st.fetch("UPDATE incidents SET state = 'open' WHERE id = $1 AND state = 'repairing'", snapshot.incident)
     await add_alerts(st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)

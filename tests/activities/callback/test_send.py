@@ -23,7 +23,8 @@ from domain.retries import ErrorClass, ExchangeOutcome
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.projects.projects import change_project, rotate_signing_secret
+from store.projects.projects import change_project
+from store.projects.signing_secrets import rotate_signing_secret
 from store.receipts.attempts import begin_attempt
 from store.receipts.state import lock_receipt
 from tests.support.given import Story

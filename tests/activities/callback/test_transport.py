@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from activities.callback.transport import OutgoingRequest, exchange, read_retry_after
 from domain.retries import ErrorClass, ExchangeOutcome
 from egress.policy import Address, parse_allowed_ranges
-from egress.transport import NameNotResolved, Resolver, bundled_authorities, resolve_name
+from egress.resolver import NameNotResolved, Resolver, resolve_name
+from egress.transport import bundled_authorities
 
 LOOPBACK = parse_allowed_ranges("127.0.0.0/8")
 BODY = b'{"type":"repair.requested","x":"\xc3\xa9"}'

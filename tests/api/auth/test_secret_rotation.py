@@ -17,7 +17,7 @@ from store.crypto import root_secret as rotation
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import NotEverywhere, SecretStatus
 from store.db.database import Database
-from store.projects import projects
+from store.projects import data_keys, projects, signing_secrets
 from tests.api.serving import Caller, judge_shape, parts_on, receipt, serving
 from tests.conftest import SECRET_KEY
 from tests.support.waiting import wait_until_async
@@ -130,7 +130,9 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
         assert set(fleet.statuses) == {202}
     assert not (await status(database, NEW_ALONE)).old_keys
     async with database.reading() as session:
-        secrets = await projects.signing_secrets(session, Sealer(*NEW_ALONE), project.project.id, await database.now(session))
+        secrets = await signing_secrets.signing_secrets(
+            session, Sealer(*NEW_ALONE), project.project.id, await database.now(session)
+        )
     assert secrets.current == project.signing_secret
 
 
@@ -187,7 +189,7 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
     found = await status(database)
     assert (found.is_rotated, found.unopened) == (False, (other["project_id"],))
     async with database.reading() as session:
-        data_key = await projects.read_data_key(session, project.project.id)
+        data_key = await data_keys.read_data_key(session, project.project.id)
     assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
 
 

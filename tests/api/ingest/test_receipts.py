@@ -15,7 +15,7 @@ from operations.validation import validated
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.pool_limits import KEY_LOOKUP
-from store.projects.projects import read_data_key
+from store.projects.data_keys import read_data_key
 from tests.api.serving import Caller, Json, parts_on, receipt, serving
 
 SHOPIFY = {

@@ -10,7 +10,8 @@ import pytest
 from api.app import create_app
 from domain.projects import CreatedProject
 from egress.policy import Address
-from egress.transport import NameNotResolved, judge_url
+from egress.resolver import NameNotResolved
+from egress.transport import judge_url
 from operations.resolve_limit import MAXIMUM_CONCURRENT_LOOKUPS
 from store.crypto.encryption import Sealer
 from store.db.database import Database

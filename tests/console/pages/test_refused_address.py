@@ -14,7 +14,7 @@ from activities.callback.transport import exchange
 from activities.messages import SendCallback
 from activities.slots import CallbackLimits, CallbackSlots
 from api.console.composition import ConsoleDependencies
-from egress.transport import Resolver
+from egress.resolver import Resolver
 from store.crypto.encryption import Sealer
 from tests.activities.callback.test_send import CHANCE
 from tests.activities.callback.test_transport import authorities, resolving

@@ -17,8 +17,8 @@ from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
+from store.projects import data_keys, projects, signing_secrets
 from store.projects import deletion as deleting
-from store.projects import projects
 from store.projects.api_keys import create_key, find_key
 from store.receipts.queries import ListFilters, list_events, list_incidents
 from store.schema import tables
@@ -82,7 +82,7 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
 ) -> None:
     place: dict[str, Any] = {"project_id": story.project.id, "table": "receipts", "column": "payload", "row": "evt_1"}
     async with story.database.reading() as session:
-        data_key = await projects.read_data_key(session, story.project.id)
+        data_key = await data_keys.read_data_key(session, story.project.id)
         sealed = sealer.seal(data_key, **place, plaintext=b"a payload")
 
     assert await delete(story) == 0
@@ -94,8 +94,8 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
         for refused in (
             projects.read_project(session, story.project.id),
             projects.find_project(session, "shop"),
-            projects.signing_secrets(session, sealer, story.project.id, LATER),
-            projects.rotate_signing_secret(session, sealer, project_id=story.project.id, now=LATER),
+            signing_secrets.signing_secrets(session, sealer, story.project.id, LATER),
+            signing_secrets.rotate_signing_secret(session, sealer, project_id=story.project.id, now=LATER),
             projects.set_suspended(session, story.project.id, suspended=False, now=LATER),
             create_key(session, sealer, project_id=story.project.id, label="x", scopes=project.key.scopes, now=LATER),
             deleting.delete_project(session, story.project.id, end_open=True, now=LATER),
@@ -319,7 +319,7 @@ async def test_its_data_key_is_gone_from_the_file(sqlite_url: str, sealer: Seale
     database, path = Database.open(sqlite_url), Path(sqlite_url.removeprefix("sqlite:///"))
     async with database.transaction() as session:
         project = (await projects.create_project(session, sealer, name="shop", livemode=False, now=START)).project
-        data_key = await projects.read_data_key(session, project.id)
+        data_key = await data_keys.read_data_key(session, project.id)
 
     async with database.transaction() as session:
         await deleting.delete_project(session, project.id, end_open=False, now=LATER)

@@ -12,7 +12,7 @@ from domain.projects import CreatedProject, ProjectChanges, Scope
 from domain.results import LateResult
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
-from store.projects import projects
+from store.projects import projects, signing_secrets
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOWHERE = ProjectId("prj_none")
@@ -59,7 +59,7 @@ async def test_an_unknown_project_is_not_found(database: Database) -> None:
         with pytest.raises(NotFound):
             await projects.set_suspended(session, NOWHERE, suspended=True, now=NOW)
         with pytest.raises(NotFound):
-            await projects.finish_rotation(session, project_id=NOWHERE)
+            await signing_secrets.finish_rotation(session, project_id=NOWHERE)
 
 
 async def test_a_taken_name_is_refused(database: Database, sealer: Sealer, project: CreatedProject) -> None:
@@ -123,7 +123,7 @@ async def test_the_signing_secret_is_stored_sealed_and_read_back(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     async with database.reading() as session:
-        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
+        secrets = await signing_secrets.signing_secrets(session, sealer, project.project.id, NOW)
         stored = await session.scalar(text("SELECT sealed FROM signing_secrets"))
 
     assert (secrets.current, secrets.next) == (project.signing_secret, None)
@@ -135,7 +135,7 @@ async def test_another_root_secret_does_not_read_it(database: Database, project:
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await projects.signing_secrets(session, stranger, project.project.id, NOW)
+            await signing_secrets.signing_secrets(session, stranger, project.project.id, NOW)
 
 
 async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
@@ -143,11 +143,11 @@ async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
 ) -> None:
     project_id = project.project.id
     async with database.transaction() as session:
-        lost = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        during = await projects.signing_secrets(session, sealer, project_id, NOW)
-        await projects.finish_rotation(session, project_id=project_id)
-        after = await projects.signing_secrets(session, sealer, project_id, NOW)
+        lost = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        following = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        during = await signing_secrets.signing_secrets(session, sealer, project_id, NOW)
+        await signing_secrets.finish_rotation(session, project_id=project_id)
+        after = await signing_secrets.signing_secrets(session, sealer, project_id, NOW)
         kept = (await session.execute(text("SELECT sealed FROM signing_secrets WHERE role = 'retired'"))).all()
 
     assert (during.current, during.next) == (project.signing_secret, following)
@@ -159,19 +159,19 @@ async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
 async def test_a_rotation_that_was_not_begun_cannot_end(database: Database, project: CreatedProject) -> None:
     async with database.transaction() as session:
         with pytest.raises(NotFound):
-            await projects.finish_rotation(session, project_id=project.project.id)
+            await signing_secrets.finish_rotation(session, project_id=project.project.id)
 
 
 async def test_concurrent_rotations_leave_one_next_secret(database: Database, sealer: Sealer, project: CreatedProject) -> None:
     async def rotate() -> str:
         async with database.transaction() as session:
-            return await projects.rotate_signing_secret(session, sealer, project_id=project.project.id, now=NOW)
+            return await signing_secrets.rotate_signing_secret(session, sealer, project_id=project.project.id, now=NOW)
 
     made = await asyncio.gather(*(rotate() for _ in range(5)))
 
     async with database.reading() as session:
         count = await session.scalar(text("SELECT count(*) FROM signing_secrets WHERE role = 'next'"))
-        secrets = await projects.signing_secrets(session, sealer, project.project.id, NOW)
+        secrets = await signing_secrets.signing_secrets(session, sealer, project.project.id, NOW)
     assert count == 1
     assert secrets.next in made
 
@@ -179,11 +179,11 @@ async def test_concurrent_rotations_leave_one_next_secret(database: Database, se
 async def test_an_overlap_ends_by_itself_after_24_hours(database: Database, sealer: Sealer, project: CreatedProject) -> None:
     project_id, last = project.project.id, NOW + timedelta(hours=24) - timedelta(milliseconds=1)
     async with database.transaction() as session:
-        following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        during = await projects.signing_secrets(session, sealer, project_id, last)
-        until = await projects.overlap_ends_at(session, project_id, last)
-        after = await projects.signing_secrets(session, sealer, project_id, NOW + timedelta(hours=24))
-        none = await projects.overlap_ends_at(session, project_id, NOW + timedelta(hours=24))
+        following = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        during = await signing_secrets.signing_secrets(session, sealer, project_id, last)
+        until = await signing_secrets.overlap_ends_at(session, project_id, last)
+        after = await signing_secrets.signing_secrets(session, sealer, project_id, NOW + timedelta(hours=24))
+        none = await signing_secrets.overlap_ends_at(session, project_id, NOW + timedelta(hours=24))
 
     assert (during.current, during.next, until) == (project.signing_secret, following, NOW + timedelta(hours=24))
     assert (after.current, after.next, none) == (following, None, None)
@@ -192,12 +192,12 @@ async def test_an_overlap_ends_by_itself_after_24_hours(database: Database, seal
 async def test_what_an_ended_overlap_leaves_is_erased(database: Database, sealer: Sealer, project: CreatedProject) -> None:
     project_id, after = project.project.id, NOW + timedelta(hours=24)
     async with database.transaction() as session:
-        following = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        too_soon = await projects.overdue_rotations(session, after - timedelta(seconds=1))
-        ended = await projects.overdue_rotations(session, after)
-        await projects.finish_overdue_rotation(session, project_id, after)
-        again = await projects.overdue_rotations(session, after)
-        secrets = await projects.signing_secrets(session, sealer, project_id, NOW)
+        following = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        too_soon = await signing_secrets.overdue_rotations(session, after - timedelta(seconds=1))
+        ended = await signing_secrets.overdue_rotations(session, after)
+        await signing_secrets.finish_overdue_rotation(session, project_id, after)
+        again = await signing_secrets.overdue_rotations(session, after)
+        secrets = await signing_secrets.signing_secrets(session, sealer, project_id, NOW)
         sealed = (await session.execute(text("SELECT role, sealed FROM signing_secrets ORDER BY role DESC"))).all()
 
     assert (too_soon, ended, again) == ([], [project_id], [])
@@ -210,8 +210,8 @@ async def test_a_rotation_after_one_that_ended_by_itself_goes_on_from_it(
 ) -> None:
     project_id, later = project.project.id, NOW + timedelta(days=3)
     async with database.transaction() as session:
-        second = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
-        third = await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=later)
-        secrets = await projects.signing_secrets(session, sealer, project_id, later)
+        second = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        third = await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=later)
+        secrets = await signing_secrets.signing_secrets(session, sealer, project_id, later)
 
     assert (secrets.current, secrets.next) == (second, third)

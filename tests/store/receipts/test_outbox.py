@@ -11,6 +11,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
 from store.receipts.outbox import OutboxBatch, enqueue_signal
+from store.receipts.outbox_heads import OUTBOX
 from store.receipts.stuck_runs import request_restart
 from tests.support.given import OPERATOR, START, Story
 
@@ -231,7 +232,7 @@ async def test_ever_so_many_rows_of_one_event_are_settled(story: Story) -> None:
     async with story.database.transaction() as session:
         for _ in range(70):
             row = {"event_id": event_id, "kind": "result", "fields": "{}", "created_at": START}
-            await session.execute(outbox.OUTBOX.insert(), [row] * 500)
+            await session.execute(OUTBOX.insert(), [row] * 500)
 
     (claimed,) = await claim(story)
     await settle(story, claimed)

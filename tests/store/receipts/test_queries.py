@@ -13,6 +13,7 @@ from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store.db.paging import Page
 from store.receipts import queries as reading
 from store.receipts.queries import Counts, EventFull, EventRow, IncidentRow, ListFilters
+from store.receipts.reconcile_queries import open_receipts
 from tests.support.given import START, Story
 
 
@@ -239,8 +240,8 @@ async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:
     reached = [(await story.reach(position))[0] for position in LifecycleState]
 
     async with story.database.reading() as session:
-        first = await reading.open_receipts(session, after=None, limit=2)
-        rest = await reading.open_receipts(session, after=first[-1][0], limit=10)
+        first = await open_receipts(session, after=None, limit=2)
+        rest = await open_receipts(session, after=first[-1][0], limit=10)
 
     waiting, incident = ReceiptState.WAITING, ReceiptState.INCIDENT
     assert [*first, *rest] == [(reached[0], waiting)] + [(reached[n], incident) for n in (2, 3, 4)]

@@ -17,7 +17,7 @@ from store.ingest.batch import IngestRequest, SealedPayload
 from store.ingest.connection import open_front_door
 from store.ingest.group_commit import Committer
 from store.people import second_factor as factors
-from store.projects import projects
+from store.projects import data_keys, projects, signing_secrets
 from store.schema import tables
 from tests.support.given import new_receipt
 
@@ -50,11 +50,11 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
     async with database.transaction() as session:
         created = await projects.create_project(session, sealer, name=name, livemode=False, now=NOW)
         project_id = created.project.id
-        await projects.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
 
     async def read_data_key(of: ProjectId) -> bytes:
         async with database.reading() as session:
-            return await projects.read_data_key(session, of)
+            return await data_keys.read_data_key(session, of)
 
     seal = await PayloadEncryption(sealer=sealer, read_data_key=read_data_key).sealer_for(project_id)
     committer = Committer(open_front_door(database.url), database.clock)
@@ -126,4 +126,4 @@ async def test_project_that_is_given_anothers_data_key_and_secrets_opens_none(da
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await projects.signing_secrets(session, sealer, two, NOW)
+            await signing_secrets.signing_secrets(session, sealer, two, NOW)

@@ -1,0 +1,30 @@
+"""Reads the sealed data key of a project, and the rows of projects that are not deleted."""
+
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from domain.ids import ProjectId
+from store.schema import tables
+
+PROJECTS = tables.Project.metadata.tables["projects"]
+# A deleted project is never found: see `store.projects.deletion`.
+NOT_DELETED = PROJECTS.c.deleted_at.is_(None)
+
+
+async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
+    """The project's data key, sealed, as `Sealer` takes it. Raises: NotFound."""
+    sealed: bytes = (
+        await project_row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id, NOT_DELETED))
+    ).data_key
+    return sealed
+
+
+async def project_row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
+    """The first row of the query. Raises: NotFound."""
+    row: Row[Any] | None = (await session.execute(query)).first()
+    if row is None:
+        raise NotFound("There is no such project.")
+    return row
