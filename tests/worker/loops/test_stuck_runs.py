@@ -88,7 +88,7 @@ async def test_a_poisoned_run_costs_its_receipt_nothing_is_shown_and_is_restarte
         assert (finding.verdict, finding.fix) == ("fail", "makegood receipt restart --stuck")
         await makegood.reprocess(event_id)
 
-        restarted = await operations(makegood, sealer).restart_stuck(after=None, actor=Actor("cli:ops"))
+        restarted = await operations(makegood, sealer).runs.restart_stuck(after=None, actor=Actor("cli:ops"))
 
         assert restarted == [event_id]
         await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
