@@ -1,1 +1,4 @@
-"""The HTTP process: ingest, REST, console and health endpoints. `app` routes, `composition` wires, `main` starts it."""
+"""The HTTP process: ingest, REST, console and health endpoints.
+
+`main` starts it, `composition` lists its dependencies, and `app` builds the application.
+"""

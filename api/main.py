@@ -61,8 +61,8 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
     try:
         await refuse_unknown_secret(database, parts.sealer)
         server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
-        # After it has stopped, uvicorn raises the signal again for the previous handler. The default
-        # handler would terminate the process here.
+        # After it has stopped, uvicorn raises the signal again for the previous handler.
+        # The default handler would terminate the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _already_listening)
         with watched_loop():

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 
 class ErrorBoundaryMiddleware:
-    """ASGI middleware. POSTs to `ingest_paths` never reach it, and other methods there are refused."""
+    """ASGI middleware. It refuses all methods on `ingest_paths`, whose POSTs never reach it."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ErrorBoundaryMiddleware:
 
 
 class _Response:
-    """Adds the common headers to the application's response; or sends a problem document instead."""
+    """Adds the common headers to the application's response, or sends a problem instead."""
 
     def __init__(
         self,

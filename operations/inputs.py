@@ -23,8 +23,8 @@ LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
-# Returns the URL in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed, or
-# an address that it resolves to.
+# Returns the URL in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed,
+# or an address that it resolves to.
 JudgeRepairUrl = Callable[[str], Awaitable[str]]
 
 
@@ -61,13 +61,13 @@ class ProjectPatch(BaseModel):
     )
     timeout_minutes: Minutes = Field(
         default=0.0,
-        description="Minutes until the result is due, unless the receipt has its own timeout. Whole minutes in a live project.",
+        description="Minutes until a result is due, by default. Whole minutes in a live project.",
         json_schema_extra={"minimum": MINIMUM_TIMEOUT_MINUTES["test"], "maximum": MAXIMUM_TIMEOUT_MINUTES},
     )
     alert_emails: AlertEmails = Field(default_factory=list, description="The addresses that alerts about incidents are sent to.")
     late_result: LateResult = Field(
         default=LateResult.RESOLVE,
-        description="The effect of a success without `replay_id` that arrives after the incident has opened.",
+        description="The effect of a late success without `replay_id` on the open incident.",
     )
     snapshots: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Whether payloads are stored, encrypted, for 30 days."

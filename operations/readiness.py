@@ -26,9 +26,9 @@ PROBLEMS = {
     ProblemKind.UNREACHABLE: "A worker cannot reach Temporal.",
     ProblemKind.TLS: "A worker cannot open a TLS connection to Temporal.",
     ProblemKind.UNAUTHORIZED: "Temporal rejects a worker's credentials.",
-    ProblemKind.NAMESPACE_MISSING: "The Temporal namespace in a worker's settings does not exist.",
-    ProblemKind.NAMESPACE_TAKEN: "The Temporal namespace in a worker's settings belongs to another installation.",
-    ProblemKind.STORE_ELSEWHERE: "A worker was given another namespace than the other workers of this store.",
+    ProblemKind.NAMESPACE_MISSING: "The Temporal namespace of a worker does not exist.",
+    ProblemKind.NAMESPACE_TAKEN: "A worker's Temporal namespace belongs to another installation.",
+    ProblemKind.STORE_ELSEWHERE: ("A worker was given another namespace than the other workers of this store."),
     ProblemKind.FAILED: "A worker has stopped working for Temporal.",
 }
 
@@ -54,7 +54,7 @@ def judge_runs(count: int | None) -> Check:
         detail = "Unknown while the store does not answer or its tables are not current."
         return Check("runs", CheckStatus.UNKNOWN, detail)
     if count:
-        detail = f"{count} receipts have a workflow that cannot continue: {RESTART_STUCK}"
+        detail = f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}"
         return Check("runs", CheckStatus.FAILED, detail)
     return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
@@ -107,7 +107,7 @@ def judge_alerts(found: FailingAlerts) -> Check:
 
 
 def _temporal_problems(workers: Sequence[Beat]) -> str:
-    """The workers' problems with Temporal by kind only: their details name hosts, and this is public."""
+    """The kinds of the workers' problems with Temporal. Details name hosts, and this is public."""
     found = [beat.report.get("temporal_problem") for beat in workers]
     kinds = {str(problem.get("kind")) for problem in found if isinstance(problem, dict)}
     texts = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
@@ -122,7 +122,7 @@ def _missing_features(workers: Sequence[Beat]) -> str:
 
 
 def clock_warnings(beats: Sequence[Beat]) -> str:
-    """Warnings about hosts whose clock differs from the store's; no check relies on a host's clock."""
+    """Warnings about clocks that differ from the store's. No check relies on a host's clock."""
     warnings = [clock_complaint(beat.process, beat.report.get(CLOCK)) for beat in _fresh(beats)]
     return "".join(f" {warning}" for warning in warnings if warning)
 

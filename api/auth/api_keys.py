@@ -95,12 +95,12 @@ class ApiKeyCache:
         return used
 
     def drain_outdated_keys(self) -> dict[KeyId, str]:
-        """The keys seen since the last call whose stored digest is outdated, with the current one."""
+        """The keys seen since the last call with an outdated stored digest, and the current one."""
         outdated, self._outdated = self._outdated, {}
         return outdated
 
     def forget(self, project_id: ProjectId) -> None:
-        """Expire the project's cached keys: this process has changed the project or one of its keys.
+        """Expire the project's cached keys, after this process changed the project or a key.
 
         The keys stay known, so that their look-up does not wait behind unknown keys.
         """

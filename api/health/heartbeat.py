@@ -54,7 +54,7 @@ class ApiHeartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def store_now(self) -> datetime:
-        """The current time of the store's clock, estimated from the last heartbeat without a query."""
+        """The time of the store's clock, estimated from the last heartbeat without a query."""
         return self._host_now() - self._host_ahead + self._database.clock.skew
 
     async def start(self) -> None:

@@ -119,7 +119,7 @@ class Health:
         )
 
     async def _failing_alerts(self) -> FailingAlerts | None:
-        """The failing alerts; None after a timeout, which alone does not mean that the store fails."""
+        """The failing alerts; None after a timeout, which does not mean that the store fails."""
         try:
             async with self._database.watching() as session:
                 return await gauges.read_failing_alerts(session, await self._database.now(session))
@@ -216,9 +216,9 @@ def health_router(*, health: Health, authenticator: Authenticator, counts: Count
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        """Metrics for Prometheus, for clients on this host or with a key that has the scope `read`."""
+        """Metrics for Prometheus, for clients on this host or with a key of scope `read`."""
         if not is_metrics_open and not is_own_machine(request):
-            # The figures are of the whole installation, so a key with only `ingest` may not read them.
+            # The figures cover the whole installation, so the scope `ingest` is not enough.
             headers = read_headers(request.scope["headers"])
             await authenticator.authorize(headers, Scope.READ, Scope.ADMIN)
         return Response(render(counts, await health.gauges()), media_type=METRICS_TYPE)

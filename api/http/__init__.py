@@ -1,1 +1,1 @@
-"""HTTP mechanics: request head and body limits, headers, client address, problem responses, metrics."""
+"""HTTP mechanics: limits, request headers and bodies, client address, problems, metrics."""

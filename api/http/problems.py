@@ -34,13 +34,13 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         "Unauthorized",
         False,
         "The API key is missing, malformed, unknown, expired or revoked.",
-        "Send `Authorization: Bearer sk_…` with a valid key. Create keys on the project's page of the console.",
+        "Send `Authorization: Bearer sk_…` with a valid key. The console creates keys.",
     ),
     Code.FORBIDDEN: ProblemType(
         403,
         "Forbidden",
         False,
-        "The key is valid, but it lacks the scope of this call. Or the call is available in test projects only.",
+        "The key lacks the scope of this call, or the call exists for test projects only.",
         "Use a key with the scope that the call needs: `ingest`, `read`, `operate` or `admin`.",
     ),
     Code.SUBSCRIPTION_REQUIRED: ProblemType(
@@ -54,8 +54,8 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         429,
         "Too many requests",
         True,
-        "The project sends requests faster than its limit. Or it already runs two lists or searches, or has just finished two.",
-        "Wait for the seconds in `Retry-After`. Then send the same request with the same `Idempotency-Key`.",
+        "The project sends faster than its limit, or runs two lists or searches already.",
+        "Wait for `Retry-After` seconds. Then send the same request with the same key.",
     ),
     Code.MISSING_ACCEPT_HEADER: ProblemType(
         406,
@@ -82,7 +82,7 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         413,
         "Body too large",
         False,
-        "The body is larger than 64 KiB. A result may have 1 MiB, of which everything except its error texts may take 64 KiB.",
+        "The body is larger than 64 KiB. A result may have 1 MiB with its error texts.",
         "Omit or shorten `payload`. No other field comes near this size.",
     ),
     Code.TOO_MANY_FIELDS: ProblemType(
@@ -121,7 +121,7 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         False,
         "A receipt for this provider event and effect already exists, with another `event_type`, "
         "`internal_reference` or `shopify_shop_domain`.",
-        "Find out which receipt is correct. The first one stays. If the event has two effects, give each its own `effect_type`.",
+        "The first receipt stays. If these are two effects, give each its own `effect_type`.",
     ),
     Code.INCIDENT_RESOLVED: ProblemType(
         409,
@@ -141,7 +141,7 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         409,
         "Repair URL missing",
         False,
-        "The project has no repair URL. Or the URL responded with 410 and was not saved again since.",
+        "The project has no repair URL, or its repair URL responded with 410.",
         "Save a repair URL in the project's settings. Then reprocess the incident again.",
     ),
     Code.VALIDATION_ERROR: ProblemType(
@@ -157,7 +157,7 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         False,
         "The object does not exist in this project. Examples: a result without a receipt, "
         "the repair of another event, an unknown URL path.",
-        "Check the id, and that the key belongs to the same project. Send a result only after its receipt was accepted.",
+        "Check the id and the key's project. Send a result only after its receipt.",
     ),
     Code.METHOD_NOT_ALLOWED: ProblemType(
         405,
@@ -171,13 +171,13 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         "Internal error",
         True,
         "An internal error occurred. It is logged under the `request_id`.",
-        "Send the same request with the same key again. If the error persists, report the `request_id`.",
+        "Send the same request again. If the error persists, report the `request_id`.",
     ),
     Code.UNAVAILABLE: ProblemType(
         503,
         "Unavailable",
         True,
-        "The store cannot commit now, so nothing was accepted. Or a list or search took longer than 2 seconds.",
+        "The store cannot commit now and accepted nothing, or a search took over 2 seconds.",
         "Wait for the seconds in `Retry-After`. Then send the same request with the same key. "
         "Narrow a slow search with a time range, a filter or a complete id.",
     ),

@@ -8,7 +8,7 @@ Refused are inputs that JSON allows or leaves undefined, and that later code can
 4. nesting deeper than 200.
 
 Members that the caller names as tolerated may be ill-formed. They are returned as they were sent
-(`RawMember`), and the rest of the object is parsed as strictly as always. The module knows no fields.
+(`RawMember`), and the rest of the object is parsed strictly. The module knows no fields.
 """
 
 import json
@@ -90,7 +90,7 @@ async def read_body(headers: Headers, receive: Receive, *, most: int = MAXIMUM_B
 
 
 def read_object(body: bytes, *, tolerated: frozenset[str] = frozenset()) -> Json:
-    """Parse the body as a JSON object. If strict parsing fails, `tolerated` members are `RawMember`s.
+    """Parse the body as a JSON object. If that fails, `tolerated` members are `RawMember`s.
 
     Raises: ValidationFailed for malformed JSON or another type than an object; TooManyFields;
         PayloadTooLarge for more than 64 KiB without the tolerated members.
@@ -199,8 +199,8 @@ def _read_strictly(body: bytes) -> Json:
         raise _malformed("wrong_type", "The body must be a JSON object.")
     if _has_infinity(content):
         raise _malformed("out_of_range", "Numbers must fit into a 64-bit float.")
-    # A name ends in a quote and a colon. Text inside values can only increase their number. So equal
-    # numbers prove that no name appears twice. Otherwise the slow decoder decides.
+    # A name ends in a quote and a colon. Text inside values can only increase their number.
+    # So equal numbers prove that no name appears twice. Otherwise the slow decoder decides.
     if len(_NAME_END.findall(body)) != _count_names(content):
         _refuse_repeated_names(body)
     if len(content) > MAXIMUM_FIELDS:

@@ -54,7 +54,7 @@ def check_accept(accept: bytes | None) -> None:
 
 @lru_cache(maxsize=256)
 def error_media_type(accept: bytes | None) -> bytes:
-    """The media type of an error: problem+json, unless the caller accepts only `application/json`."""
+    """The media type of an error: problem+json unless only `application/json` is accepted."""
     names = [name for name, is_allowed in _ranges(accept or b"").items() if is_allowed]
     takes_problems = any(name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names)
     return JSON_MEDIA_TYPE if JSON_MEDIA_TYPE in names and not takes_problems else PROBLEM_MEDIA_TYPE

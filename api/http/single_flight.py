@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """A call that runs at most once at a time. Callers that arrive while it runs share its result."""
+    """A call that runs at most once at a time. Concurrent callers share its result."""
 
     def __init__(self, call: Callable[[], Awaitable[T]]) -> None:
         self._call = call

@@ -60,8 +60,8 @@ def _id_or_unknown(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else UNKNOWN_ID
 
 
-# An unknown id is 404 and never 422, whatever its type. A value that is no string becomes an id that
-# does not exist.
+# An unknown id is 404 and never 422, whatever its type. A value that is no string becomes an id
+# that does not exist.
 AnyId = Annotated[str | None, BeforeValidator(_id_or_unknown, json_schema_input_type=str | None)]
 
 
@@ -73,7 +73,7 @@ class ReceiptBody(BaseModel):
     provider: Provider = Field(description="The provider that sent the payment event.")
     provider_event_id: Reference | None = Field(
         default=None,
-        description="The provider's id of the event. Required for shopify. Required for stripe unless `stripe_event_id` is sent.",
+        description="The provider's event id. Required for shopify; stripe has an alternative.",
     )
     stripe_event_id: Reference | None = Field(default=None, description="An alternative to `provider_event_id`, for stripe only.")
     event_type: EventType = Field(description="The provider's name of the event's type. It must belong to the provider.")
@@ -96,7 +96,7 @@ class ReceiptBody(BaseModel):
     # Any: the event's own JSON.
     payload: dict[str, Any] | None = Field(
         default=None,
-        description="A snapshot of the event, at most 32 KiB. It is stored, encrypted, for 30 days, "
+        description="A snapshot of the event, at most 32 KiB. It is stored for 30 days, encrypted, "
         "if the project has snapshots turned on. A snapshot that cannot be stored is dropped, "
         "with a note in the event's timeline.",
     )
@@ -114,17 +114,17 @@ class ResultBody(BaseModel):
     stripe_event_id: Reference | None = Field(default=None, description="An alternative to `event_id`: Stripe's id of the event.")
     provider: Provider | None = Field(
         default=None,
-        description="The provider of `provider_event_id`. Needed only if several providers have an event with this id.",
+        description="Needed only if several providers have an event with this id.",
     )
     effect_type: EffectType | None = Field(default=None, description="Needed only if one provider event has several effects.")
     status: ResultStatus = Field(description="Whether the business effect was applied.")
     error_code: ErrorText = Field(
         default=None,
-        description="Your own code of the failure. At most 255 characters are stored. Ignored for a success.",
+        description="Your own failure code, cut to 255 characters. Ignored for a success.",
     )
     error_message: ErrorText = Field(
         default=None,
-        description="The reason of the failure, for operators. At most 2,048 characters are stored. Ignored for a success.",
+        description="The reason of the failure, cut to 2,048 characters. Ignored for a success.",
     )
     replay_id: AnyId = Field(default=None, description="The repair whose result this is.")
 

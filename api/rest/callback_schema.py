@@ -14,7 +14,7 @@ SIGNATURE_HEADERS: tuple[tuple[str, str, bool], ...] = (
     ("X-SendPromptly-Nonce", "32 hexadecimal characters, new for each attempt. Reject a nonce that was used before.", True),
     (
         "X-SendPromptly-Signature",
-        "Lowercase hex of HMAC-SHA256 over `timestamp.nonce.body`. The key is the text of the signing secret.",
+        "Hex HMAC-SHA256 of `timestamp.nonce.body` with the signing secret's text as key.",
         True,
     ),
     ("X-SendPromptly-Signature-Next", "The same signature with the next secret, only during a rotation.", False),

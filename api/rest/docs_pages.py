@@ -17,19 +17,35 @@ from domain.errors import Code, NotFound
 from operations.validation import Json
 
 STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f27;--soft:#5c6573;--line:#dfe3e9;--ground:#fff;--tint:#f5f7f9;--mark:#0b6b4f}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#9aa4b2;--line:#2b313b;--ground:#14171c;--tint:#1c2027;--mark:#4cc9a0}}
-*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:62rem;margin:0 auto;padding:2rem 1.25rem 5rem}h1{font-size:1.9rem;margin:0 0 .5rem}h2{margin:3rem 0 .5rem}
+:root{color-scheme:light dark;--ink:#1b1f27;--soft:#5c6573;--line:#dfe3e9;--ground:#fff;
+--tint:#f5f7f9;--mark:#0b6b4f}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#9aa4b2;--line:#2b313b;
+--ground:#14171c;--tint:#1c2027;--mark:#4cc9a0}}
+*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);
+font:16px/1.55 system-ui,sans-serif}
+main{max-width:62rem;margin:0 auto;padding:2rem 1.25rem 5rem}h1{font-size:1.9rem;margin:0 0 .5rem}
+h2{margin:3rem 0 .5rem}
 h3{margin:2.25rem 0 .25rem;font-size:1.1rem}code,pre{font:.875em/1.5 ui-monospace,monospace}
-pre{background:var(--tint);border:1px solid var(--line);border-radius:.5rem;padding:1rem;overflow-x:auto}
-table{border-collapse:collapse;width:100%;margin:.75rem 0}th,td{text-align:left;vertical-align:top;padding:.45rem .75rem .45rem 0;
-border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600;font-size:.85rem}a{color:var(--mark)}
-.method{color:var(--mark);font-weight:700}.soft{color:var(--soft)}td:first-child{white-space:nowrap}
+pre{background:var(--tint);border:1px solid var(--line);border-radius:.5rem;padding:1rem;
+overflow-x:auto}
+table{border-collapse:collapse;width:100%;margin:.75rem 0}th,td{text-align:left;
+vertical-align:top;padding:.45rem .75rem .45rem 0;
+border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600;font-size:.85rem}
+a{color:var(--mark)}
+.method{color:var(--mark);font-weight:700}.soft{color:var(--soft)}
+td:first-child{white-space:nowrap}
 """
 # The policy allows this style by its hash, and no other style.
 STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src 'sha256-{STYLE_HASH}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 HEADERS = {"Content-Security-Policy": POLICY}
 
 
@@ -59,8 +75,10 @@ def docs_router(document: Json) -> APIRouter:
 
 def _page(title: str, body: str) -> str:
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)} · Makegood</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{_text(title)} · Makegood</title>"
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{STYLE}</style></head>"
         f"<body><main>{body}</main></body></html>"
     )
 
@@ -106,7 +124,8 @@ def _operation(path: str, method: str, operation: Json) -> str:
     return (
         f'<h3 id="{_text(operation["operationId"])}">{_text(operation["summary"])}</h3>'
         f'<p><code><span class="method">{method.upper()}</span> {_text(path)}</code></p>'
-        f"<p>{_prose(operation.get('description', ''))}</p>{_parameters(operation.get('parameters', []))}"
+        f"<p>{_prose(operation.get('description', ''))}</p>"
+        f"{_parameters(operation.get('parameters', []))}"
         + (f"<p>Body: {_type(body['schema'])}</p>" if body else "")
         + "".join(_example(name, example["value"]) for name, example in body.get("examples", {}).items())
         + f"<p>Responses:</p>{_responses(operation['responses'])}"

@@ -24,8 +24,8 @@ from operations.validation import Json, ResolveBody
 REF_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = """\
 Makegood checks that customers get what they paid for. Your app sends a *receipt* when it has
-accepted a payment event, and a *result* when the business effect was applied or has failed. A failed
-or overdue result opens an *incident*.
+accepted a payment event, and a *result* when the business effect was applied or has failed.
+A failed or overdue result opens an *incident*.
 
 A `202` means that the request is stored on disk. Every request needs an API key. Every error is a
 problem document with a `code`, which never changes."""
@@ -172,7 +172,7 @@ def _ingest_paths() -> Json:
     receipt = _ingest(
         "receipt",
         summary="Send a receipt",
-        description="Send it when your app has verified the provider's event and stored the work, before it applies the effect.",
+        description="Send it after verifying and storing the event, before applying the effect.",
         body=ReceiptBody,
         response=models.AcceptedReceipt,
         examples=RECEIPT_EXAMPLES,
@@ -181,7 +181,7 @@ def _ingest_paths() -> Json:
     result = _ingest(
         "result",
         summary="Send a result",
-        description="Send it when the business effect was applied or has failed. Identify the event with one of its three ids.",
+        description="Send it when the effect was applied or has failed, with one of the three ids.",
         body=ResultBody,
         response=models.AcceptedResult,
         examples=RESULT_EXAMPLES,
@@ -253,7 +253,7 @@ def _callback() -> Json:
     return {
         "tags": ["callback"],
         "summary": "Repair requested",
-        "description": "Makegood POSTs this to the project's repair URL, with the same bytes on every "
+        "description": "POSTed to the project's repair URL, with the same bytes on every "
         "attempt. Verify the signature over the raw body. Apply the effect once per `replay_id`. "
         "Respond with 2xx, then send a result with that `replay_id`.",
         "operationId": "repair_requested",
@@ -263,7 +263,7 @@ def _callback() -> Json:
             "2XX": {"description": "Accepted. The incident is resolved when the result reports success."},
             "3XX": {"description": "Redirects are not followed. The repair fails at once."},
             "4XX": {
-                "description": "The repair fails at once. After 408 and 429 the callback is repeated. "
+                "description": "The repair fails at once. 408 and 429 are repeated instead. "
                 "410 also marks the repair URL as gone."
             },
             "5XX": {"description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h."},

@@ -15,7 +15,7 @@ CreatedAfter = Annotated[WireInstant | None, Query(description="Created after th
 CreatedBefore = Annotated[WireInstant | None, Query(description="Created before this instant.")]
 Search = Annotated[
     Reference | None,
-    Query(description="A part of the internal reference or of the provider's event id, or a complete id of Makegood."),
+    Query(description="Part of the internal reference or provider's event id, or a full id of ours."),
 ]
 
 

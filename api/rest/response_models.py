@@ -165,7 +165,7 @@ class AuditEntry(BaseModel):
 
     hash: str = Field(pattern="^[0-9a-f]{64}$")
     at: At
-    actor: str = Field(description="The id of a user or key, `cli:` with the operating system's user, or `temporal`.")
+    actor: str = Field(description="The id of a user or key, `cli:` and the system's user, or `temporal`.")
     address: str | None = Field(description="The address of the client.")
     request_id: str | None
     action: str = Field(examples=[AuditAction.KEY_REVOKED.value])

@@ -1,4 +1,4 @@
-"""The operations on accounts: list, create, sign-in links, delete, administrators, second factor."""
+"""The operations on accounts: list, create, delete, links, administrators, second factor."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -17,7 +17,7 @@ from operations.validation import Json, known_id
 from store.db.database import Database
 from store.people import invitations, members, users
 
-INVALID_INVITATION = "This invitation was used, was withdrawn or has expired. Ask an owner of the project for a new one."
+INVALID_INVITATION = "This invitation was used, withdrawn or expired. Ask a project owner for a new one."
 
 
 class InvitationOperations:
@@ -123,6 +123,7 @@ async def _invited_user(session: AsyncSession, invitation: Invitation, as_user: 
     if as_user is None and known is None:
         return await users.create_user(session, email=invitation.email, now=now)
     if known is None or as_user != known.user_id:
-        message = f"This invitation is for {invitation.email}. Sign out, or sign in as them, and open the link again."
+        remedy = "Sign out, or sign in as them, and open the link again."
+        message = f"This invitation is for {invitation.email}. {remedy}"
         raise ValidationFailed(errors=(FieldError("/email", "other_account", message),))
     return known

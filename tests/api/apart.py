@@ -1,4 +1,6 @@
-"""The API served by a thread of its own, for callers that know no event loop, such as generated requests."""
+"""Serves the API in a separate thread, for callers without an event loop, such as generated
+requests.
+"""
 
 import asyncio
 import threading
@@ -17,7 +19,7 @@ from store.projects.projects import create_project
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
 
-# For requests that are generated: the same ones in every run, over HTTP, as slow as they are.
+# Generated requests are the same in every run, and have no deadline.
 GENERATED = hypothesis.settings(
     deadline=None,
     database=None,
@@ -29,7 +31,9 @@ GENERATED = hypothesis.settings(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Where an API is, a key for it and an owner's session, the ids of what is there, and every route."""
+    """The address of a served API, a key, an owner's session, the ids of its objects and all
+    routes.
+    """
 
     address: str
     api_key: str
@@ -39,7 +43,7 @@ class Served:
 
 
 class ServedApart:
-    """The API served by a thread of its own, for callers that know no event loop."""
+    """Serves the API in a separate thread."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
@@ -62,7 +66,7 @@ class ServedApart:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # the edge of a thread: the test must hear of it
+        except BaseException as error:  # the edge of a thread: the test raises it again
             self._told.put(error)
         finally:
             self._loop.close()

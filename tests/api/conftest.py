@@ -1,4 +1,4 @@
-"""An API on each store, and two projects that call it."""
+"""An API on each store, with two projects as its clients."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,14 +22,14 @@ Unwritable = Callable[[], AbstractAsyncContextManager[None]]
 
 @pytest.fixture
 async def caller(database: Database, sealer: Sealer, project: CreatedProject) -> AsyncIterator[Caller]:
-    """The test project's app, with a key of every scope, and the API served to it."""
+    """The test project's app, with a key of every scope, and a served API."""
     async with serving(create_app(parts_on(database, sealer))) as client:
         yield Caller(client, project.api_key)
 
 
 @pytest.fixture
 async def live_project(database: Database, sealer: Sealer) -> CreatedProject:
-    """Another project, in earnest."""
+    """Another project, in live mode."""
     async with database.transaction() as session:
         now = await database.now(session)
         return await create_project(session, sealer, name="other", livemode=True, scopes=frozenset(Scope), now=now)
@@ -37,7 +37,7 @@ async def live_project(database: Database, sealer: Sealer) -> CreatedProject:
 
 @pytest.fixture
 def unwritable_log(database: Database) -> Unwritable:
-    """The audit log cannot be written while the block runs, as if its table were lost."""
+    """Makes the audit log unwritable during the block, by renaming its table."""
 
     @asynccontextmanager
     async def lost() -> AsyncIterator[None]:
@@ -54,7 +54,7 @@ def unwritable_log(database: Database) -> Unwritable:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The API on each store."""
+    """The API, once on each store."""
     if request.param == "sqlite":
         path: Path = tmp_path_factory.mktemp("served") / "makegood.db"
         url = f"sqlite:///{path}"

@@ -1,4 +1,4 @@
-"""The API served over real HTTP on a free port of this machine, and a caller of it."""
+"""Serves the API over real HTTP on a free local port, and provides a client."""
 
 import asyncio
 import json
@@ -25,14 +25,14 @@ from tests.conftest import SECRET_KEY
 from tests.support.waiting import wait_until_async
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
-# JSON objects: their values are of any JSON type.
+# Any: JSON objects.
 Json = dict[str, Any]
 
 _numbers = count(1)
 
 
 def receipt(**changes: object) -> Json:
-    """A receipt that no other one equals; None takes a field away."""
+    """A unique receipt; a value of None removes the field."""
     number = next(_numbers)
     fields = {
         "provider": "stripe",
@@ -47,7 +47,7 @@ def receipt(**changes: object) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with an API key; every call is one HTTP request."""
+    """A client with an API key. Every call is one HTTP request."""
 
     client: httpx.AsyncClient
     api_key: str
@@ -58,7 +58,7 @@ class Caller:
     async def send(
         self, endpoint: str, body: object, *, key: str | None = None, headers: Mapping[str, str | bytes | None] | None = None
     ) -> httpx.Response:
-        """A receipt or a result; `body` is JSON, or bytes as they are. A header of None is left out."""
+        """Send a receipt or a result; `body` is JSON, or raw bytes. A header of None is omitted."""
         given = {
             "Authorization": f"Bearer {self.api_key}",
             **JSON_HEADERS,
@@ -70,18 +70,18 @@ class Caller:
         return await self.client.post(f"/api/v1/{endpoint}", content=content, headers=sent)
 
     async def accept(self, **changes: object) -> str:
-        """The id of the event whose receipt was just accepted."""
+        """Send a receipt and return its event id."""
         answer = await self.send("receipt", receipt(**changes))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["event_id"])
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A call of REST; `options` are httpx's."""
+        """Call REST; `options` are those of httpx."""
         headers = {"Authorization": f"Bearer {self.api_key}", **options.pop("headers", {})}
         return await self.client.request(method, f"/api/v1{path}", headers=headers, **options)
 
     async def incident_of(self, event_id: str) -> str:
-        """The id of the incident that a failed result has just opened."""
+        """Send a failed result and return the id of its incident."""
         answer = await self.send("result", {"event_id": event_id, "status": "failed", "error_code": "boom"})
         assert answer.status_code == 202, answer.text
         event = (await self.ask("GET", f"/events/{event_id}")).json()
@@ -93,12 +93,12 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 async def judge_shape(url: str) -> str:
-    """Judges a repair URL without looking its name up: literal addresses are refused as ever."""
+    """Judge a repair URL by its shape: literal addresses are refused, names not resolved."""
     return check_url(url, ()).canonical
 
 
 def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppDependencies:
-    """The application's parts on this store; `settings` are those of `AppSettings`."""
+    """The application's dependencies on this store; `settings` are those of `AppSettings`."""
     return AppDependencies(
         database=database,
         sealer=sealer,
@@ -109,20 +109,20 @@ def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppDependen
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
-    """(method, path) of every route, within the routers that were included too."""
+    """(method, path) of every route, including those of included routers."""
     routers = [getattr(route, "original_router", None) for route in app.routes]
     routes = [route for router in routers if router is not None for route in router.routes] + list(app.routes)
     return [(method, route.path) for route in routes if isinstance(route, APIRoute) for method in sorted(route.methods or ())]
 
 
 def is_a_request(task: asyncio.Task[Any] | None) -> bool:
-    """Whether the server answers a request in this task; the application has others of its own."""
+    """Whether this task handles a request. The application also has background tasks."""
     return task is not None and "RequestResponseCycle" in repr(task.get_coro())
 
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, which is served by uvicorn as in production, on this event loop."""
+    """A client of the application, which uvicorn serves as in production, on this event loop."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]

@@ -1,4 +1,6 @@
-"""Every act through REST and operations has its entry, told to the project's admins alone; without the entry there is no act."""
+"""Every action through REST and operations has an audit entry, which only the project's admins can
+read. If the entry cannot be written, the action fails.
+"""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -22,9 +24,9 @@ from tests.support.given import Story
 
 NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]
-Act = Callable[[Operations, str], Awaitable[Json]]  # on the project of that id
+Act = Callable[[Operations, str], Awaitable[Json]]  # on the project with this id
 
-# Each act, what its entry says it was done to (None: the project), and its details (…: an id of ours).
+# Each action, the subject of its entry (None: the project), and its details (…: an id).
 ACTS: dict[str, tuple[Act, str, Json]] = {
     "project_created": (
         lambda o, _: o.projects.create_project(name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA),
@@ -69,7 +71,7 @@ def story(database: Database, project: CreatedProject) -> Story:
 
 
 async def rows_of(database: Database) -> list[list[Any]]:
-    """What acts change, as it is stored."""
+    """The stored rows that actions change."""
     names = ("projects", "api_keys", "signing_secrets", "incidents", "repairs", "timeline", "outbox", "audit_log")
     async with database.reading() as session:
         return [sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr) for name in names]
@@ -82,7 +84,7 @@ async def entries(operations: Operations, project_id: str | None = None) -> list
 
 
 def ids_hidden(details: Json) -> Json:
-    """The details, with an ellipsis for what has an id of ours."""
+    """The details, with an ellipsis in place of ids."""
     return {name: ... if name.endswith("_id") and value else value for name, value in details.items()}
 
 
@@ -105,7 +107,7 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
     assert [secret for secret in (*shown, "secret.example", "laptop", "a@b.example") if secret in told] == []
 
 
-async def test_key_that_expires_is_told_with_its_day(operations: Operations, project: CreatedProject) -> None:
+async def test_entry_of_an_expiring_key_has_its_expiry(operations: Operations, project: CreatedProject) -> None:
     made = await operations.api_keys.create_key(project.project.id, label="trial", expires_in_days=1, actor=NADIA)
 
     (entry,) = await entries(operations)
@@ -122,7 +124,7 @@ async def test_second_halves_leave_their_entries_too(operations: Operations, pro
     assert told[1:] == [("signing_secret_rotation_finished", project_id), ("key_revoked", project.key.id)]
 
 
-async def test_what_an_operator_does_to_incidents_and_receipts_is_told(
+async def test_actions_on_incidents_and_receipts_are_recorded(
     operations: Operations, story: Story, project: CreatedProject
 ) -> None:
     waiting = await story.receipt()
@@ -190,7 +192,7 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
         assert await rows_of(database) == before
         accepted = await caller.accept()
 
-    assert (await caller.ask("GET", f"/events/{accepted}")).status_code == 200  # receipts do without the log
+    assert (await caller.ask("GET", f"/events/{accepted}")).status_code == 200  # ingest does not need the log
 
 
 async def test_log_is_paged_narrowed_and_for_this_project_alone(
@@ -214,7 +216,7 @@ async def test_log_is_paged_narrowed_and_for_this_project_alone(
     assert later == []
     for refused in ({"cursor": theirs["hash"]}, {"cursor": "x"}, {"action": "made_up"}, {"limit": 0}):
         assert (await caller.ask("GET", "/audit", params=refused)).status_code == 422, refused
-    # Numbers without gaps would tell how much the others do.
+    # Consecutive numbers would reveal how much other projects do.
     assert not {"sequence", "previous_hash"} & set(first["data"][0])
 
 

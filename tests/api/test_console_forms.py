@@ -1,7 +1,8 @@
-"""Generated addresses and forms for every route but those of REST, by somebody who is signed in: no answer is an error of ours.
+"""Generated paths and forms for every route except REST, with a signed-in session: none causes a
+500.
 
-The routes are those of the application, so that a new page or form is among them. On PostgreSQL, which is the stricter of the two
-stores about text.
+The routes come from the application, so that new pages and forms are included. It runs on
+PostgreSQL, which is stricter about text than SQLite.
 """
 
 import re
@@ -36,7 +37,8 @@ def encoded(fields: dict[str, bytes]) -> str:
 
 @pytest.mark.parametrize("served", ["postgresql"], indirect=True)
 def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> None:
-    # What ends the session comes last. REST has generated requests of its own, and not being ready is no error.
+    # Routes that end the session come last. REST has its own generated requests. A 503 of
+    # readiness is no error.
     pages = [route for route in served.routes if not route[1].startswith("/api/") and route[1] != "/readyz"]
     pages.sort(key=lambda route: route[1] in LAST)
     assert len(pages) > 25
@@ -46,7 +48,7 @@ def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> Non
         page = browser.get("/projects")
         token = re.search(r'name="form_token" value="([^"]*)"', page.text)
         assert token is not None, page.text
-        # Forms before sign-in carry what a cookie says.
+        # Forms before sign-in carry the token of a cookie.
         browser.cookies.set("makegood_form", token[1])
         for method, path in pages:
             _holds(browser, method, path, served.ids, form_token=token[1])

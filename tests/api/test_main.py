@@ -1,4 +1,4 @@
-"""The API as a process of its own: it says nothing about itself, and stops in order when it is told to."""
+"""The API as a separate process: it does not identify itself, and it stops in order."""
 
 import asyncio
 import signal

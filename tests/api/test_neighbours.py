@@ -1,4 +1,4 @@
-"""What one tenant's searches, or a table that is locked, cost everybody else: nothing."""
+"""One tenant's searches, or a locked table, do not slow down anybody else."""
 
 import asyncio
 import time
@@ -21,8 +21,8 @@ from tests.api.serving import Caller, parts_on, receipt, serving
 from tests.store.slowness import slow_searches
 
 SEARCHES = 30
-ROWS = 30  # each takes 0.2 s to be searched
-# Far beyond what these take, and far below what they took when they waited behind searches.
+ROWS = 30  # searching each one takes 0.2 s
+# Far above the normal time, and far below the time when they waited behind searches.
 SOON_SECONDS = 1.5
 
 
@@ -32,7 +32,7 @@ async def timed(asked: "asyncio.Future[httpx.Response] | object") -> tuple[float
     return time.monotonic() - began, answer
 
 
-async def test_thirty_searches_of_one_key_cost_nobody_else_anything(
+async def test_thirty_searches_of_one_key_slow_down_nobody_else(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
     with slow_searches(database.url):
@@ -41,7 +41,7 @@ async def test_thirty_searches_of_one_key_cost_nobody_else_anything(
             waiting, *_ = [await greedy.accept() for _ in range(ROWS)]
             await say_alive(database, **ALIVE)
             searches = [asyncio.create_task(greedy.ask("GET", "/events?q=nothing")) for _ in range(SEARCHES)]
-            await asyncio.sleep(0.3)  # so that they are under way
+            await asyncio.sleep(0.3)  # until they are running
             assert not any(search.done() for search in searches)
 
             took: dict[str, float] = {}
@@ -118,7 +118,7 @@ async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(database:
             event.remove(Engine, "before_cursor_execute", note)
 
     assert {answer.status_code for answer in answers} == {200}
-    # Those who came after the first answer began another one.
+    # Requests after the first response started another run.
     assert 1 <= sum("alembic_version" in statement for statement in statements) <= 10
     assert 1 <= sum("attempts" in statement for statement in statements) <= 10
 

@@ -1,4 +1,4 @@
-"""What console and command line do beyond REST: projects, keys, secrets; through the same functions, with the same JSON."""
+"""The operations of the console and the command line beyond REST: projects, keys, secrets."""
 
 from datetime import datetime, timedelta
 
@@ -88,7 +88,7 @@ async def test_signing_secret_is_rotated_with_an_overlap(
     assert (after.current, after.next) == (added, None)
 
 
-async def test_change_is_obeyed_at_once_by_the_process_that_made_it(caller: Caller) -> None:
+async def test_change_takes_effect_at_once_in_the_process_that_made_it(caller: Caller) -> None:
     await caller.accept()
     await caller.ask("PATCH", "/project", json={"timeout_minutes": 2})
 
@@ -111,7 +111,7 @@ async def test_counts_are_over_all_projects_or_one(
     assert here == {"waiting": 1, "open": 1, "repairing": 0, "repaired_this_week": 0}
 
 
-async def test_several_states_may_be_asked_for(caller: Caller, operations: Operations) -> None:
+async def test_list_can_be_filtered_by_several_states(caller: Caller, operations: Operations) -> None:
     waiting = await caller.accept(**receipt())
     open_one = await caller.accept()
     await caller.incident_of(open_one)
@@ -123,5 +123,5 @@ async def test_several_states_may_be_asked_for(caller: Caller, operations: Opera
 
 
 @pytest.mark.parametrize(("number", "told"), [(30.0, "30"), (0.5, "0.5")])
-def test_whole_minutes_are_told_as_integers(number: float, told: str) -> None:
+def test_whole_minutes_are_serialized_as_integers(number: float, told: str) -> None:
     assert str(int_if_whole(number)) == told

@@ -1,4 +1,4 @@
-"""Every act on people has its entry in the audit log, and without the entry there is no act. Console and CLI act by these."""
+"""Every action on people has an audit entry. If the entry cannot be written, the action fails."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -30,13 +30,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who is there: people by name, and links that wait for somebody, as tokens and ids."""
+    """The people by name, and the tokens and ids of open invitations."""
 
     people: People
     project_id: str
     ids: dict[str, UserId]
     invited: dict[str, tuple[str, str]]
-    token: str  # of one of the sessions of `sam`
+    token: str  # of one of `sam`'s sessions
 
     async def end_one_of_sam(self) -> None:
         await self.people.sessions.end_session(self.ids["sam"], await self.a_session_of_sam(), actor=OLGA)
@@ -53,7 +53,8 @@ def at(name: str) -> str:
 ROLES = {"olga": Role.OWNER, "ada": Role.OPERATOR, "max": Role.VIEWER, "mia": Role.VIEWER, "eve": Role.OWNER}
 OF_PROJECT = True
 Act = Callable[[Cast], Awaitable[object]]
-# The action; to whom or what it was done, by name, None for whom is not known before; whether it is the project's; the details.
+# The action, its subject by name (None: not known before), whether it belongs to the project, and
+# its details.
 Entry = tuple[str, str | None, bool, Json]
 ACTS: dict[str, tuple[Act, list[Entry]]] = {
     "an administrator's account": (
@@ -122,7 +123,7 @@ ACTS: dict[str, tuple[Act, list[Entry]]] = {
         [("role_revoked", "eve", OF_PROJECT, {"role": "owner"}), ("user_deleted", "eve", False, {})],
     ),
 }
-# The same, by who takes an invitation: he is the actor, and comes from where the request does.
+# The same for accepting an invitation. The invited person is the actor, at the request's address.
 TAKEN: dict[str, tuple[Act, list[Entry]]] = {
     "a new account": (
         lambda c: c.people.invitations.join(c.invited["tom"][0], as_user=None, actor=OLGA),
@@ -140,7 +141,9 @@ TAKEN: dict[str, tuple[Act, list[Entry]]] = {
 
 @pytest.fixture
 async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> Cast:
-    """An owner, members, administrators; `sam` with an authenticator app and three sessions; three who are asked in."""
+    """An owner, members and administrators; `sam` with an authenticator app and three sessions;
+    three invited people.
+    """
     ids, invited, project_id = {}, {}, project.project.id
     async with database.transaction() as session:
         now = await database.now(session)
@@ -169,7 +172,7 @@ async def log_of(database: Database, sealer: Sealer) -> list[Json]:
 
 
 def told(cast: Cast, entry: Json) -> Entry:
-    """An entry as the tables above have it."""
+    """An entry in the form of the tables above."""
     names: dict[str, str | None] = {user_id: name for name, user_id in cast.ids.items()}
     names |= {invitation_id: f"{name}'s invitation" for name, (_, invitation_id) in cast.invited.items()}
     assert entry["subject_type"] == ("invitation" if entry["action"].startswith("invitation") else "user")
@@ -237,7 +240,7 @@ async def test_deleted_account_is_gone_but_not_from_the_log(cast: Cast, database
 
 
 async def rows_of(database: Database) -> list[list[Any]]:
-    """What acts on people change, as it is stored."""
+    """The stored rows that actions on people change."""
     names = ("users", "members", "administrators", "invitations", "sessions", "login_links", "totp_factors", "audit_log")
     async with database.reading() as session:
         return [sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr) for name in names]

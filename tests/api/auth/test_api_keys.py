@@ -1,4 +1,4 @@
-"""How long a key is trusted, how often the store is asked about it, and the rate at which a project may send."""
+"""The key cache: how long a key is trusted and when the store is queried. And the rate limit."""
 
 import asyncio
 from dataclasses import replace
@@ -52,7 +52,7 @@ def key(*, expires_at: datetime | None = None, revoked_at: datetime | None = Non
 
 
 class KeyStore:
-    """What a store would say of the one key; counts how often it is asked."""
+    """A store with one key, which counts its queries."""
 
     def __init__(self) -> None:
         self.found: AuthenticatedKey | None = key()
@@ -72,12 +72,12 @@ class KeyStore:
 
 
 async def settle() -> None:
-    """Let what was started in the background end."""
+    """Wait until the background tasks have finished."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_store_is_asked_once_for_all_who_wait() -> None:
+async def test_concurrent_callers_share_one_query() -> None:
     store = KeyStore()
     ring = store.ring()
 
@@ -87,7 +87,7 @@ async def test_store_is_asked_once_for_all_who_wait() -> None:
     assert store.asked == 1
 
 
-async def test_key_in_use_is_asked_for_again_in_the_background() -> None:
+async def test_key_in_use_is_refreshed_in_the_background() -> None:
     store = KeyStore()
     ring = store.ring()
     await ring.caller(TOKEN)
@@ -113,7 +113,7 @@ async def test_revoked_key_is_refused_within_five_seconds_at_the_latest() -> Non
     assert TRUST_SECONDS <= 5
 
 
-async def test_failed_refresh_turns_nobody_away_until_the_trust_ends() -> None:
+async def test_failed_refresh_refuses_no_caller_while_the_key_is_trusted() -> None:
     store = KeyStore()
     ring = store.ring()
     await ring.caller(TOKEN)
@@ -128,7 +128,7 @@ async def test_failed_refresh_turns_nobody_away_until_the_trust_ends() -> None:
         await ring.caller(TOKEN)
 
 
-async def test_made_up_keys_push_no_known_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_keys_evict_no_known_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.api_keys.MAXIMUM_CACHED", 3)
     store = KeyStore()
     ring = store.ring()
@@ -143,7 +143,7 @@ async def test_made_up_keys_push_no_known_one_out(monkeypatch: pytest.MonkeyPatc
     assert store.asked == asked
 
 
-async def test_key_in_use_does_not_wait_behind_made_up_ones() -> None:
+async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
     store, is_held = KeyStore(), asyncio.Event()
     asked: list[str] = []
 
@@ -200,7 +200,9 @@ async def test_forgetting_asks_again_at_once() -> None:
 
 
 class Crowd:
-    """A store where made-up keys wait until they are let go; it knows the keys of its projects."""
+    """A store that knows the keys of its projects. Look-ups of unknown keys wait until they are
+    released.
+    """
 
     def __init__(self, *projects: str) -> None:
         self.seconds = 0.0
@@ -231,7 +233,7 @@ class Crowd:
         return [type(outcome) for outcome in await asyncio.gather(*self._flood, return_exceptions=True)]
 
 
-async def test_change_of_one_project_sends_no_key_to_the_strangers_and_asks_again_for_its_own_alone() -> None:
+async def test_change_of_a_project_refreshes_its_own_keys_only() -> None:
     crowd = Crowd("changed", "next door")
     for token in crowd.tokens.values():
         await crowd.ring.caller(token)
@@ -247,7 +249,7 @@ async def test_change_of_one_project_sends_no_key_to_the_strangers_and_asks_agai
     assert set(await crowd.outcomes()) == {Unauthorized}
 
 
-async def test_strangers_wait_in_a_bounded_queue_and_known_keys_never_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_keys_wait_in_a_bounded_queue_and_known_keys_bypass_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.api_keys.MAXIMUM_WAITING_LOOKUPS", 10)
     crowd = Crowd("shop")
     await crowd.ring.caller(crowd.tokens["shop"])
@@ -261,7 +263,7 @@ async def test_strangers_wait_in_a_bounded_queue_and_known_keys_never_behind_it(
     assert (outcomes.count(Unauthorized), outcomes.count(TooManyUnknownKeys)) == (10, 20)
 
 
-async def test_key_that_waited_among_strangers_while_projects_were_changed_is_remembered() -> None:
+async def test_queued_key_is_cached_although_projects_changed_meanwhile() -> None:
     crowd = Crowd("shop")
     await crowd.flood(1)
     waiting = asyncio.create_task(crowd.ring.caller(crowd.tokens["shop"]))
@@ -279,7 +281,7 @@ async def test_key_that_waited_among_strangers_while_projects_were_changed_is_re
     assert crowd.asked.count(crowd.tokens["shop"]) == 1
 
 
-async def test_project_that_is_changed_while_its_key_is_looked_up_is_asked_for_again() -> None:
+async def test_change_of_a_project_during_the_look_up_repeats_it() -> None:
     store, answers = KeyStore(), [replace(key(), project=replace(PROJECT, is_suspended=suspended)) for suspended in (False, True)]
 
     async def find(_: Digests) -> AuthenticatedKey | None:
@@ -295,7 +297,7 @@ async def test_project_that_is_changed_while_its_key_is_looked_up_is_asked_for_a
     assert store.asked == 2
 
 
-async def test_many_used_keys_push_out_those_that_were_asked_for_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_evicts_the_keys_looked_up_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.auth.api_keys.MAXIMUM_CACHED", 10)
     crowd = Crowd(*(f"project {n}" for n in range(11)))
     tokens = list(crowd.tokens.values())

@@ -1,4 +1,6 @@
-"""API keys over HTTP: what cannot be one costs no query, what was revoked or has expired is refused by every process in time."""
+"""API keys over HTTP: text that cannot be a key costs no query, and every process refuses revoked
+and expired keys in time.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +25,10 @@ OPERATOR = Actor("usr_operator")
 
 @contextmanager
 def queries_of(table: str) -> Iterator[list[str]]:
-    """The statements meanwhile, of any connection of this process, that name the table."""
+    """Records the statements on the table of all connections of this process."""
     seen: list[str] = []
 
-    # Any: the library's own arguments, of which only the statement counts.
+    # Any: SQLAlchemy's arguments, of which only the statement is used.
     def see(_: Any, __: Any, statement: str, *___: Any) -> None:
         if table in statement:
             seen.append(statement)
@@ -94,7 +96,7 @@ async def test_key_is_refused_once_it_has_expired(database: Database, sealer: Se
 async def test_use_of_a_key_is_recorded(database: Database, sealer: Sealer, project: CreatedProject) -> None:
     async with serving(create_app(parts_on(database, sealer))) as client:
         await Caller(client, project.api_key).send("receipt", receipt())
-    # The last beat, as the process ended, has written it down.
+    # The last heartbeat, at the end of the process, has stored it.
     async with database.reading() as session:
         used_at = await session.scalar(text("SELECT last_used_at FROM api_keys"))
         accepted_at = await session.scalar(text("SELECT accepted_at FROM receipts"))

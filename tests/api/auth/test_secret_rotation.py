@@ -1,4 +1,6 @@
-"""The root secret is replaced under two API processes that are called all the while: no call fails, and what was sealed opens."""
+"""Rotation of the root secret under load on two API processes: no call fails, and sealed values can
+be opened.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +30,9 @@ OLD_ALONE, BOTH, NEW_ALONE = (SECRET_KEY, None), (NEW, SECRET_KEY), (NEW, None)
 
 
 class Fleet:
-    """API processes on one store, each with the secrets that it was started with; who calls them notices no change."""
+    """API processes on one store, each with its own secrets, and their clients, who notice no
+    change.
+    """
 
     def __init__(self, database: Database, api_key: str) -> None:
         self._database = database
@@ -39,10 +43,12 @@ class Fleet:
         self._stacks: dict[str, AsyncExitStack] = {}
 
     async def start(self, name: str, secrets: tuple[str, str | None]) -> None:
-        """Start a process, or start it again: it is called again once it is ready, as a balancer would."""
+        """Start or restart a process. It gets calls again when it is ready, as behind a load
+        balancer.
+        """
         await self.stop(name)
         stack = self._stacks[name] = AsyncExitStack()
-        parts = parts_on(self._database, Sealer(*secrets), outage_seconds=1)  # four beats a second
+        parts = parts_on(self._database, Sealer(*secrets), outage_seconds=1)  # four heartbeats a second
         app = create_app(parts, clock=lambda: self.seconds)
         client = await stack.enter_async_context(serving(app))
         self._callers[name] = Caller(client, self.api_keys[0])
@@ -54,7 +60,7 @@ class Fleet:
             await stack.aclose()
 
     async def call(self) -> None:
-        """Every key at every process, once."""
+        """Call every process once with every key."""
         sent = [
             caller.with_key(api_key).send("receipt", receipt(payload={"card": "sealed"}))
             for caller in list(self._callers.values())
@@ -97,7 +103,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
         await fleet.start("one", OLD_ALONE)
         await fleet.start("two", OLD_ALONE)
 
-        # The first process learns the new secret; what it makes must be read by the other, which does not know it.
+        # The first process has the new secret. The other one, which does not, must read its values.
         await fleet.start("one", BOTH)
         made = await operations(database, BOTH).projects.create_project(name="made meanwhile", mode="test", actor=OPERATOR)
         fleet.api_keys.append(made["api_key"])
@@ -162,7 +168,7 @@ async def test_store_of_an_unknown_secret_is_not_written_with_another(database: 
 
 async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database: Database, project: CreatedProject) -> None:
     async def acted(secrets: tuple[str, str | None]) -> dict[str, bool]:
-        """Whether the log is whole to each process, after an act at one of them."""
+        """Whether each process verifies the audit log after an action at one of them."""
         await operations(database, secrets).projects.set_suspended(project.project.id, suspended=False, actor=OPERATOR)
         known = {"old alone": OLD_ALONE, "both": BOTH, "new alone": NEW_ALONE}
         return {name: (await verify_audit(database, Sealer(*one))).problem is None for name, one in known.items()}

@@ -1,4 +1,6 @@
-"""Alerts that fail are seen in readiness, metrics, doctor and on the event's page, and name no address there but on the page."""
+"""Failing alerts show in readiness, metrics, doctor and on the event's page. Only the page has
+addresses.
+"""
 
 from datetime import timedelta
 
@@ -19,7 +21,7 @@ from tests.api.health.test_routes import ALIVE, say_alive
 
 
 async def fail_one(caller: Caller, database: Database, *, reason: AlertEnd | None = None) -> str:
-    """An incident whose alert failed, or ended with this reason, just now."""
+    """An incident whose alert has just failed, or was given up for this reason."""
     event_id = await caller.accept()
     await caller.incident_of(event_id)
     async with database.transaction() as session:
@@ -72,7 +74,7 @@ async def test_refused_alerts_make_readiness_red_too(caller: Caller, database: D
 
 
 @pytest.mark.parametrize("reason", [AlertEnd.ADDRESS_REMOVED, AlertEnd.INCIDENT_OVER])
-async def test_alert_that_nobody_waits_for_is_no_fault(caller: Caller, database: Database, reason: AlertEnd) -> None:
+async def test_alert_without_recipients_is_no_failure(caller: Caller, database: Database, reason: AlertEnd) -> None:
     await say_alive(database, **ALIVE)
     await fail_one(caller, database, reason=reason)
 

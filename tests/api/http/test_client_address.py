@@ -1,4 +1,4 @@
-"""Where a request comes from: nobody is believed who is not trusted."""
+"""The client address: untrusted reports of it are ignored."""
 
 from ipaddress import ip_network
 

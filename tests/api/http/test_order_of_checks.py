@@ -1,4 +1,4 @@
-"""Of several things wrong with one request, the contract's first is told."""
+"""A request with several errors gets the one that comes first in the contract."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from store.projects.api_keys import create_key
 from store.projects.projects import set_suspended
 from tests.api.serving import Caller, parts_on, serving
 
-# From the last check to the first: each spoils one more thing, and is what is then told.
+# From the last check to the first. Each change adds an error, which is the one reported.
 SPOILED_ONE_BY_ONE = (
     Code.NOT_FOUND,
     Code.VALIDATION_ERROR,
@@ -33,7 +33,7 @@ SPOILED_ONE_BY_ONE = (
 
 
 class Spoiled:
-    """A result that is wrong in more and more ways."""
+    """A result with more and more errors."""
 
     def __init__(self, api_key: str) -> None:
         self.body: dict[str, object] | bytes = {"event_id": "evt_unknown", "status": "success"}
@@ -58,7 +58,7 @@ async def test_first_check_of_the_contract_wins(
     burst = 2 if Code.RATE_LIMITED in chosen else 100
     app = create_app(
         parts_on(database, sealer, rate_limit=1, rate_burst=burst), clock=lambda: 0.0
-    )  # a moment that gives no token
+    )  # a frozen clock adds no tokens
     async with serving(app) as client:
         caller = Caller(client, project.api_key)
         await caller.accept()
@@ -68,7 +68,7 @@ async def test_first_check_of_the_contract_wins(
             _spoil(spoiled, code, reader)
         if Code.SUBSCRIPTION_REQUIRED in chosen:
             await _suspend(database, project)
-            # A key that this process has not seen: what it knows of the other one may be 5 s old.
+            # A key that this process has not cached: a cached one may be 5 s old.
             spoiled.api_key = reader if Code.FORBIDDEN in chosen else await _other_key(database, sealer, project)
         if Code.UNAUTHORIZED in chosen:
             spoiled.api_key = "sk_test_unknown"

@@ -1,4 +1,4 @@
-"""An answer of REST can be written whatever is stored: a half of a surrogate pair in a JSON column makes no 500."""
+"""REST can respond whatever is stored: a lone surrogate in a JSON column causes no 500."""
 
 from domain.ids import EventId
 from domain.incidents import TimelineKind
@@ -8,7 +8,7 @@ from store.receipts.timeline import add_timeline
 from tests.api.serving import Caller
 
 
-async def test_event_whose_timeline_holds_half_a_pair_is_answered(caller: Caller, database: Database) -> None:
+async def test_event_with_a_lone_surrogate_in_its_timeline_can_be_read(caller: Caller, database: Database) -> None:
     event_id = EventId(await caller.accept())
     async with database.transaction() as session:
         now = await database.now(session)

@@ -1,4 +1,4 @@
-"""Every error code over real HTTP, in one shape."""
+"""Every error code over real HTTP has the same shape."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -107,7 +107,7 @@ PROVOKED: dict[Code, Callable[[Caller], Awaitable[httpx.Response]]] = {
     Code.NOT_FOUND: not_found,
     Code.METHOD_NOT_ALLOWED: method_not_allowed,
 }
-# Those that need another application or project have a test of their own below.
+# Codes that need another application or project have a separate test below.
 ELSEWHERE = {
     Code.FORBIDDEN,
     Code.SUBSCRIPTION_REQUIRED,
@@ -119,7 +119,7 @@ ELSEWHERE = {
 
 
 def assert_problem(answer: httpx.Response, code: Code) -> None:
-    """The answer is this code's problem document, whole."""
+    """Assert that the response is the complete problem document of this code."""
     problem = answer.json()
     assert answer.status_code == PROBLEM_TYPES[code].status, answer.text
     assert problem["code"] == code
@@ -209,10 +209,10 @@ async def test_suspended_project_is_refused(database: Database, sealer: Sealer, 
         assert_problem(await suspended.ask("GET", "/events"), Code.SUBSCRIPTION_REQUIRED)
 
 
-async def test_too_fast_a_project_is_told_how_long_to_wait(
+async def test_rate_limited_response_has_the_seconds_to_wait(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
-    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0)  # a moment that gives no token
+    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0)  # a frozen clock adds no tokens
     async with serving(app) as client:
         fast, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
 
@@ -226,7 +226,7 @@ async def test_too_fast_a_project_is_told_how_long_to_wait(
 
 @pytest.fixture
 async def away(database: Database, sealer: Sealer, project: CreatedProject) -> AsyncIterator[Caller]:
-    """An API whose store has gone away after it authenticated its caller."""
+    """An API whose store fails after it has authenticated the caller."""
     parts = parts_on(database, sealer)
     async with serving(create_app(parts)) as client:
         caller = Caller(client, project.api_key)
@@ -236,7 +236,7 @@ async def away(database: Database, sealer: Sealer, project: CreatedProject) -> A
 
 
 async def _take_away(database: Database, parts: AppDependencies) -> None:
-    """Stop what commits, as a shutdown does: from then on the committer says that it cannot."""
+    """Stop the committer, as a shutdown does. It then refuses requests."""
     await parts.committer.stop()
 
 

@@ -1,4 +1,4 @@
-"""A body's JSON: what is tolerated in one member depends on no other member's name."""
+"""The JSON of a body: a tolerated member does not depend on the names of other members."""
 
 import json
 
@@ -18,7 +18,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("is_escaped", [True, False], ids=["escaped", "plain"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_snapshot_and_prose_never_refuse_a_request_beside_any_unknown_name(
+async def test_payload_and_error_texts_never_refuse_a_request_beside_any_unknown_name(
     caller: Caller, name: str, is_escaped: bool
 ) -> None:
     unknown = json.dumps(name, ensure_ascii=is_escaped).encode() + b":1"

@@ -1,4 +1,4 @@
-"""The rules for headers and for JSON, as tables."""
+"""The rules for headers and JSON, as tables."""
 
 from contextlib import nullcontext
 from time import process_time
@@ -185,7 +185,7 @@ def test_json_that_is_read(body: bytes, content: dict[str, object]) -> None:
 
 
 def _filled(unit: bytes, before: bytes = b"[", after: bytes = b"0]", *, size: int = 1_048_576) -> bytes:
-    """A result of almost so many bytes, whose error text is this unit again and again."""
+    """A result of about so many bytes, whose error text repeats this unit."""
     body = b'{"event_id":"e","status":"failed","error_message":' + before
     return body + unit * ((size - len(body) - 40) // len(unit)) + after + b"}"
 

@@ -1,6 +1,7 @@
-"""What a browser is told by every address of the application, by a table made from its routers; no page runs anything inline.
+"""The security headers of every route, by a table made from the routers. No page has inline
+scripts.
 
-A mail's own frame has another policy, once somebody may see it: `tests/console/pages/test_mailbox.py`.
+An e-mail's frame in the mailbox has another policy: `tests/console/pages/test_mailbox.py`.
 """
 
 import re
@@ -20,14 +21,14 @@ from tests.api.serving import parts_on
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 TEMPLATES = Path(__file__).parents[3] / "api" / "console" / "templates"
-# What a browser may keep.
+# The paths that a browser may cache.
 MAY_BE_KEPT = {"/static/{name}": "files of a version, without anybody's data"}
 
 
 def addresses(app: Application) -> list[tuple[str, str]]:
-    """(method, path) of everything that is served, the two POSTs ahead of the framework among them."""
+    """(method, path) of every route, including the two POSTs ahead of the framework."""
     found = [("POST", path) for path in app.ingest]
-    # What the framework keeps of an included router is the router itself.
+    # The framework stores an included router as a router, not as routes.
     for route in (route for entry in app.routes for route in getattr(entry, "original_router", app).routes):
         assert isinstance(route, APIRoute), "an address that this test does not know how to call"
         found += [(method, route.path) for method in route.methods or ()]
@@ -48,7 +49,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def missing(path: str, headers: httpx.Headers) -> list[str]:
-    """What an answer lacks."""
+    """The security headers that a response lacks."""
     policy = headers["content-security-policy"]
     held = {
         "nosniff": headers.get_list("x-content-type-options") == ["nosniff"],
@@ -75,14 +76,14 @@ async def test_every_address_tells_the_browser_the_same_strict_things(app: Appli
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/login"), ("GET", "/api/v1/receipt")])
-async def test_what_is_not_served_is_told_so_as_strictly(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_unknown_path_gets_the_strict_headers(client: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await client.request(method, path)
 
     assert answer.status_code >= 400
     assert missing(path, answer.headers) == []
 
 
-async def test_without_tls_no_browser_is_told_to_insist_on_it(database: Database, sealer: Sealer) -> None:
+async def test_without_tls_there_is_no_strict_transport_security(database: Database, sealer: Sealer) -> None:
     transport = httpx.ASGITransport(app=create_app(parts_on(database, sealer)))
     async with httpx.AsyncClient(transport=transport, base_url="http://makegood.example") as client:
         answers = [await client.get("/login"), await client.post("/api/v1/receipt")]
@@ -91,7 +92,9 @@ async def test_without_tls_no_browser_is_told_to_insist_on_it(database: Database
 
 
 async def test_cookie_alone_is_no_key_to_what_is_not_the_console(app: Application, client: httpx.AsyncClient) -> None:
-    """What changes something is a form of the console, which has a token, or takes a key, which no browser sends by itself."""
+    """Routes that change something need a key, which browsers do not send, or are console forms
+    with a token.
+    """
     console = ("/login", "/join", "/logout", "/account", "/incidents", "/events", "/projects", "/audit")
     unsafe = [(method, path) for method, path in addresses(app) if method != "GET" and not path.startswith(console)]
 

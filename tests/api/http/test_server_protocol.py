@@ -1,6 +1,7 @@
-"""What no client library would send, byte by byte on a socket: lies about the length, odd chunks, bytes beyond ASCII, hang-ups.
+"""Malformed HTTP on a socket: wrong lengths, odd chunks, non-ASCII bytes, closed connections.
 
-Whatever comes in, the answer is a refusal of ours or of the HTTP server, never a 500, and the service goes on.
+Every response is a refusal by this service or by the HTTP server, never a 500, and the service
+continues.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ ANSWER_SECONDS = 20
 
 
 async def spoken(caller: Caller, data: bytes) -> bytes:
-    """What the service says to these bytes until it ends the connection."""
+    """The bytes that the service sends in response until it closes the connection."""
     reader, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
     writer.write(data)
     try:
@@ -29,7 +30,7 @@ async def spoken(caller: Caller, data: bytes) -> bytes:
 
 
 def post(caller: Caller, body: bytes, *headers: bytes, path: bytes = b"/api/v1/receipt", method: bytes = b"POST") -> bytes:
-    """A request with these header lines after those that make it right, its length not among them."""
+    """A valid request without a length, followed by these header lines."""
     given = (
         b"Host: makegood.example",
         b"Authorization: Bearer " + caller.api_key.encode(),
@@ -42,7 +43,7 @@ def post(caller: Caller, body: bytes, *headers: bytes, path: bytes = b"/api/v1/r
 
 
 def post_head(*headers: bytes) -> bytes:
-    """The head of a request that is refused for nothing else."""
+    """The head of a request without other errors."""
     return b"\r\n".join((b"POST /api/v1/receipt HTTP/1.1", b"Host: makegood.example", *headers)) + b"\r\n\r\n"
 
 
@@ -115,7 +116,7 @@ async def test_chunked_body_without_a_length_is_read_and_what_follows_a_short_le
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_body_is_asked_for_only_from_a_caller_who_may_send_it(caller: Caller) -> None:
+async def test_only_an_authorized_caller_gets_100_continue(caller: Caller) -> None:
     body = json.dumps(receipt()).encode()
     expect, length = b"Expect: 100-continue", b"Content-Length: %d" % len(body)
 
@@ -202,5 +203,5 @@ async def test_what_follows_a_body_is_bounded_too(caller: Caller) -> None:
     writer.close()
     del reader
 
-    # What the sockets of both sides hold beside.
+    # Plus the buffers of both sockets.
     assert sent < MAXIMUM_FRAMING_BYTES + 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""What a repeat under the same key gets, what is stored, and what is not."""
+"""Idempotency: the response to a repeated request, and which responses are stored."""
 
 import asyncio
 import json
@@ -138,7 +138,7 @@ async def test_equal_request_waits_five_seconds_at_most(caller: Caller, database
     body = receipt()
     await caller.accept()
     other_writer = sqlite3.connect(sqlite_path(database.url), isolation_level=None)
-    other_writer.execute("BEGIN IMMEDIATE")  # holds the first one up
+    other_writer.execute("BEGIN IMMEDIATE")  # blocks the first one
     first = asyncio.create_task(caller.send("receipt", body, key="slow"))
     await asyncio.sleep(0)
     try:

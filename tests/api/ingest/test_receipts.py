@@ -1,4 +1,4 @@
-"""What a receipt must look like, and what two receipts of one event are to each other."""
+"""The validation of receipts, and how two receipts of one event relate."""
 
 import asyncio
 import json
@@ -148,7 +148,7 @@ async def test_another_effect_of_one_event_is_another_receipt(caller: Caller) ->
     assert len(ids) == 2
 
 
-async def test_payload_is_kept_sealed_and_only_when_wanted(
+async def test_payload_is_stored_encrypted_and_only_with_snapshots(
     caller: Caller, database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     unwanted = await caller.accept(payload={"card": "4242"})
@@ -193,7 +193,7 @@ LARGE, ILL_FORMED = (
     ],
     ids=lambda value: value[:30] if isinstance(value, bytes) else None,
 )
-async def test_payload_that_cannot_be_kept_is_dropped_and_noted(caller: Caller, raw: bytes, note: str) -> None:
+async def test_payload_that_cannot_be_stored_is_dropped_with_a_note(caller: Caller, raw: bytes, note: str) -> None:
     await caller.ask("PATCH", "/project", json={"snapshots": True})
     known = receipt()
     body = json.dumps(known).encode()[:-1] + b',"payload":' + raw + b"}"
@@ -238,7 +238,7 @@ async def test_payload_whose_key_cannot_be_read_is_dropped_and_noted(
     async with serving(create_app(parts_on(of_the_api, sealer), clock=lambda: 0.0)) as client:
         caller = Caller(client, project.api_key)
         await caller.ask("PATCH", "/project", json={"snapshots": True})
-        await caller.accept()  # its key is known from now on
+        await caller.accept()  # caches its key
         async with of_the_api.key_lookup(), of_the_api.key_lookup():
             event_id = await caller.accept(payload={"card": "4242"})
 
@@ -308,7 +308,7 @@ def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
         ("2026-11-23T11:13:55,5-23:59", "2026-11-24T11:12:55.500Z"),
     ],
 )
-async def test_instants_at_the_ends_of_the_calendar_are_kept(caller: Caller, occurred_at: str, told: str) -> None:
+async def test_instants_at_the_ends_of_the_calendar_are_stored(caller: Caller, occurred_at: str, told: str) -> None:
     event_id = await caller.accept(occurred_at=occurred_at)
 
     assert (await caller.ask("GET", f"/events/{event_id}")).json()["occurred_at"] == told

@@ -1,4 +1,4 @@
-"""Which receipt a result is about, what it must look like, and the state in its answer."""
+"""The receipt of a result, the validation of results, and the state in the response."""
 
 import json
 import re
@@ -100,7 +100,9 @@ BOX = "\ufffd"
 )
 @pytest.mark.parametrize("name", ["error_message", "error_code"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_failed_result_is_never_refused_for_its_prose(caller: Caller, name: str, raw: bytes, message: str | None) -> None:
+async def test_failed_result_is_never_refused_for_its_error_texts(
+    caller: Caller, name: str, raw: bytes, message: str | None
+) -> None:
     event_id = await caller.accept()
     body = b'{"event_id":"%s","%s":%s,"status":"failed"}' % (event_id.encode(), name.encode(), raw)
 
@@ -115,16 +117,16 @@ async def test_failed_result_is_never_refused_for_its_prose(caller: Caller, name
 @given(message=st.text(st.characters(categories=None), max_size=300), code=st.text(st.characters(categories=None), max_size=300))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-async def test_any_text_is_taken_as_prose(caller: Caller, message: str, code: str) -> None:
+async def test_any_text_is_accepted_as_error_text(caller: Caller, message: str, code: str) -> None:
     event_id = await caller.accept()
-    # Escaped, so that halves of surrogate pairs can be sent.
+    # Escaped, so that lone surrogates can be sent.
     body = json.dumps({"event_id": event_id, "status": "failed", "error_message": message, "error_code": code}).encode()
 
     answer = await caller.send("result", body)
 
     assert answer.status_code == 202, answer.text
     incident = (await caller.ask("GET", f"/events/{event_id}")).json()["incident"]
-    # Two halves that follow each other make a pair, as JSON has it.
+    # Two adjacent surrogates are a pair in JSON.
     expected = [re.sub("[\0\ud800-\udfff]", BOX, json.loads(json.dumps(text))) or None for text in (message, code[:255])]
     assert [incident["error_message"], (incident["error_code"] or "")[:200] or None] == [
         expected[0],
@@ -133,7 +135,7 @@ async def test_any_text_is_taken_as_prose(caller: Caller, message: str, code: st
 
 
 @pytest.mark.parametrize("prose", ["", "left over", rb"\ud83c", None], ids=repr)
-async def test_success_keeps_its_effect_beside_prose_which_is_ignored(caller: Caller, prose: str | bytes | None) -> None:
+async def test_success_with_error_texts_is_applied_without_them(caller: Caller, prose: str | bytes | None) -> None:
     event_id = await caller.accept()
     said = b'"' + prose + b'"' if isinstance(prose, bytes) else json.dumps(prose).encode()
     body = b'{"event_id":"%s","status":"success","error_code":%s,"error_message":%s}' % (event_id.encode(), said, said)
@@ -169,7 +171,7 @@ async def test_success_keeps_its_effect_beside_prose_which_is_ignored(caller: Ca
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_is_no_prose_is_read_strictly(caller: Caller, body: bytes, status: int) -> None:
+async def test_other_members_are_parsed_strictly(caller: Caller, body: bytes, status: int) -> None:
     assert (await caller.send("result", body)).status_code == status
 
 

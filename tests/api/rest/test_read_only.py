@@ -1,4 +1,6 @@
-"""A store that takes no writes for a while: 503 and a red readiness, then 202 and a green one, with the same process."""
+"""A store that is read-only for a while: 503 and failed readiness, then 202 and ready, in the same
+process.
+"""
 
 import sqlite3
 

@@ -1,4 +1,4 @@
-"""Saving a repair URL through the real guard: one answer for everything that is behind its name."""
+"""Saving a repair URL through the real guard: all refused addresses get the same response."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ PRIVATE = "10.20.30.40"
 
 
 async def answered(host: str, port: int) -> tuple[Address, ...]:
-    """What the names of this page lead to."""
+    """The addresses that the names in this file resolve to."""
     match host.removesuffix(".example"):
         case "private":
             return await resolving(PRIVATE)(host, port)
@@ -62,7 +62,7 @@ async def test_every_refused_host_gets_the_same_answer(
     assert saved.status_code == 200, saved.text
 
 
-async def test_silent_name_server_holds_up_the_saves_of_its_own_project_alone(
+async def test_unresponsive_name_server_delays_its_own_project_only(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
     asked, may_answer = [], asyncio.Event()
@@ -91,7 +91,7 @@ async def test_silent_name_server_holds_up_the_saves_of_its_own_project_alone(
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(3, 5)])
-async def test_limits_are_the_settings_own_and_hold_for_rest_and_ingest_together(
+async def test_rate_limit_comes_from_the_settings_and_covers_rest_and_ingest(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject, rate: int, burst: int
 ) -> None:
     now = [0.0]

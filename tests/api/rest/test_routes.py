@@ -1,4 +1,4 @@
-"""REST for operators: events, incidents and the project, and that nobody sees another project's."""
+"""REST for operators: events, incidents and the project, without access to other projects."""
 
 import asyncio
 from typing import Any
@@ -139,7 +139,7 @@ async def test_wrong_query_is_named(caller: Caller, path: str, query: dict[str, 
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-async def test_reprocess_begins_one_repair_however_often_it_is_asked(caller: Caller) -> None:
+async def test_repeated_reprocess_starts_one_repair(caller: Caller) -> None:
     event_id = await caller.accept()
     incident_id = await caller.incident_of(event_id)
 

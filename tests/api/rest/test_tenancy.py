@@ -1,42 +1,41 @@
-"""Two projects on one store: whatever one of them names of the other's is as unknown to it as an id that was never given out.
+"""Two projects on one store: another project's ids behave exactly like ids that do not exist.
 
-The table below has a row for every operation of the OpenAPI document, with the other's ids in path, query, body and cursor. Each
-request is made twice, with ids that exist next door and with ids that exist nowhere: both get the same answer, by the same SQL
-statements in the same order, so that not even the time of an answer tells which it was; and nothing is written.
+The table has a row for every operation of the OpenAPI document, with foreign ids in path, query,
+body and cursor. Each request is made twice, with ids of the other project and with unknown ids.
+Both get the same response with the same SQL statements in the same order, so that the response time
+reveals nothing. Neither writes anything.
 """
 
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
-from sqlalchemy import event, select
-from sqlalchemy.engine import Engine
+from sqlalchemy import select
 
 from api.app import create_app
 from api.rest.openapi import document
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.db.sql import Row, Statements, Values
 from store.ingest.connection import IngestConnection, open_front_door
 from store.ingest.group_commit import Committer
 from store.projects.projects import create_project
 from store.schema import tables
-from tests.api.serving import Caller, Json, is_a_request, parts_on, receipt, routes_of, serving
+from tests.api.rest.recorded_sql import RecordingConnection, recorded_statements
+from tests.api.serving import Caller, Json, parts_on, receipt, routes_of, serving
 
-# What processes write by themselves meanwhile, and what a key's own use changes.
+# The tables that background tasks and the use of a key change.
 OF_THE_PROCESS = {"heartbeats", "api_keys", "facts"}
 IDS = ("project_id", "event_id", "incident_id", "replay_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a project has, by the names under which somebody else might ask for it."""
+    """The identifiers of one project's objects."""
 
     project_id: str
     event_id: str
@@ -52,7 +51,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request; `sees` is what must come of it."""
+    """A request; `sees` is the expected outcome."""
 
     path: str
     sees: str  # not_found | refused | nothing | its own
@@ -61,7 +60,9 @@ class Asked:
 
 
 def lists(path: str, identifier: Callable[[Named], str]) -> Callable[[Named], list[Asked]]:
-    """A list, asked for the other's things by each filter that can name one, and from the other's place on."""
+    """Requests of a list with each filter that can name a foreign object, and with a foreign
+    cursor.
+    """
     return lambda of: [
         Asked(path, "nothing", {"q": identifier(of)}),
         Asked(path, "nothing", {"q": of.provider_event_id}),
@@ -119,7 +120,7 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked("/audit", "refused", {"cursor": of.entry_hash}),
         Asked("/audit", "its own", {"project_id": of.project_id, "project": of.project_id}),
     ],
-    # Last, since from then on the asker has an event of that name too.
+    # Last, because afterwards the caller has an event with this id too.
     "POST /api/v1/receipt": lambda of: [
         Asked(
             "/receipt",
@@ -135,58 +136,9 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
 }
 
 
-class Recorded:
-    """A front door and the statements that passed it: the real one, listened to."""
-
-    def __init__(self, behind: IngestConnection, said: list[str]) -> None:
-        self._behind, self._said = behind, said
-
-    @asynccontextmanager
-    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
-        async with self._behind.transaction(short_lock_timeout=short_lock_timeout) as statements:
-            yield _Listened(statements, self._said)
-
-    @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
-        async with self._behind.outside_transaction() as statements:
-            yield None if statements is None else _Listened(statements, self._said)
-
-    async def close(self) -> None:
-        await self._behind.close()
-
-
-class _Listened:
-    def __init__(self, statements: Statements, said: list[str]) -> None:
-        self._statements, self._said = statements, said
-        self.dialect = statements.dialect
-
-    async def fetch(self, sql: str, *values: Values) -> Any:
-        # Without the committer's own beats, which come at any time and ask what time it is.
-        is_a_beat = any(part in sql for part in ("heartbeats", "outages", "LOCK TABLE")) or sql.startswith("SELECT floor(")
-        if not is_a_beat:
-            self._said.append(sql)
-        rows: list[Row] = list(await self._statements.fetch(sql, *values))
-        return rows
-
-
-@contextmanager
-def heard(said: list[str]) -> Iterator[None]:
-    """The list holds every statement that a request's own sessions make; the process has tasks of its own beside it."""
-
-    def hear(_: Any, __: Any, sql: str, *___: Any) -> None:
-        if is_a_request(asyncio.current_task()):
-            said.append(sql)
-
-    event.listen(Engine, "before_cursor_execute", hear)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", hear)
-
-
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The one who asks, and what the other has; `said` is the SQL that was run."""
+    """The caller, and the other project's objects; `said` is the recorded SQL."""
 
     asker: Caller
     other: Named
@@ -194,7 +146,7 @@ class Neighbours:
     database: Database
 
     async def answer(self, label: str, asked: Asked) -> tuple[int, Json, list[str]]:
-        """The status, the body without what differs at every call, and the statements that it took."""
+        """The status, the body without its variable parts, and the statements."""
         method = label.split(" ")[0]
         self.said.clear()
         if asked.path in ("/receipt", "/result"):
@@ -205,7 +157,7 @@ class Neighbours:
         return answer.status_code, _comparable(answer.json()), list(self.said)
 
     async def rows(self) -> dict[str, list[str]]:
-        """Every row of every table that is not the process's own."""
+        """Every row of all tables except those of the process itself."""
         async with self.database.reading() as session:
             return {
                 table.name: sorted(str(tuple(row)) for row in await session.execute(select(table)))
@@ -216,7 +168,7 @@ class Neighbours:
 
 @pytest.fixture
 async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
-    """The asker's project: in test mode like the other's, so that every call exists in it."""
+    """The caller's project, in test mode like the other one, so that every call is available."""
     async with database.transaction() as session:
         now = await database.now(session)
         return await create_project(
@@ -229,10 +181,10 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: IngestConnection = Recorded(open_front_door(database.url), said)
+    front_door: IngestConnection = RecordingConnection(open_front_door(database.url), said)
     parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
-    # A clock that does not move: a key that is looked up again would be a statement more.
-    async with serving(create_app(parts, clock=lambda: 0.0)) as client, _hearing(said):
+    # A frozen clock, because a repeated key look-up would add a statement.
+    async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):
         asker, owner = Caller(client, other_project.api_key), Caller(client, project.api_key)
         await asker.incident_of(await asker.accept(provider_event_id="evt_of_the_asker", internal_reference="the asker's"))
         event_id = await owner.accept(provider_event_id="evt_next_door", internal_reference="next door's")
@@ -243,17 +195,17 @@ async def neighbours(
         yield Neighbours(asker, named, said, database)
 
 
-def _hearing(said: list[str]) -> AbstractAsyncContextManager[None]:
+def _recording(said: list[str]) -> AbstractAsyncContextManager[None]:
     @asynccontextmanager
-    async def hearing() -> AsyncIterator[None]:
-        with heard(said):
+    async def recording() -> AsyncIterator[None]:
+        with recorded_statements(said):
             yield
 
-    return hearing()
+    return recording()
 
 
 def nobody(of: Named) -> Named:
-    """Names of the same shapes that nothing has; later than the other's, as far as ids tell a time."""
+    """Ids of the same shape that do not exist, with later timestamps."""
     ids = {name: f"{getattr(of, name)[:-8]}ffffffff" for name in (*IDS, "entry_hash")}
     return replace(of, **ids, provider_event_id="evt_nextXdoor", internal_reference="nobody else's")
 
@@ -272,7 +224,7 @@ async def test_every_route_of_rest_is_in_the_document(database: Database, sealer
 
 
 @pytest.mark.timeout(240)
-async def test_what_another_project_has_is_as_unknown_as_what_nobody_has(neighbours: Neighbours) -> None:
+async def test_foreign_ids_behave_like_unknown_ids(neighbours: Neighbours) -> None:
     other = neighbours.other
     for label, requests in TABLE.items():
         for asked, unknown in zip(requests(other), requests(nobody(other)), strict=True):
@@ -328,15 +280,15 @@ async def test_same_event_and_key_in_two_projects_are_two_receipts(
 
 
 def vars_of(of: Named) -> list[str]:
-    """The ids that must not be told; what a sender chose, it may have chosen too."""
+    """The ids that must not be revealed. Values that the sender chose may be equal by chance."""
     return [getattr(of, name) for name in (*IDS, "entry_hash")]
 
 
 def _of(of: Named, rows: dict[str, list[str]]) -> dict[str, list[str]]:
-    ids = [getattr(of, name) for name in IDS]  # the entry that comes next is built upon its hash
+    ids = [getattr(of, name) for name in IDS]  # the next entry contains its hash
     return {name: [row for row in found if any(value in row for value in ids)] for name, found in rows.items()}
 
 
 def _comparable(body: Json) -> Json:
-    """Without the id of the request, and of what it has just made."""
+    """The body without the request id and without ids that were just created."""
     return {name: value for name, value in body.items() if name not in ("request_id", "timeout_at", "event_id")}
