@@ -19,7 +19,7 @@ from domain.temporal_problems import ProblemKind
 from operations.readiness import PROBLEMS, judge_workers
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.projects.projects import set_suspended
 from store.receipts.queries import read_event
@@ -264,16 +264,16 @@ def pulse_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeartbeat
     return ApiHeartbeat(database=database, key_ring=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
 
 
-async def beat_ingest(database: Database) -> None:
+async def write_ingest_heartbeat(database: Database) -> None:
     """A front door begins and ends."""
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=60)
     await committer.stop()
 
 
 async def credited_now(database: Database) -> int:
     """How many deadlines move once a front door has begun."""
-    await beat_ingest(database)
+    await write_ingest_heartbeat(database)
     return await credit_all(database)
 
 
@@ -302,14 +302,14 @@ async def test_credit_that_takes_longer_than_an_outage_is_no_outage_itself(
     async with serving(create_app(parts_on(database, sealer))) as client:
         event_ids = [await Caller(client, project.api_key).accept() for _ in range(3)]
     database.clock.skew = timedelta(seconds=300)
-    await beat_ingest(database)
+    await write_ingest_heartbeat(database)
 
     def take_long(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         if "INSERT INTO timeline" in statement:
             database.clock.skew += timedelta(seconds=31)
 
     async def go_on(_: float) -> None:
-        await beat_ingest(database)
+        await write_ingest_heartbeat(database)
 
     event.listen(Engine, "after_cursor_execute", take_long)
     try:

@@ -23,7 +23,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import Row, Statements, Values
-from store.ingest.connection import IngestConnection, open_front_door
+from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.projects.projects import create_project
 from store.schema import tables
@@ -147,8 +147,8 @@ class Recorded:
             yield _Listened(statements, self._said)
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
-        async with self._behind.outside_transaction() as statements:
+    async def autocommit(self) -> AsyncIterator[Statements | None]:
+        async with self._behind.autocommit() as statements:
             yield None if statements is None else _Listened(statements, self._said)
 
     async def close(self) -> None:
@@ -229,7 +229,7 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: IngestConnection = Recorded(open_front_door(database.url), said)
+    front_door: IngestConnection = Recorded(open_ingest_connection(database.url), said)
     parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
     # A clock that does not move: a key that is looked up again would be a statement more.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _hearing(said):

@@ -21,9 +21,9 @@ from domain.receipts import NewReceipt
 from domain.results import NewResult
 from domain.values.timestamps import milliseconds
 from store.db.database import Clock, Database
-from store.ingest.batch import IngestRequest, PreRejected, StoredResponse
-from store.ingest.connection import IngestConnection, open_front_door
+from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import QUEUE_LIMIT, Committer
+from store.ingest.requests import IngestRequest, PreRejected, StoredResponse
 from tests.support.fakes import HeldFrontDoor, WatchedFrontDoor
 from tests.support.given import new_receipt, new_result
 from tests.support.waiting import wait_until_async
@@ -70,7 +70,7 @@ async def count(database: Database, table: str, where: str = "1 = 1") -> int:
 async def committing(
     database: Database, project: CreatedProject, wrap: Callable[[IngestConnection], IngestConnection] = lambda real: real
 ) -> AsyncIterator[Desk]:
-    committer = Committer(wrap(open_front_door(database.url)), database.clock)
+    committer = Committer(wrap(open_ingest_connection(database.url)), database.clock)
     await committer.start()
     yield Desk(project, committer)
     await committer.stop()
@@ -291,7 +291,7 @@ async def test_failed_commit_is_unavailable_and_stores_nothing(database: Databas
 async def test_store_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
     project_id = ProjectId("prj_1")
     url = f"sqlite:///{tmp_path / 'no such directory' / 'x.db'}" if url == "sqlite" else "postgresql://nobody@127.0.0.1:1/none"
-    committer = Committer(open_front_door(url), Clock())
+    committer = Committer(open_ingest_connection(url), Clock())
     await committer.start()
 
     with pytest.raises(Unavailable):
@@ -301,7 +301,7 @@ async def test_store_that_is_not_there_is_unavailable(url: str, tmp_path: Path) 
 
 
 async def test_queue_is_bounded(sqlite_url: str) -> None:
-    front_door = HeldFrontDoor(open_front_door(sqlite_url))
+    front_door = HeldFrontDoor(open_ingest_connection(sqlite_url))
     committer = Committer(front_door, Clock())
     await committer.start()
     refused = PreRejected(TooManyFields(), 413, is_stored=False)

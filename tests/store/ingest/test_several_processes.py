@@ -10,8 +10,8 @@ from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.ingest.batch import StoredResponse
-from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
+from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
+from store.ingest.requests import StoredResponse
 from store.receipts.state import note
 from tests.store.ingest.test_group_commit import committing, count, told
 from tests.support.fakes import WatchedFrontDoor
@@ -74,7 +74,7 @@ async def test_front_door_under_load_leaves_another_writer_its_turn(database: Da
 
 
 async def test_front_door_comes_back_after_its_connection_was_cut(postgres_url: str) -> None:
-    front_door = open_front_door(postgres_url)
+    front_door = open_ingest_connection(postgres_url)
     async with front_door.transaction() as statements:
         ((pid,),) = await statements.fetch("SELECT pg_backend_pid()")
     admin = await asyncpg.connect(postgres_url)

@@ -20,7 +20,7 @@ from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SECRET_FACT
 from store.db.database import Database, dialect_of
 from store.db.sql import Dialect
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.maintenance.backup import LEFT_OUT, RESTORED, TABLES, back_up, check_fits, restore
 from store.maintenance.backup_file import BackupError, BackupReader, BackupWriter, written_whole
@@ -351,7 +351,7 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     await backed_up(story.database, sealer, file)
     await restored(empty, sealer, file)
     there = Story(empty, story.project)
-    committer = Committer(open_front_door(empty.url), empty.clock)
+    committer = Committer(open_ingest_connection(empty.url), empty.clock)
 
     await committer.start(outage_seconds=60)
     await committer.stop()

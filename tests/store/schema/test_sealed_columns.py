@@ -13,9 +13,9 @@ from domain.ids import ProjectId, UserId
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
-from store.ingest.batch import IngestRequest, SealedPayload
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
+from store.ingest.requests import IngestRequest, SealedPayload
 from store.people import second_factor as factors
 from store.projects import projects
 from store.schema import tables
@@ -57,7 +57,7 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
             return await projects.read_data_key(session, of)
 
     seal = await Snapshots(sealer=sealer, read_data_key=read_data_key).seal_of(project_id)
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start()
     for number in range(2):
         receipt, event_id = new_receipt(project_id, payload='{"card": "4242"}'), new_event_id()
