@@ -25,7 +25,7 @@ from operations.inputs import JudgeRepairUrl
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 
 GRACEFUL_SECONDS = 2  # less than a supervisor waits
@@ -53,7 +53,7 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
     parts = AppDependencies(
         database=database,
         sealer=Sealer(secret_key, previous),
-        committer=Committer(open_front_door(database.url), database.clock),
+        committer=Committer(open_ingest_connection(database.url), database.clock),
         judge_repair_url=judge_repair_url,
         settings=app_settings(settings, secret_key=secret_key, previous_secret_key=previous),
         issuer_transport=issuer_transport(settings),

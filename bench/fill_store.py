@@ -9,8 +9,9 @@ from domain.errors import Refusal
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
 from domain.results import NewResult, ResultStatus
 from store.db.database import Clock
-from store.ingest.batch import IngestRequest, StoredResponse, process_batch
-from store.ingest.connection import open_front_door
+from store.ingest.batch import process_batch
+from store.ingest.connection import open_ingest_connection
+from store.ingest.requests import IngestRequest, StoredResponse
 
 BATCH = 500
 
@@ -23,7 +24,7 @@ def new_numbers(count: int) -> list[str]:
 async def fill(installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800) -> list[str]:
     """Commit a `receipt`, a `result` (success), or both, for each number. Returns the event ids."""
     event_ids: list[str] = []
-    connection = open_front_door(installation.database_url)
+    connection = open_ingest_connection(installation.database_url)
     for start in range(0, len(numbers), BATCH):
         batch = numbers[start : start + BATCH]
         requests = [_request(installation, kind, number, timeout_seconds) for kind in kinds for number in batch]

@@ -1,6 +1,6 @@
-"""What the values of settings may be: one type for each kind, which refuses what is wrong without telling a secret value.
+"""The types of settings. Each rejects wrong values without showing a secret value.
 
-`settings` gives them names and defaults; `logs` knows the two of logging.
+`config.settings` gives them names and defaults.
 """
 
 import re
@@ -44,7 +44,10 @@ def _long_enough(value: SecretStr) -> SecretStr:
 
 
 def one_line(value: object) -> object:
-    """A text without the white space around it; anything else as it is. Raises: ValueError for a text of more than one line."""
+    """Strip a text; return any other value unchanged.
+
+    Raises: ValueError for a text of more than one line.
+    """
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -54,17 +57,20 @@ def one_line(value: object) -> object:
 
 
 def no_service_link(value: object) -> object:
-    """What is no number of a port, with a word on where it comes from. Raises: ValueError."""
+    """Reject a variable that Kubernetes sets for a Service, with a message that explains it.
+
+    Raises: ValueError.
+    """
     if isinstance(value, str) and _SERVICE_LINK.match(value):
         raise ValueError(
-            "must be a port number; Kubernetes sets this variable for a Service of that name: rename the Service, "
-            "or set enableServiceLinks: false in the pod"
+            "must be a port number; Kubernetes sets this variable for a Service of that name: "
+            "rename the Service, or set enableServiceLinks: false in the pod"
         )
     return value
 
 
 def header_text(value: SecretStr) -> SecretStr:
-    """A credential that goes into a header. Raises: ValueError."""
+    """Check a credential that is sent in a header. Raises: ValueError."""
     if not _HEADER_TEXT.fullmatch(value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces")
     return value
@@ -93,7 +99,7 @@ def whole_number(value: object) -> object:
 
 
 def host_and_port(value: str) -> str:
-    """`host:port`. Raises: ValueError."""
+    """Check a `host:port`. Raises: ValueError."""
     if not _HOST_AND_PORT.fullmatch(value) or not _is_host(value):
         raise ValueError("must look like temporal.example.com:7233, without a scheme")
     if not value.startswith("["):
@@ -102,7 +108,7 @@ def host_and_port(value: str) -> str:
 
 
 def web_origin(value: str) -> str:
-    """The URL of a site, without a slash at its end. Raises: ValueError."""
+    """Check the URL of a site and remove its trailing slash. Raises: ValueError."""
     try:
         parts = urlsplit(value)
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -114,9 +120,10 @@ def web_origin(value: str) -> str:
 
 
 def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bool) -> Callable[[SecretStr], SecretStr]:
-    """Judges the URL of a service whole.
+    """A validator of the URL of a service.
 
-    `options` are the names of the query that have few values; with `has_path` other names may be there.
+    `options`: query names with a fixed set of values. `has_path`: other query names are allowed
+    too.
     """
 
     def judge(value: SecretStr) -> SecretStr:
@@ -131,8 +138,9 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
         is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user) or not authority.isascii()
         if is_misread or not _is_decodable(user + rest) or not all(_is_host(host) for host in hosts.split(",")):
             raise ValueError(
-                "cannot be read: it must look like scheme://user:password@host:port, with the reserved characters of user and "
-                "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25), as all beyond ASCII"
+                "cannot be read: it must look like scheme://user:password@host:port, "
+                "with the reserved characters of user and password percent-encoded "
+                "(@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25), as all beyond ASCII"
             )
         if not has_path and ("," in hosts or not hosts.partition(":")[0]):
             raise ValueError("must name one host: it must look like scheme://user:password@host:port")
@@ -163,9 +171,11 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
         raise ValueError("has an option without a value: options look like name=value, with & between them") from None
     for name, text in given:
         if name in options and text not in options[name]:
-            raise ValueError(f"has an unknown value of {name}: it must be {', '.join(sorted(options[name]))}")
+            allowed = ", ".join(sorted(options[name]))
+            raise ValueError(f"has an unknown value of {name}: it must be {allowed}")
         if name not in options and not has_path:
-            raise ValueError(f"has an option that is unknown; it may have {', '.join(sorted(options))}")
+            allowed = ", ".join(sorted(options))
+            raise ValueError(f"has an option that is unknown; it may have {allowed}")
         if name in OF_LIBPQ_ALONE:
             raise ValueError(f"has the option {name}, which this program has no use for: remove it")
         if name == "port" and not all(_is_port(port) for port in text.split(",")):
@@ -175,7 +185,10 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
 
 
 def _is_host(host: str) -> bool:
-    """Whether it is a host, with a port or without; brackets hold an IPv6 address. Nothing is the default host."""
+    """Whether it is a host with or without a port. Brackets contain an IPv6 address.
+
+    An empty text is valid: it means the default host.
+    """
     found = _HOST.fullmatch(host)
     if found is None or (found["port"] is not None and not _is_port(found["port"])):
         return False
@@ -237,7 +250,7 @@ Seconds = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=A_YEAR_SE
 SecondsOrNone = Annotated[int, BeforeValidator(whole_number), Field(ge=0, le=A_YEAR_SECONDS)]
 Rate = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=1_000_000_000)]
 Network = IPv4Network | IPv6Network
-# NoDecode: otherwise pydantic-settings wants JSON where the contract has a comma-separated list.
+# NoDecode: otherwise pydantic-settings expects JSON instead of the contract's comma-separated list.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
 Delays = Annotated[tuple[SecondsOrNone, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1, max_length=100)]
 RootSecretText = Annotated[SecretStr, AfterValidator(_long_enough)]

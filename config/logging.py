@@ -1,7 +1,6 @@
-"""How every process of ours logs: one JSON object a line (or text for people), ids as fields, nothing secret.
+"""Configures logging: one JSON object for each line (or text for people), ids as fields.
 
-Called once at start by the compositions of API and worker. What is logged is the callers' matter; bodies, keys and signatures
-never are.
+API and worker call this once at start. Callers must never log bodies, keys or signatures.
 """
 
 import logging
@@ -31,7 +30,10 @@ _QUIETER: dict[str, int] = {
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> None:
-    """Send our own logs and the libraries' to standard output, in one form; `role` (api, worker) is in every line."""
+    """Write the logs of Makegood and its libraries to standard output, in one format.
+
+    `role` (api, worker) is a field of every line.
+    """
     shared: tuple[structlog.typing.Processor, ...] = (
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -66,12 +68,15 @@ def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:
 
 
 def _on_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Text from outside forges no line and moves no cursor; JSON escapes it by itself, and so does `repr` of all else."""
+    """Escape texts, so that text from outside cannot forge a line or move the cursor.
+
+    Not needed for JSON, which escapes by itself, nor for other values, which are logged by `repr`.
+    """
     return {name: one_line(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """Plain: the framed tracebacks print the values of variables, secrets among them."""
+    """Write a plain traceback: framed ones print the values of variables, such as secrets."""
     written = StringIO()
     structlog.dev.plain_traceback(written, exc_info)
     stream.write(readable(written.getvalue()))

@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+from config.fields import SECRET_KEY_MIN_LENGTH
+
 SECRET_FILE_CHARACTERS = 65_536
 CERTIFICATE_BYTES = 1_048_576
 
@@ -31,6 +33,28 @@ def secret_from_file(name: str) -> str | None:
     if not value:
         raise SettingsError(f"{name}_FILE: {path} is empty")
     return value
+
+
+def read_root_secret(path: Path) -> str:
+    """The root secret in a file of the data directory.
+
+    Raises: SettingsError when the file cannot be read, or the secret is too short.
+    """
+    try:
+        secret_key = read_text(path)
+    except OSError as error:
+        raise SettingsError(
+            f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
+            "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} cannot be read (it is not UTF-8 text): restore it from your backup") from None
+    if len(secret_key) < SECRET_KEY_MIN_LENGTH:
+        raise SettingsError(
+            f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
+            "restore it from your backup; without the right key no stored secret can be read"
+        )
+    return secret_key
 
 
 def read_certificate(path: Path) -> bytes:

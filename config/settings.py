@@ -1,8 +1,9 @@
 """Every setting of Makegood, read once from the environment.
 
-`MAKEGOOD_*` is ours, `TEMPORAL_*` names an existing cluster. A value that may hold a secret is a `SecretStr`, and may
-come from a file named by its variable plus `_FILE`. An empty variable counts as not set. Only `cli` reads this;
-everything below it is handed plain values. It never writes a file and never opens a connection.
+`MAKEGOOD_*` is ours, `TEMPORAL_*` names an existing cluster. A value that may hold a secret is a
+`SecretStr`, and may come from a file named by its variable plus `_FILE`. An empty variable counts
+as not set. Only `cli` reads this; everything below it is handed plain values. It never writes a
+file and never opens a connection.
 """
 
 from pathlib import Path
@@ -14,7 +15,6 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.fields import (
-    SECRET_KEY_MIN_LENGTH,
     DatabaseUrl,
     Delays,
     HeaderSecret,
@@ -33,7 +33,7 @@ from config.fields import (
     WebOrigin,
     one_line,
 )
-from config.secret_files import SettingsError, read_text, secret_from_file
+from config.secret_files import SettingsError, read_root_secret, secret_from_file
 
 PREFIX = "MAKEGOOD_"
 SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
@@ -42,7 +42,7 @@ PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name o
 
 
 class Settings(BaseSettings):
-    """What this process was told by its environment; nothing changes after it was read."""
+    """The settings of this process. Immutable after they are read."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True, frozen=True, hide_input_in_errors=True
@@ -105,22 +105,28 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments come first, then the environment, then the files that `*_FILE` names; no dotenv file is read."""
+        """Read arguments, then the environment, then files named by `*_FILE`. No dotenv file."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @property
     def database_url_or_default(self) -> str:
-        """The store: `DATABASE_URL`, else the SQLite file in the data directory. May hold a password: never log it."""
+        """The store: `DATABASE_URL`, else the SQLite file in the data directory.
+
+        It may contain a password, so never log it.
+        """
         return _revealed(self.database_url) or f"sqlite:///{self.data_dir / 'makegood.db'}"
 
     @property
     def smtp_url_or_default(self) -> str:
-        """The mail server: `SMTP_URL`, else the built-in mailbox. May hold a password: never log it."""
+        """The mail server: `SMTP_URL`, else the built-in mailbox.
+
+        It may contain a password, so never log it.
+        """
         return _revealed(self.smtp_url) or f"smtp://127.0.0.1:{self.smtp_port}"
 
     @property
     def public_url_or_default(self) -> str:
-        """Where people reach the console, without a slash at the end."""
+        """The URL of the console, without a trailing slash."""
         if self.public_url is not None:
             return self.public_url
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
@@ -128,68 +134,60 @@ class Settings(BaseSettings):
 
     @property
     def temporal_target(self) -> str:
-        """The engine's `host:port`: `TEMPORAL_ADDRESS`, else the dev server that `makegood up` starts."""
+        """Temporal's `host:port`: `TEMPORAL_ADDRESS`, else the dev server that `makegood up`
+        starts.
+        """
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
 
     @property
     def mailbox_dir(self) -> Path:
-        """Where the built-in mailbox keeps its mails."""
+        """The directory of the built-in mailbox."""
         return self.data_dir / "mailbox"
 
     @property
     def secret_key_path(self) -> Path:
-        """The file in which the first run keeps the root secret when `SECRET_KEY` does not give it."""
+        """The file to which the first run writes the root secret if `SECRET_KEY` is not set."""
         return self.data_dir / SECRET_KEY_FILE_NAME
 
     @property
     def previous_secret_key_path(self) -> Path:
-        """The file in which `makegood secret rotate` keeps the root secret that it replaced there."""
+        """The file to which `makegood secret rotate` moves the root secret that it replaced."""
         return self.data_dir / PREVIOUS_SECRET_KEY_FILE_NAME
 
     @property
     def uses_temporal_tls(self) -> bool:
-        """TLS to the engine: as `TEMPORAL_TLS` says, else whenever a certificate, server name or API key is given."""
+        """Whether to use TLS to Temporal: `TEMPORAL_TLS`, else true if any other TLS setting is
+        given.
+
+        These are a certificate, a server name or an API key.
+        """
         if self.temporal_tls is not None:
             return self.temporal_tls
         hints = (self.temporal_tls_server_name, self.temporal_tls_ca_cert, self.temporal_tls_client_cert)
         return self.temporal_api_key is not None or any(hint is not None for hint in hints)
 
     def read_secret_key(self) -> str:
-        """The one root secret, from `SECRET_KEY` or the data directory.
+        """The root secret, from `SECRET_KEY` or the data directory.
 
         Raises: SettingsError when there is none, or when it is too short.
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
-        return self._kept_secret(self.secret_key_path)
+        return read_root_secret(self.secret_key_path)
 
     def read_previous_secret_key(self) -> str | None:
-        """The root secret that is being replaced, from `SECRET_KEY_PREVIOUS` or, beside the other's file, the data directory.
+        """The root secret that is being replaced. None if there is none.
 
-        None when there is none. Raises: SettingsError when its file cannot be read, or is too short.
+        It comes from `SECRET_KEY_PREVIOUS`. If neither variable is set, it comes from the data
+        directory.
+
+        Raises: SettingsError when its file cannot be read, or is too short.
         """
         if self.secret_key_previous is not None:
             return self.secret_key_previous.get_secret_value()
         if self.secret_key is not None or not self.previous_secret_key_path.exists():
             return None
-        return self._kept_secret(self.previous_secret_key_path)
-
-    def _kept_secret(self, path: Path) -> str:
-        try:
-            secret_key = read_text(path)
-        except OSError as error:
-            raise SettingsError(
-                f"MAKEGOOD_SECRET_KEY is not set and {path} cannot be read ({error.strerror}): "
-                "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
-            ) from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{path} cannot be read (it is not UTF-8 text): restore it from your backup") from None
-        if len(secret_key) < SECRET_KEY_MIN_LENGTH:
-            raise SettingsError(
-                f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
-                "restore it from your backup; without the right key no stored secret can be read"
-            )
-        return secret_key
+        return read_root_secret(self.previous_secret_key_path)
 
     @field_validator("mail_from")
     @classmethod
@@ -236,7 +234,8 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = (_told(problem["loc"], problem["msg"]) for problem in error.errors(include_input=False))
+        problems = error.errors(include_input=False)
+        lines = (_problem_line(problem["loc"], problem["msg"]) for problem in problems)
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -273,8 +272,8 @@ def _revealed(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
-def _told(location: tuple[int | str, ...], message: str) -> str:
-    """One line for one wrong setting; pydantic reports an alias under its own name, already the variable's."""
+def _problem_line(location: tuple[int | str, ...], message: str) -> str:
+    """One line for a wrong setting. For an alias, pydantic already reports the variable's name."""
     message = message.removeprefix("Value error, ")
     if not location:
         return message

@@ -1,7 +1,8 @@
-"""Brings the store's tables to a revision, forth or back, and says at which one they are.
+"""Migrates the store's tables to a revision, up or down, and reads their current revision.
 
-A change of revision is one transaction that no other runs beside: all of it or nothing. Called by `makegood migrate` and
-`makegood up`; doctor and `/readyz` ask. Only `read_revision` is for the event loop.
+A migration is one exclusive transaction: all of it or nothing. Called by `makegood migrate` and
+`makegood up`; doctor and `/readyz` read the revision. Only `read_revision` may be called on the
+event loop.
 """
 
 import asyncio
@@ -20,26 +21,29 @@ HISTORY = Path(__file__).parent / "migrations"
 
 
 class StoreIsNewer(Exception):
-    """The tables were made by a newer version: run that one, or have it go back (`makegood migrate --to`)."""
+    """The tables belong to a newer version: run that one, or migrate back with it first."""
 
     def __init__(self, revision: str, newest: str) -> None:
-        told = f"its tables are at {revision}, of a newer version"
-        super().__init__(f"{told}: run that one, or have it go back first (`makegood migrate --to {newest}`)")
+        super().__init__(
+            f"its tables are at {revision}, of a newer version: run that one, or have it go back first "
+            f"(`makegood migrate --to {newest}`)"
+        )
 
 
 class RevisionUnknown(Exception):
-    """This version has no such revision; the message names those that it has."""
+    """This version has no such revision. The message lists its revisions."""
 
     def __init__(self, revision: str, known: list[str]) -> None:
         super().__init__(f"this version has no revision {revision[:32]!r}, only {', '.join(reversed(known))}")
 
 
 def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None:
-    """Bring the tables to a revision, None: the newest; nothing changes when they are there.
+    """Migrate the tables to revision `to`; None means the newest. Idempotent.
 
-    Raises: StoreIsNewer; RevisionUnknown; OSError when the store cannot be reached; SQLAlchemyError when it refuses.
+    Raises: StoreIsNewer; RevisionUnknown; OSError when the store cannot be reached; SQLAlchemyError
+    when it refuses.
     """
-    # Here, since only this needs Alembic, and every process imports `store`.
+    # Imported here: only migrations need Alembic, but every process imports `store`.
     from alembic import command
 
     known = revisions(history)
@@ -58,7 +62,7 @@ def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None
 
 
 def migration_state(url: str) -> tuple[str | None, str]:
-    """The revision that the tables are at, None when there are none, and the newest one.
+    """The current revision of the tables, None if there are none, and the newest revision.
 
     Raises: OSError, SQLAlchemyError.
     """
@@ -71,7 +75,7 @@ def migration_state(url: str) -> tuple[str | None, str]:
 
 
 async def read_revision(session: AsyncSession) -> str | None:
-    """The revision that the tables are at, for a process that has the store open; it waits for no migration."""
+    """The current revision, in an open store. Does not wait for a running migration."""
     revision: str | None = await session.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
 
@@ -84,7 +88,7 @@ def revisions(history: Path = HISTORY) -> list[str]:
 
 
 def alembic_config(history: Path, connection: Connection | None) -> "Config":
-    """What Alembic's commands take: where the revisions are, and the connection to work on."""
+    """The configuration of Alembic's commands: the revisions' directory and the connection."""
     from alembic.config import Config
 
     config = Config()

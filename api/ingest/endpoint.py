@@ -44,7 +44,7 @@ from domain.results import NewResult
 from operations.validation import Json
 from store.crypto.encryption import SealBroken
 from store.crypto.tokens import new_event_id
-from store.ingest.batch import IngestRequest, PreRejected, SealedPayload, StoredResponse
+from store.ingest.requests import IngestRequest, PreRejected, SealedPayload, StoredResponse
 
 logger = structlog.get_logger(__name__)
 

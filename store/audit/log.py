@@ -1,8 +1,9 @@
-"""Writes the audit log, inside the transaction of the act that it tells of, and reads it. `store.audit.verify` checks it.
+"""Writes and reads the audit log. `store.audit.verify` checks it.
 
-One entry is written at a time: on PostgreSQL under an advisory lock until the transaction ends, so `record` belongs last in it,
-after every row that the act holds; SQLite has one writer. Never called for receipts and results. No secret and nothing that a
-person typed goes into an entry: ids, names of fields, and values of our own finite sets.
+An entry is written in the transaction of its action. On PostgreSQL `record` takes an advisory lock
+until the transaction ends, so it must be the last statement of the transaction. SQLite has one
+writer. Receipts and results have no entries. An entry contains only ids, field names and values of
+our own finite sets: no secret, and nothing that a user typed.
 """
 
 import re
@@ -39,16 +40,16 @@ from store.schema.mappers import audit_entry_from
 
 LOG = tables.AuditLog.metadata.tables["audit_log"]
 HEAD = tables.AuditHead.metadata.tables["audit_head"]
-AUDIT_LOCK = 72_338_001  # any number that is ours
+AUDIT_LOCK = 72_338_001  # an arbitrary number that only Makegood uses
 ENTRIES_AT_ONCE = 500
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """What the log is narrowed to; None means no filter. `after` and `before` exclude the instant itself.
+    """The filters of a list; None means no filter. `after` and `before` exclude the instant itself.
 
-    `actor` is an actor's id; `cli` alone means the command line, whoever used it.
+    `actor` is an actor's id. `cli` matches every user of the command line.
     """
 
     project_id: ProjectId | None = None
@@ -60,7 +61,7 @@ class AuditFilters:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where the log ends. `is_sound`: its last entry is there, and is the one that was sealed."""
+    """The end of the log. `is_sound`: the last entry exists and is the one that was sealed."""
 
     sequence: int
     hash: str
@@ -79,10 +80,11 @@ async def record(
     project_id: ProjectId | None = None,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Add an entry, which is committed with the act or not at all. Call it last in the act's transaction.
+    """Add an entry, which is committed with its action or not at all. Call it last in the
+    transaction.
 
-    An end that does not fit its seal is built upon all the same, after an entry that says so: acts are not refused for it, and
-    what follows does not cover it.
+    If the end of the log does not match its seal, an entry that reports the damage is added first.
+    The action is not refused, and later entries do not hide the damage.
     """
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(select(func.pg_advisory_xact_lock(AUDIT_LOCK)))
@@ -102,8 +104,11 @@ async def record(
 
 
 async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
-    """A page of entries, newest first; its cursor is the hash of the last one. Raises: ValidationFailed for another."""
-    query = _narrowed(filters).order_by(LOG.c.sequence.desc()).limit(limit + 1)
+    """A page of entries, newest first. The cursor is the hash of the last entry.
+
+    Raises: ValidationFailed for any other cursor.
+    """
+    query = _filtered(filters).order_by(LOG.c.sequence.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id))
     entries = [audit_entry_from(row) for row in await session.execute(query)]
@@ -111,24 +116,27 @@ async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int
 
 
 async def read_audit(database: Database, filters: AuditFilters) -> AsyncIterator[list[AuditEntry]]:
-    """All entries that are there now, oldest first, some at a time: a slow reader of them holds nothing.
+    """All entries that exist now, oldest first, in chunks. A slow reader keeps no session open.
 
-    A statement looks at so many places of the log, however few of their entries are asked for.
+    Each statement covers `ENTRIES_AT_ONCE` sequence numbers, however few entries match the filters.
     """
     name = filters.project_id or ""
     async with database.reading(name) as session:
         last = await session.scalar(select(func.max(LOG.c.sequence))) or 0
     for before in range(0, last, ENTRIES_AT_ONCE):
-        places = LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
+        chunk = LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
         async with database.reading(name) as session:
-            rows = await session.execute(_narrowed(filters).where(places).order_by(LOG.c.sequence))
+            rows = await session.execute(_filtered(filters).where(chunk).order_by(LOG.c.sequence))
             entries = [audit_entry_from(row) for row in rows]
         if entries:
             yield entries
 
 
 async def _root_that_seals(session: AsyncSession, sealer: Sealer) -> RootSecret:
-    """The root secret in force, which every process knows; read after the lock, so that a change of it comes before or after."""
+    """The root secret in force, which every process knows.
+
+    Read it under the advisory lock, so that a rotation comes either before or after.
+    """
     try:
         return await root_in_force(session, sealer)
     except SecretUnknown:
@@ -143,7 +151,7 @@ async def _end(session: AsyncSession, sealer: Sealer) -> _End:
     else:
         is_sealed = sealer.is_audit_seal(head.seal, sealed_text(head.sequence, head.hash))
         is_sound = (head.sequence, head.hash) == (last.sequence, last.hash) and is_sealed
-    # Numbers go on above both: the head only moves on.
+    # The next number is above both, because the head only moves forward.
     sequence = max(0 if head is None else head.sequence, 0 if last is None else last.sequence)
     return _End(sequence, GENESIS if last is None else last.hash, is_sound, has_head=head is not None)
 
@@ -169,7 +177,7 @@ def _row(
     }
 
 
-def _narrowed(filters: AuditFilters) -> Select[tuple[object, ...]]:
+def _filtered(filters: AuditFilters) -> Select[tuple[object, ...]]:
     conditions: list[ColumnElement[bool]] = []
     if filters.project_id is not None:
         conditions.append(LOG.c.project_id == filters.project_id)

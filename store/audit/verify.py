@@ -1,7 +1,8 @@
-"""Goes through the whole audit log and says whether it is as it was written, and if not, which entry is the first that is not.
+"""Verifies the whole audit log and reports the first entry that was changed.
 
-It finds a changed column, a missing, added or exchanged entry, and a log that was cut off or rewritten by somebody without the
-secret key. A log that was put back to an earlier state of its own, end and all, is found by an expected hash alone.
+It finds a changed column, and a missing, added or exchanged entry. It also finds a log that was cut
+off or rewritten by somebody without the secret key. A log that was reset to an earlier state,
+including its seal, is found only with an expected hash.
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ _NUMBERS = {"sequence", "at"}
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """What the check found. `entries` are those that fit, `head` is the hash of the last of them.
+    """The result of the check.
 
-    `problem` is None when all is well; `sequence` the first entry that is broken, None when it is the end of the log.
+    - `entries`: how many entries are valid. `head`: the hash of the last valid one.
+    - `problem`: None if the log is intact.
+    - `sequence`: the first broken entry. None if the end of the log is broken.
     """
 
     entries: int
@@ -32,7 +35,7 @@ class AuditVerdict:
 
 
 async def verify_audit(database: Database, sealer: Sealer, *, expect: str | None = None) -> AuditVerdict:
-    """Check the log as it stands now. `expect` is the hash of an entry that must be in it, noted elsewhere at an earlier time.
+    """Verify the log. `expect` is the hash of an entry that must exist, noted elsewhere earlier.
 
     Raises: Unavailable.
     """
@@ -53,7 +56,7 @@ async def verify_audit(database: Database, sealer: Sealer, *, expect: str | None
 
 
 async def _problem_of_end(session: AsyncSession, sealer: Sealer, chain: Chain) -> str | None:
-    """What is wrong with the end, after a chain that fits."""
+    """The problem of the end of the log, after a valid chain."""
     query = select(*(_raw(column, session) for column in HEAD.columns))
     heads = [_readable(stored) for stored in (await session.execute(query)).mappings()]
     if not heads and chain.sequence == 0:
@@ -72,14 +75,16 @@ async def _problem_of_end(session: AsyncSession, sealer: Sealer, chain: Chain) -
 
 # Any: a column of any type.
 def _raw(column: Column[Any], session: AsyncSession) -> ColumnElement[Any]:
-    """The column as its bytes stand in the file (SQLite, where they may be no text at all), or as the driver gives them."""
+    """The column as stored bytes on SQLite, where they may not be text, or as the driver returns
+    it.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return cast(column, LargeBinary).label(column.key)
     return (type_coerce(column, BigInteger) if column.key in _NUMBERS else column).label(column.key)
 
 
 def _readable(stored: RowMapping) -> dict[str, Stored] | None:
-    """The row with its bytes read as text, numbers as such; None when that cannot be."""
+    """The row with bytes decoded as text and numbers as int. None if that fails."""
     row: dict[str, Stored] = {}
     for name, value in stored.items():
         try:

@@ -1,1 +1,1 @@
-"""Encryption of stored secrets, rotation of the root secret, and the making of ids and tokens."""
+"""Encryption of stored secrets, rotation of the root secret, and new ids and tokens."""

@@ -1,8 +1,12 @@
-"""Encrypts what must be read back and digests what is only looked up, all from one root secret. Never stores or logs anything.
+"""Encrypts secrets that must be read back, and digests those that are only looked up.
 
-HKDF-SHA256 derives the pepper of API keys and the master key from the root secret. The master key wraps one data key per project;
-data keys seal the project's secrets with AES-256-GCM. What was sealed for one table, column and row opens nowhere else. While the
-root secret is being replaced there are two: what either sealed opens, and `store.crypto.root_secret` says which of them writes.
+All keys come from one root secret. HKDF-SHA256 derives the pepper of API keys and the master key
+from it. The master key wraps one data key per project. Data keys encrypt ("seal") the project's
+secrets with AES-256-GCM. A value sealed for one table, column and row cannot be opened in another
+place.
+
+While the root secret is being replaced there are two, and values sealed with either can be opened.
+`store.crypto.root_secret` decides which of them writes. This module stores and logs nothing.
 """
 
 import hmac
@@ -23,16 +27,23 @@ FINGERPRINT_CHARACTERS = 16
 
 
 class SealBroken(Exception):
-    """What was stored cannot be opened: it was changed, or sealed for another place or with another root secret."""
+    """A stored value cannot be opened.
+
+    It was changed, or it was sealed for another place or with another root secret.
+    """
 
 
 class RootSecret:
-    """The keys that one root secret gives, held in memory only. `fingerprint` names it, and tells nothing of it."""
+    """The keys derived from one root secret, in memory only.
+
+    `fingerprint` identifies the secret and reveals nothing about it.
+    """
 
     def __init__(self, secret_key: str) -> None:
         root = secret_key.encode()
         self.fingerprint = _derived(root, b"makegood/fingerprint/1").hex()[:FINGERPRINT_CHARACTERS]
-        self.backup_key = _derived(root, b"makegood/backup/1")  # authenticates backups, and opens nothing
+        # Authenticates backups; it cannot decrypt anything.
+        self.backup_key = _derived(root, b"makegood/backup/1")
         self._pepper = _derived(root, b"makegood/api-key-pepper/1")
         self._master = AESGCM(_derived(root, b"makegood/master-key/1"))
         self._audit_key = _derived(root, b"makegood/audit-log/1")
@@ -46,20 +57,20 @@ class RootSecret:
         return hmac.new(self._audit_key, text, "sha256").hexdigest()
 
     def new_data_key(self, project_id: str) -> bytes:
-        """A fresh data key for a project, wrapped by the master key."""
+        """A new data key for a project, wrapped by the master key."""
         return self.wrap(secrets.token_bytes(KEY_BYTES), project_id)
 
     def wrap(self, data_key: bytes, project_id: str) -> bytes:
-        """The project's opened data key, wrapped by the master key."""
-        return _sealed(self._master, data_key, _place(project_id, "projects", "data_key", project_id))
+        """Wrap the project's data key with the master key."""
+        return _sealed(self._master, data_key, _location(project_id, "projects", "data_key", project_id))
 
     def unwrap(self, data_key: bytes, project_id: str) -> bytes:
-        """The project's data key, opened. Raises: SealBroken."""
-        return _opened(self._master, data_key, _place(project_id, "projects", "data_key", project_id))
+        """Unwrap the project's data key. Raises: SealBroken."""
+        return _opened(self._master, data_key, _location(project_id, "projects", "data_key", project_id))
 
 
 class Sealer:
-    """Seals and opens with the root secret, and opens with the previous one too while it is being replaced."""
+    """Seals and opens with the root secret. During a replacement, the previous one opens too."""
 
     def __init__(self, secret_key: str, previous: str | None = None) -> None:
         self.current = RootSecret(secret_key)
@@ -67,7 +78,7 @@ class Sealer:
 
     @property
     def roots(self) -> tuple[RootSecret, ...]:
-        """Every root secret that is known, the current one first."""
+        """Every known root secret, the current one first."""
         return (self.current,) if self.previous is None else (self.current, self.previous)
 
     def key_digest(self, api_key: str) -> str:
@@ -75,23 +86,33 @@ class Sealer:
         return self.current.key_digest(api_key)
 
     def key_digests(self, api_key: str) -> tuple[str, ...]:
-        """The digests under which an API key may be stored, one for each root secret, the current one's first."""
+        """The digests under which an API key may be stored: one for each root secret, current
+        first.
+        """
         return tuple(root.key_digest(api_key) for root in self.roots)
 
     def is_audit_seal(self, seal: str, text: bytes) -> bool:
-        """Whether the seal at the end of the audit log was made over this text, with whichever root secret."""
+        """Whether `seal` is the audit log's seal over this text, with any known root secret."""
         return any(hmac.compare_digest(seal.encode(), root.audit_seal(text).encode()) for root in self.roots)
 
     def seal(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, plaintext: bytes) -> bytes:
-        """The plaintext, readable only at this place and with the project's (wrapped) `data_key`. Raises: SealBroken."""
-        return _sealed(AESGCM(self.unwrapped(data_key, project_id)), plaintext, _place(project_id, table, column, row))
+        """Encrypt the plaintext for this table, column and row with the project's wrapped
+        `data_key`.
+
+        Raises: SealBroken when the data key cannot be unwrapped.
+        """
+        cipher = AESGCM(self.unwrapped(data_key, project_id))
+        return _sealed(cipher, plaintext, _location(project_id, table, column, row))
 
     def open(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, sealed: bytes) -> bytes:
-        """What was sealed at this place. Raises: SealBroken."""
-        return _opened(AESGCM(self.unwrapped(data_key, project_id)), sealed, _place(project_id, table, column, row))
+        """Decrypt what was sealed for this table, column and row. Raises: SealBroken."""
+        cipher = AESGCM(self.unwrapped(data_key, project_id))
+        return _opened(cipher, sealed, _location(project_id, table, column, row))
 
     def unwrapped(self, data_key: bytes, project_id: str) -> bytes:
-        """The project's data key, opened with whichever root secret wrapped it. Raises: SealBroken."""
+        """The project's data key, unwrapped with the root secret that wrapped it. Raises:
+        SealBroken.
+        """
         for root in self.roots:
             with suppress(SealBroken):
                 return root.unwrap(data_key, project_id)
@@ -99,25 +120,25 @@ class Sealer:
 
 
 def _derived(root: bytes, purpose: bytes) -> bytes:
-    # Without salt: the root secret is itself random, and every process must derive the same.
+    # No salt: the root secret itself is random, and every process must derive the same keys.
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(root)
 
 
-def _place(*parts: str) -> bytes:
-    # NUL is in no id and no column's name, so that two places are never spelled alike.
+def _location(*parts: str) -> bytes:
+    # No id and no column name contains NUL, so two locations never have the same bytes.
     return "\0".join(parts).encode()
 
 
-def _sealed(cipher: AESGCM, plaintext: bytes, place: bytes) -> bytes:
+def _sealed(cipher: AESGCM, plaintext: bytes, location: bytes) -> bytes:
     nonce = secrets.token_bytes(NONCE_BYTES)
-    return VERSION + nonce + cipher.encrypt(nonce, plaintext, place)
+    return VERSION + nonce + cipher.encrypt(nonce, plaintext, location)
 
 
-def _opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
+def _opened(cipher: AESGCM, sealed: bytes, location: bytes) -> bytes:
     nonce_end = len(VERSION) + NONCE_BYTES
     if not sealed.startswith(VERSION):
         raise SealBroken
     try:
-        return cipher.decrypt(sealed[len(VERSION) : nonce_end], sealed[nonce_end:], place)
+        return cipher.decrypt(sealed[len(VERSION) : nonce_end], sealed[nonce_end:], location)
     except (InvalidTag, ValueError):
         raise SealBroken from None

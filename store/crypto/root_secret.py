@@ -1,9 +1,13 @@
-"""Replaces the root secret while everything runs: which of two writes, what the old one is still needed for, when it can go.
+"""Replaces the root secret while all processes run.
 
-While both are known, the one that a fact names is in force: new data keys are wrapped and new API keys digested with it alone, so
-that a process which does not know the other yet reads all that is written. `rotate` puts the current one in force and wraps every
-data key anew, of projects and of authenticator apps. An API key's text is not stored, so that its digest is replaced when the key
-is next used (`redigest_keys`).
+1. While two root secrets are known, a fact names the one in force. New data keys are wrapped and
+   new API keys digested with it only. So a process that does not know the other one yet can read
+   everything.
+2. `rotate` puts the current root secret in force and rewraps every data key, of projects and of
+   authenticator apps.
+3. The text of an API key is not stored, so its digest is replaced when the key is next used
+   (`redigest_keys`).
+4. `secret_status` reports what the previous root secret is still needed for.
 """
 
 from collections.abc import Mapping
@@ -23,14 +27,14 @@ from store.crypto.encryption import RootSecret, SealBroken, Sealer
 from store.db.database import Database
 from store.schema import tables
 from store.schema.mappers import key_from
-from store.status.heartbeats import ENDED, INGEST, SECRETS, lock_fact, name_fact, read_beats, read_fact, write_fact
+from store.status.heartbeats import ENDED, INGEST, SECRETS, lock_fact, read_beats, read_fact, write_fact, write_fact_once
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
 PROJECTS = tables.Project.metadata.tables["projects"]
 FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
 USERS = tables.User.metadata.tables["users"]
 SECRET_FACT = "root_secret"  # noqa: S105 - the name of a fact
-# A process that was silent for longer is gone: it beats every 2 s.
+# A process without a heartbeat for longer has stopped: it writes one every 2 s.
 ALIVE_SECONDS = 10.0
 
 
@@ -39,24 +43,25 @@ class SecretUnknown(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "the store was sealed with another secret key: set MAKEGOOD_SECRET_KEY to it, or MAKEGOOD_SECRET_KEY_PREVIOUS while "
-            "it is being replaced"
+            "the store was sealed with another secret key: set MAKEGOOD_SECRET_KEY to it, "
+            "or MAKEGOOD_SECRET_KEY_PREVIOUS while it is being replaced"
         )
 
 
 class NotEverywhere(Exception):
-    """A living process does not know both root secrets, and would refuse what is written with the new one."""
+    """A running process does not know both root secrets, so it could not use the new one's data."""
 
     def __init__(self, processes: tuple[str, ...]) -> None:
         super().__init__(
-            f"{len(processes)} running processes do not know the new secret key yet ({', '.join(processes)}): start each again "
-            "with MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_PREVIOUS, then try again (10 s after one was stopped)"
+            f"{len(processes)} running processes do not know the new secret key yet "
+            f"({', '.join(processes)}): start each again with MAKEGOOD_SECRET_KEY and "
+            "MAKEGOOD_SECRET_KEY_PREVIOUS, then try again (10 s after one was stopped)"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A person whose authenticator app no known secret opens; `email` None: he has no address yet."""
+    """A user whose authenticator app no known secret opens. `email` is None if they have none."""
 
     user_id: UserId
     email: str | None
@@ -64,11 +69,12 @@ class Unopened:
 
 @dataclass(frozen=True, slots=True)
 class SecretStatus:
-    """What the root secrets are needed for. `in_force` is the fingerprint of the one that writes.
+    """What the root secrets are needed for.
 
-    `unopened`, `unopened_factors`: projects whose data key, and people whose authenticator app no known secret opens.
-    `old_projects`, `old_factors` (how many authenticator apps), `old_keys`: those that still need the one that is not in force;
-    keys that are revoked or have expired need nothing.
+    - `in_force`: the fingerprint of the root secret that writes.
+    - `unopened`, `unopened_factors`: projects and users whose data key no known secret opens.
+    - `old_projects`, `old_factors` (a count of authenticator apps), `old_keys`: those that still
+      need the secret that is not in force. Revoked and expired keys are not included.
     """
 
     in_force: str
@@ -82,12 +88,13 @@ class SecretStatus:
 
     @property
     def can_drop_previous(self) -> bool:
-        """Whether the previous secret can be taken away, and no call fails for it."""
-        return self.has_previous and self.is_rotated and not (self.old_projects or self.old_factors or self.old_keys)
+        """Whether the previous secret can be removed without any failing call."""
+        is_needed = bool(self.old_projects or self.old_factors or self.old_keys)
+        return self.has_previous and self.is_rotated and not is_needed
 
 
 async def root_in_force(session: AsyncSession, sealer: Sealer) -> RootSecret:
-    """The root secret that writes. Where none was ever put in force, it is the one from before.
+    """The root secret that writes. If none was ever put in force, it is the previous one.
 
     Raises: SecretUnknown.
     """
@@ -101,44 +108,51 @@ async def root_in_force(session: AsyncSession, sealer: Sealer) -> RootSecret:
 
 
 async def root_of_new_data_key(session: AsyncSession, sealer: Sealer) -> RootSecret:
-    """The root secret that wraps a new data key, of a project or an authenticator app; in force until the transaction ends.
+    """The root secret that wraps a new data key, of a project or an authenticator app.
 
-    In a store without projects it is named, so that a wrong one is noticed from then on.
+    It stays in force until the transaction ends. In a store without projects its fingerprint is
+    recorded, so that a wrong secret is noticed from then on.
 
     Raises: SecretUnknown.
     """
     if (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None:
-        await name_fact(session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint)
+        await write_fact_once(session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint)
     return await root_that_writes(session, sealer)
 
 
 async def root_that_writes(session: AsyncSession, sealer: Sealer) -> RootSecret:
-    """The root secret in force, until the transaction ends; to be asked before any project is held, as `rotate` does.
+    """The root secret in force. It stays in force until the transaction ends.
+
+    Call this before locking any project, in the same order as `rotate`.
 
     Raises: SecretUnknown.
     """
-    # Held, so that a rotation waits for what is written and sees it, or this waits for the rotation.
+    # The lock makes a rotation wait for this transaction, or this transaction for the rotation.
     await lock_fact(session, SECRET_FACT)
     return await root_in_force(session, sealer)
 
 
 async def refuse_unknown_secret(database: Database, sealer: Sealer) -> None:
-    """Return when the secret that writes is known here, or the store cannot say now: a process without it would refuse good keys.
+    """Return if the root secret in force is known, or if the store is unavailable.
+
+    A process without it would refuse valid keys.
 
     Raises: SecretUnknown.
     """
-    # Away, or without its tables: both are told elsewhere.
+    # Unavailable or without its tables: both are reported elsewhere.
     with suppress(Unavailable, SQLAlchemyError):
         async with database.reading() as session:
             await root_in_force(session, sealer)
 
 
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
-    """Put the current root secret in force and wrap every data key with it; how many were wrapped anew. Twice changes nothing.
+    """Put the current root secret in force and rewrap every data key with it.
+
+    Return how many were rewrapped. Idempotent.
 
     Raises:
-        NotEverywhere: a living process knows only one of the two.
-        SealBroken: a data key is opened by neither.
+        NotEverywhere: a running process knows only one of the two.
+        SealBroken: neither opens a data key.
         SecretUnknown: the one in force is not known here.
     """
     before = await root_in_force(session, sealer)
@@ -147,21 +161,25 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
         is_unnamed = KEYS.c.digested_with.is_(None)
         await session.execute(update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint))
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
-    # Held, so that no project is deleted meanwhile and gets its data key back, and no app set up anew gets that of the old one.
-    projects = await _wrap_again(
-        session, sealer, select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()), PROJECTS.c.id
-    )
+    # The rows are locked. Otherwise a project deleted meanwhile would get its data key back, and a
+    # new authenticator app would get the data key of the old one.
+    projects = select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key())
     factors = select(FACTORS.c.user_id.label("id"), FACTORS.c.data_key)
-    return projects + await _wrap_again(session, sealer, factors, FACTORS.c.user_id)
+    rewrapped = await _rewrap(session, sealer, projects, PROJECTS.c.id)
+    return rewrapped + await _rewrap(session, sealer, factors, FACTORS.c.user_id)
 
 
-async def _wrap_again(session: AsyncSession, sealer: Sealer, held: Select[Any], owner: Column[Any]) -> int:
-    """Wrap these data keys with the current root secret, where they are not yet; how many. `held` selects `id` and `data_key`."""
+async def _rewrap(session: AsyncSession, sealer: Sealer, selected: Select[Any], owner: Column[Any]) -> int:
+    """Wrap the selected data keys with the current root secret. Return how many were rewrapped.
+
+    `selected` has the columns `id` and `data_key`.
+    """
     wrapped = 0
-    for row in (await session.execute(held.with_for_update())).all():
+    for row in (await session.execute(selected.with_for_update())).all():
         if not _opens(sealer.current, row.data_key, row.id):
-            anew = sealer.current.wrap(sealer.unwrapped(row.data_key, row.id), row.id)
-            await session.execute(update(owner.table).where(owner == row.id).values(data_key=anew))
+            data_key = sealer.current.wrap(sealer.unwrapped(row.data_key, row.id), row.id)
+            changed = update(owner.table).where(owner == row.id).values(data_key=data_key)
+            await session.execute(changed)
             wrapped += 1
     return wrapped
 
@@ -192,10 +210,10 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
 
 
 async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[KeyId, str]) -> None:
-    """Store keys that were used under their digest with the current root secret, once that is in force."""
+    """Replace the digests of used keys with the current root secret, once it is in force."""
     if not used or await read_fact(session, SECRET_FACT) != sealer.current.fingerprint:
         return
-    for key_id, digest in sorted(used.items()):  # in one order, since other processes do the same
+    for key_id, digest in sorted(used.items()):  # the same order in every process, against deadlocks
         values = {"digest": digest, "digested_with": sealer.current.fingerprint}
         await session.execute(update(KEYS).where(KEYS.c.id == key_id).values(values))
 

@@ -1,7 +1,8 @@
-"""Makes what must be unique or secret: ids, API keys, signing secrets, tokens. The shapes are `domain.security.api_keys`' and
-`domain.ids`'.
+"""Creates ids, API keys, signing secrets and tokens.
 
-Ids are UUIDv7, so that the order of ids is the order of making; never a secret. Secrets come from the system's generator.
+Their shapes are in `domain.ids` and `domain.security.api_keys`. Ids are UUIDv7, so they sort by
+time of creation; an id is never a secret. Secrets come from the operating system's random
+generator.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ def new_user_id() -> UserId:
 
 
 def new_invitation_id() -> str:
-    """The id of an invitation, which is no secret; its token is."""
+    """The id of an invitation. It is not a secret; the invitation's token is."""
     return _new_id("inv_")
 
 
@@ -62,12 +63,12 @@ def new_signing_secret() -> str:
 
 
 def new_token() -> str:
-    """The secret of a login link or a session, fit for an address or a cookie."""
+    """The secret of a login link or a session, safe in a URL and in a cookie."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def token_digest(token: str) -> str:
-    """What of a token is stored: hex SHA-256, enough for 256 random bits."""
+    """The stored form of a token: hex SHA-256, which is enough for 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

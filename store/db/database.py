@@ -38,7 +38,7 @@ class Clock:
         self.skew = skew
 
     async def now(self, statements: Statements) -> datetime:
-        """The current time in whole milliseconds. On PostgreSQL it advances within a transaction."""
+        """The time in whole milliseconds. On PostgreSQL it advances within a transaction."""
         match statements.dialect:
             case "sqlite":
                 at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
@@ -82,8 +82,8 @@ class Database:
     ) -> Self:
         """Open a store at `sqlite:///path` or `postgresql://…`. It connects on first use.
 
-        `writes_on_loop`: on SQLite the event loop itself writes. This costs less, but the loop waits
-        for the disk.
+        `writes_on_loop`: on SQLite the event loop itself writes. This costs less, but the loop
+        waits for the disk.
 
         Raises: ValueError when the URL is of neither form.
         """
@@ -92,7 +92,8 @@ class Database:
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
     def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
-        """A session that commits at the end of the block, or rolls back on an exception. Do not nest it.
+        """A session that commits at the end of the block, or rolls back on an exception. Do not
+        nest it.
 
         `name` is a project or a user. A name with many requests at once lets other names go first.
 
@@ -147,7 +148,8 @@ class Database:
         return self._pools.measuring.session()
 
     def for_loops(self) -> Self:
-        """The same store for background loops: its `transaction` and `reading` have pools of their own.
+        """The same store for background loops: its `transaction` and `reading` have pools of their
+        own.
 
         On SQLite there is one writer, and all share its permit. Closing the original store closes
         this one too.

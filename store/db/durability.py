@@ -1,4 +1,5 @@
-"""Finds settings of a PostgreSQL cluster, database or role that keep commits from reaching the disk.
+"""Finds settings of a PostgreSQL cluster, database or role that keep commits from reaching the
+disk.
 
 Readiness and doctor report them. On SQLite there is nothing to check: each connection sets
 `synchronous = FULL` itself (`store.db.pools`).

@@ -1,8 +1,8 @@
 """Classifies database errors: every class of SQLSTATE and every result code of SQLite.
 
 The same rule holds for ordinary sessions (`store.db.pools`), the ingest connection and the worker's
-listener. "Cannot write here" is always the store's fault: the caller gets `unavailable` and may send
-the same request again. This module only classifies; it retries nothing.
+listener. "Cannot write here" is always the store's fault: the caller gets `unavailable` and may
+send the same request again. This module only classifies; it retries nothing.
 `docs/reference/database-errors.md` shows both tables.
 """
 
@@ -29,7 +29,8 @@ class Follows(StrEnum):
     STATEMENT = "statement"
     """The statement or its values are at fault. This is a bug: the response is `internal_error`."""
     AGAIN = "again"
-    """The transaction itself failed: `unavailable`. The members of a batch are retried one by one."""
+    """The transaction itself failed: `unavailable`. The members of a batch are retried one by one.
+    """
     UNAVAILABLE = "unavailable"
     """The store cannot do it now: `unavailable`. The connection stays open."""
     RECONNECT = "reconnect"

@@ -1,4 +1,4 @@
-"""Keyset pagination on an id, and the cursors that continue a list. Reads in the caller's session."""
+"""Keyset pagination on an id, and cursors. Reads in the caller's session."""
 
 import base64
 import binascii
@@ -54,7 +54,7 @@ def write_cursor(text: str) -> str:
 
 
 def read_cursor(cursor: str, form: re.Pattern[str]) -> re.Match[str]:
-    """Decode a cursor and match it against `form`. Raises: ValidationFailed when it does not match."""
+    """Decode a cursor and match it with `form`. Raises: ValidationFailed when it differs."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError):

@@ -3,7 +3,7 @@
 SQLAlchemy's own pool queue is not enough, for three reasons:
 
 1. Its waiters are not woken when a connection fails or a task is cancelled.
-2. It has no names. Here a name can have a limit, and a name with many requests lets others go first.
+2. It has no names. Here a name can have a limit, and a name with many requests goes last.
 3. A released permit can cool down for its name while other names use it. So one name has a bounded
    share of the machine, not only of the permits.
 """
@@ -15,8 +15,8 @@ from collections import Counter, deque
 class Permits:
     """`total` permits, at most `each` of them for one name.
 
-    The name that holds the fewest permits goes first. Among equals, the name that was served longest
-    ago goes first. Within a name, the order is first in, first out.
+    The name that holds the fewest permits goes first. Among equals, the name that was served
+    longest ago goes first. Within a name, the order is first in, first out.
     """
 
     def __init__(self, total: int, *, each: int | None = None) -> None:

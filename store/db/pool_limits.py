@@ -24,7 +24,7 @@ class PoolLimits:
     cooldown_seconds: tuple[float, float] = (0.1, 2.0)
 
     def cooldown_after(self, used_seconds: float) -> float:
-        """The cooldown in seconds. Fast requests have one too: a request costs more than its SQL."""
+        """The cooldown. Fast requests have one too: a request costs more than its SQL."""
         least, most = self.cooldown_seconds
         if not self.cooldown_factor:
             return 0.0

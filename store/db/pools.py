@@ -1,15 +1,14 @@
 """Connection pools, one for each purpose, so that one purpose cannot use up what another needs.
 
-A pool has a few connections and fair permits (`store.db.permits`). A pool for heavy queries also has
-a time limit for its statements. Errors inside a session are classified here: if the store is at
+A pool has a few connections and fair permits (`store.db.permits`). A pool for heavy queries also
+has a time limit for its statements. Errors inside a session are classified here: if the store is at
 fault, the caller gets `Unavailable`. Only `store.db.database` makes and uses pools.
 """
 
-import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,25 +26,24 @@ from store.db.permits import Permits
 from store.db.pool_limits import PoolLimits
 from store.db.postgres import DURABLE, ONE_PROCESS, connect_postgres
 from store.db.postgres import Connection as PostgresConnection
-from store.db.sqlite import BEGIN_WRITING, connect_in_thread, connect_inline, mark_of
+from store.db.sqlite import BEGIN_WRITING, connect_in_thread, connect_inline, mark_of, time_limit
 
-INTERRUPT_EVERY_SECONDS = 0.05
 # How much longer than the server the driver waits before it gives up a statement.
 DRIVER_MARGIN_SECONDS = 2.0
-# FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait for
-# each other.
+# FULL: an acknowledged receipt survives a power cut. WAL: readers and the one writer do not wait
+# for each other.
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA wal_autocheckpoint = 16000",  # pages, 64 MiB: a checkpoint stops ingest, so it is rare
-    "PRAGMA secure_delete = ON",  # deleted content is zeroed in the file, so a destroyed key is gone
+    "PRAGMA secure_delete = ON",  # deleted content is zeroed: a destroyed key is gone
     "PRAGMA temp_store = MEMORY",  # otherwise each upsert writes an undo journal to a file
 )
 
 
 class Generation:
-    """Counts how often the store was lost. A connection older than the last loss is not used again."""
+    """Counts how often the store was lost. Connections from before a loss are not used again."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -77,7 +75,7 @@ class Pool:
         try:
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 await _connected(session)
-                with _time_limit(await _sqlite_connection(session), self.limits.limit_seconds):
+                with time_limit(await _sqlite_connection(session), self.limits.limit_seconds):
                     yield session
         except DBAPIError as error:
             if self.limits.each is not None and is_time_limit(error):
@@ -108,7 +106,7 @@ def _too_slow(seconds: float | None) -> TooSlow:
 
 
 async def _connected(session: AsyncSession) -> None:
-    """Check out a connection now. An error here is the store's; one of the block is the caller's."""
+    """Check out a connection. An error here is the store's, one of the block the caller's."""
     try:
         await session.connection()
     # InvalidRequestError: connections are lost as fast as they are made.
@@ -123,26 +121,6 @@ async def _sqlite_connection(session: AsyncSession) -> sqlite3.Connection | None
     driver = (await (await session.connection()).get_raw_connection()).driver_connection
     found = getattr(driver, "_conn", None)
     return found if isinstance(found, sqlite3.Connection) else None
-
-
-@contextmanager
-def _time_limit(connection: sqlite3.Connection | None, limit_seconds: float | None) -> Iterator[None]:
-    """Interrupt the statements of the block after `limit_seconds`. SQLite has no time limit itself."""
-    if connection is None or limit_seconds is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        # Repeated: it ends only a statement that runs at this moment, and there are gaps between two.
-        connection.interrupt()
-        timers.append(loop.call_later(INTERRUPT_EVERY_SECONDS, interrupt))
-
-    timers = [loop.call_later(limit_seconds, interrupt)]
-    try:
-        yield
-    finally:
-        timers[-1].cancel()
 
 
 def sqlite_pool(path: Path, limits: PoolLimits, *, writes: bool = False, on_loop: bool = False) -> Pool:
@@ -278,8 +256,8 @@ def postgres_engine(
                 generation.end()
         if not is_driver_failure(context.original_exception):
             return None
-        # asyncpg raises some errors, such as its time limit, past SQLAlchemy. Only the driver raises
-        # here, so a caller's own TimeoutError in a session's block stays unchanged.
+        # asyncpg raises some errors, such as its time limit, past SQLAlchemy. Only the driver
+        # raises here, so a caller's own TimeoutError in a session's block stays unchanged.
         context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
         return unavailable()
 

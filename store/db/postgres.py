@@ -15,14 +15,17 @@ CONNECT_SECONDS = 10
 # For each of several hosts: a host that is gone must not use up the time of the others.
 HOST_SECONDS = 3
 STATEMENT_SECONDS = 30
-# A connection to a node that cannot write serves reads until this age. Then it looks for the primary.
+# A connection to a node that cannot write serves reads until this age. Then it looks for the
+# primary.
 STANDBY_SECONDS = 2.0
 # A commit is on disk before it is acknowledged, even if cluster, database or role turn that off.
-# Other settings stay: `remote_apply`, `remote_write`, and `local`, which waits for this server's disk.
+# Other settings stay: `remote_apply`, `remote_write`, and `local`, which waits for this server's
+# disk.
 DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 # A statement with a time limit uses one processor and no JIT, which would delay many short ones.
 ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
-# The server soon ends an idle session, or one whose host is gone: others wait for the rows it locked.
+# The server soon ends an idle session, or one whose host is gone: others wait for the rows it
+# locked.
 SESSION = {
     "application_name": "makegood",
     "idle_in_transaction_session_timeout": "15s",
@@ -90,7 +93,8 @@ async def _connect(url: str, attributes: str, statement_seconds: float | None) -
         except asyncpg.TargetServerAttributeNotMatched as error:
             failure = error
         except (OSError, asyncpg.PostgresError) as error:
-            # "Cannot write" of a host that answered is more useful than the error of one that is gone.
+            # "Cannot write" of a host that answered is more useful than the error of one that is
+            # gone.
             failure = failure or error
     raise failure or OSError("the URL names no host")
 

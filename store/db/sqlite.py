@@ -1,9 +1,10 @@
-"""The two kinds of SQLite connections, with the interface of aiosqlite that SQLAlchemy's dialect uses.
+"""The two kinds of SQLite connections, with the interface of aiosqlite that SQLAlchemy's dialect
+uses.
 
 1. Inline: each statement runs on the event loop. The worker's writing connection is inline. A
-   statement takes microseconds, and a transaction has about twelve. In a thread, each statement would
-   wait about four times for a busy event loop while the transaction holds the write lock. Only the
-   wait for the write lock yields to the event loop.
+   statement takes microseconds, and a transaction has about twelve. In a thread, each statement
+   would wait about four times for a busy event loop while the transaction holds the write lock.
+   Only the wait for the write lock yields to the event loop.
 2. In a thread: all other connections. A slow disk must not block the event loop of the API.
 
 Made by `store.db.database`.
@@ -12,7 +13,8 @@ Made by `store.db.database`.
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +22,7 @@ from typing import Any, Self
 import aiosqlite
 
 BUSY_SECONDS = 10
+INTERRUPT_EVERY_SECONDS = 0.05
 BEGIN_WRITING = "BEGIN IMMEDIATE"
 FIRST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
@@ -65,10 +68,11 @@ async def connect_inline(path: Path, pragmas: Sequence[str]) -> "InlineConnectio
 
 # Any: sqlite3's own options.
 def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **options: Any) -> Connection:
-    """A raw connection without implicit transactions. `creates`: make the file if it does not exist.
+    """A raw connection without implicit transactions. `creates`: make the file if it does not
+    exist.
 
-    The driver's implicit BEGIN is deferred. A deferred transaction that reads and then writes fails at
-    once if another one has written in between.
+    The driver's implicit BEGIN is deferred. A deferred transaction that reads and then writes fails
+    at once if another one has written in between.
 
     Raises: sqlite3.OperationalError when the file cannot be opened, or stays locked for longer than
         `BUSY_SECONDS`.
@@ -91,7 +95,7 @@ def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **optio
 
 
 def mark_of(path: Path) -> FileMark | None:
-    """Device and inode of a file, which change when the file is replaced. None if no file exists."""
+    """Device and inode of a file, which change when it is replaced. None if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -102,7 +106,8 @@ def mark_of(path: Path) -> FileMark | None:
 def _set_pragma(connection: sqlite3.Connection, pragma: str) -> None:
     """Set a pragma, with retries.
 
-    When several connections switch a new file to WAL, all but one fail at once, despite the timeout.
+    When several connections switch a new file to WAL, all but one fail at once, despite the
+    timeout.
     """
     give_up_at = time.monotonic() + BUSY_SECONDS
     while True:
@@ -135,6 +140,27 @@ async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_s
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+@contextmanager
+def time_limit(connection: sqlite3.Connection | None, limit_seconds: float | None) -> Iterator[None]:
+    """Interrupt statements of the block after `limit_seconds`. SQLite has no time limit itself."""
+    if connection is None or limit_seconds is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        # Repeated: it ends only a statement that runs at this moment, and there are gaps between
+        # two.
+        connection.interrupt()
+        timers.append(loop.call_later(INTERRUPT_EVERY_SECONDS, interrupt))
+
+    timers = [loop.call_later(limit_seconds, interrupt)]
+    try:
+        yield
+    finally:
+        timers[-1].cancel()
 
 
 class InlineCursor:

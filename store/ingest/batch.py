@@ -1,118 +1,81 @@
-"""What one gathered transaction of the front door writes: keys first, then receipts, then results; a verdict for each request.
+"""Writes one batch of requests: keys first, then receipts, then results. Each request gets a
+verdict.
 
-Runs inside the committer's transaction and never commits. Keys are claimed in one order in every process, and rows held in
-another fixed one, so that two processes never wait for each other. A key is claimed by inserting its row: a second one finds it
-and gets the stored answer, or learns that its body differs.
+Runs inside the committer's transaction and never commits. Every process claims keys in one fixed
+order and locks receipts in another fixed order, so there are no deadlocks. A key is claimed by
+inserting its row. A second request with the key finds the row: it gets the stored response, or a
+conflict if its body differs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from datetime import datetime
 
 from domain.errors import IdempotencyConflict, IdempotencyInProgress, ReceiptConflict, Refusal, ValidationFailed
-from domain.ids import EventId, ProjectId
+from domain.ids import EventId
 from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
-from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
+from domain.values.timestamps import from_unix_ms, to_iso
 from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
+from store.ingest.idempotency_keys import (
+    RESPONSE_RETENTION,
+    claim_key,
+    release_key,
+    store_refusal,
+    store_response,
+)
 from store.ingest.insert_receipts import NewRow, insert_receipts
+from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.matching import match_event
 from store.receipts.timeline import note
 from store.receipts.transitions import apply_result
 
-ANSWERS_KEPT_FOR = timedelta(hours=24)
 ACCEPTED = 202
 CONFLICT = 409
 UNPROCESSABLE = 422
 
-_HOLD = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
-
-Endpoint: TypeAlias = Literal["receipt", "result"]
-
-
-@dataclass(frozen=True, slots=True)
-class PreRejected:
-    """A refusal that was found in the body: given only when no answer is stored under the key, and stored if it is to be."""
-
-    refusal: Refusal
-    status: int
-    is_stored: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SealedPayload:
-    """A receipt's payload, readable in the row of this event alone, whose id is the receipt's."""
-
-    event_id: EventId
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class IngestRequest:
-    """One POST, as far as its headers and its body's shape are right.
-
-    `fingerprint` is the hex SHA-256 of the raw body; `render` makes a refusal's body (status, bytes) for storing; `sealed` is
-    a receipt's payload.
-    """
-
-    project_id: ProjectId
-    endpoint: Endpoint
-    key: str
-    fingerprint: str
-    value: NewReceipt | NewResult | PreRejected
-    render: Callable[[Refusal], bytes]
-    sealed: SealedPayload | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
-    """A status and a body to send; a stored refusal comes as one too. `is_replayed`: it was given before."""
-
-    status: int
-    body: bytes
-    is_replayed: bool = False
-
-
-Verdict: TypeAlias = StoredResponse | Exception
+_LOCK = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
 
 
 async def process_batch(
     st: Statements, clock: Clock, requests: list[IngestRequest], *, skips_locked: bool = False
 ) -> list[Verdict]:
-    """Write what the requests say; their verdicts, in their order. A `Refusal` among them stored nothing.
+    """Write the requests and return their verdicts in the same order.
 
-    No two of `requests` have the same project, endpoint and key. `skips_locked`: a receipt that another process holds is not
-    waited for. `LockTimeout` is then the verdict of what speaks of it, and nothing of that is stored.
+    A request whose verdict is a `Refusal` stored nothing. No two of `requests` have the same
+    project, endpoint and key. `skips_locked`: do not wait for a receipt that another process has
+    locked. The verdict of its results is then `LockTimeout`, and nothing of them is stored.
     """
     verdicts: dict[int, Verdict] = {}
-    order = sorted(range(len(requests)), key=lambda i: (requests[i].endpoint, requests[i].project_id, requests[i].key))
+    order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
     if receipts:
-        await _take_receipts(st, clock, requests, receipts, verdicts)
+        await _process_receipts(st, clock, requests, receipts, verdicts)
     others = [i for i in order if i not in receipts]
     if others:
         now = await clock.now(st)
-        claimed = {i for i in others if await _claim(st, requests[i], now)}
-        events = {i: await _named_event(st, requests[i]) for i in others if i in claimed}
-        locked = await _hold(
-            st, sorted({event for event in events.values() if isinstance(event, str)}), skips_locked=skips_locked
-        )
+        claimed = {i for i in others if await claim_key(st, requests[i], now)}
+        events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
+        event_ids = sorted({event for event in events.values() if isinstance(event, str)})
+        skipped = await _lock_receipts(st, event_ids, skips_locked=skips_locked)
         for i in others:
-            if events.get(i) in locked:
-                await _release_key(st, requests[i])
+            if events.get(i) in skipped:
+                await release_key(st, requests[i])
                 verdicts[i] = LockTimeout(is_of_key=False)
-                continue
-            take = _take_other(st, requests[i], events[i], now) if i in claimed else _stored_answer(st, requests[i], now)
-            verdicts[i] = await take
+            elif i in claimed:
+                verdicts[i] = await _process_claimed(st, requests[i], events[i], now)
+            else:
+                verdicts[i] = await _load_response(st, requests[i], now)
     return [verdicts[i] for i in range(len(requests))]
 
 
-async def _named_event(st: Statements, request: IngestRequest) -> EventId | Refusal | None:
-    """The receipt that a result speaks of, or why there is none; None for what is no result."""
+def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
+    return (request.endpoint, request.project_id, request.key)
+
+
+async def _match_receipt(st: Statements, request: IngestRequest) -> EventId | Refusal | None:
+    """The receipt of a result, or a refusal if there is none. None if it is no result."""
     if not isinstance(request.value, NewResult):
         return None
     try:
@@ -121,162 +84,133 @@ async def _named_event(st: Statements, request: IngestRequest) -> EventId | Refu
         return refusal
 
 
-async def _hold(st: Statements, event_ids: list[EventId], *, skips_locked: bool) -> set[str]:
-    """Hold the receipts in the one order that every process keeps, before any is moved; those of them that were skipped.
+async def _lock_receipts(st: Statements, event_ids: list[EventId], *, skips_locked: bool) -> set[str]:
+    """Lock the receipts, in the same order in every process. Return those that were skipped.
 
-    SQLite's writer is alone anyway.
+    SQLite has only one writer, so there is nothing to lock.
     """
     if st.dialect == "postgresql" and skips_locked:
-        held = await st.fetch(f"{_HOLD} SKIP LOCKED", event_ids)
-        return set[str](event_ids) - {row[0] for row in held}
+        locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
+        return set[str](event_ids) - {row[0] for row in locked}
     if st.dialect == "postgresql" and len(event_ids) > 1:
-        await st.fetch(_HOLD, event_ids)
+        await st.fetch(_LOCK, event_ids)
     return set()
 
 
 async def try_fast_insert(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
-    """Store those of the requests that are receipts in one statement that commits by itself; the answers of the new ones.
+    """Insert the receipts among the requests in one autocommitted statement.
 
-    The others are `process_batch`'s. A key that this claimed for a receipt whose identity was taken is left with an event that
-    does not exist, and whoever finds it so next, `process_batch` or an equal request, gives it its answer.
+    Return the responses of the new receipts, by index. All other requests need `process_batch`.
+
+    If the identity of a receipt already exists, its idempotency key still points to the new event
+    id, which does not exist. The caller must pass the request to `process_batch`, which corrects
+    the key. If that fails, the next request with the same key and body corrects it.
     """
-    # A dropped payload is noted on the timeline: a second statement, so that it needs a transaction.
+    # A dropped payload is noted on the timeline. That is a second statement and needs a
+    # transaction.
     rows = ((i, _new_row(request)) for i, request in enumerate(requests))
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
-    placed = await insert_receipts(st, clock.skew, list(receipts.values()), kept_for=ANSWERS_KEPT_FOR)
+    inserted = await insert_receipts(st, clock.skew, list(receipts.values()), retention=RESPONSE_RETENTION)
     return {
-        i: StoredResponse(ACCEPTED, _accepted_receipt(row.event_id, placed.timeout_at_ms[row.event_id]))
+        i: _receipt_response(row.event_id, inserted.timeout_at_ms[row.event_id])
         for i, row in receipts.items()
-        if row.event_id in placed.timeout_at_ms
+        if row.event_id in inserted.timeout_at_ms
     }
 
 
-async def _take_receipts(
+async def _process_receipts(
     st: Statements, clock: Clock, requests: list[IngestRequest], rows: dict[int, NewRow], verdicts: dict[int, Verdict]
 ) -> None:
-    placed = await insert_receipts(st, clock.skew, list(rows.values()), kept_for=ANSWERS_KEPT_FOR)
+    inserted = await insert_receipts(st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION)
     for i, row in rows.items():
-        timeout_at_ms = placed.timeout_at_ms.get(row.event_id)
+        timeout_at_ms = inserted.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
             if row.receipt.payload_note is not None:
                 await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
-            verdicts[i] = StoredResponse(ACCEPTED, _accepted_receipt(row.event_id, timeout_at_ms))
-        elif row.event_id in placed.claimed:
-            verdicts[i] = await _repeat_of_receipt(st, requests[i], row.receipt)
+            verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
+        elif row.event_id in inserted.claimed:
+            verdicts[i] = await _process_repeated_receipt(st, requests[i], row.receipt)
         else:
-            verdicts[i] = await _stored_answer(st, requests[i], await clock.now(st))
+            verdicts[i] = await _load_response(st, requests[i], await clock.now(st))
 
 
-async def _repeat_of_receipt(st: Statements, request: IngestRequest, receipt: NewReceipt) -> Verdict:
-    """The same identity under a new key: the first one's answer, or a conflict; either is this key's answer from now on."""
+async def _process_repeated_receipt(st: Statements, request: IngestRequest, receipt: NewReceipt) -> Verdict:
+    """The response to an identity that already exists, under a new key.
+
+    It is the response of the first receipt, or a conflict if the facts differ. It is stored for
+    this key.
+    """
     rows = await st.fetch(
-        "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain FROM receipts "
-        "WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 AND effect_type = $4",
+        "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain "
+        "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
+        "AND effect_type = $4",
         receipt.project_id,
         receipt.provider.value,
         receipt.provider_event_id,
         receipt.effect_type.value,
     )
     event_id, timeout_at_ms, event_type, internal_reference, shop_domain = rows[0]
-    again = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
-    if states_same_facts((event_type, internal_reference, shop_domain), again):
-        await _keep_answer(st, request, ACCEPTED, subject=event_id)
-        return StoredResponse(ACCEPTED, _accepted_receipt(event_id, timeout_at_ms))
-    return await _keep_refusal(st, request, ReceiptConflict(), CONFLICT)
+    repeated = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
+    if states_same_facts((event_type, internal_reference, shop_domain), repeated):
+        await store_response(st, request, ACCEPTED, subject=event_id)
+        return _receipt_response(event_id, timeout_at_ms)
+    return await store_refusal(st, request, ReceiptConflict(), CONFLICT)
 
 
-async def _take_other(st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime) -> Verdict:
-    """A result, or a prepared refusal, under a key that this transaction has claimed; `event` is what the result names."""
+async def _process_claimed(st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime) -> Verdict:
+    """Process a result or a `PreRejected` whose key this transaction has claimed.
+
+    `event` comes from `_match_receipt`.
+    """
     if isinstance(request.value, PreRejected):
         if request.value.is_stored:
-            return await _keep_refusal(st, request, request.value.refusal, request.value.status)
-        await _release_key(st, request)
+            return await store_refusal(st, request, request.value.refusal, request.value.status)
+        await release_key(st, request)
         return request.value.refusal
     if isinstance(request.value, NewReceipt):
-        raise AssertionError("receipts are taken before")
+        raise AssertionError("receipts are processed before")
     if isinstance(event, ValidationFailed):
-        return await _keep_refusal(st, request, event, UNPROCESSABLE)
+        return await store_refusal(st, request, event, UNPROCESSABLE)
     if isinstance(event, Refusal):
-        await _release_key(st, request)
+        await release_key(st, request)
         return event
     applied = await apply_result(st, request.value, now, event_id=event)
-    body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % (applied.event_id.encode(), applied.state.value.encode())
-    await _keep_answer(st, request, ACCEPTED, body=body)
+    fields = (applied.event_id.encode(), applied.state.value.encode())
+    body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % fields
+    await store_response(st, request, ACCEPTED, body=body)
     return StoredResponse(ACCEPTED, body)
 
 
-async def _stored_answer(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
-    """What is stored under a key that was claimed before: the answer again, or a conflict when the body differs."""
+async def _load_response(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
+    """The stored response of a key that was claimed before, or a conflict if the body differs."""
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
-        "LEFT JOIN receipts r ON r.event_id = i.subject WHERE i.project_id = $1 AND i.endpoint = $2 AND i.key = $3",
+        "LEFT JOIN receipts r ON r.event_id = i.subject "
+        "WHERE i.project_id = $1 AND i.endpoint = $2 AND i.key = $3",
         request.project_id,
         request.endpoint,
         request.key,
     )
-    if not rows:  # released by the transaction that we waited for: the same again may well be taken
+    if not rows:  # the transaction that we waited for released the key: a retry may succeed
         return IdempotencyInProgress(retry_after_seconds=1)
     fingerprint, status, body, event_id, timeout_at_ms = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
-    if body is None and timeout_at_ms is None:  # claimed for an event that does not exist: nobody was answered yet
+    # The key was claimed for an event that does not exist (`try_fast_insert`). Nobody got a
+    # response.
+    if body is None and timeout_at_ms is None:
         if isinstance(request.value, NewReceipt):
-            return await _repeat_of_receipt(st, request, request.value)
-        return await _take_other(st, request, None, now)
-    return StoredResponse(
-        status, bytes(body) if body is not None else _accepted_receipt(event_id, timeout_at_ms), is_replayed=True
-    )
-
-
-async def _claim(st: Statements, request: IngestRequest, now: datetime) -> bool:
-    """Whether the key is this request's: new, or its answer is older than answers are kept."""
-    claimed = await st.fetch(
-        "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) VALUES ($1, $2, $3, $4, 0, $5) "
-        "ON CONFLICT (project_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = 0, subject = NULL, "
-        "body = NULL, created_at = excluded.created_at WHERE idempotency.created_at <= $6 RETURNING 1",
-        request.project_id,
-        request.endpoint,
-        request.key,
-        request.fingerprint,
-        to_unix_ms(now),
-        to_unix_ms(now - ANSWERS_KEPT_FOR),
-    )
-    return bool(claimed)
-
-
-async def _keep_refusal(st: Statements, request: IngestRequest, refusal: Refusal, status: int) -> StoredResponse:
-    body = request.render(refusal)
-    await _keep_answer(st, request, status, body=body)
-    return StoredResponse(status, body)
-
-
-async def _keep_answer(
-    st: Statements, request: IngestRequest, status: int, *, body: bytes | None = None, subject: str | None = None
-) -> None:
-    await st.fetch(
-        "UPDATE idempotency SET status = $1, body = $2, subject = $3 WHERE project_id = $4 AND endpoint = $5 AND key = $6",
-        status,
-        body,
-        subject,
-        request.project_id,
-        request.endpoint,
-        request.key,
-    )
-
-
-async def _release_key(st: Statements, request: IngestRequest) -> None:
-    await st.fetch(
-        "DELETE FROM idempotency WHERE project_id = $1 AND endpoint = $2 AND key = $3",
-        request.project_id,
-        request.endpoint,
-        request.key,
-    )
+            return await _process_repeated_receipt(st, request, request.value)
+        return await _process_claimed(st, request, None, now)
+    if body is None:
+        return _receipt_response(event_id, timeout_at_ms, is_replayed=True)
+    return StoredResponse(status, bytes(body), is_replayed=True)
 
 
 def _new_row(request: IngestRequest) -> NewRow | None:
-    """The row of a receipt, with its id; None for anything else."""
+    """The row of a receipt, with its id. None if the request is no receipt."""
     receipt = request.value
     if not isinstance(receipt, NewReceipt):
         return None
@@ -285,6 +219,7 @@ def _new_row(request: IngestRequest) -> NewRow | None:
     return NewRow(request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content)
 
 
-def _accepted_receipt(event_id: str, timeout_at_ms: int) -> bytes:
+def _receipt_response(event_id: str, timeout_at_ms: int, *, is_replayed: bool = False) -> StoredResponse:
     timeout_at = to_iso(from_unix_ms(timeout_at_ms))
-    return f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()
+    body = f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()
+    return StoredResponse(ACCEPTED, body, is_replayed)

@@ -1,7 +1,10 @@
-"""The raw transactions of the front door, one at a time: on SQLite a connection of its own on the event loop, on PostgreSQL one
-through asyncpg. It reconnects by itself; a transaction that cannot begin or commit raises, and nothing of it is stored.
+"""The raw connection of ingest, which runs one transaction at a time.
 
-On SQLite waiting for the one writer's place happens off the lock's own busy handler, since that would stop the event loop.
+1. SQLite: a connection of its own on the event loop. It does not use SQLite's busy handler to wait
+   for the write lock, because that would block the event loop.
+2. PostgreSQL: a connection of asyncpg.
+
+It reconnects by itself. A transaction that cannot begin or commit raises, and stores nothing.
 """
 
 import asyncio
@@ -21,17 +24,19 @@ from store.db.postgres import Connection, connect_postgres
 from store.db.sql import PostgresStatements, SqliteStatements, Statements
 from store.db.sqlite import FileMark, begin_writing, connect, mark_of
 
-LOCK_TIMEOUT = "5s"  # for a key that another process has claimed and not yet committed, or a receipt that it moves
-HURRIED_LOCK_TIMEOUT = "200ms"  # for one that was waited for in vain before
+LOCK_TIMEOUT = "5s"  # for a key or a receipt that another process has locked
+SHORT_LOCK_TIMEOUT = "200ms"  # for one whose lock timed out before
 LONGEST_PAUSE_SECONDS = 0.004
 OUTBOX_CHANNEL = "makegood_outbox"
-NOTIFY_EVERY_SECONDS = 0.1  # a lone receipt wakes a dispatcher at once; in a stream they are awake anyway
+# A single receipt notifies a dispatcher at once. In a stream of receipts the dispatchers run
+# anyway.
+NOTIFY_EVERY_SECONDS = 0.1
 
 
 class LockTimeout(Exception):
-    """Another process holds a lock for too long: on a key that it claimed (`is_of_key`), or on the receipt that it moves.
+    """Another process holds a lock for too long: on a key (`is_of_key`) or on a receipt.
 
-    So it also counts when the server's own time limit ends the wait, where it is shorter than ours.
+    A time limit of the server that is shorter than ours counts as well.
     """
 
     def __init__(self, *, is_of_key: bool) -> None:
@@ -40,56 +45,60 @@ class LockTimeout(Exception):
 
 
 class IngestConnection(Protocol):
-    """Where the committer's transactions come from."""
+    """The source of the committer's transactions."""
 
     def transaction(self, *, short_lock_timeout: bool = False) -> AbstractAsyncContextManager[Statements]:
-        """`short_lock_timeout`: wait for no lock of another process that is held for longer than a moment.
+        """A transaction. `short_lock_timeout`: wait at most `SHORT_LOCK_TIMEOUT` for each lock.
 
-        Raises: LockTimeout in time.
+        Raises: LockTimeout.
         """
         ...
 
-    def outside_transaction(self) -> AbstractAsyncContextManager[Statements | None]:
-        """Statements that commit each by itself, where that saves round trips; None where it would only cost syncs."""
+    def autocommit(self) -> AbstractAsyncContextManager[Statements | None]:
+        """Statements that each commit by themselves, which saves round trips.
+
+        None on SQLite, where it would only add syncs.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
-def open_front_door(url: str) -> IngestConnection:
-    """The front door of the store at `url`; it connects when it is first used.
+def open_ingest_connection(url: str) -> IngestConnection:
+    """The ingest connection of the store at `url`. It connects on first use.
 
     Raises:
         ValueError: the URL names neither SQLite nor PostgreSQL.
     """
     match dialect_of(url):
         case "sqlite":
-            return SqliteFrontDoor(sqlite_path(url))
+            return SqliteIngestConnection(sqlite_path(url))
         case "postgresql":
-            return PostgresFrontDoor(url)
+            return PostgresIngestConnection(url)
 
 
 def is_store_failure(error: Exception) -> bool:
-    """Whether the store, not a statement, is at fault: trying the members of a batch singly would not help.
+    """Whether the store is at fault, so that retrying the members of a batch one by one would fail.
 
-    A deadlock, a lost race or a lock that is not given is the batch's: its members succeed singly.
+    A deadlock, a lost race or a lock timeout is a failure of the batch: its members can succeed one
+    by one.
     """
     if isinstance(error, LockTimeout):
         return False
     return isinstance(error, Unavailable) or judge(error) in (Follows.UNAVAILABLE, Follows.RECONNECT)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed later, although it failed by itself now."""
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later, although it failed on its own now."""
     return judge(error) is Follows.AGAIN
 
 
-def _is_elsewhere(error: BaseException) -> bool:
-    """Whether PostgreSQL itself says that this server, or this session, takes nothing more."""
+def _is_server_lost(error: BaseException) -> bool:
+    """Whether PostgreSQL itself reports that this server or session cannot write any more."""
     return isinstance(error, asyncpg.PostgresError) and judge(error) is Follows.RECONNECT
 
 
-class SqliteFrontDoor:
+class SqliteIngestConnection:
     """One connection, `BEGIN IMMEDIATE`, synchronous FULL."""
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +109,7 @@ class SqliteFrontDoor:
 
     @asynccontextmanager
     async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
-        """There is one lock, and it is waited for in any case."""
+        """A transaction that waits for the one write lock, whatever `short_lock_timeout` is."""
         try:
             connection = self._connect()
             await begin_writing(connection, LONGEST_PAUSE_SECONDS)
@@ -113,8 +122,8 @@ class SqliteFrontDoor:
             raise
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[None]:
-        """Never: each statement would be a sync of its own."""
+    async def autocommit(self) -> AsyncIterator[None]:
+        """None: each statement would need a sync of its own."""
         yield None
 
     async def close(self) -> None:
@@ -125,21 +134,23 @@ class SqliteFrontDoor:
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
             pragmas = (*SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
-            self._connection, self._files = connect(self._path, pragmas, creates=False, cached_statements=256), None
+            self._connection = connect(self._path, pragmas, creates=False, cached_statements=256)
+            self._files = None
         return self._connection
 
     def _refuse_moved(self) -> None:
-        """Refuse files that were removed or replaced: SQLite would go on writing to them, and nothing of it would be kept.
+        """Check that the files were not removed or replaced, because SQLite would go on writing to
+        them.
 
         Raises: OSError.
         """
         files = (mark_of(self._path), mark_of(self._log))
         self._files = self._files or files
         if self._files != files or files[0] is None:
-            raise OSError("the database's files are other ones")
+            raise OSError("the database's files were replaced or removed")
 
     def _abandon(self, *, is_lost: bool) -> None:
-        """Roll back; a connection that cannot even do that, or whose file is lost, is given up."""
+        """Roll back. If the rollback fails or the file is lost, drop the connection."""
         connection = self._connection
         if connection is None:
             return
@@ -154,8 +165,8 @@ class SqliteFrontDoor:
                 connection.close()
 
 
-class PostgresFrontDoor:
-    """One connection; `NOTIFY` wakes the dispatchers after a commit, at most every few milliseconds."""
+class PostgresIngestConnection:
+    """One connection. After a commit it notifies the dispatchers (`NOTIFY_EVERY_SECONDS`)."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -164,25 +175,24 @@ class PostgresFrontDoor:
 
     @asynccontextmanager
     async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
-        async with self.outside_transaction() as statements:
+        limit = f"; SET LOCAL lock_timeout = '{SHORT_LOCK_TIMEOUT}'" if short_lock_timeout else ""
+        async with self.autocommit() as statements:
             connection = await self._connect()
-            await connection.execute(
-                f"BEGIN; SET LOCAL lock_timeout = '{HURRIED_LOCK_TIMEOUT}'" if short_lock_timeout else "BEGIN"
-            )
+            await connection.execute(f"BEGIN{limit}")
             yield statements
             await connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements]:
+    async def autocommit(self) -> AsyncIterator[Statements]:
         connection = await self._connect()
         try:
             yield PostgresStatements(connection)
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
             await self._abandon(connection)
-            # PostgreSQL names the relation, in whatever language.
+            # The context names the relation in every language of the server's messages.
             raise LockTimeout(is_of_key='"idempotency' in (error.context or "")) from error
         except BaseException as error:
-            await self._abandon(connection, is_lost=_is_elsewhere(error))
+            await self._abandon(connection, is_lost=_is_server_lost(error))
             raise
         await self._notify(connection)
 
@@ -199,7 +209,7 @@ class PostgresFrontDoor:
         return self._connection
 
     async def _abandon(self, connection: Connection, *, is_lost: bool = False) -> None:
-        """Roll back; a connection that cannot even do that, or to a server that cannot write, is given up."""
+        """Roll back. If the rollback fails or the server is lost, drop the connection."""
         if is_lost:
             connection.terminate()
             return
@@ -216,4 +226,4 @@ class PostgresFrontDoor:
         try:
             await connection.execute(f"NOTIFY {OUTBOX_CHANNEL}")
         except BROKEN:
-            connection.terminate()  # what was said is committed; the dispatchers poll as well
+            connection.terminate()  # the rows are committed, and the dispatchers poll as well

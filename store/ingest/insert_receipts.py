@@ -1,7 +1,8 @@
-"""Inserts a batch of receipts: each one's key, row and outbox row, in as few statements as the store allows.
+"""Inserts a batch of receipts: the idempotency key, the receipt and the outbox row of each.
 
-PostgreSQL takes the whole batch in one statement; SQLite, where a statement costs microseconds, three a receipt. A key or an
-identity that is taken already is skipped, and the caller learns which. Runs inside the committer's transaction.
+PostgreSQL gets the whole batch in one statement. SQLite gets three statements for each receipt,
+because a statement takes microseconds there. A key or an identity that already exists is skipped,
+and the outcome says which. Runs inside the committer's transaction.
 """
 
 from dataclasses import dataclass
@@ -13,53 +14,66 @@ from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements, Value
 
 _RECEIPT_COLUMNS = (
-    "event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, event_type, effect_type, "
-    "internal_reference, shopify_shop_domain, occurred_at, accepted_at, timeout_at, deadline_at, flags, request_id, payload"
+    "event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, "
+    "event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at, accepted_at, "
+    "timeout_at, deadline_at, flags, request_id, payload"
 )
 _SQLITE_KEY = """
 INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
 VALUES ($1, 'receipt', $2, $3, 202, $4, $5)
-ON CONFLICT (project_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = 202,
-  subject = excluded.subject, body = NULL, created_at = excluded.created_at
+ON CONFLICT (project_id, endpoint, key) DO UPDATE
+  SET fingerprint = excluded.fingerprint, status = 202, subject = excluded.subject,
+    body = NULL, created_at = excluded.created_at
 WHERE idempotency.created_at <= $6 RETURNING 1"""
 _SQLITE_RECEIPT = f"""
 INSERT INTO receipts ({_RECEIPT_COLUMNS})
 VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15)
-ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING RETURNING 1"""  # noqa: S608 - of constants alone
+ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
+RETURNING 1"""  # noqa: S608 - constants only
 _SQLITE_OUTBOX = "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
 
-# It may be a transaction of its own, so that it sees to its durability itself, as `postgres_connections.DURABLE` does.
+# It may be an autocommitted statement, so it sets its durability itself, as
+# `store.db.postgres.DURABLE`.
 _POSTGRES = f"""
-WITH at AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms,
+WITH at AS MATERIALIZED (
+  SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms,
   set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
     ELSE current_setting('synchronous_commit') END, true) AS durability),
 given AS (
-  SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[], $10::text[],
-    $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::bytea[])
-  AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id, stripe_event_id,
-    event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at, timeout_ms, request_id, payload)
+  SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[],
+    $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
+    $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::bytea[])
+  AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id,
+    stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
+    timeout_ms, request_id, payload)
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
-  SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at ORDER BY project_id, key
-  ON CONFLICT (project_id, endpoint, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = 202,
-    subject = excluded.subject, body = NULL, created_at = excluded.created_at
+  SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at
+  ORDER BY project_id, key
+  ON CONFLICT (project_id, endpoint, key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, status = 202, subject = excluded.subject,
+    body = NULL, created_at = excluded.created_at
   WHERE idempotency.created_at <= excluded.created_at - $2::bigint RETURNING subject
-), placed AS (
+), inserted AS (
   INSERT INTO receipts ({_RECEIPT_COLUMNS})
-  SELECT event_id, project_id, livemode, 'waiting', provider, provider_event_id, stripe_event_id, event_type, effect_type,
-    internal_reference, shopify_shop_domain, occurred_at, ms, ms + timeout_ms, ms + timeout_ms, '', request_id, payload
+  SELECT event_id, project_id, livemode, 'waiting', provider, provider_event_id, stripe_event_id,
+    event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at, ms,
+    ms + timeout_ms, ms + timeout_ms, '', request_id, payload
   FROM given, at WHERE event_id IN (SELECT subject FROM keys)
   ORDER BY project_id, provider, provider_event_id, effect_type
-  ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING RETURNING event_id, accepted_at, timeout_at
-), told AS (
-  INSERT INTO outbox (event_id, kind, fields, created_at) SELECT event_id, 'start', '{{}}', accepted_at FROM placed
+  ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
+  RETURNING event_id, accepted_at, timeout_at
+), enqueued AS (
+  INSERT INTO outbox (event_id, kind, fields, created_at)
+  SELECT event_id, 'start', '{{}}', accepted_at FROM inserted
 )
-SELECT k.subject, p.timeout_at FROM keys k LEFT JOIN placed p ON p.event_id = k.subject"""  # noqa: S608 - of constants alone
+SELECT k.subject, i.timeout_at
+FROM keys k LEFT JOIN inserted i ON i.event_id = k.subject"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A receipt about to be stored under a new id; `payload` is sealed."""
+    """A receipt to insert under a new id. `payload` is encrypted."""
 
     event_id: EventId
     key: str
@@ -70,47 +84,55 @@ class NewRow:
 
 @dataclass(frozen=True, slots=True)
 class InsertOutcome:
-    """`claimed`: the events whose key was free; `timeout_at_ms`: of those, the ones whose identity was new as well."""
+    """What an insert did.
+
+    `claimed`: the event ids whose key was free. `timeout_at_ms`: those of them whose identity was
+    new as well, with their `timeout_at`.
+    """
 
     claimed: frozenset[str]
     timeout_at_ms: dict[str, int]
 
 
-async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
-    """Store the receipts; no two of `rows` have the same project and key. A key older than `kept_for` counts as free."""
+async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
+    """Insert the receipts. No two of `rows` have the same project and key.
+
+    A key older than `retention` counts as free.
+    """
     match st.dialect:
         case "sqlite":
             now_ms = to_unix_ms(datetime.now(UTC) + skew)
-            return await _insert_singly(st, now_ms, rows, kept_for=kept_for)
+            return await _insert_one_by_one(st, now_ms, rows, retention=retention)
         case "postgresql":
-            return await _insert_together(st, skew, rows, kept_for=kept_for)
+            return await _insert_together(st, skew, rows, retention=retention)
 
 
-async def _insert_singly(st: Statements, now_ms: int, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
+async def _insert_one_by_one(st: Statements, now_ms: int, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
     claimed: set[str] = set()
     timeout_at_ms: dict[str, int] = {}
-    expired_ms = now_ms - kept_for // timedelta(milliseconds=1)
+    expired_ms = now_ms - retention // timedelta(milliseconds=1)
     for row in rows:
-        project_id = row.receipt.project_id
-        if not await st.fetch(_SQLITE_KEY, project_id, row.key, row.fingerprint, row.event_id, now_ms, expired_ms):
+        key = (row.receipt.project_id, row.key, row.fingerprint, row.event_id, now_ms, expired_ms)
+        if not await st.fetch(_SQLITE_KEY, *key):
             continue
         claimed.add(row.event_id)
         due_ms = now_ms + _timeout_ms(row)
-        if await st.fetch(_SQLITE_RECEIPT, *_facts(row), to_unix_ms(row.receipt.occurred_at), now_ms, due_ms, *_rest(row)):
+        instants = (to_unix_ms(row.receipt.occurred_at), now_ms, due_ms)
+        if await st.fetch(_SQLITE_RECEIPT, *_identity(row), *instants, *_request_columns(row)):
             await st.fetch(_SQLITE_OUTBOX, row.event_id, now_ms)
             timeout_at_ms[row.event_id] = due_ms
     return InsertOutcome(frozenset(claimed), timeout_at_ms)
 
 
-async def _insert_together(st: Statements, skew: timedelta, rows: list[NewRow], *, kept_for: timedelta) -> InsertOutcome:
+async def _insert_together(st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
-    answers = await st.fetch(_POSTGRES, skew // millisecond, kept_for // millisecond, *columns)
-    claimed = frozenset(answer[0] for answer in answers)
-    return InsertOutcome(claimed, {answer[0]: answer[1] for answer in answers if answer[1] is not None})
+    found = await st.fetch(_POSTGRES, skew // millisecond, retention // millisecond, *columns)
+    claimed = frozenset(row[0] for row in found)
+    return InsertOutcome(claimed, {row[0]: row[1] for row in found if row[1] is not None})
 
 
-def _facts(row: NewRow) -> tuple[Value, ...]:
+def _identity(row: NewRow) -> tuple[Value, ...]:
     receipt = row.receipt
     return (
         row.event_id,
@@ -126,14 +148,23 @@ def _facts(row: NewRow) -> tuple[Value, ...]:
     )
 
 
-def _rest(row: NewRow) -> tuple[Value, ...]:
+def _request_columns(row: NewRow) -> tuple[Value, ...]:
     return (row.receipt.request_id, row.payload)
 
 
 def _columns(row: NewRow) -> tuple[Value, ...]:
-    event_id, project_id, *facts = _facts(row)
-    occurred_at_ms = to_unix_ms(row.receipt.occurred_at)
-    return (event_id, project_id, row.key, row.fingerprint, *facts, occurred_at_ms, _timeout_ms(row), *_rest(row))
+    """The values of one row of `given` in `_POSTGRES`, in its order."""
+    event_id, project_id, *facts = _identity(row)
+    instants = (to_unix_ms(row.receipt.occurred_at), _timeout_ms(row))
+    return (
+        event_id,
+        project_id,
+        row.key,
+        row.fingerprint,
+        *facts,
+        *instants,
+        *_request_columns(row),
+    )
 
 
 def _timeout_ms(row: NewRow) -> int:

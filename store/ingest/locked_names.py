@@ -1,6 +1,8 @@
-"""What the front door waited for in vain: keys and receipts that another process held, by each name that a request may give them.
+"""Remembers keys and receipts whose lock timed out, under each name that a request may use for
+them.
 
-What names one of them is tried apart from the others for a while, so that it stalls no neighbour twice. Used by the committer.
+For a while the committer handles requests with these names apart from the others. So a lock delays
+its neighbours only once.
 """
 
 import asyncio
@@ -8,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from domain.results import NewResult
-from store.ingest.batch import IngestRequest
+from store.ingest.requests import IngestRequest
 
-REMEMBERED_SECONDS = 600.0  # after the last try
+REMEMBERED_SECONDS = 600.0  # after the last lock timeout
 REMEMBERED_AT_MOST = 10_000
 
 Name: TypeAlias = tuple[str, ...]
@@ -21,7 +23,7 @@ def key_of(request: IngestRequest) -> tuple[str, str, str]:
 
 
 def names_of(request: IngestRequest) -> Iterator[Name]:
-    """What a request may have to wait for: its key, and the receipt that it speaks of, by each of its ids."""
+    """The names of what a request may have to lock: its key, and each id of its receipt."""
     yield key_of(request)
     value = request.value
     if isinstance(value, NewResult):
@@ -31,32 +33,33 @@ def names_of(request: IngestRequest) -> Iterator[Name]:
 
 
 class LockedNames:
-    """The names, and when each was last tried in vain."""
+    """The names, each with the time of its last lock timeout."""
 
     def __init__(self) -> None:
-        self._tried_at: dict[Name, float] = {}  # the oldest first
+        self._timed_out_at: dict[Name, float] = {}  # the oldest first
 
     def __bool__(self) -> bool:
-        return bool(self._tried_at)
+        return bool(self._timed_out_at)
 
     def add(self, names: Iterable[Name]) -> None:
         now = asyncio.get_running_loop().time()
         for name in names:
-            self._tried_at.pop(name, None)
-            self._tried_at[name] = now
+            self._timed_out_at.pop(name, None)
+            self._timed_out_at[name] = now
 
-    def release(self, names: Iterable[Name]) -> None:
+    def remove(self, names: Iterable[Name]) -> None:
         for name in names:
-            self._tried_at.pop(name, None)
+            self._timed_out_at.pop(name, None)
 
-    def forget_old(self) -> None:
+    def expire_old(self) -> None:
         oldest = asyncio.get_running_loop().time() - REMEMBERED_SECONDS
-        while self._tried_at:
-            name, at = next(iter(self._tried_at.items()))
-            if at > oldest and len(self._tried_at) <= REMEMBERED_AT_MOST:
+        while self._timed_out_at:
+            name, at = next(iter(self._timed_out_at.items()))
+            if at > oldest and len(self._timed_out_at) <= REMEMBERED_AT_MOST:
                 return
-            del self._tried_at[name]
+            del self._timed_out_at[name]
 
-    def tried_at(self, request: IngestRequest) -> float | None:
-        """When what it names was last tried in vain; None when it was not."""
-        return max((self._tried_at[name] for name in names_of(request) if name in self._tried_at), default=None)
+    def timed_out_at(self, request: IngestRequest) -> float | None:
+        """The last lock timeout of any name of the request, in loop time. None if none."""
+        names = (name for name in names_of(request) if name in self._timed_out_at)
+        return max((self._timed_out_at[name] for name in names), default=None)

@@ -1,7 +1,9 @@
-"""Writes the evidence that ingest could commit: a beat on the front door's connection, behind the locks that it needs.
+"""Writes the ingest heartbeat, which proves that ingest could commit, and records outages.
 
-An outage of ingest ends with the first beat after it. The same transaction records the outage, so that a deadline which sees
-the beat sees what the outage credits. Its work is the same for one open receipt as for a million. Called by the pulse.
+The heartbeat uses the ingest connection and takes the same table locks as ingest. The first
+heartbeat after an outage ends it. The same transaction records the outage, so a deadline that sees
+the heartbeat also sees the outage. The cost does not depend on the number of open receipts. Called
+by `store.ingest.heartbeat`.
 """
 
 import json
@@ -13,60 +15,67 @@ from store.db.database import Clock
 from store.db.sql import Statements
 from store.status.heartbeats import ENDED, INGEST
 
-# What a receipt or a result may write, and what it reads: a lock on a table that would stop one of them stops the beat.
-# Before either comes its key; a result also reads the outages that are not in its deadline yet.
+# The tables that a receipt or a result writes and reads. A table lock that blocks one of them
+# blocks the heartbeat too. Both read the API key first. A result also reads the outages that its
+# deadline does not include yet.
 WRITTEN = ("receipts", "results", "idempotency", "outbox", "timeline", "incidents", "repairs", "alerts")
 READ = ("projects", "api_keys", "outages")
 _LOCKS = (
     f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",
     f"LOCK TABLE {', '.join(READ)} IN ACCESS SHARE MODE",
 )
-# The clock of SQLite is the host's, which may be set back: a beat from the future shows nothing, and would do so until then.
+# The clock of SQLite is the host's and may be set back. A heartbeat from the future proves nothing.
 _FORGET_FUTURE = "DELETE FROM heartbeats WHERE role = $1 AND at > $2"
 _LATEST = "SELECT max(CASE WHEN at <= $2 THEN at END), max(at) FROM heartbeats WHERE role = $1"
-# One row that every front door writes: a second one waits here until the first has beaten, and then finds no outage.
-_ALONE = """
-INSERT INTO facts (name, value) VALUES ('outage_noticed_at', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
-_NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES ($1, $2, $3, '') RETURNING id"
-_BEAT = """
+# A row that every API process writes, as a lock. A second process waits here until the first has
+# committed its heartbeat, and then finds no outage.
+_LOCK_OUTAGES = """
+INSERT INTO facts (name, value) VALUES ('outage_noticed_at', $1)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+_INSERT_OUTAGE = """
+INSERT INTO outages (down_from, up_at, accepted_until, cursor)
+VALUES ($1, $2, $3, '') RETURNING id"""
+_INSERT_HEARTBEAT = """
 INSERT INTO heartbeats (process, role, started_at, at, report) VALUES ($1, $2, $3, $3, $4)
 ON CONFLICT (process) DO UPDATE SET at = excluded.at, report = excluded.report"""
 
 
-async def beat_ingest(
+async def write_ingest_heartbeat(
     st: Statements, clock: Clock, *, process: str, outage_seconds: int, has_ended: bool = False
 ) -> Outage | None:
-    """Say that a front door could commit now; the outage that this ends, if there was one.
+    """Record that ingest could commit now. Return the outage that this ends, if there was one.
 
-    `process` names this front door and no process of another role. `has_ended`: it takes nothing more.
+    `process` is the id of this committer, unlike that of any other process. `has_ended`: it accepts
+    no more requests.
     """
     if st.dialect == "postgresql":
         for lock in _LOCKS:
             await st.fetch(lock)
     now_ms = to_unix_ms(await clock.now(st))
-    outage = await _notice_outage(st, now_ms, outage_seconds=outage_seconds)
+    outage = await _record_outage(st, now_ms, outage_seconds=outage_seconds)
     report = json.dumps({ENDED: True} if has_ended else {})
-    await st.fetch(_BEAT, process, INGEST, now_ms, report)
+    await st.fetch(_INSERT_HEARTBEAT, process, INGEST, now_ms, report)
     return outage
 
 
-async def _notice_outage(st: Statements, now_ms: int, *, outage_seconds: int) -> Outage | None:
+async def _record_outage(st: Statements, now_ms: int, *, outage_seconds: int) -> Outage | None:
     if await _down_from(st, now_ms, outage_seconds=outage_seconds) is None:
         return None
-    await st.fetch(_ALONE, to_iso(from_unix_ms(now_ms)))
+    await st.fetch(_LOCK_OUTAGES, to_iso(from_unix_ms(now_ms)))
     down_from = await _down_from(st, now_ms, outage_seconds=outage_seconds)
     if down_from is None:
         return None
-    # Since ingest is up again, it may have accepted something for as long as a beat takes.
+    # Ingest may have accepted requests for up to one heartbeat interval since it is up again.
     accepted_until = now_ms - beat_interval(outage_seconds) // timedelta(milliseconds=1)
-    rows = await st.fetch(_NOTICE, down_from, now_ms, accepted_until)
+    rows = await st.fetch(_INSERT_OUTAGE, down_from, now_ms, accepted_until)
     return Outage(id=rows[0][0], down_from=down_from, up_at=now_ms, accepted_until=accepted_until)
 
 
 async def _down_from(st: Statements, now_ms: int, *, outage_seconds: int) -> int | None:
-    """The last beat, if an outage began with it."""
+    """The time of the last heartbeat, if an outage began then. None if ingest was up."""
     last_ms, newest_ms = (await st.fetch(_LATEST, INGEST, now_ms))[0]
     if newest_ms is not None and newest_ms > now_ms:
         await st.fetch(_FORGET_FUTURE, INGEST, now_ms)
     last_at = None if last_ms is None else from_unix_ms(last_ms)
-    return last_ms if is_outage(last_at, from_unix_ms(now_ms), outage_seconds=outage_seconds) else None
+    now = from_unix_ms(now_ms)
+    return last_ms if is_outage(last_at, now, outage_seconds=outage_seconds) else None

@@ -1,28 +1,34 @@
-"""Counts what the front door served and what it refused, and judges whether it serves: the beat of ingest goes by that.
+"""Counts served and unserved requests of ingest, and decides whether ingest is refusing most of
+them.
 
-Unserved is what was refused for want of the store or of a place in the queue, for no other reason. Used by
-`store.ingest.group_commit`.
+A request is unserved if the store was unavailable or the queue was full. Other refusals count as
+served. The ingest heartbeat depends on this. Used by `store.ingest.group_commit`.
 """
 
 import asyncio
 from collections import Counter
 
 from domain.ids import ProjectId
-from store.ingest.batch import Endpoint, IngestRequest
+from store.ingest.requests import Endpoint, IngestRequest
 
-# For so long after most were refused a pause says nothing: who was refused may come again that late.
+# Ingest counts as refusing for this long after most requests were refused, even without new
+# requests: a refused caller may retry that late.
 REFUSED_SECONDS = 10.0
 
 
-class Served:
-    """The requests since the last beat, receipts and results apart: either alone is an outage."""
+class IngestOutcomes:
+    """The requests since the last heartbeat, by endpoint.
+
+    Receipts and results are separate, because refusing either is an outage.
+    """
 
     def __init__(self) -> None:
         self._served: Counter[Endpoint] = Counter()
         self._unserved: Counter[Endpoint] = Counter()
-        self._locked: Counter[tuple[Endpoint, ProjectId]] = Counter()  # refused for a lock
-        self._refused_at: dict[Endpoint, float] = {}  # when most were refused, unless some were served since
-        self._projects: set[ProjectId] = set()  # all that have asked
+        self._locked: Counter[tuple[Endpoint, ProjectId]] = Counter()  # refused because of a lock
+        # When most requests were last refused. Removed when most are served again.
+        self._refused_at: dict[Endpoint, float] = {}
+        self._projects: set[ProjectId] = set()  # all projects that have sent a request
 
     def count_served(self, request: IngestRequest) -> None:
         self._projects.add(request.project_id)
@@ -35,10 +41,12 @@ class Served:
         self._projects.add(request.project_id)
         self._locked[request.endpoint, request.project_id] += 1
 
-    def take_is_refusing(self, *, outage_seconds: int) -> bool:
-        """Whether most receipts, or most results, were refused since this was last asked.
+    def reset_and_check_refusing(self, *, outage_seconds: int) -> bool:
+        """Whether most receipts or most results were refused since the last call. Resets the
+        counts.
 
-        Locks count when they refuse several projects, or the only one that there is: those of one say nothing of the others.
+        Requests refused because of a lock count only if they are of several projects, or of the
+        only project. Locks of one project do not mean that others are refused.
         """
         now = asyncio.get_running_loop().time()
         unserved = self._unserved.copy()
@@ -53,6 +61,6 @@ class Served:
                 self._refused_at.pop(endpoint, None)
         for counter in (self._served, self._unserved, self._locked):
             counter.clear()
-        # Less than an outage, so that what was refused once is none.
+        # Shorter than an outage, so that one refused batch does not count as one.
         lasts_seconds = min(REFUSED_SECONDS, outage_seconds / 2)
         return any(now - at <= lasts_seconds for at in self._refused_at.values())

@@ -1,8 +1,9 @@
-"""Copies a whole store into a backup, in one snapshot, and back into an empty store, in one transaction.
+"""Copies a whole store into a backup, in one snapshot, and back into an empty store, in one
+transaction.
 
-The same rows go into the file whichever database they come from, so that it can be restored into either. Not in it is what must
-not come back: sign-in links, invitations, sessions, the heartbeats of processes. Called by `cli.commands.backup`; a store at work
-is not disturbed.
+The file contains the same rows for SQLite and PostgreSQL, so it can be restored into either. It
+does not contain what must not come back: sign-in links, invitations, sessions and heartbeats of
+processes. Called by `cli.commands.backup`. A backup does not disturb a running store.
 """
 
 from base64 import b64decode, b64encode
@@ -37,15 +38,15 @@ from store.schema import tables
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_beats, write_fact
 
 TABLES: Mapping[str, Table] = tables.Project.metadata.tables
-# A session that was closed since, or a link that was used, must not open again.
+# A closed session or a used link must not become valid again.
 LEFT_OUT = frozenset({"login_links", "sessions", "invitations", "throttles"})
-# What a store may hold that nobody has used yet.
+# Tables that may have rows in a store that is still unused.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts", "outages"}
 RUNNING_SECONDS = 10.0
-# No namespace has this id: whatever Temporal is met next, it is told everything anew.
+# No namespace has this id, so every open receipt is started again in the next namespace.
 RESTORED = "restored from a backup"
 
-Progress = Callable[[int], None]  # told how many rows were done so far
+Progress = Callable[[int], None]  # called with the number of rows done so far
 
 
 async def back_up(
@@ -58,11 +59,12 @@ async def back_up(
     revision: str,
     progress: Progress,
 ) -> None:
-    """Write every row that the store holds now; what is stored meanwhile is not in it. `revision`: that of this version's tables.
+    """Write every row of one snapshot of the store. `revision` is that of this version's tables.
 
-    That it was begun is in the audit log before a row leaves the store.
+    The audit log records the backup before the first row leaves the store.
 
-    Raises: BackupError when the file cannot be written, or the tables are another version's; Unavailable.
+    Raises: BackupError when the file cannot be written, or the tables are of another version;
+        Unavailable.
     """
     async with database.transaction() as session:
         await _refuse_other_revision(session, revision)
@@ -70,10 +72,10 @@ async def back_up(
         await audit.record(session, sealer, actor, AuditAction.BACKUP_STARTED, now=now, subject=subject)
     async with database.reading() as session:
         await _refuse_other_revision(session, revision)
-        # The one that opens what is in this snapshot, should it be replaced meanwhile.
+        # Read in this snapshot, because the root secret may be replaced meanwhile.
         root, made_at = await root_in_force(session, sealer), await database.now(session)
         writer.begin(key=root.backup_key, made_at=made_at, made_by=made_by, revision=revision)
-        for name, table in _kept().items():
+        for name, table in _backed_up_tables().items():
             writer.begin_table(name, table.columns.keys())
             async for rows in _stored(session, table):
                 writer.add(rows)
@@ -84,14 +86,16 @@ async def back_up(
 async def restore(
     database: Database, backup: BackupReader, *, sealer: Sealer, actor: Actor, progress: Progress
 ) -> dict[str, int]:
-    """Store every row of the backup, or none of them; how many of each table. The audit log goes on with the restoring itself.
+    """Store every row of the backup, or none of them. Return the number of rows of each table.
 
-    Nobody has what was leased when the backup was made: everything that was to be told or sent is due.
+    The audit log continues with an entry for the restore. Leases of the outbox are cleared, and
+    unsent alerts are due at once.
 
-    Raises: BackupError when the backup is damaged, or the store not empty; Unavailable when the store cannot be written.
+    Raises: BackupError when the backup is damaged, or the store not empty; Unavailable when the
+        store cannot be written.
     """
-    kept = _kept()
-    counted = dict.fromkeys(kept, 0)
+    known = _backed_up_tables()
+    counted = dict.fromkeys(known, 0)
     async with database.transaction() as session:
         if database.dialect == "postgresql":
             await session.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -99,7 +103,7 @@ async def restore(
         for name in OF_NO_WEIGHT:
             await session.execute(delete(TABLES[name]))
         for batch in backup.batches(fitting_key(backup, sealer)):
-            table = kept.get(batch.table)
+            table = known.get(batch.table)
             if table is None or set(batch.columns) != set(table.columns.keys()):
                 raise BackupError(f"the backup has a table {batch.table} that this version of Makegood does not know")
             await session.execute(insert(table), [_row(table, batch.columns, row) for row in batch.rows])
@@ -108,7 +112,7 @@ async def restore(
         await _make_due(session)
         await write_fact(session, NAMESPACE_FACT, RESTORED)
         if database.dialect == "postgresql":
-            await _count_on(session)
+            await _reset_sequences(session)
         details = {"made_at": backup.header.made_at}
         now, subject = await database.now(session), Subject(SubjectType.STORE)
         await audit.record(session, sealer, actor, AuditAction.STORE_RESTORED, now=now, subject=subject, details=details)
@@ -116,32 +120,35 @@ async def restore(
 
 
 def fitting_key(backup: BackupReader, sealer: Sealer) -> bytes:
-    """The key that authenticates the backup, of the root secrets that are known; the current one's when none fits."""
+    """The key of the known root secret that authenticates the backup; the current one's if none
+    does.
+    """
     keys = [root.backup_key for root in sealer.roots]
     return next((key for key in keys if fingerprint(key) == backup.header.key_fingerprint), keys[0])
 
 
 def check_fits(backup: BackupReader, *, key: bytes, revision: str) -> None:
-    """Return when this version of Makegood can restore the backup and its key is ours.
+    """Return if this version of Makegood can restore the backup and `key` authenticates it.
 
     Raises: BackupError.
     """
     header = backup.header
     if header.key_fingerprint != fingerprint(key):
         raise BackupError(
-            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the instance that made it "
-            "(or MAKEGOOD_SECRET_KEY_PREVIOUS, if it was replaced since), without which its API keys and sealed secrets "
-            "are of no use"
+            "the backup was made under another secret key: set MAKEGOOD_SECRET_KEY to that of the "
+            "instance that made it (or MAKEGOOD_SECRET_KEY_PREVIOUS, if it was replaced since), "
+            "without which its API keys and sealed secrets are of no use"
         )
     if header.revision != revision:
         raise BackupError(
-            f"the backup's tables are at {header.revision}, those of this version at {revision}: restore it with the version "
-            f"of Makegood that made it, {header.made_by}, and let a newer one take the store over with `makegood migrate`"
+            f"the backup's tables are at {header.revision}, those of this version at {revision}: "
+            f"restore it with the version of Makegood that made it, {header.made_by}, "
+            "and let a newer one take the store over with `makegood migrate`"
         )
 
 
 async def refuse_unless_empty(session: AsyncSession, now: datetime) -> None:
-    """Return when nothing was ever done with the store, and nobody is at work on it.
+    """Return if the store is unused and no process is running on it.
 
     Raises: BackupError.
     """
@@ -164,31 +171,31 @@ async def _refuse_other_revision(session: AsyncSession, revision: str) -> None:
         raise BackupError(f"the store's tables are at {stored}, this version needs {revision}: run `makegood migrate` first")
 
 
-def _kept() -> dict[str, Table]:
+def _backed_up_tables() -> dict[str, Table]:
     return {name: _plain(table) for name, table in TABLES.items() if name not in LEFT_OUT}
 
 
 def _plain(table: Table) -> Table:
-    """The table with instants as they are stored, in milliseconds: nothing is rounded or moved on its way."""
+    """The table with instants as stored milliseconds, so that nothing is rounded or shifted."""
     columns = [Column(of.name, BigInteger() if isinstance(of.type, tables.Instant) else of.type) for of in table.columns]
     return Table(table.name, MetaData(), *columns)
 
 
 async def _stored(session: AsyncSession, table: Table) -> AsyncIterator[list[list[Any]]]:  # Any: JSON, by the column
-    sealed = [place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+    sealed = [i for i, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
     found = await session.stream(_selected(table), execution_options={"yield_per": ROWS_AT_ONCE})
     async for part in found.partitions():
         rows = [list(row) for row in part]
         for row in rows:
-            for place in sealed:
-                row[place] = None if row[place] is None else b64encode(row[place]).decode()
+            for i in sealed:
+                row[i] = None if row[i] is None else b64encode(row[i]).decode()
         yield rows
 
 
 def _selected(table: Table) -> Select[Any]:
     if table.name != "heartbeats":
         return select(table)
-    # When a front door could last commit: ingest was up until then, and an outage is counted from there.
+    # Only the last heartbeat of ingest: it was up until then, and an outage is counted from there.
     return select(table).where(table.c.role == INGEST).order_by(table.c.at.desc()).limit(1)
 
 
@@ -201,14 +208,16 @@ def _row(table: Table, columns: tuple[str, ...], values: Any) -> dict[str, Any]:
 
 
 async def _make_due(session: AsyncSession) -> None:
-    """Whoever had claimed it is gone, and a mail server that failed then may work by now."""
+    """Clear leases, whose holders are gone, and make unsent alerts due: the mail server may work
+    now.
+    """
     outbox, alerts = TABLES["outbox"], TABLES["alerts"]
     await session.execute(update(outbox).values(claimed_until=None))
     await session.execute(update(alerts).where(alerts.c.sent_at.is_(None)).values(due_at=alerts.c.created_at))
 
 
-async def _count_on(session: AsyncSession) -> None:
-    """Number new rows after the highest; PostgreSQL keeps its count apart from the rows, SQLite does not."""
+async def _reset_sequences(session: AsyncSession) -> None:
+    """Set PostgreSQL's sequences to the highest stored ids. SQLite has none."""
     for table in TABLES.values():
         if (column := table.autoincrement_column) is not None:
             sequence = func.pg_get_serial_sequence(table.name, column.name)

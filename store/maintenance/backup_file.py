@@ -1,12 +1,12 @@
-"""The file of a backup: compressed JSON lines, authenticated with a key made from the root secret; written whole or not at all.
+"""The backup file: compressed JSON lines, authenticated with a key derived from the root secret.
 
-    {"format": "makegood-backup", "version": 1, "made_at": …, "made_by": …, "revision": …, "key": a fingerprint}
+    {"format": "makegood-backup", "version": 1, "made_at": …, "made_by": …, "revision": …, "key": …}
     {"table": "projects", "columns": ["id", …]}
-    ["prj_…", …]                                       a line for each row, its values as the columns have them
+    ["prj_…", …]                                       a line for each row: its column values
     {"rows": {"projects": 1, …}, "mac": …}             the end: HMAC-SHA256 of every line before it
 
-It holds no key, and no line of it may be changed by who has none. Knows no table and opens no store: `store.maintenance.backup`
-does.
+`key` is a fingerprint; the file contains no key. Nobody without the key can change a line unnoticed.
+The file is written completely or not at all. Only `store.maintenance.backup` accesses the store.
 """
 
 import gzip
@@ -28,7 +28,8 @@ from store.db.fsync import rename_on_disk
 FORMAT = "makegood-backup"
 FORMAT_VERSION = 1
 ROWS_AT_ONCE = 1_000
-# The longest row has a sealed payload of 32 KiB; a line beyond this is damage, and is not read into memory.
+# The longest row has an encrypted payload of 32 KiB. A longer line is damage, and not read into
+# memory.
 LONGEST_LINE_BYTES = 1 << 20
 COMPRESSION = 5
 FINGERPRINT_CHARACTERS = 32
@@ -38,12 +39,14 @@ Values = Sequence[Any]  # Any: JSON, as a row's columns have it
 
 
 class BackupError(Exception):
-    """A backup cannot be written, read or restored; the message is one line that says why, and what to do."""
+    """A backup cannot be written, read or restored. The message is one line: the reason and what to
+    do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a backup says of itself. `made_by` is the version of Makegood, `revision` that of its tables."""
+    """The header. `made_by` is the version of Makegood, `revision` that of its tables."""
 
     made_at: str
     made_by: str
@@ -61,7 +64,7 @@ class Batch:
 
 
 class BackupWriter:
-    """Writes the lines of one backup into an opened file. `rows` counts those of each table so far."""
+    """Writes a backup to an open file. `rows` counts the rows of each table so far."""
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file
@@ -70,25 +73,33 @@ class BackupWriter:
         self._table = ""
 
     def begin(self, *, key: bytes, made_at: datetime, made_by: str, revision: str) -> None:
-        """The header, before anything else; `key` authenticates all of it."""
+        """Write the header first. `key` authenticates the whole file."""
         self._mac = hmac.new(key, digestmod="sha256")
-        told = {"made_at": to_iso(made_at), "made_by": made_by, "revision": revision, "key": fingerprint(key)}
-        self._write(orjson.dumps({"format": FORMAT, "version": FORMAT_VERSION, **told}, option=_NEWLINE))
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "made_at": to_iso(made_at),
+            "made_by": made_by,
+            "revision": revision,
+            "key": fingerprint(key),
+        }
+        self._write(orjson.dumps(header, option=_NEWLINE))
 
     def begin_table(self, name: str, columns: Sequence[str]) -> None:
-        """The rows added from here on are of this table."""
+        """Begin a table. The rows added from here on belong to it."""
         self._table = name
         self.rows[name] = 0
         self._write(orjson.dumps({"table": name, "columns": list(columns)}, option=_NEWLINE))
 
     def add(self, rows: Sequence[Values]) -> None:
-        """Rows of the table that was begun last."""
+        """Add rows to the table that was begun last."""
         self.rows[self._table] += len(rows)
         self._write(b"".join(orjson.dumps(row, option=_NEWLINE) for row in rows))
 
     def end(self) -> None:
-        """The end, after everything else."""
-        self._write(orjson.dumps({"rows": self.rows, "mac": self._mac.hexdigest()}, option=_NEWLINE))
+        """Write the last line, with the row counts and the MAC."""
+        end = {"rows": self.rows, "mac": self._mac.hexdigest()}
+        self._write(orjson.dumps(end, option=_NEWLINE))
 
     def _write(self, lines: bytes) -> None:
         self._mac.update(lines)
@@ -99,10 +110,13 @@ class BackupWriter:
 
 
 class BackupReader:
-    """Reads a backup from its file, as often as it is asked to."""
+    """Reads a backup from its file. It can be read several times."""
 
     def __init__(self, path: Path, file: gzip.GzipFile) -> None:
-        """Raises: BackupError when it is no backup, or of a format that this version does not know."""
+        """Read the header.
+
+        Raises: BackupError when it is no backup, or of a format that this version does not know.
+        """
         self._path = path
         self._file = file
         self.header = self._read_header()
@@ -110,57 +124,61 @@ class BackupReader:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        """The backup while the block runs. Raises: BackupError as the constructor, and when the file cannot be read."""
+        """Open a backup for the block.
+
+        Raises: BackupError as the constructor, and when the file cannot be read.
+        """
         try:
-            file = gzip.open(path, "rb")  # noqa: SIM115 - closed below; only its opening may be blamed on the file
+            file = gzip.open(path, "rb")  # noqa: SIM115 - closed below
         except OSError as error:
             raise BackupError(f"{path} cannot be read ({error.strerror})") from error
         with file:
             yield cls(path, file)
 
     def batches(self, key: bytes) -> Iterator[Batch]:
-        """All its rows, from the first; it is whole and unchanged only once the last was given.
+        """All rows in batches. Only after the last batch is it certain that the backup is intact.
 
-        Raises: BackupError when it is not.
+        Raises: BackupError when it is damaged.
         """
         mac = hmac.new(key, digestmod="sha256")
         counted: dict[str, int] = {}
         batch = Batch("", (), [])
         with self._named_damage():
             for line in self._lines():
-                said = orjson.loads(line)
-                is_row = isinstance(said, list)
+                value = orjson.loads(line)
+                is_row = isinstance(value, list)
                 if is_row:
-                    self._check_row(batch, said)
-                    batch.rows.append(said)
+                    self._check_row(batch, value)
+                    batch.rows.append(value)
                 if batch.rows and (not is_row or len(batch.rows) == ROWS_AT_ONCE):
                     counted[batch.table] += len(batch.rows)
                     yield batch
                     batch = Batch(batch.table, batch.columns, [])
-                if not is_row and "mac" in said:
-                    self._check_end(said, mac.hexdigest(), counted)
+                if not is_row and "mac" in value:
+                    self._check_end(value, mac.hexdigest(), counted)
                     return
-                if not is_row and "table" in said:
-                    batch = Batch(str(said["table"]), tuple(said["columns"]), [])
+                if not is_row and "table" in value:
+                    batch = Batch(str(value["table"]), tuple(value["columns"]), [])
                     counted[batch.table] = 0
                 mac.update(line)
         raise self._damaged("its end is missing")
 
     def _read_header(self) -> Header:
         try:
-            said = orjson.loads(next(self._lines(), b""))
-            is_ours = isinstance(said, dict) and said.get("format") == FORMAT
+            header = orjson.loads(next(self._lines(), b""))
+            is_ours = isinstance(header, dict) and header.get("format") == FORMAT
         except (EOFError, OSError, ValueError, zlib.error):
             is_ours = False
         if not is_ours:
             raise BackupError(f"{self._path} is not a backup of Makegood")
-        if said.get("version") != FORMAT_VERSION:
+        if header.get("version") != FORMAT_VERSION:
             raise BackupError(
-                f"{self._path} has the format {said.get('version')}, and this version of Makegood reads {FORMAT_VERSION}: "
-                f"restore it with the version that made it, {said.get('made_by')}"
+                f"{self._path} has the format {header.get('version')}, "
+                f"and this version of Makegood reads {FORMAT_VERSION}: "
+                f"restore it with the version that made it, {header.get('made_by')}"
             )
         with self._named_damage():
-            return Header(said["made_at"], said["made_by"], said["revision"], said["key"])
+            return Header(header["made_at"], header["made_by"], header["revision"], header["key"])
 
     def _lines(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -171,11 +189,11 @@ class BackupReader:
         if len(row) != len(batch.columns):
             raise self._damaged("a row has not the columns of its table")
 
-    def _check_end(self, said: dict[str, Any], mac: str, counted: dict[str, int]) -> None:
-        # Reading on checks the file's own sum as well.
+    def _check_end(self, end: dict[str, Any], mac: str, counted: dict[str, int]) -> None:
+        # Reading to the end also verifies the checksum of gzip.
         if self._file.readline(LONGEST_LINE_BYTES):
             raise self._damaged("something follows its end")
-        if said["rows"] != counted or not hmac.compare_digest(str(said["mac"]), mac):
+        if end["rows"] != counted or not hmac.compare_digest(str(end["mac"]), mac):
             raise self._damaged("its checksum does not fit")
 
     @contextmanager
@@ -183,7 +201,9 @@ class BackupReader:
         try:
             yield
         except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, KeyError, TypeError) as error:
-            raise self._damaged("it ends too early" if isinstance(error, EOFError) else "it cannot be unpacked") from error
+            is_short = isinstance(error, EOFError)
+            problem = "it ends too early" if is_short else "it cannot be unpacked"
+            raise self._damaged(problem) from error
         except OSError as error:
             raise BackupError(f"{self._path} cannot be read ({error.strerror})") from error
 
@@ -193,7 +213,9 @@ class BackupReader:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[gzip.GzipFile]:
-    """A new file for its owner alone, which has its name, and is on disk, once the block has ended without an exception.
+    """A new file that only its owner may read, written atomically.
+
+    It gets its name, and is on disk, after the block has ended without an exception.
 
     Raises: BackupError when it cannot be written.
     """
@@ -213,5 +235,5 @@ def written_whole(path: Path) -> Iterator[gzip.GzipFile]:
 
 
 def fingerprint(key: bytes) -> str:
-    """By which a backup's key is recognised; says nothing of the key, nor of the root secret."""
+    """The fingerprint of a backup's key. It reveals nothing about the key or the root secret."""
     return hmac.new(key, b"fingerprint", "sha256").hexdigest()[:FINGERPRINT_CHARACTERS]

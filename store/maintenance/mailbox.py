@@ -1,8 +1,9 @@
-"""The mails that the built-in mailbox keeps, one file each: written whole, listed, read.
+"""Writes, lists and reads the mails of the built-in mailbox, one file for each mail.
 
-The files are `DATA_DIR/mailbox/*.eml`; their names sort by time of arrival. The mailbox of `makegood up` writes them, the
-console reads them. A mail may come from any program on this machine: nothing in it is trusted, a broken one is shown
-as far as it can be read, and a name never leads outside the directory.
+The files are `DATA_DIR/mailbox/*.eml`, and their names sort by time of arrival. The mailbox server
+of `makegood up` writes them; the console reads them. A mail may come from any program on this
+machine, so nothing in it is trusted. A broken mail is shown as far as it can be read. A name cannot
+lead outside the directory.
 """
 
 import os
@@ -38,7 +39,7 @@ class MailSummary:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail; `text` and `html` are None when it has no such part."""
+    """One mail. `text` and `html` are None if it has no such part."""
 
     summary: MailSummary
     message_id: str
@@ -47,7 +48,7 @@ class Mail:
 
 
 def store_mail(directory: Path, content: bytes, *, received_at: datetime, newest_kept: int = NEWEST_KEPT) -> str:
-    """Store a mail, on disk before this returns, and drop the oldest beyond `newest_kept`; its name."""
+    """Store a mail durably, delete the oldest beyond `newest_kept`, and return its name."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"{received_at.astimezone(UTC).strftime(NAME_INSTANT)}Z-{secrets.token_hex(4)}.eml"
     unfinished = directory / f"{name}.new"
@@ -62,13 +63,13 @@ def store_mail(directory: Path, content: bytes, *, received_at: datetime, newest
 
 
 def list_mails(directory: Path, *, limit: int = 100) -> tuple[MailSummary, ...]:
-    """The newest mails first, at most `limit`; none when nothing was ever received."""
+    """At most `limit` mails, newest first. Empty if nothing was ever received."""
     summaries = (_summary(directory, name) for name in _names(directory)[:limit])
     return tuple(summary for summary in summaries if summary is not None)
 
 
 def read_mail(directory: Path, name: str) -> Mail | None:
-    """One mail; None when the name is not one of ours or its file is gone."""
+    """Read one mail. None if the name is invalid or the file no longer exists."""
     content = _content(directory, name)
     if content is None:
         return None
@@ -140,10 +141,12 @@ def _decoded(part: Message) -> str:
         return ""
     try:
         return _writable(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
-    except (LookupError, UnicodeError):  # a charset that is none, or one such as `undefined` that replaces nothing
+    except (LookupError, UnicodeError):  # an unknown charset, or `undefined`, which replaces nothing
         return payload.decode("utf-8", errors="replace")
 
 
 def _writable(text: str) -> str:
-    """With a question mark for each half of a surrogate pair, which some charsets bring in and no page can hold."""
+    """Replace lone surrogates, which some charsets produce and no page can encode, by question
+    marks.
+    """
     return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -1,7 +1,8 @@
-"""Figures of the whole store: for `/metrics`, and of the alerts that fail for `/readyz` and doctor too.
+"""Queries for the metrics of the whole store (`/metrics`), and for failing alerts (`/readyz`,
+doctor).
 
-Each figure is asked by itself: one that takes too long costs none of the others. A count reads an index of what it counts, and
-ends at a bound, so that its work is the same whatever is stored.
+Each metric has its own query, so a slow one does not affect the others. Each count reads an index
+and stops at a limit, so its cost is bounded whatever is stored.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,21 +27,22 @@ PROJECTS = tables.Project.metadata.tables["projects"]
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
 ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
-# Beyond it no exact count is of use, and each costs a look.
+# The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000
-# A figure of `/metrics` that has come to this is "so many or more"; some tenths of a second of work.
+# A metric with this value means "this many or more". Counting to it takes some tenths of a second.
 AT_MOST = 1_000_000
 ENDED_LATELY = timedelta(minutes=15)
-# Spelled out, not bound: only so do both databases see that the partial index `receipts_due` holds them all.
+# A literal, not a parameter. Otherwise SQLite and PostgreSQL do not use the partial index
+# `receipts_due`.
 IS_WAITING = RECEIPTS.c.state == literal_column("'waiting'")
 
 Figures = Mapping[str, float]
-# Figures by name, at an instant by the store's clock.
+# Takes the time by the store's clock and returns values by the name of their metric.
 Measure = Callable[[AsyncSession, datetime], Awaitable[Figures]]
 
 
 async def deadline_lag(session: AsyncSession, now: datetime) -> Figures:
-    """How far the longest overdue receipt is past its deadline without its incident."""
+    """How many seconds the most overdue waiting receipt is past its deadline."""
     first = select(RECEIPTS.c.deadline_at).where(IS_WAITING).order_by(RECEIPTS.c.deadline_at).limit(1)
     oldest: datetime | None = await session.scalar(first)
     return {"deadline_lag_seconds": 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())}
@@ -57,7 +59,7 @@ async def outbox_rows(session: AsyncSession, now: datetime) -> Figures:
 
 
 async def unresolved(session: AsyncSession, now: datetime) -> Figures:
-    """Incidents by state, without those that are resolved; at most `AT_MOST` of each project."""
+    """Unresolved incidents by state, at most `AT_MOST` of each project."""
     del now
     return {
         "open_incidents": await _count_incidents(session, IncidentState.OPEN),
@@ -87,9 +89,12 @@ async def count_stuck_runs(session: AsyncSession, now: datetime) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class FailingAlerts:
-    """Alerts that failed and are tried again, since when the first of them, and with what error; at most 1,000 are counted.
+    """Alerts that failed and are being retried.
 
-    `ended` are those of the last 15 minutes that ended although somebody was still to be notified. Spans in seconds; None: never.
+    - `failing`: how many, at most 1,000. `failing_seconds`: how long the oldest has been failing.
+    - `error`: the error of the oldest, or of the last one that ended.
+    - `ended`: alerts of the last 15 minutes that ended before everybody was notified.
+    - `last_sent_seconds`: the age of the last sent alert. None: never.
     """
 
     failing: int
@@ -100,7 +105,7 @@ class FailingAlerts:
 
 
 async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAlerts:
-    """What `/readyz`, `/metrics` and doctor say of alerts; each statement reads a partial index, and a bounded part of it."""
+    """The failing alerts. Each statement reads a bounded part of a partial index."""
     oldest = select(ALERTS.c.failing_since, ALERTS.c.last_error).where(RETRIED, ALERTS.c.failing_since.is_not(None))
     first = (await session.execute(oldest.order_by(ALERTS.c.failing_since).limit(1))).first()
     lately = (ALERTS.c.ended_at > now - ENDED_LATELY, ALERTS.c.end_reason.in_(sorted(UNREACHED_ENDS)))
@@ -116,12 +121,12 @@ async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAl
     )
 
 
-async def _count_alerts(session: AsyncSession, lane: TextClause, *, limit: int | None = None) -> int:
-    return await _count(session, select(ALERTS.c.project_id).where(lane), limit=limit)
+async def _count_alerts(session: AsyncSession, condition: TextClause, *, limit: int | None = None) -> int:
+    return await _count(session, select(ALERTS.c.project_id).where(condition), limit=limit)
 
 
 async def _count_incidents(session: AsyncSession, state: IncidentState) -> int:
-    """Project by project, through the index `incidents_by_state`: what is resolved is not read."""
+    """Count by project with the index `incidents_by_state`, without reading resolved ones."""
     of_project = select(INCIDENTS.c.id).where(INCIDENTS.c.project_id == PROJECTS.c.id, INCIDENTS.c.state == state.value)
     counted = select(func.count()).select_from(of_project.correlate(PROJECTS).limit(AT_MOST).subquery()).scalar_subquery()
     return int(await session.scalar(select(func.sum(counted)).select_from(PROJECTS)) or 0)
@@ -141,7 +146,7 @@ async def failing_alerts(session: AsyncSession, now: datetime) -> Figures:
     }
 
 
-# What an operator needs first comes first: there is a time limit for all of them together.
+# The most important come first, because there is one time limit for all of them together.
 MEASURES: tuple[Measure, ...] = (
     deadline_lag,
     outbox_age,

@@ -1,7 +1,8 @@
-"""Deletes what has served: stored answers after 24 h, payloads after 30 days, spent links and sessions.
+"""Deletes expired data: stored responses after 24 h, payloads after 30 days, used links, old
+sessions.
 
-Tries to sign in that count no more go too. Receipts are kept. Called by the worker's purge loop, in batches, so that no
-transaction holds SQLite's one write lock for long.
+Expired login attempts are deleted too; receipts are kept. Called by the worker's retention loop, in
+batches, so that no transaction holds SQLite's write lock for long.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, Table, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from store.ingest.batch import ANSWERS_KEPT_FOR
+from store.ingest.idempotency_keys import RESPONSE_RETENTION
 from store.people.sessions import IDLE_LIFETIME
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
@@ -22,12 +23,12 @@ LINKS = tables.LoginLink.metadata.tables["login_links"]
 INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 SESSIONS = tables.Session.metadata.tables["sessions"]
 THROTTLES = tables.Throttle.metadata.tables["throttles"]
-PAYLOADS_KEPT_FOR = timedelta(days=30)
+PAYLOAD_RETENTION = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many of each were purged in one batch."""
+    """How many rows of each kind one batch deleted."""
 
     answers: int
     payloads: int
@@ -43,55 +44,58 @@ class Purged:
 
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
-    """One batch of at most `limit` of each kind; there may be more when one of the counts reaches it."""
+    """Delete one batch of at most `limit` rows of each kind.
+
+    If a count reaches `limit`, there may be more.
+    """
     return Purged(**{kind: await purge_kind(session, kind, now, limit=limit) for kind in KINDS})
 
 
 async def purge_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 1_000) -> int:
-    """One batch of at most `limit` of that kind, one of `KINDS`; how many."""
+    """Delete one batch of at most `limit` rows of `kind`, one of `KINDS`. Return how many."""
     return await KINDS[kind](session, now, limit)
 
 
 async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
     columns = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
-    is_old = IDEMPOTENCY.c.created_at <= now - ANSWERS_KEPT_FOR
-    old = _held(select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit))
-    # The age once more: a key used again meanwhile has a young row in the old one's place.
+    is_old = IDEMPOTENCY.c.created_at <= now - RESPONSE_RETENTION
+    old = _locked(select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit))
+    # The age is checked again: a key used again meanwhile has a new row.
     purged = delete(IDEMPOTENCY).where(tuple_(*columns).in_(old), is_old)
     return len((await session.execute(purged.returning(IDEMPOTENCY.c.key))).all())
 
 
 async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
-    is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOADS_KEPT_FOR)
-    old = _held(select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit))
+    is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOAD_RETENTION)
+    old = _locked(select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit))
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
 
 
 async def _purge_links(session: AsyncSession, table: Table, now: datetime, limit: int) -> int:
     is_spent = or_(table.c.expires_at <= now, table.c.used_at.is_not(None))
-    spent = _held(select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit))
+    spent = _locked(select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit))
     return len((await session.execute(delete(table).where(table.c.digest.in_(spent)).returning(table.c.digest))).all())
 
 
 async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
     is_over = or_(SESSIONS.c.expires_at <= now, SESSIONS.c.seen_at <= now - IDLE_LIFETIME)
-    old = _held(select(SESSIONS.c.digest).where(is_over).order_by(SESSIONS.c.digest).limit(limit))
+    old = _locked(select(SESSIONS.c.digest).where(is_over).order_by(SESSIONS.c.digest).limit(limit))
     purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
     return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())
 
 
 async def _purge_throttles(session: AsyncSession, now: datetime, limit: int) -> int:
     is_old = THROTTLES.c.forgotten_at <= now
-    old = _held(select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit))
-    # The age once more: a name tried again meanwhile counts anew.
+    old = _locked(select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit))
+    # The age is checked again: a new login attempt may have refreshed the row meanwhile.
     purged = delete(THROTTLES).where(THROTTLES.c.name.in_(old), is_old)
     return len((await session.execute(purged.returning(THROTTLES.c.name))).all())
 
 
-def _held(chosen: Select[Any]) -> Select[Any]:
-    """Rows that nobody else holds, held from here on: a purge waits for no row, so that it never waits in a circle."""
-    # A common table expression: it is run once, where PostgreSQL might run a subquery with a limit again.
+def _locked(chosen: Select[Any]) -> Select[Any]:
+    """Lock the rows that no other transaction has locked. It never waits, so it cannot deadlock."""
+    # PostgreSQL might run a subquery with a limit twice; a common table expression runs once.
     return select(chosen.with_for_update(skip_locked=True).cte("chosen"))
 
 

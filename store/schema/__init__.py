@@ -1,1 +1,1 @@
-"""The tables as SQLModel classes, their mapping to domain values, and the triggers of the audit log."""
+"""The tables as SQLModel classes, their mapping to domain types, and the audit log's triggers."""

@@ -1,7 +1,8 @@
-"""Triggers that keep the audit log append only, whoever writes: no entry is changed or deleted, its end only moves on.
+"""Triggers that make the audit log append-only: no entry can be changed or deleted.
 
-They stop mistakes and a program that was led astray; who owns the database can remove them, and is then found out by the chain.
-A migration that alters one of these tables by making it anew (SQLite) must make its triggers again.
+They stop mistakes and a compromised program. The owner of the database can remove them, but the
+hash chain then reveals changes. A migration that recreates one of these tables (SQLite) must
+recreate its triggers.
 """
 
 from sqlalchemy import DDL, Table, event
@@ -35,7 +36,10 @@ POSTGRESQL = (
 
 
 def make_append_only(log: Table, head: Table) -> None:
-    """Have the triggers made with the tables, when they are made from the code; the migration has its own copy of them."""
+    """Create the triggers when the tables are created from the code.
+
+    The migration has its own copy of the triggers.
+    """
     for table in (log, head):
         for statement in SQLITE:
             if f" ON {table.name} " in statement:

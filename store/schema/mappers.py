@@ -1,6 +1,6 @@
-"""Rows to domain values, one function per noun. Rows never leave `store`; these are what leaves instead.
+"""Maps rows to domain values, with one function for each domain type. Rows never leave `store`.
 
-A row here is a SQLAlchemy row that names its columns as `tables.py` does, whatever else it holds.
+A row is a SQLAlchemy row with the column names of `tables.py`. It may have further columns.
 """
 
 import json
@@ -32,7 +32,7 @@ from domain.values.text import well_formed
 from store.schema import tables
 
 RECEIPTS = tables.Receipt.metadata.tables["receipts"]
-# Without `payload`: up to 32 KiB that nobody reads in a list.
+# Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
 
@@ -153,7 +153,7 @@ def result_from(row: Row[Any]) -> Result:
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
-    # JSON keeps halves of surrogate pairs, which no answer can be written with.
+    # JSON may contain lone surrogates, which cannot be encoded in a response.
     fields = {
         name: well_formed(value, characters=len(value)) if isinstance(value, str) else value
         for name, value in json.loads(row.fields).items()

@@ -1,7 +1,7 @@
 """The tables, as SQLModel classes; nothing else. Rows never leave `store`.
 
-Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and PostgreSQL. Ids are the wire's own text. Raw
-SQL (the committer's) names these columns as they stand here; `migrations/` makes them.
+Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and PostgreSQL. Ids are
+the wire's own text. Raw SQL of the committer uses these column names; `migrations/` creates them.
 """
 
 from datetime import datetime
@@ -56,7 +56,7 @@ def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -
 
 
 def _sequence() -> Any:
-    # INTEGER on SQLite, where only that spelling counts up by itself.
+    # INTEGER on SQLite, because only that type name gets an automatic number.
     return Field(
         default=None,
         sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
@@ -69,13 +69,14 @@ def _number() -> Any:
     )
 
 
-# Spelled out in every query too: only so do both databases see that the partial index holds what is asked for.
+# Queries must repeat these conditions literally. Otherwise SQLite and PostgreSQL do not use the
+# partial indexes.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
 
 
 def _newest_outage() -> Any:
-    """The newest outage that the row's deadline has: what credits a deadline passes those by that are no newer."""
+    """The newest outage that was credited to the row's deadline, so that none is credited twice."""
     return Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
@@ -112,7 +113,8 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = _instant(nullable=True)
     revoked_at: datetime | None = _instant(nullable=True)
     last_used_at: datetime | None = _instant(nullable=True)
-    # The fingerprint of the root secret whose pepper digested it; None: that of the first, before fingerprints were kept.
+    # The fingerprint of the root secret whose pepper digested it; None: that of the first, before
+    # fingerprints were kept.
     digested_with: str | None = _text(nullable=True)
 
 
@@ -246,10 +248,10 @@ class Timeline(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """What the engine must still be told. A row is deleted when the engine has taken it."""
+    """Starts and signals that Temporal must still get. A row is deleted after its delivery."""
 
     __tablename__: ClassVar[str] = "outbox"
-    # Autoincrement: an id used again could be settled in the name of the row that had it before.
+    # Autoincrement: with a reused id, a late acknowledgement would delete the wrong row.
     __table_args__ = (
         Index("outbox_by_event", "event_id", "id"),
         _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire', 'restart')"),
@@ -262,12 +264,12 @@ class Outbox(SQLModel, table=True):
     kind: str = _text()  # start | result | reprocess | resolve | expire | restart
     fields: str = _text()  # JSON object
     created_at: datetime = _instant()
-    # A lease, or a back-off; None: never tried.
+    # A lease or a backoff. None: never tried.
     claimed_until: datetime | None = _instant(nullable=True)
 
 
 class StuckRun(SQLModel, table=True):
-    """A receipt whose run missed something; `found_at`: Temporal says that the run cannot go on."""
+    """A receipt whose run may be stuck. `found_at`: when Temporal reported that it cannot go on."""
 
     __tablename__: ClassVar[str] = "stuck_runs"
     __table_args__ = (
@@ -290,7 +292,7 @@ class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
         UniqueConstraint("incident_id", "kind", "replay_id", "destination", name="alerts_once"),
-        # Two lanes for each project: those never tried, and those that failed before.
+        # Two queues for each project: alerts never tried, and alerts that failed before.
         _partial_index("alerts_fresh", "project_id", "due_at", where=ALERT_IS_FRESH),
         _partial_index("alerts_retried", "project_id", "due_at", where=ALERT_IS_RETRIED),
         _partial_index("alerts_failing", "failing_since", where=ALERT_IS_RETRIED),
@@ -302,7 +304,8 @@ class Alert(SQLModel, table=True):
     incident_id: str = _text()
     event_id: str = _text(index=True)
     kind: str = _text()
-    # What the kind is about: a repair, or the digest of a failing destination. '' where it has none: NULLs would not be unique.
+    # The subject of the kind: a repair, or the digest of a failing destination. '' for none,
+    # because NULLs are not unique.
     replay_id: str = _text()
     destination: str = _text()
     created_at: datetime = _instant()
@@ -330,10 +333,12 @@ class Idempotency(SQLModel, table=True):
 
 
 class Outage(SQLModel, table=True):
-    """An outage of ingest that is credited to the deadlines which were open in it. `cursor`: how far that has come."""
+    """An outage of ingest, credited to the deadlines open during it. `cursor`: the progress of
+    that.
+    """
 
     __tablename__: ClassVar[str] = "outages"
-    # Autoincrement: deadlines name the outages that they have by number.
+    # Autoincrement: deadlines refer to the credited outages by number.
     __table_args__ = (
         _partial_index("outages_pending", "id", where="done_at IS NULL"),
         {"sqlite_autoincrement": True},
@@ -351,9 +356,10 @@ class Outage(SQLModel, table=True):
 
 
 class Heartbeat(SQLModel, table=True):
-    """A living process of ours, written every 2 s; what it knows of itself is in `report`, a JSON object.
+    """A living process of ours, written every 2 s; what it knows of itself is in `report`, a JSON
+    object.
 
-    Of role `ingest`: when a front door could last commit.
+    With role `ingest`: when ingest could last commit.
     """
 
     __tablename__: ClassVar[str] = "heartbeats"
@@ -366,7 +372,9 @@ class Heartbeat(SQLModel, table=True):
 
 
 class Fact(SQLModel, table=True):
-    """Single facts about this installation, such as the id of the Temporal namespace that it last talked to."""
+    """Single facts about this installation, such as the id of the Temporal namespace that it last
+    talked to.
+    """
 
     __tablename__: ClassVar[str] = "facts"
 
@@ -402,11 +410,11 @@ class Session(SQLModel, table=True):
     expires_at: datetime = _instant()
     address: str = _text()  # where it was signed in from
     user_agent: str = _text()
-    proved_at: datetime | None = _instant(nullable=True)  # when its person last proved who he is
+    proved_at: datetime | None = _instant(nullable=True)  # when its user last authenticated again
 
 
 class Administrator(SQLModel, table=True):
-    """Who is owner of every project and has the pages of the installation."""
+    """The users who own every project and may open the pages of the installation."""
 
     __tablename__: ClassVar[str] = "administrators"
 
@@ -424,7 +432,7 @@ class Member(SQLModel, table=True):
 
 
 class Invitation(SQLModel, table=True):
-    """A link into a project that somebody was given; it makes its member when it is taken."""
+    """An invitation link to a project. Accepting it creates the membership."""
 
     __tablename__: ClassVar[str] = "invitations"
 
@@ -439,7 +447,7 @@ class Invitation(SQLModel, table=True):
 
 
 class TotpFactor(SQLModel, table=True):
-    """A person's TOTP secret; it asks for nothing before it is confirmed."""
+    """The TOTP secret of a user. It is not required before it is confirmed."""
 
     __tablename__: ClassVar[str] = "totp_factors"
 
@@ -461,19 +469,19 @@ class RecoveryCode(SQLModel, table=True):
 
 
 class Throttle(SQLModel, table=True):
-    """Failed tries to sign in, counted for an account, an address or a person's codes."""
+    """Failed login attempts, counted by account, address or a user's codes."""
 
     __tablename__: ClassVar[str] = "throttles"
 
     name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
     failures: int = Field()
     open_at: datetime = _instant()  # not to be tried before
-    told_until: datetime | None = _instant(nullable=True)  # the `open_at` before which a refused try is in the audit log already
+    told_until: datetime | None = _instant(nullable=True)  # until this `open_at`, a refused attempt is already in the audit log
     forgotten_at: datetime = _instant(index=True)
 
 
 class Identity(SQLModel, table=True):
-    """A person as an identity provider names him."""
+    """The identity of a user at an identity provider."""
 
     __tablename__: ClassVar[str] = "identities"
 
@@ -484,7 +492,9 @@ class Identity(SQLModel, table=True):
 
 
 class AuditLog(SQLModel, table=True):
-    """Who did what; append only. Numbered by `store.audit.log`, without gaps, since a gap is a missing entry."""
+    """The append-only audit log. `store.audit.log` numbers entries without gaps; a gap is a lost
+    entry.
+    """
 
     __tablename__: ClassVar[str] = "audit_log"
     __table_args__ = (Index("audit_log_by_project", "project_id", "sequence"),)
@@ -504,7 +514,7 @@ class AuditLog(SQLModel, table=True):
 
 
 class AuditHead(SQLModel, table=True):
-    """Where the audit log ends: one row, sealed with a key that is not in the database."""
+    """The end of the audit log: one row, sealed with a key that is not in the database."""
 
     __tablename__: ClassVar[str] = "audit_head"
 

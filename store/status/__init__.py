@@ -1,1 +1,1 @@
-"""What the processes report: heartbeats, facts, and which Temporal namespace the installation uses."""
+"""Heartbeats of the processes, facts, and the Temporal namespace of the installation."""

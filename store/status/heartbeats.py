@@ -1,8 +1,9 @@
-"""Who is alive, and single facts about this installation.
+"""Heartbeats of processes, and single facts about this installation.
 
-API and worker write a beat every 2 s; `/readyz`, doctor and supervisor read them. A front door writes a beat of its own on the
-path that receipts and results take (`INGEST`): that it could commit then. The outage credit goes by these alone. Nothing here
-judges what is too old.
+API and worker write a heartbeat every 2 s; `/readyz`, doctor and the supervisor read them. The
+ingest connection of each API process writes a separate heartbeat (`INGEST`), which proves that
+ingest could commit. The outage credit depends only on these. This module does not decide what is
+too old.
 """
 
 import json
@@ -20,35 +21,39 @@ from store.db.database import Database
 from store.schema import tables
 
 BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
-# The role of the rows that say when a front door could commit. Their process is no other process than the API's.
+# The role of the rows that record when ingest could commit. Their `process` is not that of the
+# API's own heartbeat.
 INGEST = "ingest"
 _LATEST_INGEST_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == INGEST)
-# Built once: the ledger asks it for each deadline. A row for each API process of the last minutes.
+# Built once, because it runs for each deadline. It returns a row for each recent API process.
 _INGEST_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == INGEST).order_by(BEATS.c.at.desc())
-# In the report of a process's last beat.
+# In the report of a process's last heartbeat.
 ENDED = "ended"
 # In every report: the fingerprints of the root secrets that the process knows.
 SECRETS = "secrets"
-# In a report on PostgreSQL: by how many seconds the process's host is ahead of the store's clock.
+# In a report on PostgreSQL: how many seconds the process's host is ahead of the store's clock.
 CLOCK = "clock_ahead_seconds"
-# A longer question says too little about either clock.
+# A longer round trip does not allow to compare the clocks.
 ROUND_TRIP_AT_MOST = timedelta(seconds=2)
 FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
-# A beat that is further ahead was written by a clock that was set back since: it says nothing of now.
+# A heartbeat further in the future is invalid: the clock was set back after it was written.
 AHEAD_AT_MOST = timedelta(minutes=1)
-# The fact that names the Temporal database which was told what the store holds; under another one all is told anew.
+# The fact with the id of the Temporal namespace in which the open receipts were started. In another
+# namespace all of them are started again.
 NAMESPACE_FACT = "temporal_namespace_id"
-# The fact that says when a mail server last took an alert, in milliseconds since 1970; up to half a minute late.
+# The fact with the time when a mail server last accepted an alert, in milliseconds since 1970. It
+# is up to half a minute late.
 ALERT_SENT_FACT = "alert_sent_at"
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The last word of a process: `role` is `api`, `worker` or `ingest`; `report` JSON values.
+    """The last heartbeat of a process.
 
-    `age_seconds` is by the store's clock, and never negative: after that clock was set back, the last heartbeat of a dead
-    process lies in the future, and is as old as it is far away.
+    - `role`: `api`, `worker` or `ingest`. `report`: JSON values.
+    - `age_seconds`: by the store's clock, never negative. If the clock was set back, the heartbeat
+      is in the future, and its age is the distance to now. So a dead process does not look alive.
     """
 
     process: str
@@ -62,11 +67,12 @@ class Beat:
 async def beat(
     session: AsyncSession, *, process: str, role: str, started_at: datetime, now: datetime, report: Mapping[str, object]
 ) -> None:
-    """Say that a process is alive, and what it knows of itself."""
+    """Write the heartbeat of a process with its report, in place of its previous one."""
     await session.execute(
         text(
-            "INSERT INTO heartbeats (process, role, started_at, at, report) VALUES (:process, :role, :started_at, :at, :report) "
-            "ON CONFLICT (process) DO UPDATE SET role = excluded.role, started_at = excluded.started_at, at = excluded.at, "
+            "INSERT INTO heartbeats (process, role, started_at, at, report) "
+            "VALUES (:process, :role, :started_at, :at, :report) ON CONFLICT (process) DO UPDATE "
+            "SET role = excluded.role, started_at = excluded.started_at, at = excluded.at, "
             "report = excluded.report"
         ),
         {
@@ -82,34 +88,38 @@ async def beat(
 async def read_clocks(
     database: Database, session: AsyncSession, host_now: Callable[[], datetime]
 ) -> tuple[datetime, dict[str, float]]:
-    """This instant by the store's clock, and how far the host's is ahead, for the report.
+    """The time by the store's clock, and how far the host's clock is ahead, for the report.
 
-    The difference is to the middle of the round trip. It is left out where it says nothing: SQLite's clock is the host's.
+    The difference is taken at the middle of the round trip. It is left out on SQLite, whose clock
+    is the host's, and after a long round trip.
     """
     asked_at = host_now()
     now = await database.now(session)
     round_trip = host_now() - asked_at
     if database.dialect == "sqlite" or not timedelta() <= round_trip <= ROUND_TRIP_AT_MOST:
         return now, {}
-    # Tests that skip time do it in the store alone.
+    # Tests that skip time skip it only in the store.
     ahead = asked_at + round_trip / 2 - (now - database.clock.skew)
     return now, {CLOCK: round(ahead.total_seconds(), 1)}
 
 
 async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
-    """The last beat of every process not yet forgotten, the youngest first."""
+    """The last heartbeat of every process that was not deleted yet, newest first."""
     rows = await session.execute(select(BEATS).order_by(BEATS.c.at.desc(), BEATS.c.process))
     return [_beat_from(row, now) for row in rows]
 
 
 async def latest_ingest_beat(session: AsyncSession) -> datetime | None:
-    """When a front door could last commit: ingest was up until then. None in a new installation."""
+    """When ingest could last commit: it was up until then. None in a new installation."""
     latest: datetime | None = await session.scalar(_LATEST_INGEST_BEAT)
     return latest
 
 
 async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
-    """When a front door could last commit, and one that has not ended. None in a new installation."""
+    """When ingest could last commit: any API process, and one that has not stopped.
+
+    None in a new installation.
+    """
     rows = (await session.execute(_INGEST_BEATS)).all()
     if not rows:
         return None
@@ -118,9 +128,9 @@ async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
 
 
 async def forget_stale(session: AsyncSession, now: datetime) -> int:
-    """Delete the beats of processes silent for 10 minutes, and those from the future; how many.
+    """Delete heartbeats older than 10 minutes and those from the future. Return how many.
 
-    The last of ingest stays: the outage credit needs it.
+    The last one of ingest is kept, because the outage credit needs it.
     """
     is_future = BEATS.c.at > now + AHEAD_AT_MOST
     is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
@@ -135,20 +145,22 @@ async def read_fact(session: AsyncSession, name: str) -> str | None:
     return value
 
 
-async def name_fact(session: AsyncSession, name: str, value: str) -> None:
-    """Keep a fact, unless there is one already."""
+async def write_fact_once(session: AsyncSession, name: str, value: str) -> None:
+    """Write a fact, unless it exists already."""
     await session.execute(
-        text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"), {"name": name, "value": value}
+        text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
+        {"name": name, "value": value},
     )
 
 
 async def lock_fact(session: AsyncSession, name: str) -> None:
-    """Let nobody replace the fact, if there is one, before this transaction ends; others may hold it too."""
-    await session.execute(select(FACTS.c.name).where(FACTS.c.name == name).with_for_update(read=True))
+    """Take a shared lock on a fact, if it exists, until the transaction ends."""
+    locked = select(FACTS.c.name).where(FACTS.c.name == name).with_for_update(read=True)
+    await session.execute(locked)
 
 
 async def write_fact(session: AsyncSession, name: str, value: str) -> None:
-    """Keep a fact, in place of the one before."""
+    """Write a fact, in place of the previous value."""
     await session.execute(
         text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
         {"name": name, "value": value},

@@ -1,7 +1,8 @@
-"""Which installation this store is, and which Temporal namespace works for it.
+"""The id of this installation, and the Temporal namespace that belongs to it.
 
-Both are facts in the store. The id is made once and travels with a backup. The namespace is one row, so that of two workers that
-start at the same moment on different namespaces one alone is let in. Called by `worker.membership` and `worker.loops.reconcile`.
+Both are facts in the store. The id is created once and is part of a backup. The namespace is one
+row: if two workers start at the same moment in different namespaces, only one of them is accepted.
+Called by `worker.membership` and `worker.loops.reconcile`.
 """
 
 import secrets
@@ -14,21 +15,22 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
-from store.status.heartbeats import FACTS, NAMESPACE_FACT, Beat, name_fact, read_beats, read_fact, write_fact
+from store.status.heartbeats import FACTS, NAMESPACE_FACT, Beat, read_beats, read_fact, write_fact, write_fact_once
 
 INSTALLATION_FACT = "installation_id"
-# While it is there, Temporal has not been given every open receipt yet: the namespace's id, and the last one that it was given.
+# Exists while open receipts still have to be started in a new namespace. Its value is the id of the
+# namespace and of the last receipt that was started.
 RESTART_FACT = "temporal_restart"
-# In a worker's report: the id of the namespace that it works in, and its name for people.
+# In a worker's report: the id and the name of its namespace.
 NAMESPACE_ID, NAMESPACE = "namespace_id", "namespace"
-# A worker writes every 2 s.
+# A worker writes a heartbeat every 2 s.
 LIVE_SECONDS = 10.0
-# Where the store itself may have been away: its workers have not had the time to write.
+# After the store itself may have been unavailable: its workers had no time to write a heartbeat.
 UNSURE_SECONDS = 60.0
 
 
 class Adoption(Enum):
-    """What a worker that meets a namespace does."""
+    """What a worker does after it has connected to a namespace."""
 
     KNOWN = "work: the store knows this namespace"
     NEW = "work, and start every open receipt in it"
@@ -37,7 +39,7 @@ class Adoption(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """The answer, and for `ELSEWHERE` one of the workers that are in the other namespace."""
+    """The decision, and for `ELSEWHERE` one of the workers in the other namespace."""
 
     adoption: Adoption
     other: Beat | None = None
@@ -45,17 +47,20 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Every open receipt is started in a new Temporal database, in the order of their ids; `after`: up to there it is done."""
+    """The start of every open receipt in a new Temporal database, in the order of their ids.
+
+    `after`: the last receipt that was started. None: none yet.
+    """
 
     namespace_id: str
     after: EventId | None = None
 
 
 async def installation_id(session: AsyncSession) -> str:
-    """The id of this store, made at the first call; the session must be one that may write."""
+    """The id of this store, created by the first call. The session must be able to write."""
     if (known := await read_fact(session, INSTALLATION_FACT)) is not None:
         return known
-    await name_fact(session, INSTALLATION_FACT, f"ins_{secrets.token_hex(12)}")
+    await write_fact_once(session, INSTALLATION_FACT, f"ins_{secrets.token_hex(12)}")
     made = await read_fact(session, INSTALLATION_FACT)
     assert made is not None
     return made
@@ -64,12 +69,13 @@ async def installation_id(session: AsyncSession) -> str:
 async def adopt_namespace(
     session: AsyncSession, namespace_id: str, *, process: str, now: datetime, live_seconds: float = LIVE_SECONDS
 ) -> Adopted:
-    """Whether the worker named `process` may work in the namespace; the answer holds for all others once this is committed.
+    """Decide whether the worker `process` may work in the namespace. Binding once it is committed.
 
-    Another namespace than the one before is another Temporal database, which knows of no receipt. A worker that is alive there
-    says that it is not: then two would start every open receipt again and again. `live_seconds`: how old its heartbeat may be.
+    A different namespace than before is a new Temporal database without any receipt. It is refused
+    while a worker is alive in the old one: otherwise both would start every open receipt again and
+    again. `live_seconds`: how old the heartbeat of a live worker may be.
     """
-    await name_fact(session, NAMESPACE_FACT, namespace_id)
+    await write_fact_once(session, NAMESPACE_FACT, namespace_id)
     known = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == NAMESPACE_FACT).with_for_update())
     if known == namespace_id:
         return Adopted(Adoption.KNOWN)
@@ -81,25 +87,28 @@ async def adopt_namespace(
 
 
 async def read_restart(session: AsyncSession) -> Restart | None:
-    """What is still to be started in a new Temporal database; None when nothing is."""
+    """The restart that is not finished. None if there is none."""
     return _restart_from(await read_fact(session, RESTART_FACT))
 
 
 async def advance_restart(session: AsyncSession, namespace_id: str, after: EventId) -> None:
-    """Record how far a restart in that namespace is; several workers may do it at once, and the furthest counts."""
+    """Record the progress of a restart. Of several workers, the furthest one counts."""
     restart = await _locked_restart(session, namespace_id)
     if restart is not None and (restart.after is None or restart.after < after):
         await write_fact(session, RESTART_FACT, f"{namespace_id} {after}")
 
 
 async def end_restart(session: AsyncSession, namespace_id: str) -> None:
-    """Every open receipt was started in that namespace; if another one was adopted meanwhile, that one is still to be done."""
+    """Record that every open receipt was started in that namespace.
+
+    If another namespace was adopted meanwhile, its restart stays open.
+    """
     if await _locked_restart(session, namespace_id) is not None:
         await session.execute(delete(FACTS).where(FACTS.c.name == RESTART_FACT))
 
 
 async def _locked_restart(session: AsyncSession, namespace_id: str) -> Restart | None:
-    """The restart, if it is of that namespace; nobody else changes it until the transaction ends."""
+    """Lock the restart and return it. None if there is none, or if it is of another namespace."""
     value = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == RESTART_FACT).with_for_update())
     restart = _restart_from(value)
     return restart if restart is not None and restart.namespace_id == namespace_id else None

@@ -19,7 +19,7 @@ from api.main import server_config
 from egress.policy import check_url
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from tests.conftest import SECRET_KEY
 from tests.support.waiting import wait_until_async
@@ -102,7 +102,7 @@ def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppDependen
     return AppDependencies(
         database=database,
         sealer=sealer,
-        committer=Committer(open_front_door(database.url), database.clock),
+        committer=Committer(open_ingest_connection(database.url), database.clock),
         judge_repair_url=judge_shape,
         settings=AppSettings(**{"public_url": "http://makegood.example", "secret_key": SECRET_KEY, **settings}),
     )

@@ -16,7 +16,7 @@ FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 
 def logged(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, text: str) -> str:
-    """What is written of an event of ours, a library's, and a failure, each with this text."""
+    """The log lines of our own event, a library's event and a failure, each with this text."""
     written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
@@ -49,7 +49,7 @@ def test_json_line_is_one_object(monkeypatch: pytest.MonkeyPatch, text: str) -> 
 @FIXTURE
 @given(text=ANY_TEXT)
 @example(text="x\n2026-11-23 [info] paid\x1b[2J\x9b\u2028\ud83d")
-def test_line_for_people_forges_no_other_and_moves_no_cursor(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_console_line_cannot_forge_a_line_or_move_the_cursor(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     written = logged(monkeypatch, LogFormat.CONSOLE, text)
 
     assert not any(is_control(character) for character in written if character not in "\n\t")

@@ -20,7 +20,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_nothing_set_is_one_machine() -> None:
+def test_defaults_run_on_one_machine() -> None:
     settings = load_settings()
 
     assert settings.database_url_or_default == "sqlite:///.makegood/makegood.db"
@@ -88,7 +88,7 @@ def test_file_of_a_secret_that_cannot_be_read_names_its_variable(field_name: str
         load_settings()
 
 
-def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_set_twice_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text(SECRET)
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY", SECRET)
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
@@ -160,16 +160,14 @@ def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
     assert Settings(host=host).public_url_or_default == url
 
 
-def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_previous_secret_comes_from_its_variable_or_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(data_dir=tmp_path)
     settings.secret_key_path.write_text(SECRET)
     assert settings.read_previous_secret_key() is None
 
     settings.previous_secret_key_path.write_text(f"{SECRET}before\n")
     assert settings.read_previous_secret_key() == f"{SECRET}before"
-    # The files belong together: one of them is nothing to a secret that the environment gives.
+    # The two files belong together: with a secret from the environment, neither is read.
     assert Settings(data_dir=tmp_path, secret_key=SecretStr(SECRET)).read_previous_secret_key() is None
 
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
@@ -178,7 +176,7 @@ def test_previous_secret_is_the_variables_or_beside_the_other_in_the_data_direct
 
 
 @pytest.mark.parametrize("value", ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"])
-def test_sender_that_no_mail_server_takes_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_sender_that_no_mail_server_accepts_is_rejected_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("MAKEGOOD_MAIL_FROM", value)
 
     with pytest.raises(SettingsError, match="MAKEGOOD_MAIL_FROM") as refused:
@@ -273,7 +271,7 @@ MAY_BE_FILES = {environment_name(field) for field in SECRET_FIELDS}
         if not is_in_file or name in MAY_BE_FILES
     ],
 )
-def test_what_cannot_be_read_whole_is_refused_by_name_and_never_quoted(
+def test_invalid_value_is_rejected_by_name_and_never_quoted(
     name: str, value: str, is_in_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_in_file:
@@ -308,7 +306,7 @@ def test_what_cannot_be_read_whole_is_refused_by_name_and_never_quoted(
         ("MAKEGOOD_SMTP_URL", "smtps://mail.example.com/"),
     ],
 )
-def test_url_with_its_reserved_characters_encoded_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_with_encoded_reserved_characters_is_accepted(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, f"  {value}\n")
 
     settings = load_settings()
@@ -317,14 +315,14 @@ def test_url_with_its_reserved_characters_encoded_is_taken(name: str, value: str
 
 
 @pytest.mark.parametrize("name", ["MAKEGOOD_PORT", "MAKEGOOD_TEMPORAL_PORT", "MAKEGOOD_SMTP_PORT"])
-def test_port_that_kubernetes_set_says_how_to_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_set_by_kubernetes_gets_an_error_with_the_fix(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "tcp://10.96.0.17:8000")
 
     with pytest.raises(SettingsError, match=rf"^{name}: must be a port number; Kubernetes sets .*enableServiceLinks: false"):
         load_settings()
 
 
-def test_file_of_a_secret_that_is_no_text_names_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_file_that_is_not_text_names_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"\xff\xfe" + SECRET.encode())
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
 

@@ -23,7 +23,7 @@ from domain.ids import EventId
 from domain.projects import CreatedProject, ProjectChanges
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.projects.projects import change_project
 from tests.conftest import SECRET_KEY
@@ -122,7 +122,7 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
     parts = AppDependencies(
         database=database,
         sealer=sealer,
-        committer=Committer(open_front_door(database.url), database.clock),
+        committer=Committer(open_ingest_connection(database.url), database.clock),
         judge_repair_url=_judge_nothing,
         settings=AppSettings(
             public_url=url, secret_key=SECRET_KEY, outage_seconds=NEVER_SECONDS, rate_limit=10**6, rate_burst=10**6

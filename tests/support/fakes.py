@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from store.db.sql import Statements
-from store.ingest.connection import IngestConnection, PostgresFrontDoor
+from store.ingest.connection import IngestConnection, PostgresIngestConnection
 
 
 class WatchedFrontDoor:
@@ -28,8 +28,8 @@ class WatchedFrontDoor:
         self.commits += 1
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
-        async with self._real.outside_transaction() as statements:
+    async def autocommit(self) -> AsyncIterator[Statements | None]:
+        async with self._real.autocommit() as statements:
             if statements is not None and self._failures:
                 raise self._failures.pop(0)
             yield statements
@@ -55,8 +55,8 @@ class HeldFrontDoor:
             await self.let_go.wait()
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
-        if not isinstance(self._real, PostgresFrontDoor):
+    async def autocommit(self) -> AsyncIterator[Statements | None]:
+        if not isinstance(self._real, PostgresIngestConnection):
             yield None
             return
         # A transaction in its place: a statement's own commit cannot be kept back.

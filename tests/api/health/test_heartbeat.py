@@ -15,7 +15,7 @@ from domain.ids import EventId
 from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.receipts.queries import read_event
 from store.status.heartbeats import Beat, read_beats, read_ingest_beats
@@ -63,7 +63,7 @@ def heartbeat_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeart
 
 async def beat_ingest(database: Database) -> None:
     """Start and stop a committer."""
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=60)
     await committer.stop()
 

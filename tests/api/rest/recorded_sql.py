@@ -25,8 +25,8 @@ class RecordingConnection:
             yield _RecordingStatements(statements, self._said)
 
     @asynccontextmanager
-    async def outside_transaction(self) -> AsyncIterator[Statements | None]:
-        async with self._connection.outside_transaction() as statements:
+    async def autocommit(self) -> AsyncIterator[Statements | None]:
+        async with self._connection.autocommit() as statements:
             yield None if statements is None else _RecordingStatements(statements, self._said)
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ from api.rest.openapi import document
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.ingest.connection import IngestConnection, open_front_door
+from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.projects.projects import create_project
 from store.schema import tables
@@ -181,7 +181,7 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: IngestConnection = RecordingConnection(open_front_door(database.url), said)
+    front_door: IngestConnection = RecordingConnection(open_ingest_connection(database.url), said)
     parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
     # A frozen clock, because a repeated key look-up would add a statement.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):

@@ -15,8 +15,9 @@ from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, NewReceipt, Provider
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Clock, Database
-from store.ingest.batch import IngestRequest, process_batch
-from store.ingest.connection import open_front_door
+from store.ingest.batch import process_batch
+from store.ingest.connection import open_ingest_connection
+from store.ingest.requests import IngestRequest
 
 BATCH = 500
 WEEK_MINUTES = 10_080
@@ -24,7 +25,7 @@ WEEK_MINUTES = 10_080
 
 async def fill(url: str, project_id: str, count: int) -> None:
     """Store so many receipts that wait."""
-    front_door = open_front_door(url)
+    front_door = open_ingest_connection(url)
     for start in range(0, count, BATCH):
         requests = [_request(ProjectId(project_id), number) for number in range(start, min(start + BATCH, count))]
         async with front_door.transaction() as statements:

@@ -15,7 +15,7 @@ import activities.alerts.send
 import store.ingest.insert_receipts
 from activities.alerts.send import AlertActivities
 from store.db.sql import SqliteStatements, Statements
-from store.ingest.connection import SqliteFrontDoor
+from store.ingest.connection import SqliteIngestConnection
 
 COMMITTED_AFTER_SECONDS = 1.0
 RECORDED_AFTER_SECONDS = 8.0
@@ -33,7 +33,7 @@ def answer_before_commit() -> None:
             connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def transaction(door: SqliteFrontDoor, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+    async def transaction(door: SqliteIngestConnection, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
         connection = door._connect()
         if not connection.in_transaction:
             connection.execute("PRAGMA busy_timeout = 5000")
@@ -42,7 +42,7 @@ def answer_before_commit() -> None:
         if not pending:
             pending.append(asyncio.get_running_loop().call_later(COMMITTED_AFTER_SECONDS, commit, connection))
 
-    SqliteFrontDoor.transaction = transaction  # type: ignore[method-assign,assignment]  # this is the bug
+    SqliteIngestConnection.transaction = transaction  # type: ignore[method-assign,assignment]  # this is the bug
 
 
 def no_unique_key() -> None:

@@ -1,4 +1,4 @@
-"""The audit log in a real store: with its act or not at all, in one chain whoever writes, append only, and checked honestly."""
+"""The audit log in a real store: committed with its action, one chain, append-only and verified."""
 
 import asyncio
 from datetime import timedelta
@@ -40,7 +40,7 @@ async def written(database: Database, sealer: Sealer, *actors: Actor) -> None:
 
 
 async def behind_its_back(database: Database, *statements: str, **values: Any) -> None:
-    """What somebody does who owns the database: its triggers do not hold him."""
+    """A change by the owner of the database, whom the triggers do not stop."""
     async with database.transaction() as session:
         if database.dialect == "postgresql":
             await session.execute(text("SET LOCAL session_replication_role = replica"))
@@ -57,7 +57,7 @@ async def actions(database: Database) -> list[str]:
     return [entry.action for entry in reversed(page.rows)]
 
 
-async def test_entry_has_who_what_where_and_when(database: Database, sealer: Sealer) -> None:
+async def test_entry_has_actor_action_subject_and_time(database: Database, sealer: Sealer) -> None:
     await written(database, sealer, NADIA)
 
     async with database.reading() as session:
@@ -68,7 +68,7 @@ async def test_entry_has_who_what_where_and_when(database: Database, sealer: Sea
     assert (entry.project_id, entry.details) == (SHOP, '{"fields":["name"]}')
 
 
-async def test_act_that_fails_leaves_no_entry_and_entry_that_fails_leaves_no_act(database: Database, sealer: Sealer) -> None:
+async def test_failed_action_leaves_no_entry_and_failed_entry_leaves_no_action(database: Database, sealer: Sealer) -> None:
     async def act(details: object, *, is_failing: bool) -> None:
         async with database.transaction() as session:
             await session.execute(text("INSERT INTO facts (name, value) VALUES ('act', 'done')"))
@@ -86,7 +86,7 @@ async def test_act_that_fails_leaves_no_entry_and_entry_that_fails_leaves_no_act
         assert await session.scalar(text("SELECT count(*) FROM facts")) == 0
 
 
-async def test_many_who_write_at_once_make_one_chain(database: Database, sealer: Sealer) -> None:
+async def test_concurrent_writers_make_one_chain(database: Database, sealer: Sealer) -> None:
     other = Database.open(database.url)
 
     async def act(on: Database, number: int) -> None:
@@ -113,7 +113,7 @@ async def test_many_who_write_at_once_make_one_chain(database: Database, sealer:
         "INSERT OR REPLACE INTO audit_head SELECT 9, hash, seal FROM audit_head",
     ],
 )
-async def test_database_itself_refuses_change_and_deletion(database: Database, sealer: Sealer, statement: str) -> None:
+async def test_database_itself_rejects_updates_and_deletes(database: Database, sealer: Sealer, statement: str) -> None:
     if statement.startswith({"sqlite": "TRUNCATE", "postgresql": "INSERT OR"}[database.dialect]):
         pytest.skip("not a statement of this database")
     await written(database, sealer, NADIA, NADIA)
@@ -148,7 +148,7 @@ async def test_one_changed_byte_in_the_database_is_found(database: Database, sea
     assert await verify_audit(database, sealer, expect=rows[0]["hash"]) == AuditVerdict(3, rows[-1]["hash"])
 
 
-async def test_bytes_that_are_no_text_are_found(sqlite_url: str, sealer: Sealer) -> None:
+async def test_bytes_that_are_not_text_are_found(sqlite_url: str, sealer: Sealer) -> None:
     database = Database.open(sqlite_url)
     await written(database, sealer, NADIA, NADIA)
     for value in ("CAST(x'75ff' AS TEXT)", "x'75ff'", "X'00'"):
@@ -185,7 +185,7 @@ async def test_end_that_was_cut_or_moved_is_found(database: Database, sealer: Se
 
 
 async def cut_after(database: Database, sequence: int) -> None:
-    """Take the entries after it away, and move the end there, as well as one can without the secret key."""
+    """Delete the entries after it and move the end there, as well as possible without the secret key."""
     await behind_its_back(
         database,
         "DELETE FROM audit_log WHERE sequence > :last",
@@ -195,7 +195,7 @@ async def cut_after(database: Database, sequence: int) -> None:
 
 
 async def rewritten(database: Database, *, actor: str) -> None:
-    """Put another actor into the last entry, with every hash made anew."""
+    """Change the actor of the last entry and recompute every hash."""
     async with database.reading() as session:
         row = dict((await session.execute(text("SELECT * FROM audit_log ORDER BY sequence DESC"))).mappings().first() or {})
     forged = chain_hash({**row, "actor": actor})
@@ -203,7 +203,7 @@ async def rewritten(database: Database, *, actor: str) -> None:
     await behind_its_back(database, change, "UPDATE audit_head SET hash = :hash", actor=actor, hash=forged, last=row["sequence"])
 
 
-async def test_log_rewritten_without_the_key_is_found_also_after_it_went_on(database: Database, sealer: Sealer) -> None:
+async def test_log_rewritten_without_the_key_is_found_also_after_new_entries(database: Database, sealer: Sealer) -> None:
     await written(database, sealer, NADIA, NADIA)
     await rewritten(database, actor="usr_innocent")
 
@@ -217,7 +217,7 @@ async def test_log_rewritten_without_the_key_is_found_also_after_it_went_on(data
     assert await actions(database) == ["project_changed", "key_revoked", "audit_damage_found", "project_changed"]
 
 
-async def test_log_cut_off_is_found_also_after_it_went_on(database: Database, sealer: Sealer) -> None:
+async def test_truncated_log_is_found_also_after_new_entries(database: Database, sealer: Sealer) -> None:
     await written(database, sealer, NADIA, NADIA, NADIA)
     await cut_after(database, 1)
 
@@ -230,7 +230,7 @@ async def test_log_cut_off_is_found_also_after_it_went_on(database: Database, se
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM audit_log WHERE sequence > 1", "DELETE FROM audit_head"])
-async def test_damage_does_not_stop_acts_and_stays_found(database: Database, sealer: Sealer, statement: str) -> None:
+async def test_damage_does_not_stop_actions_and_is_still_found(database: Database, sealer: Sealer, statement: str) -> None:
     await written(database, sealer, NADIA, NADIA, NADIA)
     await behind_its_back(database, statement)
 
@@ -240,7 +240,7 @@ async def test_damage_does_not_stop_acts_and_stays_found(database: Database, sea
     assert (await verify_audit(database, sealer)).problem is not None
 
 
-async def test_log_put_back_to_an_earlier_state_is_found_by_an_expected_hash_alone(database: Database, sealer: Sealer) -> None:
+async def test_log_reset_to_an_earlier_state_is_found_only_by_an_expected_hash(database: Database, sealer: Sealer) -> None:
     await written(database, sealer, NADIA)
     async with database.reading() as session:
         old = (await session.execute(text("SELECT sequence AS last, hash, seal FROM audit_head"))).mappings().one()
@@ -256,7 +256,7 @@ async def test_log_put_back_to_an_earlier_state_is_found_by_an_expected_hash_alo
     assert "no entry has the expected hash" in expected.problem
 
 
-async def test_other_secret_key_does_not_vouch_for_the_log(database: Database, sealer: Sealer) -> None:
+async def test_log_does_not_verify_with_another_secret_key(database: Database, sealer: Sealer) -> None:
     other = Sealer("another root secret, which is long enough")
     await written(database, sealer, NADIA)
 
@@ -268,7 +268,7 @@ async def test_other_secret_key_does_not_vouch_for_the_log(database: Database, s
     assert await actions(database) == ["project_changed", "audit_damage_found", "project_changed"]
 
 
-async def test_empty_log_is_whole(database: Database, sealer: Sealer) -> None:
+async def test_empty_log_verifies(database: Database, sealer: Sealer) -> None:
     assert await verify_audit(database, sealer) == AuditVerdict(0, GENESIS)
 
 

@@ -1,4 +1,4 @@
-"""What is minted is unique, of the wire's shape, and ids are in the order of making."""
+"""Ids and tokens are unique and have the wire's shape; ids sort by time of creation."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from store.crypto import tokens as minting
 
 
 @pytest.mark.parametrize(
-    ("mint", "prefix"),
+    ("create", "prefix"),
     [
         (minting.new_event_id, "evt"),
         (minting.new_incident_id, "inc"),
@@ -23,8 +23,8 @@ from store.crypto import tokens as minting
     ],
     ids=["event", "incident", "repair", "result", "project", "key", "user", "secret"],
 )
-def test_ids_are_unique_ordered_and_of_the_wires_shape(mint: Callable[[], str], prefix: str) -> None:
-    ids = [mint() for _ in range(2_000)]
+def test_ids_are_unique_ordered_and_of_the_wires_shape(create: Callable[[], str], prefix: str) -> None:
+    ids = [create() for _ in range(2_000)]
 
     assert len(set(ids)) == 2_000
     assert ids == sorted(ids)
@@ -32,12 +32,12 @@ def test_ids_are_unique_ordered_and_of_the_wires_shape(mint: Callable[[], str], 
 
 
 def test_secrets_are_never_the_same() -> None:
-    for mint in (minting.new_token, minting.new_signing_secret, lambda: minting.new_api_key(livemode=True)):
-        assert len({mint() for _ in range(100)}) == 100
+    for create in (minting.new_token, minting.new_signing_secret, lambda: minting.new_api_key(livemode=True)):
+        assert len({create() for _ in range(100)}) == 100
     assert looks_like_key(minting.new_api_key(livemode=False))
 
 
-def test_a_tokens_digest_does_not_tell_the_token() -> None:
+def test_digest_does_not_reveal_the_token() -> None:
     token = minting.new_token()
 
     assert len(token) >= 43

@@ -14,8 +14,8 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.durability import find_flaws
 from store.db.postgres import connect_postgres, each_host
-from store.ingest.batch import ANSWERS_KEPT_FOR
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
+from store.ingest.idempotency_keys import RESPONSE_RETENTION
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.projects.projects import create_project
 from tests.support.given import new_receipt
@@ -46,7 +46,7 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
     postgres_url: str, administrator: "asyncpg.Connection[asyncpg.Record]", what: str, value: str
 ) -> None:
     await set_for(administrator, what, value)
-    database, front_door = Database.open(postgres_url), open_front_door(postgres_url)
+    database, front_door = Database.open(postgres_url), open_ingest_connection(postgres_url)
 
     found = set()
     for opened in (database.transaction(), database.heartbeat(), database.for_loops().transaction()):
@@ -68,15 +68,15 @@ async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_i
     async with database.transaction() as session:
         shop = await create_project(session, sealer, name="shop", livemode=False, now=await database.now(session))
     await set_for(administrator, "DATABASE", "off")
-    front_door = open_front_door(postgres_url)
+    front_door = open_ingest_connection(postgres_url)
     is_flushed = []
 
     for _ in range(20):
         receipt = new_receipt(shop.project.id)
         row = NewRow(new_event_id(), receipt.request_id, "", receipt, None)
-        async with front_door.outside_transaction() as statements:
+        async with front_door.autocommit() as statements:
             assert statements is not None
-            await insert_receipts(statements, timedelta(), [row], kept_for=ANSWERS_KEPT_FOR)
+            await insert_receipts(statements, timedelta(), [row], retention=RESPONSE_RETENTION)
             (flushed,) = await statements.fetch("SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()")
             is_flushed.append(flushed[0])
 

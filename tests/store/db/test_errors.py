@@ -13,7 +13,7 @@ from domain.ids import EventId
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.db.errors import SQLITE_CODES, SQLSTATES, Follows, judge, judge_sqlstate
-from store.ingest.connection import is_passing, is_store_failure
+from store.ingest.connection import is_store_failure, is_transient
 from tests.store.ingest.test_group_commit import committing
 from tests.support.given import new_result
 
@@ -120,7 +120,7 @@ def test_batch_is_retried_singly_when_its_members_may_succeed() -> None:
     )
 
     assert [is_store_failure(error) for error in (deadlock, read_only, wrong)] == [False, True, False]
-    assert [is_passing(error) for error in (deadlock, read_only, wrong)] == [True, False, False]
+    assert [is_transient(error) for error in (deadlock, read_only, wrong)] == [True, False, False]
     assert judge(asyncpg.TargetServerAttributeNotMatched("d")) is Follows.RECONNECT
     assert judge(ConnectionResetError()) is Follows.RECONNECT
     assert judge(ValueError()) is Follows.STATEMENT

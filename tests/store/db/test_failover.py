@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from domain.errors import Unavailable
 from store.db.database import Database, sqlite_path
-from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
+from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
 from store.migrate import migrate
 from store.status.heartbeats import read_fact, write_fact
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
@@ -70,7 +70,7 @@ async def shows_writing(url: str) -> bool:
 async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_written_again(
     postgres: Postgres, postgres_url: str, for_all_sessions: bool
 ) -> None:
-    database, front_door = Database.open(postgres_url), open_front_door(postgres_url)
+    database, front_door = Database.open(postgres_url), open_ingest_connection(postgres_url)
     assert await is_written(database, "before")
     assert await is_taken_in(front_door, "before too")
 
@@ -105,7 +105,7 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgre
         await asyncio.to_thread(migrate, second.url(name))
         first_host, second_host = (server.url(name).partition("@")[2].partition("/")[0] for server in (postgres, second))
         url = f"postgresql://postgres@127.0.0.1:1,{first_host},{second_host}/{name}"
-        database, front_door = Database.open(url), open_front_door(url)
+        database, front_door = Database.open(url), open_ingest_connection(url)
         assert await is_written(database, "on the first")
         assert await is_taken_in(front_door, "on the first too")
         async with database.key_lookup() as session:
@@ -145,7 +145,7 @@ async def test_listener_and_writers_do_not_connect_to_a_standby(postgres: Postgr
 
 @pytest.mark.parametrize("writes_on_loop", [False, True], ids=["thread", "loop"])
 async def test_moved_file_takes_no_writes_until_it_is_back(sqlite_url: str, writes_on_loop: bool) -> None:
-    database, front_door = Database.open(sqlite_url, writes_on_loop=writes_on_loop), open_front_door(sqlite_url)
+    database, front_door = Database.open(sqlite_url, writes_on_loop=writes_on_loop), open_ingest_connection(sqlite_url)
     path = sqlite_path(sqlite_url)
     away = path.with_name("away.db")
     assert await is_written(database, "before")
@@ -167,7 +167,7 @@ async def test_moved_file_takes_no_writes_until_it_is_back(sqlite_url: str, writ
 
 
 async def test_removed_write_ahead_log_is_noticed_before_the_next_receipt(sqlite_url: str) -> None:
-    front_door = open_front_door(sqlite_url)
+    front_door = open_ingest_connection(sqlite_url)
     assert await is_taken_in(front_door, "before")
     log = Path(f"{sqlite_path(sqlite_url)}-wal")
 
@@ -187,7 +187,7 @@ async def test_file_that_is_no_database_any_more_is_unavailable(sqlite_url: str)
     kept = path.with_name("kept.db")
     path.rename(kept)
     path.write_bytes(b"certainly no database, for long enough to be looked at " * 40)
-    database, front_door = Database.open(sqlite_url), open_front_door(sqlite_url)
+    database, front_door = Database.open(sqlite_url), open_ingest_connection(sqlite_url)
 
     assert [await is_written(database, "a"), await is_taken_in(front_door, "b")] == [False, False]
     shutil.move(kept, path)
@@ -216,7 +216,7 @@ async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(sqli
     url = f"sqlite:///{path}"
 
     subprocess.run([word.format("ro") for word in remount], check=True)
-    database, front_door = Database.open(url), open_front_door(url)
+    database, front_door = Database.open(url), open_ingest_connection(url)
     during = [await is_written(database, "during"), await is_taken_in(front_door, "during too")]
     subprocess.run([word.format("rw") for word in remount], check=True)
     after = [await is_written(database, "after"), await is_taken_in(front_door, "after too")]

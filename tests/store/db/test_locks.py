@@ -13,7 +13,7 @@ import store.ingest.group_commit
 from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
-from store.ingest.batch import StoredResponse
+from store.ingest.requests import StoredResponse
 from tests.store.ingest.test_group_commit import Desk, committing, told
 from tests.support.given import new_result
 
@@ -72,7 +72,7 @@ async def test_locked_receipt_is_waited_for_once_under_any_key_and_name(
         await desk.say(result, "first key")
 
     monkeypatch.setattr(store.ingest.connection, "LOCK_TIMEOUT", "5s")
-    await desk.committer._front_door.close()  # the next connection waits 5 s
+    await desk.committer._connection.close()  # the next connection waits 5 s
     again = [desk.say(result, f"key {n}") for n in range(5)] + [desk.say(replace(result, event_id=None), "by another name")]
     answers, seconds = await timed(asyncio.gather(*again, desk.say(desk.receipt()), return_exceptions=True))
 
@@ -91,7 +91,7 @@ async def test_lock_timeout_does_not_delay_neighbours_again_for_a_while(
         await desk.say(new_result(desk.project_id, events[0]))  # type: ignore[arg-type]
 
     monkeypatch.setattr(store.ingest.connection, "LOCK_TIMEOUT", "5s")
-    await desk.committer._front_door.close()  # the next connection waits 5 s
+    await desk.committer._connection.close()  # the next connection waits 5 s
     said = desk.say(new_result(desk.project_id, events[1])), desk.say(desk.receipt())  # type: ignore[arg-type]
     answers, seconds = await timed(asyncio.gather(*said, return_exceptions=True))
 

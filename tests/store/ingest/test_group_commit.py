@@ -1,4 +1,4 @@
-"""The front door's gathered commits, on both engines: who is answered what, when, and what is in the store then."""
+"""Group commit on SQLite and PostgreSQL: each response, when it is sent, and what is stored by then."""
 
 import asyncio
 import hashlib
@@ -21,16 +21,16 @@ from domain.receipts import NewReceipt
 from domain.results import NewResult
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Clock, Database
-from store.ingest.batch import IngestRequest, PreRejected, StoredResponse
-from store.ingest.connection import IngestConnection, open_front_door
+from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import QUEUE_LIMIT, Committer
+from store.ingest.requests import IngestRequest, PreRejected, StoredResponse
 from tests.support.fakes import HeldFrontDoor, WatchedFrontDoor
 from tests.support.given import new_receipt, new_result
 from tests.support.waiting import wait_until_async
 
 
 class Desk:
-    """Asks a committer as the API does; keys are new unless they are given."""
+    """Sends requests to a committer as the API does. Keys are new unless they are given."""
 
     def __init__(self, project: CreatedProject, committer: Committer) -> None:
         self.project_id = project.project.id
@@ -70,7 +70,7 @@ async def count(database: Database, table: str, where: str = "1 = 1") -> int:
 async def committing(
     database: Database, project: CreatedProject, wrap: Callable[[IngestConnection], IngestConnection] = lambda real: real
 ) -> AsyncIterator[Desk]:
-    committer = Committer(wrap(open_front_door(database.url)), database.clock)
+    committer = Committer(wrap(open_ingest_connection(database.url)), database.clock)
     await committer.start()
     yield Desk(project, committer)
     await committer.stop()
@@ -82,7 +82,7 @@ async def desk(database: Database, project: CreatedProject) -> AsyncIterator[Des
         yield desk
 
 
-async def test_receipt_is_stored_with_its_deadline_and_a_start_for_the_engine(desk: Desk, database: Database) -> None:
+async def test_receipt_is_stored_with_its_deadline_and_a_start_for_temporal(desk: Desk, database: Database) -> None:
     answer = await desk.say(desk.receipt(timeout_minutes=0.5, internal_reference="order 7"))
 
     body = told(answer)
@@ -95,7 +95,7 @@ async def test_receipt_is_stored_with_its_deadline_and_a_start_for_the_engine(de
     assert [tuple(each) for each in outbox] == [(body["event_id"], "start", "{}")]
 
 
-async def test_equal_body_under_the_same_key_is_answered_again(desk: Desk, database: Database) -> None:
+async def test_equal_body_under_the_same_key_gets_the_stored_response(desk: Desk, database: Database) -> None:
     receipt = desk.receipt()
     first = await desk.say(receipt, "same")
 
@@ -114,7 +114,7 @@ async def test_other_body_under_the_same_key_conflicts(desk: Desk, database: Dat
     assert await count(database, "receipts") == 1
 
 
-async def test_keys_are_apart_by_endpoint(desk: Desk) -> None:
+async def test_keys_are_separate_for_each_endpoint(desk: Desk) -> None:
     event_id = told(await desk.say(desk.receipt(), "same"))["event_id"]
 
     answer = await desk.say(new_result(desk.project_id, event_id), "same")
@@ -122,7 +122,7 @@ async def test_keys_are_apart_by_endpoint(desk: Desk) -> None:
     assert told(answer) == {"accepted": True, "event_id": event_id, "state": "applied"}
 
 
-async def test_stored_answer_is_kept_for_24_hours(desk: Desk, database: Database) -> None:
+async def test_stored_response_is_kept_for_24_hours(desk: Desk, database: Database) -> None:
     first = desk.receipt()
     await desk.say(first, "same")
     database.clock.skew += timedelta(hours=23, minutes=59)
@@ -160,7 +160,7 @@ async def test_same_identity_with_other_facts_conflicts_and_the_conflict_is_stor
     assert await count(database, "receipts") == 1
 
 
-async def test_result_is_answered_with_the_state_after_it(desk: Desk) -> None:
+async def test_response_to_a_result_has_the_state_after_it(desk: Desk) -> None:
     event_id = await desk.stored()
 
     failed = await desk.say(new_result(desk.project_id, event_id, "failed", error_code="died"))
@@ -169,7 +169,7 @@ async def test_result_is_answered_with_the_state_after_it(desk: Desk) -> None:
     assert [told(answer)["state"] for answer in (failed, success)] == ["incident", "recovered"]
 
 
-async def test_receipt_and_its_result_in_one_gathering_are_taken_in_that_order(desk: Desk) -> None:
+async def test_receipt_is_processed_before_its_result_in_one_batch(desk: Desk) -> None:
     receipt = desk.receipt()
     result = new_result(desk.project_id, provider_event_id=receipt.provider_event_id)
 
@@ -193,7 +193,7 @@ async def test_refusals_that_are_not_stored_leave_the_key_free(desk: Desk, datab
     assert (answer.status, answer.is_replayed) == (202, False)
 
 
-async def test_validation_refusal_is_stored_and_the_stored_answer_comes_first(desk: Desk, database: Database) -> None:
+async def test_validation_refusal_is_stored_and_the_stored_response_comes_first(desk: Desk, database: Database) -> None:
     invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
     refusal = await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{")
     accepted = await desk.say(desk.receipt(), "valid", body="{}")
@@ -218,7 +218,7 @@ async def test_ambiguous_result_is_a_stored_refusal(desk: Desk) -> None:
     assert [(answer.status, answer.is_replayed) for answer in answers] == [(422, False), (422, True)]
 
 
-async def test_fifty_equal_requests_at_once_get_the_first_ones_answer(desk: Desk, database: Database) -> None:
+async def test_fifty_equal_requests_at_once_get_the_response_of_the_first(desk: Desk, database: Database) -> None:
     receipt = desk.receipt()
 
     answers = await asyncio.gather(*(desk.say(receipt, "same") for _ in range(50)))
@@ -228,7 +228,7 @@ async def test_fifty_equal_requests_at_once_get_the_first_ones_answer(desk: Desk
     assert await count(database, "receipts") == await count(database, "outbox") == 1
 
 
-async def test_what_waits_together_is_committed_together(database: Database, project: CreatedProject) -> None:
+async def test_requests_that_wait_together_are_committed_together(database: Database, project: CreatedProject) -> None:
     watched: list[WatchedFrontDoor] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
@@ -257,7 +257,7 @@ async def test_bad_item_fails_alone(desk: Desk, database: Database, caplog: pyte
     assert await count(database, "receipts") == 3
 
 
-async def test_nobody_is_answered_before_the_commit(database: Database, project: CreatedProject) -> None:
+async def test_no_response_before_the_commit(database: Database, project: CreatedProject) -> None:
     held: list[HeldFrontDoor] = []
 
     def hold(real: IngestConnection) -> IngestConnection:
@@ -288,10 +288,10 @@ async def test_failed_commit_is_unavailable_and_stores_nothing(database: Databas
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"])
-async def test_store_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
+async def test_missing_store_is_unavailable(url: str, tmp_path: Path) -> None:
     project_id = ProjectId("prj_1")
     url = f"sqlite:///{tmp_path / 'no such directory' / 'x.db'}" if url == "sqlite" else "postgresql://nobody@127.0.0.1:1/none"
-    committer = Committer(open_front_door(url), Clock())
+    committer = Committer(open_ingest_connection(url), Clock())
     await committer.start()
 
     with pytest.raises(Unavailable):
@@ -301,7 +301,7 @@ async def test_store_that_is_not_there_is_unavailable(url: str, tmp_path: Path) 
 
 
 async def test_queue_is_bounded(sqlite_url: str) -> None:
-    front_door = HeldFrontDoor(open_front_door(sqlite_url))
+    front_door = HeldFrontDoor(open_ingest_connection(sqlite_url))
     committer = Committer(front_door, Clock())
     await committer.start()
     refused = PreRejected(TooManyFields(), 413, is_stored=False)
@@ -324,7 +324,7 @@ async def test_queue_is_bounded(sqlite_url: str) -> None:
     assert {type(answer) for answer in answers} == {TooManyFields}
 
 
-async def test_stopping_answers_what_waits_and_takes_nothing_new(database: Database, project: CreatedProject) -> None:
+async def test_stop_commits_pending_requests_and_accepts_no_new_ones(database: Database, project: CreatedProject) -> None:
     async with committing(database, project) as desk:
         asked = [asyncio.create_task(desk.say(desk.receipt())) for _ in range(20)]
         await asyncio.sleep(0)
@@ -335,7 +335,7 @@ async def test_stopping_answers_what_waits_and_takes_nothing_new(database: Datab
     assert await count(database, "receipts") == 20
 
 
-async def test_caller_that_hangs_up_leaves_its_receipt_and_key_behind(desk: Desk, database: Database) -> None:
+async def test_receipt_of_a_disconnected_caller_is_stored_with_its_key(desk: Desk, database: Database) -> None:
     receipt = desk.receipt()
     asked = asyncio.create_task(desk.say(receipt, "same"))
     await asyncio.sleep(0)
@@ -347,7 +347,7 @@ async def test_caller_that_hangs_up_leaves_its_receipt_and_key_behind(desk: Desk
     assert (answer.status, answer.is_replayed) == (202, True)
 
 
-async def test_key_of_a_caller_that_hung_up_is_in_flight_until_its_commit(database: Database, project: CreatedProject) -> None:
+async def test_key_of_a_disconnected_caller_is_in_flight_until_its_commit(database: Database, project: CreatedProject) -> None:
     held: list[HeldFrontDoor] = []
 
     def hold(real: IngestConnection) -> IngestConnection:
@@ -369,7 +369,7 @@ async def test_key_of_a_caller_that_hung_up_is_in_flight_until_its_commit(databa
     assert (answer.status, answer.is_replayed) == (202, True)
 
 
-async def test_key_that_was_left_without_an_answer_is_free_for_a_refusal(desk: Desk, database: Database) -> None:
+async def test_key_without_a_response_is_free_for_a_refusal(desk: Desk, database: Database) -> None:
     invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
     refused = desk.request(PreRejected(invalid, 422, is_stored=True), "left", body="{")
     async with database.transaction() as session:

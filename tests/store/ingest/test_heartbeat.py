@@ -1,4 +1,4 @@
-"""What shows that ingest was up, the committer's own commits, and that no deadline is judged without an outage that they give."""
+"""The ingest heartbeat proves that ingest was up, and every deadline includes the outages it records."""
 
 import asyncio
 import itertools
@@ -28,10 +28,11 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.pool_limits import KEY_LOOKUP
 from store.db.sql import Dialect, Row, SessionStatements, Statements, Values
-from store.ingest.batch import Endpoint, IngestRequest, process_batch
-from store.ingest.connection import LockTimeout, open_front_door
+from store.ingest.batch import process_batch
+from store.ingest.connection import LockTimeout, open_ingest_connection
 from store.ingest.group_commit import Committer
-from store.ingest.outage_evidence import beat_ingest
+from store.ingest.outage_evidence import write_ingest_heartbeat
+from store.ingest.requests import Endpoint, IngestRequest
 from store.projects.api_keys import find_key
 from store.projects.projects import create_project
 from store.status.heartbeats import read_ingest_beats
@@ -58,12 +59,12 @@ async def last_beat_age(database: Database) -> timedelta:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("table", ["receipts", "results", "api_keys"])
-async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_incident(
+async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
     database: Database, project: CreatedProject, sealer: Sealer, table: str
 ) -> None:
     story = Story(database, project.project)
     ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=OUTAGE_SECONDS)
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=OUTAGE_SECONDS)
     async with database.reading() as session:
         story.at = await database.now(session)
@@ -104,21 +105,21 @@ async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_inc
         *((table, "ACCESS EXCLUSIVE") for table in ("projects", "api_keys", "outages")),
     ],
 )
-async def test_lock_on_any_table_that_a_request_needs_stops_the_beat(database: Database, table: str, mode: str) -> None:
+async def test_lock_on_any_table_that_a_request_needs_stops_the_heartbeat(database: Database, table: str, mode: str) -> None:
     other = await asyncpg.connect(database.url)
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
-    front_door = open_front_door(database.url)
+    front_door = open_ingest_connection(database.url)
 
     with pytest.raises(LockTimeout):
         async with front_door.transaction(short_lock_timeout=True) as statements:
-            await beat_ingest(statements, database.clock, process="ingest_1", outage_seconds=60)
+            await write_ingest_heartbeat(statements, database.clock, process="ingest_1", outage_seconds=60)
 
     await other.close()
     await front_door.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(database: Database, project: CreatedProject) -> None:
+async def test_heartbeat_locks_every_table_that_requests_need(database: Database, project: CreatedProject) -> None:
     in_transaction = "SELECT relation::regclass::text FROM pg_locks JOIN pg_class c ON c.oid = relation "
     in_transaction += "WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
     event_id = await Story(database, project.project).receipt()
@@ -126,7 +127,7 @@ async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(dat
         request(project, new_receipt(project.project.id)),
         request(project, new_result(project.project.id, event_id, "failed")),
     ]
-    front_door = open_front_door(database.url)
+    front_door = open_ingest_connection(database.url)
 
     async with front_door.transaction() as statements:
         await process_batch(statements, database.clock, wanted)
@@ -136,7 +137,7 @@ async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(dat
         await find_key(session, *[row[0] for row in await SessionStatements(session).fetch("SELECT digest FROM api_keys")])
         needed |= {row[0] for row in await SessionStatements(session).fetch(in_transaction)}
     async with front_door.transaction() as statements:
-        await beat_ingest(statements, database.clock, process="ingest_1", outage_seconds=60)
+        await write_ingest_heartbeat(statements, database.clock, process="ingest_1", outage_seconds=60)
         locked = {row[0] for row in await statements.fetch(in_transaction)}
     await front_door.close()
 
@@ -145,7 +146,7 @@ async def test_beat_locks_every_table_that_a_key_a_receipt_and_a_result_need(dat
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_keys_that_cannot_be_looked_up_withhold_the_beat(
+async def test_failing_key_lookups_stop_the_heartbeat(
     database: Database, project: CreatedProject, sealer: Sealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.db.pool_limits.KEY_LOOKUP", replace(KEY_LOOKUP, permit_seconds=0.2))
@@ -173,11 +174,11 @@ async def test_keys_that_cannot_be_looked_up_withhold_the_beat(
     ("locked", "is_outage"),
     [("every project's", True), ("one project's of two", False), ("the only project's", True)],
 )
-async def test_receipts_that_are_held_are_an_outage_unless_they_are_one_project_of_several(
+async def test_locked_receipts_are_an_outage_unless_they_are_of_one_project_among_several(
     database: Database, project: CreatedProject, sealer: Sealer, locked: str, is_outage: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.ingest.connection.LOCK_TIMEOUT", "100ms")
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=1)
     async with database.transaction() as session:
         other = await create_project(session, sealer, name="next door", livemode=False, now=await database.now(session))
@@ -210,10 +211,10 @@ async def test_receipts_that_are_held_are_an_outage_unless_they_are_one_project_
     assert await pending(database) == is_outage
 
 
-async def test_working_committer_is_no_outage_whatever_becomes_of_the_processs_own_heartbeat(
+async def test_working_committer_is_no_outage_even_without_the_heartbeat_of_its_process(
     database: Database, project: CreatedProject
 ) -> None:
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=1)
     story = Story(database, project.project)
     event_id = await story.receipt()
@@ -229,10 +230,10 @@ async def test_working_committer_is_no_outage_whatever_becomes_of_the_processs_o
     assert "deadline_credited" not in await story.told(event_id)
 
 
-async def test_full_queue_withholds_the_beat_and_its_time_is_credited(
+async def test_full_queue_stops_the_heartbeat_and_its_time_is_credited(
     database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=OUTAGE_SECONDS)
     story = Story(database, project.project)
     async with database.reading() as session:
@@ -258,8 +259,8 @@ async def test_full_queue_withholds_the_beat_and_its_time_is_credited(
     assert await story.told(event_id) == ["deadline_credited"]
 
 
-async def test_requests_that_are_refused_for_themselves_withhold_no_beat(database: Database, project: CreatedProject) -> None:
-    committer = Committer(open_front_door(database.url), database.clock)
+async def test_requests_at_fault_do_not_stop_the_heartbeat(database: Database, project: CreatedProject) -> None:
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=1)
     began = asyncio.get_running_loop().time()
 
@@ -275,16 +276,16 @@ async def test_requests_that_are_refused_for_themselves_withhold_no_beat(databas
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_beat_from_the_future_switches_neither_holds_nor_credits_off(
+async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credit(
     database: Database, project: CreatedProject, sealer: Sealer
 ) -> None:
-    """The host's clock was three hours ahead when an API process was killed; then it was set right."""
-    story, front_door = Story(database, project.project), open_front_door(database.url)
+    """The host's clock was three hours ahead when an API process was killed, and was then corrected."""
+    story, front_door = Story(database, project.project), open_ingest_connection(database.url)
     ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=60)
 
     async def beat(process: str) -> Outage | None:
         async with front_door.transaction() as statements:
-            return await beat_ingest(statements, database.clock, process=process, outage_seconds=60)
+            return await write_ingest_heartbeat(statements, database.clock, process=process, outage_seconds=60)
 
     database.clock.skew = timedelta(hours=3)
     await beat("ingest_killed")
@@ -306,7 +307,7 @@ async def test_beat_from_the_future_switches_neither_holds_nor_credits_off(
 
 
 def request(project: CreatedProject, value: NewReceipt | NewResult | None = None) -> IngestRequest:
-    """A result of a receipt that nobody sent, unless another value is given."""
+    """A result for an unknown receipt, unless another value is given."""
     of, value = project.project.id, value or new_result(project.project.id, new_event_id())
     endpoint: Endpoint = "receipt" if isinstance(value, NewReceipt) else "result"
     return IngestRequest(of, endpoint, secrets.token_hex(8), "0" * 64, value, lambda _refusal: b"{}")
@@ -318,7 +319,7 @@ async def stored(committer: Committer, project: CreatedProject) -> EventId:
 
 
 class Counting:
-    """Statements that are counted and passed on."""
+    """Counts statements and passes them on."""
 
     def __init__(self, st: Statements) -> None:
         self._st = st
@@ -331,40 +332,41 @@ class Counting:
 
 
 @pytest.mark.parametrize("stored", [0, 200])
-async def test_beat_is_so_many_statements_whatever_is_stored(database: Database, project: CreatedProject, stored: int) -> None:
+async def test_heartbeat_needs_a_fixed_number_of_statements(database: Database, project: CreatedProject, stored: int) -> None:
     story = Story(database, project.project)
-    front_door = open_front_door(database.url)
+    front_door = open_ingest_connection(database.url)
     for _ in range(stored):
         await story.receipt()
     counts = []
     for _ in range(3):
         async with front_door.transaction() as st:
             counting = Counting(st)
-            await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+            await write_ingest_heartbeat(counting, database.clock, process="ingest_1", outage_seconds=60)
         counts.append(len(counting.sent))
     database.clock.skew += timedelta(seconds=61)
     async with front_door.transaction() as st:
         counting = Counting(st)
-        outage = await beat_ingest(counting, database.clock, process="ingest_1", outage_seconds=60)
+        outage = await write_ingest_heartbeat(counting, database.clock, process="ingest_1", outage_seconds=60)
     await front_door.close()
 
     assert outage is not None
-    # The locks, what time it is, the latest beat, the beat; and for an outage: to be alone, the latest beat again, its row.
+    # The table locks, the time, the latest heartbeat, the heartbeat. For an outage also: the lock, the
+    # latest heartbeat again, and its row.
     usual = {"sqlite": 2, "postgresql": 5}[database.dialect]
     assert (counts, len(counting.sent)) == ([usual] * 3, usual + 3)
 
 
-async def test_flood_of_one_project_adds_no_beat_and_makes_no_outage(
+async def test_flood_of_one_project_adds_no_heartbeat_and_is_no_outage(
     database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats: list[float] = []
 
     async def counted(*values: Any, **named: Any) -> Outage | None:
         beats.append(asyncio.get_running_loop().time())
-        return await beat_ingest(*values, **named)
+        return await write_ingest_heartbeat(*values, **named)
 
-    monkeypatch.setattr("store.ingest.heartbeat.beat_ingest", counted)
-    committer = Committer(open_front_door(database.url), database.clock)
+    monkeypatch.setattr("store.ingest.heartbeat.write_ingest_heartbeat", counted)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=2)
     answers: list[object] = []
 

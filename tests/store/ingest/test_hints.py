@@ -1,4 +1,4 @@
-"""How often the outbox says "look": once, however many results come while nobody has claimed what it holds."""
+"""Signals to re-read the store: one in the outbox, however many results arrive before it is leased."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from store.receipts.outbox import claim, mark_delivered
 from tests.support.given import Story
 
 
-async def test_thousand_failed_results_of_an_open_incident_are_one_hint(story: Story) -> None:
+async def test_thousand_failed_results_of_an_open_incident_are_one_signal(story: Story) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     waiting = await story.outbox(event_id)
 
@@ -17,7 +17,7 @@ async def test_thousand_failed_results_of_an_open_incident_are_one_hint(story: S
     assert len(await story.outbox(event_id)) <= max(1, len(waiting))
 
 
-async def test_result_after_the_claim_is_a_hint_of_its_own(story: Story) -> None:
+async def test_result_after_the_lease_is_a_signal_of_its_own(story: Story) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     await story.result(event_id, "failed", error_code="first")
     async with story.database.transaction() as session:
@@ -32,7 +32,7 @@ async def test_result_after_the_claim_is_a_hint_of_its_own(story: Story) -> None
 
 
 @pytest.mark.parametrize("status", ["success", "failed"])
-async def test_result_while_waiting_is_a_hint_whatever_waits_in_the_outbox(story: Story, status: str) -> None:
+async def test_result_while_waiting_is_always_a_signal(story: Story, status: str) -> None:
     event_id = await story.receipt()
     story.later(minutes=1)
 

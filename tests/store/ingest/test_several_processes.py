@@ -1,4 +1,4 @@
-"""Several writers on one database: API processes beside each other, and other transactions of ours on SQLite's one lock."""
+"""Several writers on one database: API processes, and other transactions that need SQLite's write lock."""
 
 import asyncio
 import random
@@ -10,8 +10,8 @@ from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.ingest.batch import StoredResponse
-from store.ingest.connection import IngestConnection, is_store_failure, open_front_door
+from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
+from store.ingest.requests import StoredResponse
 from store.receipts.timeline import note
 from tests.store.ingest.test_group_commit import committing, count, told
 from tests.support.fakes import WatchedFrontDoor
@@ -19,7 +19,7 @@ from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
 
 
-async def test_two_processes_give_one_answer_for_each_key_and_identity(database: Database, project: CreatedProject) -> None:
+async def test_two_processes_give_one_response_for_each_key_and_identity(database: Database, project: CreatedProject) -> None:
     async with committing(database, project) as one, committing(database, project) as other:
         receipts = [one.receipt() for _ in range(60)]
         by_key = [(desk, receipt, f"key {n}") for n, receipt in enumerate(receipts) for desk in (one, other)]
@@ -52,7 +52,7 @@ async def test_two_processes_with_results_for_the_same_events_lose_none(database
     assert await count(database, "outbox", "kind = 'result'") == 20
 
 
-async def test_front_door_under_load_leaves_another_writer_its_turn(database: Database, project: CreatedProject) -> None:
+async def test_ingest_under_load_lets_another_writer_write(database: Database, project: CreatedProject) -> None:
     async def write(event_id: str) -> None:
         for _ in range(10):
             async with database.transaction() as session:
@@ -73,8 +73,8 @@ async def test_front_door_under_load_leaves_another_writer_its_turn(database: Da
     assert await count(database, "timeline") == 10
 
 
-async def test_front_door_comes_back_after_its_connection_was_cut(postgres_url: str) -> None:
-    front_door = open_front_door(postgres_url)
+async def test_ingest_reconnects_after_its_connection_was_cut(postgres_url: str) -> None:
+    front_door = open_ingest_connection(postgres_url)
     async with front_door.transaction() as statements:
         ((pid,),) = await statements.fetch("SELECT pg_backend_pid()")
     admin = await asyncpg.connect(postgres_url)
@@ -115,7 +115,7 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_results_of_two_processes_never_wait_in_a_circle(database: Database, project: CreatedProject) -> None:
+async def test_results_of_two_processes_never_deadlock(database: Database, project: CreatedProject) -> None:
     doors: list[WatchedFrontDoor] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
@@ -126,7 +126,7 @@ async def test_results_of_two_processes_never_wait_in_a_circle(database: Databas
         receipts = [one.receipt() for _ in range(60)]
         ids = [told(await one.say(receipt))["event_id"] for receipt in receipts]
         before = sum(door.commits for door in doors)
-        # Named by our id or by the provider's, the other way round in the other process.
+        # By our id or by the provider's, in reverse order in the other process.
         named = [{"event_id": a, "provider_event_id": b.provider_event_id} for a, b in zip(ids, receipts, strict=True)]
         said = []
         for n, names in enumerate(named):
@@ -136,12 +136,12 @@ async def test_results_of_two_processes_never_wait_in_a_circle(database: Databas
         answers = await asyncio.gather(*(desk.say(new_result(desk.project_id, **name)) for desk, name in said))
 
     assert {told(answer)["state"] for answer in answers} == {"applied"}
-    # After a deadlock, the members of a batch are committed singly.
+    # After a deadlock, the members of a batch are committed one by one.
     assert sum(door.commits for door in doors) - before < 20
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_key_that_another_process_holds_stalls_its_neighbours_once(database: Database, project: CreatedProject) -> None:
+async def test_key_locked_by_another_process_delays_its_neighbours_once(database: Database, project: CreatedProject) -> None:
     holder = await asyncpg.connect(database.url)
     clock = asyncio.get_running_loop().time
     async with committing(database, project) as desk:

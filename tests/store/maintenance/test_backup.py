@@ -20,7 +20,7 @@ from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SECRET_FACT
 from store.db.database import Database, dialect_of
 from store.db.sql import Dialect
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.maintenance.backup import LEFT_OUT, RESTORED, TABLES, back_up, check_fits, restore
 from store.maintenance.backup_file import BackupError, BackupReader, BackupWriter, written_whole
@@ -89,7 +89,7 @@ def file(tmp_path: Path) -> Path:
 
 
 async def lived_in(story: Story, sealer: Sealer) -> None:
-    """A row in every table, and a receipt at every position; each instant, blob and flag is used."""
+    """A row in every table and a receipt in every state; each instant, blob and flag is used."""
     for position in LifecycleState:
         await story.reach(position)
     event_id = await story.receipt()
@@ -184,9 +184,7 @@ async def test_every_row_comes_back(story: Story, sealer: Sealer, empty_of_any_k
     assert without(await rows_of(story.database), AUDITED) == without(before, AUDITED)
 
 
-async def test_audit_log_comes_back_whole_and_goes_on(
-    story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path
-) -> None:
+async def test_audit_log_is_restored_and_continues(story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path) -> None:
     await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
     before = (await rows_of(story.database))["audit_log"]
@@ -200,7 +198,7 @@ async def test_audit_log_comes_back_whole_and_goes_on(
     assert (verdict.entries, verdict.problem) == (3, None)
 
 
-async def test_what_was_leased_or_put_off_is_due(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
+async def test_leased_and_postponed_rows_are_due(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
     await lived_in(story, sealer)
     before = await rows_of(story.database)
     await backed_up(story.database, sealer, file)
@@ -216,7 +214,7 @@ async def test_what_was_leased_or_put_off_is_due(story: Story, sealer: Sealer, e
     assert {row["name"]: row["value"] for row in after["facts"]} == {heartbeats.NAMESPACE_FACT: RESTORED, **kept}
 
 
-async def test_nobody_is_signed_in_and_no_process_seems_alive(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
+async def test_restored_store_has_no_sessions_or_heartbeats(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
     await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
 
@@ -311,7 +309,7 @@ async def test_store_that_is_not_empty_is_refused(story: Story, sealer: Sealer, 
     assert await rows_of(empty) == before
 
 
-async def test_store_with_a_process_at_work_is_refused(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
+async def test_store_with_a_running_process_is_refused(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
         now = await empty.now(session)
@@ -323,7 +321,7 @@ async def test_store_with_a_process_at_work_is_refused(story: Story, sealer: Sea
     assert (await rows_of(empty))["projects"] == []
 
 
-async def test_what_a_new_store_says_of_itself_gives_way(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
+async def test_facts_of_a_new_store_are_replaced(story: Story, sealer: Sealer, empty: Database, file: Path) -> None:
     await lived_in(story, sealer)
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
@@ -351,7 +349,7 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     await backed_up(story.database, sealer, file)
     await restored(empty, sealer, file)
     there = Story(empty, story.project)
-    committer = Committer(open_front_door(empty.url), empty.clock)
+    committer = Committer(open_ingest_connection(empty.url), empty.clock)
 
     await committer.start(outage_seconds=60)
     await committer.stop()

@@ -1,4 +1,4 @@
-"""The file of a backup: what was written is read, and nothing that was cut, changed or made by others passes for one."""
+"""The backup file is read as it was written; truncated, changed or forged files are rejected."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def read(path: Path) -> list[Batch]:
 
 
 def changed(path: Path, change: Callable[[Lines], Lines]) -> None:
-    """The backup as somebody would make it who knows the format, but not the key."""
+    """A backup forged by somebody who knows the format but not the key."""
     lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     path.write_bytes(gzip.compress("".join(f"{json.dumps(line)}\n" for line in change(lines)).encode()))
 
@@ -54,7 +54,7 @@ def test_every_row_is_read_as_it_was_written(path: Path) -> None:
     ]
 
 
-def test_header_says_what_made_it_and_nothing_of_the_key(path: Path) -> None:
+def test_header_names_the_version_and_does_not_reveal_the_key(path: Path) -> None:
     with BackupReader.open(path) as backup:
         header = backup.header
 
@@ -63,12 +63,12 @@ def test_header_says_what_made_it_and_nothing_of_the_key(path: Path) -> None:
     assert KEY.hex() not in gzip.decompress(path.read_bytes()).decode()
 
 
-def test_file_is_its_owners_alone(path: Path) -> None:
+def test_only_the_owner_may_read_the_file(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_file_that_is_not_finished_leaves_the_one_before(path: Path) -> None:
+def test_unfinished_file_does_not_replace_the_previous_one(path: Path) -> None:
     before = path.read_bytes()
 
     def stop_halfway() -> None:

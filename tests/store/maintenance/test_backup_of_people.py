@@ -1,4 +1,4 @@
-"""People in a backup: what they know and may do comes back, and no way in that was open when it was made."""
+"""Users in a backup: credentials and roles are restored; sessions and links are not."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -31,7 +31,7 @@ async def empty(other_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_people_come_back_with_what_they_know_and_no_way_in_that_was_open(
+async def test_users_are_restored_with_credentials_but_without_sessions_and_links(
     story: Story, sealer: Sealer, empty: Database, tmp_path: Path
 ) -> None:
     file, project_id, now = tmp_path / "backup.jsonl.gz", story.project.id, story.at

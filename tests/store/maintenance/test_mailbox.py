@@ -1,4 +1,4 @@
-"""The mailbox's files: written whole, newest kept, read back whatever is in them, and never outside the directory."""
+"""The mailbox's files: written atomically, the newest kept, and never read outside the directory."""
 
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage

@@ -1,4 +1,4 @@
-"""The figures of `/metrics`: right for what is usual, and of bounded work for anything else."""
+"""The metrics of the store are exact up to their limit, and their cost is bounded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ async def filled(story: Story) -> None:
     await story.reach(LifecycleState.APPLIED)
 
 
-async def test_figures_are_exact_below_their_bound(story: Story) -> None:
+async def test_metrics_are_exact_below_their_limit(story: Story) -> None:
     await filled(story)
 
     found = await read(story)
@@ -58,7 +58,7 @@ async def test_figures_are_exact_below_their_bound(story: Story) -> None:
     assert {name: found[name] for name in COUNTED} == COUNTED
 
 
-async def test_counts_end_at_their_bound(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counts_stop_at_their_limit(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gauges, "AT_MOST", 3)
     await filled(story)
 
@@ -68,7 +68,7 @@ async def test_counts_end_at_their_bound(story: Story, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_no_figure_reads_a_table_or_an_index_of_more_than_it_counts(story: Story) -> None:
+async def test_metrics_read_only_an_index_of_what_they_count(story: Story) -> None:
     with statements() as sent:
         await read(story)
 
@@ -85,7 +85,7 @@ async def test_no_figure_reads_a_table_or_an_index_of_more_than_it_counts(story:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """What is sent to the database while the block runs."""
+    """The statements sent to the database during the block."""
     sent: list[str] = []
 
     def keep(_conn: object, _cursor: object, statement: str, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What has served goes, what has not stays, a batch at a time."""
+"""Expired data is deleted in batches; all other data is kept."""
 
 import asyncio
 from datetime import timedelta
@@ -35,13 +35,13 @@ async def keep_answers(story: Story, count: int) -> None:
 
 
 @pytest.mark.parametrize(("hours", "expected"), [(23.99, 0), (24, 3)])
-async def test_stored_answers_go_after_24_hours(story: Story, hours: float, expected: int) -> None:
+async def test_stored_responses_are_deleted_after_24_hours(story: Story, hours: float, expected: int) -> None:
     await keep_answers(story, 3)
 
     assert (await purged(story, hours=hours)).answers == expected
 
 
-async def test_a_batch_takes_no_more_than_its_limit(story: Story) -> None:
+async def test_batch_deletes_at_most_its_limit(story: Story) -> None:
     await keep_answers(story, 5)
 
     batches = [(await purged(story, limit=2, hours=24)).total for _ in range(4)]
@@ -50,7 +50,7 @@ async def test_a_batch_takes_no_more_than_its_limit(story: Story) -> None:
 
 
 @pytest.mark.parametrize(("days", "expected"), [(29.99, 0), (30, 1)])
-async def test_payloads_go_after_30_days_and_their_receipts_stay(story: Story, days: float, expected: int) -> None:
+async def test_payloads_are_deleted_after_30_days_and_their_receipts_are_kept(story: Story, days: float, expected: int) -> None:
     event_id = await story.receipt()
     await story.receipt()
     await run(story, "UPDATE receipts SET payload = :payload WHERE event_id = :id", payload=b"sealed", id=event_id)
@@ -71,7 +71,7 @@ async def test_receipts_that_ended_are_kept(story: Story) -> None:
         assert await story.rows(table, event_id)
 
 
-async def test_spent_links_and_old_sessions_go(story: Story) -> None:
+async def test_used_links_and_old_sessions_are_deleted(story: Story) -> None:
     async with story.database.transaction() as session:
         used = await users.create_login_link(session, now=START)
         user = await users.redeem_login_link(session, token=used, now=START)
@@ -90,7 +90,7 @@ async def test_spent_links_and_old_sessions_go(story: Story) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_purge_waits_for_no_row_that_another_holds(story: Story) -> None:
+async def test_retention_does_not_wait_for_locked_rows(story: Story) -> None:
     await keep_answers(story, 3)
 
     async with story.database.transaction() as holder:

@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables of `store.schema.tables`, on both engines, and may be run again."""
+"""The migrations create exactly the tables of `store.schema.tables`, on SQLite and PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

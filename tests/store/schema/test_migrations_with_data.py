@@ -84,7 +84,7 @@ def filled(request: pytest.FixtureRequest, sealer: Sealer) -> Iterator[str]:
 
 
 async def fill(url: str, sealer: Sealer) -> None:
-    """Receipts at every position, and what is beside them."""
+    """Receipts in every state, and the rows that belong to them."""
     database = Database.open(url)
     async with database.transaction() as session:
         created = await create_project(
@@ -149,7 +149,7 @@ def rows_of(url: str) -> Rows:
 
 
 def shape_of(url: str) -> dict[str, Any]:
-    """Columns, keys and indexes of every table, as the engine itself tells them."""
+    """Columns, keys and indexes of every table, as the database reports them."""
 
     def look(connection: Connection) -> dict[str, Any]:
         told = inspect(connection)
@@ -193,7 +193,7 @@ def test_later_revision_keeps_every_row_and_so_does_going_back(filled: str, late
     assert shape_of(filled) == shape
 
 
-def test_revision_that_fails_half_way_leaves_all_as_it_was(filled: str, tmp_path: Path) -> None:
+def test_failed_revision_changes_nothing(filled: str, tmp_path: Path) -> None:
     broken = history_with(BROKEN, tmp_path / "broken")
     rows, shape = rows_of(filled), shape_of(filled)
 
@@ -251,7 +251,7 @@ def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path
 
 
 @pytest.mark.parametrize("revision", ["base", "9999", "head", "-1"])
-def test_only_a_named_revision_can_be_gone_to(filled: str, revision: str) -> None:
+def test_unknown_revision_is_rejected(filled: str, revision: str) -> None:
     rows = rows_of(filled)
 
     with pytest.raises(RevisionUnknown, match=NEWEST):
@@ -266,7 +266,7 @@ def test_every_revision_can_be_gone_back_from(path: Path) -> None:
     assert path.stem.partition("_")[0] in revisions()
 
 
-def test_earlier_version_lets_nobody_in_but_administrators(filled: str) -> None:
+def test_earlier_version_admits_only_administrators(filled: str) -> None:
     on(filled, lambda connection: connection.execute(text("UPDATE users SET password_hash = 'hash'")))
     on(filled, lambda connection: connection.execute(text("UPDATE sessions SET user_agent = 'kept by nobody'")))
 

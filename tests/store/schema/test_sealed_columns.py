@@ -1,4 +1,4 @@
-"""A ciphertext that is moved opens nowhere: to no other project, row or column, for every sealed column there is."""
+"""A ciphertext moved to another project, row or column does not open, for every sealed column."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +13,9 @@ from domain.ids import ProjectId, UserId
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
-from store.ingest.batch import IngestRequest, SealedPayload
-from store.ingest.connection import open_front_door
+from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
+from store.ingest.requests import IngestRequest, SealedPayload
 from store.people import second_factor as factors
 from store.projects import data_keys, projects, signing_secrets
 from store.schema import tables
@@ -46,7 +46,7 @@ class Sealed:
 
 
 async def make_project(database: Database, sealer: Sealer, name: str) -> ProjectId:
-    """A project with two signing secrets and two payloads, and a person's app, all of it sealed by the code that runs."""
+    """A project with two signing secrets and two payloads, and a user's app, sealed by the real code."""
     async with database.transaction() as session:
         created = await projects.create_project(session, sealer, name=name, livemode=False, now=NOW)
         project_id = created.project.id
@@ -57,7 +57,7 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
             return await data_keys.read_data_key(session, of)
 
     seal = await PayloadEncryption(sealer=sealer, read_data_key=read_data_key).sealer_for(project_id)
-    committer = Committer(open_front_door(database.url), database.clock)
+    committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start()
     for number in range(2):
         receipt, event_id = new_receipt(project_id, payload='{"card": "4242"}'), new_event_id()
@@ -92,7 +92,7 @@ def opened(sealer: Sealer, at: Sealed, content: bytes) -> bytes:
     return sealer.open(at.data_key, **place, sealed=content)
 
 
-def test_every_column_of_bytes_is_sealed_or_named_as_no_secret() -> None:
+def test_every_column_of_bytes_is_sealed_or_listed_as_not_secret() -> None:
     held = {
         (table.name, column.name)
         for table in tables.Project.metadata.tables.values()
@@ -103,7 +103,7 @@ def test_every_column_of_bytes_is_sealed_or_named_as_no_secret() -> None:
     assert held - NOT_SEALED == SEALED
 
 
-async def test_ciphertext_opens_in_its_own_place_alone(database: Database, sealer: Sealer) -> None:
+async def test_ciphertext_opens_only_in_its_own_location(database: Database, sealer: Sealer) -> None:
     for name in ("one", "two"):
         await make_project(database, sealer, name)
     found = await all_sealed(database)
@@ -116,7 +116,7 @@ async def test_ciphertext_opens_in_its_own_place_alone(database: Database, seale
             opened(sealer, there, here.content)
 
 
-async def test_project_that_is_given_anothers_data_key_and_secrets_opens_none(database: Database, sealer: Sealer) -> None:
+async def test_project_with_the_data_key_and_secrets_of_another_opens_none(database: Database, sealer: Sealer) -> None:
     one, two = [await make_project(database, sealer, name) for name in ("one", "two")]
     async with database.transaction() as session:
         copy = "UPDATE projects SET data_key = (SELECT data_key FROM projects WHERE id = :one) WHERE id = :two"

@@ -1,4 +1,4 @@
-"""Beats and facts."""
+"""Heartbeats and facts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ async def beat(database: Database, process: str, at: datetime, *, role: str = "w
         await heartbeats.beat(session, process=process, role=role, started_at=NOW - timedelta(days=1), now=at, report=report)
 
 
-async def test_the_last_beat_of_each_process_is_read(database: Database) -> None:
+async def test_last_heartbeat_of_each_process_is_read(database: Database) -> None:
     await beat(database, "one", NOW, engine=False)
     await beat(database, "one", NOW + timedelta(seconds=2), engine=True)
     await beat(database, "two", NOW + timedelta(seconds=1), role="api")
@@ -37,7 +37,7 @@ async def test_heartbeat_from_before_the_stores_clock_was_set_back_is_not_fresh(
     assert found.age_seconds == 3600
 
 
-async def test_the_latest_beat_of_ingest_is_known_however_old(database: Database) -> None:
+async def test_latest_ingest_heartbeat_is_kept_however_old(database: Database) -> None:
     async with database.reading() as session:
         none_yet = await heartbeats.latest_ingest_beat(session)
     await beat(database, "api 1", NOW, role=INGEST)
@@ -54,7 +54,7 @@ async def test_the_latest_beat_of_ingest_is_known_however_old(database: Database
     assert [found.process for found in beats] == ["worker", "api 2"]
 
 
-async def test_ingest_is_heard_as_long_as_a_process_that_has_not_ended_beats(database: Database) -> None:
+async def test_ingest_is_alive_while_a_process_that_has_not_stopped_writes_heartbeats(database: Database) -> None:
     async def heard() -> IngestBeats | None:
         async with database.reading() as session:
             return await heartbeats.read_ingest_beats(session)
@@ -72,7 +72,7 @@ async def test_ingest_is_heard_as_long_as_a_process_that_has_not_ended_beats(dat
     assert await heard() == IngestBeats(last_at=NOW + timedelta(seconds=2), alive_at=None)
 
 
-async def test_a_process_silent_for_less_than_ten_minutes_is_not_forgotten(database: Database) -> None:
+async def test_process_silent_for_less_than_ten_minutes_is_not_deleted(database: Database) -> None:
     await beat(database, "worker", NOW)
 
     async with database.transaction() as session:
@@ -80,7 +80,7 @@ async def test_a_process_silent_for_less_than_ten_minutes_is_not_forgotten(datab
         assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10, milliseconds=1)) == 1
 
 
-async def test_beat_from_the_future_is_forgotten(database: Database) -> None:
+async def test_heartbeat_from_the_future_is_deleted(database: Database) -> None:
     for process, minutes in (("past", -60), ("worker", 0), ("ahead", 1), ("future", 180)):
         await beat(database, process, NOW + timedelta(minutes=minutes), role=INGEST if process != "worker" else "worker")
 
@@ -91,7 +91,7 @@ async def test_beat_from_the_future_is_forgotten(database: Database) -> None:
     assert left == {"worker", "ahead"}
 
 
-async def test_beat_from_the_future_takes_no_true_one_with_it(database: Database) -> None:
+async def test_heartbeat_from_the_future_deletes_no_valid_one(database: Database) -> None:
     for process, minutes in (("true", -60), ("future", 180)):
         await beat(database, process, NOW + timedelta(minutes=minutes), role=INGEST)
 
@@ -100,7 +100,7 @@ async def test_beat_from_the_future_takes_no_true_one_with_it(database: Database
         assert await heartbeats.latest_ingest_beat(session) == NOW - timedelta(minutes=60)
 
 
-async def test_a_fact_is_kept_and_replaced(database: Database) -> None:
+async def test_fact_is_stored_and_replaced(database: Database) -> None:
     async with database.transaction() as session:
         before = await heartbeats.read_fact(session, "namespace")
         await heartbeats.write_fact(session, "namespace", "one")

@@ -1,4 +1,4 @@
-"""One id for a store, and one Temporal namespace that works for it, in whatever order workers ask."""
+"""A store has one id and one Temporal namespace, in whatever order workers ask."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from store.status.installation import (
 
 
 async def adopt(database: Database, namespace_id: str, process: str) -> Adopted:
-    """As a worker does it: the answer and its heartbeat are one transaction."""
+    """As a worker does: the decision and its heartbeat are one transaction."""
     async with database.transaction() as session:
         now = await database.now(session)
         adopted = await adopt_namespace(session, namespace_id, process=process, now=now)
@@ -37,7 +37,7 @@ async def _beat(session: object, process: str, namespace_id: str, at: datetime) 
     await beat(session, process=process, role="worker", started_at=at, now=at, report=report)  # type: ignore[arg-type]
 
 
-async def test_installation_has_one_id_for_ever(database: Database) -> None:
+async def test_installation_keeps_its_id(database: Database) -> None:
     made = []
     for _ in range(2):
         async with database.transaction() as session:
@@ -68,7 +68,7 @@ async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(data
         assert await read_restart(session) is None
 
 
-async def test_namespace_without_a_living_worker_gives_way_once(database: Database) -> None:
+async def test_namespace_without_a_live_worker_is_replaced_once(database: Database) -> None:
     async with database.transaction() as session:
         await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
 
@@ -104,7 +104,7 @@ async def test_restart_only_advances_and_only_in_its_own_namespace(database: Dat
     assert await advance("one", "evt_c") == Restart("two", EventId("evt_b"))
 
 
-async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_others(database: Database) -> None:
+async def test_worker_that_just_reached_the_store_waits_longer_for_other_workers(database: Database) -> None:
     await adopt(database, "one", "worker-1")
     async with database.transaction() as session:
         after = await database.now(session) + timedelta(seconds=LIVE_SECONDS + 1)
@@ -114,7 +114,7 @@ async def test_worker_that_has_only_just_reached_the_store_waits_longer_for_the_
     assert (unsure.adoption, sure.adoption) == (Adoption.ELSEWHERE, Adoption.NEW)
 
 
-async def test_dead_worker_whose_heartbeat_lies_in_the_future_keeps_no_namespace(database: Database) -> None:
+async def test_dead_worker_with_a_heartbeat_in_the_future_does_not_keep_its_namespace(database: Database) -> None:
     await adopt(database, "one", "worker-1")
 
     async with database.transaction() as session:
