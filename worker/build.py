@@ -14,8 +14,9 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.alerts.delivery import Mailer
 from activities.alerts.email_message import MailWriter
-from activities.alerts.send import AlertActivities, Mailer
+from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
@@ -171,8 +172,8 @@ def build_store_part(parts: WorkerParts, *, identity: str) -> StorePart:
         sealer=parts.sealer,
         transport=parts.transport,
         rules=parts.rules,
-        chance=parts.chance,
-        places=places,
+        sources=parts.chance,
+        slots=places,
         holder=identity,
     )
     return StorePart(gateway, reconciler, alerts, overdue, callback, places, every_seconds=parts.reconcile_seconds)
@@ -190,9 +191,9 @@ def build_worker(client: Client, parts: WorkerParts, store_part: StorePart | Non
         task_queue=TASK_QUEUE,
         workflows=[ReceiptWorkflow],
         activities=[
-            ledger.load_standing,
+            ledger.load_status,
             ledger.open_incident,
-            ledger.heed,
+            ledger.sync_state,
             ledger.begin_repair,
             ledger.fail_overdue_repair,
             ledger.note_dropped_request,

@@ -112,7 +112,7 @@ class TemporalPart:
             PollingDied.
         """
         built = build_worker(client, self._parts, self._store_part)
-        self._heartbeat.report_also(self._store_part.places.counted)
+        self._heartbeat.report_also(self._store_part.places.counts)
         tune_garbage_collection()
         async with built.running_temporal() as whole:
             beside = [

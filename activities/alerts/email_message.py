@@ -1,7 +1,8 @@
-"""The mail about an incident: text and HTML, the same facts in both.
+"""Renders the mail about an incident: text and HTML, the same facts in both.
 
-Pure: an alert in, a letter out, the same each time but for its date, so that a copy is recognised by its Message-ID. It never
-sends, and never holds a secret or a payload. Text from outside is one line wherever it is. Called by `activities.alerts.send`.
+Pure: the same alert gives the same mail except for its date, and the same Message-ID. A mail
+contains no secret and no payload. Text from outside is always reduced to one line. Called by
+`activities.alerts.send`.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import jinja2
 
-from activities.alerts.email_format import Letter, compose, encoded, raw
+from activities.alerts.email_format import OutgoingMail, compose, encoded, raw
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.values.text import one_line
 from domain.values.timestamps import wire
@@ -49,24 +50,24 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to an address fail",
 }
 
-Lines = tuple[tuple[str, str], ...]
+FactLines = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What a mail says beyond its facts. `color` is its accent in HTML."""
+class MailWording:
+    """The text of a mail beside its facts. `color` is the accent color in HTML."""
 
     title: str
     sentence: str
-    call: str
+    link_label: str
     color: str
 
 
 class MailWriter:
-    """Writes the mails of one installation: from whom, and where links lead.
+    """Renders the mails of one installation. `public_url` is the base of the links.
 
     Raises:
-        AddressRefused: `mail_from` is an address that no mail server takes.
+        AddressRefused: no mail server accepts the address `mail_from`.
     """
 
     def __init__(self, *, mail_from: str, public_url: str) -> None:
@@ -80,37 +81,39 @@ class MailWriter:
             lstrip_blocks=True,
         )
 
-    def write(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail of an alert; `at` is the instant of this sending. Without facts it is the plainest one.
+    def write(self, alert: AlertDue, *, at: datetime) -> OutgoingMail:
+        """The mail of an alert; `at` is the time of sending. Without facts it is the plain mail.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: no mail server accepts the destination.
         """
         if alert.facts is None:
             return self.write_plainly(alert, at=at)
-        words = _words(alert.kind, alert.facts)
+        wording = _wording(alert.kind, alert.facts)
         mode = "live" if alert.facts.receipt.livemode else "test"
-        subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
+        subject = encoded(_subject(alert.facts, wording), longest=SUBJECT_CHARACTERS)
         signed = f"{one_line(alert.facts.project_name)} ({mode})"
-        return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
+        return self._mail(alert, wording, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
 
-    def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
-        """The mail with ids, kind and link alone: nothing in it comes from outside.
+    def write_plainly(self, alert: AlertDue, *, at: datetime) -> OutgoingMail:
+        """The mail with only ids, kind and link. It contains no text from outside.
 
         Raises:
-            AddressRefused: no mail server takes the destination.
+            AddressRefused: no mail server accepts the destination.
         """
-        words = Words(
+        wording = MailWording(
             title=_PLAIN_TITLES.get(alert.kind, "News of an incident"),
             sentence="This mail could not be sent with its details. The event's page has them.",
-            call="Look at the event",
+            link_label="Look at the event",
             color="#c2410c",
         )
         ids = (("Event id", alert.event_id), ("Incident id", alert.incident_id), ("Replay id", alert.replay_id or ""))
         facts = tuple((name, value) for name, value in ids if value)
-        return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
+        return self._mail(alert, wording, facts, at=at, subject=raw(f"{wording.title}: {alert.event_id}"), signed="")
 
-    def _letter(self, alert: AlertDue, words: Words, facts: Lines, *, at: datetime, subject: str, signed: str) -> Letter:
+    def _mail(
+        self, alert: AlertDue, wording: MailWording, facts: FactLines, *, at: datetime, subject: str, signed: str
+    ) -> OutgoingMail:
         recipient = canonical_address(alert.destination)
         opened = self._message_id(alert, AlertKind.INCIDENT_OPENED, None)
         is_first = alert.kind == AlertKind.INCIDENT_OPENED
@@ -125,66 +128,71 @@ class MailWriter:
             ("X-Auto-Response-Suppress", "All"),
         )
         link = f"{self._public_url}/events/{alert.event_id}"
-        values = {"words": words, "facts": facts, "link": link, "signed": signed}
+        values = {"wording": wording, "facts": facts, "link": link, "signed": signed}
         text, html = (self._templates.get_template(name).render(values) for name in ("alert.txt", "alert.html"))
-        return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
+        return OutgoingMail(self._mail_from, recipient, compose(fields, text=text, html=html))
 
     def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
-        """From incident, kind, `replay_id` and destination alone (contract, "Mail")."""
+        """Made of incident, kind, `replay_id` and destination only (contract, "Mail")."""
         destination = hashlib.sha256(alert.destination.encode()).hexdigest()[:16]
         parts = (alert.incident_id, kind, subject_id or "", destination)
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-def _words(kind: str, facts: AlertFacts) -> Words:
+def _wording(kind: str, facts: AlertFacts) -> MailWording:
     reason = _REASONS[facts.incident.reason]
     match kind:
         case AlertKind.INCIDENT_OPENED:
-            return Words(
+            return MailWording(
                 title="Incident open",
                 sentence=f"A paid event was accepted, and its effect is not proven: {reason}.",
-                call="Review and reprocess",
+                link_label="Review and reprocess",
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
             cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
-            return Words(
+            return MailWording(
                 title="Repair failed",
                 sentence=f"The repair did not succeed: {cause}. The incident is open again.",
-                call="Look at the attempts",
+                link_label="Look at the attempts",
                 color="#b91c1c",
             )
         case AlertKind.DESTINATION_FAILING:
-            return Words(
+            address = one_line(facts.failing or "an address")
+            return MailWording(
                 title="Alerts to an address fail",
-                sentence=f"The alert of this incident never reached {one_line(facts.failing or 'an address')}: the mail server "
-                "refused it for good, or every try of a day failed. Check the address in the project's settings.",
-                call="See the timeline",
+                sentence=(
+                    f"The alert of this incident never reached {address}: "
+                    "the mail server refused it permanently, or every attempt of a day failed. "
+                    "Check the address in the project's settings."
+                ),
+                link_label="See the timeline",
                 color="#b91c1c",
             )
         case AlertKind.INCIDENT_RESOLVED:
-            return Words(
+            return MailWording(
                 title="Incident resolved",
                 sentence=_resolution(facts.incident),
-                call="See the timeline",
+                link_label="See the timeline",
                 color="#15803d",
             )
         case _:
-            raise LookupError("a kind of alert that a newer version wrote")
+            raise LookupError("an alert kind written by a newer version")
 
 
 def _resolution(incident: Incident) -> str:
     return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
 
 
-def _subject(facts: AlertFacts, words: Words) -> str:
+def _subject(facts: AlertFacts, wording: MailWording) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
+    what = f"{receipt.internal_reference} · {receipt.event_type} · {facts.incident.reason}"
+    return f"{mode}{wording.title}: {what}"
 
 
-def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
-    """Name and value of each line, those without a value left out."""
+def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
+    """The name and value of each line that has a value."""
     receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),

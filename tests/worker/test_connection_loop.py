@@ -16,7 +16,7 @@ from tests.support.given import Story
 from tests.support.processes import free_ports, python, running
 from tests.support.waiting import wait_until_async
 from tests.worker.setting import Setting, problem_of
-from tests.workflows.world import taking_mail
+from tests.workflows.smtp_server import running_mail_server
 
 AWAY = ("refused", "silent", "TLS wanted")
 
@@ -51,7 +51,7 @@ async def test_worker_without_its_temporal_sends_mail_purges_and_reconciles(
 ) -> None:
     tls = {"TEMPORAL_TLS": "true"} if away == "TLS wanted" else {}
     async with temporal_that_is(away) as port:
-        with taking_mail() as (post, smtp_url):
+        with running_mail_server() as (post, smtp_url):
             setting = Setting(sqlite_url, tmp_path, port=port, MAKEGOOD_SMTP_URL=smtp_url, **tls)
             story = await _story(setting, sealer)
             await story.opened()

@@ -15,16 +15,16 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.messages import AlertsSent
-from activities.slots import CallbackSlots, Limits, SlotsExhausted
+from activities.slots import CallbackSlots, SlotLimits, SlotsExhausted
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
 # Fewer than the store has connections: who waits for a locked row holds one.
-LEDGER = Limits(total=4, per_project=2, per_host=4, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
+LEDGER = SlotLimits(total=4, per_project=2, per_host=4, retry_after_seconds=0.25, retry_spacing_seconds=(0.005, 0.05, 1.0))
 # What finds none is sent by the alert loop, soon.
-ALERTS = Limits(total=40, per_project=20, per_host=40)
+ALERTS = SlotLimits(total=40, per_project=20, per_host=40)
 # A local activity has 3 s, and falls back on an activity.
 LOCAL_WAIT_SECONDS = 2.0
 LOCAL_STUCK_SECONDS = 0.5
@@ -81,10 +81,10 @@ class _InPlace(ActivityInboundInterceptor):
         try:
             if info.is_local:
                 waiting = {"seconds": LOCAL_WAIT_SECONDS, "stuck_seconds": LOCAL_STUCK_SECONDS}
-                async with self._purposes.ledger.waited_for(project_id, **waiting):
+                async with self._purposes.ledger.wait_for_slot(project_id, **waiting):
                     return await super().execute_activity(input)
             places = self._purposes.alerts if info.activity_type == ALERT_ACTIVITY else self._purposes.ledger
-            with places.taken(event_id, project_id):
+            with places.acquire(event_id, project_id):
                 return await super().execute_activity(input)
         except SlotsExhausted as full:
             if info.activity_type == ALERT_ACTIVITY:

@@ -87,8 +87,8 @@ async def test_locked_table_is_an_outage_that_is_credited_and_opens_no_false_inc
     await committer.stop()
     await other.close()
 
-    assert (held.standing.position, judged.standing.position) == (LifecycleState.WAITING, LifecycleState.WAITING)
-    assert held.wait_ms is not None
+    assert (held.status.state, judged.status.state) == (LifecycleState.WAITING, LifecycleState.WAITING)
+    assert held.retry_after_ms is not None
     assert (await story.told(event_id)).count("deadline_credited") == 1
     assert await credit_all(database) == 0
 
@@ -299,8 +299,8 @@ async def test_beat_from_the_future_switches_neither_holds_nor_credits_off(
     outage = await beat("ingest_next")
     await front_door.close()
 
-    assert while_away.standing.position is LifecycleState.WAITING
-    assert while_away.wait_ms is not None
+    assert while_away.status.state is LifecycleState.WAITING
+    assert while_away.retry_after_ms is not None
     assert outage is not None
     assert 90_000 <= outage.up_at - outage.down_from < 95_000
 

@@ -32,7 +32,7 @@ async def test_row_that_cannot_be_read_costs_the_others_nothing_is_backed_off_an
     makegood: World, kind: str, fields: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with capture_logs() as logs, caplog.at_level(logging.ERROR):
-        event_id = await makegood.accept(telling=False)
+        event_id = await makegood.accept(enqueue=False)
         await put(makegood, event_id, "start", "{}")
         await put(makegood, event_id, kind, fields)
         others = [await makegood.accept() for _ in range(3)]

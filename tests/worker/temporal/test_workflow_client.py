@@ -66,7 +66,7 @@ async def test_without_its_state_no_run_is_looked_for_among_the_closed(makegood:
 
 async def test_start_that_is_refused_for_its_attributes_is_made_without_any(engine: WorkflowEnvironment, makegood: World) -> None:
     client = await _bare_client(engine)
-    event_id = await makegood.accept(telling=False)
+    event_id = await makegood.accept(enqueue=False)
     async with makegood.database.reading() as session:
         stored = (await session.execute(RECEIPTS.select().with_only_columns(*RECEIPT_COLUMNS))).one()
 
