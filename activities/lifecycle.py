@@ -1,7 +1,7 @@
-"""Records the moves that time and repairs decide, and answers each time with where the receipt then stands.
+"""Applies the transitions that deadlines and repairs cause, and returns the stored state each time.
 
-One short transaction per activity; it sends nothing. The workflow obeys the answer, whatever it had expected. Built by
-`worker.main`, run by Temporal, called from `workflows.receipt`.
+Each activity is one short transaction and sends nothing. The workflow follows the returned state,
+whatever it expected. Built by `worker.main`, called from `workflows.receipt`.
 """
 
 import re
@@ -13,15 +13,16 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.messages import (
-    Answer,
     BeginRepair,
     FailOverdueRepair,
-    Heed,
+    LifecycleResult,
     NoteDroppedRequest,
     OpenIncident,
-    ReadStanding,
-    Standing,
+    ReadStatus,
+    ReceiptStatus,
+    SyncState,
 )
+from activities.receipt_status import to_status
 from domain.audit import TEMPORAL, Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
 from domain.ids import EventId, ReplayId, ResultId
@@ -37,14 +38,15 @@ from store.receipts.timeline import note
 from store.receipts.transitions import NotYet, result_is_stored
 
 RECEIPT_UNKNOWN = "receipt_unknown"
-# Ids of ours and short names; a signal sent by hand may hold anything, an address among it.
+# Matches ids of Makegood and short names. A signal sent by hand may name anything, even an address.
 _REQUESTER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class LifecycleActivities:
-    """The activities that write the store's ledger.
+    """The activities that read or change a receipt's state.
 
-    `outage_seconds`: a longer outage of ingest is credited, so that deadlines wait while the front door is silent; 0: none does.
+    `outage_seconds`: ingest outages longer than this extend deadlines, so a deadline waits while
+    ingest is down. 0 disables this.
     """
 
     def __init__(self, database: Database, *, sealer: Sealer, outage_seconds: int) -> None:
@@ -52,47 +54,51 @@ class LifecycleActivities:
         self._sealer = sealer
         self._outage_seconds = outage_seconds
 
-    @activity.defn(name="load_standing")
-    async def load_standing(self, question: ReadStanding) -> Answer:
-        """Where the receipt stands. It writes nothing, so it may run any number of times."""
+    @activity.defn(name="load_status")
+    async def load_status(self, request: ReadStatus) -> LifecycleResult:
+        """Load the stored state. It writes nothing, so it may run any number of times."""
         async with self._database.reading() as session:
-            return Answer(await _standing(SessionStatements(session), EventId(sanitize(question.event_id))))
+            st = SessionStatements(session)
+            return LifecycleResult(await _load_status(st, EventId(sanitize(request.event_id))))
 
     @activity.defn(name="open_incident")
-    async def open_incident(self, question: OpenIncident) -> Answer:
-        """Open the incident if the deadline has passed by the store's clock. A second run finds it open and says the same."""
-        event_id = EventId(sanitize(question.event_id))
+    async def open_incident(self, request: OpenIncident) -> LifecycleResult:
+        """Open the incident if the deadline has passed by the store's clock.
+
+        A second run finds the incident open and returns the same result.
+        """
+        event_id = EventId(sanitize(request.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
-            await _note_unknown_result(st, event_id, question.result_id, now)
+            await _note_unknown_result(st, event_id, request.result_id, now)
             try:
                 outcome = await open_due_incident(session, event_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
-                _fail_unknown(event_id)
-            wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
-            return Answer(await _standing(st, event_id), wait_ms=wait_ms)
+                _raise_unknown(event_id)
+            return LifecycleResult(await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome))
 
-    @activity.defn(name="heed")
-    async def heed(self, question: Heed) -> Answer:
-        """Where the receipt stands after a signal; one that names no stored result is noted, by a second run once more."""
-        event_id = EventId(sanitize(question.event_id))
+    @activity.defn(name="sync_state")
+    async def sync_state(self, request: SyncState) -> LifecycleResult:
+        """Load the state after a signal, and note a named result that is not stored.
+
+        A second run writes the note again.
+        """
+        event_id = EventId(sanitize(request.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            await _note_unknown_result(st, event_id, question.result_id, await self._database.now(session))
-            return Answer(await _standing(st, event_id))
+            await _note_unknown_result(st, event_id, request.result_id, await self._database.now(session))
+            return LifecycleResult(await _load_status(st, event_id))
 
     @activity.defn(name="begin_repair")
-    async def begin_repair(self, question: BeginRepair) -> Answer:
-        """Begin the repair that a signal asks for, or note that it is dropped.
+    async def begin_repair(self, request: BeginRepair) -> LifecycleResult:
+        """Begin the repair that a signal requests, or note that the request is dropped.
 
-        One active repair per incident, and the store remembers the marks: a second run of this activity, or of the workflow
-        after a reset, adopts the repair that the first one began, or finds that it has ended.
+        An incident has one active repair, and the store remembers the marks. A second run of this
+        activity, or of the workflow after a reset, adopts the first run's repair or finds it ended.
         """
-        event_id = EventId(sanitize(question.event_id))
-        requested_by = question.requested_by or TEMPORAL
-        named = None if question.replay_id is None else ReplayId(sanitize(question.replay_id))
-        marks = {sanitize(mark.series): mark.number for mark in question.marks}
+        event_id = EventId(sanitize(request.event_id))
+        replay_id = None if request.replay_id is None else ReplayId(sanitize(request.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
@@ -101,53 +107,56 @@ class LifecycleActivities:
                     st,
                     event_id,
                     now,
-                    requested_by=requested_by if _REQUESTER.fullmatch(requested_by) else TEMPORAL,
-                    replay_id=named,
-                    marks=marks,
+                    requested_by=_requester(request.requested_by),
+                    replay_id=replay_id,
+                    marks={sanitize(mark.series): mark.number for mark in request.marks},
                 )
             except NotFound:
-                _fail_unknown(event_id)
+                _raise_unknown(event_id)
             if outcome == RepairRefused(None):
-                await _note_dropped(st, event_id, named, now)
+                await _note_dropped(st, event_id, replay_id, now)
             if outcome == SEEN and activity.info().attempt == 1:
                 await note(st, event_id, now, text="A reprocess request was ignored: it was carried out before.")
-            # A repair that failed in the same transaction, or in that of a run whose answer was lost.
-            has_news = isinstance(outcome, RepairRefused) and outcome != RepairRefused(None)
-            standing = await _standing(st, event_id)
-            if named is None:
-                await self._record_request(session, event_id, outcome, now)
-            return Answer(standing, has_news=has_news)
+            # A repair that failed in this transaction, or in an earlier one whose result was lost.
+            should_alert = isinstance(outcome, RepairRefused) and outcome != RepairRefused(None)
+            status = await _load_status(st, event_id)
+            if replay_id is None:
+                await self._audit_request(session, event_id, outcome, now)
+            return LifecycleResult(status, should_alert=should_alert)
 
     @activity.defn(name="fail_overdue_repair")
-    async def fail_overdue_repair(self, question: FailOverdueRepair) -> Answer:
-        """Fail the repair whose result did not come in time. A second run finds it failed and changes nothing."""
-        event_id = EventId(sanitize(question.event_id))
+    async def fail_overdue_repair(self, request: FailOverdueRepair) -> LifecycleResult:
+        """Fail the repair if its result is overdue. A second run finds it failed and changes
+        nothing.
+        """
+        event_id, replay_id = EventId(sanitize(request.event_id)), ReplayId(sanitize(request.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
-            replay_id = ReplayId(sanitize(question.replay_id))
             try:
                 outcome = await fail_due_repair(session, event_id, replay_id, now, outage_seconds=self._outage_seconds)
             except NotFound:
-                _fail_unknown(event_id)
-            wait_ms = outcome.remaining_ms if isinstance(outcome, NotYet) else None
-            return Answer(await _standing(st, event_id), wait_ms=wait_ms)
+                _raise_unknown(event_id)
+            return LifecycleResult(await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome))
 
     @activity.defn(name="note_dropped_request")
-    async def note_dropped_request(self, question: NoteDroppedRequest) -> Answer:
-        """Note a reprocess request that no incident came to need. A second run notes it once more, and nothing acts on it."""
-        event_id = EventId(sanitize(question.event_id))
-        named = None if question.replay_id is None else ReplayId(sanitize(question.replay_id))
+    async def note_dropped_request(self, request: NoteDroppedRequest) -> LifecycleResult:
+        """Note a reprocess request that was not needed. A second run notes it again."""
+        event_id = EventId(sanitize(request.event_id))
+        replay_id = None if request.replay_id is None else ReplayId(sanitize(request.replay_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            standing = await _standing(st, event_id)
-            await _note_dropped(st, event_id, named, await self._database.now(session))
-            return Answer(standing)
+            status = await _load_status(st, event_id)
+            await _note_dropped(st, event_id, replay_id, await self._database.now(session))
+            return LifecycleResult(status)
 
-    async def _record_request(
+    async def _audit_request(
         self, session: AsyncSession, event_id: EventId, outcome: Begun | RepairRefused, now: datetime
     ) -> None:
-        """Into the audit log, if it is this run that began a repair. Who it was that asked in Temporal is not known to us."""
+        """Record the request in the audit log if this run began a repair.
+
+        The actor is Temporal: Makegood does not know which person sent the signal.
+        """
         match outcome:
             case Begun(replay_id, is_new=True):
                 details = {"event_id": event_id, "replay_id": replay_id}
@@ -155,26 +164,24 @@ class LifecycleActivities:
                 details = {"event_id": event_id, "cause": cause.value}
             case _:
                 return
-        standing = await load_snapshot(SessionStatements(session), event_id)
-        subject = Subject(SubjectType.INCIDENT, standing.incident_id)
-        action, project_id = AuditAction.REPROCESS_REQUESTED, standing.project_id
+        snapshot = await load_snapshot(SessionStatements(session), event_id)
         await record(
-            session, self._sealer, Actor(TEMPORAL), action, now=now, subject=subject, project_id=project_id, details=details
+            session,
+            self._sealer,
+            Actor(TEMPORAL),
+            AuditAction.REPROCESS_REQUESTED,
+            now=now,
+            subject=Subject(SubjectType.INCIDENT, snapshot.incident_id),
+            project_id=snapshot.project_id,
+            details=details,
         )
 
 
-async def _standing(st: Statements, event_id: str) -> Standing:
+async def _load_status(st: Statements, event_id: str) -> ReceiptStatus:
     try:
-        stored = await load_snapshot(st, EventId(event_id))
+        return to_status(await load_snapshot(st, EventId(event_id)))
     except NotFound:
-        _fail_unknown(event_id)
-    return Standing(
-        position=stored.position,
-        deadline_at=stored.deadline_at,
-        incident_id=stored.incident_id,
-        replay_id=stored.active_replay_id,
-        result_deadline_at=stored.result_deadline_at,
-    )
+        _raise_unknown(event_id)
 
 
 async def _note_unknown_result(st: Statements, event_id: EventId, result_id: str | None, now: datetime) -> None:
@@ -183,17 +190,29 @@ async def _note_unknown_result(st: Statements, event_id: EventId, result_id: str
     named = sanitize(result_id)
     if await result_is_stored(st, event_id, ResultId(named)):
         return
-    await _standing(st, event_id)  # Fails for an unknown receipt: no timeline begins with this.
-    await note(st, event_id, now, text="A signal named a result that is not stored; it was ignored.", result_id=named)
+    await _load_status(st, event_id)  # Raises for an unknown receipt, which must not get a timeline.
+    text = "A signal named a result that is not stored; it was ignored."
+    await note(st, event_id, now, text=text, result_id=named)
+
+
+def _requester(named: str | None) -> str:
+    requested_by = named or TEMPORAL
+    return requested_by if _REQUESTER.fullmatch(requested_by) else TEMPORAL
+
+
+def _remaining_ms(outcome: object) -> int | None:
+    return outcome.remaining_ms if isinstance(outcome, NotYet) else None
 
 
 async def _note_dropped(st: Statements, event_id: EventId, replay_id: ReplayId | None, now: datetime) -> None:
     if replay_id is None:
         text, named = "A reprocess request was dropped: there is no incident left to repair.", {}
     else:
-        text, named = "A reprocess request was dropped: the repair that it names is not active.", {"replay_id": replay_id}
+        text = "A reprocess request was dropped: the repair that it names is not active."
+        named = {"replay_id": replay_id}
     await note(st, event_id, now, text=text, **named)
 
 
-def _fail_unknown(event_id: str) -> NoReturn:
-    raise ApplicationError(f"the store has no receipt {sanitize(event_id)}", type=RECEIPT_UNKNOWN, non_retryable=True)
+def _raise_unknown(event_id: str) -> NoReturn:
+    message = f"the store has no receipt {sanitize(event_id)}"
+    raise ApplicationError(message, type=RECEIPT_UNKNOWN, non_retryable=True)

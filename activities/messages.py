@@ -1,6 +1,6 @@
-"""What goes into and comes out of the activities: ids and instants only, since operators read histories.
+"""Inputs and outputs of the activities. They live in histories: ids and instants only.
 
-No secret, address, body or signature is ever in a message; an activity reads those from the store by id.
+No message contains a secret, address, body or signature. An activity loads those by id.
 """
 
 from dataclasses import dataclass
@@ -8,21 +8,26 @@ from datetime import datetime, timedelta
 
 from domain.lifecycle import LifecycleState
 
-# Types of the errors that end a callback series; they live in histories.
+# Types of the errors that end a callback series. They live in histories.
 REPAIR_REJECTED = "repair_rejected"
 REPAIR_EXHAUSTED = "repair_exhausted"
 REPAIR_OVER = "repair_over"
-# Not the end: the next attempt follows after `next_retry_delay`.
+SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
+# Does not end the series: the next attempt follows after `next_retry_delay`.
 ATTEMPT_FAILED = "attempt_failed"
-# A run of the callback's activity that was silent for so long is given up by the engine, and followed by another.
+# Temporal gives up a run of the callback activity that sends no heartbeat for so long, and starts
+# another.
 CALLBACK_HEARTBEAT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the store says that a receipt stands; `replay_id` is its active repair, `result_deadline_at` that one's deadline."""
+class ReceiptStatus:
+    """The stored state of a receipt.
 
-    position: LifecycleState
+    `replay_id` is its active repair, `result_deadline_at` that repair's deadline.
+    """
+
+    state: LifecycleState
     deadline_at: datetime
     incident_id: str | None = None
     replay_id: str | None = None
@@ -30,33 +35,34 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a ledger activity found or made. `wait_ms`: the deadline that was asked for is still that far ahead.
+class LifecycleResult:
+    """The result of a lifecycle activity: the state after it.
 
-    `has_news`: people are to be told something that was not there before.
+    `retry_after_ms`: the deadline has not passed; run the activity again after so long.
+    `should_alert`: there is an alert to send that the state alone does not show.
     """
 
-    standing: Standing
-    wait_ms: int | None = None
-    has_news: bool = False
+    status: ReceiptStatus
+    retry_after_ms: int | None = None
+    should_alert: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ReadStanding:
+class ReadStatus:
     event_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """`result_id` is the result that a signal named, None when the deadline is the reason to ask."""
+    """`result_id` is the result that a signal named; None when the deadline is the reason."""
 
     event_id: str
     result_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Heed:
-    """A signal that may have moved the receipt; `result_id` is None unless it named one."""
+class SyncState:
+    """Load the state after a signal. `result_id` is the result that the signal named, if any."""
 
     event_id: str
     result_id: str | None = None
@@ -64,7 +70,7 @@ class Heed:
 
 @dataclass(frozen=True, slots=True)
 class RequestMark:
-    """The place of a `reprocess` signal: its number, from 1, in a series that a reset of the run preserves."""
+    """Identifies a `reprocess` signal by its number, from 1, in a series that a reset preserves."""
 
     series: str
     number: int
@@ -72,9 +78,10 @@ class RequestMark:
 
 @dataclass(frozen=True, slots=True)
 class BeginRepair:
-    """`replay_id` names a repair that the store has already. `requested_by` is an id, never an address.
+    """`replay_id` names a repair that is already stored. `requested_by` is an id, never an address.
 
-    `marks` are the latest places of the requests that this one stands for: what the store has seen is not carried out again.
+    `marks` are the latest numbers of the merged requests. A request that the store has handled is
+    not carried out again.
     """
 
     event_id: str
@@ -91,7 +98,9 @@ class FailOverdueRepair:
 
 @dataclass(frozen=True, slots=True)
 class NoteDroppedRequest:
-    """A reprocess request came while the receipt waited, and its success came before an incident."""
+    """A reprocess request arrived while the receipt waited, and a success arrived before an
+    incident.
+    """
 
     event_id: str
     replay_id: str | None = None

@@ -1,7 +1,7 @@
-"""Brings what was done into the store: begun, it ends, whoever is cancelled; a store that is away is asked again for a while.
+"""Writes results to the store despite cancellations and store outages.
 
-What became of a sending is known to this process alone: lost here, it would be sent once more. Used by `activities.alerts.send`
-and `activities.callback.send`.
+Only this process knows the result of what it sent. If the result were lost here, the message would
+be sent again. Used by `activities.alerts.send` and `activities.callback.send`.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from domain.errors import Unavailable
 
-AGAIN_SECONDS = 0.2
+RETRY_SECONDS = 0.2
 
 T = TypeVar("T")
-Work = Callable[[], Coroutine[Any, Any, T]]  # Any: what a coroutine is sent, which is nothing
+Work = Callable[[], Coroutine[Any, Any, T]]  # Any: the types that a coroutine yields and is sent
 
 
-async def finished(work: Work[T]) -> T:
-    """What the work returns. A cancellation waits until the work has ended, and goes on then.
+async def run_uncancelled(work: Work[T]) -> T:
+    """Run the work to its end and return its result. A cancellation takes effect after that.
 
     Raises: what the work raises.
     """
@@ -27,26 +27,27 @@ async def finished(work: Work[T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # Retrieved: nobody waits for it any more.
+            task.exception()  # Retrieved, because nobody awaits the task any more.
         raise
 
 
-async def recorded(record: Work[T], *, seconds: float) -> T:
-    """What `record` returns, once the store takes it; not begun again after `seconds`.
+async def retry_until_stored(write: Work[T], *, seconds: float) -> T:
+    """Run `write` until the store accepts it, and return its result. No retry begins after
+    `seconds`.
 
     Raises:
-        Unavailable: the store was away for that long.
+        Unavailable: the store was unavailable for that long.
     """
-    return await finished(lambda: _until_taken(record, seconds))
+    return await run_uncancelled(lambda: _retry(write, seconds))
 
 
-async def _until_taken(record: Work[T], seconds: float) -> T:
+async def _retry(write: Work[T], seconds: float) -> T:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
         try:
-            return await record()
+            return await write()
         except Unavailable:
-            if loop.time() + AGAIN_SECONDS > deadline:
+            if loop.time() + RETRY_SECONDS > deadline:
                 raise
-        await asyncio.sleep(AGAIN_SECONDS)
+        await asyncio.sleep(RETRY_SECONDS)

@@ -15,8 +15,9 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.alerts.delivery import Mailer
 from activities.alerts.email_message import MailWriter
-from activities.alerts.send import AlertActivities, Mailer
+from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
@@ -188,8 +189,8 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         sealer=dependencies.sealer,
         transport=dependencies.transport,
         rules=dependencies.rules,
-        chance=dependencies.chance,
-        places=slots,
+        sources=dependencies.chance,
+        slots=slots,
         holder=identity,
     )
     return StoreServices(
@@ -212,9 +213,9 @@ def build_worker(client: Client, dependencies: WorkerDependencies, store_service
         task_queue=TASK_QUEUE,
         workflows=[ReceiptWorkflow],
         activities=[
-            lifecycle.load_standing,
+            lifecycle.load_status,
             lifecycle.open_incident,
-            lifecycle.heed,
+            lifecycle.sync_state,
             lifecycle.begin_repair,
             lifecycle.fail_overdue_repair,
             lifecycle.note_dropped_request,

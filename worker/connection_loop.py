@@ -127,7 +127,7 @@ class TemporalConnectionLoop:
             PollingDied: this process does no work while Temporal answers.
         """
         built = build_worker(client, self._dependencies, self._store_services)
-        self._heartbeat.report.include(self._store_services.slots.counted)
+        self._heartbeat.report.include(self._store_services.slots.counts)
         tune_garbage_collection()
         async with built.running_temporal() as temporal_task:
             tasks = [

@@ -1,4 +1,5 @@
-"""The Temporal workflows: `receipt` runs one receipt from acceptance to its end, `canary` proves that a worker works.
+"""The Temporal workflows: `receipt` runs one receipt to its end, `canary` proves that a worker
+works.
 
 Code here is replayed: it reads no clock, no random source and no database.
 """

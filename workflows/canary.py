@@ -1,6 +1,7 @@
-"""The smallest workflow: that it completes proves that engine, polls and worker work together.
+"""The smallest workflow: its completion proves that Temporal, polling and this worker work
+together.
 
-Run by `worker.health.heartbeat` several times a minute, on a task queue that one process alone serves; it touches nothing.
+`worker.health.heartbeat` runs it several times a minute, on a task queue of this process alone.
 """
 
 from temporalio import workflow
@@ -12,4 +13,4 @@ class CanaryWorkflow:
 
     @workflow.run
     async def run(self) -> None:
-        """Nothing to do but to be run."""
+        """Do nothing."""

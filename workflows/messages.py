@@ -1,7 +1,7 @@
-"""The names and messages by which the `receipt` workflow is started, told and asked. They live in histories.
+"""Names, inputs, signals and query results of the `receipt` workflow. They live in histories.
 
-Ids, instants and finite sets only: operators read them. Sent by `worker.temporal.workflow_client`, and by people in Temporal's UI
-and CLI.
+Ids, instants and finite sets only, because operators read histories. Sent by
+`worker.temporal.workflow_client`, and by people in Temporal's UI and CLI.
 """
 
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ MG_DEADLINE = SearchAttributeKey.for_datetime("MgDeadline")
 
 
 def workflow_id(event_id: EventId) -> str:
-    """The id of a receipt's workflow, the same for ever."""
+    """The id of a receipt's workflow. It never changes."""
     return f"receipt-{event_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReprocessSignal:
-    """A person asks for a repair; without a `replay_id` the store has not minted one yet."""
+    """A person requests a repair. Without a `replay_id`, the store has not created it yet."""
 
     replay_id: str | None = None
     requested_by: str | None = None
@@ -43,7 +43,7 @@ class ReprocessSignal:
 
 @dataclass(frozen=True, slots=True)
 class ResultSignal:
-    """The store holds a result; `replay_id` is the repair that it reports."""
+    """A result is stored. `replay_id` is the repair that it reports."""
 
     result_id: str
     status: ResultStatus
@@ -52,23 +52,24 @@ class ResultSignal:
 
 @dataclass(frozen=True, slots=True)
 class ResolveSignal:
-    """The store holds a resolution by hand."""
+    """A manual resolution is stored."""
 
     requested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExpireSignal:
-    """The deadline may have moved to now, or this run may have missed it: ask the store."""
+    """Check the store: the deadline may have moved to now, or this run may have missed it."""
 
     requested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class BareRequest:
-    """Reprocess requests without a `replay_id`, several as one; `marks` are their places, which the store remembers.
+class ReprocessRequest:
+    """Reprocess signals without a `replay_id`, several as one.
 
-    `requested_by` is the first that a signal named.
+    `marks` are their numbers, which the store remembers. `requested_by` is the first id that a
+    signal named.
     """
 
     requested_by: str | None
@@ -77,11 +78,13 @@ class BareRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptInput:
-    """`resume`: an earlier run is gone or has grown long, so the first step asks the store where the receipt stands.
+    """The input of a run.
 
-    `unregistered` are the search attributes that the namespace did not have when the run was started: it writes none of them.
-    What a run that continues as new hands on: `request`, which it has not acted on yet (the store knows everything else), and the
-    last places that it counted: see `workflows.inbox`.
+    `resume`: an earlier run was lost or continued as new, so the run begins by loading the stored
+    state. `unregistered` are the search attributes that the namespace did not have when the run was
+    started. The run writes none of them. `request` and `counted` are set when a run continues as
+    new: a request that it has not handled, and the last number of each series (see
+    `workflows.inbox`). The store knows everything else.
     """
 
     event_id: str
@@ -89,19 +92,24 @@ class ReceiptInput:
     deadline_at: datetime
     resume: bool = False
     unregistered: tuple[str, ...] = ()
-    request: BareRequest | None = None
+    request: ReprocessRequest | None = None
     counted: tuple[RequestMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptEnded:
+    """The result of a run. `position` is its final state."""
+
     event_id: str
     position: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
-class StateAnswer:
-    """Where this run stands, to be compared with the store, which is the truth. Instants as the contract writes them."""
+class StateQueryResult:
+    """The state of this run. The store is the source of truth.
+
+    `position` is the lifecycle state. Instants are written as the contract writes them.
+    """
 
     position: LifecycleState
     deadline_at: str
@@ -112,7 +120,10 @@ class StateAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TimelineLine:
-    """`at` is as the contract writes instants; the same line said `times` in a row is kept once, with the latest instant."""
+    """One line of a run's timeline. `at` is written as the contract writes instants.
+
+    A line that occurs `times` in a row is kept once, with the latest instant.
+    """
 
     at: str
     text: str
@@ -120,7 +131,7 @@ class TimelineLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TimelineAnswer:
-    """What this run has heard and done, the latest last; the store keeps the whole timeline."""
+class TimelineQueryResult:
+    """The signals and steps of this run, the latest last. The store has the complete timeline."""
 
     lines: tuple[TimelineLine, ...]

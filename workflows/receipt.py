@@ -1,62 +1,31 @@
-"""The life of one receipt: wait for its result, open the incident, repair until the app reports success.
+"""Runs one receipt: wait for the result, open the incident, repair until success.
 
-Decides when to look and what to run next; the store decides where the receipt stands, and every ledger activity answers with
-that. Signals only say that something is stored, or that a person asks; a made-up one changes nothing that the store does not
-hold, except a success while waiting, which is trusted, so that the usual life costs no activity, and put right by the reconciler.
-A signal or query takes any values, since people send them by hand: see `workflows.signals`.
+The database is the source of truth: every lifecycle activity returns the stored state, and the
+workflow follows it. Signals are hints to re-read it, so a forged signal has no effect.
+One exception: a `success` signal while waiting ends the workflow without an activity, because that
+is the common case. If it was forged, the reconciler finds the open receipt and starts a new run.
+
+People may send signals and queries by hand, with any values: see `workflows.signals`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeAlias, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.alerts.send import AlertActivities
-    from activities.callback.send import CallbackActivities
-    from activities.lifecycle import LifecycleActivities
-    from activities.messages import (
-        CALLBACK_HEARTBEAT,
-        REPAIR_EXHAUSTED,
-        REPAIR_OVER,
-        REPAIR_REJECTED,
-        Answer,
-        BeginRepair,
-        FailOverdueRepair,
-        Heed,
-        NoteDroppedRequest,
-        OpenIncident,
-        ReadStanding,
-        SendAlerts,
-        SendCallback,
-        Standing,
-    )
+    from activities.messages import SERIES_ENDS, LifecycleResult, ReceiptStatus
     from domain.lifecycle import END_STATES, LifecycleState
     from domain.values.timestamps import to_iso, to_iso_or_none
-    from workflows import timeouts
+    from workflows import activity_calls, signals, timeouts, ui_text
+    from workflows.activity_calls import LifecycleCall
     from workflows.inbox import Inbox
-    from workflows.messages import BareRequest, ReceiptEnded, StateAnswer, TimelineAnswer
-    from workflows.signals import (
-        EXPECTED_INPUT,
-        INPUT_UNREADABLE,
-        NO_INPUT,
-        is_plain,
-        read_reprocess,
-        read_result,
-        read_start,
-        shown_name,
-    )
-    from workflows.status_changes import deadline_of, needs_alert, search_attributes
-    from workflows.ui_text import Lines, describe_reprocess, describe_result, describe_state, with_note
-
-SERIES_ENDS = (REPAIR_REJECTED, REPAIR_EXHAUSTED, REPAIR_OVER)
-Input = TypeVar("Input")
-LifecycleActivity: TypeAlias = Callable[[LifecycleActivities, Input], Awaitable[Answer]]
+    from workflows.messages import ReceiptEnded, ReprocessRequest, StateQueryResult, TimelineQueryResult
+    from workflows.status_changes import needs_alert, next_deadline, search_attribute_updates
 
 
 @workflow.defn(name="receipt")
@@ -65,236 +34,224 @@ class ReceiptWorkflow:
 
     @workflow.init
     def __init__(self, *start: object) -> None:
-        self._start = read_start(start, run_of=workflow.info().workflow_id) or NO_INPUT
-        self._standing = Standing(LifecycleState.WAITING, self._start.deadline_at)
-        self._look_at = self._start.deadline_at
+        self._start = signals.read_start(start, run_of=workflow.info().workflow_id) or signals.NO_INPUT
+        self._status = ReceiptStatus(LifecycleState.WAITING, self._start.deadline_at)
+        self._check_at = self._start.deadline_at
         self._inbox = Inbox(self._start, workflow.random_seed())
-        self._asking: BareRequest | None = None
-        self._lines = Lines()
+        self._unanswered: ReprocessRequest | None = None
+        self._timeline = ui_text.RunTimeline()
 
     @workflow.run
     async def run(self, *_: object) -> ReceiptEnded:
         """Follow the receipt to its end."""
         event_id = self._start.event_id
         if not event_id:
-            raise ApplicationError(EXPECTED_INPUT, type=INPUT_UNREADABLE, non_retryable=True)
-        workflow.set_current_details(describe_state(self._standing))
+            raise ApplicationError(signals.EXPECTED_INPUT, type=signals.INPUT_UNREADABLE, non_retryable=True)
+        workflow.set_current_details(ui_text.describe_state(self._status))
         if self._start.resume:
-            await self._ask(LifecycleActivities.load_standing, ReadStanding(event_id), "Where does it stand?")
-        while self._standing.position not in END_STATES:
+            await self._run(activity_calls.load_status(event_id, "Load the stored state"))
+        while self._status.state not in END_STATES:
             self._continue_if_long()
-            match self._standing.position:
+            match self._status.state:
                 case LifecycleState.WAITING:
                     await self._wait_for_result()
                 case LifecycleState.OPEN:
                     await self._wait(self._inbox.has_any)
-                    await self._act()
+                    await self._process_inbox()
                 case LifecycleState.CALLING:
-                    await self._call_back()
+                    await self._call_repair_endpoint()
                 case LifecycleState.AWAITING_RESULT:
                     await self._wait_for_repair()
-        await self._drop_requests()
+        await self._reject_pending_requests()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return ReceiptEnded(event_id, self._standing.position)
+        return ReceiptEnded(event_id, self._status.state)
 
-    @workflow.signal(description="The store holds a result for this receipt (sent by Makegood).")
+    @workflow.signal(description="A result of this receipt is stored (sent by Makegood).")
     def result(self, *payloads: object) -> None:
-        heard, is_whole = read_result(payloads)
-        self._inbox.add_hint(heard)
-        self._note(with_note(describe_result(heard), is_whole=is_whole))
+        parsed, is_whole = signals.read_result(payloads)
+        self._inbox.add_store_signal(parsed)
+        self._record(ui_text.with_note(ui_text.describe_result(parsed), is_whole=is_whole))
 
     @workflow.signal(description="Repair this receipt now, as the console's Reprocess does. Needs no payload.")
     def reprocess(self, *payloads: object) -> None:
-        heard, is_whole = read_reprocess(payloads)
-        self._inbox.add_request(heard, workflow.random_seed())
-        self._note(with_note(describe_reprocess(heard), is_whole=is_whole))
+        parsed, is_whole = signals.read_reprocess(payloads)
+        self._inbox.add_request(parsed, workflow.random_seed())
+        self._record(ui_text.with_note(ui_text.describe_reprocess(parsed), is_whole=is_whole))
 
-    @workflow.signal(description="The store holds a resolution by hand (sent by Makegood; resolve in the console).")
+    @workflow.signal(description="A manual resolution is stored (sent by Makegood; resolve in the console).")
     def resolve(self, *payloads: object) -> None:
-        self._inbox.add_hint()
-        self._note(with_note("signal resolve", is_whole=is_plain(payloads)))
+        self._inbox.add_store_signal()
+        is_whole = signals.is_empty_or_object(payloads)
+        self._record(ui_text.with_note("signal resolve", is_whole=is_whole))
 
-    @workflow.signal(description="Look at the deadline in the store now. Needs no payload.")
+    @workflow.signal(description="Check the stored deadline now. Needs no payload.")
     def expire(self, *payloads: object) -> None:
-        self._inbox.add_hint()
-        self._note(with_note("signal expire", is_whole=is_plain(payloads)))
+        self._inbox.add_store_signal()
+        is_whole = signals.is_empty_or_object(payloads)
+        self._record(ui_text.with_note("signal expire", is_whole=is_whole))
 
     @workflow.signal(dynamic=True, description="Any other signal is noted and changes nothing.")
     def other(self, name: str, _: Sequence[RawValue]) -> None:
-        self._note(f"signal {shown_name(name)}: unknown, and ignored")
+        self._record(f"signal {signals.safe_signal_name(name)}: unknown, and ignored")
 
-    @workflow.query(description="Where this run stands: position, deadlines, incident and active repair.")
-    def state(self, *_: object) -> StateAnswer:
-        now, due = self._standing, to_iso_or_none(self._standing.result_deadline_at)
-        return StateAnswer(now.position, to_iso(now.deadline_at), now.incident_id, now.replay_id, due)
+    @workflow.query(description="The state of this run: position, deadlines, incident and active repair.")
+    def state(self, *_: object) -> StateQueryResult:
+        now, due = self._status, to_iso_or_none(self._status.result_deadline_at)
+        return StateQueryResult(now.state, to_iso(now.deadline_at), now.incident_id, now.replay_id, due)
 
-    @workflow.query(description="What this run was sent and did, the latest last.")
-    def timeline(self, *_: object) -> TimelineAnswer:
-        return self._lines.answer()
+    @workflow.query(description="The signals and steps of this run, the latest last.")
+    def timeline(self, *_: object) -> TimelineQueryResult:
+        return self._timeline.query_result()
 
     async def _wait_for_result(self) -> None:
-        """A bare request stays in the inbox: it is acted on when the incident opens."""
-        summary = f"Result due by {to_iso(self._standing.deadline_at)}"
-        await self._wait(lambda: bool(self._inbox.hint or self._inbox.named), until=self._look_at, summary=summary)
-        hint, named = self._inbox.take_hint(), self._inbox.take_named()
-        if hint is not None and hint.is_success:
-            self._stand(replace(self._standing, position=LifecycleState.APPLIED))
-        elif named is not None:
-            await self._ask_for_named(named)
-        else:
-            await self._open_incident(OpenIncident(self._start.event_id, hint.result_id if hint else None))
+        """Wait for a result or the deadline.
 
-    async def _open_incident(self, question: OpenIncident) -> None:
-        """Within the task that found it due; when that fails, as an activity, which Temporal retries as long as it takes."""
-        opening, summary = LifecycleActivities.open_incident, "Open the incident if it is due"
+        A request without a `replay_id` stays in the inbox until the incident is open.
+        """
+        inbox, summary = self._inbox, f"Result due by {to_iso(self._status.deadline_at)}"
+        await self._wait(lambda: bool(inbox.store_signal or inbox.named_repair), until=self._check_at, summary=summary)
+        signal, named_repair = inbox.take_store_signal(), inbox.take_named_repair()
+        if signal is not None and signal.is_success:
+            self._set_state(replace(self._status, state=LifecycleState.APPLIED))
+        elif named_repair is not None:
+            await self._run(activity_calls.begin_named_repair(self._start.event_id, named_repair))
+        else:
+            await self._open_incident(signal.result_id if signal else None)
+
+    async def _open_incident(self, result_id: str | None) -> None:
+        """Open it in a local activity. If that fails, run an activity, which Temporal retries."""
+        event_id = self._start.event_id
         try:
-            answer = await workflow.execute_local_activity_method(
-                opening, question, schedule_to_close_timeout=timeouts.LOCAL_TIMEOUT, retry_policy=timeouts.ONCE, summary=summary
-            )
-        except FailureError as failure:  # a local activity's own, not wrapped in an `ActivityError`
+            result = await activity_calls.open_incident_locally(event_id, result_id)
+        except FailureError as failure:
             if is_cancelled_exception(failure):
                 raise
-            await self._ask(opening, question, summary)
+            await self._run(activity_calls.open_incident(event_id, result_id))
         else:
-            self._apply_result(answer)
+            self._apply_result(result)
 
-    async def _act(self) -> None:
-        """Act on everything in the inbox with one question, whose answer is younger than all of it."""
-        hint, named, bare = self._inbox.take_hint(), self._inbox.take_named(), self._inbox.take_bare()
-        if bare is not None:
-            await self._ask_for_repair(bare)
-        elif named is not None and named != self._standing.replay_id:
-            await self._ask_for_named(named)
-        elif hint is not None:
-            await self._ask(
-                LifecycleActivities.heed, Heed(self._start.event_id, hint.result_id), "Look at the store, as a signal says"
-            )
+    async def _process_inbox(self) -> None:
+        """Handle the whole inbox with one activity: its result is newer than every signal taken."""
+        event_id, inbox = self._start.event_id, self._inbox
+        signal, named_repair = inbox.take_store_signal(), inbox.take_named_repair()
+        request = inbox.take_request()
+        if request is not None:
+            # Adopts the active repair or begins one, now: no request is stored for later.
+            self._unanswered = request
+            await self._run(activity_calls.begin_repair(event_id, request))
+            self._unanswered = None
+        elif named_repair is not None and named_repair != self._status.replay_id:
+            await self._run(activity_calls.begin_named_repair(event_id, named_repair))
+        elif signal is not None:
+            await self._run(activity_calls.sync_state(event_id, signal.result_id))
 
-    async def _ask_for_named(self, replay_id: str) -> None:
-        await self._ask(
-            LifecycleActivities.begin_repair, BeginRepair(self._start.event_id, replay_id), f"Find the repair {replay_id}"
-        )
+    async def _call_repair_endpoint(self) -> None:
+        """Run the callback series until it ends, or until a signal shows that the repair has ended.
 
-    async def _ask_for_repair(self, bare: BareRequest) -> None:
-        """Have the store adopt the repair that is active, or begin one, at once: nothing is kept to be run later."""
-        self._asking = bare
-        begin = BeginRepair(self._start.event_id, requested_by=bare.requested_by, marks=bare.marks)
-        await self._ask(LifecycleActivities.begin_repair, begin, "Begin the repair that was asked for")
-        self._asking = None
-
-    async def _call_back(self) -> None:
-        """A run that continues as new leaves the attempt in flight to its activity, which records it, and the next waits."""
-        replay_id = self._standing.replay_id or ""
-        if self._inbox.bare is not None:
-            await self._act()  # It came while this repair began, and asks for it.
+        When the run continues as new, the activity still records an attempt in flight. The next
+        run's activity waits for it.
+        """
+        replay_id = self._status.replay_id or ""
+        if self._inbox.request is not None:
+            # It arrived while this repair began, and adopts it.
+            await self._process_inbox()
             if not self._is_calling(replay_id):
                 return
-        call = workflow.start_activity_method(
-            CallbackActivities.send_callback,
-            SendCallback(self._start.event_id, replay_id),
-            start_to_close_timeout=timeouts.CALLBACK_TIMEOUT,
-            heartbeat_timeout=CALLBACK_HEARTBEAT,
-            retry_policy=timeouts.CALLBACK_RETRIES,
-            summary=f"Call the repair endpoint for {replay_id}",
-        )
-        # Retrieved, so that the failure of a cancelled call is not reported as forgotten.
-        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+        call = activity_calls.send_callback(self._start.event_id, replay_id)
         while self._is_calling(replay_id):
             await self._wait(lambda: call.done() or self._inbox.has_any())
             if call.done():
                 await self._end_series(call)
                 return
-            # The store may have ended this repair, and its news be on the way.
-            await self._act()
+            # A signal may mean that the store has ended this repair.
+            await self._process_inbox()
         call.cancel()
 
     def _is_calling(self, replay_id: str) -> bool:
-        return (self._standing.position, self._standing.replay_id) == (LifecycleState.CALLING, replay_id)
+        return (self._status.state, self._status.replay_id) == (LifecycleState.CALLING, replay_id)
 
-    async def _end_series(self, call: Awaitable[Answer]) -> None:
+    async def _end_series(self, call: LifecycleCall) -> None:
         try:
             self._apply_result(await call)
         except ActivityError as failure:
             if not isinstance(failure.cause, ApplicationError) or failure.cause.type not in SERIES_ENDS:
                 raise
-            self._note(f"callback series ended: {failure.cause.type}")
-            await self._ask(LifecycleActivities.load_standing, ReadStanding(self._start.event_id), "What the series came to")
+            self._record(f"callback series ended: {failure.cause.type}")
+            summary = "Load the state after the callbacks"
+            await self._run(activity_calls.load_status(self._start.event_id, summary))
 
     async def _wait_for_repair(self) -> None:
-        replay_id = self._standing.replay_id or ""
-        await self._wait(self._inbox.has_any, until=self._look_at, summary=f"Result of {replay_id} due")
+        """Wait for the repair's result. At its deadline, fail the repair."""
+        replay_id = self._status.replay_id or ""
+        await self._wait(self._inbox.has_any, until=self._check_at, summary=f"Result of {replay_id} due")
         if self._inbox.has_any():
-            await self._act()
+            await self._process_inbox()
             return
-        overdue = FailOverdueRepair(self._start.event_id, replay_id)
-        await self._ask(LifecycleActivities.fail_overdue_repair, overdue, "The repair brought no result in time")
+        await self._run(activity_calls.fail_overdue_repair(self._start.event_id, replay_id))
 
-    async def _drop_requests(self) -> None:
-        self._asking, named = self._inbox.take_bare(), self._inbox.take_named()
-        if self._asking is not None or named is not None:
-            dropped = NoteDroppedRequest(self._start.event_id, None if self._asking else named)
-            await self._ask(LifecycleActivities.note_dropped_request, dropped, "Note a reprocess request that came to nothing")
+    async def _reject_pending_requests(self) -> None:
+        """Note a request that arrived too late to be handled."""
+        self._unanswered, named_repair = self._inbox.take_request(), self._inbox.take_named_repair()
+        if self._unanswered is not None or named_repair is not None:
+            replay_id = None if self._unanswered else named_repair
+            await self._run(activity_calls.note_dropped_request(self._start.event_id, replay_id))
 
-    async def _wait(self, has_come: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
-        """Return when it has come, or when it is time to look. The only wait, since a history grows long in any."""
+    async def _wait(self, is_ready: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
+        """Wait until `is_ready`, or until `until`.
+
+        Every wait of the run is here, because the history may grow too long during any of them.
+        """
         remaining = None if until is None else min(until - workflow.now(), timeouts.LONGEST_WAIT)
-        if not has_come() and (remaining is None or remaining > timedelta()):
+        if not is_ready() and (remaining is None or remaining > timedelta()):
             with suppress(TimeoutError):
                 await workflow.wait_condition(
-                    lambda: has_come() or workflow.info().is_continue_as_new_suggested(),
+                    lambda: is_ready() or workflow.info().is_continue_as_new_suggested(),
                     timeout=remaining,
                     timeout_summary=summary,
                 )
         self._continue_if_long()
 
-    async def _ask(self, activity: LifecycleActivity[Input], question: Input, summary: str) -> None:
-        """Ask the ledger, and obey its answer. A run that continues as new meanwhile asks again, which the ledger allows."""
-        call = workflow.start_activity_method(
-            activity,
-            question,
-            start_to_close_timeout=timeouts.LEDGER_TIMEOUT,
-            retry_policy=timeouts.LEDGER_RETRIES,
-            summary=summary,
-        )
+    async def _run(self, call: LifecycleCall) -> None:
+        """Wait for a lifecycle activity and apply its result.
+
+        If the run continues as new meanwhile, the next run repeats it. Each activity may run twice.
+        """
         await self._wait(call.done)
         self._apply_result(await call)
 
-    def _apply_result(self, answer: Answer) -> None:
-        self._stand(answer.standing)
-        if answer.wait_ms is not None:
-            self._look_at = workflow.now() + timedelta(milliseconds=answer.wait_ms)
-        if answer.has_news:
+    def _apply_result(self, result: LifecycleResult) -> None:
+        self._set_state(result.status)
+        if result.retry_after_ms is not None:
+            self._check_at = workflow.now() + timedelta(milliseconds=result.retry_after_ms)
+        if result.should_alert:
             self._send_alerts()
 
-    def _stand(self, now: Standing) -> None:
-        before, self._standing = self._standing, now
-        self._look_at = deadline_of(now)
-        self._inbox.forget_named(before.replay_id, now.replay_id)
+    def _set_state(self, now: ReceiptStatus) -> None:
+        before, self._status = self._status, now
+        self._check_at = next_deadline(now)
+        self._inbox.drop_handled(before.replay_id, now.replay_id)
         if before == now:
             return
-        self._note(f"stands at: {now.position}" + (f" ({now.replay_id})" if now.replay_id else ""))
-        workflow.set_current_details(describe_state(now))
-        if updates := search_attributes(workflow.info().typed_search_attributes, now, self._start.unregistered):
+        self._record(f"state: {now.state}" + (f" ({now.replay_id})" if now.replay_id else ""))
+        workflow.set_current_details(ui_text.describe_state(now))
+        shown = workflow.info().typed_search_attributes
+        if updates := search_attribute_updates(shown, now, self._start.unregistered):
             workflow.upsert_search_attributes(updates)
         if needs_alert(before, now):
             self._send_alerts()
 
     def _send_alerts(self) -> None:
-        """Send mail beside the wait: a silent mail server delays no result, and the end waits for no mail."""
-        call = workflow.start_activity_method(
-            AlertActivities.send_alerts,
-            SendAlerts(self._start.event_id, self._standing.incident_id or ""),
-            start_to_close_timeout=timeouts.ALERT_TIMEOUT,
-            retry_policy=timeouts.ALERT_RETRIES,
-            summary="Tell people",
-        )
-        # Retrieved, so that a failure is not reported as forgotten; the reconciler sends what is left.
-        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+        """Not awaited: a mail server that does not answer delays neither a result nor the end."""
+        activity_calls.send_alerts(self._start.event_id, self._status.incident_id or "")
 
-    def _note(self, text: str) -> None:
-        self._lines.add(to_iso(workflow.now()), text)
+    def _record(self, text: str) -> None:
+        self._timeline.add(to_iso(workflow.now()), text)
 
     def _continue_if_long(self) -> None:
-        """When Temporal suggests it: the store knows everything but a bare request that it has not been asked about."""
+        """Continue as new when Temporal suggests it.
+
+        The store knows everything except a request without a `replay_id` that has no answer yet, so
+        the next run gets that one.
+        """
         if workflow.info().is_continue_as_new_suggested():
-            workflow.continue_as_new(self._inbox.handed_on(self._start, self._asking))
+            workflow.continue_as_new(self._inbox.next_input(self._start, self._unanswered))

@@ -1,6 +1,7 @@
-"""What follows from a change of standing: what to look for, whom to tell, what to show.
+"""Effects of a status change: the next deadline, whether to alert, and search attributes.
 
-Pure, of values alone, so that a replay comes out the same. Called by `workflows.receipt`.
+Pure functions of their arguments, so that a replay gives the same result. Called by
+`workflows.receipt`.
 """
 
 from collections.abc import Collection
@@ -9,34 +10,36 @@ from typing import Any
 
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
-from activities.messages import Standing
+from activities.messages import ReceiptStatus
 from domain.lifecycle import OPEN_STATES, LifecycleState, states_at
 from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
 
-def deadline_of(standing: Standing) -> datetime:
-    """When to look, if nothing is told before."""
-    return standing.result_deadline_at or standing.deadline_at
+def next_deadline(status: ReceiptStatus) -> datetime:
+    """When to check the store, if no signal arrives before."""
+    return status.result_deadline_at or status.deadline_at
 
 
-def needs_alert(before: Standing, now: Standing) -> bool:
+def needs_alert(before: ReceiptStatus, now: ReceiptStatus) -> bool:
     """Whether an incident opened, or a repair failed, between the two."""
-    if now.position not in OPEN_STATES or before.position is LifecycleState.OPEN:
+    if now.state not in OPEN_STATES or before.state is LifecycleState.OPEN:
         return False
-    return before.position is LifecycleState.WAITING or before.replay_id != now.replay_id
+    return before.state is LifecycleState.WAITING or before.replay_id != now.replay_id
 
 
-def search_attributes(
-    shown: TypedSearchAttributes, now: Standing, unregistered: Collection[str] = ()
+def search_attribute_updates(
+    shown: TypedSearchAttributes, now: ReceiptStatus, unregistered: Collection[str] = ()
 ) -> list[SearchAttributeUpdate[Any]]:
-    """The search attributes to be written: those that do not show where the receipt stands. Each writing costs the engine as much
-    as a signal, so a life told as a whole writes none: its start says how it ended.
+    """The search attributes whose shown value differs from the status.
 
-    `unregistered` is what the namespace lacks, as the start found it: to write one of these fails the task, again and again.
+    An upsert costs Temporal as much as a signal. A run that starts with its final state writes
+    none, because its start already set them. `unregistered` are the attributes that the namespace
+    did not have when the run started. Writing one of them would fail the workflow task again and
+    again.
     """
-    # Any: the attributes are of different types.
+    # Any: the attributes have different types.
     updates: list[SearchAttributeUpdate[Any]] = []
-    state = states_at(now.position)[0].value
+    state = states_at(now.state)[0].value
     if shown.get(MG_STATE) != state:
         updates.append(MG_STATE.value_set(state))
     if now.incident_id is not None and shown.get(MG_INCIDENT_ID) != now.incident_id:

@@ -1,22 +1,24 @@
-"""How long the `receipt` workflow waits for an activity, and how an activity is retried."""
+"""Timeouts and retry policies of the activities that the `receipt` workflow runs."""
 
 from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-LEDGER_TIMEOUT = timedelta(seconds=5)
-# Within the workflow's task, which has 5 s.
-LOCAL_TIMEOUT = timedelta(seconds=3)
-ONCE = RetryPolicy(maximum_attempts=1)
+LIFECYCLE_TIMEOUT = timedelta(seconds=5)
+# Shorter than the workflow task's timeout, which is 5 s.
+LOCAL_ACTIVITY_TIMEOUT = timedelta(seconds=3)
+NO_RETRY = RetryPolicy(maximum_attempts=1)
 ALERT_TIMEOUT = timedelta(seconds=20)
 CALLBACK_TIMEOUT = timedelta(seconds=35)
-# The ledger is asked until it answers: without it nothing can be decided.
-LEDGER_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
-# The schedule is the activity's own (`next_retry_delay`); this interval is for a lost worker or store.
+# Without a limit: the workflow cannot go on without the stored state.
+LIFECYCLE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+# The activity sets the schedule's delays itself (`next_retry_delay`). This interval applies when
+# the worker or the store is lost.
 CALLBACK_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=10)
 )
-# What stays unsent is the reconciler's.
+# The reconciler sends what stays unsent.
 ALERT_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
-# Further than any deadline. A run started by hand may name the year 9999: it asks the store before that.
+# Longer than any deadline. A run started by hand may have a deadline in the year 9999: it reads the
+# store before that.
 LONGEST_WAIT = timedelta(days=30)

@@ -1,1 +1,3 @@
-"""Sending alerts: `send` is the activity; the other files write a mail and hand it to the SMTP server."""
+"""Sending alerts: `send` is the activity, the other files render a mail and hand it to the SMTP
+server.
+"""

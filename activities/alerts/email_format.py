@@ -1,8 +1,9 @@
-"""A mail as bytes: header fields that we encode ourselves, and two bodies of the same facts. Pure.
+"""Builds a mail as bytes: encoded header fields, and two bodies with the same facts. Pure.
 
-No value reaches a header parser of a library: those decode what looks like an encoded word, and a line break
-inside it starts a new field. Text becomes RFC 2047 encoded words, addresses and ids are checked ASCII.
-Used by `activities.alerts.email_message`; sent by `activities.alerts.email_smtp`.
+No value reaches a library's header parser. Such parsers decode text that looks like an encoded
+word, and a line break inside it starts a new field. Text becomes RFC 2047 encoded words; addresses
+and ids are checked to be ASCII. Used by `activities.alerts.email_message`; sent by
+`activities.alerts.email_smtp`.
 """
 
 import quopri
@@ -13,20 +14,20 @@ from dataclasses import dataclass
 
 from domain.values.text import one_line
 
-# `=?utf-8?B?`, 52 characters of base64, `?=`: with `Subject: ` before it within the 76 of RFC 2047.
+# `=?utf-8?B?`, 52 characters of base64 and `?=`: with `Subject: `, within the 76 of RFC 2047.
 _WORD_BYTES = 39
 _LINE_CHARACTERS = 76
-# Quoted-printable never writes `=_`, so the boundary is in no body.
+# Quoted-printable never contains `=_`, so no body contains the boundary.
 _BOUNDARY = "=_makegood_=_"
 _PLAIN = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-# One RFC 5321 limit for all lines, and no control character.
+# Below RFC 5321's limit of a line, and without control characters.
 _RAW = re.compile(r"[\x20-\x7e]{1,900}")
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One mail to one recipient. `content` is ASCII with CRLF line ends; both addresses are ASCII."""
+class OutgoingMail:
+    """A mail to one recipient. `content` is ASCII with CRLF line ends; both addresses are ASCII."""
 
     sender: str
     recipient: str
@@ -34,10 +35,10 @@ class Letter:
 
 
 def compose(fields: Sequence[tuple[str, str]], *, text: str, html: str) -> bytes:
-    """The mail with these header fields, in order, whose values are `raw` or `encoded` already.
+    """The mail with these header fields, in order. Values must come from `raw` or `encoded`.
 
     Raises:
-        ValueError: a field holds what no header may; nothing from outside does, after `raw` and `encoded`.
+        ValueError: a field contains something that no header may. `raw` and `encoded` prevent that.
     """
     mime = (
         ("MIME-Version", "1.0"),
@@ -50,7 +51,7 @@ def compose(fields: Sequence[tuple[str, str]], *, text: str, html: str) -> bytes
 
 
 def encoded(text: str, *, longest: int) -> str:
-    """Text from outside as the value of a header field: one line of it, cut, as encoded words where it must be."""
+    """Text from outside as a header value: one line, cut, as encoded words where necessary."""
     line = one_line(text, longest=longest)
     if len(line) <= _LINE_CHARACTERS - 20 and _PLAIN.fullmatch(line) and "=?" not in line:
         return line
@@ -59,14 +60,18 @@ def encoded(text: str, *, longest: int) -> str:
 
 
 def raw(text: str) -> str:
-    """A value of our own, or a checked address, as it is. Raises: ValueError when it is not printable ASCII."""
+    """A header value of Makegood, or a checked address, unchanged.
+
+    Raises:
+        ValueError: it is not printable ASCII.
+    """
     if not _RAW.fullmatch(text):
         raise ValueError("not a value of a header field")
     return text
 
 
 def _chunks(line: str) -> Iterator[bytes]:
-    """The bytes of the line in pieces that fit a word; no character is divided (RFC 2047, 5)."""
+    """The line's bytes in pieces that fit an encoded word. No character is split (RFC 2047, 5)."""
     chunk = b""
     for character in line:
         more = character.encode("utf-8")
@@ -84,7 +89,8 @@ def _field(name: str, value: str) -> str:
 
 
 def _part(subtype: str, text: str) -> bytes:
-    head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
+    content_type = f'Content-Type: text/{subtype}; charset="utf-8"'
+    head = f"{content_type}\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     lines = text.encode("utf-8").replace(b"\r", b"").rstrip(b"\n") + b"\n"
-    # The last line end belongs to the boundary that follows.
+    # The last line break belongs to the boundary that follows.
     return head.encode("ascii") + quopri.encodestring(lines).replace(b"\n", b"\r\n") + b"\r\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jinja2
 
-from activities.alerts.email_format import Letter, compose, encoded, raw
+from activities.alerts.email_format import OutgoingMail, compose, encoded, raw
 from domain.effects import IMPACTS
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.values.text import one_line
@@ -54,16 +54,16 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
 }
 
-Lines = tuple[tuple[str, str], ...]
+FactLines = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class MailWording:
     """The texts of a mail around its facts. `color` is the accent of the HTML version."""
 
     title: str
     sentence: str
-    call: str
+    link_label: str
     color: str
 
 
@@ -85,7 +85,7 @@ class MailWriter:
             lstrip_blocks=True,
         )
 
-    def write(self, alert: AlertDue, *, at: datetime) -> Letter:
+    def write(self, alert: AlertDue, *, at: datetime) -> OutgoingMail:
         """The mail of an alert, sent at `at`. An alert without facts gets the plain mail.
 
         Raises:
@@ -93,29 +93,38 @@ class MailWriter:
         """
         if alert.facts is None:
             return self.write_plainly(alert, at=at)
-        words = _texts(alert.kind, alert.facts)
+        wording = _texts(alert.kind, alert.facts)
         mode = "live" if alert.facts.receipt.livemode else "test"
-        subject = encoded(_subject(alert.facts, words), longest=SUBJECT_CHARACTERS)
+        subject = encoded(_subject(alert.facts, wording), longest=SUBJECT_CHARACTERS)
         signed = f"{one_line(alert.facts.project_name)} ({mode})"
-        return self._letter(alert, words, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
+        return self._mail(alert, wording, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
 
-    def write_plainly(self, alert: AlertDue, *, at: datetime) -> Letter:
+    def write_plainly(self, alert: AlertDue, *, at: datetime) -> OutgoingMail:
         """The plain mail: only ids, kind and link. Nothing in it comes from outside.
 
         Raises:
             AddressRefused: the destination is not a valid address.
         """
-        words = Words(
+        wording = MailWording(
             title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
             sentence="This email could not be sent with its details. Open the event to see them.",
-            call="Open the event",
+            link_label="Open the event",
             color="#c2410c",
         )
         ids = (("Event ID", alert.event_id), ("Incident ID", alert.incident_id), ("Repair ID", alert.replay_id or ""))
         facts = tuple((name, value) for name, value in ids if value)
-        return self._letter(alert, words, facts, at=at, subject=raw(f"{words.title}: {alert.event_id}"), signed="")
+        return self._mail(alert, wording, facts, at=at, subject=raw(f"{wording.title}: {alert.event_id}"), signed="")
 
-    def _letter(self, alert: AlertDue, words: Words, facts: Lines, *, at: datetime, subject: str, signed: str) -> Letter:
+    def _mail(
+        self,
+        alert: AlertDue,
+        wording: MailWording,
+        facts: FactLines,
+        *,
+        at: datetime,
+        subject: str,
+        signed: str,
+    ) -> OutgoingMail:
         recipient = canonical_address(alert.destination)
         opened = self._message_id(alert, AlertKind.INCIDENT_OPENED, None)
         is_first = alert.kind == AlertKind.INCIDENT_OPENED
@@ -130,9 +139,9 @@ class MailWriter:
             ("X-Auto-Response-Suppress", "All"),
         )
         link = f"{self._public_url}/events/{alert.event_id}"
-        values = {"words": words, "facts": facts, "link": link, "signed": signed}
+        values = {"wording": wording, "facts": facts, "link": link, "signed": signed}
         text, html = (self._templates.get_template(name).render(values) for name in ("alert.txt", "alert.html"))
-        return Letter(self._mail_from, recipient, compose(fields, text=text, html=html))
+        return OutgoingMail(self._mail_from, recipient, compose(fields, text=text, html=html))
 
     def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:
         """Made from incident, kind, `replay_id` and destination (contract, "Mail")."""
@@ -141,38 +150,38 @@ class MailWriter:
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
-def _texts(kind: str, facts: AlertFacts) -> Words:
+def _texts(kind: str, facts: AlertFacts) -> MailWording:
     match kind:
         case AlertKind.INCIDENT_OPENED:
-            return Words(
+            return MailWording(
                 title="Incident open",
                 sentence=_opening(facts),
-                call="Review and reprocess",
+                link_label="Review and reprocess",
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
             cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
-            return Words(
+            return MailWording(
                 title="Repair failed",
                 sentence=f"The repair failed: {cause}. The incident is open again.",
-                call="Review the attempts",
+                link_label="Review the attempts",
                 color="#b91c1c",
             )
         case AlertKind.DESTINATION_FAILING:
-            return Words(
+            return MailWording(
                 title="Alerts to an address are failing",
                 sentence="The alert of this incident did not reach "
                 f"{one_line(facts.failing or 'an address')}. "
                 "The mail server rejected it permanently, or every attempt failed for 24 hours. "
                 "Check the address in the project's settings.",
-                call="Open the timeline",
+                link_label="Open the timeline",
                 color="#b91c1c",
             )
         case AlertKind.INCIDENT_RESOLVED:
-            return Words(
+            return MailWording(
                 title="Incident resolved",
                 sentence=_resolution(facts.incident),
-                call="Open the timeline",
+                link_label="Open the timeline",
                 color="#15803d",
             )
         case _:
@@ -188,14 +197,14 @@ def _resolution(incident: Incident) -> str:
     return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
 
 
-def _subject(facts: AlertFacts, words: Words) -> str:
+def _subject(facts: AlertFacts, wording: MailWording) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
     reason = _REASONS[facts.incident.reason].lower()
-    return f"{mode}{words.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
+    return f"{mode}{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
 
 
-def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
+def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
     """The lines of the mail, without those that have no value."""
     receipt, incident = facts.receipt, facts.incident
     lines = (
@@ -220,7 +229,7 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> Lines:
 
 
 def _words(name: str) -> str:
-    """An enum value as words: `access_unlock` becomes `Access unlock`."""
+    """An enum value as wording: `access_unlock` becomes `Access unlock`."""
     return name.replace("_", " ").capitalize()
 
 

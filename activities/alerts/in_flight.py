@@ -1,7 +1,12 @@
-"""The mails that this process is sending, the addresses that were silent, and the mails that it has not recorded yet.
+"""State of one process while it sends mail, kept in memory.
 
-All live in the process alone: they keep one project from taking every place, and a mail from being sent twice while the store
-is away. Used by `activities.alerts.send`.
+1. `AlertsInFlight`: the alerts that it is sending.
+2. `TimedOutAddresses`: addresses whose mails timed out lately. With the first, it keeps one project
+   from using every slot.
+3. `PendingRecords`: outcomes that the store has not accepted yet. It keeps a mail from being sent
+   twice while the store is unavailable.
+
+Used by `activities.alerts.send`.
 """
 
 import asyncio
@@ -12,7 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from activities.storing import Work, finished, recorded
+from activities.storing import Work, retry_until_stored, run_uncancelled
 from domain.errors import Unavailable
 from store.alerts.claims import Places
 from store.alerts.delivery import AlertDue
@@ -20,61 +25,74 @@ from store.alerts.delivery import AlertDue
 log = structlog.get_logger(__name__)
 
 
-class SilentAddresses:
-    """The addresses whose mails timed out lately, by project; one that times out no more is forgotten after `forget_seconds`."""
+class TimedOutAddresses:
+    """The addresses whose mails timed out lately, by project.
+
+    An address is forgotten `forget_seconds` after its last timeout.
+    """
 
     def __init__(self, *, forget_seconds: float) -> None:
         self._forget_seconds = forget_seconds
-        self._silent_at: dict[tuple[str, str], float] = {}  # by the monotonic clock
+        self._timed_out_at: dict[tuple[str, str], float] = {}  # monotonic clock
 
     def note(self, alert: AlertDue, *, is_silent: bool) -> None:
-        """A mail to its address timed out, or was answered, whatever the answer."""
+        """Record whether the mail server answered for the alert's address, whatever its answer."""
         if is_silent:
-            self._silent_at[alert.project_id, alert.destination] = time.monotonic()
+            self._timed_out_at[alert.project_id, alert.destination] = time.monotonic()
         else:
-            self._silent_at.pop((alert.project_id, alert.destination), None)
+            self._timed_out_at.pop((alert.project_id, alert.destination), None)
 
     def by_project(self) -> dict[str, frozenset[str]]:
-        """The addresses of each project."""
+        """The addresses, by project."""
         since = time.monotonic() - self._forget_seconds
-        self._silent_at = {key: at for key, at in self._silent_at.items() if at >= since}
+        self._timed_out_at = {key: at for key, at in self._timed_out_at.items() if at >= since}
         found: defaultdict[str, set[str]] = defaultdict(set)
-        for project_id, address in self._silent_at:
+        for project_id, address in self._timed_out_at:
             found[project_id].add(address)
         return {project_id: frozenset(addresses) for project_id, addresses in found.items()}
 
 
 @dataclass(slots=True)
-class Sending:
-    """Who has the places of one sender; one claim at a time sees who has them."""
+class AlertsInFlight:
+    """The alerts that one sender is sending. One claim runs at a time."""
 
     alerts: dict[int, AlertDue] = field(default_factory=dict)
     claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def take(self, alert: AlertDue) -> None:
-        """The alert has a place."""
+    def add(self, alert: AlertDue) -> None:
+        """Count the alert as being sent."""
         self.alerts[alert.alert_id] = alert
 
-    def give_back(self, alert: AlertDue) -> None:
-        """Its place is free."""
+    def remove(self, alert: AlertDue) -> None:
+        """Free the alert's slot."""
         self.alerts.pop(alert.alert_id, None)
 
-    def places(self, silent: Mapping[str, frozenset[str]], *, of_each: int, beside: "Sending") -> Places:
-        """The places as they are taken now; those of silent addresses are shared with the other sender."""
-        sending, both = self.alerts.values(), [*self.alerts.values(), *beside.alerts.values()]
+    def slot_usage(
+        self,
+        timed_out: Mapping[str, frozenset[str]],
+        *,
+        of_each: int,
+        beside: "AlertsInFlight",
+    ) -> Places:
+        """The slots in use now, for a claim. `of_each` is the limit of one project.
+
+        The slots of addresses that timed out are shared with the other sender, `beside`.
+        """
+        sending = self.alerts.values()
+        both = [*sending, *beside.alerts.values()]
         return Places(
             taken=Counter(alert.project_id for alert in sending),
             retried=sum(alert.tries > 0 for alert in sending),
             of_each=of_each,
-            silent=silent,
+            silent=timed_out,
             silent_taken=frozenset(
-                alert.project_id for alert in both if alert.destination in silent.get(alert.project_id, frozenset())
+                alert.project_id for alert in both if alert.destination in timed_out.get(alert.project_id, frozenset())
             ),
         )
 
 
-class Unrecorded:
-    """Records that the store has not taken yet, by alert; each is tried for `keep_seconds`."""
+class PendingRecords:
+    """Outcomes that are not stored yet, by alert. Each is retried for `keep_seconds`."""
 
     def __init__(self, *, keep_seconds: float) -> None:
         self._keep_seconds = keep_seconds
@@ -82,25 +100,27 @@ class Unrecorded:
 
     @property
     def alert_ids(self) -> set[int]:
-        """The alerts whose record is under way."""
+        """The alerts whose outcome is not stored yet."""
         return set(self._tasks)
 
     async def record(self, alert_id: int, work: Work[None], *, wait_seconds: float) -> None:
-        """Record what became of an alert, however long the store is away; the caller waits so long, though it is cancelled.
+        """Store the outcome of an alert, retrying while the store is unavailable.
+
+        The caller waits up to `wait_seconds`, even if it is cancelled.
 
         Raises:
-            Unavailable: it is not recorded yet.
+            Unavailable: it is not stored yet. The retries continue.
         """
         task = self._tasks[alert_id] = asyncio.create_task(self._record(alert_id, work))
-        if await finished(lambda: _has_ended(task, wait_seconds)):
+        if await run_uncancelled(lambda: _has_ended(task, wait_seconds)):
             task.result()
             return
-        task.add_done_callback(lambda _: _say_how_it_ended(task, alert_id))
+        task.add_done_callback(lambda _: _log_failure(task, alert_id))
         raise Unavailable
 
     async def _record(self, alert_id: int, work: Work[None]) -> None:
         try:
-            await recorded(work, seconds=self._keep_seconds)
+            await retry_until_stored(work, seconds=self._keep_seconds)
         finally:
             del self._tasks[alert_id]
 
@@ -110,7 +130,8 @@ async def _has_ended(task: asyncio.Task[None], seconds: float) -> bool:
     return bool(ended)
 
 
-def _say_how_it_ended(task: asyncio.Task[None], alert_id: int) -> None:
-    """Nobody waits for it any more."""
+def _log_failure(task: asyncio.Task[None], alert_id: int) -> None:
+    """Log the failure of a record that nobody awaits."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("alert_not_recorded", alert_id=alert_id, error=type(error).__name__, exc_info=error)
+        name = type(error).__name__
+        log.error("alert_not_recorded", alert_id=alert_id, error=name, exc_info=error)

@@ -1,1 +1,1 @@
-"""The signed callback to a repair endpoint: prepare, send, judge the response, record the attempt."""
+"""The signed callback to a repair endpoint: prepare, send, judge and record an attempt."""

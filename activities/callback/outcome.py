@@ -1,6 +1,7 @@
-"""What follows an attempt of a callback: for the store how its series ended, for the engine an answer or an error with a delay.
+"""Turns the verdict on a callback attempt into the series' stored end and the activity's outcome.
 
-Called by `activities.callback.send` alone.
+The activity returns a result, or raises an error that decides whether and when Temporal retries.
+Called by `activities.callback.send` and `activities.callback.attempts`.
 """
 
 from datetime import timedelta
@@ -8,14 +9,21 @@ from typing import NoReturn
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.messages import ATTEMPT_FAILED, REPAIR_EXHAUSTED, REPAIR_OVER, REPAIR_REJECTED, Answer, Standing
+from activities.messages import (
+    ATTEMPT_FAILED,
+    REPAIR_EXHAUSTED,
+    REPAIR_OVER,
+    REPAIR_REJECTED,
+    LifecycleResult,
+    ReceiptStatus,
+)
 from domain.lifecycle import LifecycleState
 from domain.retries import Accepted, Exhausted, Rejected, TryAgain, Verdict
 from store.receipts.attempts import Ending
 
 
-def ending_of(verdict: Verdict) -> Ending | None:
-    """How the series ended with the attempt, as the store records it; None while it goes on."""
+def series_outcome(verdict: Verdict) -> Ending | None:
+    """How the series ended with this attempt, for the store. None while it continues."""
     match verdict:
         case Accepted():
             return "accepted"
@@ -27,27 +35,33 @@ def ending_of(verdict: Verdict) -> Ending | None:
             return None
 
 
-def follow(verdict: Verdict, standing: Standing) -> Answer:
-    """The activity's answer to an attempt that was accepted. Raises: ApplicationError, for every other verdict."""
+def to_activity_result(verdict: Verdict, status: ReceiptStatus) -> LifecycleResult:
+    """The activity's result after an accepted attempt.
+
+    Raises:
+        ApplicationError: for every other verdict.
+    """
     match verdict:
         case Accepted():
-            return Answer(standing)
+            return LifecycleResult(status)
         case Rejected():
             end_series(REPAIR_REJECTED, "the endpoint declined the callback")
         case Exhausted():
             end_series(REPAIR_EXHAUSTED, "the last attempt of the schedule failed")
         case TryAgain(delay_seconds=delay_seconds):
-            if standing.position is not LifecycleState.CALLING:
-                end_series(REPAIR_OVER, f"the receipt stands at {standing.position}")
-            try_again("the attempt failed and another follows", timedelta(seconds=delay_seconds))
+            if status.state is not LifecycleState.CALLING:
+                end_series(REPAIR_OVER, f"the receipt's state is {status.state}")
+            retry_after("the attempt failed and another follows", timedelta(seconds=delay_seconds))
 
 
 def end_series(kind: str, message: str) -> NoReturn:
-    """No attempt follows. Raises: ApplicationError of this type."""
-    raise ApplicationError(message, type=kind, non_retryable=True, category=ApplicationErrorCategory.BENIGN)
+    """End the series: no attempt follows. Raises: ApplicationError of this type."""
+    category = ApplicationErrorCategory.BENIGN
+    raise ApplicationError(message, type=kind, non_retryable=True, category=category)
 
 
-def try_again(message: str, delay: timedelta) -> NoReturn:
-    """The engine runs the activity again after the delay. Raises: ApplicationError."""
-    # Benign: an endpoint that fails is the merchant's news, not an error of this worker.
-    raise ApplicationError(message, type=ATTEMPT_FAILED, next_retry_delay=delay, category=ApplicationErrorCategory.BENIGN)
+def retry_after(message: str, delay: timedelta) -> NoReturn:
+    """Have Temporal run the activity again after the delay. Raises: ApplicationError."""
+    # Benign, because a failing endpoint is not an error of this worker.
+    category = ApplicationErrorCategory.BENIGN
+    raise ApplicationError(message, type=ATTEMPT_FAILED, next_retry_delay=delay, category=category)

@@ -1,4 +1,4 @@
-"""The JSON of a repair callback, as the contract has it. Pure. Called by `activities.callback.send`."""
+"""Builds the JSON of a repair callback (contract). Pure. Called by `callback.attempts`."""
 
 import json
 
@@ -8,7 +8,10 @@ from domain.values.timestamps import to_iso
 
 
 def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes:
-    """The contract's JSON of a repair callback: from stored values alone, so that every attempt sends the same bytes."""
+    """The contract's JSON of a repair callback.
+
+    It contains stored values only, so every attempt sends the same bytes.
+    """
     fields: dict[str, str | bool | None] = {
         "type": "repair.requested",
         "replay_id": repair.replay_id,

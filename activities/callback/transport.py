@@ -1,7 +1,7 @@
-"""One POST of a repair callback through the egress guard, and what came of it; a failure is an outcome too, never raised.
+"""Sends one POST of a repair callback through the egress guard, and returns its outcome.
 
-Keeps no body. What follows is decided by `domain.retries`. Called by `activities.callback.send`. Imports nothing from the other
-activities.
+A failure is an outcome too, never raised. No body is kept. `domain.retries` judges the outcome.
+Called by `activities.callback.send`. Imports nothing from the other activities.
 """
 
 import math
@@ -48,11 +48,12 @@ async def exchange(
     ssl_context: ssl.SSLContext | None = None,
     resolver: Resolver = resolve_name,
 ) -> ExchangeOutcome:
-    """What the endpoint answered, or the class of the failure; a network failure is never raised.
+    """The endpoint's response, or the class of the failure. A network failure is never raised.
 
-    `timeout_seconds` bounds everything from the look-up of the name to the last byte read. An answer that does not end in
-    time, or breaks off, is a failure whatever its status; one longer than `max_body_bytes` counts, its rest unread.
-    Without an `ssl_context`, one is made with the bundled certificate authorities.
+    `timeout_seconds` bounds everything from the name's resolution to the last byte read. A response
+    that is incomplete or does not end in time is a failure, whatever its status. A response longer
+    than `max_body_bytes` counts; the rest of it is not read. Without an `ssl_context`, one is made
+    with the bundled certificate authorities.
     """
     transport = GuardedTransport(
         allow=allow,
@@ -64,7 +65,7 @@ async def exchange(
     )
     started = time.monotonic()
     try:
-        # As it is written, before httpx reads it.
+        # Parsed by the egress guard before httpx parses it.
         url = parse_permitted_url(request.url, allow).canonical
         async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
             response = await client.post(url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
@@ -81,7 +82,7 @@ async def exchange(
 
 
 def read_retry_after(text: str | None, *, now: datetime) -> int | None:
-    """The whole seconds that a Retry-After header asks for, as a number or as an HTTP date; None when it is neither."""
+    """The whole seconds of a Retry-After header: a number or an HTTP date. None for neither."""
     if text is None:
         return None
     digits = text.strip()
@@ -89,7 +90,7 @@ def read_retry_after(text: str | None, *, now: datetime) -> int | None:
         return int(digits) if len(digits) <= 9 else 10**9
     try:
         asked_at = parsedate_to_datetime(text)
-        # A date without a zone is no HTTP date; subtracting it raises a TypeError.
+        # A date without a zone is no HTTP date: the subtraction raises a TypeError.
         return max(0, math.ceil((asked_at - now).total_seconds()))
     except (ValueError, OverflowError, TypeError):
         return None
@@ -98,7 +99,7 @@ def read_retry_after(text: str | None, *, now: datetime) -> int | None:
 def _failed(failure: ExchangeFailed, started: float) -> ExchangeOutcome:
     seconds = time.monotonic() - started
     if failure.error_class is ErrorClass.NO_PERMITTED_ADDRESS:
-        # How long a look-up took would tell a name that exists in this network from one that does not.
+        # The exact duration of a look-up would reveal whether a name exists in this network.
         seconds = math.ceil(seconds / REFUSAL_STEP_SECONDS) * REFUSAL_STEP_SECONDS
     return ExchangeOutcome(
         status=None,

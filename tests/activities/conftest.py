@@ -1,4 +1,4 @@
-"""What the activities' tests share: a project's story at the store's own present, on both engines."""
+"""Fixtures of the activities' tests, on SQLite and PostgreSQL."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from tests.support.given import Story
 
 @pytest.fixture
 async def story(database: Database, project: CreatedProject) -> Story:
-    """The project's story, told from now on."""
-    told = Story(database, project.project)
+    """The project's test data, beginning at the store's present."""
+    story = Story(database, project.project)
     async with database.reading() as session:
-        told.at = await database.now(session)
-    return told
+        story.at = await database.now(session)
+    return story

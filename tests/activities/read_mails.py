@@ -1,4 +1,4 @@
-"""An alert made of any texts, and a mail's bytes read by hand: lines and colons, no parser of a library."""
+"""Alerts with arbitrary texts, and a minimal mail parser without a library: lines and colons."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,7 @@ from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptSta
 from store.alerts.delivery import AlertDue, AlertFacts
 from tests.support.given import START
 
-# Texts that make headers, bodies or errors elsewhere: encoded words, every kind of line break, halves of pairs, markup.
+# Texts that break other mail code: encoded words, line breaks, lone surrogates, markup.
 NASTY = (
     "=?utf-8?q?a=0D=0ABcc:_x@example.net?=",
     "=?utf-8?q?a=0D=0ABcc:_x@example.net=0D=0A=0D=0A<b>paid</b>?=",
@@ -23,7 +23,7 @@ NASTY = (
     "half \ud83d and \udc00 other",
     "nul \0 esc \x1b[31m del \x7f c1 \x9b",
     "bidi \u202egnp.exe\u2066 \u200f",
-    "{{ words.title }} {% raw %} ${x} %s %(x)s",
+    "{{ wording.title }} {% raw %} ${x} %s %(x)s",
     "<script>alert(1)</script> & \"quotes\" 'too'",
     "--=_makegood_=_--\r\nContent-Type: text/html",
     "=_makegood_=_",
@@ -40,7 +40,7 @@ FIELDS = ("internal_reference", "provider_event_id", "error_code", "error_messag
 
 
 def alert_with(kind: str = AlertKind.INCIDENT_OPENED, *, destination: str = "ops@shop.example", **texts: Any) -> AlertDue:
-    """An alert whose texts are as given; the sets of names are widened to any text."""
+    """An alert with the given texts. Enum fields accept any text."""
     given = {"internal_reference": "order 1", "provider_event_id": "evt_1", "error_code": None, "error_message": None}
     given |= {"event_type": EventType.INVOICE_PAID, "effect_type": EffectType.ACCESS_UNLOCK, "project_name": "shop"} | texts
     event_id, incident_id = EventId("evt_018f"), IncidentId("inc_018f")
@@ -99,7 +99,7 @@ class ReadByHand:
 
 
 def read_by_hand(content: bytes) -> ReadByHand:
-    """Raises: AssertionError when a line is not ASCII, too long, or ends otherwise than with CRLF."""
+    """Raises: AssertionError when a line is not ASCII, is too long, or does not end with CRLF."""
     assert content.isascii()
     assert content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
     assert max(len(line) for line in content.split(b"\r\n")) <= 998

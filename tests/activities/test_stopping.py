@@ -1,4 +1,4 @@
-"""An attempt whose run is cancelled, or whose worker stops, is recorded if it can be, else left to the next."""
+"""An attempt whose run or worker stops is recorded, or left to the next worker."""
 
 import asyncio
 from datetime import timedelta
@@ -10,8 +10,9 @@ from activities.messages import SendCallback
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from store.crypto.encryption import Sealer
+from tests.activities.callback.endpoints import Endpoint, Slow, built
 from tests.activities.callback.test_holding import Counted
-from tests.activities.callback.test_send import Endpoint, Slow, built, order
+from tests.activities.callback.test_send import order
 from tests.support.given import Story
 
 __all__ = ["order"]
@@ -56,18 +57,18 @@ async def test_attempt_outlives_the_temporal_worker_and_the_next_one_in_its_proc
     slow.may_answer.set()
     answer = await again
 
-    assert (slow.calls, answer.standing.position) == (1, LifecycleState.AWAITING_RESULT)
+    assert (slow.calls, answer.status.state) == (1, LifecycleState.AWAITING_RESULT)
     assert [(row["number"], row["state"]) for row in await story.rows("attempts", EventId(order.event_id))] == [(1, "finished")]
 
 
-async def test_stopping_worker_ends_a_record_that_runs(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_stopping_worker_finishes_a_running_record(story: Story, sealer: Sealer, order: SendCallback) -> None:
     environment, slow = ActivityEnvironment(), Slow()
     activities = built(story, sealer, slow)
     running = asyncio.create_task(environment.run(activities.send_callback, order))
     await slow.is_called.wait()
 
     async with story.database.transaction():
-        # Nobody else writes meanwhile: the record has begun, and waits.
+        # The transaction blocks other writers, so the record begins and waits.
         slow.may_answer.set()
         for _ in range(10):
             await asyncio.sleep(0)

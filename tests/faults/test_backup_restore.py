@@ -16,7 +16,7 @@ from tests.support.postgres import Postgres
 from tests.support.processes import Program, python
 from tests.support.product import Product
 from tests.support.waiting import wait_until
-from tests.workflows.world import taking_mail
+from tests.workflows.smtp_server import running_mail_server
 
 # What is promised; on an idle machine it takes a few seconds.
 CONVERGES_SECONDS = 180
@@ -77,7 +77,7 @@ def closed_after(machine: Machine) -> Iterator[Machine]:
 
 def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
-    with taking_mail() as (post, smtp_url), receiving() as receiver:
+    with running_mail_server() as (post, smtp_url), receiving() as receiver:
         beside = {"post": post, "smtp_url": smtp_url, "receiver": receiver}
         with closed_after(Machine(tmp_path / "lost", urls[0], **beside)) as lost:
             assert lost.makegood("migrate").code == 0
@@ -104,7 +104,7 @@ def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Pa
 @pytest.mark.long
 def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
-    with taking_mail() as (post, smtp_url), receiving() as receiver:
+    with running_mail_server() as (post, smtp_url), receiving() as receiver:
         beside = {"post": post, "smtp_url": smtp_url, "receiver": receiver}
         with closed_after(Machine(tmp_path / "lost", f"sqlite:///{tmp_path}/lost/makegood.db", **beside)) as lost:
             assert lost.makegood("migrate").code == 0

@@ -30,7 +30,8 @@ DUE_MINUTES = 0.1
 DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].default)
 MADE_UP_RESULT = json.dumps({"result_id": "res_made_up", "status": "success", "replay_id": None})
 FAR_AWAY = "2099-01-01T00:00:00+00:00"
-MADE_UP_ANSWER = json.dumps({"standing": {"position": "recovered", "deadline_at": FAR_AWAY}, "wait_ms": None, "has_news": False})
+MADE_UP_STATUS = {"state": "recovered", "deadline_at": FAR_AWAY}
+MADE_UP_ANSWER = json.dumps({"status": MADE_UP_STATUS, "retry_after_ms": None, "should_alert": False})
 # (where the receipt stands, what is done to its run, how that run is then seen)
 DEEDS = (
     *((state, "terminate", "TERMINATED") for state in ("waiting", "open", "calling", "awaiting_result")),

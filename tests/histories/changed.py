@@ -1,6 +1,4 @@
-"""Releases that change the commands of the `receipt` workflow, to be told apart by the tests: two that forgot `patched`, one that
-did not.
-"""
+"""Releases that change the `receipt` workflow's commands: two without `patched`, one with it."""
 
 import asyncio
 from datetime import timedelta
@@ -9,14 +7,14 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
-    from activities.messages import ReadStanding
+    from activities.messages import ReadStatus
     from workflows.messages import ReceiptEnded
     from workflows.receipt import ReceiptWorkflow
 
 
 @workflow.defn(name="receipt")
 class WithOneMoreTimer(ReceiptWorkflow):
-    """It takes a moment before it begins."""
+    """Starts a timer before it begins."""
 
     @workflow.init
     def __init__(self, *start: object) -> None:
@@ -30,7 +28,7 @@ class WithOneMoreTimer(ReceiptWorkflow):
 
 @workflow.defn(name="receipt")
 class WithOneMoreActivity(ReceiptWorkflow):
-    """It asks where the receipt stands before it begins."""
+    """Loads the status before it begins."""
 
     @workflow.init
     def __init__(self, *start: object) -> None:
@@ -38,15 +36,14 @@ class WithOneMoreActivity(ReceiptWorkflow):
 
     @workflow.run
     async def run(self, *start: object) -> ReceiptEnded:
-        await workflow.execute_activity_method(
-            LifecycleActivities.load_standing, ReadStanding(self._start.event_id), start_to_close_timeout=timedelta(seconds=5)
-        )
+        request, timeout = ReadStatus(self._start.event_id), timedelta(seconds=5)
+        await workflow.execute_activity_method(LifecycleActivities.load_status, request, start_to_close_timeout=timeout)
         return await super().run(*start)
 
 
 @workflow.defn(name="receipt")
 class WithOneMoreTimerPatchedIn(ReceiptWorkflow):
-    """Only runs that begin with this release take the moment."""
+    """Starts the timer only in runs that begin with this release."""
 
     @workflow.init
     def __init__(self, *start: object) -> None:

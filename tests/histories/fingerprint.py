@@ -1,4 +1,6 @@
-"""The commands of a history: what the workflow's code asked of the engine, in order, without ids and instants."""
+"""Extracts the commands of a history: what the workflow asked Temporal to do, in order, without
+ids.
+"""
 
 import json
 
@@ -37,6 +39,6 @@ def _command(event: HistoryEvent) -> str | None:
 
 
 def local_activity_of(event: HistoryEvent) -> str:
-    """The activity that ran within the workflow's task, if the event says that one did."""
+    """The name of the local activity that the event records; empty if there is none."""
     details = event.marker_recorded_event_attributes.details
     return str(json.loads(details["data"].payloads[0].data)["activity_type"]) if "data" in details else ""

@@ -10,13 +10,13 @@ from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.lives.shop import Shop, serving, working
-from tests.workflows.world import World, start_engine
+from tests.workflows.world import World, start_temporal
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[WorkflowEnvironment]:
     with asyncio.Runner() as runner:
-        environment = runner.run(start_engine())
+        environment = runner.run(start_temporal())
         yield environment
         runner.run(environment.shutdown())
 

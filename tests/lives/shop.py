@@ -29,7 +29,8 @@ from store.projects.projects import change_project
 from tests.conftest import SECRET_KEY
 from tests.console.receiver import receiving
 from tests.support.waiting import wait_until_async
-from tests.workflows.world import World, taking_mail, worker_parts
+from tests.workflows.smtp_server import running_mail_server
+from tests.workflows.world import World, worker_parts
 from worker.build import build_worker
 from worker.temporal.connect import prepare_namespace
 
@@ -149,7 +150,7 @@ async def working(
     client = await Client.connect(engine.client.service_client.config.target_host, namespace=engine.client.namespace)
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
-    with taking_mail() as (post, smtp_url), receiving() as receiver:
+    with running_mail_server() as (post, smtp_url), receiving() as receiver:
         changes = ProjectChanges(repair_url=receiver.url)
         async with database.transaction() as session:
             await change_project(session, created.project.id, changes=changes)

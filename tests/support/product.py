@@ -18,7 +18,8 @@ from tests.cli.makegood import Makegood
 from tests.console.receiver import Receiver, receiving
 from tests.support.processes import Program, free_ports, python
 from tests.support.waiting import wait_until
-from tests.workflows.world import TEMPORAL, Post, taking_mail
+from tests.workflows.smtp_server import MailHandler, running_mail_server
+from tests.workflows.world import TEMPORAL
 
 SECRET_KEY = "a root secret for the product's tests, long enough"
 _numbers = itertools.count(1)
@@ -32,7 +33,7 @@ class Product:
         data_dir: Path,
         database_url: str,
         *,
-        post: Post,
+        post: MailHandler,
         smtp_url: str,
         receiver: Receiver,
         settings: Mapping[str, str] | None = None,
@@ -187,7 +188,7 @@ class Product:
 def product(data_dir: Path, database_url: str, *, settings: Mapping[str, str] | None = None) -> Iterator[Product]:
     """An installation on a migrated store, all of it at work; `settings` are further variables, or others in place of these."""
     data_dir.mkdir(exist_ok=True)
-    with taking_mail() as (post, smtp_url), receiving() as receiver:
+    with running_mail_server() as (post, smtp_url), receiving() as receiver:
         installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver, settings=settings)
         try:
             installation.start("temporal", "api", "worker")

@@ -16,7 +16,7 @@ from tests.support.given import Story
 from tests.support.processes import free_ports, python, running
 from tests.support.waiting import wait_until_async
 from tests.worker.worker_setup import WorkerSetup, problem_of
-from tests.workflows.world import taking_mail
+from tests.workflows.smtp_server import running_mail_server
 
 FAULTS = ("refused", "silent", "TLS needed")
 
@@ -51,7 +51,7 @@ async def test_worker_without_temporal_sends_mail_purges_and_reconciles(
 ) -> None:
     tls = {"TEMPORAL_TLS": "true"} if fault == "TLS needed" else {}
     async with faulty_temporal(fault) as port:
-        with taking_mail() as (post, smtp_url):
+        with running_mail_server() as (post, smtp_url):
             setup = WorkerSetup(sqlite_url, tmp_path, port=port, MAKEGOOD_SMTP_URL=smtp_url, **tls)
             story = await _story(setup, sealer)
             await story.opened()

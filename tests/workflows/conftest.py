@@ -1,4 +1,4 @@
-"""One dev server for all tests of this directory, a world for each."""
+"""One dev server for all tests of this directory, and a system for each test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,27 +7,27 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from store.crypto.encryption import Sealer
-from tests.workflows.world import World, start_engine, world_on
+from tests.workflows.world import World, start_temporal, world_on
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[WorkflowEnvironment]:
     """The dev server."""
     with asyncio.Runner() as runner:
-        environment = runner.run(start_engine())
+        environment = runner.run(start_temporal())
         yield environment
         runner.run(environment.shutdown())
 
 
 @pytest.fixture
 async def makegood(engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer) -> AsyncIterator[World]:
-    """A world on SQLite."""
+    """A system on SQLite."""
     async with world_on(engine, sqlite_url, sealer) as made:
         yield made
 
 
 @pytest.fixture
 async def makegood_on_postgres(engine: WorkflowEnvironment, postgres_url: str, sealer: Sealer) -> AsyncIterator[World]:
-    """A world on PostgreSQL."""
+    """A system on PostgreSQL."""
     async with world_on(engine, postgres_url, sealer) as made:
         yield made

@@ -1,4 +1,4 @@
-"""What Temporal hands over again, after a reset or in a run that continues, is not done again; and floods are one look."""
+"""Signals and activities that Temporal repeats, after a reset or continue-as-new, act only once."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ async def test_request_that_was_adopted_begins_no_repair_after_a_reset(makegood:
 
 @pytest.mark.parametrize("name", ["expire", "result", "reprocess"])
 @pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_signals_without_end_during_a_series_are_one_look_each_time(makegood: World, count: int, name: str) -> None:
+async def test_flood_of_signals_during_a_series_is_handled_once_per_task(makegood: World, count: int, name: str) -> None:
     makegood.receiver.status = 503
     event_id = await opened(makegood)
     replay_id = await makegood.reprocess(event_id)
@@ -123,9 +123,7 @@ async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continu
     assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
 
 
-async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_begins_again(
-    makegood: World, sealer: Sealer
-) -> None:
+async def test_attempt_in_flight_is_sent_once_when_the_temporal_worker_restarts(makegood: World, sealer: Sealer) -> None:
     makegood.receiver.answering.clear()
     event_id = await opened(makegood)
     await makegood.reprocess(event_id)
@@ -137,7 +135,7 @@ async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_
     parts = worker_parts(makegood.database, sealer, "smtp://127.0.0.1:1")
     with capture_logs() as logs:
         async with build_worker(makegood.client, parts, makegood.built.store_services).running_temporal():
-            await makegood.eventually(lambda: _has_joined(logs), "the next work for Temporal joins the attempt")
+            await makegood.eventually(lambda: _has_joined(logs), "the next Temporal worker joins the attempt")
             makegood.receiver.answering.set()
             await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert left == ["started"]
@@ -145,8 +143,25 @@ async def test_attempt_in_flight_is_sent_once_though_work_for_temporal_ends_and_
     assert [(row["number"], row["state"]) for row in await makegood.attempts(event_id)] == [(1, "finished")]
 
 
+async def test_long_run_continues_as_new_and_loses_no_request(makegood: World) -> None:
+    event_id = await makegood.accept()
+    await makegood.started(event_id)
+    first = await makegood.run_id(event_id)
+    await makegood.signal(event_id, "reprocess")
+
+    async def has_other_run_by_now() -> bool:
+        # A run learns that it is long when its next task begins, so signals in one task are not
+        # enough.
+        await makegood.signal(event_id, "expire")
+        return await makegood.has_other_run(event_id, first)
+
+    await makegood.eventually(has_other_run_by_now, "another run")
+    await makegood.expire(event_id)
+    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
+
+
 async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
-    """So many signals, as fast as Temporal takes them."""
+    """Send `count` signals, as fast as Temporal accepts them."""
     places = asyncio.Semaphore(32)
 
     async def one() -> None:
@@ -157,7 +172,7 @@ async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
                     return
                 except RPCError:
                     await asyncio.sleep(0.2)
-            raise AssertionError("Temporal takes no signal any more")
+            raise AssertionError("Temporal accepts no signal any more")
 
     await asyncio.gather(*(one() for _ in range(count)))
 
@@ -171,7 +186,7 @@ async def opened(world: World) -> EventId:
 
 
 async def failed_repair(world: World) -> EventId:
-    """An incident that is open again after the repair that a bare signal asked for."""
+    """An incident that is open again after a repair by a signal without payload failed."""
     event_id = await opened(world)
     await world.signal(event_id, "reprocess")
     await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
@@ -182,7 +197,7 @@ async def failed_repair(world: World) -> EventId:
 
 
 async def reset(world: World, event_id: EventId, *, to: str, reapply: "ResetReapplyType.ValueType") -> None:
-    """Reset the run to its first or last completed task, and return once the new run has done one."""
+    """Reset the run to its first or last completed task, and wait for the new run's first task."""
     before = await world.run_id(event_id)
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     done = [event.event_id async for event in world.handle(event_id).fetch_history_events() if event.event_type == completed]
@@ -197,7 +212,7 @@ async def reset(world: World, event_id: EventId, *, to: str, reapply: "ResetReap
     await world.client.workflow_service.reset_workflow_execution(request)
     await world.eventually(lambda: world.has_other_run(event_id, before), "the new run")
     await world.started(event_id)
-    await world.believed(event_id)
+    await world.queried_state(event_id)
 
 
 async def _is_noted(world: World, event_id: EventId, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The same lives on PostgreSQL, where the dispatcher is woken by NOTIFY and rows are locked."""
+"""The workflow on PostgreSQL, where NOTIFY starts the dispatcher and rows are locked."""
 
 from domain.lifecycle import LifecycleState
 from tests.workflows.world import World

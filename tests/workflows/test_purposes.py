@@ -1,4 +1,4 @@
-"""What hangs holds its own places: neither a silent mail server nor one project's locked rows delay anything else."""
+"""Activity slots per purpose: a silent mail server or locked rows delay nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World, world_on
 
-# More than the slots of a worker were, when mail could take them all: the next activity waited for the mail's 14 s.
+# More than a worker's activity slots. Without slots per purpose, mail takes them all for 14 s.
 CROWD = 120
-# Alone it takes some 0.2 s; the rest is for a machine that has other things to do. Far less than the 14 s.
+# It takes about 0.2 s on an idle machine. Far less than the 14 s.
 SOON_SECONDS = 3.0
 
 
 class SilentServer:
-    """Accepts connections and says nothing."""
+    """Accepts connections and sends nothing."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -47,7 +47,7 @@ class SilentServer:
 
 
 async def waiting_crowd(world: World) -> list[str]:
-    """Receipts whose runs have begun."""
+    """Accept a crowd of receipts, and wait until their runs have begun."""
     events = [await world.accept() for _ in range(CROWD)]
     await asyncio.gather(*(world.started(event_id) for event_id in events))
     return events
@@ -62,7 +62,7 @@ async def test_silent_mail_server_delays_no_callback(engine: WorkflowEnvironment
             for event_id in [to_repair, *events]:
                 await world.report(event_id, "failed")
             await asyncio.gather(*(world.reaches(event_id, LifecycleState.OPEN) for event_id in [to_repair, *events]))
-            # All that one project may have under way: four of the loop's, and four of the workflows'.
+            # All slots of one project: four of the loop, and four of the workflows.
             await wait_until_async(lambda: silent.connections >= 8, what="mail that hangs")
 
             began = asyncio.get_running_loop().time()
@@ -84,17 +84,17 @@ async def test_rows_of_one_project_that_are_locked_delay_no_other_projects_incid
     other = Story(world.database, made.project)
     other.at = now
     event_id = await other.receipt()
-    await world.tell(event_id)
+    await world.enqueue_start(event_id)
     await world.started(event_id)
 
     async with world.database.transaction() as session:
         locked = text("SELECT 1 FROM receipts WHERE project_id = :project FOR UPDATE")
         await session.execute(locked, {"project": world.project.id})
-        # Each looks at its deadline now, and waits for its row.
+        # Each checks its deadline now, and waits for its row.
         await asyncio.gather(*(world.signal(event, "expire") for event in events))
         await asyncio.sleep(0)
         began = asyncio.get_running_loop().time()
-        # Asked for in Temporal: a run of the ledger for a receipt of the other project.
+        # A lifecycle activity for a receipt of the other project.
         await world.signal(event_id, "expire")
         await world.ran(event_id, "open_incident", times=1)
         seconds = asyncio.get_running_loop().time() - began

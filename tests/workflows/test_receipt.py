@@ -1,4 +1,6 @@
-"""The lives of a receipt, through the real engine, the worker's loops, the store, mail and a repair endpoint."""
+"""The receipt workflow, with a real Temporal server, worker, store, SMTP server and repair
+endpoint.
+"""
 
 import gc
 import json
@@ -30,8 +32,8 @@ async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(m
     assert len(events) <= 12, events
 
 
-async def test_receipt_and_success_told_together_cost_seven_events(makegood: World) -> None:
-    event_id = await makegood.accept_applied()
+async def test_receipt_and_success_sent_together_cost_seven_events(makegood: World) -> None:
+    event_id = await makegood.accept_with_success()
 
     assert await makegood.ended(event_id) == LifecycleState.APPLIED
     events = await makegood.event_types(event_id)
@@ -181,7 +183,7 @@ async def test_failed_result_of_the_active_repair_opens_again_and_the_next_reque
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
 
 
-async def test_gone_url_ends_the_series_and_the_next_signal_fails_for_want_of_one(makegood: World) -> None:
+async def test_gone_url_ends_the_series_and_the_next_signal_fails_without_a_url(makegood: World) -> None:
     makegood.receiver.status = 410
     event_id = await makegood.accept()
     await makegood.started(event_id)
@@ -208,7 +210,7 @@ async def test_late_success_without_replay_id_recovers(makegood: World) -> None:
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
 
 
-async def test_resolution_by_hand_ends_a_running_series(makegood: World) -> None:
+async def test_manual_resolution_ends_a_running_series(makegood: World) -> None:
     makegood.receiver.status = 503
     event_id = await makegood.accept()
     await makegood.started(event_id)
@@ -267,8 +269,8 @@ async def test_request_during_a_series_begins_a_repair_if_the_store_has_ended_th
     await makegood.attempted(event_id, 1)
     async with makegood.database.transaction() as session:
         st, now = SessionStatements(session), await makegood.database.now(session)
-        told = {"status": 503, "duration_ms": 1, "error_class": None}
-        await record_attempt(st, event_id, first, 1, now, ending="exhausted", **told)
+        outcome = {"status": 503, "duration_ms": 1, "error_class": None}
+        await record_attempt(st, event_id, first, 1, now, ending="exhausted", **outcome)
     makegood.receiver.status = 200
 
     await makegood.signal(event_id, "reprocess")
@@ -276,7 +278,7 @@ async def test_request_during_a_series_begins_a_repair_if_the_store_has_ended_th
     await makegood.repaired_for(event_id, ["exhausted", None])
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     gc.collect()
-    assert "never retrieved" not in caplog.text  # what the call that was given up failed with
+    assert "never retrieved" not in caplog.text  # the failure of the cancelled call
 
 
 async def test_copies_of_a_request_that_was_acted_on_are_not_noted_as_dropped(makegood: World) -> None:
@@ -300,16 +302,17 @@ async def test_request_that_names_no_repair_of_the_store_is_noted(makegood: Worl
     assert await makegood.repairs(event_id) == []
 
 
-async def test_repair_by_signal_is_asked_for_under_a_place_that_the_history_keeps(makegood: World) -> None:
+async def test_repair_by_signal_has_a_mark_in_the_history(makegood: World) -> None:
     event_id = await opened(makegood)
 
     await makegood.signal(event_id, "reprocess")
 
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     history = await makegood.handle(event_id).fetch_history()
-    asked = [event.activity_task_scheduled_event_attributes for event in history.events]
-    (question,) = [json.loads(ask.input.payloads[0].data) for ask in asked if ask.activity_type.name == "begin_repair"]
-    (mark,) = question["marks"]
+    scheduled = [event.activity_task_scheduled_event_attributes for event in history.events]
+    calls = [call for call in scheduled if call.activity_type.name == "begin_repair"]
+    (request,) = [json.loads(call.input.payloads[0].data) for call in calls]
+    (mark,) = request["marks"]
     assert (mark["number"], len(mark["series"])) == (1, 16)
 
 
@@ -329,7 +332,7 @@ async def test_url_removed_in_mid_series_ends_it_without_another_attempt(makegoo
     assert "Repair failed" in (await makegood.subjects(2))[-1]
 
 
-async def test_queries_tell_instants_as_the_contract_writes_them(makegood: World) -> None:
+async def test_queries_return_instants_as_the_contract_writes_them(makegood: World) -> None:
     event_id, _ = await awaiting_result(makegood)
 
     state = await makegood.handle(event_id).query("state")
@@ -355,23 +358,7 @@ async def awaiting_result(world: World) -> tuple[EventId, ReplayId]:
     return event_id, replay_id
 
 
-async def test_run_grown_long_continues_as_new_and_loses_no_request(makegood: World) -> None:
-    event_id = await makegood.accept()
-    await makegood.started(event_id)
-    first = await makegood.run_id(event_id)
-    await makegood.signal(event_id, "reprocess")
-
-    async def has_other_run_by_now() -> bool:
-        # A run learns that it is long when its next task begins: the last of many signals heard in one task is not enough.
-        await makegood.signal(event_id, "expire")
-        return await makegood.has_other_run(event_id, first)
-
-    await makegood.eventually(has_other_run_by_now, "another run")
-    await makegood.expire(event_id)
-    await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
-
-
-async def test_silent_mail_server_delays_no_result(makegood: World) -> None:
+async def test_unavailable_mail_server_delays_no_result(makegood: World) -> None:
     makegood.post.is_refusing = True
     event_id = await makegood.accept()
     await makegood.started(event_id)

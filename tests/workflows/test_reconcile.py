@@ -1,4 +1,4 @@
-"""What the engine forgets, is told wrongly, or is told twice, the store and the reconciler put right."""
+"""The reconciler repairs lost runs, forged signals and repeated starts from the stored state."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -53,7 +53,7 @@ async def test_made_up_failure_is_noted_and_ignored(makegood: World) -> None:
     assert await makegood.notes(event_id) == ["A signal named a result that is not stored; it was ignored."]
 
 
-async def test_workflow_terminated_during_a_repair_goes_on_where_the_store_stands(makegood: World) -> None:
+async def test_workflow_terminated_during_a_repair_continues_from_the_stored_state(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
@@ -71,7 +71,7 @@ async def test_workflow_terminated_during_a_repair_goes_on_where_the_store_stand
 
 
 async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
-    event_id = await makegood.accept(telling=False)
+    event_id = await makegood.accept(enqueue=False)
 
     await makegood.started(event_id)
 
@@ -86,13 +86,13 @@ async def test_another_temporal_database_is_told_everything(makegood: World) -> 
     async with makegood.database.transaction() as session:
         await write_fact(session, NAMESPACE_FACT, "of a database that was lost")
 
-    await makegood.eventually(makegood.knows_namespace, "the new namespace id")
+    await makegood.eventually(makegood.stores_namespace_id, "the new namespace id")
 
     await makegood.expire(waiting)
     await makegood.reaches(waiting, LifecycleState.OPEN)
 
 
-async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_ending_it(makegood: World) -> None:
+async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminating_it(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     start = ReceiptInput(event_id, makegood.project.id, datetime.now(UTC) + timedelta(minutes=30))
@@ -106,7 +106,7 @@ async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_endin
         await makegood.started(event_id)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
         await newer.signal("expire")
-        await makegood.eventually(lambda: _has_event(makegood, event_id, "WORKFLOW_TASK_FAILED"), "a run that cannot go on")
+        await makegood.eventually(lambda: _has_event(makegood, event_id, "WORKFLOW_TASK_FAILED"), "a run that cannot continue")
 
         await newer.terminate("rollback")
 
@@ -116,12 +116,12 @@ async def test_run_that_an_older_version_cannot_go_on_with_is_put_right_by_endin
     assert len(await makegood.subjects(1)) == 1
 
 
-async def test_telling_twice_changes_nothing(makegood: World) -> None:
-    event_id = await makegood.accept_applied()
+async def test_second_start_changes_nothing(makegood: World) -> None:
+    event_id = await makegood.accept_with_success()
     assert await makegood.ended(event_id) == LifecycleState.APPLIED
     first = await makegood.run_id(event_id)
 
-    await makegood.tell(event_id)
+    await makegood.enqueue_start(event_id)
 
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
     assert await makegood.run_id(event_id) == first
@@ -132,17 +132,17 @@ async def test_alert_that_was_not_sent_is_sent_later(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.report(event_id, "failed")
-    await makegood.eventually(lambda: makegood.told_of(event_id, "alert_failed"), "a failed alert")
+    await makegood.eventually(lambda: makegood.has_timeline_entry(event_id, "alert_failed"), "a failed alert")
     makegood.post.is_refusing = False
 
     await makegood.advance(event_id, seconds=6)
 
     assert len(await makegood.subjects(1)) == 1
-    await makegood.eventually(lambda: makegood.told_of(event_id, "alert_sent"), "a sent alert")
+    await makegood.eventually(lambda: makegood.has_timeline_entry(event_id, "alert_sent"), "a sent alert")
 
 
-async def test_one_row_that_cannot_be_told_stops_no_other(makegood: World) -> None:
-    broken = await makegood.accept(telling=False)
+async def test_row_that_cannot_be_dispatched_stops_no_other(makegood: World) -> None:
+    broken = await makegood.accept(enqueue=False)
     async with makegood.database.transaction() as session:
         await enqueue_signal(SessionStatements(session), broken, "nonsense", await makegood.database.now(session))
 
@@ -151,11 +151,11 @@ async def test_one_row_that_cannot_be_told_stops_no_other(makegood: World) -> No
     await makegood.started(event_id)
 
 
-async def test_run_that_overslept_is_woken(makegood: World) -> None:
+async def test_run_that_missed_its_deadline_is_signalled(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
 
-    # The store's clock alone: for the engine the deadline is still ahead.
+    # Only the store's clock moves: for Temporal the deadline is still ahead.
     makegood.database.clock.skew += timedelta(minutes=32)
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
@@ -165,13 +165,13 @@ async def test_run_that_overslept_is_woken(makegood: World) -> None:
 async def test_run_on_its_way_to_a_deadline_is_not_disturbed(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
-    # What still waits in the outbox would rightly be woken.
+    # A receipt that is still in the outbox would rightly be signalled.
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
     makegood.database.clock.skew += timedelta(minutes=30, seconds=20)
 
     await makegood.reconciled(3)
 
-    assert await makegood.believed(event_id) == LifecycleState.WAITING
+    assert await makegood.queried_state(event_id) == LifecycleState.WAITING
     assert "WORKFLOW_EXECUTION_SIGNALED" not in await makegood.event_types(event_id)
 
 

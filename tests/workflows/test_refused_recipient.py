@@ -1,4 +1,4 @@
-"""A recipient that the mail server refuses for good costs the other recipients nothing, from the workflow to SMTP."""
+"""A permanently refused recipient does not affect other recipients, from the workflow to SMTP."""
 
 from typing import Any
 
@@ -60,13 +60,13 @@ async def opened(world: World) -> EventId:
 
 
 async def notify(world: World, *destinations: str) -> None:
-    """The project's alerts go to these addresses from now on."""
+    """Set the addresses of the project's alerts."""
     async with world.database.transaction() as session:
         await change_project(session, world.project.id, changes=ProjectChanges(alert_emails=destinations))
 
 
 async def alerts_ended(world: World, event_id: EventId) -> list[dict[str, Any]]:
-    """What the timeline says of alerts that failed or ended."""
+    """The timeline's entries of alerts that failed or ended."""
     rows = await Story(world.database, world.project).rows("timeline", event_id)
     return [row["fields"] for row in rows if row["kind"] == "alert_failed"]
 

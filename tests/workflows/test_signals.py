@@ -1,79 +1,26 @@
-"""People send signals and queries by hand, in Temporal's UI and command line: whatever they type, no run stops for it."""
+"""Signals and queries that people send by hand: no payload of any kind stops a run."""
 
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest
-from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.api.workflowservice.v1 import (
+    QueryWorkflowRequest,
+)
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import LifecycleState
+from tests.workflows.payloads import MEGABYTE, ODD, fields, plain, send
 from tests.workflows.world import TEMPORAL, World
-from workflows.messages import TASK_QUEUE, workflow_id
-from workflows.signals import INPUT_UNREADABLE
+from workflows.messages import workflow_id
 
-MEGABYTE = "x" * 1_000_000
 QUERIES = ("state", "timeline")
-
-
-def plain(text: str | bytes) -> Payload:
-    """A JSON payload, well-formed or not."""
-    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode() if isinstance(text, str) else text)
-
-
-def fields(**values: object) -> Payload:
-    return plain(json.dumps(values))
-
-
-# What people and programs type wrong. None of it names a result or a repair of ours.
-ODD: dict[str, Sequence[Payload]] = {
-    "nothing": (),
-    "null": (plain("null"),),
-    "binary_null": (Payload(metadata={"encoding": b"binary/null"}),),
-    "null_that_is_not_empty": (Payload(metadata={"encoding": b"binary/null"}, data=b"x"),),
-    "empty_text": (plain('""'),),
-    "text": (plain('"now, please"'),),
-    "number": (plain("5"),),
-    "infinity": (plain("1e999"),),
-    "number_of_ten_thousand_digits": (plain("9" * 10_000),),
-    "true": (plain("true"),),
-    "list": (plain("[]"),),
-    "list_of_objects": (plain('[{"replay_id": "rpl_x"}]'),),
-    "empty_object": (plain("{}"),),
-    "unknown_fields": (fields(reason="why not", nested={"a": [1, {"b": None}]}),),
-    "unknown_status": (fields(result_id="res_1", status="perhaps"),),
-    "status_of_another_type": (fields(result_id="res_1", status=["success"]),),
-    "success_of_no_result": (fields(status="success"),),
-    "success_of_a_number": (fields(result_id=5, status="success"),),
-    "success_of_a_megabyte": (fields(result_id="res_" + MEGABYTE, status="success"),),
-    "success_twice": (fields(result_id="res_1", status="success"), fields(result_id="res_1", status="success")),
-    "success_of_half_a_surrogate_pair": (plain('{"result_id": "res_\\ud800", "status": "success"}'),),
-    "number_as_replay_id": (fields(replay_id=5, requested_by=7),),
-    "list_as_replay_id": (fields(replay_id=["rpl_x"], requested_by={}),),
-    "megabyte_as_replay_id": (fields(replay_id=MEGABYTE, requested_by=MEGABYTE),),
-    "half_a_surrogate_pair": (plain('{"replay_id": "\\ud800", "requested_by": "\\udfff\\u0000"}'),),
-    "address_as_requester": (fields(requested_by="jane@shop.example"),),
-    "two_values": (plain('"a"'), plain('"b"')),
-    "fifty_values": tuple(plain(str(number)) for number in range(50)),
-    "no_json": (plain("reprocess"),),
-    "nothing_as_json": (plain(""),),
-    "no_utf_8": (plain(b'"\xff\xfe"'),),
-    "as_deep_as_it_goes": (plain("[" * 100_000),),
-    "unknown_encoding": (Payload(metadata={"encoding": b"xml/plain"}, data=b"<a/>"),),
-    "no_encoding": (Payload(data=b"{}"),),
-    "bytes": (Payload(metadata={"encoding": b"binary/plain"}, data=b"\x00\xff"),),
-    "protobuf_of_no_type": (Payload(metadata={"encoding": b"json/protobuf"}, data=b"{}"),),
-    "protobuf_of_unknown_type": (Payload(metadata={"encoding": b"binary/protobuf", "messageType": b"a.B"}, data=b"\x08"),),
-}
 
 
 @pytest.mark.parametrize("name", ["result", "reprocess", "resolve", "expire", "whatever", "__temporal_whatever"])
@@ -84,9 +31,9 @@ async def test_signal_with_any_payload_stops_no_run(makegood: World, name: str) 
     for payloads in ODD.values():
         await send(makegood, event_id, name, payloads)
 
-    assert await makegood.believed(event_id) == LifecycleState.WAITING
+    assert await makegood.queried_state(event_id) == LifecycleState.WAITING
     await assert_works(makegood, event_id)
-    assert await makegood.notes(event_id) == []  # what the store is told of is no payload
+    assert await makegood.notes(event_id) == []  # payloads never reach the store
     assert len(makegood.receiver.calls) == 1
 
 
@@ -125,7 +72,7 @@ async def test_unknown_update_is_refused_and_harms_nobody(makegood: World) -> No
     await assert_works(makegood, event_id)
 
 
-async def test_what_was_not_understood_is_noted_without_its_value(makegood: World) -> None:
+async def test_unreadable_payload_is_noted_without_its_value(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await send(makegood, event_id, "result", (plain('"secret"'),))
@@ -160,7 +107,7 @@ async def test_reprocess_that_names_no_repair_acts_as_one_without_a_payload(make
     assert [row["requested_by"] for row in await makegood.repairs(event_id)] == ["temporal"]
 
 
-async def test_reprocess_by_the_text_of_a_replay_id_asks_for_that_repair_alone(makegood: World) -> None:
+async def test_reprocess_with_the_text_of_a_replay_id_requests_only_that_repair(makegood: World) -> None:
     event_id = await opened(makegood)
 
     await send(makegood, event_id, "reprocess", (plain('" rpl_made_up "'),))
@@ -193,11 +140,11 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
     await makegood.start_worker()
 
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
-    assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21  # one is of the deadline
+    assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21  # one of them moved the deadline
     not_understood = "(its payload was not understood, or only in part)"
     odd_lines = [f"signal result {not_understood}", f"signal expire {not_understood}", "signal whatever: unknown, and ignored"]
     good_lines = ["signal reprocess: rpl_made_up", "signal reprocess"]
-    # Equal lines that follow each other are one.
+    # Consecutive equal lines are merged.
     assert await signals_noted(makegood, event_id) == ["signal expire", *odd_lines, *good_lines, *odd_lines]
     (repair,) = await makegood.repairs(event_id)
     assert repair["requested_by"] == "temporal"
@@ -232,71 +179,8 @@ async def test_cancelled_run_does_not_lose_its_receipt(makegood: World) -> None:
     await assert_works(makegood, event_id)
 
 
-@pytest.mark.parametrize("payloads", ODD.values(), ids=list(ODD))
-async def test_run_started_by_hand_with_something_else_fails_clearly(makegood: World, payloads: Sequence[Payload]) -> None:
-    failure = await started_by_hand(makegood, "receipt-evt_by_hand", payloads)
-
-    assert failure.type == INPUT_UNREADABLE
-    assert failure.message.startswith('A receipt run takes one input, {"event_id"')
-
-
-WELL_FORMED = {"event_id": "evt_by_hand", "project_id": "prj_1", "deadline_at": "2026-01-01T00:00:00Z"}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"event_id": "evt_another"},
-        {"event_id": "evt_\ud800"},
-        {"deadline_at": "2026-01-01T00:00:00"},
-        {"deadline_at": "tomorrow"},
-        {"resume": "yes"},
-        {"request": 5},
-    ],
-    ids=["another_receipt", "no_id", "no_zone", "no_instant", "no_truth", "no_request"],
-)
-async def test_run_started_by_hand_with_a_wrong_field_fails_clearly(makegood: World, changes: dict[str, object]) -> None:
-    failure = await started_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),))
-
-    assert failure.type == INPUT_UNREADABLE
-
-
-@pytest.mark.parametrize("is_resumed", [False, True], ids=["deadline_passed", "resumed"])
-async def test_run_of_a_receipt_that_the_store_does_not_know_fails_clearly(makegood: World, is_resumed: bool) -> None:
-    far = (datetime.now(UTC) + timedelta(days=2_900_000)).isoformat()
-    changes = {"resume": True, "deadline_at": far} if is_resumed else {}
-
-    failure = await started_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),))
-
-    assert failure.type == "receipt_unknown"
-    assert failure.message == "the store has no receipt evt_by_hand"
-
-
-async def test_run_started_by_hand_for_a_distant_year_is_signalled_like_any_other(makegood: World) -> None:
-    far = {"deadline_at": "9999-12-31T23:59:59Z"}
-    await start_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | far)),))
-    event_id = EventId("evt_by_hand")
-    await makegood.started(event_id)
-
-    await send(makegood, event_id, "expire", ())
-
-    assert (await failure_of(makegood, "receipt-evt_by_hand")).type == "receipt_unknown"
-
-
-async def send(world: World, event_id: EventId, name: str, payloads: Sequence[Payload]) -> None:
-    """A signal with these very payloads."""
-    request = SignalWorkflowExecutionRequest(
-        namespace=world.client.namespace,
-        workflow_execution=WorkflowExecution(workflow_id=workflow_id(event_id)),
-        signal_name=name,
-        input=Payloads(payloads=payloads) if payloads else None,
-    )
-    # Retried, as every client does: a run that has grown long is refused a signal for the moment in which it continues as new.
-    await world.client.workflow_service.signal_workflow_execution(request, retry=True)
-
-
 async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Payload]) -> object:
-    """The answer to a query with these very payloads."""
+    """The result of a query with exactly these payloads."""
     request = QueryWorkflowRequest(
         namespace=world.client.namespace,
         execution=WorkflowExecution(workflow_id=workflow_id(event_id)),
@@ -306,35 +190,8 @@ async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Pay
     return json.loads(answer.query_result.payloads[0].data)
 
 
-async def start_by_hand(world: World, name: str, payloads: Sequence[Payload]) -> None:
-    request = StartWorkflowExecutionRequest(
-        namespace=world.client.namespace,
-        workflow_id=name,
-        input=Payloads(payloads=payloads) if payloads else None,
-        request_id=uuid4().hex,
-    )
-    request.workflow_type.name = "receipt"
-    request.task_queue.name = TASK_QUEUE
-    await world.client.workflow_service.start_workflow_execution(request)
-
-
-async def started_by_hand(world: World, name: str, payloads: Sequence[Payload]) -> ApplicationError:
-    """What a run fails with that a person started."""
-    await start_by_hand(world, name, payloads)
-    return await failure_of(world, name)
-
-
-async def failure_of(world: World, name: str) -> ApplicationError:
-    with pytest.raises(WorkflowFailureError) as failed:
-        await asyncio.wait_for(world.client.get_workflow_handle(name).result(), 10)
-    cause = failed.value.cause
-    error = cause.cause if isinstance(cause, ActivityError) else cause
-    assert isinstance(error, ApplicationError)
-    return error
-
-
 async def temporal(world: World, *arguments: str) -> None:
-    """Temporal's own command line."""
+    """Run Temporal's command line."""
     address = world.client.service_client.config.target_host
     command = (str(TEMPORAL), "workflow", *arguments, "--address", address, "--namespace", world.client.namespace)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
@@ -351,9 +208,9 @@ async def opened(world: World) -> EventId:
 
 
 async def assert_works(world: World, event_id: EventId) -> None:
-    """The deadline opens the incident, Reprocess calls, and no task of the run has failed."""
+    """The deadline opens the incident, Reprocess calls, and no workflow task has failed."""
     await world.advance(event_id, minutes=30)
-    await world.eventually(lambda: world.told_of(event_id, "incident_opened"), "the incident is open")
+    await world.eventually(lambda: world.has_timeline_entry(event_id, "incident_opened"), "the incident is open")
     replay_id: ReplayId = await world.reprocess(event_id)
     await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "success", replay_id=replay_id)
@@ -362,7 +219,7 @@ async def assert_works(world: World, event_id: EventId) -> None:
 
 
 async def signals_noted(world: World, event_id: EventId) -> list[str]:
-    """The run's own lines about signals, in the order in which they came."""
+    """The run's timeline lines about signals, in order of arrival."""
     answer = await world.handle(event_id).query("timeline")
     return [line["text"] for line in answer["lines"] if line["text"].startswith("signal")]
 

@@ -1,23 +1,20 @@
-"""A whole world around one store: the real dev server, a worker at work in this process, a mail server, a repair endpoint.
+"""A complete system around one store: Temporal's dev server, a worker in this process, SMTP, an
+endpoint.
 
-Time stands still for a workflow but for the seconds a test takes, until `advance` moves the store's clock and the workflow's own
-together. Also used by `tests/histories/record.py`.
+A workflow's time passes only by the seconds that a test takes, until `advance` moves the store's
+clock and the workflow's together. Also used by `tests/histories/record.py`.
 """
 
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
@@ -41,8 +38,8 @@ from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
-from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
+from tests.workflows.smtp_server import MailHandler, running_mail_server
 from worker.build import BuiltWorker, WorkerDependencies, build_worker
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.failure_converter import SHORT_FAILURES
@@ -50,63 +47,22 @@ from workflows.messages import workflow_id
 
 ROOT = Path(__file__).parents[2]
 TEMPORAL = Path(sys.executable).parent / "temporal"
-# A history counts as long after 100 events, so that a test can grow one.
+# Temporal suggests continue-as-new after 100 events, so that a test can reach it.
 DYNAMIC = ("frontend.WorkflowTimeSkippingEnabled=true", "limit.historyCount.suggestContinueAsNew=100")
-ENGINE_ARGS = [argument for value in DYNAMIC for argument in ("--dynamic-config-value", value)]
-# A workflow's own clock is moved a little further than the store's, which must have passed the deadline by then.
+TEMPORAL_ARGS = [argument for value in DYNAMIC for argument in ("--dynamic-config-value", value)]
+# The workflow's clock moves further than the store's, which must have passed the deadline by then.
 MARGIN = timedelta(milliseconds=500)
 
 
-class Post:
-    """A mail server's handler: keeps what it takes, or refuses everything while `is_refusing`, and some addresses for good."""
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        self.raw: list[bytes] = []
-        self.is_refusing = False
-        self.unknown: set[str] = set()
-        self.refusals: list[str] = []
-
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        if address in self.unknown:
-            self.refusals.append(address)
-            return "550 5.1.1 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if self.is_refusing:
-            return "451 not now"
-        assert isinstance(envelope.content, bytes)
-        self.raw.append(envelope.content)
-        mail = message_from_bytes(envelope.content, policy=policy.default)
-        assert isinstance(mail, EmailMessage)
-        self.mails.append(mail)
-        return "250 OK"
-
-
-@contextmanager
-def taking_mail() -> Iterator[tuple[Post, str]]:
-    """A mail server on a free port, and its URL."""
-    post = Post()
-    port = free_ports(1)[0]
-    controller = Controller(post, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
-        yield post, f"smtp://127.0.0.1:{port}"
-    finally:
-        controller.stop()
-
-
-async def start_engine() -> WorkflowEnvironment:
-    """The dev server, with time that can be skipped."""
+async def start_temporal() -> WorkflowEnvironment:
+    """Start the dev server, whose time can be skipped."""
     return await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(TEMPORAL), dev_server_extra_args=ENGINE_ARGS, ui=False
+        dev_server_existing_path=str(TEMPORAL), dev_server_extra_args=TEMPORAL_ARGS, ui=False
     )
 
 
 class World:
-    """One project in one store, and everything around it."""
+    """One project in one store, and the system around it."""
 
     def __init__(
         self,
@@ -115,7 +71,7 @@ class World:
         *,
         skipper: TimeSkipper,
         build: Callable[[], BuiltWorker],
-        post: Post,
+        post: MailHandler,
         receiver: Receiver,
     ) -> None:
         self.database = database
@@ -132,40 +88,40 @@ class World:
         self._running = AsyncExitStack()
 
     async def start_worker(self) -> None:
-        """A worker is at work from now on; after a stop it is another one."""
+        """Start the worker. After a stop, start another one."""
         if self._is_spent:
             self.built, self._is_spent = self._build(), False
         await self._running.enter_async_context(self.built.running())
 
     async def stop_worker(self) -> None:
-        """No worker is at work from now on: Temporal and the store are alone."""
+        """Stop the worker. Temporal and the store continue alone."""
         self._is_spent = True
         await self._running.aclose()
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """A worker is at work while the block runs, unless the block stops it."""
+        """Run a worker during the block, unless the block stops it."""
         await self.start_worker()
         try:
             yield
         finally:
             await self.stop_worker()
 
-    async def accept(self, *, telling: bool = True, **changes: Any) -> EventId:
-        """A receipt accepted now; unless `telling` is False, its outbox row too."""
+    async def accept(self, *, enqueue: bool = True, **changes: Any) -> EventId:
+        """Accept a receipt now. Unless `enqueue` is False, also write its outbox row."""
         event_id = await (await self._now()).receipt(**changes)
-        if telling:
-            await self.tell(event_id)
+        if enqueue:
+            await self.enqueue_start(event_id)
         return event_id
 
-    async def tell(self, event_id: EventId) -> None:
-        """Put a `start` row into the outbox."""
+    async def enqueue_start(self, event_id: EventId) -> None:
+        """Insert a `start` row into the outbox."""
         async with self.database.transaction() as session:
             await enqueue_start_again(session, event_id, await self.database.now(session))
 
-    async def accept_applied(self) -> EventId:
-        """A receipt and its success, both in the outbox before anybody looks."""
-        event_id = await self.accept(telling=False)
+    async def accept_with_success(self) -> EventId:
+        """Accept a receipt and its success, both in the outbox before the dispatcher runs."""
+        event_id = await self.accept(enqueue=False)
         async with self.database.transaction() as session:
             now = await self.database.now(session)
             await enqueue_start_again(session, event_id, now)
@@ -182,21 +138,21 @@ class World:
         return begun.replay_id
 
     async def crowd(self, event_id: EventId, count: int) -> None:
-        """So many people ask for a repair at once, every other one in the console."""
+        """Request a repair `count` times at once, half of them in the console."""
         story = await self._now()
-        asking: list[Awaitable[object]] = []
+        requests: list[Awaitable[object]] = []
         for _ in range(count // 2):
-            asking.append(story.do(request_repair, event_id, requested_by=OPERATOR))
-            asking.append(self.signal(event_id, "reprocess"))
-        await asyncio.gather(*asking)
+            requests.append(story.do(request_repair, event_id, requested_by=OPERATOR))
+            requests.append(self.signal(event_id, "reprocess"))
+        await asyncio.gather(*requests)
 
     async def resolve(self, event_id: EventId) -> None:
-        """An operator closes the incident by hand."""
+        """An operator closes the incident manually."""
         story = await self._now()
         await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
 
     async def expire(self, event_id: EventId) -> None:
-        """The deadline is now."""
+        """Move the deadline to now."""
         await (await self._now()).do(expire, event_id, requested_by=OPERATOR)
 
     async def advance(self, event_id: EventId, **span: float) -> None:
@@ -208,7 +164,7 @@ class World:
         return self.client.get_workflow_handle(workflow_id(event_id))
 
     async def signal(self, event_id: EventId, name: str, *payload: object) -> None:
-        """A signal sent by hand."""
+        """Send a signal as a person would."""
         await self.handle(event_id).signal(name, args=payload)
 
     async def started(self, event_id: EventId) -> None:
@@ -216,28 +172,28 @@ class World:
         await self.eventually(lambda: self._has_event(event_id, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED), "started")
 
     async def ended(self, event_id: EventId) -> str:
-        """The position that the workflow ended with."""
+        """The state in which the workflow ended."""
         await self.started(event_id)
         result: dict[str, str] = await asyncio.wait_for(self.handle(event_id).result(), 20)
         return result["position"]
 
-    async def reaches(self, event_id: EventId, position: LifecycleState) -> None:
-        """Return once store and workflow stand there."""
+    async def reaches(self, event_id: EventId, state: LifecycleState) -> None:
+        """Return once the store and the workflow have this state."""
 
-        async def stands() -> bool:
-            if (await self._story.standing(event_id)).position is not position:
+        async def has_state() -> bool:
+            if (await self._story.standing(event_id)).position is not state:
                 return False
             try:
-                return await self.believed(event_id) == position
+                return await self.queried_state(event_id) == state
             except RPCError:
-                return False  # opened from the store, and its run has not begun yet
+                return False  # the store opened the incident, and the run has not begun yet
 
-        await self.eventually(stands, f"reaches {position}")
+        await self.eventually(has_state, f"reaches {state}")
 
-    async def believed(self, event_id: EventId) -> str:
-        """Where the workflow believes the receipt stands."""
-        answer: dict[str, str] = await self.handle(event_id).query("state")
-        return answer["position"]
+    async def queried_state(self, event_id: EventId) -> str:
+        """The state by the workflow's query."""
+        state: dict[str, str] = await self.handle(event_id).query("state")
+        return state["position"]
 
     async def stored(self, event_id: EventId) -> LifecycleState:
         return (await self._story.standing(event_id)).position
@@ -260,7 +216,7 @@ class World:
         return sorted(rows, key=lambda row: (row["replay_id"], row["number"]))
 
     async def attempted(self, event_id: EventId, count: int) -> None:
-        """Return once so many attempts of the receipt's repairs have ended."""
+        """Return once `count` attempts of the receipt's repairs have ended."""
 
         async def have_ended() -> bool:
             return [row["state"] for row in await self.attempts(event_id)] == ["finished"] * count
@@ -276,12 +232,12 @@ class World:
         await self.eventually(have_failed, f"repairs failed: {causes}")
 
     async def is_scheduled(self, event_id: EventId, activity: str) -> bool:
-        """Whether the engine was asked to have the activity run."""
+        """Whether the workflow has scheduled the activity."""
         events = [event async for event in self.handle(event_id).fetch_history_events()]
         return activity in {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
 
     async def ran(self, event_id: EventId, activity: str, *, times: int) -> None:
-        """Return once the workflow's activities of that name have completed so often."""
+        """Return once the activity has completed `times` times."""
 
         async def have_run() -> bool:
             events = [event async for event in self.handle(event_id).fetch_history_events()]
@@ -303,24 +259,24 @@ class World:
         return await self.run_id(event_id) != run_id
 
     async def reconciled(self, passes: int) -> None:
-        """Return once the reconciler has looked so many times."""
+        """Run the reconciler `passes` times."""
         for _ in range(passes):
             await self.built.reconciler.reconcile()
 
-    async def told_of(self, event_id: EventId, kind: str) -> bool:
+    async def has_timeline_entry(self, event_id: EventId, kind: str) -> bool:
         return kind in await self.timeline(event_id)
 
     async def outbox_is_empty(self) -> bool:
         async with self.database.reading() as session:
             return await count(session) == 0
 
-    async def knows_namespace(self) -> bool:
-        """Whether the store knows the engine's namespace by its id."""
+    async def stores_namespace_id(self) -> bool:
+        """Whether the store holds the id of Temporal's namespace."""
         async with self.database.reading() as session:
             return await read_fact(session, NAMESPACE_FACT) == await read_namespace_id(self.client)
 
     async def event_types(self, event_id: EventId) -> list[str]:
-        """The types of its history's events, in short."""
+        """The event types of its history, without their prefix."""
         events = [event async for event in self.handle(event_id).fetch_history_events()]
         return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in events]
 
@@ -328,14 +284,14 @@ class World:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:
-        """The mails' subjects, once there are so many."""
+        """The mails' subjects, once there are `count` mails."""
         await wait_until_async(lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails")
         return [mail["Subject"] for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:
             return any([event.event_type == wanted async for event in self.handle(event_id).fetch_history_events()])
-        except Exception:  # Not started yet: the engine says NOT_FOUND.
+        except Exception:  # not started yet: Temporal returns NOT_FOUND
             return False
 
     async def _now(self) -> Story:
@@ -345,18 +301,20 @@ class World:
 
 
 @asynccontextmanager
-async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Sealer, **changes: Any) -> AsyncIterator[World]:
-    """A world on a migrated store, whose worker is at work while the block runs; `changes` are of the worker's parts."""
-    config = engine.client.service_client.config
-    # The identity is in every history: it must not name this machine.
+async def world_on(
+    temporal_server: WorkflowEnvironment, database_url: str, sealer: Sealer, **changes: Any
+) -> AsyncIterator[World]:
+    """A system on a migrated store, with its worker. `changes` replace parts of the worker."""
+    config = temporal_server.client.service_client.config
+    # The identity is in every history, so it must not name this machine.
     client = await Client.connect(
-        config.target_host, namespace=engine.client.namespace, identity="tests", data_converter=SHORT_FAILURES
+        config.target_host, namespace=temporal_server.client.namespace, identity="tests", data_converter=SHORT_FAILURES
     )
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     database = Database.open(database_url, clock=Clock(), writes_on_loop=True)
     try:
-        with taking_mail() as (post, smtp_url), receiving() as receiver:
+        with running_mail_server() as (post, smtp_url), receiving() as receiver:
             created = await _project(database, sealer, receiver.url)
             parts = worker_parts(database, sealer, smtp_url, **changes)
             build = functools.partial(build_worker, skipper.client, parts)
@@ -368,7 +326,9 @@ async def world_on(engine: WorkflowEnvironment, database_url: str, sealer: Seale
 
 
 def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: Any) -> WorkerDependencies:
-    """Real parts, with a short schedule, the middle of every draw, and no hold while the ingest is silent."""
+    """Real parts, with a short schedule, fixed random values, and deadlines that ignore ingest
+    outages.
+    """
     values: dict[str, Any] = {
         "database": database,
         "sealer": sealer,

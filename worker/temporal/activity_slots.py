@@ -20,16 +20,22 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.messages import AlertsSent
-from activities.slots import CallbackSlots, Limits, SlotsExhausted
+from activities.slots import CallbackSlots, SlotLimits, SlotsExhausted
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
 # Fewer than the database pool has connections: an activity that waits for a row lock uses one.
-LIFECYCLE_LIMITS = Limits(total=4, per_project=2, per_host=4, come_back_seconds=0.25, between_seconds=(0.005, 0.05, 1.0))
+LIFECYCLE_LIMITS = SlotLimits(
+    total=4,
+    per_project=2,
+    per_host=4,
+    retry_after_seconds=0.25,
+    retry_spacing_seconds=(0.005, 0.05, 1.0),
+)
 # An alert without a free slot is soon sent by the alert retry loop.
-ALERT_LIMITS = Limits(total=40, per_project=20, per_host=40)
+ALERT_LIMITS = SlotLimits(total=40, per_project=20, per_host=40)
 # A local activity times out after 3 s. The workflow then runs it as an ordinary activity.
 LOCAL_WAIT_SECONDS = 2.0
 LOCAL_STUCK_SECONDS = 0.5
@@ -89,10 +95,10 @@ class _SlotInterceptor(ActivityInboundInterceptor):
         try:
             if info.is_local:
                 waiting = {"seconds": LOCAL_WAIT_SECONDS, "stuck_seconds": LOCAL_STUCK_SECONDS}
-                async with self._slots.lifecycle.waited_for(project_id, **waiting):
+                async with self._slots.lifecycle.wait_for_slot(project_id, **waiting):
                     return await super().execute_activity(input)
             slots = self._slots.alerts if info.activity_type == ALERT_ACTIVITY else self._slots.lifecycle
-            with slots.taken(event_id, project_id):
+            with slots.acquire(event_id, project_id):
                 return await super().execute_activity(input)
         except SlotsExhausted as full:
             if info.activity_type == ALERT_ACTIVITY:

@@ -1,4 +1,4 @@
-"""A mail has exactly the header fields that we wrote, whatever the texts in it are; it always can be written."""
+"""A mail has exactly the header fields that Makegood writes, and every text can be written."""
 
 import re
 from base64 import b64decode
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from activities.alerts.email_format import Letter, compose, encoded
+from activities.alerts.email_format import OutgoingMail, compose, encoded
 from activities.alerts.email_message import SUBJECT_CHARACTERS, MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from domain.incidents import AlertKind
@@ -18,19 +18,19 @@ from domain.values.text import one_line
 from store.people.email_addresses import AddressRefused
 from tests.activities.read_mails import FIELDS, NASTY, alert_with, read_by_hand
 from tests.support.given import START
-from tests.workflows.world import taking_mail
+from tests.workflows.smtp_server import running_mail_server
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
 OPENED = ["Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress"]
 ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 MIME = ["MIME-Version", "Content-Type"]
-# Every code point there is, halves of surrogate pairs among them.
+# Every code point, including lone surrogates.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300) | st.sampled_from(NASTY)
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def judge(letter: Letter, names: list[str]) -> EmailMessage:
-    """The mail as the standard library reads it, once our own reading and its both find these fields and no other."""
+def judge(letter: OutgoingMail, names: list[str]) -> EmailMessage:
+    """The mail as the standard library parses it, after both parsers found exactly these fields."""
     by_hand = read_by_hand(letter.content)
     mail = message_from_bytes(letter.content, policy=policy.default)
     assert isinstance(mail, EmailMessage)
@@ -46,7 +46,7 @@ def judge(letter: Letter, names: list[str]) -> EmailMessage:
 
 
 def decoded_subject(value: str) -> str:
-    """RFC 2047 by hand: base64 words of UTF-8, one on each line, or plain text."""
+    """Decode RFC 2047 without a library: base64 words of UTF-8, one on each line, or plain text."""
     words = re.findall(r"=\?utf-8\?B\?([A-Za-z0-9+/=]*)\?=", value)
     if not words:
         return value
@@ -64,7 +64,9 @@ def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, fie
     letter = WRITER.write(alert, at=START)
 
     mail = judge(letter, OPENED)
-    reference, event_type = alert.facts.receipt.internal_reference, alert.facts.receipt.event_type  # type: ignore[union-attr]
+    assert alert.facts is not None
+    receipt = alert.facts.receipt
+    reference, event_type = receipt.internal_reference, receipt.event_type
     wanted = one_line(f"Incident open: {reference} · {event_type} · the app reported a failure", longest=SUBJECT_CHARACTERS)
     assert decoded_subject(read_by_hand(letter.content)["Subject"]) == wanted
     for subtype in ("plain", "html"):
@@ -91,7 +93,7 @@ def test_facts_stay_on_their_own_lines(text: str) -> None:
 
 
 async def test_every_nasty_text_goes_through_a_real_server_as_it_was_written() -> None:
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         mailer = SmtpMailer(parse_mail_server(url))
         letters = [WRITER.write(alert_with(**{field: text}), at=START) for text in NASTY for field in FIELDS[:3]]
         for letter in letters:

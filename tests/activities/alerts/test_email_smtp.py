@@ -1,4 +1,4 @@
-"""The mail server's URL, and what is said to it: STARTTLS where it is required, the password only under it."""
+"""The SMTP URL and the exchange: STARTTLS where required, and the password only over TLS."""
 
 import asyncio
 import ssl
@@ -9,13 +9,13 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from activities.alerts.email_format import Letter
+from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_smtp import MailNotSent, MailServer, SmtpMailer, is_permanent, parse_mail_server
 from tests.support.processes import free_ports
 
 
-class Keeper:
-    """Keeps whether a message came, and over what."""
+class Recorder:
+    """Records whether a message arrived, and over which connection."""
 
     def __init__(self) -> None:
         self.came_over_tls: list[bool] = []
@@ -25,8 +25,8 @@ class Keeper:
         return "250 OK"
 
 
-def message() -> Letter:
-    return Letter("a@example.com", "b@example.com", b"Subject: hello\r\n\r\nhello\r\n")
+def message() -> OutgoingMail:
+    return OutgoingMail("a@example.com", "b@example.com", b"Subject: hello\r\n\r\nhello\r\n")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_other_urls_are_refused_without_being_repeated(url: str) -> None:
 
 
 async def test_starttls_and_password(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    authority, keeper, port = trustme.CA(), Keeper(), free_ports(1)[0]
+    authority, keeper, port = trustme.CA(), Recorder(), free_ports(1)[0]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     trusted = tmp_path_factory.mktemp("ca") / "ca.pem"
@@ -76,7 +76,7 @@ async def test_starttls_and_password(monkeypatch: pytest.MonkeyPatch, tmp_path_f
 
 
 async def test_required_starttls_is_never_done_without() -> None:
-    keeper, port = Keeper(), free_ports(1)[0]
+    keeper, port = Recorder(), free_ports(1)[0]
     controller = Controller(keeper, hostname="127.0.0.1", port=port)
     controller.start()
     try:
@@ -107,11 +107,11 @@ async def test_required_starttls_is_never_done_without() -> None:
         (450, "mailbox busy", False),
     ],
 )
-def test_permanent_is_what_the_codes_say(code: int, message: str, is_final: bool) -> None:
+def test_codes_decide_whether_a_refusal_is_permanent(code: int, message: str, is_final: bool) -> None:
     assert is_permanent(code, message) is is_final
 
 
-async def test_server_that_drips_is_left_at_the_deadline_of_the_whole_exchange() -> None:
+async def test_dripping_server_is_abandoned_at_the_deadline_of_the_whole_exchange() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not writer.is_closing():
             writer.write(b"220-still here\r\n")
@@ -125,15 +125,15 @@ async def test_server_that_drips_is_left_at_the_deadline_of_the_whole_exchange()
     began = time.monotonic()
 
     with pytest.raises(MailNotSent, match="TimeoutError"):
-        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(Letter("a@b.example", "c@d.example", b"x"))
+        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(OutgoingMail("a@b.example", "c@d.example", b"x"))
 
     assert time.monotonic() - began < 5
     await ended.wait()
     server.close()
 
 
-async def test_answer_to_quit_changes_nothing_about_a_mail_that_was_taken() -> None:
-    keeper = Keeper()
+async def test_reply_to_quit_does_not_affect_an_accepted_mail() -> None:
+    keeper = Recorder()
 
     class Rude(SMTP):
         async def smtp_QUIT(self, arg: str) -> None:
@@ -143,7 +143,7 @@ async def test_answer_to_quit_changes_nothing_about_a_mail_that_was_taken() -> N
     listening = await loop.create_server(lambda: Rude(keeper, enable_SMTPUTF8=False), "127.0.0.1", 0)
     url = f"smtp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
-    await SmtpMailer(parse_mail_server(url))(Letter("a@b.example", "c@d.example", b"Subject: x\r\n\r\n"))
+    await SmtpMailer(parse_mail_server(url))(OutgoingMail("a@b.example", "c@d.example", b"Subject: x\r\n\r\n"))
 
     assert keeper.came_over_tls == [False]
     listening.close()

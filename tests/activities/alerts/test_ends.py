@@ -1,18 +1,15 @@
-"""An alert that will never be taken ends, and people see it; one bad alert, address or server costs the others nothing."""
+"""Undeliverable alerts end visibly. One bad alert, address or server does not affect the others."""
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
 
-from activities.alerts.email_format import Letter
+from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.alerts.send import ALERTS_AT_ONCE, AlertActivities
@@ -22,58 +19,13 @@ from domain.projects import ProjectChanges
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import change_project, create_project
+from tests.activities.alerts.smtp_server import Server, serving
 from tests.activities.read_mails import read_by_hand
 from tests.store.alerts.test_claims import other_project
 from tests.support.given import Story
-from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
-
-
-class Server:
-    """A mail server's handler that answers each step of each address as it was given; else it takes everything."""
-
-    def __init__(self, **answers: dict[str, str]) -> None:
-        """`mail`, `rcpt` and `data` name the answer to an address; '' is any."""
-        self._answers = answers
-        self.taken: list[bytes] = []
-
-    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        envelope.mail_from = address
-        return self._answer("mail", address) or "250 OK"
-
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
-        if answer := self._answer("rcpt", address):
-            return answer
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        assert isinstance(envelope.content, bytes)
-        if answer := self._answer("data", envelope.rcpt_tos[0]):
-            return answer
-        self.taken.append(envelope.content)
-        return "250 OK"
-
-    @property
-    def recipients(self) -> list[str]:
-        return [read_by_hand(content)["To"] for content in self.taken]
-
-    def _answer(self, step: str, address: str) -> str | None:
-        answers = self._answers.get(step, {})
-        return answers.get(address) or answers.get("")
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[str]:
-    port = free_ports(1)[0]
-    controller = Controller(server, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
-        yield f"smtp://127.0.0.1:{port}"
-    finally:
-        controller.stop()
 
 
 def activities(database: Database, url: str) -> AlertActivities:
@@ -223,7 +175,7 @@ async def test_opening_is_sent_although_its_incident_ended_a_moment_ago(database
     assert kinds == ["incident_opened", "incident_resolved"]
 
 
-async def test_stored_address_that_no_server_takes_ends_and_holds_up_no_other(database: Database, story: Story) -> None:
+async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(database: Database, story: Story) -> None:
     order = await opened_for(story, "jörg@shop.example", "a@b.example\r\nBcc: c@d.example", "ops@bücher.example")
     server = Server()
 
@@ -277,10 +229,10 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(databas
     order = await opened_for(story, "ops@shop.example")
 
     class Clumsy(MailWriter):
-        def _letter(self, *values: Any, **named: Any) -> Letter:
+        def _mail(self, *values: Any, **named: Any) -> OutgoingMail:
             if named["signed"]:
                 raise ValueError("a bug")
-            return super()._letter(*values, **named)
+            return super()._mail(*values, **named)
 
     writer = Clumsy(mail_from="makegood@example.com", public_url="https://makegood.example.com")
     server = Server()
@@ -292,20 +244,20 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(databas
     assert order.incident_id.encode() in server.taken[0]
 
 
-async def test_silent_server_holds_its_own_places_and_no_activity_for_long(
+async def test_silent_server_uses_only_its_own_slots_and_blocks_no_activity_for_long(
     database: Database, story: Story, sealer: Sealer
 ) -> None:
     story.database.clock.skew = timedelta(days=1)
-    # Of two projects: each has half of the places.
+    # Of two projects: each has half of the slots.
     stories = [story, await other_project(story, sealer)]
     orders = []
     for number in range(ALERTS_AT_ONCE + 1):
         event_id, incident_id = await stories[number % 2].opened()
         orders.append(SendAlerts(event_id, incident_id))
-    under_way: list[Letter] = []
+    under_way: list[OutgoingMail] = []
 
-    async def silent(letter: Letter) -> None:
-        under_way.append(letter)
+    async def silent(mail: OutgoingMail) -> None:
+        under_way.append(mail)
         await asyncio.Event().wait()
 
     async def all_are() -> bool:
@@ -313,7 +265,7 @@ async def test_silent_server_holds_its_own_places_and_no_activity_for_long(
 
     alerts = AlertActivities(database, writer=WRITER, mailer=silent)
     sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders[:-1]]
-    await wait_until_async(all_are, what="every place taken")
+    await wait_until_async(all_are, what="every slot is in use")
     began = time.monotonic()
 
     left = await alerts.send_alerts(orders[-1])
@@ -330,8 +282,8 @@ async def test_silent_server_holds_its_own_places_and_no_activity_for_long(
         )
 
 
-async def _taken(letter: Letter) -> None:
-    """A server that takes everything."""
+async def _taken(mail: OutgoingMail) -> None:
+    """A server that accepts everything."""
 
 
 async def test_alert_that_cannot_be_recorded_stops_no_other(sqlite_url: str, sealer: Sealer) -> None:

@@ -1,4 +1,4 @@
-"""Mail about incidents: over real SMTP, recognisable as a copy, threaded, and recorded as sent or failed."""
+"""Mail about incidents over real SMTP: same Message-ID for copies, threads, recorded outcomes."""
 
 import asyncio
 from datetime import timedelta
@@ -8,10 +8,11 @@ from email.policy import compat32
 
 import pytest
 
-from activities.alerts.email_format import Letter
+from activities.alerts.delivery import retry_seconds
+from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
-from activities.alerts.send import AlertActivities, retry_seconds
+from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
 from domain.ids import EventId
 from domain.incidents import RepairCause
@@ -22,7 +23,7 @@ from store.projects.projects import change_project
 from tests.activities.read_mails import read_by_hand
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
-from tests.workflows.world import taking_mail
+from tests.workflows.smtp_server import running_mail_server
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
 
@@ -44,7 +45,7 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(database: 
     event_id, incident_id = await story.opened(internal_reference="order <1001>")
     story.database.clock.skew = timedelta(hours=1)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         sent = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     assert sent == AlertsSent(sent=1, failed=0)
@@ -62,7 +63,7 @@ async def test_second_run_sends_nothing_more(database: Database, story: Story) -
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
         again = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
@@ -75,7 +76,7 @@ async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(datab
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     opened, failed = sorted(post.mails, key=is_answer)
@@ -86,16 +87,16 @@ async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(datab
 
 
 def is_answer(mail: Message) -> bool:
-    """Alerts that are due together are sent side by side, and arrive in any order."""
+    """Alerts that are due together are sent concurrently, and arrive in any order."""
     return "In-Reply-To" in mail
 
 
-async def test_thread_stands_in_the_bytes_on_the_wire_as_mail_programs_read_it(database: Database, story: Story) -> None:
+async def test_thread_headers_on_the_wire_are_readable_by_mail_programs(database: Database, story: Story) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     opened, failed = sorted((message_from_bytes(raw, policy=compat32) for raw in post.raw), key=is_answer)
@@ -108,7 +109,7 @@ async def test_refused_mail_is_recorded_without_the_address_and_due_again(databa
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         post.is_refusing = True
         failed = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
         post.is_refusing = False
@@ -120,7 +121,7 @@ async def test_refused_mail_is_recorded_without_the_address_and_due_again(databa
     assert row["fields"]["error"] == "SMTPDataError 451"
 
 
-async def test_server_that_is_not_there_is_a_failure_like_any_other(database: Database, story: Story) -> None:
+async def test_unreachable_server_is_an_ordinary_failure(database: Database, story: Story) -> None:
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
 
@@ -130,19 +131,19 @@ async def test_server_that_is_not_there_is_a_failure_like_any_other(database: Da
 
 
 class Courier:
-    """The mailer's place: takes a mail, or does with it what its destination's name says."""
+    """A mailer that accepts a mail, or does what the destination's name says."""
 
     def __init__(self) -> None:
         self.tries: list[str] = []
         self.both_tried = asyncio.Event()
 
-    async def __call__(self, letter: Letter) -> None:
-        self.tries.append(letter.recipient)
+    async def __call__(self, mail: OutgoingMail) -> None:
+        self.tries.append(mail.recipient)
         if len(self.tries) == 2:
             self.both_tried.set()
-        if letter.recipient.startswith("silent"):
+        if mail.recipient.startswith("silent"):
             await asyncio.Event().wait()
-        if letter.recipient.startswith("broken"):
+        if mail.recipient.startswith("broken"):
             raise LookupError("a bug")
 
 
@@ -155,7 +156,7 @@ async def opened_for(story: Story, *destinations: str) -> SendAlerts:
     return SendAlerts(event_id, incident_id)
 
 
-async def test_cancelled_sending_keeps_what_was_sent(database: Database, story: Story) -> None:
+async def test_cancelled_sending_records_what_was_sent(database: Database, story: Story) -> None:
     order = await opened_for(story, "ops@shop.example", "silent@shop.example")
     courier = Courier()
     alerts = AlertActivities(database, writer=WRITER, mailer=courier)
@@ -177,7 +178,7 @@ async def is_sent(story: Story, event_id: str, destination: str) -> bool:
     return any(row["sent_at"] is not None for row in rows if row["destination"] == destination)
 
 
-async def test_mail_that_breaks_is_recorded_as_failed_and_holds_up_no_other(database: Database, story: Story) -> None:
+async def test_broken_mail_is_recorded_as_failed_and_delays_no_other(database: Database, story: Story) -> None:
     order = await opened_for(story, "broken@shop.example", "ops@shop.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=Courier())
 
@@ -193,7 +194,7 @@ async def test_line_breaks_of_the_app_make_no_headers(database: Database, story:
     event_id, incident_id = await story.opened(internal_reference="order\r\nBcc: all@example.com")
     story.database.clock.skew = timedelta(hours=1)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     assert post.mails[0]["Bcc"] is None
@@ -216,7 +217,7 @@ async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(database:
     event_id, incident_id = await story.opened(internal_reference=reference)
     story.database.clock.skew = timedelta(hours=1)
 
-    with taking_mail() as (post, url):
+    with running_mail_server() as (post, url):
         sent = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     assert sent == AlertsSent(sent=1, failed=0)

@@ -1,4 +1,4 @@
-"""Places at the mail server: a free one is taken at once, no project has all, and what was sent is not sent again."""
+"""Slots of mail: a free one is used at once, no project has all, and no mail is sent again."""
 
 import asyncio
 from collections import Counter
@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+import activities.alerts.delivery
 import activities.alerts.send
-from activities.alerts.email_format import Letter
+from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import MailNotSent, SmtpMailer, parse_mail_server
-from activities.alerts.in_flight import SilentAddresses
+from activities.alerts.in_flight import TimedOutAddresses
 from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
@@ -29,29 +30,29 @@ WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makego
 
 
 class MailServer:
-    """Takes every mail at once, but is silent for the recipients of some domains."""
+    """Accepts every mail at once, but hangs for the recipients of some domains."""
 
     def __init__(self, *silent: str) -> None:
         self.silent = silent
         self.taken: list[str] = []
         self.held: Counter[str] = Counter()
 
-    async def __call__(self, letter: Letter) -> None:
-        domain = letter.recipient.partition("@")[2]
+    async def __call__(self, mail: OutgoingMail) -> None:
+        domain = mail.recipient.partition("@")[2]
         if domain in self.silent:
             self.held[domain] += 1
             try:
                 await asyncio.Event().wait()
             finally:
                 self.held[domain] -= 1
-        self.taken.append(letter.recipient)
+        self.taken.append(mail.recipient)
 
     async def has_taken(self, count: int) -> bool:
         return len(self.taken) >= count
 
 
 class GoingClock(Clock):
-    """The clock of a store that goes away."""
+    """The clock of a store that becomes unavailable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class GoingClock(Clock):
 
 
 async def opened(story: Story, count: int, *, to: str | tuple[str, ...]) -> list[SendAlerts]:
-    """So many incidents, each with one alert that is due for each address."""
+    """`count` incidents, each with one due alert for each address."""
     addresses = (to,) if isinstance(to, str) else to
     async with story.database.transaction() as session:
         await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=addresses))
@@ -78,7 +79,7 @@ async def other(story: Story, sealer: Sealer) -> Story:
     return await other_project(story, sealer)
 
 
-async def test_one_silent_recipient_holds_one_place_and_no_other_mail(database: Database, story: Story, other: Story) -> None:
+async def test_one_silent_recipient_uses_one_slot_and_delays_no_mail(database: Database, story: Story, other: Story) -> None:
     await opened(story, 1, to="ops@silent.example")
     await opened(other, 20, to="ops@other.example")
     server = MailServer("silent.example")
@@ -90,11 +91,11 @@ async def test_one_silent_recipient_holds_one_place_and_no_other_mail(database: 
     await end(sending)
 
 
-async def test_project_whose_recipients_are_silent_has_half_of_the_places(database: Database, story: Story, other: Story) -> None:
+async def test_project_with_silent_recipients_uses_half_of_the_slots(database: Database, story: Story, other: Story) -> None:
     await opened(story, 20, to="ops@silent.example")
     server = MailServer("silent.example")
     sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
-    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     await opened(other, 6, to="ops@other.example")
 
     await wait_until_async(lambda: server.has_taken(6), seconds=8, what="the other project's mail")
@@ -103,37 +104,37 @@ async def test_project_whose_recipients_are_silent_has_half_of_the_places(databa
     await end(sending)
 
 
-async def test_address_whose_mail_timed_out_has_one_place_until_a_mail_is_taken(
+async def test_address_that_timed_out_has_one_slot_until_a_mail_is_accepted(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
     orders = await opened(story, 12, to="ops@silent.example")
     server = MailServer("silent.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
     assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 30)
     sending = asyncio.create_task(alerts.deliver())
-    await wait_until_async(lambda: is_held(server, 1), what="a place is held")
+    await wait_until_async(lambda: is_held(server, 1), what="a slot is in use")
 
-    # It would have others by now.
-    await asyncio.sleep(2 * activities.alerts.send.LOOK_SECONDS)
+    # Without the limit, others would be in use by now.
+    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)
 
 
-async def test_addresses_that_timed_out_share_one_place_and_delay_none_of_their_projects_others(
+async def test_addresses_that_timed_out_share_one_slot_and_delay_no_others_of_their_project(
     database: Database, story: Story, other: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
     orders = await opened(story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example"))
     server = MailServer("silent.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
     for order in orders[:2]:
         await alerts.send_alerts(order)
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 30)
     sending = asyncio.create_task(alerts.deliver())
-    await wait_until_async(lambda: is_held(server, 1), what="a place is held")
+    await wait_until_async(lambda: is_held(server, 1), what="a slot is in use")
     await opened(other, 10, to="ops@other.example")
 
     await wait_until_async(lambda: server.has_taken(35), seconds=8, what="every mail to the addresses that answer")
@@ -142,10 +143,10 @@ async def test_addresses_that_timed_out_share_one_place_and_delay_none_of_their_
     await end(sending)
 
 
-async def test_address_that_answers_again_has_places_again(
+async def test_address_that_answers_again_gets_more_slots(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
     orders = await opened(story, 25, to="ops@silent.example")
     server = MailServer("silent.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
@@ -169,7 +170,7 @@ async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again
     database.clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
 
     # The loop looks again each second.
-    await asyncio.sleep(2 * activities.alerts.send.LOOK_SECONDS)
+    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)
@@ -188,7 +189,7 @@ def test_silent_address_is_forgotten_after_a_while() -> None:
         failing_since=None,
         project_id="prj_1",
     )
-    forgetful, patient = SilentAddresses(forget_seconds=-1), SilentAddresses(forget_seconds=60)
+    forgetful, patient = TimedOutAddresses(forget_seconds=-1), TimedOutAddresses(forget_seconds=60)
     for addresses in (forgetful, patient):
         addresses.note(alert, is_silent=True)
 
@@ -217,20 +218,20 @@ async def test_server_that_does_not_answer_is_silent_and_one_that_refuses_is_not
             port = server.sockets[0].getsockname()[1]
             mailer = SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=never"))
             with pytest.raises(MailNotSent) as refused:
-                await mailer(Letter(sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"))
+                await mailer(OutgoingMail(sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"))
             found.append(refused.value.is_silent)
 
     assert found == [True, False]
 
 
-async def test_workflows_of_a_project_whose_recipients_are_silent_leave_places_to_others(
+async def test_workflows_of_a_project_with_silent_recipients_leave_slots_to_others(
     database: Database, story: Story, other: Story
 ) -> None:
     orders = await opened(story, 12, to="ops@silent.example")
     server = MailServer("silent.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
     sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders]
-    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     (order,) = await opened(other, 1, to="ops@other.example")
 
     sent = await alerts.send_alerts(order)
@@ -240,7 +241,7 @@ async def test_workflows_of_a_project_whose_recipients_are_silent_leave_places_t
     await end(*sending)
 
 
-async def test_mail_that_was_sent_while_the_store_went_away_is_recorded_once_it_is_back_and_not_sent_again(
+async def test_mail_sent_during_a_store_outage_is_recorded_afterwards_and_not_sent_again(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities.alerts.send, "RECORD_SECONDS", 0.5)
@@ -250,8 +251,8 @@ async def test_mail_that_was_sent_while_the_store_went_away_is_recorded_once_it_
     store = Database.open(database.url, clock=clock)
     server = MailServer()
 
-    async def mailer(letter: Letter) -> None:
-        await server(letter)
+    async def mailer(mail: OutgoingMail) -> None:
+        await server(mail)
         clock.is_away = True
 
     alerts = AlertActivities(store, writer=WRITER, mailer=mailer)

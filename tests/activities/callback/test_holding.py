@@ -1,6 +1,7 @@
-"""One attempt has one holder: whatever Temporal hands over again, no second process sends it while the first lives.
+"""One attempt has one holder: no second process sends it while the first lives.
 
-Each worker here has its heartbeat in the store, as a real one does; time passes by the store's clock.
+Each worker here has its heartbeat in the store, as a real one does. Time passes by the store's
+clock.
 """
 
 import asyncio
@@ -17,15 +18,16 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback.send import RECORD_SECONDS, RUN_SECONDS, CallbackActivities
 from activities.callback.transport import OutgoingRequest
-from activities.messages import Answer, SendCallback
+from activities.messages import LifecycleResult, SendCallback
 from domain.errors import Unavailable
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.retries import ErrorClass, ExchangeOutcome
 from store.crypto.encryption import Sealer
 from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
-from store.status.heartbeats import ENDED, beat
-from tests.activities.callback.test_send import Endpoint, Slow, built
+from store.status.heartbeats import ENDED
+from store.status.heartbeats import beat as write_beat
+from tests.activities.callback.endpoints import Endpoint, Slow, built
 from tests.support.given import Story
 from worker.health.heartbeat import Heartbeat
 
@@ -35,28 +37,28 @@ _numbers = itertools.count(1)
 
 @dataclass
 class WorkerProcess:
-    """A worker that holds attempts under the name of its heartbeat."""
+    """A worker process that holds attempts under its heartbeat's name."""
 
     story: Story
     activities: CallbackActivities
     name: str
 
-    async def send(self, order: SendCallback) -> Answer:
+    async def send(self, order: SendCallback) -> LifecycleResult:
         return await ActivityEnvironment().run(self.activities.send_callback, order)
 
-    async def turned_away(self, order: SendCallback) -> timedelta:
-        """The delay after which this worker asks again."""
+    async def refused(self, order: SendCallback) -> timedelta:
+        """Send, and return the retry delay."""
         with pytest.raises(ApplicationError) as failure:
             await self.send(order)
         assert (failure.value.type, failure.value.non_retryable) == ("attempt_failed", False)
         assert failure.value.next_retry_delay is not None
         return failure.value.next_retry_delay
 
-    async def beats(self, **report: object) -> None:
-        """Its heartbeat, now by the store's clock."""
+    async def beat(self, **report: object) -> None:
+        """Write its heartbeat, now by the store's clock."""
         async with self.story.database.transaction() as session:
             now = await self.story.database.now(session)
-            await beat(session, process=self.name, role="worker", started_at=now, now=now, report=report)
+            await write_beat(session, process=self.name, role="worker", started_at=now, now=now, report=report)
 
 
 def worker(story: Story, sealer: Sealer, transport: Any) -> WorkerProcess:
@@ -70,8 +72,8 @@ async def order(story: Story) -> SendCallback:
 
 
 @asynccontextmanager
-async def in_flight(process: WorkerProcess, order: SendCallback, slow: Slow) -> AsyncIterator[asyncio.Task[Answer]]:
-    """An attempt that waits for the endpoint's answer."""
+async def in_flight(process: WorkerProcess, order: SendCallback, slow: Slow) -> AsyncIterator[asyncio.Task[LifecycleResult]]:
+    """An attempt that waits for the endpoint's response."""
     sending = asyncio.create_task(process.send(order))
     await asyncio.wait_for(slow.is_called.wait(), 10)
     try:
@@ -93,32 +95,30 @@ async def test_attempt_in_flight_is_not_sent_by_another_worker_while_its_own_liv
     async with in_flight(first, order, slow) as sending:
         for _ in range(4):
             story.database.clock.skew += LOST_SIGHT
-            await first.beats()
-            assert await second.turned_away(order) == timedelta(seconds=2)
+            await first.beat()
+            assert await second.refused(order) == timedelta(seconds=2)
         slow.may_answer.set()
         answer = await sending
 
     assert endpoint.requests == []
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
-async def test_worker_that_is_given_the_activity_again_joins_the_attempt_that_it_has_in_flight(
-    story: Story, sealer: Sealer, order: SendCallback
-) -> None:
+async def test_second_run_in_a_worker_joins_its_attempt_in_flight(story: Story, sealer: Sealer, order: SendCallback) -> None:
     slow = Counted()
     process = worker(story, sealer, slow)
     async with in_flight(process, order, slow) as sending:
         story.database.clock.skew += LOST_SIGHT
         again = [asyncio.create_task(process.send(order)) for _ in range(3)]
         await asyncio.sleep(0)
-        # Temporal gave the first run up.
+        # Temporal gives up the first run.
         sending.cancel()
         slow.may_answer.set()
         answers = await asyncio.gather(*again)
 
     assert slow.calls == 1
-    assert [answer.standing.position for answer in answers] == [LifecycleState.AWAITING_RESULT] * 3
+    assert [answer.status.state for answer in answers] == [LifecycleState.AWAITING_RESULT] * 3
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
@@ -128,7 +128,7 @@ async def test_failure_of_a_joined_attempt_is_followed_by_one_next_attempt(
     slow = Counted(ExchangeOutcome(503, None, 12))
     process = worker(story, sealer, slow)
     async with in_flight(process, order, slow) as sending:
-        again = asyncio.create_task(process.turned_away(order))
+        again = asyncio.create_task(process.refused(order))
         await asyncio.sleep(0)
         slow.may_answer.set()
         assert await again == timedelta(seconds=60)
@@ -138,39 +138,39 @@ async def test_failure_of_a_joined_attempt_is_followed_by_one_next_attempt(
     assert await attempts_of(story, order) == [(1, "finished", 503)]
 
 
-async def test_attempt_of_a_worker_that_died_is_sent_again_once_two_looks_found_it_silent(
+async def test_attempt_of_a_dead_worker_is_sent_again_after_two_checks_found_it_stale(
     story: Story, sealer: Sealer, order: SendCallback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(200)
     dead, second = worker(story, sealer, Dying()), worker(story, sealer, endpoint)
-    await dead.beats()
+    await dead.beat()
     with pytest.raises(asyncio.CancelledError):
         await dead.send(order)
     story.database.clock.skew += 2 * LOST_SIGHT
 
-    await second.turned_away(order)
-    await second.turned_away(order)
+    await second.refused(order)
+    await second.refused(order)
     before = len(endpoint.requests)
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     answer = await second.send(order)
 
     assert before == 0
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
-async def test_store_that_was_away_silences_everybody_and_hands_no_attempt_over(
+async def test_store_outage_makes_every_heartbeat_stale_and_hands_no_attempt_over(
     story: Story, sealer: Sealer, order: SendCallback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     slow, endpoint = Slow(), Endpoint(200)
     first, second = worker(story, sealer, slow), worker(story, sealer, endpoint)
-    await first.beats()
+    await first.beat()
     async with in_flight(first, order, slow):
         story.database.clock.skew += timedelta(seconds=12)
-        await second.turned_away(order)
-        await first.beats()
-        await second.turned_away(order)
+        await second.refused(order)
+        await first.beat()
+        await second.refused(order)
 
     assert endpoint.requests == []
 
@@ -181,12 +181,12 @@ async def test_attempt_of_a_worker_that_ended_is_taken_over_at_once(story: Story
     with pytest.raises(asyncio.CancelledError):
         await gone.send(order)
     story.database.clock.skew += LOST_SIGHT
-    await gone.beats(**{ENDED: True})
+    await gone.beat(**{ENDED: True})
 
-    assert (await second.send(order)).standing.position is LifecycleState.AWAITING_RESULT
+    assert (await second.send(order)).status.state is LifecycleState.AWAITING_RESULT
 
 
-async def test_heart_that_is_stopped_says_that_its_worker_ended(story: Story) -> None:
+async def test_stopped_heartbeat_reports_that_its_worker_ended(story: Story) -> None:
     heartbeat = Heartbeat(story.database, identity="worker-stopped", started_at=datetime.now(UTC))
     beating = asyncio.create_task(heartbeat.heartbeat_loop())
     await asyncio.sleep(0)
@@ -210,7 +210,7 @@ def test_attempt_is_held_for_longer_than_it_is_sent_and_recorded() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "is_held"), [(60, True), (659, True), (661, False)])
-async def test_attempt_that_a_living_worker_forgot_is_held_for_660_seconds_at_most(
+async def test_attempt_that_a_living_worker_forgot_is_held_for_at_most_660_seconds(
     story: Story, sealer: Sealer, order: SendCallback, seconds: int, is_held: bool
 ) -> None:
     endpoint = Endpoint(200)
@@ -218,10 +218,10 @@ async def test_attempt_that_a_living_worker_forgot_is_held_for_660_seconds_at_mo
     with pytest.raises(asyncio.CancelledError):
         await forgetful.send(order)
     story.database.clock.skew += timedelta(seconds=seconds)
-    await forgetful.beats()
+    await forgetful.beat()
 
     if is_held:
-        await second.turned_away(order)
+        await second.refused(order)
     else:
         await second.send(order)
 
@@ -239,10 +239,10 @@ async def test_worker_that_lost_its_attempt_while_it_was_stopped_records_nothing
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     stopped_in, taken_over_in = Counted(late), Slow()
     stopped, second = worker(story, sealer, stopped_in), worker(story, sealer, taken_over_in)
-    await stopped.beats()
+    await stopped.beat()
     async with in_flight(stopped, order, stopped_in) as sending:
         story.database.clock.skew += timedelta(seconds=30)
-        await second.turned_away(order)
+        await second.refused(order)
         async with in_flight(second, order, taken_over_in) as taken_over:
             stopped_in.may_answer.set()
             with pytest.raises(ApplicationError, match="took this attempt over"):
@@ -252,11 +252,11 @@ async def test_worker_that_lost_its_attempt_while_it_was_stopped_records_nothing
             answer = await taken_over
 
     assert meanwhile == [(1, "started", None)]
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
-async def test_outcome_is_kept_until_the_store_takes_it_though_the_run_is_over(
+async def test_outcome_is_kept_until_it_is_stored_even_after_the_run_ends(
     story: Story, sealer: Sealer, order: SendCallback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Counted()
@@ -265,11 +265,11 @@ async def test_outcome_is_kept_until_the_store_takes_it_though_the_run_is_over(
     async with in_flight(process, order, slow) as sending:
         monkeypatch.setattr(story.database, "transaction", lambda: _away(refusals) or transaction())
         slow.may_answer.set()
-        # Temporal gave the run up, and this worker is given the next one.
+        # Temporal gives up the run, and this worker gets the next one.
         answer = await process.send(order)
         await sending
 
-    assert (slow.calls, answer.standing.position) == (1, LifecycleState.AWAITING_RESULT)
+    assert (slow.calls, answer.status.state) == (1, LifecycleState.AWAITING_RESULT)
     assert next(refusals, None) is None
 
 
@@ -279,7 +279,7 @@ def _away(refusals: Iterator[int]) -> None:
 
 
 class Counted(Slow):
-    """Counts its calls, and answers with the outcome once it is let to."""
+    """Counts its calls, and returns the outcome once `may_answer` is set."""
 
     def __init__(self, outcome: ExchangeOutcome | None = None) -> None:
         super().__init__()

@@ -1,21 +1,16 @@
-"""One attempt of a callback: the same bytes every time, signed, recorded, judged; and what a crash leaves behind."""
+"""One callback attempt: the same signed bytes each time, recorded, judged, resent after a crash."""
 
 import asyncio
 import hashlib
 import hmac
-import itertools
 import json
-import time
 from datetime import timedelta
 
 import pytest
-from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.callback.transport import OutgoingRequest
-from activities.messages import Answer, SendCallback
-from activities.slots import CallbackLimits, CallbackSlots
+from activities.messages import SendCallback
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject, ProjectChanges
@@ -27,64 +22,15 @@ from store.projects.projects import change_project
 from store.projects.signing_secrets import rotate_signing_secret
 from store.receipts.attempts import begin_attempt
 from store.receipts.state import lock_receipt
+from tests.activities.callback.endpoints import Endpoint, Slow, built, failing, send
 from tests.support.given import Story
 
-CHANCE = RuntimeSources(draw=lambda: 0.5, nonce=lambda: "ab" * 16)
-SCHEDULE = (0, 60, 600)
-_workers = itertools.count(1)
 REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
-
-
-class Endpoint:
-    """The transport's place: answers in turn, the last answer for ever; keeps what it was sent."""
-
-    def __init__(self, *outcomes: int | ExchangeOutcome) -> None:
-        self.requests: list[OutgoingRequest] = []
-        self._outcomes = list(outcomes)
-
-    async def __call__(self, request: OutgoingRequest) -> ExchangeOutcome:
-        self.requests.append(request)
-        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
-        return outcome if isinstance(outcome, ExchangeOutcome) else ExchangeOutcome(outcome, None, 12)
-
-    def headers(self, number: int = 0) -> dict[str, str]:
-        return {name.lower(): value for name, value in self.requests[number].headers}
-
-
-def built(
-    story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE, *, holder: str | None = None
-) -> CallbackActivities:
-    """The activity in a worker process of its own."""
-    return CallbackActivities(
-        story.database,
-        sealer=sealer,
-        transport=endpoint,
-        rules=CallbackRules(schedule=schedule, jitter=0.1),
-        chance=CHANCE,
-        places=CallbackSlots(CallbackLimits(), time.monotonic),
-        holder=holder or f"worker-{next(_workers)}",
-    )
-
-
-async def send(
-    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
-) -> Answer:
-    """Run the activity once, as Temporal would."""
-    return await ActivityEnvironment().run(built(story, sealer, endpoint, schedule).send_callback, order)
-
-
-async def failing(
-    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
-) -> ApplicationError:
-    """The error that the activity ends with."""
-    with pytest.raises(ApplicationError) as failure:
-        await send(story, sealer, endpoint, order, schedule)
-    return failure.value
 
 
 @pytest.fixture
 async def order(story: Story) -> SendCallback:
-    """A repair that calls."""
+    """A repair in state `calling`."""
     event_id, replay_id = await story.repairing()
     return SendCallback(event_id, replay_id)
 
@@ -96,7 +42,7 @@ async def test_body_and_headers_are_the_contracts(
 
     answer = await send(story, sealer, endpoint, order)
 
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     body, headers = endpoint.requests[0].body, endpoint.headers()
     assert list(json.loads(body)) == [
         *("type", "replay_id", "incident_id", "event_id", "provider", "provider_event_id", "stripe_event_id", "event_type"),
@@ -122,7 +68,7 @@ async def test_signature_carries_the_stores_time_whatever_the_hosts_clock_says(
 
     async with story.database.reading() as session:
         before = await story.database.now(session)
-    # The first delay of this schedule is over, whichever way the clock went.
+    # The schedule's first delay is over, in whichever direction the clock moved.
     await failing(story, sealer, endpoint, order, schedule=(0, 0, 0))
 
     signed_at = [int(endpoint.headers(number)["x-sendpromptly-timestamp"]) for number in (0, 1)]
@@ -200,7 +146,7 @@ async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Sto
 
     answer = await send(story, sealer, endpoint, order)
 
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
@@ -215,7 +161,7 @@ async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: St
     assert failure.next_retry_delay is not None
     assert timedelta(seconds=1) < failure.next_retry_delay <= timedelta(seconds=5)
     slow.may_answer.set()
-    assert (await running).standing.position is LifecycleState.AWAITING_RESULT
+    assert (await running).status.state is LifecycleState.AWAITING_RESULT
 
 
 async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
@@ -231,7 +177,7 @@ async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
     answer = await send(story, sealer, endpoint, order)
 
     assert (failure.type, unsent) == ("attempt_failed", 0)
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
@@ -299,8 +245,8 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
     assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
 
 
-async def test_first_attempt_waits_for_the_schedules_first_delay(story: Story, sealer: Sealer, order: SendCallback) -> None:
-    # The story was told half an hour ahead.
+async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(story: Story, sealer: Sealer, order: SendCallback) -> None:
+    # The test data begin half an hour in the future.
     story.database.clock.skew = timedelta(minutes=30)
     endpoint = Endpoint(200)
 
@@ -310,7 +256,7 @@ async def test_first_attempt_waits_for_the_schedules_first_delay(story: Story, s
 
     assert early.next_retry_delay is not None
     assert timedelta(seconds=10) < early.next_retry_delay <= timedelta(seconds=18)
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert len(endpoint.requests) == 1
 
 
@@ -337,19 +283,6 @@ async def test_secrets_that_cannot_be_read_count_as_ended_attempts(story: Story,
     assert endpoint.requests == []
 
 
-class Slow:
-    """An endpoint that answers once it is let to."""
-
-    def __init__(self) -> None:
-        self.is_called = asyncio.Event()
-        self.may_answer = asyncio.Event()
-
-    async def __call__(self, request: OutgoingRequest) -> ExchangeOutcome:
-        self.is_called.set()
-        await self.may_answer.wait()
-        return ExchangeOutcome(200, None, 12)
-
-
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Story, sealer: Sealer, order: SendCallback) -> None:
     environment, beaten = ActivityEnvironment(), asyncio.Event()
     environment.on_heartbeat = lambda *_: beaten.set()
@@ -360,4 +293,4 @@ async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Sto
         await asyncio.wait_for(beaten.wait(), 5)
     answer = await running
 
-    assert answer.standing.position is LifecycleState.AWAITING_RESULT
+    assert answer.status.state is LifecycleState.AWAITING_RESULT

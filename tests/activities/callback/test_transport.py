@@ -30,7 +30,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Endpoint:
-    """A merchant's server on a real socket: keeps what it was sent, and answers by the given handler."""
+    """A merchant's server on a real socket. It stores requests and answers by the handler."""
 
     def __init__(self, answer: bytes | Handler) -> None:
         self.port = 0
@@ -98,7 +98,7 @@ async def post(
 
 @cache
 def authorities() -> ssl.SSLContext:
-    """The bundled ones, made once."""
+    """The bundled certificate authorities, loaded once."""
     return bundled_authorities()
 
 
@@ -171,7 +171,7 @@ async def test_endless_body_is_cut_at_the_cap() -> None:
         await asyncio.wait_for(endpoint.closed.wait(), 5)
 
     assert (outcome.status, outcome.error_class) == (200, None)
-    assert sent_bytes < 16 * 1024 * 1024  # what fits the sockets' buffers
+    assert sent_bytes < 16 * 1024 * 1024  # the size of the sockets' buffers
 
 
 async def test_compressed_body_is_not_inflated() -> None:
@@ -204,7 +204,7 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"], ids=["no answer", "half a body"])
-async def test_reset_is_told_as_such(before: bytes) -> None:
+async def test_connection_reset_has_its_own_error_class(before: bytes) -> None:
     async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(before)
         await writer.drain()
@@ -249,11 +249,20 @@ async def test_retry_after_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        (None, None), ("0", 0), (" 120 ", 120), ("9" * 5000, 10**9), ("-1", None), ("1.5", None), ("１２", None), ("soon", None),
-        (format_datetime(NOW + timedelta(minutes=2), usegmt=True), 120), (format_datetime(NOW - timedelta(1), usegmt=True), 0),
-        ("Mon, 23 Nov 2026 11:00:30", None), ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        (None, None),
+        ("0", 0),
+        (" 120 ", 120),
+        ("9" * 5000, 10**9),
+        ("-1", None),
+        ("1.5", None),
+        ("１２", None),
+        ("soon", None),
+        (format_datetime(NOW + timedelta(minutes=2), usegmt=True), 120),
+        (format_datetime(NOW - timedelta(1), usegmt=True), 0),
+        ("Mon, 23 Nov 2026 11:00:30", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
-)  # fmt: skip
+)
 def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int | None) -> None:
     assert read_retry_after(text, now=NOW) == seconds
 

@@ -1,4 +1,6 @@
-"""The TLS half of `activities/callback/transport.py`: the name is verified although the connection goes to a judged address."""
+"""TLS of `activities/callback/transport.py`: the name is verified for a connection to a checked
+address.
+"""
 
 import asyncio
 import ssl
@@ -28,7 +30,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 async def endpoint(authority: trustme.CA) -> AsyncIterator[Endpoint]:
-    # asyncio reports the server's side of a failed handshake to the loop's handler; these tests provoke it.
+    # asyncio reports the server's side of a failed handshake to the loop's exception handler.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     async with serving(OK, tls=server_context(authority)) as endpoint:
         yield endpoint
@@ -121,7 +123,7 @@ async def test_demand_for_a_client_certificate_is_a_tls_failure(authority: trust
             ssl_context=client_context(authority),
         )
 
-    # TLS 1.3 tells it only at the first read, and the server may already have reset the connection.
+    # TLS 1.3 reports it only at the first read. The server may already have reset the connection.
     assert outcome.error_class in (ErrorClass.TLS_FAILED, ErrorClass.CONNECTION_RESET)
 
 

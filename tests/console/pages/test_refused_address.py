@@ -16,7 +16,7 @@ from activities.slots import CallbackLimits, CallbackSlots
 from api.console.composition import ConsoleDependencies
 from egress.resolver import Resolver
 from store.crypto.encryption import Sealer
-from tests.activities.callback.test_send import CHANCE
+from tests.activities.callback.endpoints import SOURCES
 from tests.activities.callback.test_transport import authorities, resolving
 from tests.console.conftest import Visitor
 from tests.egress.test_transport import unknown
@@ -39,8 +39,8 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
         sealer=sealer,
         transport=partial(exchange, allow=(), ssl_context=authorities(), resolver=resolver),
         rules=CallbackRules(schedule=(0, 60), jitter=0),
-        chance=CHANCE,
-        places=CallbackSlots(CallbackLimits(), time.monotonic),
+        sources=SOURCES,
+        slots=CallbackSlots(CallbackLimits(), time.monotonic),
         holder="worker-1",
     )
     with pytest.raises(ApplicationError, match="another follows"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import activities.alerts.send
 import store.ingest.insert_receipts
-from activities.alerts.send import AlertActivities
+from activities.alerts.delivery import AlertDelivery
 from store.db.sql import SqliteStatements, Statements
 from store.ingest.connection import SqliteIngestConnection
 
@@ -58,14 +58,14 @@ def no_unique_key() -> None:
 def mail_before_record() -> None:
     """A mail is sent by whoever finds it, and written down long after: nobody else is kept from sending it meanwhile."""
     activities.alerts.send.LEASE_SECONDS = 0
-    record: Callable[..., Any] = AlertActivities._record
+    record: Callable[..., Any] = AlertDelivery.record
 
-    async def record_late(self: AlertActivities, *arguments: Any) -> None:
+    async def record_late(self: AlertDelivery, *arguments: Any) -> None:
         await asyncio.sleep(RECORDED_AFTER_SECONDS)
         await record(self, *arguments)
 
     activities.alerts.send.RECORD_SECONDS = 20
-    AlertActivities._record = record_late  # type: ignore[method-assign]  # this is the bug
+    AlertDelivery.record = record_late  # type: ignore[method-assign]  # this is the bug
 
 
 BUGS: dict[str, Callable[[], None]] = {

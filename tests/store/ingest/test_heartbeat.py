@@ -88,8 +88,8 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
     await committer.stop()
     await other.close()
 
-    assert (held.standing.position, judged.standing.position) == (LifecycleState.WAITING, LifecycleState.WAITING)
-    assert held.wait_ms is not None
+    assert (held.status.state, judged.status.state) == (LifecycleState.WAITING, LifecycleState.WAITING)
+    assert held.retry_after_ms is not None
     assert (await story.told(event_id)).count("deadline_credited") == 1
     assert await credit_all(database) == 0
 
@@ -300,8 +300,8 @@ async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credi
     outage = await beat("ingest_next")
     await front_door.close()
 
-    assert while_away.standing.position is LifecycleState.WAITING
-    assert while_away.wait_ms is not None
+    assert while_away.status.state is LifecycleState.WAITING
+    assert while_away.retry_after_ms is not None
     assert outage is not None
     assert 90_000 <= outage.up_at - outage.down_from < 95_000
 

@@ -194,7 +194,7 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
 
 
 async def test_receipt_whose_start_is_never_dispatched_gets_its_incident(makegood: World) -> None:
-    event_id = await makegood.accept(telling=False)
+    event_id = await makegood.accept(enqueue=False)
     async with makegood.database.transaction() as session:
         now = await makegood.database.now(session)
         await outbox.enqueue_start_again(session, event_id, now)

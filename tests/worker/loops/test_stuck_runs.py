@@ -207,7 +207,7 @@ async def test_refused_receipts_of_one_project_delay_no_other_project(refused: W
         now = await refused.database.now(session)
         other = await create_project(session, sealer, name="other", livemode=False, now=now)
     refusing.project_id = refused.project.id
-    theirs = [await refused.accept(telling=False, timeout_minutes=0.05) for _ in range(50)]
+    theirs = [await refused.accept(enqueue=False, timeout_minutes=0.05) for _ in range(50)]
     story = Story(refused.database, other.project)
     story.at = now
     async with refused.database.transaction() as session:

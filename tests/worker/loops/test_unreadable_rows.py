@@ -33,7 +33,7 @@ async def test_unreadable_row_is_backed_off_stops_no_other_and_its_incident_open
     makegood: World, kind: str, fields: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with capture_logs() as logs, caplog.at_level(logging.ERROR):
-        event_id = await makegood.accept(telling=False)
+        event_id = await makegood.accept(enqueue=False)
         await insert_row(makegood, event_id, "start", "{}")
         await insert_row(makegood, event_id, kind, fields)
         others = [await makegood.accept() for _ in range(3)]

@@ -66,7 +66,7 @@ async def test_closed_runs_are_not_searched_without_the_state_attribute(makegood
 
 async def test_start_in_a_namespace_without_attributes_has_none(engine: WorkflowEnvironment, makegood: World) -> None:
     client = await _bare_client(engine)
-    event_id = await makegood.accept(telling=False)
+    event_id = await makegood.accept(enqueue=False)
     async with makegood.database.reading() as session:
         stored = (await session.execute(RECEIPTS.select().with_only_columns(*RECEIPT_COLUMNS))).one()
 

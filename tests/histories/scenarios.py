@@ -1,6 +1,7 @@
-"""Every path through the `receipt` workflow, each lived through the real engine: recorded, replayed and fingerprinted.
+"""Every path through the `receipt` workflow, as a scenario on a real Temporal server.
 
-Time runs as it does, so that a history holds nothing but what a real one would. Each life returns the receipt it was lived by.
+The scenarios are recorded, replayed and fingerprinted. Time is not skipped, so that a history
+contains only what a real one would. Each scenario returns its receipt.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,9 +12,9 @@ from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from tests.workflows.world import World
 
-Life = Callable[[World], Awaitable[EventId]]
+Scenario = Callable[[World], Awaitable[EventId]]
 SECOND_MINUTES = 1 / 60
-# Attempts a second apart, so that a series takes no longer than that.
+# Attempts one second apart, so that a series is short.
 PACE = {"rules": CallbackRules(schedule=(0, 1, 1), jitter=0)}
 
 
@@ -23,8 +24,8 @@ async def success(world: World) -> EventId:
     return await _ended(world, event_id, LifecycleState.APPLIED)
 
 
-async def success_told_with_the_start(world: World) -> EventId:
-    return await _ended(world, await world.accept_applied(), LifecycleState.APPLIED)
+async def success_before_the_start(world: World) -> EventId:
+    return await _ended(world, await world.accept_with_success(), LifecycleState.APPLIED)
 
 
 async def failed(world: World) -> EventId:
@@ -93,9 +94,9 @@ async def duplicate_reprocess(world: World) -> EventId:
     event_id = await _opened(world)
     await world.signal(event_id, "reprocess")
     await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
-    for asked in (2, 3, 4):
+    for requests in (2, 3, 4):
         await world.signal(event_id, "reprocess")
-        await world.ran(event_id, "begin_repair", times=asked)
+        await world.ran(event_id, "begin_repair", times=requests)
     replay_id = (await world.repairs(event_id))[0]["replay_id"]
     await world.report(event_id, "success", replay_id=replay_id)
     return await _ended(world, event_id, LifecycleState.RECOVERED)
@@ -114,15 +115,15 @@ async def resumed(world: World) -> EventId:
     await world.handle(event_id).terminate()
     await world.eventually(lambda: world.has_other_run(event_id, first), "another run")
     await _open(world, event_id)
-    # The reconciler's nudge, which came with the start, has been heard.
-    await world.ran(event_id, "heed", times=1)
+    # The reconciler's signal, which was sent with the start, has been handled.
+    await world.ran(event_id, "sync_state", times=1)
     await world.resolve(event_id)
     return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
-LIVES: tuple[Life, ...] = (
+SCENARIOS: tuple[Scenario, ...] = (
     success,
-    success_told_with_the_start,
+    success_before_the_start,
     failed,
     timeout,
     late,
@@ -154,6 +155,6 @@ async def _open(world: World, event_id: EventId) -> None:
     await world.subjects(1)
 
 
-async def _ended(world: World, event_id: EventId, position: LifecycleState) -> EventId:
-    assert await world.ended(event_id) == position
+async def _ended(world: World, event_id: EventId, state: LifecycleState) -> EventId:
+    assert await world.ended(event_id) == state
     return event_id
