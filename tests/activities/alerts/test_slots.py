@@ -154,7 +154,7 @@ async def test_address_that_answers_again_gets_more_slots(
     server.silent = ()
     assert await alerts.send_alerts(orders[1]) == AlertsSent(sent=1, failed=0)
     server.silent = ("silent.example",)
-    monkeypatch.setattr(activities.alerts.send, "SEND_SECONDS", 30)
+    monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 30)
 
     sending = asyncio.create_task(alerts.deliver())
 
