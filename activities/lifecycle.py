@@ -73,10 +73,14 @@ class LifecycleActivities:
             now = await self._database.now(session)
             await _note_unknown_result(st, event_id, request.result_id, now)
             try:
-                outcome = await open_due_incident(session, event_id, now, outage_seconds=self._outage_seconds)
+                outcome = await open_due_incident(
+                    session, event_id, now, outage_seconds=self._outage_seconds
+                )
             except NotFound:
                 _raise_unknown(event_id)
-            return LifecycleResult(await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome))
+            return LifecycleResult(
+                await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome)
+            )
 
     @activity.defn(name="sync_state")
     async def sync_state(self, request: SyncState) -> LifecycleResult:
@@ -87,7 +91,9 @@ class LifecycleActivities:
         event_id = EventId(sanitize(request.event_id))
         async with self._database.transaction() as session:
             st = SessionStatements(session)
-            await _note_unknown_result(st, event_id, request.result_id, await self._database.now(session))
+            await _note_unknown_result(
+                st, event_id, request.result_id, await self._database.now(session)
+            )
             return LifecycleResult(await _load_status(st, event_id))
 
     @activity.defn(name="begin_repair")
@@ -116,7 +122,12 @@ class LifecycleActivities:
             if outcome == RepairRefused(None):
                 await _note_dropped(st, event_id, replay_id, now)
             if outcome == SEEN and activity.info().attempt == 1:
-                await note(st, event_id, now, text="A reprocess request was ignored: it was carried out before.")
+                await note(
+                    st,
+                    event_id,
+                    now,
+                    text="A reprocess request was ignored: it was carried out before.",
+                )
             # A repair that failed in this transaction, or in an earlier one whose result was lost.
             should_alert = isinstance(outcome, RepairRefused) and outcome != RepairRefused(None)
             status = await _load_status(st, event_id)
@@ -129,15 +140,22 @@ class LifecycleActivities:
         """Fail the repair if its result is overdue. A second run finds it failed and changes
         nothing.
         """
-        event_id, replay_id = EventId(sanitize(request.event_id)), ReplayId(sanitize(request.replay_id))
+        event_id, replay_id = (
+            EventId(sanitize(request.event_id)),
+            ReplayId(sanitize(request.replay_id)),
+        )
         async with self._database.transaction() as session:
             st = SessionStatements(session)
             now = await self._database.now(session)
             try:
-                outcome = await fail_due_repair(session, event_id, replay_id, now, outage_seconds=self._outage_seconds)
+                outcome = await fail_due_repair(
+                    session, event_id, replay_id, now, outage_seconds=self._outage_seconds
+                )
             except NotFound:
                 _raise_unknown(event_id)
-            return LifecycleResult(await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome))
+            return LifecycleResult(
+                await _load_status(st, event_id), retry_after_ms=_remaining_ms(outcome)
+            )
 
     @activity.defn(name="note_dropped_request")
     async def note_dropped_request(self, request: NoteDroppedRequest) -> LifecycleResult:
@@ -151,7 +169,11 @@ class LifecycleActivities:
             return LifecycleResult(status)
 
     async def _audit_request(
-        self, session: AsyncSession, event_id: EventId, outcome: Begun | RepairRefused, now: datetime
+        self,
+        session: AsyncSession,
+        event_id: EventId,
+        outcome: Begun | RepairRefused,
+        now: datetime,
     ) -> None:
         """Record the request in the audit log if this run began a repair.
 
@@ -184,13 +206,17 @@ async def _load_status(st: Statements, event_id: str) -> ReceiptStatus:
         _raise_unknown(event_id)
 
 
-async def _note_unknown_result(st: Statements, event_id: EventId, result_id: str | None, now: datetime) -> None:
+async def _note_unknown_result(
+    st: Statements, event_id: EventId, result_id: str | None, now: datetime
+) -> None:
     if result_id is None:
         return
     named = sanitize(result_id)
     if await result_is_stored(st, event_id, ResultId(named)):
         return
-    await _load_status(st, event_id)  # Raises for an unknown receipt, which must not get a timeline.
+    await _load_status(
+        st, event_id
+    )  # Raises for an unknown receipt, which must not get a timeline.
     text = "A signal named a result that is not stored; it was ignored."
     await note(st, event_id, now, text=text, result_id=named)
 
@@ -204,7 +230,9 @@ def _remaining_ms(outcome: object) -> int | None:
     return outcome.remaining_ms if isinstance(outcome, NotYet) else None
 
 
-async def _note_dropped(st: Statements, event_id: EventId, replay_id: ReplayId | None, now: datetime) -> None:
+async def _note_dropped(
+    st: Statements, event_id: EventId, replay_id: ReplayId | None, now: datetime
+) -> None:
     if replay_id is None:
         text, named = "A reprocess request was dropped: there is no incident left to repair.", {}
     else:

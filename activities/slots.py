@@ -74,7 +74,9 @@ class CallbackSlots:
         self._pairs: Counter[tuple[str, str]] = Counter()  # by project and host
         self._last_retry_at: dict[ProjectId, float] = {}
         self._retry_at: dict[str, float] = {}  # by the name of a waiting caller
-        self._held_seconds: dict[ProjectId, float] = {}  # by the project's last slot that was released
+        self._held_seconds: dict[
+            ProjectId, float
+        ] = {}  # by the project's last slot that was released
         # When a project with slots last acquired or released one.
         self._changed_at: dict[ProjectId, float] = {}
         self._waiting: dict[ProjectId, deque[asyncio.Future[None]]] = {}
@@ -95,7 +97,9 @@ class CallbackSlots:
             yield
 
     @asynccontextmanager
-    async def wait_for_slot(self, project_id: ProjectId, *, seconds: float, stuck_seconds: float) -> AsyncIterator[None]:
+    async def wait_for_slot(
+        self, project_id: ProjectId, *, seconds: float, stuck_seconds: float
+    ) -> AsyncIterator[None]:
         """Wait in turn for a slot, and hold it during the block.
 
         Raises:
@@ -126,7 +130,9 @@ class CallbackSlots:
         self._retry_at = {name: at for name, at in self._retry_at.items() if at > now}
         self._last_retry_at = {name: at for name, at in self._last_retry_at.items() if at > now}
         busy = self._projects.keys() | self._last_retry_at.keys()
-        self._held_seconds = {name: seconds for name, seconds in self._held_seconds.items() if name in busy}
+        self._held_seconds = {
+            name: seconds for name, seconds in self._held_seconds.items() if name in busy
+        }
 
     @contextmanager
     def _held(self, project_id: ProjectId, host: str) -> Iterator[None]:

@@ -83,7 +83,9 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
     `clock` is in seconds, for the key cache and the rate limit.
     """
     settings, counts, problems = parts.settings, Counts(), Problems(parts.settings.public_url)
-    key_cache = ApiKeyCache(find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock)
+    key_cache = ApiKeyCache(
+        find_key=key_finder(parts.database), digests=parts.sealer.key_digests, clock=clock
+    )
     limit = RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock)
     authenticator = Authenticator(keys=key_cache, limit=limit)
     operations = Operations.build(
@@ -142,7 +144,9 @@ def _ingest(
     parts: AppDependencies, authenticator: Authenticator, problems: Problems, counts: Counts
 ) -> dict[str, IngestEndpoint]:
     """The two endpoints by each of their paths."""
-    payload_encryption = PayloadEncryption(sealer=parts.sealer, read_data_key=_data_key_reader(parts.database))
+    payload_encryption = PayloadEncryption(
+        sealer=parts.sealer, read_data_key=_data_key_reader(parts.database)
+    )
     make = partial(
         IngestEndpoint,
         authenticator=authenticator,
@@ -216,7 +220,9 @@ def _issuer(parts: AppDependencies) -> OidcProvider | None:
     )
 
 
-def _add_problem_handlers(app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]) -> None:
+def _add_problem_handlers(
+    app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]
+) -> None:
     """Turn refusals and framework errors into problem documents; `api.middleware` handles bugs."""
 
     def problem(request: Request, refusal: Refusal) -> Response:
@@ -256,5 +262,7 @@ def _add_problem_handlers(app: FastAPI, problems: Problems, counts: Counts, *, r
 def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:
     """The methods of all routes with this path; the framework has only those of the first one."""
     path = request.url.path
-    matching = (route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path))
+    matching = (
+        route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)
+    )
     return ", ".join(sorted({method for route in matching for method in route.methods or ()}))

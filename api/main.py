@@ -37,7 +37,9 @@ log = structlog.get_logger(__name__)
 WatchedLoop = Callable[[], AbstractContextManager[None]]
 
 
-def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
+def run_api(
+    settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
+) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0 after a signal, 1 when the start failed.
 
     `watched_loop` is entered on the event loop.
@@ -47,7 +49,9 @@ def run_api(settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loo
         return runner.run(_serve(settings, judge_repair_url, watched_loop))
 
 
-async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop) -> int:
+async def _serve(
+    settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
+) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
     database = Database.open(settings.database_url_or_default)
     parts = AppDependencies(
@@ -60,7 +64,9 @@ async def _serve(settings: Settings, judge_repair_url: JudgeRepairUrl, watched_l
     )
     try:
         await refuse_unknown_secret(database, parts.sealer)
-        server = uvicorn.Server(server_config(create_app(parts), host=settings.host, port=settings.port))
+        server = uvicorn.Server(
+            server_config(create_app(parts), host=settings.host, port=settings.port)
+        )
         # After it has stopped, uvicorn raises the signal again for the previous handler.
         # The default handler would terminate the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,7 +88,9 @@ def issuer_transport(settings: Settings) -> GuardedTransport | None:
     return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
 
 
-def app_settings(settings: Settings, *, secret_key: str, previous_secret_key: str | None = None) -> AppSettings:
+def app_settings(
+    settings: Settings, *, secret_key: str, previous_secret_key: str | None = None
+) -> AppSettings:
     """The application's part of the settings."""
     has_own_mailbox = settings.smtp_url is None
     own_ui_url: str | None = None

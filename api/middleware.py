@@ -18,7 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.metrics import Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_body import ClientGone
-from api.http.request_headers import MAXIMUM_BODY_BYTES, Headers, check_content_length, error_media_type, read_headers
+from api.http.request_headers import (
+    MAXIMUM_BODY_BYTES,
+    Headers,
+    check_content_length,
+    error_media_type,
+    read_headers,
+)
 from api.http.security_headers import STRICT
 from api.ingest.endpoint import new_request_id
 from domain.errors import Code, PayloadTooLarge, Refusal
@@ -69,7 +75,9 @@ class ErrorBoundaryMiddleware:
             await self._refuse(response, Code.INTERNAL_ERROR, detail, [])
         self._counts.durations["other"].observe(perf_counter() - began)
 
-    async def _refuse(self, response: "_Response", code: Code, detail: str, extra: list[Header]) -> None:
+    async def _refuse(
+        self, response: "_Response", code: Code, detail: str, extra: list[Header]
+    ) -> None:
         self._counts.refused["other", code.value] += 1
         await response.send_problem(code, detail, extra)
 

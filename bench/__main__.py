@@ -15,19 +15,28 @@ PROGRAMS = ("ingest", "syncs", "dispatch", "lag", "waiting", "neighbours", "outa
 
 
 def main() -> int:
-    first_lines = {name: (import_module(f"bench.{name}").__doc__ or "").partition("\n")[0] for name in PROGRAMS}
+    first_lines = {
+        name: (import_module(f"bench.{name}").__doc__ or "").partition("\n")[0] for name in PROGRAMS
+    }
     listed = "\n".join(f"  {name:<15}{line}" for name, line in first_lines.items())
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description=f"{__doc__}\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench",
+        description=f"{__doc__}\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", default="all", choices=[*PROGRAMS, "all"], metavar="NAME")
+    parser.add_argument(
+        "names", nargs="*", default="all", choices=[*PROGRAMS, "all"], metavar="NAME"
+    )
     chosen = parser.parse_args()
     failed = []
     for name in PROGRAMS if "all" in chosen.names else chosen.names:
         print(f"==> {name}", flush=True)
         if subprocess.run(python("-m", f"bench.{name}"), cwd=ROOT).returncode != 0:
             failed.append(name)
-    print(f"A bound did not hold in: {', '.join(failed)}" if failed else "Every bound held", flush=True)
+    print(
+        f"A bound did not hold in: {', '.join(failed)}" if failed else "Every bound held",
+        flush=True,
+    )
     return 1 if failed else 0
 
 

@@ -42,7 +42,12 @@ class ReceiptBody(BaseModel):
         "checkouts/create",
     ]
     effect_type: Literal[
-        "access_unlock", "credit_grant", "seat_update", "subscription_state_apply", "access_revocation", "credit_deduction"
+        "access_unlock",
+        "credit_grant",
+        "seat_update",
+        "subscription_state_apply",
+        "access_revocation",
+        "credit_deduction",
     ]
     internal_reference: Annotated[str, Field(min_length=1, max_length=255)]
     occurred_at: datetime
@@ -86,7 +91,11 @@ def create_app(temporal: str | None) -> FastAPI:
 
     @app.post("/bare", status_code=202)
     async def bare(body: ReceiptBody) -> dict[str, object]:
-        return {"accepted": True, "event_id": f"evt_{uuid.uuid4().hex}", "timeout_at": "2026-11-23T12:30:00.000Z"}
+        return {
+            "accepted": True,
+            "event_id": f"evt_{uuid.uuid4().hex}",
+            "timeout_at": "2026-11-23T12:30:00.000Z",
+        }
 
     @app.post("/temporal", status_code=202)
     async def start(body: ReceiptBody) -> dict[str, object]:

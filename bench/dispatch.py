@@ -25,7 +25,13 @@ from temporalio.client import Client
 from bench.figures import check_ratio, print_spread
 from bench.fill_store import fill, new_numbers
 from bench.processes import Installation, install, run_measurement, temporal_server, worker
-from bench.watch import TIMERS_LEFT_SECONDS, connected, count_completed, wait_for_first_tasks, wait_until
+from bench.watch import (
+    TIMERS_LEFT_SECONDS,
+    connected,
+    count_completed,
+    wait_for_first_tasks,
+    wait_until,
+)
 from store.db.database import Database
 from store.receipts.outbox import count as count_outbox
 from workflows.messages import RECEIPT_WORKFLOW
@@ -64,7 +70,10 @@ class Ours:
 
     async def _until_completed(self, count: int) -> None:
         async def is_done() -> bool:
-            return await count_completed(self._client, RECEIPT_WORKFLOW) >= count and await self._is_outbox_empty()
+            return (
+                await count_completed(self._client, RECEIPT_WORKFLOW) >= count
+                and await self._is_outbox_empty()
+            )
 
         await wait_until(is_done, what="every workflow completed")
 
@@ -73,7 +82,9 @@ class Ours:
             return await count_outbox(session) == 0
 
 
-async def measure_ours(installation: Installation, temporal: str, count: int) -> tuple[float, float]:
+async def measure_ours(
+    installation: Installation, temporal: str, count: int
+) -> tuple[float, float]:
     """The rates apart and together, with a new worker process."""
     database = Database.open(installation.database_url)
     async with connected(temporal) as client:
@@ -90,18 +101,30 @@ async def measure_ours(installation: Installation, temporal: str, count: int) ->
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=450, help="receipts in each measurement")
     parser.add_argument("--rounds", type=int, default=6)
     chosen = parser.parse_args()
     minimal: list[float] = []
     apart: list[float] = []
     together: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="makegood-bench-") as top, temporal_server(Path(top) / "temporal") as temporal:
+    with (
+        tempfile.TemporaryDirectory(prefix="makegood-bench-") as top,
+        temporal_server(Path(top) / "temporal") as temporal,
+    ):
         installation = install(Path(top) / "ours", temporal=temporal)
         for _ in range(chosen.rounds):
             minimal.append(
-                run_measurement("bench.minimal_driver", "signals", "--temporal", temporal, "--count", str(chosen.count))["rate"]
+                run_measurement(
+                    "bench.minimal_driver",
+                    "signals",
+                    "--temporal",
+                    temporal,
+                    "--count",
+                    str(chosen.count),
+                )["rate"]
             )
             rates = asyncio.run(measure_ours(installation, temporal, chosen.count))
             apart.append(rates[0])
@@ -112,7 +135,11 @@ def main() -> int:
     print_spread("receipts, success sent after the start", apart, "/s")
     print_spread("receipts, start and success sent together", together, "/s")
     holds = check_ratio("apart / minimal", apart, minimal, least=LEAST_APART)
-    return 0 if check_ratio("together / minimal", together, minimal, least=LEAST_TOGETHER) and holds else 1
+    return (
+        0
+        if check_ratio("together / minimal", together, minimal, least=LEAST_TOGETHER) and holds
+        else 1
+    )
 
 
 if __name__ == "__main__":

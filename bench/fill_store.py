@@ -21,13 +21,19 @@ def new_numbers(count: int) -> list[str]:
     return [secrets.token_hex(12) for _ in range(count)]
 
 
-async def fill(installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800) -> list[str]:
+async def fill(
+    installation: Installation, *kinds: str, numbers: list[str], timeout_seconds: float = 1800
+) -> list[str]:
     """Commit a `receipt`, a `result` (success), or both, for each number. Returns the event ids."""
     event_ids: list[str] = []
     connection = open_ingest_connection(installation.database_url)
     for start in range(0, len(numbers), BATCH):
         batch = numbers[start : start + BATCH]
-        requests = [_request(installation, kind, number, timeout_seconds) for kind in kinds for number in batch]
+        requests = [
+            _request(installation, kind, number, timeout_seconds)
+            for kind in kinds
+            for number in batch
+        ]
         async with connection.transaction() as statements:
             verdicts = await process_batch(statements, Clock(), requests)
         for verdict in verdicts[: len(batch)]:
@@ -37,12 +43,21 @@ async def fill(installation: Installation, *kinds: str, numbers: list[str], time
     return event_ids
 
 
-def _request(installation: Installation, kind: str, number: str, timeout_seconds: float) -> IngestRequest:
+def _request(
+    installation: Installation, kind: str, number: str, timeout_seconds: float
+) -> IngestRequest:
     if kind == "receipt":
         return IngestRequest(
-            installation.project_id, "receipt", number, number, _receipt(installation, number, timeout_seconds), _render
+            installation.project_id,
+            "receipt",
+            number,
+            number,
+            _receipt(installation, number, timeout_seconds),
+            _render,
         )
-    return IngestRequest(installation.project_id, "result", number, number, _success(installation, number), _render)
+    return IngestRequest(
+        installation.project_id, "result", number, number, _success(installation, number), _render
+    )
 
 
 def _receipt(installation: Installation, number: str, timeout_seconds: float) -> NewReceipt:

@@ -48,21 +48,50 @@ def load(url: str, *, key: str, callers: int, seconds: float, limit: int = 1_000
     Raises:
         AssertionError: a receipt was refused.
     """
-    arguments = ("--key", key, "--callers", str(callers), "--seconds", str(seconds), "--limit", str(limit))
-    ended = subprocess.run(python("-m", "bench.load", url, *arguments), cwd=ROOT, capture_output=True, text=True, check=True)
+    arguments = (
+        "--key",
+        key,
+        "--callers",
+        str(callers),
+        "--seconds",
+        str(seconds),
+        "--limit",
+        str(limit),
+    )
+    ended = subprocess.run(
+        python("-m", "bench.load", url, *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     measured: Slice = json.loads(ended.stdout)
     assert measured["refused"] == 0, measured
     return measured
 
 
 def compare(
-    installation: Installation, bare: str, temporal: str | None, *, callers: int, seconds: float, rounds: int, dialect: str
+    installation: Installation,
+    bare: str,
+    temporal: str | None,
+    *,
+    callers: int,
+    seconds: float,
+    rounds: int,
+    dialect: str,
 ) -> bool:
     """Run rounds of bare, ours and Temporal in turn. Each ratio is the median of the rounds."""
     slices: dict[str, list[Slice]] = {"bare": [], "ours": [], "temporal": []}
     for _ in range(rounds):
         slices["bare"].append(load(bare, key="none", callers=callers, seconds=seconds))
-        slices["ours"].append(load(receipts_of(installation), key=installation.api_key, callers=callers, seconds=seconds))
+        slices["ours"].append(
+            load(
+                receipts_of(installation),
+                key=installation.api_key,
+                callers=callers,
+                seconds=seconds,
+            )
+        )
         if temporal is not None:
             slices["temporal"].append(load(temporal, key="none", callers=callers, seconds=seconds))
     print(f"{dialect}, {callers} callers, {rounds} rounds of {seconds:g} s")
@@ -71,12 +100,22 @@ def compare(
             print_spread(f"{name}: rate", [one["rate"] for one in measured], "/s")
             print_spread(f"{name}: p99", [one["p99_ms"] for one in measured], "ms")
     pairs = list(zip(slices["ours"], slices["bare"], strict=True))
-    holds = check_bound("ours / bare, rate", median(a["rate"] / b["rate"] for a, b in pairs), least=LEAST_SHARE[dialect])
+    holds = check_bound(
+        "ours / bare, rate",
+        median(a["rate"] / b["rate"] for a, b in pairs),
+        least=LEAST_SHARE[dialect],
+    )
     if callers == 16:
-        holds &= check_bound("ours / bare, p99", median(a["p99_ms"] / b["p99_ms"] for a, b in pairs), most=MOST_P99)
+        holds &= check_bound(
+            "ours / bare, p99", median(a["p99_ms"] / b["p99_ms"] for a, b in pairs), most=MOST_P99
+        )
     if slices["temporal"]:
-        over = median(a["rate"] / b["rate"] for a, b in zip(slices["ours"], slices["temporal"], strict=True))
-        holds &= check_bound("ours / starting Temporal in the request", over, least=LEAST_OVER_TEMPORAL)
+        over = median(
+            a["rate"] / b["rate"] for a, b in zip(slices["ours"], slices["temporal"], strict=True)
+        )
+        holds &= check_bound(
+            "ours / starting Temporal in the request", over, least=LEAST_OVER_TEMPORAL
+        )
     return holds
 
 
@@ -87,14 +126,20 @@ def under_backlog(installation: Installation, *, seconds: float, rounds: int) ->
         idle = [load(url, key=key, callers=16, seconds=seconds)["p99_ms"] for _ in range(rounds)]
         load(url, key=key, callers=16, seconds=60, limit=BACKLOG)
         with worker(installation):
-            busy = [load(url, key=key, callers=16, seconds=seconds)["p99_ms"] for _ in range(rounds)]
+            busy = [
+                load(url, key=key, callers=16, seconds=seconds)["p99_ms"] for _ in range(rounds)
+            ]
     print_spread("idle: p99", idle, "ms")
     print_spread("dispatching a backlog of 10,000: p99", busy, "ms")
-    return check_bound("backlog / idle, p99", median(busy) / median(idle), most=MOST_P99_UNDER_BACKLOG)
+    return check_bound(
+        "backlog / idle, p99", median(busy) / median(idle), most=MOST_P99_UNDER_BACKLOG
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stores", nargs="*", metavar="STORE", help="sqlite, postgresql, or both")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
@@ -119,7 +164,9 @@ def main() -> int:
                 if dialect == "postgresql":
                     postgres = store.enter_context(running_postgres(durable=True))
                     url = postgres.url(postgres.create("bench"))
-                installation = install(top / dialect, temporal=temporal, database_url=url, mode="live")
+                installation = install(
+                    top / dialect, temporal=temporal, database_url=url, mode="live"
+                )
                 with api(installation):
                     for callers in () if chosen.only_backlog else CALLERS:
                         results.append(
@@ -135,8 +182,12 @@ def main() -> int:
                         )
                 if not chosen.without_temporal:
                     url = url and postgres.url(postgres.create("backlog"))
-                    second = install(top / f"{dialect}-backlog", temporal=temporal, database_url=url, mode="live")
-                    results.append(under_backlog(second, seconds=chosen.seconds, rounds=chosen.rounds))
+                    second = install(
+                        top / f"{dialect}-backlog", temporal=temporal, database_url=url, mode="live"
+                    )
+                    results.append(
+                        under_backlog(second, seconds=chosen.seconds, rounds=chosen.rounds)
+                    )
     return 0 if all(results) else 1
 
 

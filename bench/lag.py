@@ -28,7 +28,15 @@ from temporalio.client import Client
 from bench.figures import check_bound, p99, print_spread
 from bench.fill_store import new_numbers
 from bench.load import receipt_body
-from bench.processes import Installation, MailServer, api, install, mail_server, temporal_server, worker
+from bench.processes import (
+    Installation,
+    MailServer,
+    api,
+    install,
+    mail_server,
+    temporal_server,
+    worker,
+)
 from bench.watch import connected, wait_until
 from store.db.database import Database
 from store.schema import tables
@@ -43,7 +51,9 @@ RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 INCIDENTS = tables.Incident.metadata.tables["incidents"]
 
 
-async def send(installation: Installation, *, per_second: float, seconds: float, timeout_minutes: float) -> list[str]:
+async def send(
+    installation: Installation, *, per_second: float, seconds: float, timeout_minutes: float
+) -> list[str]:
     """Post receipts at an even rate, independent of the responses. Returns the event ids."""
     loop, count = asyncio.get_running_loop(), int(per_second * seconds)
     began_at = loop.time()
@@ -52,21 +62,31 @@ async def send(installation: Installation, *, per_second: float, seconds: float,
         "Accept": "application/json",
         "Content-Type": "application/json",
     }
-    async with httpx.AsyncClient(base_url=installation.api_url, headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=installation.api_url, headers=headers, timeout=30
+    ) as http:
 
         async def post(index: int, number: str) -> str:
             await asyncio.sleep(max(0.0, began_at + index / per_second - loop.time()))
             body = receipt_body(number)[:-1] + f', "timeout_minutes": {timeout_minutes}}}'.encode()
-            response = await http.post("/api/v1/receipt", content=body, headers={"Idempotency-Key": number})
+            response = await http.post(
+                "/api/v1/receipt", content=body, headers={"Idempotency-Key": number}
+            )
             assert response.status_code == 202, response.text
             return str(response.json()["event_id"])
 
-        return await asyncio.gather(*(post(i, number) for i, number in enumerate(new_numbers(count))))
+        return await asyncio.gather(
+            *(post(i, number) for i, number in enumerate(new_numbers(count)))
+        )
 
 
-async def start_lags(installation: Installation, client: Client, database: Database, seconds: float) -> list[float]:
+async def start_lags(
+    installation: Installation, client: Client, database: Database, seconds: float
+) -> list[float]:
     """Milliseconds from each commit to its workflow's start."""
-    event_ids = await send(installation, per_second=RECEIPTS_PER_SECOND, seconds=seconds, timeout_minutes=30)
+    event_ids = await send(
+        installation, per_second=RECEIPTS_PER_SECOND, seconds=seconds, timeout_minutes=30
+    )
     started: dict[str, datetime] = {}
 
     async def all_have_started() -> bool:
@@ -77,7 +97,9 @@ async def start_lags(installation: Installation, client: Client, database: Datab
     await wait_until(all_have_started, what="every workflow started")
     async with database.reading() as session:
         rows = await session.execute(
-            select(RECEIPTS.c.event_id, RECEIPTS.c.accepted_at).where(RECEIPTS.c.event_id.in_(event_ids))
+            select(RECEIPTS.c.event_id, RECEIPTS.c.accepted_at).where(
+                RECEIPTS.c.event_id.in_(event_ids)
+            )
         )
         return _milliseconds((row.accepted_at, started[row.event_id]) for row in rows)
 
@@ -87,7 +109,9 @@ async def deadline_lags(
 ) -> tuple[list[float], list[float]]:
     """Milliseconds from each deadline to the incident, and to its mail."""
     minutes = DEADLINE_SECONDS / 60
-    event_ids = await send(installation, per_second=DEADLINES_PER_SECOND, seconds=seconds, timeout_minutes=minutes)
+    event_ids = await send(
+        installation, per_second=DEADLINES_PER_SECOND, seconds=seconds, timeout_minutes=minutes
+    )
     opened = select(RECEIPTS.c.timeout_at, INCIDENTS.c.opened_at, INCIDENTS.c.id).where(
         INCIDENTS.c.event_id == RECEIPTS.c.event_id, RECEIPTS.c.event_id.in_(event_ids)
     )
@@ -119,15 +143,21 @@ async def measure(
             lags["incident"].append(incident)
             lags["mail"].append(mail)
             print(
-                f"  round {number + 1}: p99 " + ", ".join(f"{name} {p99(of[-1]):.0f} ms" for name, of in lags.items()), flush=True
+                f"  round {number + 1}: p99 "
+                + ", ".join(f"{name} {p99(of[-1]):.0f} ms" for name, of in lags.items()),
+                flush=True,
             )
     await database.close()
     return lags
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of sending, in each measurement")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="of sending, in each measurement"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     with (
@@ -137,7 +167,9 @@ def main() -> int:
     ):
         installation = install(Path(directory) / "ours", temporal=temporal, smtp_port=mails.port)
         with api(installation), worker(installation):
-            lags = asyncio.run(measure(installation, temporal, mails, seconds=chosen.seconds, rounds=chosen.rounds))
+            lags = asyncio.run(
+                measure(installation, temporal, mails, seconds=chosen.seconds, rounds=chosen.rounds)
+            )
     bounds = {
         "start": ("commit to workflow started", MOST_START_MS),
         "incident": ("timeout_at to incident stored", MOST_INCIDENT_MS),
@@ -147,7 +179,9 @@ def main() -> int:
     for kind, (name, most) in bounds.items():
         print_spread(f"{name}: p50", [median(of) for of in lags[kind]], "ms")
         print_spread(f"{name}: p99", [p99(of) for of in lags[kind]], "ms")
-        results.append(check_bound(f"{name}: p99", median(p99(of) for of in lags[kind]), most=most, unit="ms"))
+        results.append(
+            check_bound(f"{name}: p99", median(p99(of) for of in lags[kind]), most=most, unit="ms")
+        )
     return 0 if all(results) else 1
 
 

@@ -30,7 +30,16 @@ def receipt_body(number: str) -> bytes:
     return json.dumps(receipt).encode()
 
 
-async def call(host: str, port: int, path: str, key: str, until: float, limit: int, took_ms: list[float], bad: list[int]) -> None:
+async def call(
+    host: str,
+    port: int,
+    path: str,
+    key: str,
+    until: float,
+    limit: int,
+    took_ms: list[float],
+    bad: list[int],
+) -> None:
     """Send receipts one after another until the time or the request limit is reached."""
     reader, writer = await asyncio.open_connection(host, port)
     head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
@@ -41,10 +50,17 @@ async def call(host: str, port: int, path: str, key: str, until: float, limit: i
             break
         number = secrets.token_hex(12)
         body = receipt_body(number)
-        writer.write(f"{head}Idempotency-Key: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(
+            f"{head}Idempotency-Key: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
         response = await reader.readuntil(b"\r\n\r\n")
         status = int(response[9:12])
-        lengths = [line[16:] for line in response.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+        lengths = [
+            line[16:]
+            for line in response.lower().split(b"\r\n")
+            if line.startswith(b"content-length: ")
+        ]
         await reader.readexactly(int(lengths[0]))
         took_ms.append((time.perf_counter() - started) * 1000)
         if status not in (200, 202):
@@ -65,7 +81,9 @@ async def load(url: str, *, key: str, callers: int, seconds: float, limit: int) 
     until = started + min(seconds, SECONDS_AT_MOST)
     each = max(1, limit // callers)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    await asyncio.gather(*(call(host, port, parts.path, key, until, each, took_ms, bad) for _ in range(callers)))
+    await asyncio.gather(
+        *(call(host, port, parts.path, key, until, each, took_ms, bad) for _ in range(callers))
+    )
     spent = time.perf_counter() - started
     took_ms.sort()
     last = len(took_ms) - 1
@@ -87,7 +105,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1_000_000)
     chosen = parser.parse_args()
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        figures = runner.run(load(chosen.url, key=chosen.key, callers=chosen.callers, seconds=chosen.seconds, limit=chosen.limit))
+        figures = runner.run(
+            load(
+                chosen.url,
+                key=chosen.key,
+                callers=chosen.callers,
+                seconds=chosen.seconds,
+                limit=chosen.limit,
+            )
+        )
     print(json.dumps(figures))
 
 

@@ -39,7 +39,9 @@ def _text(content: bytes) -> str:
 
 async def serve(port: int, path: Path) -> None:
     handler = RecordingHandler(path)
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(handler), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(handler), "127.0.0.1", port
+    )
     print("mail_server_ready", flush=True)
     async with server:
         await server.serve_forever()

@@ -24,7 +24,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.baselines import TASK_QUEUE, Minimal
 from bench.minimal_workflows import MinimalDeadline, nothing
-from bench.watch import TIMERS_LEFT_SECONDS, connected, count_completed, wait_for_first_tasks, wait_until
+from bench.watch import (
+    TIMERS_LEFT_SECONDS,
+    connected,
+    count_completed,
+    wait_for_first_tasks,
+    wait_until,
+)
 from worker.build import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
 from worker.temporal.workflow_client import TASK_SECONDS
 
@@ -45,9 +51,16 @@ async def drive(count: int, call: Callable[[int], Awaitable[object]]) -> None:
     await asyncio.gather(*(caller() for _ in range(CALLS_AT_ONCE)))
 
 
-async def start(client: Client, run: Callable[[Any, Argument], Awaitable[None]], argument: Argument, workflow_id: str) -> None:
+async def start(
+    client: Client,
+    run: Callable[[Any, Argument], Awaitable[None]],
+    argument: Argument,
+    workflow_id: str,
+) -> None:
     """Start a workflow with the task timeout of ours, for which Temporal sets a timer per task."""
-    await client.start_workflow(run, argument, id=workflow_id, task_queue=TASK_QUEUE, task_timeout=TASK_SECONDS)
+    await client.start_workflow(
+        run, argument, id=workflow_id, task_queue=TASK_QUEUE, task_timeout=TASK_SECONDS
+    )
 
 
 async def signals(client: Client, count: int) -> float:
@@ -108,13 +121,20 @@ async def measure(kind: str, address: str, count: int, seconds: float) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=["signals", "deadlines"])
     parser.add_argument("--temporal", required=True)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=20.0, help="until the common deadline")
     chosen = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(chosen.kind, chosen.temporal, chosen.count, chosen.seconds))), flush=True)
+    print(
+        json.dumps(
+            asyncio.run(measure(chosen.kind, chosen.temporal, chosen.count, chosen.seconds))
+        ),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

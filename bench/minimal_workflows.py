@@ -21,4 +21,6 @@ class MinimalDeadline:
     async def run(self, due_at: datetime) -> None:
         await workflow.sleep(due_at - workflow.now())
         for number in (1, 2):
-            await workflow.execute_activity(nothing, number, start_to_close_timeout=timedelta(seconds=5))
+            await workflow.execute_activity(
+                nothing, number, start_to_close_timeout=timedelta(seconds=5)
+            )

@@ -79,10 +79,14 @@ class Project:
         return [await self._incident(number) for number in new_numbers(count)]
 
     async def _incident(self, number: str) -> str:
-        receipt = await self.http.post("/api/v1/receipt", content=receipt_body(number), headers={"Idempotency-Key": number})
+        receipt = await self.http.post(
+            "/api/v1/receipt", content=receipt_body(number), headers={"Idempotency-Key": number}
+        )
         event_id = receipt.json()["event_id"]
         failed = {"event_id": event_id, "status": "failed"}
-        result = await self.http.post("/api/v1/result", json=failed, headers={"Idempotency-Key": number})
+        result = await self.http.post(
+            "/api/v1/result", json=failed, headers={"Idempotency-Key": number}
+        )
         assert result.status_code == 202, result.text
         return str((await self.http.get(f"/api/v1/events/{event_id}")).json()["incident"]["id"])
 
@@ -102,25 +106,38 @@ class Project:
             requested_at = loop.time()
             return await self.reprocess(incident_id), requested_at
 
-        requested = await asyncio.gather(*(request(index, incident_id) for index, incident_id in enumerate(incident_ids)))
+        requested = await asyncio.gather(
+            *(request(index, incident_id) for index, incident_id in enumerate(incident_ids))
+        )
 
         async def all_arrived() -> bool:
             return all(replay_id in self.endpoint.arrived for replay_id, _ in requested)
 
         await wait_until(all_arrived, what="every callback arrived")
-        return [(self.endpoint.arrived[replay_id] - requested_at) * 1000 for replay_id, requested_at in requested[WARM_CALLS:]]
+        return [
+            (self.endpoint.arrived[replay_id] - requested_at) * 1000
+            for replay_id, requested_at in requested[WARM_CALLS:]
+        ]
 
 
 @asynccontextmanager
-async def project(installation: Installation, name: str, address: str, *, hangs: bool) -> AsyncIterator[Project]:
+async def project(
+    installation: Installation, name: str, address: str, *, hangs: bool
+) -> AsyncIterator[Project]:
     """Create a project whose endpoint listens on this loopback address."""
     endpoint = Endpoint(hangs=hangs)
     server = await asyncio.start_server(endpoint.serve, address, 0)
     url = f"http://{address}:{server.sockets[0].getsockname()[1]}/repair"
     create = ("project", "create", name, "--mode", "test", "--repair-url", url, *SCOPES, "--json")
     made = await asyncio.to_thread(run_command, installation.environment, *create)
-    headers = {"Authorization": f"Bearer {made['api_key']}", "Accept": "application/json", "Content-Type": "application/json"}
-    async with httpx.AsyncClient(base_url=installation.api_url, headers=headers, timeout=30) as http:
+    headers = {
+        "Authorization": f"Bearer {made['api_key']}",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+    }
+    async with httpx.AsyncClient(
+        base_url=installation.api_url, headers=headers, timeout=30
+    ) as http:
         yield Project(http, endpoint)
     endpoint.hang_up()
     server.close()
@@ -138,16 +155,27 @@ async def waiting_callbacks(installation: Installation) -> int:
     return await gauge(installation, "callbacks_waiting")
 
 
-async def measure_round(installation: Installation, number: int, *, calls: int, hanging: int) -> tuple[list[float], list[float]]:
+async def measure_round(
+    installation: Installation, number: int, *, calls: int, hanging: int
+) -> tuple[list[float], list[float]]:
     """The lags of one project alone, and beside a hanging project."""
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(project(installation, f"ours-{number}", "127.0.0.1", hangs=False))
-        theirs = await stack.enter_async_context(project(installation, f"theirs-{number}", f"127.0.0.{number + 2}", hangs=True))
-        incidents_alone, incidents_beside = await ours.incidents(calls + WARM_CALLS), await ours.incidents(calls + WARM_CALLS)
+        ours = await stack.enter_async_context(
+            project(installation, f"ours-{number}", "127.0.0.1", hangs=False)
+        )
+        theirs = await stack.enter_async_context(
+            project(installation, f"theirs-{number}", f"127.0.0.{number + 2}", hangs=True)
+        )
+        incidents_alone, incidents_beside = (
+            await ours.incidents(calls + WARM_CALLS),
+            await ours.incidents(calls + WARM_CALLS),
+        )
         incident_ids = await theirs.incidents(hanging)
 
         async def are_sent() -> bool:
-            return not await gauge(installation, "outbox_rows") and not await gauge(installation, "alerts_unsent")
+            return not await gauge(installation, "outbox_rows") and not await gauge(
+                installation, "alerts_unsent"
+            )
 
         # The dispatch of the incidents is not measured.
         await wait_until(are_sent, what="every incident is sent to Temporal and mailed")
@@ -160,17 +188,26 @@ async def measure_round(installation: Installation, number: int, *, calls: int, 
 
         # The burst of requests itself is not measured.
         await wait_until(are_settled, what="each callback of the hanging project is sent or waits")
-        print(f"  round {number + 1}: {await waiting_callbacks(installation)} callbacks wait", flush=True)
+        print(
+            f"  round {number + 1}: {await waiting_callbacks(installation)} callbacks wait",
+            flush=True,
+        )
         beside = await ours.lags(incidents_beside)
         for incident_id in incident_ids:
-            response = await theirs.http.post(f"/api/v1/incidents/{incident_id}/resolve", json={"reason": "measured"})
+            response = await theirs.http.post(
+                f"/api/v1/incidents/{incident_id}/resolve", json={"reason": "measured"}
+            )
             assert response.status_code < 300, response.text
     return alone, beside
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=100, help="of the measured project, in each measurement")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--calls", type=int, default=100, help="of the measured project, in each measurement"
+    )
     parser.add_argument("--hanging", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
@@ -184,9 +221,18 @@ def main() -> int:
         with api(installation):
             for number in range(chosen.rounds):
                 with worker(installation):
-                    lags = asyncio.run(measure_round(installation, number, calls=chosen.calls, hanging=chosen.hanging))
-                p50s, p99s = [" and ".join(f"{of(each):.0f}" for each in lags) for of in (median, p99)]
-                print(f"  round {number + 1}, alone and beside: p50 {p50s} ms, p99 {p99s} ms", flush=True)
+                    lags = asyncio.run(
+                        measure_round(
+                            installation, number, calls=chosen.calls, hanging=chosen.hanging
+                        )
+                    )
+                p50s, p99s = [
+                    " and ".join(f"{of(each):.0f}" for each in lags) for of in (median, p99)
+                ]
+                print(
+                    f"  round {number + 1}, alone and beside: p50 {p50s} ms, p99 {p99s} ms",
+                    flush=True,
+                )
                 measured.append(lags)
     alone, beside = [p99(lags) for lags, _ in measured], [p99(lags) for _, lags in measured]
     print_spread("request to callback, p99: alone", alone, "ms")

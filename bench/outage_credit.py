@@ -72,7 +72,9 @@ async def fill(installation: Installation, receipts: int) -> None:
     for first in range(0, receipts, ROWS_AT_ONCE):
         values = {"project_id": installation.project_id, "accepted_at": now_ms - 600_000}
         async with database.transaction() as session:
-            await session.execute(statement, {**values, "first": first, "last": min(first + ROWS_AT_ONCE, receipts)})
+            await session.execute(
+                statement, {**values, "first": first, "last": min(first + ROWS_AT_ONCE, receipts)}
+            )
     columns = "process, role, started_at, at, report"
     beat = f"INSERT INTO heartbeats ({columns}) VALUES ('ingest_0', 'ingest', :at, :at, '{{}}')"
     async with database.transaction() as session:
@@ -100,20 +102,32 @@ async def credit(url: str) -> dict[str, float]:
     async with database.reading() as session:
         left = len(await pending_outages(SessionStatements(session)))
     await database.close()
-    batches = {"batches": len(took), "batch_p99_ms": p99(took) * 1000, "batch_longest_ms": max(took) * 1000}
+    batches = {
+        "batches": len(took),
+        "batch_p99_ms": p99(took) * 1000,
+        "batch_longest_ms": max(took) * 1000,
+    }
     return {"seconds": seconds, "credited": credited, "left": left, **batches}
 
 
-async def load(installation: Installation, until: asyncio.Event, receipts: int) -> tuple[list[float], int]:
+async def load(
+    installation: Installation, until: asyncio.Event, receipts: int
+) -> tuple[list[float], int]:
     """Run the load. Returns the milliseconds of each result, and how many requests were refused."""
     took_ms: list[float] = []
     refused = 0
-    key = {"Authorization": f"Bearer {installation.api_key}", "Accept": "application/json", "Content-Type": "application/json"}
+    key = {
+        "Authorization": f"Bearer {installation.api_key}",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+    }
 
     async def post(client: httpx.AsyncClient, path: str, body: bytes) -> float:
         nonlocal refused
         began = time.perf_counter()
-        response = await client.post(path, content=body, headers={**key, "Idempotency-Key": secrets.token_hex(12)})
+        response = await client.post(
+            path, content=body, headers={**key, "Idempotency-Key": secrets.token_hex(12)}
+        )
         refused += response.status_code != 202
         return (time.perf_counter() - began) * 1000
 
@@ -130,17 +144,23 @@ async def load(installation: Installation, until: asyncio.Event, receipts: int) 
     return took_ms, refused
 
 
-async def during(installation: Installation, receipts: int) -> tuple[list[float], int, dict[str, float]]:
+async def during(
+    installation: Installation, receipts: int
+) -> tuple[list[float], int, dict[str, float]]:
     """Run the load while another process credits."""
     over = asyncio.Event()
 
     async def crediting() -> dict[str, float]:
         try:
-            return await asyncio.to_thread(run_measurement, "bench.outage_credit", "--credit", installation.database_url)
+            return await asyncio.to_thread(
+                run_measurement, "bench.outage_credit", "--credit", installation.database_url
+            )
         finally:
             over.set()
 
-    figures, (took_ms, refused) = await asyncio.gather(crediting(), load(installation, over, receipts))
+    figures, (took_ms, refused) = await asyncio.gather(
+        crediting(), load(installation, over, receipts)
+    )
     return took_ms, refused, figures
 
 
@@ -153,7 +173,9 @@ async def after(installation: Installation, receipts: int) -> list[float]:
 async def count_credits(installation: Installation) -> tuple[int, int]:
     """How many timeline entries record a credit, and of how many receipts."""
     database = Database.open(installation.database_url, statement_seconds=600)
-    query = "SELECT count(*), count(DISTINCT event_id) FROM timeline WHERE kind = 'deadline_credited'"
+    query = (
+        "SELECT count(*), count(DISTINCT event_id) FROM timeline WHERE kind = 'deadline_credited'"
+    )
     async with database.reading() as session:
         row = (await session.execute(text(query))).one()
     await database.close()
@@ -168,7 +190,9 @@ def start_seconds(installation: Installation) -> float:
 
 
 def measure(top: Path, dialect: str, url: str | None, empty_url: str | None, receipts: int) -> bool:
-    empty_seconds = start_seconds(install(top / f"{dialect}-empty", temporal=NO_TEMPORAL, database_url=empty_url, mode="live"))
+    empty_seconds = start_seconds(
+        install(top / f"{dialect}-empty", temporal=NO_TEMPORAL, database_url=empty_url, mode="live")
+    )
     full = install(top / dialect, temporal=NO_TEMPORAL, database_url=url, mode="live")
     asyncio.run(fill(full, receipts))
     print(f"{dialect}, {receipts} waiting receipts", flush=True)
@@ -187,19 +211,26 @@ def measure(top: Path, dialect: str, url: str | None, empty_url: str | None, rec
     return all(
         (
             check_bound(
-                "until the outage is recorded, over an empty store", more_seconds, most=MOST_MORE_TO_START_SECONDS, unit="s"
+                "until the outage is recorded, over an empty store",
+                more_seconds,
+                most=MOST_MORE_TO_START_SECONDS,
+                unit="s",
             ),
             check_bound("outages left", figures["left"], most=0, unit="number"),
             check_bound("receipts credited", of_receipts, least=receipts, unit="number"),
             check_bound("credits in total", entries, most=receipts, unit="number"),
             check_bound("requests refused", refused, most=0, unit="number"),
-            check_bound("p99 of results, while / after", p99(took_ms) / p99(after_ms), most=MOST_P99),
+            check_bound(
+                "p99 of results, while / after", p99(took_ms) / p99(after_ms), most=MOST_P99
+            ),
         )
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stores", nargs="*", metavar="STORE", help="sqlite, postgresql, or both")
     parser.add_argument("--receipts", type=int, default=1_000_000)
     parser.add_argument("--credit", metavar="URL", help=argparse.SUPPRESS)
@@ -215,7 +246,10 @@ def main() -> int:
                 url = empty_url = None
                 if dialect == "postgresql":
                     postgres = store.enter_context(running_postgres(durable=True))
-                    url, empty_url = postgres.url(postgres.create("bench")), postgres.url(postgres.create("empty"))
+                    url, empty_url = (
+                        postgres.url(postgres.create("bench")),
+                        postgres.url(postgres.create("empty")),
+                    )
                 results.append(measure(top, dialect, url, empty_url, chosen.receipts))
     return 0 if all(results) else 1
 

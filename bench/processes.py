@@ -40,7 +40,12 @@ class Installation:
 
 
 def install(
-    directory: Path, *, temporal: str, database_url: str | None = None, smtp_port: int | None = None, mode: str = "test"
+    directory: Path,
+    *,
+    temporal: str,
+    database_url: str | None = None,
+    smtp_port: int | None = None,
+    mode: str = "test",
 ) -> Installation:
     """Create a store in `directory`, or at `database_url`.
 
@@ -63,14 +68,20 @@ def install(
     run_command(environment, "migrate", "--json")
     alerts = ["--alert-email", "ops@shop.example"] if smtp_port else []
     scopes = ["--scope", "ingest", "--scope", "read"]
-    made = run_command(environment, "project", "create", "bench", "--mode", mode, *scopes, *alerts, "--json")
+    made = run_command(
+        environment, "project", "create", "bench", "--mode", mode, *scopes, *alerts, "--json"
+    )
     return Installation(environment, url, ProjectId(str(made["project_id"])), str(made["api_key"]))
 
 
 def run_command(environment: dict[str, str], *arguments: str) -> dict[str, object]:
     """Run a `makegood` command and return the JSON that it prints."""
     ended = subprocess.run(
-        python("-m", "cli.main", *arguments), cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+        python("-m", "cli.main", *arguments),
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == 0, ended.stderr
     printed: dict[str, object] = json.loads(ended.stdout) if ended.stdout.strip() else {}
@@ -111,7 +122,9 @@ def api(installation: Installation, *before: str) -> Iterator[Program]:
 
     `before` is a command to run it by, such as strace.
     """
-    with running(*before, *python("-m", "cli.main", "api"), environment=installation.environment) as program:
+    with running(
+        *before, *python("-m", "cli.main", "api"), environment=installation.environment
+    ) as program:
         wait_for_answer(f"{installation.api_url}/livez", program)
         yield program
 
@@ -159,7 +172,9 @@ def mail_server(directory: Path) -> Iterator[MailServer]:
 
 def run_measurement(module: str, *arguments: str) -> dict[str, float]:
     """Run a program of this folder and return the JSON line that it prints last."""
-    ended = subprocess.run(python("-m", module, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    ended = subprocess.run(
+        python("-m", module, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     # A process that used Temporal's client may crash while the interpreter exits, after it printed.
     assert ended.stdout.strip() or ended.returncode == 0, f"{module} ended with {ended.returncode}"
     figures: dict[str, float] = json.loads(ended.stdout.strip().splitlines()[-1])

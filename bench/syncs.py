@@ -48,9 +48,24 @@ SELECT 'fsync=' || current_setting('fsync')
 
 def load(installation: Installation, *, seconds: float, limit: int = 1_000_000) -> dict[str, float]:
     """Run one slice of receipts, none of which may be refused."""
-    arguments = ("--key", installation.api_key, "--callers", str(CALLERS), "--seconds", str(seconds), "--limit", str(limit))
+    arguments = (
+        "--key",
+        installation.api_key,
+        "--callers",
+        str(CALLERS),
+        "--seconds",
+        str(seconds),
+        "--limit",
+        str(limit),
+    )
     url = f"{installation.api_url}/api/v1/receipt"
-    ended = subprocess.run(python("-m", "bench.load", url, *arguments), cwd=ROOT, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        python("-m", "bench.load", url, *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     measured: dict[str, float] = json.loads(ended.stdout)
     assert measured["refused"] == 0, measured
     return measured
@@ -59,7 +74,11 @@ def load(installation: Installation, *, seconds: float, limit: int = 1_000_000) 
 @contextmanager
 def traced(pid: int, output: Path, *options: str) -> Iterator[None]:
     """Trace a process and its threads during the block."""
-    strace = subprocess.Popen(("strace", "-f", "-p", str(pid), "-o", str(output), *options), stderr=subprocess.PIPE, text=True)
+    strace = subprocess.Popen(
+        ("strace", "-f", "-p", str(pid), "-o", str(output), *options),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert strace.stderr is not None
         assert "attached" in strace.stderr.readline(), "strace could not attach"
@@ -82,10 +101,14 @@ def sqlite(directory: Path, *, seconds: float, rounds: int) -> bool:
             per_receipt.append(syncs / accepted)
         output = directory / "ordered"
         calls = "trace=fdatasync,fsync,write,writev,sendto,sendmsg,pwrite64"
-        with traced(program.process.pid, output, "-y", "-s", "5000", "-e", calls, "-e", "signal=none"):
+        with traced(
+            program.process.pid, output, "-y", "-s", "5000", "-e", calls, "-e", "signal=none"
+        ):
             accepted = load(installation, seconds=60, limit=TRACED_REQUESTS)["requests"]
     print_spread("sqlite: syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
-    holds = check_bound("sqlite: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS)
+    holds = check_bound(
+        "sqlite: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS
+    )
     order = read_order(output)
     responses = f"{len(order.answered)} responses traced, {len(order.early)} left before their sync"
     print(f"  sqlite: {accepted:.0f} receipts sent, {responses}", flush=True)
@@ -109,7 +132,9 @@ def read_order(trace: Path) -> Order:
     written_at: dict[str, int] = {}
     synced_from = 0  # every write to the log before this one is on disk
     begun: dict[str, tuple[int, str]] = {}
-    on_disk_at_head: dict[str, int] = {}  # by connection; the head of a response leaves before its body
+    on_disk_at_head: dict[
+        str, int
+    ] = {}  # by connection; the head of a response leaves before its body
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             number += 1
@@ -124,7 +149,9 @@ def read_order(trace: Path) -> Order:
             name = call.lstrip().partition("(")[0]
             if name == "pwrite64" and "-wal>" in call[:200]:
                 written_at.update(dict.fromkeys(EVENT.findall(call), number))
-            elif name in ("fdatasync", "fsync") and "-wal>" in call and call.rstrip().endswith("= 0"):
+            elif (
+                name in ("fdatasync", "fsync") and "-wal>" in call and call.rstrip().endswith("= 0")
+            ):
                 synced_from = from_number
             elif name in ("write", "writev", "sendto", "sendmsg"):
                 connection = call.partition("(")[2].partition(",")[0]
@@ -141,7 +168,9 @@ def read_order(trace: Path) -> Order:
 def postgresql(directory: Path, *, seconds: float, rounds: int) -> bool:
     """Read the server's counters before and after each slice."""
     with running_postgres(durable=True) as postgres:
-        installation = install(directory, temporal=NO_TEMPORAL, database_url=postgres.url(postgres.create("bench")))
+        installation = install(
+            directory, temporal=NO_TEMPORAL, database_url=postgres.url(postgres.create("bench"))
+        )
         per_receipt: list[float] = []
         with api(installation):
             for _ in range(rounds):
@@ -150,10 +179,19 @@ def postgresql(directory: Path, *, seconds: float, rounds: int) -> bool:
                 time.sleep(FLUSH_SECONDS)
                 per_receipt.append((int(query_value(postgres, WAL_SYNCS)) - before) / accepted)
             durability = query_value(postgres, DURABILITY)
-    print_spread("postgresql: WAL syncs per receipt, x 1000", [1000 * one for one in per_receipt], "")
+    print_spread(
+        "postgresql: WAL syncs per receipt, x 1000", [1000 * one for one in per_receipt], ""
+    )
     print(f"  postgresql: {durability}", flush=True)
     is_durable = durability == "fsync=on synchronous_commit=on"
-    return check_bound("postgresql: syncs per receipt at 64 callers, at worst", max(per_receipt), most=MOST_SYNCS) and is_durable
+    return (
+        check_bound(
+            "postgresql: syncs per receipt at 64 callers, at worst",
+            max(per_receipt),
+            most=MOST_SYNCS,
+        )
+        and is_durable
+    )
 
 
 def query_value(postgres: Postgres, sql: str) -> str:
@@ -169,9 +207,13 @@ def query_value(postgres: Postgres, sql: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     # A string, not a list: argparse checks the default of `*` against the choices too.
-    parser.add_argument("stores", nargs="*", default="both", choices=["sqlite", "postgresql", "both"])
+    parser.add_argument(
+        "stores", nargs="*", default="both", choices=["sqlite", "postgresql", "both"]
+    )
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
@@ -179,9 +221,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="makegood-bench-") as top:
         if "sqlite" in chosen.stores or "both" in chosen.stores:
             assert shutil.which("strace"), "strace is not installed"
-            results.append(sqlite(Path(top) / "sqlite", seconds=chosen.seconds, rounds=chosen.rounds))
+            results.append(
+                sqlite(Path(top) / "sqlite", seconds=chosen.seconds, rounds=chosen.rounds)
+            )
         if "postgresql" in chosen.stores or "both" in chosen.stores:
-            results.append(postgresql(Path(top) / "postgresql", seconds=chosen.seconds, rounds=chosen.rounds))
+            results.append(
+                postgresql(Path(top) / "postgresql", seconds=chosen.seconds, rounds=chosen.rounds)
+            )
     return 0 if all(results) else 1
 
 

@@ -86,12 +86,22 @@ async def memory_while_waiting(installation: Installation, counts: tuple[int, ..
         await open_incidents(installation, database)
         found, waiting = [mebibytes(process)], 0
         for count in counts:
-            await fill(installation, "receipt", numbers=new_numbers(count - waiting), timeout_seconds=WEEK_SECONDS)
+            await fill(
+                installation,
+                "receipt",
+                numbers=new_numbers(count - waiting),
+                timeout_seconds=WEEK_SECONDS,
+            )
             waiting = count
             await wait_until_dispatched(database)
-            await asyncio.sleep(SETTLE_SECONDS)  # the last workflows are still running their first task
+            await asyncio.sleep(
+                SETTLE_SECONDS
+            )  # the last workflows are still running their first task
             found.append(mebibytes(process))
-            print(f"  worker with {count} waiting: {found[-1]:.0f} MiB (none: {found[0]:.0f} MiB)", flush=True)
+            print(
+                f"  worker with {count} waiting: {found[-1]:.0f} MiB (none: {found[0]:.0f} MiB)",
+                flush=True,
+            )
     await database.close()
     return found
 
@@ -122,7 +132,11 @@ def lists_answer(installation: Installation) -> bool:
                 assert response.status_code == 200, response.text[:500]
                 assert "/login" not in str(response.url), "nobody is signed in"
             print_spread(f"{path}", took_ms, "ms")
-            results.append(check_bound(f"{path}: the slowest of {CALLS}", max(took_ms), most=MOST_LIST_MS, unit="ms"))
+            results.append(
+                check_bound(
+                    f"{path}: the slowest of {CALLS}", max(took_ms), most=MOST_LIST_MS, unit="ms"
+                )
+            )
     return all(results)
 
 
@@ -132,17 +146,23 @@ def sign_in(http: httpx.Client, installation: Installation) -> None:
     page = http.get(url).text
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
     assert fields, page
-    http.post("/login/link", data=fields, headers={"Origin": installation.api_url}).raise_for_status()
+    http.post(
+        "/login/link", data=fields, headers={"Origin": installation.api_url}
+    ).raise_for_status()
 
 
 def mebibytes(process: psutil.Process) -> float:
     return float(process.memory_info().rss) / 2**20
 
 
-async def burst(installation: Installation, client: Client, mails: MailServer, count: int, seconds: float) -> float:
+async def burst(
+    installation: Installation, client: Client, mails: MailServer, count: int, seconds: float
+) -> float:
     """Mailed incidents per second, from the common deadline on."""
     database = Database.open(installation.database_url)
-    event_ids = await fill(installation, "receipt", numbers=new_numbers(count), timeout_seconds=seconds)
+    event_ids = await fill(
+        installation, "receipt", numbers=new_numbers(count), timeout_seconds=seconds
+    )
     await wait_until_dispatched(database, quiet=True)
     await wait_for_first_tasks(client, [f"receipt-{event_id}" for event_id in event_ids])
     started_at = datetime.now(UTC)
@@ -156,7 +176,11 @@ async def burst(installation: Installation, client: Client, mails: MailServer, c
         return len(incident_ids) == count and incident_ids <= mails.accepted().keys()
 
     async with database.reading() as session:
-        due_at = (await session.execute(select(RECEIPTS.c.timeout_at).where(RECEIPTS.c.event_id == event_ids[-1]))).scalar_one()
+        due_at = (
+            await session.execute(
+                select(RECEIPTS.c.timeout_at).where(RECEIPTS.c.event_id == event_ids[-1])
+            )
+        ).scalar_one()
     assert started_at < due_at, "not all receipts were started before their deadline: lower --burst"
     await asyncio.sleep((due_at - datetime.now(UTC) + timedelta(seconds=1)).total_seconds())
     await wait_until(all_are_mailed, what="every incident mailed")
@@ -164,10 +188,15 @@ async def burst(installation: Installation, client: Client, mails: MailServer, c
         incident_ids = [row.id for row in await session.execute(opened)]
     await database.close()
     accepted = mails.accepted()
-    return count / (max(accepted[incident_id] for incident_id in incident_ids) - due_at).total_seconds()
+    return (
+        count
+        / (max(accepted[incident_id] for incident_id in incident_ids) - due_at).total_seconds()
+    )
 
 
-async def burst_of_ours(installation: Installation, temporal: str, mails: MailServer, count: int, seconds: float) -> float:
+async def burst_of_ours(
+    installation: Installation, temporal: str, mails: MailServer, count: int, seconds: float
+) -> float:
     async with connected(temporal) as client:
         with worker(installation):
             await burst(installation, client, mails, 20, 5)  # warm-up
@@ -179,15 +208,23 @@ def measure_bursts(directory: Path, count: int, rounds: int) -> bool:
     seconds = 5 + count / STARTS_PER_SECOND
     ours: list[float] = []
     minimal: list[float] = []
-    with temporal_server(directory / "temporal-burst") as temporal, mail_server(directory / "mail") as mails:
+    with (
+        temporal_server(directory / "temporal-burst") as temporal,
+        mail_server(directory / "mail") as mails,
+    ):
         installation = install(directory / "burst", temporal=temporal, smtp_port=mails.port)
         for number in range(rounds):
             arguments = ("--temporal", temporal, "--count", str(count), "--seconds", str(seconds))
             driven = run_measurement("bench.minimal_driver", "deadlines", *arguments)
-            assert not driven["late"], "not all minimal workflows were started before their deadline: lower --burst"
+            assert not driven["late"], (
+                "not all minimal workflows were started before their deadline: lower --burst"
+            )
             minimal.append(driven["rate"])
             ours.append(asyncio.run(burst_of_ours(installation, temporal, mails, count, seconds)))
-            print(f"  round {number + 1}: minimal {minimal[-1]:.1f}, ours {ours[-1]:.1f} /s", flush=True)
+            print(
+                f"  round {number + 1}: minimal {minimal[-1]:.1f}, ours {ours[-1]:.1f} /s",
+                flush=True,
+            )
     print_spread("minimal: one timer, two empty activities", minimal, "/s")
     print_spread("ours: deadline, incident stored, mail accepted", ours, "/s")
     return check_ratio("ours / minimal", ours, minimal, least=LEAST_BURST)
@@ -200,14 +237,18 @@ def measure_waiting(directory: Path, counts: tuple[int, ...]) -> bool:
         name = f"worker's growth with {counts[-1]} waiting over none"
         results = [check_bound(name, max(found) - none, most=MOST_GROWTH_MIB, unit="MiB")]
         name = f"between {counts[0]} and {counts[-1]} waiting"
-        results.append(check_bound(name, abs(found[-1] - found[0]), most=MOST_DIFFERENCE_MIB, unit="MiB"))
+        results.append(
+            check_bound(name, abs(found[-1] - found[0]), most=MOST_DIFFERENCE_MIB, unit="MiB")
+        )
         with api(installation):
             results.append(lists_answer(installation))
     return all(results)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--burst", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
@@ -219,7 +260,9 @@ def main() -> int:
         if not chosen.skip_burst:
             results.append(measure_bursts(Path(directory), chosen.burst, chosen.rounds))
         if not chosen.skip_waiting:
-            results.append(measure_waiting(Path(directory), WAITING_SMALL if chosen.small else WAITING))
+            results.append(
+                measure_waiting(Path(directory), WAITING_SMALL if chosen.small else WAITING)
+            )
     return 0 if all(results) else 1
 
 

@@ -30,7 +30,9 @@ async def connected(address: str) -> AsyncIterator[Client]:
         await asyncio.sleep(0.3)
 
 
-async def wait_until(condition: Callable[[], Awaitable[bool]], *, what: str, seconds: float = GIVE_UP_SECONDS) -> None:
+async def wait_until(
+    condition: Callable[[], Awaitable[bool]], *, what: str, seconds: float = GIVE_UP_SECONDS
+) -> None:
     """Check the condition until it is true.
 
     Raises:
@@ -45,7 +47,9 @@ async def wait_until(condition: Callable[[], Awaitable[bool]], *, what: str, sec
 
 async def count_completed(client: Client, workflow_type: str) -> int:
     """How many workflows of the type have completed."""
-    counted = await client.count_workflows(f"WorkflowType = '{workflow_type}' AND ExecutionStatus = 'Completed'")
+    counted = await client.count_workflows(
+        f"WorkflowType = '{workflow_type}' AND ExecutionStatus = 'Completed'"
+    )
     return counted.count
 
 

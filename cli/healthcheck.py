@@ -40,7 +40,9 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     finally:
         await database.close()
     # The process name contains the host: a worker on another host does not count.
-    on_this_host = [beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process]
+    on_this_host = [
+        beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process
+    ]
     alive = [beat for beat in on_this_host if beat.age_seconds <= FRESH_SECONDS]
     if not alive:
         return "no worker on this host has written a heartbeat in the last 10 seconds"
@@ -48,7 +50,10 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     if not polling:
         for beat in alive:
             if isinstance(problem := beat.report.get("temporal_problem"), dict):
-                return f"no worker on this host can poll Temporal: {problem.get('detail')}; {problem.get('fix')}"
+                return (
+                    f"no worker on this host can poll Temporal: {problem.get('detail')};"
+                    f" {problem.get('fix')}"
+                )
         return "no worker on this host polls Temporal"
     # None means that Temporal accepts no canary; that is no fault of the worker.
     if all(beat.report.get("canary_fresh", False) is False for beat in polling):

@@ -61,7 +61,9 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     except TooSlow as refusal:
         raise command_failure(refusal) from None
     except Unavailable:
-        raise CommandFailed("the database (MAKEGOOD_DATABASE_URL) cannot be reached: run `makegood doctor`") from None
+        raise CommandFailed(
+            "the database (MAKEGOOD_DATABASE_URL) cannot be reached: run `makegood doctor`"
+        ) from None
     except Refusal as refusal:
         raise command_failure(refusal) from None
     except (OSError, DBAPIError) as error:
@@ -122,7 +124,10 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
     try:
         return await operations.projects.find_project(name_or_id)
     except NotFound:
-        message = f"no project has the id or name {name_or_id!r}: `makegood project list` prints the newest"
+        message = (
+            f"no project has the id or name {name_or_id!r}: `makegood project list` prints the"
+            " newest"
+        )
         raise CommandFailed(message, ExitCode.NOT_FOUND) from None
 
 
@@ -131,7 +136,11 @@ async def find_project_id(operations: "Operations", name_or_id: str | None) -> s
 
     Raises: CommandFailed when it does not exist.
     """
-    return None if name_or_id is None else str((await find_project(operations, name_or_id))["project_id"])
+    return (
+        None
+        if name_or_id is None
+        else str((await find_project(operations, name_or_id))["project_id"])
+    )
 
 
 async def _with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:

@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from cli.commands import audit, backup, incidents, keys, projects, receipts, results, services, signatures, trigger, users
+from cli.commands import (
+    audit,
+    backup,
+    incidents,
+    keys,
+    projects,
+    receipts,
+    results,
+    services,
+    signatures,
+    trigger,
+    users,
+)
 from cli.commands import info as about
 from cli.commands import root_secret as secret_key
 from cli.demo import run as demo

@@ -4,9 +4,16 @@ from typing import Annotated
 
 import typer
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, in the shapes of the REST API.")]
-ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="A project, by id or name. Default: all projects.")]
-ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="A project, by id or name.")]
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print JSON, in the shapes of the REST API.")
+]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-p", help="A project, by id or name. Default: all projects."),
+]
+ProjectArgument = Annotated[
+    str, typer.Argument(metavar="PROJECT", help="A project, by id or name.")
+]
 LimitOption = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")]
 CursorOption = Annotated[str | None, typer.Option(help="The next_cursor of the previous page.")]
 KeyOption = Annotated[
@@ -18,4 +25,6 @@ KeyOption = Annotated[
         help="An API key. Prefer the variable: options stay in the shell's history.",
     ),
 ]
-UrlOption = Annotated[str | None, typer.Option("--url", help="The API's address. Default: MAKEGOOD_PUBLIC_URL.")]
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="The API's address. Default: MAKEGOOD_PUBLIC_URL.")
+]

@@ -46,8 +46,12 @@ class CommandFailed(Exception):
 
 def command_failure(refusal: Refusal) -> CommandFailed:
     """The `CommandFailed` for a refusal: its field errors if there are any, else its detail."""
-    field_errors = "; ".join(f"{error.pointer.lstrip('/') or 'body'}: {error.message}" for error in refusal.errors)
-    return CommandFailed(field_errors or " ".join(refusal.detail.split()), exit_code_of(refusal.code))
+    field_errors = "; ".join(
+        f"{error.pointer.lstrip('/') or 'body'}: {error.message}" for error in refusal.errors
+    )
+    return CommandFailed(
+        field_errors or " ".join(refusal.detail.split()), exit_code_of(refusal.code)
+    )
 
 
 def exit_code_of(code: str) -> ExitCode:
@@ -75,18 +79,30 @@ def print_record(record: Mapping[str, object], *, as_json: bool) -> None:
 
 
 def print_rows(
-    answer: Mapping[str, object], rows: Sequence[Mapping[str, object]], columns: Iterable[str], *, as_json: bool
+    answer: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]],
+    columns: Iterable[str],
+    *,
+    as_json: bool,
 ) -> None:
     """Print a table of the columns, never truncated; or the whole `answer` as JSON."""
     if as_json:
         return print_json(answer)
     names = tuple(columns)
     lines = [tuple(format_value(row.get(name)) for name in names) for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in lines)) if lines else len(name) for i, name in enumerate(names)]
-    heading = "  ".join(name.upper().replace("_", " ").ljust(width) for name, width in zip(names, widths, strict=True))
+    widths = [
+        max(len(name), *(len(line[i]) for line in lines)) if lines else len(name)
+        for i, name in enumerate(names)
+    ]
+    heading = "  ".join(
+        name.upper().replace("_", " ").ljust(width)
+        for name, width in zip(names, widths, strict=True)
+    )
     typer.echo(typer.style(heading.rstrip(), bold=True))
     for line in lines:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def print_end_of_list(rows: Sequence[object], what: str) -> None:
@@ -94,7 +110,9 @@ def print_end_of_list(rows: Sequence[object], what: str) -> None:
     from store.db.paging import LISTED_AT_MOST  # slow to import
 
     if len(rows) >= LISTED_AT_MOST:
-        print_notice(f"This list shows the newest {LISTED_AT_MOST:,} {what}. Find older ones by name or id.")
+        print_notice(
+            f"This list shows the newest {LISTED_AT_MOST:,} {what}. Find older ones by name or id."
+        )
 
 
 def format_value(value: object) -> str:
@@ -109,7 +127,9 @@ def format_value(value: object) -> str:
         case list() | tuple():
             return ", ".join(format_value(item) for item in value) or "-"
         case Mapping():
-            return " ".join(f"{printable(str(name))}={format_value(item)}" for name, item in value.items())
+            return " ".join(
+                f"{printable(str(name))}={format_value(item)}" for name, item in value.items()
+            )
         case _:
             return printable(str(value))
 

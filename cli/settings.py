@@ -19,7 +19,9 @@ def read_settings() -> "Settings":
     try:
         return load_settings()
     except SettingsError as error:
-        raise CommandFailed(f"invalid settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE) from None
+        raise CommandFailed(
+            f"invalid settings: {str(error).replace(chr(10), '; ')}", ExitCode.USAGE
+        ) from None
 
 
 def read_whole_settings() -> "Settings":

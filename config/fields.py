@@ -34,7 +34,11 @@ class LogFormat(StrEnum):
 
 
 def _split_commas(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _long_enough(value: SecretStr) -> SecretStr:
@@ -52,7 +56,10 @@ def one_line(value: object) -> object:
         return value
     text = value.strip()
     if not text.isprintable():
-        raise ValueError("must be one line of printable characters: look for a line break or a control character in it")
+        raise ValueError(
+            "must be one line of printable characters: look for a line break or a control character"
+            " in it"
+        )
     return text
 
 
@@ -81,12 +88,19 @@ def listen_host(value: str) -> str:
     try:
         return str(ip_address(value)) if ":" in value else _host_name(value)
     except ValueError:
-        raise ValueError("must be a host name or an IP address, such as 127.0.0.1 or ::, without scheme and port") from None
+        raise ValueError(
+            "must be a host name or an IP address, such as 127.0.0.1 or ::, without scheme and port"
+        ) from None
 
 
 def _host_name(value: str) -> str:
-    """Labels of 1 to 63 characters, 253 in all (RFC 1123); an underscore is let through. Raises: ValueError."""
-    if len(value) > 253 or not all(_LABEL.fullmatch(label) for label in value.removesuffix(".").split(".")):
+    """Labels of 1 to 63 characters, 253 in all (RFC 1123); an underscore is let through.
+
+    Raises: ValueError.
+    """
+    if len(value) > 253 or not all(
+        _LABEL.fullmatch(label) for label in value.removesuffix(".").split(".")
+    ):
         raise ValueError("is no host name")
     return value
 
@@ -114,12 +128,20 @@ def web_origin(value: str) -> str:
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_whole = False
-    if not is_whole or parts.query or parts.fragment or parts.username is not None or re.search(r"[\s\\\"<>]", value):
+    if (
+        not is_whole
+        or parts.query
+        or parts.fragment
+        or parts.username is not None
+        or re.search(r"[\s\\\"<>]", value)
+    ):
         raise ValueError("must look like https://makegood.example.com")
     return value.rstrip("/")
 
 
-def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bool) -> Callable[[SecretStr], SecretStr]:
+def _service_url(
+    *schemes: str, options: dict[str, frozenset[str]], has_path: bool
+) -> Callable[[SecretStr], SecretStr]:
     """A validator of the URL of a service.
 
     `options`: query names with a fixed set of values. `has_path`: other query names are allowed
@@ -135,15 +157,26 @@ def _service_url(*schemes: str, options: dict[str, frozenset[str]], has_path: bo
         authority, rest = _AUTHORITY.fullmatch(rest).groups()  # type: ignore[union-attr]  # it matches every text
         user, _, hosts = authority.rpartition("@")
         # Python reads some characters beyond ASCII as the reserved ones that they look like.
-        is_misread = "#" in rest or ("@" in rest and not user) or _BAD_USER.search(user) or not authority.isascii()
-        if is_misread or not _is_decodable(user + rest) or not all(_is_host(host) for host in hosts.split(",")):
+        is_misread = (
+            "#" in rest
+            or ("@" in rest and not user)
+            or _BAD_USER.search(user)
+            or not authority.isascii()
+        )
+        if (
+            is_misread
+            or not _is_decodable(user + rest)
+            or not all(_is_host(host) for host in hosts.split(","))
+        ):
             raise ValueError(
                 "cannot be read: it must look like scheme://user:password@host:port, "
                 "with the reserved characters of user and password percent-encoded "
                 "(@ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25), as all beyond ASCII"
             )
         if not has_path and ("," in hosts or not hosts.partition(":")[0]):
-            raise ValueError("must name one host: it must look like scheme://user:password@host:port")
+            raise ValueError(
+                "must name one host: it must look like scheme://user:password@host:port"
+            )
         _judge_options(rest, options, has_path=has_path)
         return value
 
@@ -156,7 +189,8 @@ def _sqlite_file(value: SecretStr) -> SecretStr:
     is_file = PurePosixPath(name).name not in ("", "..") and not name.endswith(("/", "/."))
     if not is_file or name.startswith((":memory:", "file:")):
         raise ValueError(
-            "must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db; one in memory would lose every receipt"
+            "must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db; one in"
+            " memory would lose every receipt"
         )
     return value
 
@@ -168,7 +202,9 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
     try:
         given = parse_qsl(query, keep_blank_values=True, strict_parsing=query != "")
     except ValueError:
-        raise ValueError("has an option without a value: options look like name=value, with & between them") from None
+        raise ValueError(
+            "has an option without a value: options look like name=value, with & between them"
+        ) from None
     for name, text in given:
         if name in options and text not in options[name]:
             allowed = ", ".join(sorted(options[name]))
@@ -179,9 +215,17 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
         if name in OF_LIBPQ_ALONE:
             raise ValueError(f"has the option {name}, which this program has no use for: remove it")
         if name == "port" and not all(_is_port(port) for port in text.split(",")):
-            raise ValueError("has a wrong value of port: it must be a number from 1 to 65535, or several with commas")
-        if name == "host" and not all(host.startswith("/") or _is_host(host) for host in text.split(",")):
-            raise ValueError("has a wrong value of host: it must be a name, an address or the path of a socket's directory")
+            raise ValueError(
+                "has a wrong value of port: it must be a number from 1 to 65535, or several with"
+                " commas"
+            )
+        if name == "host" and not all(
+            host.startswith("/") or _is_host(host) for host in text.split(",")
+        ):
+            raise ValueError(
+                "has a wrong value of host: it must be a name, an address or the path of a socket's"
+                " directory"
+            )
 
 
 def _is_host(host: str) -> bool:
@@ -193,7 +237,9 @@ def _is_host(host: str) -> bool:
     if found is None or (found["port"] is not None and not _is_port(found["port"])):
         return False
     try:
-        return bool(IPv6Address(found["address"]).packed) if found["address"] else _is_decodable(host)
+        return (
+            bool(IPv6Address(found["address"]).packed) if found["address"] else _is_decodable(host)
+        )
     except ValueError:
         return False
 
@@ -203,7 +249,7 @@ def _is_port(text: str) -> bool:
 
 
 def _is_decodable(encoded: str) -> bool:
-    """Whether percent-encoded text means text, without NUL and line breaks, which no server takes."""
+    """Whether percent-encoded text decodes to text without NUL and line breaks."""
     try:
         unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
@@ -223,14 +269,30 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%0[0AaDd]")
 # asyncpg passes what it does not know on to the server, which refuses these with every value.
 OF_LIBPQ_ALONE = frozenset(
     {
-        *("channel_binding", "connect_timeout", "fallback_application_name", "gssencmode", "hostaddr", "load_balance_hosts"),
-        *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "require_auth", "requirepeer"),
+        *(
+            "channel_binding",
+            "connect_timeout",
+            "fallback_application_name",
+            "gssencmode",
+            "hostaddr",
+            "load_balance_hosts",
+        ),
+        *(
+            "keepalives",
+            "keepalives_count",
+            "keepalives_idle",
+            "keepalives_interval",
+            "require_auth",
+            "requirepeer",
+        ),
         *("requiressl", "sslcompression", "sslcrldir", "sslsni"),
     }
 )
 _TLS_VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-_SESSION_KINDS = frozenset({"any", "primary", "standby", "read-write", "read-only", "prefer-standby"})
+_SESSION_KINDS = frozenset(
+    {"any", "primary", "standby", "read-write", "read-only", "prefer-standby"}
+)
 _DATABASE = _service_url(
     "sqlite",
     "postgresql",
@@ -242,8 +304,15 @@ _DATABASE = _service_url(
     },
     has_path=True,
 )
-_MAIL = _service_url("smtp", "smtps", options={"starttls": frozenset({"auto", "required", "never"})}, has_path=False)
-Port = Annotated[int, BeforeValidator(whole_number), BeforeValidator(no_service_link), Field(ge=1, le=MAXIMUM_PORT)]
+_MAIL = _service_url(
+    "smtp", "smtps", options={"starttls": frozenset({"auto", "required", "never"})}, has_path=False
+)
+Port = Annotated[
+    int,
+    BeforeValidator(whole_number),
+    BeforeValidator(no_service_link),
+    Field(ge=1, le=MAXIMUM_PORT),
+]
 # No span of time that is set is longer: each is added to a date somewhere.
 A_YEAR_SECONDS = 366 * 86_400
 Seconds = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=A_YEAR_SECONDS)]
@@ -252,7 +321,12 @@ Rate = Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=1_000_000_00
 Network = IPv4Network | IPv6Network
 # NoDecode: otherwise pydantic-settings expects JSON instead of the contract's comma-separated list.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split_commas)]
-Delays = Annotated[tuple[SecondsOrNone, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1, max_length=100)]
+Delays = Annotated[
+    tuple[SecondsOrNone, ...],
+    NoDecode,
+    BeforeValidator(_split_commas),
+    Field(min_length=1, max_length=100),
+]
 RootSecretText = Annotated[SecretStr, AfterValidator(_long_enough)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_DATABASE)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_MAIL)]

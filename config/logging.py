@@ -50,7 +50,10 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> N
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(log_format)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(log_format),
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
@@ -63,16 +66,22 @@ def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:
         case LogFormat.JSON:
             return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
         case LogFormat.CONSOLE:
-            render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_traceback)
+            render = structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=_traceback
+            )
             return _on_one_line, render
 
 
-def _on_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _on_one_line(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     """Escape texts, so that text from outside cannot forge a line or move the cursor.
 
     Not needed for JSON, which escapes by itself, nor for other values, which are logged by `repr`.
     """
-    return {name: one_line(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {
+        name: one_line(value) if isinstance(value, str) else value for name, value in event.items()
+    }
 
 
 def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:

@@ -48,7 +48,9 @@ def read_root_secret(path: Path) -> str:
             "run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
         ) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{path} cannot be read (it is not UTF-8 text): restore it from your backup") from None
+        raise SettingsError(
+            f"{path} cannot be read (it is not UTF-8 text): restore it from your backup"
+        ) from None
     if len(secret_key) < SECRET_KEY_MIN_LENGTH:
         raise SettingsError(
             f"{path} holds fewer than {SECRET_KEY_MIN_LENGTH} characters: "
@@ -72,7 +74,8 @@ def read_certificate(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """The text of a file without the white space around it.
 
-    Raises: OSError, also for a file that is too long for a secret or has no end; UnicodeDecodeError.
+    Raises: OSError, also for a file that is too long for a secret or has no end;
+    UnicodeDecodeError.
     """
     with path.open(encoding="utf-8") as file:
         text = file.read(SECRET_FILE_CHARACTERS + 1)

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -36,7 +43,14 @@ from config.fields import (
 from config.secret_files import SettingsError, read_root_secret, secret_from_file
 
 PREFIX = "MAKEGOOD_"
-SECRET_FIELDS = ("secret_key", "secret_key_previous", "database_url", "smtp_url", "oidc_client_secret", "temporal_api_key")
+SECRET_FIELDS = (
+    "secret_key",
+    "secret_key_previous",
+    "database_url",
+    "smtp_url",
+    "oidc_client_secret",
+    "temporal_api_key",
+)
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
 
@@ -45,7 +59,11 @@ class Settings(BaseSettings):
     """The settings of this process. Immutable after they are read."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True, frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Path(".makegood")
@@ -84,16 +102,21 @@ class Settings(BaseSettings):
     temporal_namespace: Namespace = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
     temporal_api_key: HeaderSecret | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
     temporal_tls: bool | None = Field(default=None, validation_alias="TEMPORAL_TLS")
-    temporal_tls_server_name: str | None = Field(default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME")
+    temporal_tls_server_name: str | None = Field(
+        default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME"
+    )
     # The second name of each is the one that Temporal's own tools read.
     temporal_tls_ca_cert: Path | None = Field(
-        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CA_CERT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH")
+        default=None,
+        validation_alias=AliasChoices("TEMPORAL_TLS_CA_CERT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
     )
     temporal_tls_client_cert: Path | None = Field(
-        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_CERT_PATH")
+        default=None,
+        validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_CERT_PATH"),
     )
     temporal_tls_client_key: Path | None = Field(
-        default=None, validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_KEY", "TEMPORAL_TLS_CLIENT_KEY_PATH")
+        default=None,
+        validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_KEY", "TEMPORAL_TLS_CLIENT_KEY_PATH"),
     )
 
     @classmethod
@@ -130,7 +153,8 @@ class Settings(BaseSettings):
         if self.public_url is not None:
             return self.public_url
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+        is_bare_ipv6 = ":" in host and not host.startswith("[")
+        return f"http://{f'[{host}]' if is_bare_ipv6 else host}:{self.port}"
 
     @property
     def temporal_target(self) -> str:
@@ -163,7 +187,11 @@ class Settings(BaseSettings):
         """
         if self.temporal_tls is not None:
             return self.temporal_tls
-        hints = (self.temporal_tls_server_name, self.temporal_tls_ca_cert, self.temporal_tls_client_cert)
+        hints = (
+            self.temporal_tls_server_name,
+            self.temporal_tls_ca_cert,
+            self.temporal_tls_client_cert,
+        )
         return self.temporal_api_key is not None or any(hint is not None for hint in hints)
 
     def read_secret_key(self) -> str:
@@ -210,19 +238,25 @@ class Settings(BaseSettings):
         except ValueError:  # its text would quote the value
             is_url = False
         if not is_url or parts.query or parts.fragment or parts.username:
-            raise ValueError("must look like https://id.example.com, as the provider itself spells it")
+            raise ValueError(
+                "must look like https://id.example.com, as the provider itself spells it"
+            )
         return value
 
     @model_validator(mode="after")
     def _oidc_client_is_whole(self) -> Self:
         if (self.oidc_issuer is None) != (self.oidc_client_id is None):
-            raise ValueError("MAKEGOOD_OIDC_ISSUER and MAKEGOOD_OIDC_CLIENT_ID must be given together")
+            raise ValueError(
+                "MAKEGOOD_OIDC_ISSUER and MAKEGOOD_OIDC_CLIENT_ID must be given together"
+            )
         return self
 
     @model_validator(mode="after")
     def _client_certificate_is_whole(self) -> Self:
         if (self.temporal_tls_client_cert is None) != (self.temporal_tls_client_key is None):
-            raise ValueError("TEMPORAL_TLS_CLIENT_CERT and TEMPORAL_TLS_CLIENT_KEY must be given together")
+            raise ValueError(
+                "TEMPORAL_TLS_CLIENT_CERT and TEMPORAL_TLS_CLIENT_KEY must be given together"
+            )
         return self
 
 
@@ -250,7 +284,12 @@ def environment_name(field_name: str) -> str:
 def environment_names() -> tuple[str, ...]:
     """Every variable that Makegood reads, those that name a file among them."""
     aliases = (Settings.model_fields[name].validation_alias for name in Settings.model_fields)
-    others = (str(choice) for alias in aliases if isinstance(alias, AliasChoices) for choice in alias.choices)
+    others = (
+        str(choice)
+        for alias in aliases
+        if isinstance(alias, AliasChoices)
+        for choice in alias.choices
+    )
     files = (f"{environment_name(name)}_FILE" for name in SECRET_FIELDS)
     return tuple(dict.fromkeys((*map(environment_name, Settings.model_fields), *files, *others)))
 

@@ -16,17 +16,18 @@ from api.http.problems import PROBLEM_TYPES  # noqa: E402
 PAGE = DOCS / "reference" / "errors.md"
 HEAD = """# Error codes
 
-Every error has one shape, `application/problem+json` (`application/json` where only that is accepted):
+Every error has one shape, `application/problem+json` (`application/json` where only
+that is accepted):
 
 ```json
-{"type": "https://…/docs/errors/validation_error", "title": "Validation failed", "status": 422, "detail": "…",
- "code": "validation_error", "request_id": "req_…", "retryable": false,
+{"type": "https://…/docs/errors/validation_error", "title": "Validation failed", "status": 422,
+ "detail": "…", "code": "validation_error", "request_id": "req_…", "retryable": false,
  "errors": [{"pointer": "/provider", "code": "required", "message": "This field is required."}]}
 ```
 
-Branch on `code`, which never changes; show `detail` to people. `errors` comes with 422 alone and never repeats what was sent.
-`retryable` says whether the same request, with the same `Idempotency-Key`, may succeed later. Each code has its page at
-`/docs/errors/{code}` of your own API.
+Branch on `code`, which never changes. Show `detail` to people. Only a 422 has `errors`, which never
+repeats what was sent. `retryable` says whether the same request, with the same `Idempotency-Key`,
+may succeed later. Each code has its page at `/docs/errors/{code}` of your own API.
 
 | code | status | retryable | what happened | what to do |
 | --- | --- | --- | --- | --- |
@@ -36,7 +37,8 @@ Branch on `code`, which never changes; show `detail` to people. `errors` comes w
 def write_page() -> str:
     """The whole page."""
     rows = [
-        f"| `{code.value}` | {kind.status} | {'yes' if kind.is_retryable else 'no'} | {kind.cause} | {kind.remedy} |"
+        f"| `{code.value}` | {kind.status} | {'yes' if kind.is_retryable else 'no'} | {kind.cause}"
+        f" | {kind.remedy} |"
         for code, kind in PROBLEM_TYPES.items()
     ]
     return HEAD + "\n".join(rows) + "\n"

@@ -1,4 +1,5 @@
-"""Draws the life of a receipt from `domain.lifecycle.TRANSITIONS`: the picture, and the table in `how-recovery-works.md`.
+"""Draws the life of a receipt from `domain.lifecycle.TRANSITIONS`: the picture, and the table in
+`how-recovery-works.md`.
 
     .venv/bin/python docs/make_lifecycle.py
 
@@ -12,7 +13,14 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from domain.lifecycle import END_STATES, OPEN_STATES, TRANSITIONS, LifecycleState, Transition, Trigger  # noqa: E402
+from domain.lifecycle import (  # noqa: E402
+    END_STATES,
+    OPEN_STATES,
+    TRANSITIONS,
+    LifecycleState,
+    Transition,
+    Trigger,
+)
 
 PICTURE = DOCS / "pictures" / "lifecycle.svg"
 PAGE = DOCS / "how-recovery-works.md"
@@ -35,7 +43,8 @@ FRAME = (345, 115, 580, 415)
 STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2937; text-anchor: middle; }
   .name { font-weight: 600; font-size: 15px; }
-  .why { font-size: 13px; fill: #374151; paint-order: stroke; stroke: #ffffff; stroke-width: 6px; stroke-linejoin: round; }
+  .why { font-size: 13px; fill: #374151; paint-order: stroke; stroke: #ffffff;
+         stroke-width: 6px; stroke-linejoin: round; }
   .box { fill: #eef2ff; stroke: #4f46e5; stroke-width: 1.5; }
   .incident { fill: #fff7ed; stroke: #ea580c; }
   .end { fill: #ecfdf5; stroke: #059669; }
@@ -49,10 +58,16 @@ def draw_picture() -> str:
     """The picture, as SVG."""
     x, y, width, height = FRAME
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="The life of a receipt">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+            ' aria-label="The life of a receipt">'
+        ),
         f"<style>{STYLE}\n</style>",
-        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
-        '<path d="M0 0 L10 5 L0 10 z" fill="#4b5563"/></marker></defs>',
+        (
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8"'
+            ' markerHeight="8" orient="auto"><path d="M0 0 L10 5 L0 10 z"'
+            ' fill="#4b5563"/></marker></defs>'
+        ),
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="12" fill="#ffffff"/>',
         f'<rect class="frame" x="{x}" y="{y}" width="{width}" height="{height}" rx="14"/>',
         f'<text x="{x + 60}" y="{y + height - 14}" class="name">{GROUP}</text>',
@@ -66,7 +81,8 @@ def write_table() -> str:
     """The table of every pair, in Markdown."""
     head = ["what happens", *(position.value for position in LifecycleState)]
     rows = [
-        [f"`{trigger.value}`", *(_cell(position, row) for position in LifecycleState)] for trigger, row in TRANSITIONS.items()
+        [f"`{trigger.value}`", *(_cell(position, row) for position in LifecycleState)]
+        for trigger, row in TRANSITIONS.items()
     ]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -80,7 +96,9 @@ def page_with_table(page: str) -> str:
 
 
 def _edges() -> dict[tuple[str, str], tuple[Trigger, ...]]:
-    """What leads from where to where; what leads there from every position of an incident leads there from its frame."""
+    """What leads from where to where; what leads there from every position of an incident leads
+    there from its frame.
+    """
     found: dict[tuple[str, str], list[Trigger]] = {}
     for trigger, row in TRANSITIONS.items():
         for position, move in row.items():
@@ -97,14 +115,27 @@ def _edges() -> dict[tuple[str, str], tuple[Trigger, ...]]:
 
 def _edge(start: str, to: str, triggers: tuple[Trigger, ...]) -> str:
     tail, head = _ends(start, to)
-    bend = 0 if GROUP in (start, to) or {start, to} & {LifecycleState.WAITING} or (to, start) not in _edges() else 50
+    bend = (
+        0
+        if GROUP in (start, to)
+        or {start, to} & {LifecycleState.WAITING}
+        or (to, start) not in _edges()
+        else 50
+    )
     dx, dy = head[0] - tail[0], head[1] - tail[1]
     length = max(1.0, (dx * dx + dy * dy) ** 0.5)
-    middle = ((tail[0] + head[0]) / 2 - dy / length * bend, (tail[1] + head[1]) / 2 + dx / length * bend)
-    path = f'<path class="edge" d="M{tail[0]:.0f} {tail[1]:.0f} Q{middle[0]:.0f} {middle[1]:.0f} {head[0]:.0f} {head[1]:.0f}"/>'
+    middle = (
+        (tail[0] + head[0]) / 2 - dy / length * bend,
+        (tail[1] + head[1]) / 2 + dx / length * bend,
+    )
+    path = (
+        f'<path class="edge" d="M{tail[0]:.0f} {tail[1]:.0f} Q{middle[0]:.0f} {middle[1]:.0f}'
+        f' {head[0]:.0f} {head[1]:.0f}"/>'
+    )
     top = middle[1] - (len(triggers) - 1) * LINE_HEIGHT / 2 + 4
     words = [
-        f'<text class="why" x="{middle[0]:.0f}" y="{top + number * LINE_HEIGHT:.0f}">{escape(trigger.value)}</text>'
+        f'<text class="why" x="{middle[0]:.0f}"'
+        f' y="{top + number * LINE_HEIGHT:.0f}">{escape(trigger.value)}</text>'
         for number, trigger in enumerate(triggers)
     ]
     return "\n".join([path, *words])
@@ -116,7 +147,10 @@ def _ends(start: str, to: str) -> tuple[Point, Point]:
     if start == GROUP:
         _, y, _, height = FRAME
         above = head[1] < y
-        return (head[0], y if above else y + height), (head[0], head[1] + (1 if above else -1) * BOX_HEIGHT / 2)
+        return (head[0], y if above else y + height), (
+            head[0],
+            head[1] + (1 if above else -1) * BOX_HEIGHT / 2,
+        )
     return _rim(CENTRES[start], head), _rim(head, CENTRES[start])
 
 

@@ -170,14 +170,19 @@ class Chain:
         if sequence != self.sequence + 1:
             missing = self.sequence + 1
             return (
-                f"entry {missing} is missing" if sequence == missing + 1 else f"entries {missing} to {sequence - 1} are missing"
+                f"entry {missing} is missing"
+                if sequence == missing + 1
+                else f"entries {missing} to {sequence - 1} are missing"
             )
         if chain_hash(row) != row["hash"]:
             return "it was changed: its content does not fit its hash"
         if row["previous_hash"] != self.hash:
             return "it does not follow from the one before: one of the two was exchanged"
         if row["action"] == AuditAction.AUDIT_DAMAGE_FOUND:
-            return "when it was written, the log before it had been changed or cut, or the secret key exchanged"
+            return (
+                "when it was written, the log before it had been changed or cut, or the secret key"
+                " exchanged"
+            )
         self.sequence, self.hash = sequence, str(row["hash"])
         return None
 

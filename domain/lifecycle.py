@@ -82,8 +82,14 @@ OPEN_STATES = frozenset({O, C, R})
 END_STATES = frozenset({A, V, X})
 REPAIRING_STATES = frozenset({C, R})
 
-_DOUBLE_APPLIED, _DOUBLE_RECOVERED = Transition(A, True, Flag.DOUBLE_APPLICATION), Transition(V, True, Flag.DOUBLE_APPLICATION)
-_CONTRADICTED_APPLIED, _CONTRADICTED_RECOVERED = Transition(A, True, Flag.CONTRADICTION), Transition(V, True, Flag.CONTRADICTION)
+_DOUBLE_APPLIED, _DOUBLE_RECOVERED = (
+    Transition(A, True, Flag.DOUBLE_APPLICATION),
+    Transition(V, True, Flag.DOUBLE_APPLICATION),
+)
+_CONTRADICTED_APPLIED, _CONTRADICTED_RECOVERED = (
+    Transition(A, True, Flag.CONTRADICTION),
+    Transition(V, True, Flag.CONTRADICTION),
+)
 _LATE = Transition(X, True, Flag.LATE_SUCCESS)
 
 
@@ -105,10 +111,14 @@ def _refuse(code: Code, *states: LifecycleState) -> dict[LifecycleState, Transit
 
 TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     # Results that the app sends.
-    Trigger.SUCCESS: _to(A, W) | _to(V, O, C, R) | {A: Transition(A), V: _DOUBLE_RECOVERED, X: _LATE},
+    Trigger.SUCCESS: _to(A, W)
+    | _to(V, O, C, R)
+    | {A: Transition(A), V: _DOUBLE_RECOVERED, X: _LATE},
     Trigger.SUCCESS_TO_NOTE: _note(O, C, R),
     Trigger.SUCCESS_BY_REPLAY: _to(V, O, C, R) | {V: _DOUBLE_RECOVERED, X: _LATE},
-    Trigger.FAILED: _to(O, W) | _note(O, C, R, X) | {A: _CONTRADICTED_APPLIED, V: _CONTRADICTED_RECOVERED},
+    Trigger.FAILED: _to(O, W)
+    | _note(O, C, R, X)
+    | {A: _CONTRADICTED_APPLIED, V: _CONTRADICTED_RECOVERED},
     Trigger.FAILED_AFTER_SUCCESS: {X: Transition(X, True, Flag.CONTRADICTION)},
     Trigger.FAILED_BY_ACTIVE_REPLAY: _to(O, C, R),
     Trigger.REPEATED: _stay(A, V, X),

@@ -69,10 +69,14 @@ def is_ingest_down(beats: IngestBeats | None, now: datetime, *, outage_seconds: 
     """
     if beats is None or not outage_seconds:
         return False
-    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_DOWN * beat_interval(outage_seconds)
+    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_DOWN * beat_interval(
+        outage_seconds
+    )
 
 
-def grace_ms(beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int) -> int | None:
+def grace_ms(
+    beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int
+) -> int | None:
     """How many milliseconds a deadline waits for evidence; None when it counts now, or is still in
     the future.
     """

@@ -119,7 +119,9 @@ def timeout_span(timeout_minutes: float) -> timedelta:
     return timedelta(milliseconds=round(timeout_minutes * 60_000))
 
 
-def states_same_facts(first: tuple[str, str, str | None], again: tuple[str, str, str | None]) -> bool:
+def states_same_facts(
+    first: tuple[str, str, str | None], again: tuple[str, str, str | None]
+) -> bool:
     """Whether a receipt of the same identity repeats the first: (event_type, internal_reference,
     shopify_shop_domain).
 

@@ -60,7 +60,12 @@ class ResultFacts:
         """32 hex characters, equal for equal facts. An index on it finds repeats, however long
         their messages are.
         """
-        parts = (self.status.value, self.replay_id or "", self.error_code or "", self.error_message or "")
+        parts = (
+            self.status.value,
+            self.replay_id or "",
+            self.error_code or "",
+            self.error_message or "",
+        )
         return sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -94,12 +99,16 @@ def classify_result(
     successes or equal to this one. The caller has checked that `facts.replay_id` is one of this
     receipt's repairs.
     """
-    if state in END_STATES and (facts in earlier or _is_the_ending_success(facts, state, ended_by_replay_id)):
+    if state in END_STATES and (
+        facts in earlier or _is_the_ending_success(facts, state, ended_by_replay_id)
+    ):
         return Trigger.REPEATED
     if facts.status is ResultStatus.FAILED:
         # A failure contradicts the success that ended the receipt. On a closed receipt it
         # contradicts a stored success only.
-        if state is LifecycleState.CLOSED and any(one.status is ResultStatus.SUCCESS for one in earlier):
+        if state is LifecycleState.CLOSED and any(
+            one.status is ResultStatus.SUCCESS for one in earlier
+        ):
             return Trigger.FAILED_AFTER_SUCCESS
         is_active = facts.replay_id is not None and facts.replay_id == active_replay_id
         return Trigger.FAILED_BY_ACTIVE_REPLAY if is_active else Trigger.FAILED
@@ -110,6 +119,12 @@ def classify_result(
     return Trigger.SUCCESS
 
 
-def _is_the_ending_success(facts: ResultFacts, state: LifecycleState, ended_by_replay_id: ReplayId | None) -> bool:
+def _is_the_ending_success(
+    facts: ResultFacts, state: LifecycleState, ended_by_replay_id: ReplayId | None
+) -> bool:
     is_success = facts.status is ResultStatus.SUCCESS
-    return is_success and state in {LifecycleState.APPLIED, LifecycleState.RECOVERED} and facts.replay_id == ended_by_replay_id
+    return (
+        is_success
+        and state in {LifecycleState.APPLIED, LifecycleState.RECOVERED}
+        and facts.replay_id == ended_by_replay_id
+    )

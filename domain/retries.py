@@ -70,7 +70,12 @@ Verdict = Accepted | TryAgain | Rejected | Exhausted
 
 
 def judge_exchange(
-    outcome: ExchangeOutcome, *, attempt_number: int, schedule: tuple[int, ...], jitter: float, draw: float
+    outcome: ExchangeOutcome,
+    *,
+    attempt_number: int,
+    schedule: tuple[int, ...],
+    jitter: float,
+    draw: float,
 ) -> Verdict:
     """The verdict on attempt `attempt_number` (from 1). For the other arguments see
     `delay_before_attempt`.
@@ -82,14 +87,20 @@ def judge_exchange(
         return Rejected(url_gone=status == 410)
     if attempt_number >= len(schedule):
         return Exhausted()
-    delay_seconds = delay_before_attempt(attempt_number + 1, schedule=schedule, jitter=jitter, draw=draw)
+    delay_seconds = delay_before_attempt(
+        attempt_number + 1, schedule=schedule, jitter=jitter, draw=draw
+    )
     if status == 429 and outcome.retry_after_seconds is not None:
         # Never sooner than requested. A shorter Retry-After does not shorten the schedule.
-        delay_seconds = max(delay_seconds, min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
+        delay_seconds = max(
+            delay_seconds, min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
+        )
     return TryAgain(delay_seconds)
 
 
-def delay_before_attempt(attempt_number: int, *, schedule: tuple[int, ...], jitter: float, draw: float) -> float:
+def delay_before_attempt(
+    attempt_number: int, *, schedule: tuple[int, ...], jitter: float, draw: float
+) -> float:
     """Seconds to wait before attempt `attempt_number` (from 1), spread by `jitter`.
 
     `schedule` holds one delay in seconds for each attempt. `jitter` is the fraction by which a
@@ -104,7 +115,10 @@ def longest_delays(schedule: tuple[int, ...], jitter: float) -> tuple[float, ...
     The last one holds for all further attempts. The arguments are those of `delay_before_attempt`.
     """
     following = range(2, len(schedule) + 1) or range(1, 2)
-    return tuple(delay_before_attempt(number, schedule=schedule, jitter=jitter, draw=1) for number in following)
+    return tuple(
+        delay_before_attempt(number, schedule=schedule, jitter=jitter, draw=1)
+        for number in following
+    )
 
 
 def _is_retryable(status: int) -> bool:

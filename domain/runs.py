@@ -25,7 +25,10 @@ class RunCondition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunLook:
-    """What Temporal says of a run. `task_at`: when its task was scheduled, by Temporal's clock; None without a task."""
+    """What Temporal says of a run.
+
+    `task_at`: when its task was scheduled, by Temporal's clock; None without a task.
+    """
 
     condition: RunCondition
     task_at: datetime | None = None

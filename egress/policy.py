@@ -20,8 +20,9 @@ LONGEST_URL = 2048
 HTTPS_PORTS = (443, 8443)
 LOCALHOST = "localhost"
 REFUSED_PLACE = (
-    "Must be an https URL on port 443 or 8443 whose host has public addresses only. Who runs this installation can open a "
-    "range of its own network with MAKEGOOD_EGRESS_ALLOW (127.0.0.0/8,::1/128 is this machine)."
+    "Must be an https URL on port 443 or 8443 whose host has public addresses only. Who runs this"
+    " installation can open a range of its own network with MAKEGOOD_EGRESS_ALLOW"
+    " (127.0.0.0/8,::1/128 is this machine)."
 )
 
 # All of the IANA special-purpose registries (no endpoint is served in the globally reachable ones
@@ -78,7 +79,8 @@ REFUSED_RANGES: tuple[tuple[Network, str], ...] = tuple(
 # With every range allowed, only the text of a URL can be refused.
 _EVERYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?P<rest>(?:[/?].*)?)", re.IGNORECASE
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]*\]|[^:/?\[\]]*)(?::(?P<port>[^/?]*))?(?P<rest>(?:[/?].*)?)",
+    re.IGNORECASE,
 )
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -166,7 +168,9 @@ def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     port = _port(scheme, match["port"])
     written_port = "" if match["port"] is None else f":{port}"
     canonical = f"{scheme}://{f'[{host}]' if ':' in host else host}{written_port}{match['rest']}"
-    url = OutgoingUrl(text=text, canonical=canonical, scheme=scheme, host=host, port=port, address=address)
+    url = OutgoingUrl(
+        text=text, canonical=canonical, scheme=scheme, host=host, port=port, address=address
+    )
     if url.needs_allowed_range and not allow:
         raise UnsafeUrl("The URL must use https, on port 443 or 8443.")
     if address is not None:
@@ -174,7 +178,9 @@ def check_url(text: str, allow: tuple[Network, ...]) -> OutgoingUrl:
     return url
 
 
-def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple[Network, ...]) -> tuple[Address, ...]:
+def check_addresses(
+    url: OutgoingUrl, addresses: Iterable[Address], allow: tuple[Network, ...]
+) -> tuple[Address, ...]:
     """The addresses that may be called for this URL. One refused address refuses all of them.
 
     `localhost` has several addresses; only the allowed ones are called.
@@ -185,7 +191,9 @@ def check_addresses(url: OutgoingUrl, addresses: Iterable[Address], allow: tuple
     """
     judged = tuple(addresses)
     if url.host == LOCALHOST:
-        allowed = tuple(address for address in judged if judge_address(address, allow) is AddressVerdict.ALLOWED)
+        allowed = tuple(
+            address for address in judged if judge_address(address, allow) is AddressVerdict.ALLOWED
+        )
         judged = allowed or judged
     verdicts = {judge_address(address, allow) for address in judged}
     if not judged:
@@ -215,7 +223,9 @@ def _refuse_characters(text: str) -> None:
     if len(text) > LONGEST_URL:
         raise UnsafeUrl(f"The URL must be at most {LONGEST_URL} characters.")
     if not text.isascii():
-        raise UnsafeUrl("The URL must be ASCII: write the host in its xn-- form and percent-encode the rest.")
+        raise UnsafeUrl(
+            "The URL must be ASCII: write the host in its xn-- form and percent-encode the rest."
+        )
     if any(character <= " " or character in "\\\x7f" for character in text):
         raise UnsafeUrl("The URL must hold no space, backslash or control character.")
     if "#" in text:

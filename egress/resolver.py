@@ -31,12 +31,19 @@ async def resolve_name(host: str, port: int) -> tuple[Address, ...]:
     def look_up() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found_addresses: tuple[Address, ...] = tuple(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
-        except (OSError, ValueError):  # a UnicodeError is a ValueError, and so is an address with a zone
+            found_addresses: tuple[Address, ...] = tuple(
+                dict.fromkeys(ip_address(str(entry[4][0])) for entry in found)
+            )
+        except (
+            OSError,
+            ValueError,
+        ):  # a UnicodeError is a ValueError, and so is an address with a zone
             found_addresses = ()
         # The loop may have ended meanwhile; then nothing waits.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: None if answer.done() else answer.set_result(found_addresses))
+            loop.call_soon_threadsafe(
+                lambda: None if answer.done() else answer.set_result(found_addresses)
+            )
 
     threading.Thread(target=look_up, name="name-look-up", daemon=True).start()
     addresses = await answer

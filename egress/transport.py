@@ -147,8 +147,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise failed(failure) from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        backend = _JudgingBackend(parse_permitted_url(str(request.url), self._allow), self._allow, self._resolver)
-        pool = httpcore.AsyncConnectionPool(ssl_context=self._ssl_context, network_backend=backend, max_connections=1)
+        backend = _JudgingBackend(
+            parse_permitted_url(str(request.url), self._allow), self._allow, self._resolver
+        )
+        pool = httpcore.AsyncConnectionPool(
+            ssl_context=self._ssl_context, network_backend=backend, max_connections=1
+        )
         try:
             response = await pool.handle_async_request(_core_request(request))
             try:
@@ -158,7 +162,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         finally:
             await pool.aclose()
             await backend.aclose()
-        headers = [(name, value) for name, value in response.headers if name.lower() in _KEPT_HEADERS]
+        headers = [
+            (name, value) for name, value in response.headers if name.lower() in _KEPT_HEADERS
+        ]
         return httpx.Response(response.status, headers=headers, content=body)
 
     async def _read(self, response: httpcore.Response) -> bytes:
@@ -182,14 +188,19 @@ def bundled_authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-async def _resolve_and_judge(url: OutgoingUrl, allow: tuple[Network, ...], resolver: Resolver) -> tuple[Address, ...]:
+async def _resolve_and_judge(
+    url: OutgoingUrl, allow: tuple[Network, ...], resolver: Resolver
+) -> tuple[Address, ...]:
     addresses = (url.address,) if url.address is not None else await resolver(url.host, url.port)
     return check_addresses(url, addresses, allow)
 
 
 def _core_request(request: httpx.Request) -> httpcore.Request:
     url = httpcore.URL(
-        scheme=request.url.raw_scheme, host=request.url.raw_host, port=request.url.port, target=request.url.raw_path
+        scheme=request.url.raw_scheme,
+        host=request.url.raw_host,
+        port=request.url.port,
+        target=request.url.raw_path,
     )
     own = {name.lower() for name, _ in _OWN_HEADERS}
     headers = [(name, value) for name, value in request.headers.raw if name.lower() not in own]
@@ -219,7 +230,9 @@ class _JudgingBackend(httpcore.AsyncNetworkBackend):
             raise UnsafeUrl("The URL is read in two ways.")
         for address in await _resolve_and_judge(self._url, self._allow, self._resolver):
             try:
-                stream = await self._network.connect_tcp(str(address), port, CONNECT_SECONDS, local_address, socket_options)
+                stream = await self._network.connect_tcp(
+                    str(address), port, CONNECT_SECONDS, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
             self._streams.append(stream)

@@ -73,14 +73,18 @@ class ApiKeyOperations:
                 "shown": ["api_key"],
             }
             action, subject = AuditAction.KEY_CREATED, Subject(SubjectType.KEY, key.id)
-            await self._audit.record(session, actor, action, subject, project_id=project_id, details=details)
+            await self._audit.record(
+                session, actor, action, subject, project_id=project_id, details=details
+            )
         return {**key_view(key), "api_key": api_key}
 
     async def revoke_key(self, project_id: str, key_id: str, *, actor: Actor) -> Json:
         """Revoke the key. Other processes refuse it within 5 s. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            revoked = await api_keys.revoke_key(session, ProjectId(known_id(project_id)), KeyId(known_id(key_id)), now=now)
+            revoked = await api_keys.revoke_key(
+                session, ProjectId(known_id(project_id)), KeyId(known_id(key_id)), now=now
+            )
             action, subject = AuditAction.KEY_REVOKED, Subject(SubjectType.KEY, revoked.id)
             await self._audit.record(session, actor, action, subject, project_id=project_id)
         self._on_change(revoked.project_id)

@@ -49,7 +49,9 @@ class EventOperations:
     async def read_event(self, project_id: str | None, event_id: str) -> Json:
         """The event with its newest repairs and timeline entries. Raises: NotFound."""
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
-            event = await queries.read_event(session, project_or_none(project_id), EventId(known_id(event_id)))
+            event = await queries.read_event(
+                session, project_or_none(project_id), EventId(known_id(event_id))
+            )
         if event is None:
             raise event_not_found()
         return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
@@ -81,7 +83,9 @@ class EventOperations:
             refuse_live(receipt.livemode)
             now = await self._database.now(session)
             statements = SessionStatements(session)
-            await operator_actions.expire(statements, receipt.event_id, now, requested_by=actor.requested_by)
+            await operator_actions.expire(
+                statements, receipt.event_id, now, requested_by=actor.requested_by
+            )
             subject = Subject(SubjectType.RECEIPT, receipt.event_id)
             await self._audit.record(
                 session,
@@ -94,9 +98,13 @@ class EventOperations:
         return event_view(after.receipt, after.incident)
 
 
-async def load_event(session: AsyncSession, project_id: str | None, event_id: str) -> queries.EventRow:
+async def load_event(
+    session: AsyncSession, project_id: str | None, event_id: str
+) -> queries.EventRow:
     """The receipt with its incident. Raises: NotFound."""
-    row = await queries.read_event_row(session, project_or_none(project_id), EventId(known_id(event_id)))
+    row = await queries.read_event_row(
+        session, project_or_none(project_id), EventId(known_id(event_id))
+    )
     if row is None:
         raise event_not_found()
     return row
@@ -109,4 +117,6 @@ def event_not_found() -> NotFound:
 def refuse_live(livemode: bool) -> None:
     """Refuse an action that only test projects have. Raises: Forbidden."""
     if livemode:
-        raise Forbidden("Receipts of a live project cannot be expired. Use the key of a test project.")
+        raise Forbidden(
+            "Receipts of a live project cannot be expired. Use the key of a test project."
+        )

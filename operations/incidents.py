@@ -58,13 +58,17 @@ class IncidentOperations:
             row = await _load(session, project_id, incident_id)
             event_id = row.incident.event_id
             now = await self._database.now(session)
-            repair = await repairs.request_repair(SessionStatements(session), event_id, now, requested_by=actor.requested_by)
+            repair = await repairs.request_repair(
+                SessionStatements(session), event_id, now, requested_by=actor.requested_by
+            )
             details: Json = {"event_id": event_id, "replay_id": repair.replay_id}
             details |= {} if repair.is_new else {"adopted": True}
             await self._record(session, actor, AuditAction.REPROCESS_REQUESTED, row, details)
         return {"replay_id": repair.replay_id, "incident_id": incident_id}
 
-    async def resolve(self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor) -> Json:
+    async def resolve(
+        self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor
+    ) -> Json:
         """Resolve the incident manually, with a reason.
 
         Raises: NotFound, IncidentAlreadyResolved, ValidationFailed.
@@ -136,8 +140,12 @@ class IncidentOperations:
         )
 
 
-async def _load(session: AsyncSession, project_id: str | None, incident_id: str) -> queries.IncidentRow:
-    row = await queries.read_incident(session, project_or_none(project_id), IncidentId(known_id(incident_id)))
+async def _load(
+    session: AsyncSession, project_id: str | None, incident_id: str
+) -> queries.IncidentRow:
+    row = await queries.read_incident(
+        session, project_or_none(project_id), IncidentId(known_id(incident_id))
+    )
     if row is None:
         raise NotFound("No incident with this id exists here. Check the id and the project.")
     return row

@@ -45,7 +45,9 @@ Name = Annotated[
         pattern=r"^[^\x00-\x1f]*$",
     ),
 ]
-EmailAddress = Annotated[str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)]
+EmailAddress = Annotated[
+    str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)
+]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 
@@ -62,9 +64,14 @@ class ProjectPatch(BaseModel):
     timeout_minutes: Minutes = Field(
         default=0.0,
         description="Minutes until a result is due, by default. Whole minutes in a live project.",
-        json_schema_extra={"minimum": MINIMUM_TIMEOUT_MINUTES["test"], "maximum": MAXIMUM_TIMEOUT_MINUTES},
+        json_schema_extra={
+            "minimum": MINIMUM_TIMEOUT_MINUTES["test"],
+            "maximum": MAXIMUM_TIMEOUT_MINUTES,
+        },
     )
-    alert_emails: AlertEmails = Field(default_factory=list, description="The addresses that alerts about incidents are sent to.")
+    alert_emails: AlertEmails = Field(
+        default_factory=list, description="The addresses that alerts about incidents are sent to."
+    )
     late_result: LateResult = Field(
         default=LateResult.RESOLVE,
         description="The effect of a late success without `replay_id` on the open incident.",
@@ -97,7 +104,9 @@ class NewKey(BaseModel):
     expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_LIFE_DAYS)] | None = None
 
 
-async def judged_changes(patch: ProjectPatch, *, project: Project, judge: JudgeRepairUrl) -> ProjectChanges:
+async def judged_changes(
+    patch: ProjectPatch, *, project: Project, judge: JudgeRepairUrl
+) -> ProjectChanges:
     """The patch as changes of this project, with its timeout and repair URL checked.
 
     Raises: ValidationFailed.

@@ -132,7 +132,10 @@ class ProjectOperations:
         async with self._database.transaction() as session:
             before = await projects.read_project(session, project.id)
             changed = await projects.change_project(session, project.id, changes=judged)
-            action, details = AuditAction.PROJECT_CHANGED, {"fields": _changed_fields(before, changed)}
+            action, details = (
+                AuditAction.PROJECT_CHANGED,
+                {"fields": _changed_fields(before, changed)},
+            )
             await self._record(session, actor, action, project.id, details)
         self._on_change(project.id)
         return project_view(changed)
@@ -141,13 +144,17 @@ class ProjectOperations:
         """Suspend or resume the project. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            changed = await projects.set_suspended(session, ProjectId(known_id(project_id)), suspended=suspended, now=now)
+            changed = await projects.set_suspended(
+                session, ProjectId(known_id(project_id)), suspended=suspended, now=now
+            )
             suspend, resume = AuditAction.PROJECT_SUSPENDED, AuditAction.PROJECT_RESUMED
             await self._record(session, actor, suspend if suspended else resume, changed.id)
         self._on_change(changed.id)
         return project_view(changed)
 
-    async def delete_project(self, project_id: str, *, confirmation: str, actor: Actor, end_open: bool = False) -> Json:
+    async def delete_project(
+        self, project_id: str, *, confirmation: str, actor: Actor, end_open: bool = False
+    ) -> Json:
         """Delete the project permanently; `confirmation` must be its name.
 
         `end_open` ends the project's open receipts. The result has their number.
@@ -194,7 +201,9 @@ class ProjectOperations:
         details: Mapping[str, object] | None = None,
     ) -> None:
         subject = Subject(SubjectType.PROJECT, project_id)
-        await self._audit.record(session, actor, action, subject, project_id=project_id, details=details)
+        await self._audit.record(
+            session, actor, action, subject, project_id=project_id, details=details
+        )
 
 
 def _changed_fields(before: Project, after: Project) -> list[str]:

@@ -28,7 +28,9 @@ PROBLEMS = {
     ProblemKind.UNAUTHORIZED: "Temporal rejects a worker's credentials.",
     ProblemKind.NAMESPACE_MISSING: "The Temporal namespace of a worker does not exist.",
     ProblemKind.NAMESPACE_TAKEN: "A worker's Temporal namespace belongs to another installation.",
-    ProblemKind.STORE_ELSEWHERE: ("A worker was given another namespace than the other workers of this store."),
+    ProblemKind.STORE_ELSEWHERE: (
+        "A worker was given another namespace than the other workers of this store."
+    ),
     ProblemKind.FAILED: "A worker has stopped working for Temporal.",
 }
 
@@ -146,4 +148,6 @@ def outage_credit_warning(seconds: float | None) -> str:
 
 
 def _fresh(beats: Sequence[Beat]) -> list[Beat]:
-    return [beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(ENDED)]
+    return [
+        beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(ENDED)
+    ]

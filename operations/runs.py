@@ -31,7 +31,9 @@ class RunOperations:
         async with self._database.transaction() as session:
             event = await load_event(session, project_id, event_id)
             found = await stuck_runs.stuck_run(session, event.receipt.event_id)
-            await self._request_restart(session, event.receipt.event_id, event.receipt.project_id, found, actor)
+            await self._request_restart(
+                session, event.receipt.event_id, event.receipt.project_id, found, actor
+            )
         return event_view(event.receipt, event.incident)
 
     async def restart_stuck(self, *, after: str | None, actor: Actor) -> list[str]:

@@ -51,7 +51,9 @@ class ResolveBody(BaseModel):
 
     reason: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$"),
+        StringConstraints(
+            min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$"
+        ),
     ]
 
 
@@ -68,7 +70,9 @@ def validated(model: type[M], content: Json) -> M:
 
 def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """Pydantic's errors as the contract's field errors."""
-    return tuple(field_error(problem) for problem in error.errors(include_url=False, include_input=False))
+    return tuple(
+        field_error(problem) for problem in error.errors(include_url=False, include_input=False)
+    )
 
 
 # Any: Pydantic's error details, an untyped dictionary.
@@ -81,13 +85,21 @@ def field_error(problem: Any, *, skip: int = 0) -> FieldError:
         return FieldError(pointer, *_MESSAGES[kind])
     if kind in ("wrong_type", "invalid_format"):  # our own validators: no message quotes input
         return FieldError(pointer, kind, problem["msg"])
-    return FieldError(pointer, "invalid_value", "Must have the form that the API reference describes.")
+    return FieldError(
+        pointer, "invalid_value", "Must have the form that the API reference describes."
+    )
 
 
 def timeout_errors(minutes: float, *, livemode: bool) -> list[FieldError]:
     """The errors of a timeout, which depend on the project's mode; empty when it is valid."""
     if livemode and not minutes.is_integer():
-        return [FieldError("/timeout_minutes", "wrong_type", "Must be a whole number of minutes in a live project.")]
+        return [
+            FieldError(
+                "/timeout_minutes",
+                "wrong_type",
+                "Must be a whole number of minutes in a live project.",
+            )
+        ]
     minimum = MINIMUM_TIMEOUT_MINUTES["live" if livemode else "test"]
     if not minimum <= minutes <= MAXIMUM_TIMEOUT_MINUTES:
         message = f"Must be from {minimum:g} to {MAXIMUM_TIMEOUT_MINUTES} minutes."

@@ -1,7 +1,8 @@
 """Asks an advisory service for known vulnerabilities of every pinned package: `make audit`.
 
-pip-audit alone says "no known vulnerabilities" when it could ask about no package at all. Here 0 is given only when each one was
-looked up and nothing is known of any; otherwise it says that nothing was audited.
+pip-audit alone says "no known vulnerabilities" when it could ask about no package at all. Here 0 is
+given only when each one was looked up and nothing is known of any; otherwise it says that nothing
+was audited.
 """
 
 import json
@@ -14,14 +15,27 @@ FOUND, NOT_ASKED = 1, 2
 
 
 def main(arguments: list[str]) -> int:
-    """0: all were asked about and nothing is known; 1: something is known; 2: it could not be asked."""
+    """0:
+
+    all were asked about and nothing is known; 1: something is known; 2: it could not be asked.
+    """
     files = [Path(argument) for argument in arguments] or [HERE / "run.txt", HERE / "test.txt"]
     return max(_audit(path) for path in files)
 
 
 def _audit(path: Path) -> int:
-    command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
-    run = subprocess.run([*command, "--format", "json", "--requirement", str(path)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--require-hashes",
+        "--disable-pip",
+        "--progress-spinner",
+        "off",
+    ]
+    run = subprocess.run(
+        [*command, "--format", "json", "--requirement", str(path)], capture_output=True, text=True
+    )
     try:
         packages = json.loads(run.stdout)["dependencies"]
     except (ValueError, KeyError):
@@ -40,8 +54,14 @@ def verdict(path: Path, packages: list[dict[str, object]]) -> int:
             fixed = ", ".join(advisory["fix_versions"]) or "none yet"
             print(f"{package['name']} {package['version']}: {advisory['id']}, mended in: {fixed}")
     if skipped or not packages:
-        return _not_asked(path, f"{len(skipped)} of {len(packages)} packages could not be looked up: {', '.join(skipped[:5])} …")
-    print(f"{path.name}: {len(packages)} packages looked up, {len(known)} with known vulnerabilities")
+        return _not_asked(
+            path,
+            f"{len(skipped)} of {len(packages)} packages could not be looked up:"
+            f" {', '.join(skipped[:5])} …",
+        )
+    print(
+        f"{path.name}: {len(packages)} packages looked up, {len(known)} with known vulnerabilities"
+    )
     return FOUND if known else 0
 
 

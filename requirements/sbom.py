@@ -1,6 +1,8 @@
-"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the lock's, licences the venv's.
+"""Writes what Makegood runs on as a CycloneDX document: `make sbom`. Versions and hashes are the
+lock's, licences the venv's.
 
-It checks its own work: a document that leaves out a pinned package, its version or one of its hashes is not written.
+It checks its own work: a document that leaves out a pinned package, its version or one of its
+hashes is not written.
 """
 
 import json
@@ -31,7 +33,10 @@ def main(arguments: list[str]) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     with_licence = sum("licenses" in component for component in document["components"])
-    print(f"{target}: {len(document['components'])} packages, {with_licence} of them with their licence")
+    print(
+        f"{target}: {len(document['components'])} packages, {with_licence} of them with their"
+        " licence"
+    )
     return 0
 
 
@@ -48,19 +53,30 @@ def listed(document: Document) -> Pins:
     """Every package that the document names."""
     pins: Pins = {}
     for component in document["components"]:
-        hashes = (told["content"] for place in component.get("externalReferences", ()) for told in place.get("hashes", ()))
+        hashes = (
+            told["content"]
+            for place in component.get("externalReferences", ())
+            for told in place.get("hashes", ())
+        )
         pins[_plain(component["name"]), component["version"]] = frozenset(hashes)
     return pins
 
 
 def left_out(document: Document, lock: str) -> list[str]:
-    """The pinned packages that the document does not name with their version and all of their hashes."""
+    """The pinned packages that the document does not name with their version and all of their
+    hashes.
+    """
     return sorted(name for (name, _), _ in pins_of(lock).items() - listed(document).items())
 
 
 def add_licences(document: Document, environment: Document) -> None:
-    """Gives each package the licences that the installed one of that name declares; one that is not installed here gets none."""
-    installed = {_plain(component["name"]): component.get("licenses") for component in environment["components"]}
+    """Gives each package the licences that the installed one of that name declares; one that is not
+    installed here gets none.
+    """
+    installed = {
+        _plain(component["name"]): component.get("licenses")
+        for component in environment["components"]
+    }
     for component in document["components"]:
         if licences := installed.get(_plain(component["name"])):
             component["licenses"] = licences
@@ -72,8 +88,18 @@ def _plain(name: str) -> str:
 
 
 def _made(*arguments: str) -> Document:
-    command = [sys.executable, "-m", "cyclonedx_py", *arguments, "--output-reproducible", "--output-format", "JSON"]
-    document: Document = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        *arguments,
+        "--output-reproducible",
+        "--output-format",
+        "JSON",
+    ]
+    document: Document = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    )
     return document
 
 

@@ -25,8 +25,8 @@ class StoreIsNewer(Exception):
 
     def __init__(self, revision: str, newest: str) -> None:
         super().__init__(
-            f"its tables are at {revision}, of a newer version: run that one, or have it go back first "
-            f"(`makegood migrate --to {newest}`)"
+            f"its tables are at {revision}, of a newer version: run that one, or have it go back"
+            f" first (`makegood migrate --to {newest}`)"
         )
 
 
@@ -34,7 +34,9 @@ class RevisionUnknown(Exception):
     """This version has no such revision. The message lists its revisions."""
 
     def __init__(self, revision: str, known: list[str]) -> None:
-        super().__init__(f"this version has no revision {revision[:32]!r}, only {', '.join(reversed(known))}")
+        super().__init__(
+            f"this version has no revision {revision[:32]!r}, only {', '.join(reversed(known))}"
+        )
 
 
 def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None:
@@ -56,7 +58,9 @@ def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None
         if current is not None and current not in known:
             raise StoreIsNewer(current, known[0])
         is_back = current is not None and known.index(target) > known.index(current)
-        (command.downgrade if is_back else command.upgrade)(alembic_config(history, connection), target)
+        (command.downgrade if is_back else command.upgrade)(
+            alembic_config(history, connection), target
+        )
 
     asyncio.run(run_alone(url, move))
 
@@ -84,7 +88,10 @@ def revisions(history: Path = HISTORY) -> list[str]:
     """Every revision of this version, the newest first."""
     from alembic.script import ScriptDirectory
 
-    return [script.revision for script in ScriptDirectory.from_config(alembic_config(history, None)).walk_revisions()]
+    return [
+        script.revision
+        for script in ScriptDirectory.from_config(alembic_config(history, None)).walk_revisions()
+    ]
 
 
 def alembic_config(history: Path, connection: Connection | None) -> "Config":

@@ -1,7 +1,7 @@
 """What every test may ask for: an empty, migrated database on both engines, the sealer, a project.
 
-A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each database is a copy of one that
-was migrated once a session.
+A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
+database is a copy of one that was migrated once a session.
 """
 
 import os
@@ -21,8 +21,10 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
-# What starts whole installations. Such tests wait for deadlines and measure starts, so that no more than two run at a time:
-# each of these groups has a process of its own, before anything else has, and what remains stands back for them.
+# What starts whole installations. Such tests wait for deadlines and measure starts, so that no more
+# than two run at a time: each of these groups has a process of its own, before anything else has,
+# and what remains stands
+# back for them.
 GROUPS = {
     "faults": ("tests/faults/",),
     "installations": (
@@ -39,20 +41,30 @@ SECRET_KEY = "the root secret of the tests, long enough"
 
 def pytest_configure() -> None:
     """A suite begun in a script's background, or by nohup, is deaf to some signals,
-    and so would be every program that its tests send them to: a signal that is caught is not inherited."""
+    and so would be every program that its tests send them to: a caught signal is not inherited.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
-    # The library's own default draws every local of a traceback, which stops an event loop for seconds.
-    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    # The library's own default draws every local of a traceback, which stops an event loop for
+    # seconds.
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The groups come first, each as one, so that each of the first processes begins with one of them."""
+    """The groups come first, each as one, so that each of the first processes begins with one of
+    them.
+    """
     order = list(GROUPS)
-    items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(order))
+    items.sort(
+        key=lambda item: (
+            order.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(order)
+        )
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -76,7 +88,10 @@ class Groups(LoadScopeScheduling):
 
 def group_of(nodeid: str) -> str:
     """The group that the test belongs to, or else its file."""
-    return next((name for name, paths in GROUPS.items() if nodeid.startswith(paths)), nodeid.partition("::")[0])
+    return next(
+        (name for name, paths in GROUPS.items() if nodeid.startswith(paths)),
+        nodeid.partition("::")[0],
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-"""The rules that hold the design together, read off the source: who may import whom, what `domain` may know, where SQL stands.
+"""The rules that hold the design together, read off the source: who may import whom, what `domain`
+may know, where SQL stands.
 
 An exception is named here beside its reason, so that adding one is a decision that a reviewer sees.
 """
@@ -11,7 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("config", "domain", "egress", "store", "operations", "activities", "workflows", "worker", "api", "cli")
+PACKAGES = (
+    "config",
+    "domain",
+    "egress",
+    "store",
+    "operations",
+    "activities",
+    "workflows",
+    "worker",
+    "api",
+    "cli",
+)
 LONGEST_FILE, LONGEST_TEST, MOST_FILES = 300, 400, 15
 # Whom each package may import beside itself: docs/architecture.md.
 ALLOWED = {
@@ -24,9 +36,20 @@ ALLOWED = {
     "workflows": {"domain", "activities"},
     "worker": {"domain", "egress", "store", "activities", "workflows"},
     "api": {"domain", "egress", "store", "operations"},
-    "cli": {"config", "domain", "egress", "store", "operations", "activities", "workflows", "worker", "api"},
+    "cli": {
+        "config",
+        "domain",
+        "egress",
+        "store",
+        "operations",
+        "activities",
+        "workflows",
+        "worker",
+        "api",
+    },
 }
-# Whom each folder may import of its own package's other folders; each row names only folders of rows above it.
+# Whom each folder may import of its own package's other folders; each row names only folders of
+# rows above it.
 INSIDE = {
     "domain/values": set(),
     "domain/security": set(),
@@ -41,7 +64,15 @@ INSIDE = {
     "store/projects": {"store/db", "store/schema", "store/crypto", "store/receipts"},
     "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
     "store/maintenance": {
-        *("store/db", "store/schema", "store/status", "store/crypto", "store/audit", "store/people", "store/receipts"),
+        *(
+            "store/db",
+            "store/schema",
+            "store/status",
+            "store/crypto",
+            "store/audit",
+            "store/people",
+            "store/receipts",
+        ),
         "store/ingest",
     },
     "operations/people": set(),
@@ -61,11 +92,38 @@ INSIDE = {
     "cli/doctor": {"cli/up"},
     "cli/demo": {"cli/up", "cli/commands"},
 }
-# The compositions of the two processes turn settings into plain values and set up logging; nothing else below `cli` may.
+# The compositions of the two processes turn settings into plain values and set up logging; nothing
+# else below `cli` may.
 COMPOSITIONS = {"worker/main.py", "api/main.py"}
-# What may not be in `domain`, nor where a workflow's sandbox looks away: it would make a replay differ.
-IMPURE_MODULES = {"asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
-IMPURE_CALLS = {"now", "utcnow", "today", "uuid4", "uuid1", "uuid7", "time", "monotonic", "open", "input", "print", "getenv"}
+# What may not be in `domain`, nor where a workflow's sandbox looks away: it would make a replay
+# differ.
+IMPURE_MODULES = {
+    "asyncio",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+IMPURE_CALLS = {
+    "now",
+    "utcnow",
+    "today",
+    "uuid4",
+    "uuid1",
+    "uuid7",
+    "time",
+    "monotonic",
+    "open",
+    "input",
+    "print",
+    "getenv",
+}
 # Reached past the sandbox, beside all of `workflows`: the messages, and what they are made of.
 PASSED_THROUGH = ("activities/messages.py",)
 # The engine's own clock and chance, the same in every replay.
@@ -75,7 +133,9 @@ CATCHES_EVERYTHING = {
     "store/ingest/group_commit.py": "a request that cannot be stored fails alone",
     "store/ingest/heartbeat.py": "a beat that cannot be written is written later, or is an outage",
     "activities/alerts/send.py": "an alert whose facts cannot be read is sent with its ids only",
-    "activities/alerts/delivery.py": "a mail that cannot be rendered or sent is recorded, and blocks no other",
+    "activities/alerts/delivery.py": (
+        "a mail that cannot be rendered or sent is recorded, and blocks no other"
+    ),
     "activities/callback/send.py": "an attempt that breaks is recorded as ended",
     "worker/temporal/payloads.py": "a payload that no decoder takes is said to be so",
     "worker/loops/dispatch.py": "a row that cannot be told does not stop the others",
@@ -85,25 +145,47 @@ CATCHES_EVERYTHING = {
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",
     "worker/health/heartbeat.py": "a failed beat is not the end of the heart",
-    "worker/connection_loop.py": "what cannot be done for Temporal does not end what needs the store alone",
+    "worker/connection_loop.py": (
+        "what cannot be done for Temporal does not end what needs the store alone"
+    ),
     "worker/loops/outage_credit.py": "what cannot be credited now does not end the worker",
     "worker/loops/retention.py": "what cannot be purged now does not end the worker",
     "api/middleware.py": "a bug is a 500 with a request id",
     "api/ingest/endpoint.py": "a bug in the hot path is a 500 with a request id",
     "api/health/heartbeat.py": "a failed beat is not the end of the heart",
-    "cli/doctor/run.py": "a check that breaks is a failure of its own, and does not stop the others",
+    "cli/doctor/run.py": (
+        "a check that breaks is a failure of its own, and does not stop the others"
+    ),
 }
 # Who may call what a user named, handing the guard in.
-OPENS_A_GUARDED_CLIENT = {"activities/callback/transport.py", "api/console/sign_in/oidc_provider.py"}
-CONNECTS = {"open_connection", "create_connection", "getaddrinfo", "urlopen", "HTTPConnection", "HTTPSConnection"}
+OPENS_A_GUARDED_CLIENT = {
+    "activities/callback/transport.py",
+    "api/console/sign_in/oidc_provider.py",
+}
+CONNECTS = {
+    "open_connection",
+    "create_connection",
+    "getaddrinfo",
+    "urlopen",
+    "HTTPConnection",
+    "HTTPSConnection",
+}
 # Who may use a database driver outside the store.
-USES_A_DRIVER = {"worker/loops/notify_listener.py": "LISTEN needs a connection of its own for as long as the process lives"}
+USES_A_DRIVER = {
+    "worker/loops/notify_listener.py": (
+        "LISTEN needs a connection of its own for as long as the process lives"
+    )
+}
 DRIVERS = {"sqlalchemy", "sqlmodel", "asyncpg", "aiosqlite", "sqlite3", "alembic"}
 MAY_BE_LONGER = {"store/schema/tables.py": "every table on one page"}
 
 
 def sources(*packages: str) -> list[str]:
-    return [path.relative_to(ROOT).as_posix() for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+    return [
+        path.relative_to(ROOT).as_posix()
+        for package in packages
+        for path in sorted((ROOT / package).rglob("*.py"))
+    ]
 
 
 def parsed(name: str) -> ast.Module:
@@ -146,7 +228,9 @@ def test_domain_imports_the_standard_library_alone_and_none_of_its_impure_parts(
     wrong = {}
     for name in sources("domain"):
         tops = {module.partition(".")[0] for module, _ in imports(parsed(name))} - {"domain"}
-        if beyond := {top for top in tops if top not in sys.stdlib_module_names or top in IMPURE_MODULES}:
+        if beyond := {
+            top for top in tops if top not in sys.stdlib_module_names or top in IMPURE_MODULES
+        }:
             wrong[name] = beyond
     assert not wrong
 
@@ -154,7 +238,11 @@ def test_domain_imports_the_standard_library_alone_and_none_of_its_impure_parts(
 @pytest.mark.parametrize("name", [*sources("domain", "workflows"), *PASSED_THROUGH])
 def test_no_clock_and_no_chance_where_a_replay_must_come_out_the_same(name: str) -> None:
     tree = parsed(name)
-    calls = {call for call in called(tree) if call not in ENGINE_CLOCK and call.rpartition(".")[2] in IMPURE_CALLS}
+    calls = {
+        call
+        for call in called(tree)
+        if call not in ENGINE_CLOCK and call.rpartition(".")[2] in IMPURE_CALLS
+    }
     modules = {module for module, _ in imports(tree) if module.partition(".")[0] in IMPURE_MODULES}
 
     assert not calls
@@ -162,7 +250,7 @@ def test_no_clock_and_no_chance_where_a_replay_must_come_out_the_same(name: str)
 
 
 def folder_of(module: str) -> str | None:
-    """The row of `INSIDE` that a module belongs to; None for one beside the folders of its package."""
+    """The row of `INSIDE` of a module. None for one beside the folders of its package."""
     parts = module.split(".")
     name = "/".join(parts[:2])
     return name if name in INSIDE and len(parts) > 2 else None
@@ -172,23 +260,42 @@ def folder_of(module: str) -> str | None:
 def test_folders_of_a_package_import_one_way(folder: str) -> None:
     wrong = {}
     for name in sources(folder):
-        modules = {f"{module}.{taken}" for module, names in imports(parsed(name)) for taken in names or ("",)}
-        found = {other for module in modules if (other := folder_of(module)) and other.split("/")[0] == folder.split("/")[0]}
+        modules = {
+            f"{module}.{taken}"
+            for module, names in imports(parsed(name))
+            for taken in names or ("",)
+        }
+        found = {
+            other
+            for module in modules
+            if (other := folder_of(module)) and other.split("/")[0] == folder.split("/")[0]
+        }
         if beyond := found - INSIDE[folder] - {folder}:
             wrong[name] = beyond
     assert not wrong
 
 
 def test_every_folder_has_its_row_below_those_that_it_imports() -> None:
-    folders = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).glob("*/__init__.py")}
+    folders = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*/__init__.py")
+    }
     rows = list(INSIDE)
 
-    assert {folder.removesuffix("/__init__.py") for folder in folders} - {"store/migrations"} == set(rows)
+    assert {folder.removesuffix("/__init__.py") for folder in folders} - {
+        "store/migrations"
+    } == set(rows)
     assert [row for place, row in enumerate(rows) if not INSIDE[row] <= set(rows[:place])] == []
 
 
 def test_no_folder_holds_more_than_a_reader_takes_in() -> None:
-    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "migrations" not in path.parts}
+    folders = {
+        path.parent
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if "migrations" not in path.parts
+    }
     counts = {path.relative_to(ROOT).as_posix(): len([*path.glob("*.py")]) - 1 for path in folders}
 
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
@@ -199,11 +306,15 @@ def test_package_files_say_what_lives_there_and_hold_no_code(package: str) -> No
     files = [name for name in sources(package) if name.endswith("__init__.py")]
 
     assert files
-    assert [name for name in files if not ast.get_docstring(parsed(name)) or len(parsed(name).body) > 1] == []
+    assert [
+        name for name in files if not ast.get_docstring(parsed(name)) or len(parsed(name).body) > 1
+    ] == []
 
 
 def test_no_connection_is_made_past_the_guard() -> None:
-    """What a user names is connected to through `egress` alone; mail, the store and Temporal are the operator's to name."""
+    """What a user names is connected to through `egress` alone; mail, the store and Temporal are
+    the operator's to name.
+    """
     wrong = []
     for name in sources(*(package for package in PACKAGES if package not in {"egress", "cli"})):
         for node in ast.walk(parsed(name)):
@@ -211,9 +322,17 @@ def test_no_connection_is_made_past_the_guard() -> None:
                 continue
             call, guarded = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
             is_client = call.startswith("httpx.") and not (
-                call == "httpx.AsyncClient" and "transport" in guarded and name in OPENS_A_GUARDED_CLIENT
+                call == "httpx.AsyncClient"
+                and "transport" in guarded
+                and name in OPENS_A_GUARDED_CLIENT
             )
-            is_exception = call.rpartition(".")[2] in {"Timeout", "Response", "Request", "URL", "Headers"}
+            is_exception = call.rpartition(".")[2] in {
+                "Timeout",
+                "Response",
+                "Request",
+                "URL",
+                "Headers",
+            }
             if (is_client and not is_exception) or call.rpartition(".")[2] in CONNECTS:
                 wrong.append((name, call))
     assert not wrong
@@ -223,9 +342,16 @@ def test_no_query_stands_outside_the_store() -> None:
     wrong = []
     for name in sources(*(package for package in PACKAGES if package != "store")):
         for module, taken in imports(parsed(name)):
-            # The type of a session that is passed on, and the failures that a process edge tells of, query nothing.
-            is_harmless = module == "sqlalchemy.exc" or (module == "sqlalchemy.ext.asyncio" and set(taken) == {"AsyncSession"})
-            if module.partition(".")[0] in DRIVERS and not is_harmless and name not in USES_A_DRIVER:
+            # The type of a session that is passed on, and the failures that a process edge tells
+            # of, query nothing.
+            is_harmless = module == "sqlalchemy.exc" or (
+                module == "sqlalchemy.ext.asyncio" and set(taken) == {"AsyncSession"}
+            )
+            if (
+                module.partition(".")[0] in DRIVERS
+                and not is_harmless
+                and name not in USES_A_DRIVER
+            ):
                 wrong.append((name, module))
     assert not wrong
 
@@ -244,7 +370,9 @@ def test_only_process_edges_catch_everything() -> None:
     found = set()
     for name in sources(*PACKAGES):
         for node in ast.walk(parsed(name)):
-            if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in {"Exception"}):
+            if isinstance(node, ast.ExceptHandler) and (
+                node.type is None or ast.unparse(node.type) in {"Exception"}
+            ):
                 found.add(name)
     assert found <= set(CATCHES_EVERYTHING)
 
@@ -253,7 +381,12 @@ def test_only_transactions_of_the_store_commit() -> None:
     # SQLite's connections have the driver's interface, through which SQLAlchemy commits.
     files = [name for name in sources(*PACKAGES) if name != "store/db/sqlite.py"]
 
-    assert [name for name in files for call in called(parsed(name)) if call.endswith((".commit", ".rollback"))] == []
+    assert [
+        name
+        for name in files
+        for call in called(parsed(name))
+        if call.endswith((".commit", ".rollback"))
+    ] == []
 
 
 def test_temporals_client_is_used_by_the_worker_alone() -> None:
@@ -261,10 +394,17 @@ def test_temporals_client_is_used_by_the_worker_alone() -> None:
         name
         for name in sources("domain", "store", "activities", "workflows", "api")
         for module, _ in imports(parsed(name))
-        if module.startswith(("temporalio.client", "temporalio.worker", "temporalio.service", "temporalio.api"))
+        if module.startswith(
+            ("temporalio.client", "temporalio.worker", "temporalio.service", "temporalio.api")
+        )
     ]
     assert not wrong
-    assert [n for n in sources("domain", "store", "api") for m, _ in imports(parsed(n)) if m.startswith("temporalio")] == []
+    assert [
+        n
+        for n in sources("domain", "store", "api")
+        for m, _ in imports(parsed(n))
+        if m.startswith("temporalio")
+    ] == []
 
 
 def test_every_file_opens_with_what_it_is_for() -> None:
@@ -273,16 +413,35 @@ def test_every_file_opens_with_what_it_is_for() -> None:
     assert [name for name in files if not ast.get_docstring(parsed(name))] == []
 
 
-@pytest.mark.parametrize(("packages", "longest"), [(PACKAGES, LONGEST_FILE), (("tests",), LONGEST_TEST)], ids=["code", "tests"])
+@pytest.mark.parametrize(
+    ("packages", "longest"),
+    [(PACKAGES, LONGEST_FILE), (("tests",), LONGEST_TEST)],
+    ids=["code", "tests"],
+)
 def test_files_are_not_too_long(packages: tuple[str, ...], longest: int) -> None:
-    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in sources(*packages)}
+    lengths = {
+        name: len((ROOT / name).read_text(encoding="utf-8").splitlines())
+        for name in sources(*packages)
+    }
 
-    assert {name: length for name, length in lengths.items() if length > longest and name not in MAY_BE_LONGER} == {}
+    assert {
+        name: length
+        for name, length in lengths.items()
+        if length > longest and name not in MAY_BE_LONGER
+    } == {}
 
 
 def test_nothing_is_built_at_import() -> None:
     """A client, application or settings object at module level would make imports have effects."""
-    built = {"FastAPI", "Settings", "load_settings", "AsyncClient", "create_app", "create_async_engine", "Database.open"}
+    built = {
+        "FastAPI",
+        "Settings",
+        "load_settings",
+        "AsyncClient",
+        "create_app",
+        "create_async_engine",
+        "Database.open",
+    }
     wrong = []
     for name in sources(*PACKAGES):
         for node in parsed(name).body:

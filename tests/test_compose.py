@@ -31,11 +31,22 @@ def variables(text: str) -> dict[str, str]:
 def instructions() -> list[tuple[str, str]]:
     """The Dockerfile's instructions, continued lines joined."""
     joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", DOCKERFILE))
-    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines()) if name]
+    return [
+        (name, rest.strip())
+        for name, _, rest in (line.partition(" ") for line in joined.splitlines())
+        if name
+    ]
 
 
 def test_the_services_of_production_are_there() -> None:
-    assert set(SERVICES) == OURS | {"postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "mailpit"}
+    assert set(SERVICES) == OURS | {
+        "postgres",
+        "temporal-schema",
+        "temporal",
+        "temporal-namespace",
+        "temporal-ui",
+        "mailpit",
+    }
 
 
 def test_every_setting_named_in_either_file_exists() -> None:
@@ -85,11 +96,17 @@ def test_service_has_a_health_check(service: str) -> None:
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_ports_are_published_on_loopback_alone(service: str) -> None:
-    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in SERVICES[service].get("ports", []))
+    assert all(
+        re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in SERVICES[service].get("ports", [])
+    )
 
 
 def test_published_ports_differ() -> None:
-    published = [port.rpartition(":")[0] for service in SERVICES.values() for port in service.get("ports", [])]
+    published = [
+        port.rpartition(":")[0]
+        for service in SERVICES.values()
+        for port in service.get("ports", [])
+    ]
 
     assert len(published) == len(set(published))
 
@@ -122,8 +139,14 @@ def test_ours_run_read_only_and_without_privileges(service: str) -> None:
 
 
 def test_named_volumes_and_configs_are_declared() -> None:
-    volumes = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    configs = {config["source"] for service in SERVICES.values() for config in service.get("configs", [])}
+    volumes = {
+        volume.partition(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+    }
+    configs = {
+        config["source"] for service in SERVICES.values() for config in service.get("configs", [])
+    }
 
     assert volumes == set(COMPOSE["volumes"])
     assert configs == set(COMPOSE["configs"])
@@ -133,11 +156,16 @@ def test_named_volumes_and_configs_are_declared() -> None:
 def test_settings_accept_the_environment_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"POSTGRES_PASSWORD": "p" * 48, "MAKEGOOD_SECRET_KEY": "k" * 64}
     for name, value in SERVICES["api-1"]["environment"].items():
-        monkeypatch.setenv(name, VARIABLE.sub(lambda match: given.get(match["name"], match["rest"][2:]), value))
+        monkeypatch.setenv(
+            name, VARIABLE.sub(lambda match: given.get(match["name"], match["rest"][2:]), value)
+        )
 
     settings = Settings()
 
-    assert settings.database_url_or_default == f"postgresql://makegood:{'p' * 48}@postgres:5432/makegood"
+    assert (
+        settings.database_url_or_default
+        == f"postgresql://makegood:{'p' * 48}@postgres:5432/makegood"
+    )
     assert settings.smtp_url_or_default == "smtp://mailpit:1025"
     assert settings.temporal_target == "temporal:7233"
     assert settings.read_secret_key() == "k" * 64
@@ -150,19 +178,28 @@ def test_image_runs_the_api_as_an_ordinary_user() -> None:
     assert last["USER"] == "10001:10001"
     assert json.loads(last["ENTRYPOINT"]) == ["makegood"]
     assert json.loads(last["CMD"]) == ["api"]
-    assert json.loads(last["HEALTHCHECK"].partition("CMD ")[2]) == SERVICES["api-1"]["healthcheck"]["test"][1:]
-    assert [name for name, _ in told].index("USER") > [rest for _, rest in told].index("--from=build /opt/makegood /opt/makegood")
+    assert (
+        json.loads(last["HEALTHCHECK"].partition("CMD ")[2])
+        == SERVICES["api-1"]["healthcheck"]["test"][1:]
+    )
+    assert [name for name, _ in told].index("USER") > [rest for _, rest in told].index(
+        "--from=build /opt/makegood /opt/makegood"
+    )
 
 
 def test_what_the_image_is_built_from_exists_and_is_sent_to_the_builder() -> None:
-    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")}
+    sent = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    }
 
     assert "requirements/run.txt" in sent
     assert [name for name in sent if not list(ROOT.glob(name))] == []
     assert {"pyproject.toml", "README.md"} <= sent
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"][
-        "include"
-    ]
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]["packages"]["find"]["include"]
     assert {package.rstrip("*") for package in built} <= sent
 
 

@@ -1,4 +1,6 @@
-"""What `make audit` and `make sbom` say of the pinned packages, and that neither says more than it knows."""
+"""What `make audit` and `make sbom` say of the pinned packages, and that neither says more than it
+knows.
+"""
 
 import json
 import runpy
@@ -13,7 +15,8 @@ from tests.support.processes import ROOT
 AUDIT_PYTHON = ROOT / ".venv" / "audit" / "bin" / "python"
 LOCKS = ("run", "test", "audit")
 has_tools = pytest.mark.skipif(
-    not (ROOT / ".venv/audit/installed").exists(), reason="the tools are installed by the first `make sbom` or `make audit`"
+    not (ROOT / ".venv/audit/installed").exists(),
+    reason="the tools are installed by the first `make sbom` or `make audit`",
 )
 
 
@@ -23,13 +26,17 @@ def program(name: str) -> dict[str, Any]:
 
 def test_every_pinned_package_has_its_hashes() -> None:
     for lock in LOCKS:
-        pins = program("sbom")["pins_of"]((ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8"))
+        pins = program("sbom")["pins_of"](
+            (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        )
 
         assert len(pins) > 10
         assert not [name for name, hashes in pins.items() if not hashes], lock
 
 
-def test_audit_that_could_not_ask_never_says_that_nothing_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_that_could_not_ask_never_says_that_nothing_is_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     verdict, path = program("audit")["verdict"], Path("run.txt")
     asked = {"name": "httpx", "version": "1", "vulns": []}
     skipped = {"name": "orjson", "skip_reason": "not found"}
@@ -38,7 +45,9 @@ def test_audit_that_could_not_ask_never_says_that_nothing_is_known(capsys: pytes
     assert verdict(path, [asked]) == 0
     assert verdict(path, [asked, broken]) == 1
     told = capsys.readouterr().out
-    assert [verdict(path, packages) for packages in ([], [skipped], [asked, skipped], [broken, skipped])] == [2] * 4
+    assert [
+        verdict(path, packages) for packages in ([], [skipped], [asked, skipped], [broken, skipped])
+    ] == [2] * 4
     not_told = capsys.readouterr()
 
     assert "rich 1: PYSEC-1, mended in: 2" in told
@@ -46,15 +55,23 @@ def test_audit_that_could_not_ask_never_says_that_nothing_is_known(capsys: pytes
     assert "looked up, 0" not in not_told.out
 
 
-def test_document_takes_versions_and_hashes_from_the_lock_and_licences_from_what_is_installed() -> None:
+def test_document_takes_versions_and_hashes_from_the_lock_and_licences_from_what_is_installed() -> (
+    None
+):
     sbom = program("sbom")
     digest = "a" * 64
     reference = {"type": "distribution", "hashes": [{"alg": "SHA-256", "content": digest}]}
-    document = {"components": [{"name": "Some.Thing", "version": "1.0", "externalReferences": [reference]}]}
+    document = {
+        "components": [{"name": "Some.Thing", "version": "1.0", "externalReferences": [reference]}]
+    }
 
-    sbom["add_licences"](document, {"components": [{"name": "some-thing", "licenses": ["MIT"]}, {"name": "other"}]})
+    sbom["add_licences"](
+        document, {"components": [{"name": "some-thing", "licenses": ["MIT"]}, {"name": "other"}]}
+    )
 
-    pins = sbom["pins_of"](f"some_thing==1.0 ; python_version > '3' \\\n    --hash=sha256:{digest}\n    # via other\n")
+    pins = sbom["pins_of"](
+        f"some_thing==1.0 ; python_version > '3' \\\n    --hash=sha256:{digest}\n    # via other\n"
+    )
     assert sbom["listed"](document) == pins == {("some-thing", "1.0"): frozenset({digest})}
     assert document["components"][0]["licenses"] == ["MIT"]
 
@@ -65,18 +82,34 @@ def test_sbom_lists_every_pinned_package(tmp_path: Path) -> None:
     lock, target = ROOT / "requirements/run.txt", tmp_path / "sbom.json"
 
     made = subprocess.run(
-        [AUDIT_PYTHON, "requirements/sbom.py", lock, target], cwd=ROOT, capture_output=True, text=True, timeout=280
+        [AUDIT_PYTHON, "requirements/sbom.py", lock, target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
 
     assert made.returncode == 0, made.stderr
     document, sbom = json.loads(target.read_text(encoding="utf-8")), program("sbom")
-    assert (document["bomFormat"], document["metadata"]["component"]["name"]) == ("CycloneDX", "makegood")
+    assert (document["bomFormat"], document["metadata"]["component"]["name"]) == (
+        "CycloneDX",
+        "makegood",
+    )
     assert sbom["listed"](document) == sbom["pins_of"](lock.read_text(encoding="utf-8"))
-    assert sum("licenses" in component for component in document["components"]) > len(document["components"]) * 0.8
+    assert (
+        sum("licenses" in component for component in document["components"])
+        > len(document["components"]) * 0.8
+    )
 
 
 def test_document_that_leaves_something_out_is_known() -> None:
     lock = f"httpx==1 \\\n    --hash=sha256:{'a' * 64}\n"
-    told = {"name": "httpx", "version": "1", "externalReferences": [{"hashes": [{"content": "b" * 64}]}]}
+    told = {
+        "name": "httpx",
+        "version": "1",
+        "externalReferences": [{"hashes": [{"content": "b" * 64}]}],
+    }
 
-    assert [program("sbom")["left_out"]({"components": components}, lock) for components in ([], [told])] == [["httpx"]] * 2
+    assert [
+        program("sbom")["left_out"]({"components": components}, lock) for components in ([], [told])
+    ] == [["httpx"]] * 2

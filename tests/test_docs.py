@@ -1,4 +1,7 @@
-"""What a reader of `docs/` relies on: every setting, code and state has its line, pictures are current, links lead somewhere."""
+"""What a reader of `docs/` relies on:
+
+every setting, code and state has its line, pictures are current, links lead somewhere.
+"""
 
 import importlib.util
 import json
@@ -14,7 +17,14 @@ from api.ingest.schemas import ReceiptBody
 from config.settings import Settings, environment_name, environment_names
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
-from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
+from domain.incidents import (
+    IncidentState,
+    Reason,
+    RepairCause,
+    RepairState,
+    Resolution,
+    TimelineKind,
+)
 from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
 from operations.validation import validated
@@ -23,7 +33,17 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
-STATES = (ReceiptState, IncidentState, RepairState, LifecycleState, Reason, Resolution, RepairCause, Flag, TimelineKind)
+STATES = (
+    ReceiptState,
+    IncidentState,
+    RepairState,
+    LifecycleState,
+    Reason,
+    Resolution,
+    RepairCause,
+    Flag,
+    TimelineKind,
+)
 
 
 def read(name: str) -> str:
@@ -53,7 +73,12 @@ def test_every_setting_has_its_line_and_no_other_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [name for name, field in Settings.model_fields.items() if isinstance(field.default, int | float)]
+    "field",
+    [
+        name
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.default, int | float)
+    ],
 )
 def test_documented_default_is_the_settings_own(field: str) -> None:
     default = Settings.model_fields[field].default
@@ -67,7 +92,9 @@ def test_every_error_code_has_its_line() -> None:
 
 
 def test_errors_page_is_made_from_the_code() -> None:
-    assert read("reference/errors.md") == program("make_errors").write_page(), "run .venv/bin/python docs/make_errors.py"
+    assert read("reference/errors.md") == program("make_errors").write_page(), (
+        "run .venv/bin/python docs/make_errors.py"
+    )
 
 
 def test_example_of_an_error_is_what_a_body_without_fields_gets() -> None:
@@ -84,7 +111,11 @@ def test_example_of_an_error_is_what_a_body_without_fields_gets() -> None:
 
 
 def test_readme_keeps_the_secrets_of_production_where_compose_reads_them() -> None:
-    (line,) = re.findall(r"^#   (printf .* > \.env)$", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    (line,) = re.findall(
+        r"^#   (printf .* > \.env)$",
+        (ROOT / "docker-compose.yml").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert line in readme
@@ -105,14 +136,18 @@ def test_every_state_has_its_line(states: type[Enum]) -> None:
 
 
 def test_no_unknown_state_is_described() -> None:
-    assert set(first_cells(read("reference/states.md"))) == {state.value for states in STATES for state in states}
+    assert set(first_cells(read("reference/states.md"))) == {
+        state.value for states in STATES for state in states
+    }
 
 
 def test_picture_and_table_are_drawn_from_the_lifecycle() -> None:
     made = program("make_lifecycle")
     page = read("how-recovery-works.md")
 
-    assert read("pictures/lifecycle.svg") == made.draw_picture(), "run .venv/bin/python docs/make_lifecycle.py"
+    assert read("pictures/lifecycle.svg") == made.draw_picture(), (
+        "run .venv/bin/python docs/make_lifecycle.py"
+    )
     assert page == made.page_with_table(page), "run .venv/bin/python docs/make_lifecycle.py"
     assert "pictures/lifecycle.svg" in page
 
@@ -129,7 +164,9 @@ def test_every_test_that_the_security_page_names_exists() -> None:
     sources = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
 
     assert len(named) > 50
-    assert [f"{path}::{name}" for path, name in named if not re.search(rf"def {name}\(", sources[path])] == []
+    assert [
+        f"{path}::{name}" for path, name in named if not re.search(rf"def {name}\(", sources[path])
+    ] == []
 
 
 def test_every_row_of_the_security_page_names_its_test() -> None:

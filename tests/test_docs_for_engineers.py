@@ -1,4 +1,6 @@
-"""The pages for engineers name only files that exist, map every package folder, and are in the index."""
+"""The pages for engineers name only files that exist, map every package folder, and are in the
+index.
+"""
 
 import re
 from pathlib import Path
@@ -9,9 +11,15 @@ from tests.test_architecture import INSIDE, PACKAGES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "architecture.md", DOCS / "glossary.md", DOCS / "index.md", *sorted((DOCS / "how-to").glob("*.md"))]
+PAGES = [
+    DOCS / "architecture.md",
+    DOCS / "glossary.md",
+    DOCS / "index.md",
+    *sorted((DOCS / "how-to").glob("*.md")),
+]
 PLACES = {*PACKAGES, "bench", "docs", "examples", "sdks", "tests"}
-# A path of the repository, in code quotes or in a diagram: a known folder, then names without blanks.
+# A path of the repository, in code quotes or in a diagram: a known folder, then names without
+# blanks.
 NAMED = re.compile(r"(?<![\w/.-])(?P<path>(?:\w+(?:/[\w.-]+)+)|\w+\.(?:py|md|yml))")
 
 
@@ -19,7 +27,9 @@ def named_paths(text: str) -> set[str]:
     """The paths that a page names in code quotes and Mermaid diagrams."""
     parts = re.findall(r"`([^`\n]+)`", text) + re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
     found = {match["path"].rstrip(".") for part in parts for match in NAMED.finditer(part)}
-    return {path for path in found if path.partition("/")[0] in PLACES or path.endswith((".md", ".yml"))}
+    return {
+        path for path in found if path.partition("/")[0] in PLACES or path.endswith((".md", ".yml"))
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
@@ -30,7 +40,9 @@ def test_files_and_folders_that_a_page_names_exist(page: Path) -> None:
 
 
 def test_package_map_has_a_row_for_every_folder() -> None:
-    rows = re.findall(r"^\| `([\w/]+)` \|", (DOCS / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([\w/]+)` \|", (DOCS / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     not_in_text = {row for row in INSIDE if row.startswith("cli/")}
 
     assert {*PACKAGES, *INSIDE, "store/migrations"} - not_in_text - set(rows) == set()
@@ -40,7 +52,9 @@ def test_index_links_to_every_page() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"index.md"}
 
-    assert {page for page in pages if f"({page})" not in index and not page.startswith("decisions/")} == set()
+    assert {
+        page for page in pages if f"({page})" not in index and not page.startswith("decisions/")
+    } == set()
 
 
 def test_named_paths_are_found_in_quotes_and_diagrams() -> None:

@@ -1,4 +1,7 @@
-"""The product's promise as its real processes keep it: alone, and when one of them is stopped or killed at the wrong moment."""
+"""The product's promise as its real processes keep it:
+
+alone, and when one of them is stopped or killed at the wrong moment.
+"""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +21,9 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
 
 
 def count_of_workflows(shop: Product) -> int:
-    counted = re.search(r"\d+", shop.temporal("workflow", "count", "--query", "WorkflowType = 'receipt'"))
+    counted = re.search(
+        r"\d+", shop.temporal("workflow", "count", "--query", "WorkflowType = 'receipt'")
+    )
     return int(counted[0]) if counted else 0
 
 
@@ -31,7 +36,12 @@ def test_processes_keep_the_promise_through_stops_and_kills(shop: Product) -> No
 
 def _repairs_what_failed(shop: Product) -> None:
     event_id = shop.receipt(internal_reference="order_1")
-    assert shop.say("result", {"event_id": event_id, "status": "failed", "error_code": "died"})["state"] == "incident"
+    assert (
+        shop.say("result", {"event_id": event_id, "status": "failed", "error_code": "died"})[
+            "state"
+        ]
+        == "incident"
+    )
     wait_until(lambda: len(shop.post.mails) == 1, what="the mail of the incident")
     assert "order_1" in shop.post.mails[0]["Subject"]
 
@@ -52,7 +62,9 @@ def _opens_one_incident_though_the_worker_was_killed(shop: Product) -> None:
     shop.kill("worker")
     after = shop.receipt(timeout_minutes=0.01)
     deadline = shop.event(event_id)["deadline_at"]
-    wait_until(lambda: shop.event(shop.receipt())["accepted_at"] > deadline, what="the deadline passed")
+    wait_until(
+        lambda: shop.event(shop.receipt())["accepted_at"] > deadline, what="the deadline passed"
+    )
     assert shop.event(event_id)["state"] == "waiting"
 
     shop.start("worker")
@@ -71,10 +83,20 @@ def _starts_what_was_accepted_while_temporal_was_away(shop: Product) -> None:
     with ThreadPoolExecutor(10) as threads:
         events = list(threads.map(lambda _: shop.receipt(), range(50)))
 
-    wait_until(lambda: shop.http.get("/readyz").status_code == 503, seconds=30, what="not ready without the engine")
+    wait_until(
+        lambda: shop.http.get("/readyz").status_code == 503,
+        seconds=30,
+        what="not ready without the engine",
+    )
     shop.start("temporal")
-    wait_until(lambda: shop.http.get("/readyz").status_code == 200, seconds=60, what="ready with the engine back")
-    wait_until(lambda: count_of_workflows(shop) >= before + 50, seconds=60, what="every workflow started")
+    wait_until(
+        lambda: shop.http.get("/readyz").status_code == 200,
+        seconds=60,
+        what="ready with the engine back",
+    )
+    wait_until(
+        lambda: count_of_workflows(shop) >= before + 50, seconds=60, what="every workflow started"
+    )
     assert len(set(events)) == 50
     assert shop.say("result", {"event_id": events[0], "status": "success"})["state"] == "applied"
 

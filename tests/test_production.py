@@ -1,7 +1,8 @@
-"""The production shape of docker-compose.yml as plain processes: its commands, its environment, a real PostgreSQL and Temporal.
+"""The production shape of docker-compose.yml as plain processes: its commands, its environment, a
+real PostgreSQL and Temporal.
 
-Two API and two worker processes share the one store; only addresses differ from the file's. What containers add (images,
-networks, volumes) is not proved here.
+Two API and two worker processes share the one store; only addresses differ from the file's. What
+containers add (images, networks, volumes) is not proved here.
 """
 
 import json
@@ -39,7 +40,9 @@ class Production:
 
 
 @pytest.fixture(scope="module")
-def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+def production(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Production]:
     directory = tmp_path_factory.mktemp("production")
     api_ports, (temporal, temporal_ui, smtp) = free_ports(2), free_ports(3)
     addresses = {
@@ -61,10 +64,15 @@ def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> 
         for _ in range(2):  # done again, it changes nothing
             _run(*_makegood(*SERVICES["migrate"]["command"]), environment=environments["migrate"])
         services = {
-            name: stack.enter_context(running(*_makegood(*SERVICES[name]["command"]), environment=environments[name]))
+            name: stack.enter_context(
+                running(*_makegood(*SERVICES[name]["command"]), environment=environments[name])
+            )
             for name in OURS
         }
-        one, two = (stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)) for port in api_ports)
+        one, two = (
+            stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False))
+            for port in api_ports
+        )
         for client in (one, two):
             wait_until(_is_ready(client), seconds=40, what="both APIs are ready")
         for name in ("worker-1", "worker-2"):
@@ -75,14 +83,25 @@ def production(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def key(production: Production) -> str:
     """An API key of a new project, made as an operator would, in the environment of a container."""
-    arguments = ("project", "create", "shop", "--mode", "test", "--alert-email", "ops@example.com", "--json")
+    arguments = (
+        "project",
+        "create",
+        "shop",
+        "--mode",
+        "test",
+        "--alert-email",
+        "ops@example.com",
+        "--json",
+    )
     scopes = ("--scope", "ingest", "--scope", "read")
     made = _run(*_makegood(*arguments, *scopes), environment=production.environments["api-1"])
     return str(json.loads(made)["api_key"])
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_health_check_of_the_file_finds_the_service_well(production: Production, service: str) -> None:
+def test_health_check_of_the_file_finds_the_service_well(
+    production: Production, service: str
+) -> None:
     command = SERVICES[service]["healthcheck"]["test"][2:]
 
     def is_well() -> bool:
@@ -97,7 +116,13 @@ def test_what_one_api_accepted_the_other_answers(production: Production, key: st
 
     first = _post(one, "receipt", key, _receipt("order-1"), idempotency_key="receipt-1")
     again = _post(two, "receipt", key, _receipt("order-1"), idempotency_key="receipt-1")
-    result = _post(two, "result", key, {"event_id": first.json()["event_id"], "status": "success"}, idempotency_key="result-1")
+    result = _post(
+        two,
+        "result",
+        key,
+        {"event_id": first.json()["event_id"], "status": "success"},
+        idempotency_key="result-1",
+    )
 
     assert first.status_code == again.status_code == 202
     assert again.content == first.content
@@ -105,20 +130,36 @@ def test_what_one_api_accepted_the_other_answers(production: Production, key: st
     assert result.json()["state"] == "applied"
 
 
-def test_worker_killed_before_a_deadline_leaves_it_to_the_other(production: Production, key: str) -> None:
+def test_worker_killed_before_a_deadline_leaves_it_to_the_other(
+    production: Production, key: str
+) -> None:
     one, two = production.apis
-    accepted = _post(one, "receipt", key, {**_receipt("order-2"), "timeout_minutes": 0.05}, idempotency_key="receipt-2").json()
+    accepted = _post(
+        one,
+        "receipt",
+        key,
+        {**_receipt("order-2"), "timeout_minutes": 0.05},
+        idempotency_key="receipt-2",
+    ).json()
 
     production.services["worker-1"].process.kill()
 
     def event() -> dict[str, Any]:  # a JSON object
-        found: dict[str, Any] = two.get(f"/api/v1/events/{accepted['event_id']}", headers=_headers(key)).json()
+        found: dict[str, Any] = two.get(
+            f"/api/v1/events/{accepted['event_id']}", headers=_headers(key)
+        ).json()
         return found
 
-    opened = wait_until(lambda: (told := event())["state"] == "incident" and told, seconds=40, what="the incident is open")
+    opened = wait_until(
+        lambda: (told := event())["state"] == "incident" and told,
+        seconds=40,
+        what="the incident is open",
+    )
     assert isinstance(opened, dict)
     assert opened["incident"]["reason"] == "missing_result"
-    wait_until(lambda: len(list_mails(production.mailbox_dir)) == 1, seconds=20, what="one mail arrived")
+    wait_until(
+        lambda: len(list_mails(production.mailbox_dir)) == 1, seconds=20, what="one mail arrived"
+    )
 
 
 def test_no_secret_is_in_the_output(production: Production, key: str) -> None:
@@ -134,7 +175,9 @@ def test_sigterm_ends_each_with_exit_code_0(production: Production) -> None:
     for name in left:
         production.services[name].process.send_signal(signal.SIGTERM)
 
-    assert {name: production.services[name].ended(seconds=12) for name in left} == dict.fromkeys(left, 0)
+    assert {name: production.services[name].ended(seconds=12) for name in left} == dict.fromkeys(
+        left, 0
+    )
     assert not (Path(production.environments["api-1"]["MAKEGOOD_DATA_DIR"])).exists()
 
 
@@ -145,7 +188,9 @@ def _environment(service: str) -> dict[str, str]:
     def value(match: re.Match[str]) -> str:
         return demanded.get(match["name"]) or match["rest"].removeprefix(":-")
 
-    return {name: VARIABLE.sub(value, told) for name, told in SERVICES[service]["environment"].items()}
+    return {
+        name: VARIABLE.sub(value, told) for name, told in SERVICES[service]["environment"].items()
+    }
 
 
 def _makegood(*arguments: str) -> tuple[str, ...]:
@@ -172,8 +217,12 @@ def _headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
 
 
-def _post(client: httpx.Client, path: str, key: str, body: Mapping[str, object], *, idempotency_key: str) -> httpx.Response:
-    return client.post(f"/api/v1/{path}", json=body, headers={**_headers(key), "Idempotency-Key": idempotency_key})
+def _post(
+    client: httpx.Client, path: str, key: str, body: Mapping[str, object], *, idempotency_key: str
+) -> httpx.Response:
+    return client.post(
+        f"/api/v1/{path}", json=body, headers={**_headers(key), "Idempotency-Key": idempotency_key}
+    )
 
 
 def _receipt(reference: str) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""The README shows what the tests run: each snippet is its file's text. That its links lead somewhere is `test_docs`'s."""
+"""The README shows what the tests run:
+
+each snippet is its file's text. That its links lead somewhere is `test_docs`'s.
+"""
 
 import re
 from pathlib import Path
@@ -13,7 +16,9 @@ SNIPPETS = re.findall(r"<!-- (sdks/\S+) -->\n```\w+\n(.*?)```", README, flags=re
 def test_every_language_shows_receipt_result_and_repair_endpoint() -> None:
     shown = {path for path, _ in SNIPPETS}
 
-    examples = {str(path.relative_to(ROOT)) for path in ROOT.glob("sdks/*/examples/*") if path.is_file()}
+    examples = {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("sdks/*/examples/*") if path.is_file()
+    }
     assert shown == examples
     assert len(shown) == 9
 

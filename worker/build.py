@@ -99,7 +99,9 @@ class StoreServices:
         The task ends early if a service fails.
         """
         reconciling = asyncio.create_task(self.reconciler.run())
-        alerting = asyncio.create_task(alert_retry_loop(self.alerts, every_seconds=self.every_seconds))
+        alerting = asyncio.create_task(
+            alert_retry_loop(self.alerts, every_seconds=self.every_seconds)
+        )
         opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
         whole = asyncio.create_task(_first_failure([reconciling, alerting, opening]))
         try:
@@ -152,10 +154,15 @@ class BuiltWorker:
     @asynccontextmanager
     async def running_temporal(self) -> AsyncIterator[asyncio.Task[None]]:
         """The part that works for Temporal, the same way."""
-        polling, dispatching = asyncio.create_task(self.temporal.run()), asyncio.create_task(self.dispatcher.run())
+        polling, dispatching = (
+            asyncio.create_task(self.temporal.run()),
+            asyncio.create_task(self.dispatcher.run()),
+        )
         listening = []
         if self.listened_url is not None:
-            listening.append(asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify)))
+            listening.append(
+                asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify))
+            )
         whole = asyncio.create_task(_first_failure([polling, dispatching, *listening]))
         try:
             yield whole
@@ -173,7 +180,9 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
 
     `identity` is the name of the process in its heartbeat.
     """
-    workflow_client = ReceiptWorkflowClient(None, public_url=dependencies.public_url, owns_namespace=dependencies.owns_namespace)
+    workflow_client = ReceiptWorkflowClient(
+        None, public_url=dependencies.public_url, owns_namespace=dependencies.owns_namespace
+    )
     writer = MailWriter(mail_from=dependencies.mail_from, public_url=dependencies.public_url)
     alerts = AlertActivities(dependencies.database, writer=writer, mailer=dependencies.mailer)
     reconciler = Reconciler(
@@ -182,7 +191,9 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         every_seconds=dependencies.reconcile_seconds,
         outage_seconds=dependencies.outage_seconds,
     )
-    overdue = OverdueOpener(dependencies.database.for_loops(), outage_seconds=dependencies.outage_seconds)
+    overdue = OverdueOpener(
+        dependencies.database.for_loops(), outage_seconds=dependencies.outage_seconds
+    )
     slots = CallbackSlots(dependencies.callback_limits, time.monotonic)
     callback = CallbackActivities(
         dependencies.database,
@@ -194,11 +205,19 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         holder=identity,
     )
     return StoreServices(
-        workflow_client, reconciler, alerts, overdue, callback, slots, every_seconds=dependencies.reconcile_seconds
+        workflow_client,
+        reconciler,
+        alerts,
+        overdue,
+        callback,
+        slots,
+        every_seconds=dependencies.reconcile_seconds,
     )
 
 
-def build_worker(client: Client, dependencies: WorkerDependencies, store_services: StoreServices | None = None) -> BuiltWorker:
+def build_worker(
+    client: Client, dependencies: WorkerDependencies, store_services: StoreServices | None = None
+) -> BuiltWorker:
     """Build a worker over a client.
 
     `store_services` run already, attached to that client; None builds new ones.
@@ -207,7 +226,11 @@ def build_worker(client: Client, dependencies: WorkerDependencies, store_service
         store_services = build_store_services(dependencies, identity=client.identity)
         store_services.workflow_client.attach(client)
     workflow_client, alerts = store_services.workflow_client, store_services.alerts
-    lifecycle = LifecycleActivities(dependencies.database, sealer=dependencies.sealer, outage_seconds=dependencies.outage_seconds)
+    lifecycle = LifecycleActivities(
+        dependencies.database,
+        sealer=dependencies.sealer,
+        outage_seconds=dependencies.outage_seconds,
+    )
     temporal = Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -238,7 +261,9 @@ def build_worker(client: Client, dependencies: WorkerDependencies, store_service
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    listened_url = dependencies.database.url if dependencies.database.dialect == "postgresql" else None
+    listened_url = (
+        dependencies.database.url if dependencies.database.dialect == "postgresql" else None
+    )
     return BuiltWorker(
         temporal=temporal,
         store_services=store_services,

@@ -89,7 +89,11 @@ class TemporalConnectionLoop:
                 self._store_services.workflow_client.attach(None)
                 del client
             self._heartbeat.leave(problem)
-            pause_seconds = RESTART_SECONDS if loop.time() - began_at > STABLE_AFTER_SECONDS else pause_seconds * 2
+            pause_seconds = (
+                RESTART_SECONDS
+                if loop.time() - began_at > STABLE_AFTER_SECONDS
+                else pause_seconds * 2
+            )
             pause_seconds = min(pause_seconds, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause_seconds)
 
@@ -131,15 +135,25 @@ class TemporalConnectionLoop:
         tune_garbage_collection()
         async with built.running_temporal() as temporal_task:
             tasks = [
-                asyncio.create_task(self._heartbeat.self_check.poll_check_loop(built.workflow_client)),
-                asyncio.create_task(canary_loop(client, self._heartbeat.self_check, built.workflow_client)),
+                asyncio.create_task(
+                    self._heartbeat.self_check.poll_check_loop(built.workflow_client)
+                ),
+                asyncio.create_task(
+                    canary_loop(client, self._heartbeat.self_check, built.workflow_client)
+                ),
                 asyncio.create_task(self._check_namespace_loop(client)),
             ]
             log.info("worker_ready", namespace=client.namespace, task_queue=TASK_QUEUE)
             try:
-                ended, _ = await asyncio.wait([temporal_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                ended, _ = await asyncio.wait(
+                    [temporal_task, *tasks], return_when=asyncio.FIRST_COMPLETED
+                )
                 errors = [task.exception() for task in ended]
-                seconds = END_SECONDS if any(isinstance(error, PollingDied) for error in errors) else SHUTDOWN_SECONDS
+                seconds = (
+                    END_SECONDS
+                    if any(isinstance(error, PollingDied) for error in errors)
+                    else SHUTDOWN_SECONDS
+                )
                 ending = end_soon(1, self._store_services.callback.has_attempts, seconds=seconds)
             finally:
                 for task in tasks:
@@ -179,7 +193,9 @@ class TemporalConnectionLoop:
                     raise
 
 
-async def canary_loop(client: Client, self_check: SelfCheck, workflow_client: ReceiptWorkflowClient) -> None:
+async def canary_loop(
+    client: Client, self_check: SelfCheck, workflow_client: ReceiptWorkflowClient
+) -> None:
     """Run canaries and the Temporal worker that executes them, for ever.
 
     Retry where Temporal refuses that worker.
@@ -189,13 +205,17 @@ async def canary_loop(client: Client, self_check: SelfCheck, workflow_client: Re
     """
     while True:
         worker_task = asyncio.create_task(build_canary_worker(client).run())
-        canary_task = asyncio.create_task(self_check.canary_loop(partial(run_canary, client), workflow_client))
+        canary_task = asyncio.create_task(
+            self_check.canary_loop(partial(run_canary, client), workflow_client)
+        )
         try:
             await asyncio.wait([worker_task, canary_task], return_when=asyncio.FIRST_COMPLETED)
             if canary_task.done():
                 canary_task.result()
             # It ends only when Temporal refuses its polls.
-            self_check.report_canary_unavailable(f"its worker ended: {str(worker_task.exception())[:200]}")
+            self_check.report_canary_unavailable(
+                f"its worker ended: {str(worker_task.exception())[:200]}"
+            )
         finally:
             worker_task.cancel()
             canary_task.cancel()
@@ -203,7 +223,9 @@ async def canary_loop(client: Client, self_check: SelfCheck, workflow_client: Re
         await asyncio.sleep(CANARY_WORKER_RETRY_SECONDS)
 
 
-def end_soon(code: int, has_attempts: Callable[[], bool], *, seconds: float = END_SECONDS) -> threading.Event:
+def end_soon(
+    code: int, has_attempts: Callable[[], bool], *, seconds: float = END_SECONDS
+) -> threading.Event:
     """End the process after `seconds` unless the returned event is set.
 
     Otherwise unanswered polls would block the shutdown.
@@ -212,11 +234,15 @@ def end_soon(code: int, has_attempts: Callable[[], bool], *, seconds: float = EN
     alone knows their outcomes. A thread ends it, so that a blocked event loop cannot prevent it.
     """
     is_cancelled = threading.Event()
-    threading.Thread(target=_end_unless, args=(is_cancelled, code, has_attempts, seconds), daemon=True).start()
+    threading.Thread(
+        target=_end_unless, args=(is_cancelled, code, has_attempts, seconds), daemon=True
+    ).start()
     return is_cancelled
 
 
-def _end_unless(is_cancelled: threading.Event, code: int, has_attempts: Callable[[], bool], seconds: float) -> None:
+def _end_unless(
+    is_cancelled: threading.Event, code: int, has_attempts: Callable[[], bool], seconds: float
+) -> None:
     if is_cancelled.wait(seconds):
         return
     last = time.monotonic() + LAST_ATTEMPTS_SECONDS
@@ -255,4 +281,6 @@ def _problem_from(errors: list[BaseException | None], ending: threading.Event) -
 
 def _unexpected_problem(error: BaseException | None) -> Problem:
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return Problem(ProblemKind.FAILED, f"the work for Temporal ended ({text})", FIXES[ProblemKind.FAILED])
+    return Problem(
+        ProblemKind.FAILED, f"the work for Temporal ended ({text})", FIXES[ProblemKind.FAILED]
+    )

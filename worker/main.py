@@ -54,7 +54,12 @@ WatchedLoop = Callable[[], AbstractContextManager[None]]
 log = structlog.get_logger(__name__)
 
 
-def run_worker(settings: Settings, *, watched_loop: WatchedLoop, thresholds: HealthThresholds = DEFAULT_THRESHOLDS) -> int:
+def run_worker(
+    settings: Settings,
+    *,
+    watched_loop: WatchedLoop,
+    thresholds: HealthThresholds = DEFAULT_THRESHOLDS,
+) -> int:
     """Run a worker until SIGINT or SIGTERM.
 
     Returns its exit code: 1 means that it must be restarted. `watched_loop` is a context manager
@@ -85,14 +90,18 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
             timeout_seconds=timeout_seconds,
             ssl_context=bundled_authorities(),
         ),
-        rules=CallbackRules(schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter),
+        rules=CallbackRules(
+            schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter
+        ),
         chance=RuntimeSources(draw=random.random, nonce=lambda: secrets.token_hex(16)),
         mail_from=settings.mail_from,
         public_url=settings.public_url_or_default,
         outage_seconds=settings.outage_seconds,
         dispatch_rate=settings.dispatch_rate,
         reconcile_seconds=settings.reconcile_seconds,
-        callback_limits=CallbackLimits(per_project=settings.callbacks_per_project, per_host=settings.callbacks_per_host),
+        callback_limits=CallbackLimits(
+            per_project=settings.callbacks_per_project, per_host=settings.callbacks_per_host
+        ),
         owns_namespace=settings.temporal_address is None,
     )
 
@@ -103,8 +112,14 @@ def temporal_endpoint(settings: Settings, *, identity: str) -> TemporalEndpoint:
     Raises:
         OSError: a certificate cannot be read.
     """
-    certificates = (settings.temporal_tls_ca_cert, settings.temporal_tls_client_cert, settings.temporal_tls_client_key)
-    ca, certificate, key = (None if path is None else read_certificate(path) for path in certificates)
+    certificates = (
+        settings.temporal_tls_ca_cert,
+        settings.temporal_tls_client_cert,
+        settings.temporal_tls_client_key,
+    )
+    ca, certificate, key = (
+        None if path is None else read_certificate(path) for path in certificates
+    )
     return TemporalEndpoint(
         target=settings.temporal_target,
         namespace=settings.temporal_namespace,
@@ -124,16 +139,24 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, thresholds: Health
     dependencies = build_dependencies(settings)
     secrets_known = tuple(root.fingerprint for root in dependencies.sealer.roots)
     heartbeat = Heartbeat(
-        dependencies.database, identity=identity, started_at=datetime.now(UTC), thresholds=thresholds, secrets_known=secrets_known
+        dependencies.database,
+        identity=identity,
+        started_at=datetime.now(UTC),
+        thresholds=thresholds,
+        secrets_known=secrets_known,
     )
     heartbeat_task = asyncio.create_task(heartbeat.heartbeat_loop())
-    credit_task = asyncio.create_task(outage_credit_loop(dependencies.database.for_loops()))  # needs no Temporal
+    credit_task = asyncio.create_task(
+        outage_credit_loop(dependencies.database.for_loops())
+    )  # needs no Temporal
     try:
         with watched_loop():
             await refuse_unknown_secret(dependencies.database, dependencies.sealer)
             store_services = build_store_services(dependencies, identity=identity)
             connect_now = partial(_connect, settings, identity, quiet_runtime())
-            return await _work(connect_now, dependencies, store_services, heartbeat, heartbeat_task, stopping)
+            return await _work(
+                connect_now, dependencies, store_services, heartbeat, heartbeat_task, stopping
+            )
     except SecretUnknown as error:
         log.error("secret_key_unknown", reason=str(error))
         return 1
@@ -166,7 +189,9 @@ async def _work(
     async with store_services.running() as store_task:
         tasks = [asyncio.create_task(loop) for loop in loops]
         stop = asyncio.create_task(stopping.wait())
-        ended, _ = await asyncio.wait([store_task, heartbeat_task, stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(
+            [store_task, heartbeat_task, stop, *tasks], return_when=asyncio.FIRST_COMPLETED
+        )
         code = 0 if stopping.is_set() else 1
         for task in ended:
             if error := task.exception():
@@ -176,7 +201,9 @@ async def _work(
             end_soon(code, store_services.callback.has_attempts)
         stop.cancel()
         # In parallel to the end of Temporal's worker, which may wait for them.
-        attempts = asyncio.create_task(store_services.callback.end(grace_seconds=GRACE_SECONDS.total_seconds()))
+        attempts = asyncio.create_task(
+            store_services.callback.end(grace_seconds=GRACE_SECONDS.total_seconds())
+        )
         for task in tasks:
             task.cancel()
         await asyncio.gather(attempts, *tasks, return_exceptions=True)

@@ -28,9 +28,24 @@ from domain.errors import Unavailable
 from domain.temporal_problems import ProblemKind
 from store.db.database import Database
 from store.status.heartbeats import NAMESPACE_FACT, read_beats, read_fact
-from store.status.installation import LIVE_SECONDS, NAMESPACE, UNSURE_SECONDS, Adopted, Adoption, adopt_namespace, installation_id
+from store.status.installation import (
+    LIVE_SECONDS,
+    NAMESPACE,
+    UNSURE_SECONDS,
+    Adopted,
+    Adoption,
+    adopt_namespace,
+    installation_id,
+)
 from worker.health.heartbeat import Heartbeat
-from worker.temporal.problems import REFUSED, RPC_SECONDS, Problem, TemporalProblem, problem_of_call, reason_of
+from worker.temporal.problems import (
+    REFUSED,
+    RPC_SECONDS,
+    Problem,
+    TemporalProblem,
+    problem_of_call,
+    reason_of,
+)
 from workflows.messages import TASK_QUEUE
 
 CLAIM_ID = "makegood-installation"
@@ -78,7 +93,11 @@ class Membership:
             # processes would wait for each other.
             self._heartbeat.report.leave_namespace()
             raise TemporalProblem(_store_elsewhere(client, adopted))
-        return () if unchecked is None else (f"the check that no other installation is here: {unchecked}",)
+        return (
+            ()
+            if unchecked is None
+            else (f"the check that no other installation is here: {unchecked}",)
+        )
 
     async def _read_installation(self) -> str:
         if self._installation is None:
@@ -100,7 +119,9 @@ class Membership:
         live_seconds = LIVE_SECONDS if is_sure else UNSURE_SECONDS
         async with self._database.transaction() as session:
             now = await self._database.now(session)
-            adopted = await adopt_namespace(session, namespace_id, process=client.identity, now=now, live_seconds=live_seconds)
+            adopted = await adopt_namespace(
+                session, namespace_id, process=client.identity, now=now, live_seconds=live_seconds
+            )
             if adopted.adoption is not Adoption.ELSEWHERE:
                 # In the same transaction, so that the next process finds this one in the namespace.
                 self._heartbeat.report.join(namespace_id, client.namespace)
@@ -118,7 +139,10 @@ class Membership:
         """
         pollers = await _active_pollers(client)
         async with self._database.reading() as session:
-            known = {beat.process for beat in await read_beats(session, await self._database.now(session))}
+            known = {
+                beat.process
+                for beat in await read_beats(session, await self._database.now(session))
+            }
         self._heartbeat.report.set_foreign_workers(tuple(sorted(pollers - known)))
 
 
@@ -135,7 +159,11 @@ async def _active_pollers(client: Client) -> set[str]:
     described = await client.workflow_service.describe_task_queue(request, timeout=RPC_SECONDS)
     seen = {poller.identity: poller.last_access_time.ToDatetime() for poller in described.pollers}
     latest = max(seen.values(), default=None)
-    return {identity for identity, at in seen.items() if latest is not None and at > latest - ACTIVE_POLLER}
+    return {
+        identity
+        for identity, at in seen.items()
+        if latest is not None and at > latest - ACTIVE_POLLER
+    }
 
 
 async def _claim(client: Client, installation: str) -> str | None:
@@ -207,7 +235,11 @@ def _namespace_taken(client: Client, holder: str, installation: str) -> Problem:
 def _store_elsewhere(client: Client, adopted: Adopted) -> Problem:
     other = adopted.other
     name = "unknown" if other is None else other.process
-    there = "another namespace" if other is None else f"the namespace {other.report.get(NAMESPACE)} of another Temporal"
+    there = (
+        "another namespace"
+        if other is None
+        else f"the namespace {other.report.get(NAMESPACE)} of another Temporal"
+    )
     if other is not None and other.report.get(NAMESPACE) != client.namespace:
         there = f"the namespace {other.report.get(NAMESPACE)}"
     settings = "TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"

@@ -40,7 +40,11 @@ def load_status(event_id: str, summary: str) -> LifecycleCall:
 
 def sync_state(event_id: str, result_id: str | None) -> LifecycleCall:
     """Load the state after a signal that named `result_id`, if it named one."""
-    return _start(LifecycleActivities.sync_state, SyncState(event_id, result_id), "Load the state after a signal")
+    return _start(
+        LifecycleActivities.sync_state,
+        SyncState(event_id, result_id),
+        "Load the state after a signal",
+    )
 
 
 async def open_incident_locally(event_id: str, result_id: str | None) -> LifecycleResult:
@@ -59,7 +63,9 @@ async def open_incident_locally(event_id: str, result_id: str | None) -> Lifecyc
 
 
 def open_incident(event_id: str, result_id: str | None) -> LifecycleCall:
-    return _start(LifecycleActivities.open_incident, OpenIncident(event_id, result_id), OPEN_INCIDENT)
+    return _start(
+        LifecycleActivities.open_incident, OpenIncident(event_id, result_id), OPEN_INCIDENT
+    )
 
 
 def begin_named_repair(event_id: str, replay_id: str) -> LifecycleCall:
@@ -75,12 +81,16 @@ def begin_repair(event_id: str, merged: ReprocessRequest) -> LifecycleCall:
 
 def fail_overdue_repair(event_id: str, replay_id: str) -> LifecycleCall:
     request = FailOverdueRepair(event_id, replay_id)
-    return _start(LifecycleActivities.fail_overdue_repair, request, "Fail the repair if it is overdue")
+    return _start(
+        LifecycleActivities.fail_overdue_repair, request, "Fail the repair if it is overdue"
+    )
 
 
 def note_dropped_request(event_id: str, replay_id: str | None) -> LifecycleCall:
     request = NoteDroppedRequest(event_id, replay_id)
-    return _start(LifecycleActivities.note_dropped_request, request, "Note a dropped reprocess request")
+    return _start(
+        LifecycleActivities.note_dropped_request, request, "Note a dropped reprocess request"
+    )
 
 
 def send_callback(event_id: str, replay_id: str) -> LifecycleCall:

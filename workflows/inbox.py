@@ -43,7 +43,9 @@ class Inbox:
     def add_store_signal(self, result: ParsedResult | None = None) -> None:
         """Add a store signal. `result` is the result that it names, if it names one."""
         new, before = result or ParsedResult(), self.store_signal or StoreSignal()
-        self.store_signal = StoreSignal(new.result_id or before.result_id, new.is_success or before.is_success)
+        self.store_signal = StoreSignal(
+            new.result_id or before.result_id, new.is_success or before.is_success
+        )
 
     def add_request(self, signal: ParsedReprocess, seed: int) -> None:
         """Count a reprocess signal and add its request."""
@@ -54,10 +56,14 @@ class Inbox:
         if signal.replay_id is not None:
             self.named_repair = signal.replay_id
         else:
-            self.request = merge_requests(self.request, ReprocessRequest(signal.requested_by, self._marks()))
+            self.request = merge_requests(
+                self.request, ReprocessRequest(signal.requested_by, self._marks())
+            )
 
     def has_any(self) -> bool:
-        return not (self.store_signal is None and self.named_repair is None and self.request is None)
+        return not (
+            self.store_signal is None and self.named_repair is None and self.request is None
+        )
 
     def take_store_signal(self) -> StoreSignal | None:
         """Remove and return all store signals as one."""
@@ -89,7 +95,9 @@ class Inbox:
         return tuple(RequestMark(series, number) for series, number in self._counts.items())
 
 
-def merge_requests(first: ReprocessRequest | None, second: ReprocessRequest | None) -> ReprocessRequest | None:
+def merge_requests(
+    first: ReprocessRequest | None, second: ReprocessRequest | None
+) -> ReprocessRequest | None:
     """Both requests as one, with the latest number of each series."""
     if first is None or second is None:
         return first or second

@@ -15,7 +15,12 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import SERIES_ENDS, LifecycleResult, ReceiptStatus
@@ -24,7 +29,12 @@ with workflow.unsafe.imports_passed_through():
     from workflows import activity_calls, signals, timeouts, ui_text
     from workflows.activity_calls import LifecycleCall
     from workflows.inbox import Inbox
-    from workflows.messages import ReceiptEnded, ReprocessRequest, StateQueryResult, TimelineQueryResult
+    from workflows.messages import (
+        ReceiptEnded,
+        ReprocessRequest,
+        StateQueryResult,
+        TimelineQueryResult,
+    )
     from workflows.status_changes import needs_alert, next_deadline, search_attribute_updates
 
 
@@ -34,7 +44,9 @@ class ReceiptWorkflow:
 
     @workflow.init
     def __init__(self, *start: object) -> None:
-        self._start = signals.read_start(start, run_of=workflow.info().workflow_id) or signals.NO_INPUT
+        self._start = (
+            signals.read_start(start, run_of=workflow.info().workflow_id) or signals.NO_INPUT
+        )
         self._status = ReceiptStatus(LifecycleState.WAITING, self._start.deadline_at)
         self._check_at = self._start.deadline_at
         self._inbox = Inbox(self._start, workflow.random_seed())
@@ -46,7 +58,9 @@ class ReceiptWorkflow:
         """Follow the receipt to its end."""
         event_id = self._start.event_id
         if not event_id:
-            raise ApplicationError(signals.EXPECTED_INPUT, type=signals.INPUT_UNREADABLE, non_retryable=True)
+            raise ApplicationError(
+                signals.EXPECTED_INPUT, type=signals.INPUT_UNREADABLE, non_retryable=True
+            )
         workflow.set_current_details(ui_text.describe_state(self._status))
         if self._start.resume:
             await self._run(activity_calls.load_status(event_id, "Load the stored state"))
@@ -72,13 +86,17 @@ class ReceiptWorkflow:
         self._inbox.add_store_signal(parsed)
         self._record(ui_text.with_note(ui_text.describe_result(parsed), is_whole=is_whole))
 
-    @workflow.signal(description="Repair this receipt now, as the console's Reprocess does. Needs no payload.")
+    @workflow.signal(
+        description="Repair this receipt now, as the console's Reprocess does. Needs no payload."
+    )
     def reprocess(self, *payloads: object) -> None:
         parsed, is_whole = signals.read_reprocess(payloads)
         self._inbox.add_request(parsed, workflow.random_seed())
         self._record(ui_text.with_note(ui_text.describe_reprocess(parsed), is_whole=is_whole))
 
-    @workflow.signal(description="A manual resolution is stored (sent by Makegood; resolve in the console).")
+    @workflow.signal(
+        description="A manual resolution is stored (sent by Makegood; resolve in the console)."
+    )
     def resolve(self, *payloads: object) -> None:
         self._inbox.add_store_signal()
         is_whole = signals.is_empty_or_object(payloads)
@@ -94,10 +112,14 @@ class ReceiptWorkflow:
     def other(self, name: str, _: Sequence[RawValue]) -> None:
         self._record(f"signal {signals.safe_signal_name(name)}: unknown, and ignored")
 
-    @workflow.query(description="The state of this run: position, deadlines, incident and active repair.")
+    @workflow.query(
+        description="The state of this run: position, deadlines, incident and active repair."
+    )
     def state(self, *_: object) -> StateQueryResult:
         now, due = self._status, to_iso_or_none(self._status.result_deadline_at)
-        return StateQueryResult(now.state, to_iso(now.deadline_at), now.incident_id, now.replay_id, due)
+        return StateQueryResult(
+            now.state, to_iso(now.deadline_at), now.incident_id, now.replay_id, due
+        )
 
     @workflow.query(description="The signals and steps of this run, the latest last.")
     def timeline(self, *_: object) -> TimelineQueryResult:
@@ -109,7 +131,11 @@ class ReceiptWorkflow:
         A request without a `replay_id` stays in the inbox until the incident is open.
         """
         inbox, summary = self._inbox, f"Result due by {to_iso(self._status.deadline_at)}"
-        await self._wait(lambda: bool(inbox.store_signal or inbox.named_repair), until=self._check_at, summary=summary)
+        await self._wait(
+            lambda: bool(inbox.store_signal or inbox.named_repair),
+            until=self._check_at,
+            summary=summary,
+        )
         signal, named_repair = inbox.take_store_signal(), inbox.take_named_repair()
         if signal is not None and signal.is_success:
             self._set_state(replace(self._status, state=LifecycleState.APPLIED))
@@ -174,7 +200,10 @@ class ReceiptWorkflow:
         try:
             self._apply_result(await call)
         except ActivityError as failure:
-            if not isinstance(failure.cause, ApplicationError) or failure.cause.type not in SERIES_ENDS:
+            if (
+                not isinstance(failure.cause, ApplicationError)
+                or failure.cause.type not in SERIES_ENDS
+            ):
                 raise
             self._record(f"callback series ended: {failure.cause.type}")
             summary = "Load the state after the callbacks"
@@ -183,7 +212,9 @@ class ReceiptWorkflow:
     async def _wait_for_repair(self) -> None:
         """Wait for the repair's result. At its deadline, fail the repair."""
         replay_id = self._status.replay_id or ""
-        await self._wait(self._inbox.has_any, until=self._check_at, summary=f"Result of {replay_id} due")
+        await self._wait(
+            self._inbox.has_any, until=self._check_at, summary=f"Result of {replay_id} due"
+        )
         if self._inbox.has_any():
             await self._process_inbox()
             return
@@ -196,7 +227,13 @@ class ReceiptWorkflow:
             replay_id = None if self._unanswered else named_repair
             await self._run(activity_calls.note_dropped_request(self._start.event_id, replay_id))
 
-    async def _wait(self, is_ready: Callable[[], bool], *, until: datetime | None = None, summary: str | None = None) -> None:
+    async def _wait(
+        self,
+        is_ready: Callable[[], bool],
+        *,
+        until: datetime | None = None,
+        summary: str | None = None,
+    ) -> None:
         """Wait until `is_ready`, or until `until`.
 
         Every wait of the run is here, because the history may grow too long during any of them.

@@ -53,7 +53,11 @@ def read_result(payloads: Sequence[object]) -> tuple[ParsedResult, bool]:
     """The result that a signal names, and whether its whole payload was understood."""
     first = payloads[0] if payloads else None
     fields: Mapping[object, object] = first if isinstance(first, Mapping) else {}
-    result_id, replay_id, status = _id(fields.get("result_id")), fields.get("replay_id"), fields.get("status")
+    result_id, replay_id, status = (
+        _id(fields.get("result_id")),
+        fields.get("replay_id"),
+        fields.get("status"),
+    )
     is_replay_id_readable = replay_id is None or _id(replay_id) is not None
     is_whole = len(payloads) == 1 and status in tuple(ResultStatus) and is_replay_id_readable
     if result_id is None or not result_id.startswith(_RESULT) or not is_whole:
@@ -78,7 +82,9 @@ def read_reprocess(payloads: Sequence[object]) -> tuple[ParsedReprocess, bool]:
         case Mapping():
             named, by = first.get("replay_id"), first.get("requested_by")
             read = ParsedReprocess(_id(named), _id(by))
-            is_readable = (named is None or read.replay_id is not None) and (by is None or read.requested_by is not None)
+            is_readable = (named is None or read.replay_id is not None) and (
+                by is None or read.requested_by is not None
+            )
             return read, is_whole and is_readable
         case _:
             return ParsedReprocess(), False
@@ -86,7 +92,9 @@ def read_reprocess(payloads: Sequence[object]) -> tuple[ParsedReprocess, bool]:
 
 def is_empty_or_object(payloads: Sequence[object]) -> bool:
     """Whether the payload of a signal that needs none is empty, or one object."""
-    return not payloads or (len(payloads) == 1 and (payloads[0] is None or isinstance(payloads[0], Mapping)))
+    return not payloads or (
+        len(payloads) == 1 and (payloads[0] is None or isinstance(payloads[0], Mapping))
+    )
 
 
 def safe_signal_name(name: str) -> str:

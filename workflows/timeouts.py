@@ -11,11 +11,15 @@ NO_RETRY = RetryPolicy(maximum_attempts=1)
 ALERT_TIMEOUT = timedelta(seconds=20)
 CALLBACK_TIMEOUT = timedelta(seconds=35)
 # Without a limit: the workflow cannot go on without the stored state.
-LIFECYCLE_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+LIFECYCLE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
+)
 # The activity sets the schedule's delays itself (`next_retry_delay`). This interval applies when
 # the worker or the store is lost.
 CALLBACK_RETRIES = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=10),
 )
 # The reconciler sends what stays unsent.
 ALERT_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)

@@ -17,9 +17,13 @@ MAX_LINES = 100
 _DETAILS: dict[LifecycleState, str] = {
     LifecycleState.WAITING: "**Waiting** for the app's result.",
     LifecycleState.APPLIED: "**Applied**: the app reported success in time.",
-    LifecycleState.OPEN: ("**Incident open**: the effect is not proven. Repair it (signal `reprocess`) or resolve it."),
+    LifecycleState.OPEN: (
+        "**Incident open**: the effect is not proven. Repair it (signal `reprocess`) or resolve it."
+    ),
     LifecycleState.CALLING: "**Repairing**: calling the app's repair endpoint.",
-    LifecycleState.AWAITING_RESULT: ("**Repairing**: the endpoint accepted the callback; waiting for its result."),
+    LifecycleState.AWAITING_RESULT: (
+        "**Repairing**: the endpoint accepted the callback; waiting for its result."
+    ),
     LifecycleState.RECOVERED: "**Recovered**: the app reported success after the incident.",
     LifecycleState.CLOSED: "**Closed** manually.",
 }

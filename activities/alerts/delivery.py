@@ -16,7 +16,12 @@ from activities.alerts.email_smtp import MailNotSent
 from activities.alerts.in_flight import TimedOutAddresses
 from domain.incidents import AlertEnd, AlertKind, IncidentState
 from domain.values.timestamps import to_unix_ms
-from store.alerts.delivery import AlertDue, record_alert_ended, record_alert_failed, record_alert_sent
+from store.alerts.delivery import (
+    AlertDue,
+    record_alert_ended,
+    record_alert_failed,
+    record_alert_sent,
+)
 from store.db.database import Database
 from store.people.email_addresses import AddressRefused
 from store.status.heartbeats import ALERT_SENT_FACT, write_fact
@@ -78,9 +83,13 @@ class AlertDelivery:
                         self._sent_fact_at = time.monotonic()
                 case str():
                     retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
-                    await record_alert_failed(session, alert.alert_id, now, error=outcome, retry_at=retry_at)
+                    await record_alert_failed(
+                        session, alert.alert_id, now, error=outcome, retry_at=retry_at
+                    )
                 case reason, error:
-                    await record_alert_ended(session, alert.alert_id, now, reason=reason, error=error)
+                    await record_alert_ended(
+                        session, alert.alert_id, now, reason=reason, error=error
+                    )
 
     async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:
         """Why the alert must not be sent any more; None if it must be sent."""
@@ -129,7 +138,9 @@ class AlertDelivery:
             raise
         except Exception:
             # The edge of one mail: a value that breaks the template must not stop the alert.
-            log.exception("alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id)
+            log.exception(
+                "alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id
+            )
             await self._mailer(self._writer.write_plainly(alert, at=at))
             return
         try:

@@ -97,7 +97,9 @@ class MailWriter:
         mode = "live" if alert.facts.receipt.livemode else "test"
         subject = encoded(_subject(alert.facts, wording), longest=SUBJECT_CHARACTERS)
         signed = f"{one_line(alert.facts.project_name)} ({mode})"
-        return self._mail(alert, wording, _facts(alert, alert.facts), at=at, subject=subject, signed=signed)
+        return self._mail(
+            alert, wording, _facts(alert, alert.facts), at=at, subject=subject, signed=signed
+        )
 
     def write_plainly(self, alert: AlertDue, *, at: datetime) -> OutgoingMail:
         """The plain mail: only ids, kind and link. Nothing in it comes from outside.
@@ -111,9 +113,20 @@ class MailWriter:
             link_label="Open the event",
             color="#c2410c",
         )
-        ids = (("Event ID", alert.event_id), ("Incident ID", alert.incident_id), ("Repair ID", alert.replay_id or ""))
+        ids = (
+            ("Event ID", alert.event_id),
+            ("Incident ID", alert.incident_id),
+            ("Repair ID", alert.replay_id or ""),
+        )
         facts = tuple((name, value) for name, value in ids if value)
-        return self._mail(alert, wording, facts, at=at, subject=raw(f"{wording.title}: {alert.event_id}"), signed="")
+        return self._mail(
+            alert,
+            wording,
+            facts,
+            at=at,
+            subject=raw(f"{wording.title}: {alert.event_id}"),
+            signed="",
+        )
 
     def _mail(
         self,
@@ -133,14 +146,20 @@ class MailWriter:
             ("From", raw(f"Makegood <{self._mail_from}>")),
             ("To", raw(recipient)),
             ("Date", raw(format_datetime(at.astimezone(UTC)))),
-            ("Message-ID", raw(self._message_id(alert, alert.kind, alert.replay_id or alert.about))),
+            (
+                "Message-ID",
+                raw(self._message_id(alert, alert.kind, alert.replay_id or alert.about)),
+            ),
             *(() if is_first else (("In-Reply-To", raw(opened)), ("References", raw(opened)))),
             ("Auto-Submitted", "auto-generated"),
             ("X-Auto-Response-Suppress", "All"),
         )
         link = f"{self._public_url}/events/{alert.event_id}"
         values = {"wording": wording, "facts": facts, "link": link, "signed": signed}
-        text, html = (self._templates.get_template(name).render(values) for name in ("alert.txt", "alert.html"))
+        text, html = (
+            self._templates.get_template(name).render(values)
+            for name in ("alert.txt", "alert.html")
+        )
         return OutgoingMail(self._mail_from, recipient, compose(fields, text=text, html=html))
 
     def _message_id(self, alert: AlertDue, kind: str, subject_id: str | None) -> str:

@@ -148,7 +148,9 @@ def is_permanent(code: int, message: str) -> bool:
     return is_about_mail and not _TEMPORARY.match(message.strip())
 
 
-def _not_sent(refusal: Exception, code: int, message: str, *, is_final: bool, is_data: bool = False) -> MailNotSent:
+def _not_sent(
+    refusal: Exception, code: int, message: str, *, is_final: bool, is_data: bool = False
+) -> MailNotSent:
     # The server's own text may repeat the address, so it is left out.
     kind, is_over = f"{type(refusal).__name__} {code}", is_final and is_permanent(code, message)
     return MailNotSent(kind, is_permanent=is_over, is_content_refused=is_over and is_data)

@@ -86,7 +86,9 @@ class AlertsInFlight:
             of_each=of_each,
             silent=timed_out,
             silent_taken=frozenset(
-                alert.project_id for alert in both if alert.destination in timed_out.get(alert.project_id, frozenset())
+                alert.project_id
+                for alert in both
+                if alert.destination in timed_out.get(alert.project_id, frozenset())
             ),
         )
 

@@ -67,7 +67,9 @@ class AlertActivities:
         self._slots = asyncio.Semaphore(ALERTS_AT_ONCE)
         self._of_workflows, self._of_loop = AlertsInFlight(), AlertsInFlight()
         self._timed_out = TimedOutAddresses(forget_seconds=FORGET_TIMEOUT_SECONDS)
-        self._delivery = AlertDelivery(database, writer=writer, mailer=mailer, timed_out=self._timed_out)
+        self._delivery = AlertDelivery(
+            database, writer=writer, mailer=mailer, timed_out=self._timed_out
+        )
         self._unrecorded = PendingRecords(keep_seconds=RECORD_RETRY_SECONDS)
         self._is_store_away = False
 
@@ -103,7 +105,11 @@ class AlertActivities:
             while True:
                 free = ALERTS_AT_ONCE - len(running)
                 due, at = await self._claim(self._of_loop, None, free) if free else ([], None)
-                running |= {asyncio.create_task(self._deliver_all([alert], at, self._of_loop)) for alert in due if at}
+                running |= {
+                    asyncio.create_task(self._deliver_all([alert], at, self._of_loop))
+                    for alert in due
+                    if at
+                }
                 if not running:
                     return AlertsSent(sent=sent, failed=failed)
                 timeout = POLL_SECONDS if len(running) < ALERTS_AT_ONCE else None
@@ -153,7 +159,9 @@ class AlertActivities:
         self, in_flight: AlertsInFlight, incident_id: IncidentId | None, limit: int
     ) -> tuple[list[AlertDue], datetime]:
         other = self._of_loop if in_flight is self._of_workflows else self._of_workflows
-        usage = in_flight.slot_usage(self._timed_out.by_project(), of_each=MAX_PER_PROJECT, beside=other)
+        usage = in_flight.slot_usage(
+            self._timed_out.by_project(), of_each=MAX_PER_PROJECT, beside=other
+        )
         async with self._database.transaction() as session:
             now = await self._database.now(session)
             if len(self._unrecorded.alert_ids) >= MAX_UNRECORDED:
@@ -176,12 +184,18 @@ class AlertActivities:
             raise
         except Exception:
             # The edge of one alert: if its facts cannot be read, it is sent with its ids only.
-            log.exception("alert_unreadable", alert_id=alert.alert_id, incident_id=alert.incident_id)
+            log.exception(
+                "alert_unreadable", alert_id=alert.alert_id, incident_id=alert.incident_id
+            )
             return alert
 
-    async def _deliver_all(self, due: Sequence[AlertDue], at: datetime, in_flight: AlertsInFlight) -> AlertsSent:
+    async def _deliver_all(
+        self, due: Sequence[AlertDue], at: datetime, in_flight: AlertsInFlight
+    ) -> AlertsSent:
         # Each outcome is stored at once, so that one slow alert does not cause others to be resent.
-        outcomes = await asyncio.gather(*(self._deliver_one(alert, at, in_flight) for alert in due), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(self._deliver_one(alert, at, in_flight) for alert in due), return_exceptions=True
+        )
         for alert, outcome in zip(due, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
                 continue
@@ -192,7 +206,9 @@ class AlertActivities:
         failed = sum(outcome is not None for outcome in outcomes)
         return AlertsSent(sent=len(due) - failed, failed=failed)
 
-    async def _deliver_one(self, alert: AlertDue, at: datetime, in_flight: AlertsInFlight) -> Outcome:
+    async def _deliver_one(
+        self, alert: AlertDue, at: datetime, in_flight: AlertsInFlight
+    ) -> Outcome:
         try:
             outcome = await self._delivery.send(alert, at)
             await self._unrecorded.record(

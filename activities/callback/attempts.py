@@ -101,7 +101,9 @@ class AttemptRecords:
                 end_series(REPAIR_OVER, f"the store has no repair {replay_id}")
             self._refuse_too_soon(found.repair, now)
             st = SessionStatements(session)
-            begun = await begin_attempt(st, event_id, replay_id, now, holder=self._holder, silent=self._confirmed_stale())
+            begun = await begin_attempt(
+                st, event_id, replay_id, now, holder=self._holder, silent=self._confirmed_stale()
+            )
             if isinstance(begun, AttemptHeld):
                 self._update_stale(begun, now)
                 return begun
@@ -124,7 +126,9 @@ class AttemptRecords:
             st = SessionStatements(session)
             await release_attempt(st, prepared.replay_id, prepared.number, holder=self._holder)
 
-    async def record(self, prepared: PreparedAttempt, outcome: ExchangeOutcome, verdict: Verdict) -> ReceiptStatus | None:
+    async def record(
+        self, prepared: PreparedAttempt, outcome: ExchangeOutcome, verdict: Verdict
+    ) -> ReceiptStatus | None:
         """Record the outcome and return the receipt's state.
 
         None if another process has taken the attempt over. Nothing is recorded then.
@@ -144,7 +148,9 @@ class AttemptRecords:
                 duration_ms=outcome.duration_ms,
                 error_class=outcome.error_class,
                 ending=series_outcome(verdict),
-                gone_url=prepared.request.url if prepared.request and verdict == Rejected(url_gone=True) else None,
+                gone_url=prepared.request.url
+                if prepared.request and verdict == Rejected(url_gone=True)
+                else None,
             )
             return to_status(await load_snapshot(st, event_id))
 
@@ -174,9 +180,15 @@ class AttemptRecords:
         A living process had time for two more heartbeats since then.
         """
         oldest = time.monotonic() - LONGEST_ATTEMPT_HOLD.total_seconds()
-        self._stale = {process: found for process, found in self._stale.items() if found[1] > oldest}
+        self._stale = {
+            process: found for process, found in self._stale.items() if found[1] > oldest
+        }
         until = time.monotonic() - CONFIRM_SECONDS
-        return {(process, sign_at) for process, (sign_at, found_at) in self._stale.items() if found_at <= until}
+        return {
+            (process, sign_at)
+            for process, (sign_at, found_at) in self._stale.items()
+            if found_at <= until
+        }
 
     def _refuse_too_soon(self, repair: Repair, now: datetime) -> None:
         """Raise if the schedule's shortest delay has not passed.
@@ -193,7 +205,9 @@ class AttemptRecords:
             return
         before, following = (repair.requested_at, 1) if last is None else (last.at, last.number + 1)
         schedule = self._schedule
-        seconds = delay_before_attempt(min(following, len(schedule)), schedule=schedule, jitter=self._jitter, draw=0)
+        seconds = delay_before_attempt(
+            min(following, len(schedule)), schedule=schedule, jitter=self._jitter, draw=0
+        )
         # Never longer than the schedule: the clock may have been set back.
         remaining = min(before + timedelta(seconds=seconds) - now, timedelta(seconds=seconds))
         if remaining > timedelta():
@@ -215,7 +229,9 @@ class AttemptRecords:
         except SealBroken:
             # This worker may have another root secret than the process that sealed them. The
             # attempt counts, and an operator may correct the secret before the next one.
-            log.error("signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id)
+            log.error(
+                "signing_secrets_unreadable", project_id=receipt.project_id, replay_id=replay_id
+            )
             return None
         signed = callback_headers(
             secrets=secrets,

@@ -201,7 +201,9 @@ class CallbackActivities:
             retry_after("the attempt took too long to begin", CALLBACK_HEARTBEAT)
         outcome = await self._send(prepared)
         verdict = self._judge(prepared, outcome)
-        status = await retry_until_stored(lambda: self._records.record(prepared, outcome, verdict), seconds=RECORD_SECONDS)
+        status = await retry_until_stored(
+            lambda: self._records.record(prepared, outcome, verdict), seconds=RECORD_SECONDS
+        )
         log.info(
             "attempt_ended",
             event_id=prepared.event_id,
@@ -246,7 +248,9 @@ class CallbackActivities:
 
 
 def _protocol_error(duration_ms: int) -> ExchangeOutcome:
-    return ExchangeOutcome(status=None, error_class=ErrorClass.PROTOCOL_ERROR, duration_ms=duration_ms)
+    return ExchangeOutcome(
+        status=None, error_class=ErrorClass.PROTOCOL_ERROR, duration_ms=duration_ms
+    )
 
 
 async def _heartbeat_loop() -> None:

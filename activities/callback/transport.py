@@ -67,8 +67,12 @@ async def exchange(
     try:
         # Parsed by the egress guard before httpx parses it.
         url = parse_permitted_url(request.url, allow).canonical
-        async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
-            response = await client.post(url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body)
+        async with httpx.AsyncClient(
+            transport=transport, trust_env=False, follow_redirects=False
+        ) as client:
+            response = await client.post(
+                url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body
+            )
     except UnsafeUrl as refusal:
         return _failed(failed(refusal), started)
     except ExchangeFailed as failure:
@@ -77,7 +81,9 @@ async def exchange(
         status=response.status_code,
         error_class=None,
         duration_ms=round((time.monotonic() - started) * 1000),
-        retry_after_seconds=read_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC)),
+        retry_after_seconds=read_retry_after(
+            response.headers.get("retry-after"), now=datetime.now(UTC)
+        ),
     )
 
 

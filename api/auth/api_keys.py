@@ -50,7 +50,9 @@ class _Known:
 class ApiKeyCache:
     """The recently used key digests of this process."""
 
-    def __init__(self, *, find_key: FindKey, digests: Callable[[str], Digests], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, find_key: FindKey, digests: Callable[[str], Digests], clock: Callable[[], float]
+    ) -> None:
         self._find_key, self._digests, self._clock = find_key, digests, clock
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[AuthenticatedKey | None]] = {}
@@ -117,7 +119,9 @@ class ApiKeyCache:
         If that is not enough, drop the half that was looked up longest ago. Keys in use are
         looked up every few seconds.
         """
-        self._known = {digest: known for digest, known in self._known.items() if known.caller is not None}
+        self._known = {
+            digest: known for digest, known in self._known.items() if known.caller is not None
+        }
         if len(self._known) >= MAXIMUM_CACHED:
             by_age = sorted(self._known.items(), key=lambda item: item[1].asked_at)
             self._known = dict(by_age[len(by_age) // 2 :])
@@ -135,7 +139,9 @@ class ApiKeyCache:
             self._lookups[digests[0]] = lookup
         return lookup
 
-    async def _look_up_in_turn(self, digests: Digests, *, is_unknown: bool) -> AuthenticatedKey | None:
+    async def _look_up_in_turn(
+        self, digests: Digests, *, is_unknown: bool
+    ) -> AuthenticatedKey | None:
         digest = digests[0]
         try:
             async with self._unknown_key_lookups if is_unknown else nullcontext():

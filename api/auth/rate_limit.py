@@ -37,4 +37,8 @@ class RateLimit:
 
     def _drop_full(self, now: float) -> None:
         refill_seconds = self._burst / self._rate
-        self._buckets = {project_id: bucket for project_id, bucket in self._buckets.items() if now - bucket[1] < refill_seconds}
+        self._buckets = {
+            project_id: bucket
+            for project_id, bucket in self._buckets.items()
+            if now - bucket[1] < refill_seconds
+        }

@@ -78,13 +78,17 @@ class Guard:
         if origin is not None and _host(origin) not in own_hosts:
             raise FormRejected
 
-    async def _check_level(self, level: AccessLevel, viewer: Viewer, path_params: Mapping[str, str]) -> None:
+    async def _check_level(
+        self, level: AccessLevel, viewer: Viewer, path_params: Mapping[str, str]
+    ) -> None:
         if isinstance(level.value, Role):
             await self._check_role(level.value, viewer, path_params)
         elif level is AccessLevel.ADMINISTRATOR and not viewer.access.is_administrator:
             raise Forbidden("Only administrators of this installation can open this page.")
 
-    async def _check_role(self, needed: Role, viewer: Viewer, path_params: Mapping[str, str]) -> None:
+    async def _check_role(
+        self, needed: Role, viewer: Viewer, path_params: Mapping[str, str]
+    ) -> None:
         project_id, missing = await self._project(path_params)
         if viewer.access.is_administrator:
             return
@@ -105,7 +109,9 @@ class Guard:
                     found = await members.project_of_event(session, EventId(known_id(event_id)))
                     return found, "There is no such event."
                 case {"incident_id": incident_id}:
-                    found = await members.project_of_incident(session, IncidentId(known_id(incident_id)))
+                    found = await members.project_of_incident(
+                        session, IncidentId(known_id(incident_id))
+                    )
                     return found, "There is no such incident."
         raise LookupError("an address that requires a role has no project, event or incident")
 

@@ -24,7 +24,9 @@ from api.console.ui.rendering import HEADERS, Pages, Values, is_htmx_request
 from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
 from operations.people.composition import People
 
-FORM_REJECTED = "It expired or came from another site, and nothing was changed. Reload the page and repeat."
+FORM_REJECTED = (
+    "It expired or came from another site, and nothing was changed. Reload the page and repeat."
+)
 DATABASE_DOWN = "Makegood cannot show or change anything right now. Try again in a moment."
 
 # The handler of a page or form. Path parameters follow the request.
@@ -48,7 +50,9 @@ class Console:
         self.self_service_audit = SelfServiceAudit(parts)
         self.guard = Guard(parts.database, self.sessions, public_url=parts.public_url)
         self.sign_in_flow = SignInFlow(parts, self.sessions, self.self_service_audit)
-        self.step_up = StepUpAuth(parts, self.sessions, self.sign_in_flow, self.self_service_audit, self.pages)
+        self.step_up = StepUpAuth(
+            parts, self.sessions, self.sign_in_flow, self.self_service_audit, self.pages
+        )
 
     async def viewer(self, request: Request) -> Viewer:
         """The signed-in person, as `Guard` has found them. Raises: SignInNeeded."""
@@ -56,7 +60,15 @@ class Console:
         return await self.sessions.viewer(request) if viewer is None else viewer
 
     async def render_page(
-        self, request: Request, viewer: Viewer, *, page: str, section: str, values: Values, region: str = "", status: int = 200
+        self,
+        request: Request,
+        viewer: Viewer,
+        *,
+        page: str,
+        section: str,
+        values: Values,
+        region: str = "",
+        status: int = 200,
     ) -> Response:
         """Render a page in its frame.
 
@@ -65,10 +77,14 @@ class Console:
         with its errors.
         """
         if region and is_htmx_request(request):
-            return self.pages.fragment(request, self.pages.region(region, {**values, "viewer": viewer}))
+            return self.pages.fragment(
+                request, self.pages.region(region, {**values, "viewer": viewer})
+            )
         frame = await self.frame(request, viewer, section=section)
         if region:
-            response = self.pages.page_or_region(request, page=page, region=region, values={**frame, **values})
+            response = self.pages.page_or_region(
+                request, page=page, region=region, values={**frame, **values}
+            )
         else:
             response = self.pages.page(page, {**frame, **values}, status=status)
         self.sessions.clear_notice(request, response)
@@ -101,16 +117,22 @@ class Console:
         All are None if counting takes too long: the page is shown without them.
         """
         try:
-            return await self.operations.incidents.counts(project_id, viewer.access.projects, asked_by=viewer.user_id)
+            return await self.operations.incidents.counts(
+                project_id, viewer.access.projects, asked_by=viewer.user_id
+            )
         except (Unavailable, RateLimited):
             return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 
-    async def perform(self, viewer: Viewer, action: Awaitable[object], *, success: str, back: str) -> Response:
+    async def perform(
+        self, viewer: Viewer, action: Awaitable[object], *, success: str, back: str
+    ) -> Response:
         """Run the action. Redirect to `back` with the notice `success` or the error message."""
         try:
             await action
         except Refusal as refusal:
-            return self.sessions.redirect(back, viewer=viewer, notice=Notice("bad", error_message(refusal)))
+            return self.sessions.redirect(
+                back, viewer=viewer, notice=Notice("bad", error_message(refusal))
+            )
         return self.sessions.redirect(back, viewer=viewer, notice=Notice("good", success))
 
 
@@ -119,7 +141,9 @@ def error_message(refusal: Refusal) -> str:
     return "; ".join(error.message for error in refusal.errors) or refusal.detail
 
 
-def console_route(console: Console, levels: Mapping[tuple[str, str], AccessLevel]) -> type[APIRoute]:
+def console_route(
+    console: Console, levels: Mapping[tuple[str, str], AccessLevel]
+) -> type[APIRoute]:
     """The route class of the console. `levels` is keyed by (method, path).
 
     Errors become HTML pages, never the problem documents of the API.
@@ -133,7 +157,9 @@ def console_route(console: Console, levels: Mapping[tuple[str, str], AccessLevel
             async def guarded(request: Request) -> Response:
                 try:
                     await console.guard.admit(request, level)
-                    return await console.step_up.require_proof(request, self.path) or await handler(request)
+                    return await console.step_up.require_proof(request, self.path) or await handler(
+                        request
+                    )
                 except SignInNeeded:
                     return _to_sign_in(request)
                 except FormRejected:

@@ -36,7 +36,11 @@ def console_router(parts: ConsoleDependencies) -> APIRouter:
 
 def _routes(console: Console) -> tuple[RouteSpec, ...]:
     home, account, members = HomePages(console), AccountPages(console), MemberPages(console)
-    sign_in, second_factor, oidc = SignInPages(console), SecondFactorPages(console), OidcPages(console)
+    sign_in, second_factor, oidc = (
+        SignInPages(console),
+        SecondFactorPages(console),
+        OidcPages(console),
+    )
     incidents, events, projects = IncidentPages(console), EventPages(console), ProjectPages(console)
     mailbox, audit = MailboxPages(console), AuditPages(console)
     return (
@@ -78,7 +82,12 @@ def _routes(console: Console) -> tuple[RouteSpec, ...]:
         ("POST", "/account/totp/remove", second_factor.remove, AccessLevel.SIGNED_IN),
         ("POST", "/account/recovery-codes", second_factor.renew_codes, AccessLevel.SIGNED_IN),
         ("POST", "/incidents/{incident_id}/reprocess", incidents.reprocess, AccessLevel.OPERATOR),
-        ("POST", "/incidents/{incident_id}/acknowledge", incidents.acknowledge, AccessLevel.OPERATOR),
+        (
+            "POST",
+            "/incidents/{incident_id}/acknowledge",
+            incidents.acknowledge,
+            AccessLevel.OPERATOR,
+        ),
         ("POST", "/incidents/{incident_id}/resolve", incidents.resolve, AccessLevel.OPERATOR),
         ("POST", "/events/{event_id}/expire", events.expire, AccessLevel.OPERATOR),
         ("POST", "/events/{event_id}/restart", events.restart, AccessLevel.OPERATOR),
@@ -86,12 +95,42 @@ def _routes(console: Console) -> tuple[RouteSpec, ...]:
         ("POST", "/projects/{project_id}", projects.save, AccessLevel.OWNER),
         ("POST", "/projects/{project_id}/delete", projects.delete, AccessLevel.OWNER),
         ("POST", "/projects/{project_id}/keys", projects.create_key, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/keys/{key_id}/revoke", projects.revoke_key, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/signing-secret", projects.rotate_signing_secret, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/signing-secret/finish", projects.finish_rotation, AccessLevel.OWNER),
+        (
+            "POST",
+            "/projects/{project_id}/keys/{key_id}/revoke",
+            projects.revoke_key,
+            AccessLevel.OWNER,
+        ),
+        (
+            "POST",
+            "/projects/{project_id}/signing-secret",
+            projects.rotate_signing_secret,
+            AccessLevel.OWNER,
+        ),
+        (
+            "POST",
+            "/projects/{project_id}/signing-secret/finish",
+            projects.finish_rotation,
+            AccessLevel.OWNER,
+        ),
         ("POST", "/projects/{project_id}/members", members.invite, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/members/{user_id}/role", members.change_role, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/members/{user_id}/remove", members.remove, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/invitations/{invitation_id}/withdraw", members.withdraw, AccessLevel.OWNER),
+        (
+            "POST",
+            "/projects/{project_id}/members/{user_id}/role",
+            members.change_role,
+            AccessLevel.OWNER,
+        ),
+        (
+            "POST",
+            "/projects/{project_id}/members/{user_id}/remove",
+            members.remove,
+            AccessLevel.OWNER,
+        ),
+        (
+            "POST",
+            "/projects/{project_id}/invitations/{invitation_id}/withdraw",
+            members.withdraw,
+            AccessLevel.OWNER,
+        ),
         ("POST", "/audit/export", audit.export, AccessLevel.SIGNED_IN),
     )

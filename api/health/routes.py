@@ -78,7 +78,11 @@ class Health:
                 Check("store", CheckStatus.FAILED, "The store does not answer."),
                 *(Check(name, CheckStatus.UNKNOWN, detail) for name in NEED_THE_STORE),
             )
-        checks = (await self._store(seen), self._migrations(seen.revision), *judge_workers(seen.beats))
+        checks = (
+            await self._store(seen),
+            self._migrations(seen.revision),
+            *judge_workers(seen.beats),
+        )
         return (*checks, self._alerts(seen), judge_runs(seen.stuck_runs))
 
     async def readiness(self) -> dict[str, CheckStatus]:
@@ -108,7 +112,9 @@ class Health:
             beats = await heartbeats.read_beats(session, await self._database.now(session))
             flaws = await find_flaws(session)
         if revision != self._newest_revision:
-            return _StoreSnapshot(revision, tuple(beats), flaws, alerts=None, stuck_runs=None, credit_seconds=None)
+            return _StoreSnapshot(
+                revision, tuple(beats), flaws, alerts=None, stuck_runs=None, credit_seconds=None
+            )
         return _StoreSnapshot(
             revision,
             tuple(beats),
@@ -148,7 +154,9 @@ class Health:
         except TimeoutError:
             # SQLite has one writer at a time, and busy ingest leaves it little time. A recent
             # heartbeat proves that the store accepts writes.
-            if not any(beat.role == "api" and beat.age_seconds < CHECK_SECONDS for beat in seen.beats):
+            if not any(
+                beat.role == "api" and beat.age_seconds < CHECK_SECONDS for beat in seen.beats
+            ):
                 return not_writable
         except (Unavailable, SQLAlchemyError, OSError):
             return not_writable
@@ -195,7 +203,9 @@ class _StoreSnapshot:
     credit_seconds: float | None
 
 
-def health_router(*, health: Health, authenticator: Authenticator, counts: Counts, is_metrics_open: bool) -> APIRouter:
+def health_router(
+    *, health: Health, authenticator: Authenticator, counts: Counts, is_metrics_open: bool
+) -> APIRouter:
     """The three routes."""
     router = APIRouter(include_in_schema=False)
 
@@ -209,7 +219,9 @@ def health_router(*, health: Health, authenticator: Authenticator, counts: Count
         """200 when every check is ok, else 503, with the result of each check."""
         checks = await health.checks()
         is_ready = all(check.status is CheckStatus.OK for check in checks)
-        found = {check.name: {"status": check.status.value, "detail": check.detail} for check in checks}
+        found = {
+            check.name: {"status": check.status.value, "detail": check.detail} for check in checks
+        }
         body = {"status": "ok" if is_ready else "failed", "checks": found}
         status, headers = 200 if is_ready else 503, {"Cache-Control": "no-store"}
         return JSONResponse(body, status_code=status, headers=headers)

@@ -10,10 +10,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
-DURATION_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATION_BOUNDS_SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 
 
 class Durations:
@@ -44,7 +63,11 @@ class Counts:
         self.accepted: Counter[str] = Counter()  # by endpoint
         self.replayed: Counter[str] = Counter()  # by endpoint
         self.refused: Counter[tuple[str, str]] = Counter()  # by endpoint and code
-        self.durations: dict[str, Durations] = {"receipt": Durations(), "result": Durations(), "other": Durations()}
+        self.durations: dict[str, Durations] = {
+            "receipt": Durations(),
+            "result": Durations(),
+            "other": Durations(),
+        }
 
     @property
     def accepted_total(self) -> int:
@@ -75,9 +98,15 @@ class _Families(Collector):
         self._counts, self._gauges = counts, gauges
 
     def collect(self) -> Iterator[Metric]:
-        yield _by_endpoint("makegood_accepted", "Receipts and results answered with 202.", self._counts.accepted)
-        yield _by_endpoint("makegood_replayed", "Stored responses that were sent again.", self._counts.replayed)
-        refused = CounterMetricFamily("makegood_refused", "Requests refused, by code.", labels=("endpoint", "code"))
+        yield _by_endpoint(
+            "makegood_accepted", "Receipts and results answered with 202.", self._counts.accepted
+        )
+        yield _by_endpoint(
+            "makegood_replayed", "Stored responses that were sent again.", self._counts.replayed
+        )
+        refused = CounterMetricFamily(
+            "makegood_refused", "Requests refused, by code.", labels=("endpoint", "code")
+        )
         for labels, count in self._counts.refused.items():
             refused.add_metric(labels, count)
         yield refused
@@ -100,8 +129,14 @@ def _by_endpoint(name: str, text: str, counts: Counter[str]) -> Metric:
 
 
 _GAUGES = {
-    "waiting": ("makegood_receipts_waiting", "Receipts that wait for their result, at most 1,000,000."),
-    "outbox_rows": ("makegood_outbox_rows", "Outbox rows not yet sent to Temporal, at most 1,000,000."),
+    "waiting": (
+        "makegood_receipts_waiting",
+        "Receipts that wait for their result, at most 1,000,000.",
+    ),
+    "outbox_rows": (
+        "makegood_outbox_rows",
+        "Outbox rows not yet sent to Temporal, at most 1,000,000.",
+    ),
     "outbox_age_seconds": ("makegood_outbox_age_seconds", "Age of the oldest outbox row."),
     "deadline_lag_seconds": (
         "makegood_deadline_lag_seconds",
@@ -112,15 +147,24 @@ _GAUGES = {
         "makegood_alerts_unsent",
         "Alerts not yet accepted by a mail server, at most 1,000,000 new and 1,000,000 failed.",
     ),
-    "alerts_failing": ("makegood_alerts_failing", "Unsent alerts that failed at least once, at most 1,000."),
-    "alerts_failing_seconds": ("makegood_alerts_failing_seconds", "Time since the first failure of an unsent alert."),
+    "alerts_failing": (
+        "makegood_alerts_failing",
+        "Unsent alerts that failed at least once, at most 1,000.",
+    ),
+    "alerts_failing_seconds": (
+        "makegood_alerts_failing_seconds",
+        "Time since the first failure of an unsent alert.",
+    ),
     "alerts_ended": (
         "makegood_alerts_ended",
         "Alerts given up in the last 15 minutes although they had recipients.",
     ),
     "stuck_runs": ("makegood_stuck_runs", "Receipts whose workflow cannot go on."),
     "callbacks_running": ("makegood_callbacks_running", "Repair callbacks in progress."),
-    "callbacks_waiting": ("makegood_callbacks_waiting", "Repair callbacks postponed because no slot was free."),
+    "callbacks_waiting": (
+        "makegood_callbacks_waiting",
+        "Repair callbacks postponed because no slot was free.",
+    ),
 }
 _INCIDENTS = {"open": "open_incidents", "repairing": "repairing_incidents"}
 

@@ -190,7 +190,9 @@ class Problems:
     def __init__(self, public_url: str) -> None:
         self._types = {code: f"{public_url}/docs/errors/{code.value}" for code in Code}
 
-    def body(self, code: Code, *, request_id: str, detail: str, errors: tuple[FieldError, ...] = ()) -> bytes:
+    def body(
+        self, code: Code, *, request_id: str, detail: str, errors: tuple[FieldError, ...] = ()
+    ) -> bytes:
         """The document's bytes."""
         problem_type = PROBLEM_TYPES[code]
         document: dict[str, object] = {
@@ -203,12 +205,17 @@ class Problems:
             "retryable": problem_type.is_retryable,
         }
         if errors:
-            document["errors"] = [{"pointer": error.pointer, "code": error.code, "message": error.message} for error in errors]
+            document["errors"] = [
+                {"pointer": error.pointer, "code": error.code, "message": error.message}
+                for error in errors
+            ]
         return orjson.dumps(document)
 
     def body_of(self, refusal: Refusal, *, request_id: str) -> bytes:
         """The document of a refusal."""
-        return self.body(refusal.code, request_id=request_id, detail=refusal.detail, errors=refusal.errors)
+        return self.body(
+            refusal.code, request_id=request_id, detail=refusal.detail, errors=refusal.errors
+        )
 
 
 def status_of(code: Code) -> int:

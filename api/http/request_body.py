@@ -37,7 +37,9 @@ _PLAIN = rb'[^][{}"]*+(?:' + _STRING + rb'[^][{}"]*+)*+'
 _LEAF = rb"\[" + _PLAIN + rb"\]|\{" + _PLAIN + rb"\}"  # a pair of brackets without brackets inside
 _TO_BRACKET = re.compile(_PLAIN + rb"(?:(?:" + _LEAF + rb")" + _PLAIN + rb")*+", re.DOTALL)
 _UNTIL_COMMA = _PLAIN.replace(rb"{}", rb"{},")
-_TO_BRACKET_OR_COMMA = re.compile(_UNTIL_COMMA + rb"(?:(?:" + _LEAF + rb")" + _UNTIL_COMMA + rb")*+", re.DOTALL)
+_TO_BRACKET_OR_COMMA = re.compile(
+    _UNTIL_COMMA + rb"(?:(?:" + _LEAF + rb")" + _UNTIL_COMMA + rb")*+", re.DOTALL
+)
 # Bounds the work on any body. Innermost pairs do not count, so only thousands of nested levels in
 # 64 KiB exceed it.
 _MAXIMUM_BRACKETS = MAXIMUM_BODY_BYTES // 2
@@ -194,7 +196,9 @@ def _read_strictly(body: bytes) -> Json:
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError:
-        raise _malformed("invalid_json", "The body must be one well-formed JSON object in UTF-8.") from None
+        raise _malformed(
+            "invalid_json", "The body must be one well-formed JSON object in UTF-8."
+        ) from None
     if not isinstance(content, dict):
         raise _malformed("wrong_type", "The body must be a JSON object.")
     if _has_infinity(content):

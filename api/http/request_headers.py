@@ -48,7 +48,9 @@ def check_accept(accept: bytes | None) -> None:
     # The most specific range decides: `application/json;q=0, */*` excludes JSON.
     ranges = (JSON_MEDIA_TYPE, b"application/*", b"*/*")
     takes_json = next((allowed[name] for name in ranges if name in allowed), False)
-    if not takes_json and not any(is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()):
+    if not takes_json and not any(
+        is_allowed and name.endswith(b"+json") for name, is_allowed in allowed.items()
+    ):
         raise NotAcceptable
 
 
@@ -56,8 +58,12 @@ def check_accept(accept: bytes | None) -> None:
 def error_media_type(accept: bytes | None) -> bytes:
     """The media type of an error: problem+json unless only `application/json` is accepted."""
     names = [name for name, is_allowed in _ranges(accept or b"").items() if is_allowed]
-    takes_problems = any(name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names)
-    return JSON_MEDIA_TYPE if JSON_MEDIA_TYPE in names and not takes_problems else PROBLEM_MEDIA_TYPE
+    takes_problems = any(
+        name in (b"*/*", b"application/*") or name.endswith(b"+json") for name in names
+    )
+    return (
+        JSON_MEDIA_TYPE if JSON_MEDIA_TYPE in names and not takes_problems else PROBLEM_MEDIA_TYPE
+    )
 
 
 @lru_cache(maxsize=256)
@@ -67,9 +73,15 @@ def check_content_type(content_type: bytes | None, content_encoding: bytes | Non
     Raises: UnsupportedMediaType.
     """
     name, *parameters = (part.strip() for part in (content_type or b"").lower().split(b";"))
-    charsets = [part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")]
+    charsets = [
+        part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")
+    ]
     is_plain = (content_encoding or b"identity").strip().lower() in (b"identity", b"")
-    if name != JSON_MEDIA_TYPE or not is_plain or any(charset not in (b"utf-8", b"utf8") for charset in charsets):
+    if (
+        name != JSON_MEDIA_TYPE
+        or not is_plain
+        or any(charset not in (b"utf-8", b"utf8") for charset in charsets)
+    ):
         raise UnsupportedMediaType
 
 
@@ -115,7 +127,10 @@ def bearer_token(authorization: bytes | None) -> str | None:
 def _ranges(accept: bytes) -> dict[bytes, bool]:
     """The media ranges of the header, and whether each is accepted: a quality of 0 excludes it."""
     ranges = (item.lower().translate(None, b" \t").split(b";") for item in accept.split(b","))
-    return {name: not any(_is_zero(parameter) for parameter in parameters) for name, *parameters in ranges}
+    return {
+        name: not any(_is_zero(parameter) for parameter in parameters)
+        for name, *parameters in ranges
+    }
 
 
 def _is_zero(parameter: bytes) -> bool:

@@ -9,7 +9,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAXIMUM_HEAD_BYTES = 32 * 1024
 # The bytes after the head that are not the body: chunk sizes and trailers.
 MAXIMUM_FRAMING_BYTES = 1024 * 1024
-_TOO_LARGE = b"The request line and the headers are larger than 32 KiB together. Send shorter headers.\n"
+_TOO_LARGE = (
+    b"The request line and the headers are larger than 32 KiB together. Send shorter headers.\n"
+)
 _REFUSAL = b"\r\n".join(
     (
         b"HTTP/1.1 431 Request Header Fields Too Large",

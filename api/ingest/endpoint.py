@@ -37,7 +37,14 @@ from api.http.security_headers import STRICT
 from api.ingest.lenient_fields import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT, UNSEALED_NOTE
 from api.ingest.payload_encryption import PayloadEncryption
 from domain import projects
-from domain.errors import Code, Refusal, TooManyFields, TooManyUnknownKeys, Unavailable, ValidationFailed
+from domain.errors import (
+    Code,
+    Refusal,
+    TooManyFields,
+    TooManyUnknownKeys,
+    Unavailable,
+    ValidationFailed,
+)
 from domain.projects import Project
 from domain.receipts import NewReceipt
 from domain.results import NewResult
@@ -53,7 +60,10 @@ Commit = Callable[[IngestRequest], Awaitable[StoredResponse]]
 ParseValue = Callable[..., NewReceipt | NewResult]
 
 MAXIMUM_BYTES: dict[Endpoint, int] = {"receipt": MAXIMUM_BODY_BYTES, "result": MAXIMUM_RESULT_BYTES}
-TOLERATED: dict[Endpoint, frozenset[str]] = {"receipt": TOLERATED_IN_RECEIPT, "result": TOLERATED_IN_RESULT}
+TOLERATED: dict[Endpoint, frozenset[str]] = {
+    "receipt": TOLERATED_IN_RECEIPT,
+    "result": TOLERATED_IN_RESULT,
+}
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 
 
@@ -135,7 +145,9 @@ class IngestEndpoint:
         )
         return self._committed(await self._commit(request), headers)
 
-    async def _seal_payload(self, receipt: NewReceipt, payload: str) -> tuple[NewReceipt, SealedPayload | None]:
+    async def _seal_payload(
+        self, receipt: NewReceipt, payload: str
+    ) -> tuple[NewReceipt, SealedPayload | None]:
         """The receipt with its sealed payload.
 
         If sealing fails, the payload is dropped with a note: a snapshot is optional.
@@ -146,7 +158,9 @@ class IngestEndpoint:
             return receipt, SealedPayload(event_id, seal(event_id, payload))
         except (SealBroken, Refusal, SQLAlchemyError) as error:
             error_class = type(error).__name__
-            logger.warning("payload could not be sealed", project=receipt.project_id, error=error_class)
+            logger.warning(
+                "payload could not be sealed", project=receipt.project_id, error=error_class
+            )
             return replace(receipt, payload=None, payload_note=UNSEALED_NOTE), None
 
     async def _authorize(self, headers: Headers) -> projects.AuthenticatedKey:
@@ -163,7 +177,9 @@ class IngestEndpoint:
             self._count_unserved(self._endpoint)
             raise
 
-    def _parse(self, body: bytes, project: Project, request_id: str) -> NewReceipt | NewResult | PreRejected:
+    def _parse(
+        self, body: bytes, project: Project, request_id: str
+    ) -> NewReceipt | NewResult | PreRejected:
         try:
             content: Json = read_object(body, tolerated=TOLERATED[self._endpoint])
             return self._parse_value(content, project=project, request_id=request_id)

@@ -32,7 +32,9 @@ def _parse_error_text(value: object) -> str | None:
     return well_formed(value if isinstance(value, str) else to_json(value).decode())
 
 
-ErrorText = Annotated[str | None, BeforeValidator(_parse_error_text, json_schema_input_type=str | None)]
+ErrorText = Annotated[
+    str | None, BeforeValidator(_parse_error_text, json_schema_input_type=str | None)
+]
 
 
 def stored_error_text(text: str | None, *, status: ResultStatus, characters: int) -> str | None:

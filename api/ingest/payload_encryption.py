@@ -28,7 +28,9 @@ class PayloadEncryption:
             self._data_keys[project_id] = await self._read_data_key(project_id)
         return partial(self._seal, project_id, self._data_keys[project_id])
 
-    def _seal(self, project_id: ProjectId, data_key: bytes, event_id: EventId, payload: str) -> bytes:
+    def _seal(
+        self, project_id: ProjectId, data_key: bytes, event_id: EventId, payload: str
+    ) -> bytes:
         return self._sealer.seal(
             data_key,
             project_id=project_id,

@@ -11,7 +11,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from api.ingest.lenient_fields import ERROR_CODE_CHARACTERS, ErrorText, payload_of, stored_error_text
+from api.ingest.lenient_fields import (
+    ERROR_CODE_CHARACTERS,
+    ErrorText,
+    payload_of,
+    stored_error_text,
+)
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, ReplayId
 from domain.projects import Project
@@ -26,11 +31,21 @@ from domain.receipts import (
 )
 from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
-from operations.validation import UNKNOWN_ID, Json, Minutes, Reference, known_id, timeout_errors, validated
+from operations.validation import (
+    UNKNOWN_ID,
+    Json,
+    Minutes,
+    Reference,
+    known_id,
+    timeout_errors,
+    validated,
+)
 
 # Hour 24, leap seconds and offsets of a day or more are refused, because Python versions parse them
 # differently.
-_INSTANT = re.compile(r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII)
+_INSTANT = re.compile(
+    r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII
+)
 
 
 def _parse_instant(value: object) -> datetime:
@@ -75,11 +90,17 @@ class ReceiptBody(BaseModel):
         default=None,
         description="The provider's event id. Required for shopify; stripe has an alternative.",
     )
-    stripe_event_id: Reference | None = Field(default=None, description="An alternative to `provider_event_id`, for stripe only.")
-    event_type: EventType = Field(description="The provider's name of the event's type. It must belong to the provider.")
+    stripe_event_id: Reference | None = Field(
+        default=None, description="An alternative to `provider_event_id`, for stripe only."
+    )
+    event_type: EventType = Field(
+        description="The provider's name of the event's type. It must belong to the provider."
+    )
     effect_type: EffectType = Field(description="The business effect that your app must apply.")
     internal_reference: Reference = Field(description="Your own id of the affected object.")
-    occurred_at: WireInstant = Field(description="When the event occurred: ISO 8601 with a time zone.")
+    occurred_at: WireInstant = Field(
+        description="When the event occurred: ISO 8601 with a time zone."
+    )
     shopify_shop_domain: Reference | None = Field(
         default=None, description="Required for shopify. Not allowed for other providers."
     )
@@ -107,16 +128,22 @@ class ResultBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, title="Result")
 
-    event_id: AnyId = Field(default=None, description="The `event_id` in the response to the receipt.")
+    event_id: AnyId = Field(
+        default=None, description="The `event_id` in the response to the receipt."
+    )
     provider_event_id: Reference | None = Field(
         default=None, description="An alternative to `event_id`: the provider's id of the event."
     )
-    stripe_event_id: Reference | None = Field(default=None, description="An alternative to `event_id`: Stripe's id of the event.")
+    stripe_event_id: Reference | None = Field(
+        default=None, description="An alternative to `event_id`: Stripe's id of the event."
+    )
     provider: Provider | None = Field(
         default=None,
         description="Needed only if several providers have an event with this id.",
     )
-    effect_type: EffectType | None = Field(default=None, description="Needed only if one provider event has several effects.")
+    effect_type: EffectType | None = Field(
+        default=None, description="Needed only if one provider event has several effects."
+    )
     status: ResultStatus = Field(description="Whether the business effect was applied.")
     error_code: ErrorText = Field(
         default=None,
@@ -139,7 +166,9 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
     body = validated(ReceiptBody, without_payload)
     errors = [*_receipt_id_errors(body), *_shop_errors(body)]
     if body.event_type not in EVENT_TYPES_OF[body.provider]:
-        errors.append(FieldError("/event_type", "unknown_value", "Must be an event type of the provider."))
+        errors.append(
+            FieldError("/event_type", "unknown_value", "Must be an event type of the provider.")
+        )
     if body.timeout_minutes is not None:
         errors.extend(timeout_errors(body.timeout_minutes, livemode=project.livemode))
     if errors:
@@ -157,7 +186,9 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
         internal_reference=body.internal_reference,
         shopify_shop_domain=body.shopify_shop_domain,
         occurred_at=body.occurred_at,
-        timeout_minutes=(project.timeout_minutes if body.timeout_minutes is None else body.timeout_minutes),
+        timeout_minutes=(
+            project.timeout_minutes if body.timeout_minutes is None else body.timeout_minutes
+        ),
         request_id=request_id,
         payload=payload,
         payload_note=payload_note,
@@ -181,7 +212,9 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
         provider=Provider.STRIPE if body.stripe_event_id is not None else body.provider,
         effect_type=body.effect_type,
         status=body.status,
-        error_code=stored_error_text(body.error_code, status=body.status, characters=ERROR_CODE_CHARACTERS),
+        error_code=stored_error_text(
+            body.error_code, status=body.status, characters=ERROR_CODE_CHARACTERS
+        ),
         error_message=stored_error_text(body.error_message, status=body.status, characters=LONGEST),
         replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
@@ -220,7 +253,9 @@ def _result_errors(body: ResultBody) -> list[FieldError]:
         message = "Send event_id, provider_event_id or stripe_event_id."
         errors.append(FieldError("/event_id", "required", message))
     if body.stripe_event_id is not None and body.provider is Provider.SHOPIFY:
-        errors.append(FieldError("/provider", "mismatch", "Must be stripe if stripe_event_id is sent."))
+        errors.append(
+            FieldError("/provider", "mismatch", "Must be stripe if stripe_event_id is sent.")
+        )
     return errors
 
 

@@ -10,14 +10,26 @@ from domain.receipts import EffectType, EventType, Provider
 
 # The name, the description, and whether every callback has the header.
 SIGNATURE_HEADERS: tuple[tuple[str, str, bool], ...] = (
-    ("X-SendPromptly-Timestamp", "Unix seconds, new for each attempt. Reject a difference of more than 5 minutes.", True),
-    ("X-SendPromptly-Nonce", "32 hexadecimal characters, new for each attempt. Reject a nonce that was used before.", True),
+    (
+        "X-SendPromptly-Timestamp",
+        "Unix seconds, new for each attempt. Reject a difference of more than 5 minutes.",
+        True,
+    ),
+    (
+        "X-SendPromptly-Nonce",
+        "32 hexadecimal characters, new for each attempt. Reject a nonce that was used before.",
+        True,
+    ),
     (
         "X-SendPromptly-Signature",
         "Hex HMAC-SHA256 of `timestamp.nonce.body` with the signing secret's text as key.",
         True,
     ),
-    ("X-SendPromptly-Signature-Next", "The same signature with the next secret, only during a rotation.", False),
+    (
+        "X-SendPromptly-Signature-Next",
+        "The same signature with the next secret, only during a rotation.",
+        False,
+    ),
     ("X-SendPromptly-Attempt", "The number of the attempt, from 1.", True),
     ("webhook-id", "The `replay_id` (Standard Webhooks 1.0).", True),
     ("webhook-timestamp", "Unix seconds (Standard Webhooks 1.0).", True),

@@ -116,7 +116,11 @@ def _reference(document: Json) -> str:
 
 
 def _operations(items: Json) -> str:
-    return "".join(_operation(path, method, operation) for path, item in items.items() for method, operation in item.items())
+    return "".join(
+        _operation(path, method, operation)
+        for path, item in items.items()
+        for method, operation in item.items()
+    )
 
 
 def _operation(path: str, method: str, operation: Json) -> str:
@@ -127,7 +131,9 @@ def _operation(path: str, method: str, operation: Json) -> str:
         f"<p>{_prose(operation.get('description', ''))}</p>"
         f"{_parameters(operation.get('parameters', []))}"
         + (f"<p>Body: {_type(body['schema'])}</p>" if body else "")
-        + "".join(_example(name, example["value"]) for name, example in body.get("examples", {}).items())
+        + "".join(
+            _example(name, example["value"]) for name, example in body.get("examples", {}).items()
+        )
         + f"<p>Responses:</p>{_responses(operation['responses'])}"
     )
 
@@ -168,7 +174,10 @@ def _schema(name: str, schema: Json) -> str:
     heading = f'<h3 id="{_text(name)}">{_text(name)}</h3>'
     heading += f"<p>{_prose(schema.get('description', ''))}</p>"
     if "enum" in schema:
-        return heading + f"<p>{', '.join(f'<code>{_text(value)}</code>' for value in schema['enum'])}</p>"
+        return (
+            heading
+            + f"<p>{', '.join(f'<code>{_text(value)}</code>' for value in schema['enum'])}</p>"
+        )
     required = set(schema.get("required", ()))
     rows = "".join(
         f"<tr><td><code>{_text(field)}</code></td>"
@@ -196,7 +205,9 @@ def _prose(text: str) -> str:
     """The escaped text, with backticks as code and asterisks as emphasis."""
     for mark, tag in (("`", "code"), ("*", "em")):
         parts = (text if mark == "*" else _text(text)).split(mark)
-        text = "".join(part if index % 2 == 0 else f"<{tag}>{part}</{tag}>" for index, part in enumerate(parts))
+        text = "".join(
+            part if index % 2 == 0 else f"<{tag}>{part}</{tag}>" for index, part in enumerate(parts)
+        )
     return text
 
 

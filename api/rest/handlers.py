@@ -56,7 +56,9 @@ async def read_timeline(
     return await operations.events.read_timeline(caller.project.id, event_id, limit, cursor)
 
 
-async def expire(caller: Operator, operations: OperationsParameter, event_id: str, request: Request) -> Json:
+async def expire(
+    caller: Operator, operations: OperationsParameter, event_id: str, request: Request
+) -> Json:
     """Set the deadline of a receipt to now. Test projects only. Scope `operate`."""
     # Refused before the look-up, which is the last check.
     refuse_live(caller.project.livemode)
@@ -64,7 +66,9 @@ async def expire(caller: Operator, operations: OperationsParameter, event_id: st
     return await operations.events.expire(caller.project.id, event_id, actor=actor)
 
 
-async def restart(caller: Operator, operations: OperationsParameter, event_id: str, request: Request) -> Json:
+async def restart(
+    caller: Operator, operations: OperationsParameter, event_id: str, request: Request
+) -> Json:
     """Terminate a stuck workflow of a receipt and start it again.
 
     The new run continues from the stored state. Scope `operate`.
@@ -91,7 +95,9 @@ async def read_incident(caller: Reader, operations: OperationsParameter, inciden
     return await operations.incidents.read_incident(caller.project.id, incident_id)
 
 
-async def reprocess(caller: Operator, operations: OperationsParameter, incident_id: str, request: Request) -> Json:
+async def reprocess(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Json:
     """Start a repair, which calls the repair URL.
 
     If a repair is already running, the response has its `replay_id` and no new repair starts.
@@ -101,14 +107,18 @@ async def reprocess(caller: Operator, operations: OperationsParameter, incident_
     return await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
 
 
-async def resolve(caller: Operator, operations: OperationsParameter, incident_id: str, request: Request) -> Json:
+async def resolve(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Json:
     """Resolve an incident manually, with a reason. A running repair ends. Scope `operate`."""
     reason = validated(ResolveBody, await json_body(request)).reason
     actor = actor_of(request, caller.key.id)
     return await operations.incidents.resolve(caller.project.id, incident_id, reason, actor=actor)
 
 
-async def acknowledge(caller: Operator, operations: OperationsParameter, incident_id: str, request: Request) -> Json:
+async def acknowledge(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Json:
     """Record that somebody is investigating an incident. Scope `operate`."""
     actor = actor_of(request, caller.key.id)
     return await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)

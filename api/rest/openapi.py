@@ -124,7 +124,9 @@ def document() -> Json:
 def _schemas(mode: Any, described: tuple[type[BaseModel], ...]) -> Json:
     # Any: Pydantic's literal type of modes.
     pairs = [(model, mode) for model in described]
-    _, schemas = models_json_schema(pairs, ref_template=REF_TEMPLATE, schema_generator=GenerateJsonSchema)
+    _, schemas = models_json_schema(
+        pairs, ref_template=REF_TEMPLATE, schema_generator=GenerateJsonSchema
+    )
     definitions: Json = schemas["$defs"]
     return definitions
 
@@ -234,7 +236,12 @@ def _idempotency_key() -> Json:
         "required": True,
         "description": "The same key for all retries of a request, and another key for every other "
         "request. Stored for 24 hours. Printable characters, encoded as UTF-8.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN},
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            "pattern": IDEMPOTENCY_KEY_PATTERN,
+        },
         "example": "receipt-order_1042",
     }
 
@@ -258,9 +265,14 @@ def _callback() -> Json:
         "Respond with 2xx, then send a result with that `replay_id`.",
         "operationId": "repair_requested",
         "parameters": headers,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(RepairRequest)}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(RepairRequest)}},
+        },
         "responses": {
-            "2XX": {"description": "Accepted. The incident is resolved when the result reports success."},
+            "2XX": {
+                "description": "Accepted. The incident is resolved when the result reports success."
+            },
             "3XX": {"description": "Redirects are not followed. The repair fails at once."},
             "4XX": {
                 "description": "The repair fails at once. 408 and 429 are repeated instead. "

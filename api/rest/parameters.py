@@ -15,7 +15,9 @@ CreatedAfter = Annotated[WireInstant | None, Query(description="Created after th
 CreatedBefore = Annotated[WireInstant | None, Query(description="Created before this instant.")]
 Search = Annotated[
     Reference | None,
-    Query(description="Part of the internal reference or provider's event id, or a full id of ours."),
+    Query(
+        description="Part of the internal reference or provider's event id, or a full id of ours."
+    ),
 ]
 
 

@@ -10,11 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.problems import PROBLEM_TYPES
 from domain.audit import AuditAction, SubjectType
 from domain.errors import Code
-from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution, TimelineKind
+from domain.incidents import (
+    IncidentState,
+    Reason,
+    RepairCause,
+    RepairState,
+    Resolution,
+    TimelineKind,
+)
 from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
 from domain.results import LateResult
 
-At = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T11:13:55.123Z"])]
+At = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T11:13:55.123Z"])
+]
 EventIdText = Annotated[str, Field(examples=["evt_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 IncidentIdText = Annotated[str, Field(examples=["inc_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 ReplayIdText = Annotated[str, Field(examples=["rpl_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
@@ -165,11 +174,15 @@ class AuditEntry(BaseModel):
 
     hash: str = Field(pattern="^[0-9a-f]{64}$")
     at: At
-    actor: str = Field(description="The id of a user or key, `cli:` and the system's user, or `temporal`.")
+    actor: str = Field(
+        description="The id of a user or key, `cli:` and the system's user, or `temporal`."
+    )
     address: str | None = Field(description="The address of the client.")
     request_id: str | None
     action: str = Field(examples=[AuditAction.KEY_REVOKED.value])
-    subject_type: str | None = Field(description="The type of the object that was changed.", examples=[SubjectType.KEY.value])
+    subject_type: str | None = Field(
+        description="The type of the object that was changed.", examples=[SubjectType.KEY.value]
+    )
     subject_id: str | None
     project_id: str | None
     details: dict[str, Any]  # Any: JSON, by the action
@@ -186,7 +199,9 @@ class AuditList(BaseModel):
 class FieldProblem(BaseModel):
     """An error in one field or parameter of a request."""
 
-    pointer: str = Field(description="The JSON pointer (RFC 6901) of the field in the body, or of the parameter.")
+    pointer: str = Field(
+        description="The JSON pointer (RFC 6901) of the field in the body, or of the parameter."
+    )
     code: str
     message: str
 
@@ -194,14 +209,18 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """The body of every error response (RFC 9457)."""
 
-    type: str = Field(description="The URL of the page about the code.", json_schema_extra={"format": "uri"})
+    type: str = Field(
+        description="The URL of the page about the code.", json_schema_extra={"format": "uri"}
+    )
     title: str
     status: int
     detail: str
     code: Code
     request_id: str
     retryable: bool = Field(description="Whether the same request may succeed later.")
-    errors: list[FieldProblem] | None = Field(default=None, description="Present for `validation_error` only.")
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="Present for `validation_error` only."
+    )
 
 
 # Any: FastAPI's annotation of `responses`.
@@ -217,5 +236,7 @@ def _problem_response(codes: list[Code]) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         "description": " ".join(f"`{code.value}`: {PROBLEM_TYPES[code].cause}" for code in codes),
-        "content": {name: {"schema": schema} for name in ("application/problem+json", "application/json")},
+        "content": {
+            name: {"schema": schema} for name in ("application/problem+json", "application/json")
+        },
     }

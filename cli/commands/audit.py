@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The audit log: who did what, from where, to what.", no_args_is_help=True)
 COLUMNS = ("at", "actor", "action", "subject_id", "project_id", "address", "details")
-ActorOption = Annotated[str | None, typer.Option(help="Only by this user, key, `cli` or `temporal`.")]
+ActorOption = Annotated[
+    str | None, typer.Option(help="Only by this user, key, `cli` or `temporal`.")
+]
 ActionOption = Annotated[AuditAction | None, typer.Option(help="Only this action.")]
-AfterOption = Annotated[str | None, typer.Option("--after", help="Only after this instant, ISO 8601 with zone.")]
-BeforeOption = Annotated[str | None, typer.Option("--before", help="Only before this instant, ISO 8601 with zone.")]
+AfterOption = Annotated[
+    str | None, typer.Option("--after", help="Only after this instant, ISO 8601 with zone.")
+]
+BeforeOption = Annotated[
+    str | None, typer.Option("--before", help="Only before this instant, ISO 8601 with zone.")
+]
 
 
 @app.command("list")
@@ -39,7 +45,9 @@ def list_some(
     filters = _filters(actor, action, after, before)
 
     async def act(operations: "Operations") -> Json:
-        return await operations.audit.list_audit(await find_project_id(operations, project), filters, limit=limit, cursor=cursor)
+        return await operations.audit.list_audit(
+            await find_project_id(operations, project), filters, limit=limit, cursor=cursor
+        )
 
     answer = operate(act)
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
@@ -48,7 +56,10 @@ def list_some(
 @app.command("verify")
 def verify(
     expect: Annotated[
-        str | None, typer.Option(metavar="HASH", help="The `head` that an earlier run printed; the log must contain it.")
+        str | None,
+        typer.Option(
+            metavar="HASH", help="The `head` that an earlier run printed; the log must contain it."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -60,7 +71,11 @@ def verify(
     verdict = operate(lambda operations: operations.audit.verify_audit(expect=expect))
     print_record(asdict(verdict), as_json=as_json)
     if verdict.problem is not None:
-        where = "the audit log" if verdict.sequence is None else f"entry {verdict.sequence} of the audit log"
+        where = (
+            "the audit log"
+            if verdict.sequence is None
+            else f"entry {verdict.sequence} of the audit log"
+        )
         raise CommandFailed(f"{where} is broken: {verdict.problem}")
 
 
@@ -77,14 +92,18 @@ def export(
 
     async def act(operations: "Operations") -> None:
         project_id = await find_project_id(operations, project)
-        async for lines in await operations.audit.export_audit(project_id, filters, actor=cli_actor()):
+        async for lines in await operations.audit.export_audit(
+            project_id, filters, actor=cli_actor()
+        ):
             sys.stdout.write(lines.decode())
         sys.stdout.flush()
 
     operate(act)
 
 
-def _filters(actor: str | None, action: AuditAction | None, after: str | None, before: str | None) -> "AuditFilters":
+def _filters(
+    actor: str | None, action: AuditAction | None, after: str | None, before: str | None
+) -> "AuditFilters":
     from operations.audit import AuditFilters
 
     return AuditFilters(actor, action, _instant("--after", after), _instant("--before", before))
@@ -98,5 +117,8 @@ def _instant(option: str, text: str | None) -> datetime | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise CommandFailed(f"{option}: expected an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z", ExitCode.USAGE)
+        raise CommandFailed(
+            f"{option}: expected an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z",
+            ExitCode.USAGE,
+        )
     return at

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from store.db.database import Database
     from store.maintenance.backup_file import BackupReader
 
-NewFileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup file to write; its directory must exist.")]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `makegood backup` wrote.")]
+NewFileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The backup file to write; its directory must exist.")
+]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A file that `makegood backup` wrote.")
+]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 PROGRESS_INTERVAL_SECONDS = 0.2
 
@@ -46,7 +50,9 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     from store.migrate import revisions
 
     if file.exists() and not force:
-        raise CommandFailed(f"{file} exists: choose another file, or replace it with --force", ExitCode.USAGE)
+        raise CommandFailed(
+            f"{file} exists: choose another file, or replace it with --force", ExitCode.USAGE
+        )
     settings = read_whole_settings()
     started_at, revision, sealer = time.monotonic(), revisions()[0], read_sealer(settings)
     with _failures_as_command_failed(), written_whole(file) as opened:
@@ -86,7 +92,9 @@ def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
     _print_summary(file, opened.header.revision, rows, started_at, as_json=as_json)
 
 
-def _restore_file(settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str) -> dict[str, int]:
+def _restore_file(
+    settings: "Settings", opened: "BackupReader", sealer: "Sealer", *, revision: str
+) -> dict[str, int]:
     from store.maintenance.backup import check_fits, fitting_key, refuse_unless_empty
     from store.maintenance.backup import restore as restore_rows
 
@@ -98,7 +106,9 @@ def _restore_file(settings: "Settings", opened: "BackupReader", sealer: "Sealer"
 
     async def act(database: "Database") -> dict[str, int]:
         with _progress("restored") as progress:
-            return await restore_rows(database, opened, sealer=sealer, actor=cli_actor(), progress=progress)
+            return await restore_rows(
+                database, opened, sealer=sealer, actor=cli_actor(), progress=progress
+            )
 
     check_fits(opened, key=key, revision=revision)
     has_tables = _has_tables(settings, revision=revision)
@@ -120,7 +130,8 @@ def _has_tables(settings: "Settings", *, revision: str) -> bool:
     current, _ = migration_state(settings.database_url_or_default)
     if current not in {None, revision}:
         raise CommandFailed(
-            f"the store's tables are at revision {current}, this version needs {revision}: restore into a new, empty store"
+            f"the store's tables are at revision {current}, this version needs {revision}: restore"
+            " into a new, empty store"
         )
     return current is not None
 
@@ -141,8 +152,8 @@ def _sealer_for_restore(settings: "Settings") -> "Sealer":
         return Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
     except SettingsError:
         raise CommandFailed(
-            "restore needs the secret key of the instance that made the backup: set MAKEGOOD_SECRET_KEY, or put its file at "
-            f"{settings.secret_key_path}"
+            "restore needs the secret key of the instance that made the backup: set"
+            f" MAKEGOOD_SECRET_KEY, or put its file at {settings.secret_key_path}"
         ) from None
 
 
@@ -158,7 +169,8 @@ def _failures_as_command_failed() -> Iterator[None]:
         raise CommandFailed(str(error)) from None
     except (OSError, SQLAlchemyError) as error:
         raise CommandFailed(
-            f"the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {first_line_of(error)}"
+            "the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated:"
+            f" {first_line_of(error)}"
         ) from None
 
 
@@ -189,7 +201,9 @@ def _progress(done: str) -> Iterator[_Progress]:
         progress.end()
 
 
-def _print_summary(file: Path, revision: str, rows: Mapping[str, int], started_at: float, *, as_json: bool) -> None:
+def _print_summary(
+    file: Path, revision: str, rows: Mapping[str, int], started_at: float, *, as_json: bool
+) -> None:
     print_record(
         {
             "file": str(file),

@@ -21,7 +21,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def send(
-    path: str, fields: Mapping[str, object], *, url: str | None, api_key: str, idempotency_key: str | None, as_json: bool
+    path: str,
+    fields: Mapping[str, object],
+    *,
+    url: str | None,
+    api_key: str,
+    idempotency_key: str | None,
+    as_json: bool,
 ) -> None:
     """POST the fields that are not None, and print the response.
 
@@ -33,14 +39,18 @@ def send(
     key = idempotency_key or str(uuid.uuid4())
     # Checked first: the HTTP library would print a key that it cannot send.
     if not re.fullmatch("[!-~]+", api_key := api_key.strip()):
-        raise CommandFailed("--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE)
+        raise CommandFailed(
+            "--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE
+        )
     if not key.isprintable():
         raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)
     headers = {b"Authorization": f"Bearer {api_key}".encode(), b"Idempotency-Key": key.encode()}
     headers |= {b"Accept": b"application/json", b"Content-Type": b"application/json"}
     # json.dumps escapes lone surrogates of arguments that are not UTF-8; httpx cannot encode them.
     try:
-        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+        body = json.dumps(
+            {name: value for name, value in fields.items() if value is not None}
+        ).encode()
     except RecursionError:
         raise CommandFailed("the payload is nested too deeply", ExitCode.USAGE) from None
     try:
@@ -56,7 +66,10 @@ def send(
         ) from None
     if answer.is_success:
         replayed = answer.headers.get("Idempotent-Replayed") == "true"
-        return print_record({**_object(answer), **({"idempotent_replayed": True} if replayed else {})}, as_json=as_json)
+        return print_record(
+            {**_object(answer), **({"idempotent_replayed": True} if replayed else {})},
+            as_json=as_json,
+        )
     raise _failure(answer)
 
 
@@ -64,8 +77,14 @@ def _failure(answer: "httpx.Response") -> CommandFailed:
     problem = _object(answer)
     code = str(problem.get("code", ""))
     errors = problem.get("errors")
-    fields = [f"{one.get('pointer', '')}: {one.get('message', '')}" for one in errors] if isinstance(errors, list) else []
-    detail = "; ".join(fields) or str(problem.get("detail", "the response did not come from Makegood"))
+    fields = (
+        [f"{one.get('pointer', '')}: {one.get('message', '')}" for one in errors]
+        if isinstance(errors, list)
+        else []
+    )
+    detail = "; ".join(fields) or str(
+        problem.get("detail", "the response did not come from Makegood")
+    )
     request_id = answer.headers.get("Request-Id", "-")
     message = printable(f"{answer.status_code} {code}: {detail} (Request-Id {request_id})")
     return CommandFailed(message, exit_code_of(code) if code else ExitCode.FAILED)

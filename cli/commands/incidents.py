@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Incidents: payments whose effect is missing.", no_args_is_help=True)
 COLUMNS = ("id", "state", "reason", "event_id", "opened_at", "acknowledged_at", "resolution")
-IncidentArgument = Annotated[str, typer.Argument(metavar="INCIDENT_ID", help="The incident's id, inc_…")]
+IncidentArgument = Annotated[
+    str, typer.Argument(metavar="INCIDENT_ID", help="The incident's id, inc_…")
+]
 
 
 @app.command("list")
 def list_some(
     project: ProjectOption = None,
-    state: Annotated[list[IncidentState] | None, typer.Option(help="Only in this state; can be repeated.")] = None,
-    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches.")] = None,
+    state: Annotated[
+        list[IncidentState] | None, typer.Option(help="Only in this state; can be repeated.")
+    ] = None,
+    q: Annotated[
+        str | None, typer.Option("--search", help="Only where an id or reference matches.")
+    ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
@@ -34,7 +40,9 @@ def list_some(
 
         filters = ListFilters(state=join_states(state), q=q)
         project_id = await find_project_id(operations, project)
-        return await operations.incidents.list_incidents(project_id, filters, limit=limit, cursor=cursor)
+        return await operations.incidents.list_incidents(
+            project_id, filters, limit=limit, cursor=cursor
+        )
 
     answer = operate(act)
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
@@ -43,7 +51,10 @@ def list_some(
 @app.command("show")
 def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Print one incident."""
-    print_record(operate(lambda operations: operations.incidents.read_incident(None, incident_id)), as_json=as_json)
+    print_record(
+        operate(lambda operations: operations.incidents.read_incident(None, incident_id)),
+        as_json=as_json,
+    )
 
 
 @app.command("reprocess")
@@ -51,13 +62,19 @@ def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Call the app's repair URL, signed, so that it applies the effect. Prints the running repair
     if there is one.
     """
-    _act(lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor()), as_json=as_json)
+    _act(
+        lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor()),
+        as_json=as_json,
+    )
 
 
 @app.command("acknowledge")
 def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Mark an incident as being looked at."""
-    _act(lambda operations: operations.incidents.acknowledge(None, incident_id, actor=cli_actor()), as_json=as_json)
+    _act(
+        lambda operations: operations.incidents.acknowledge(None, incident_id, actor=cli_actor()),
+        as_json=as_json,
+    )
 
 
 @app.command("resolve")
@@ -67,7 +84,12 @@ def resolve(
     as_json: JsonFlag = False,
 ) -> None:
     """Resolve an incident manually."""
-    _act(lambda operations: operations.incidents.resolve(None, incident_id, reason=reason, actor=cli_actor()), as_json=as_json)
+    _act(
+        lambda operations: operations.incidents.resolve(
+            None, incident_id, reason=reason, actor=cli_actor()
+        ),
+        as_json=as_json,
+    )
 
 
 def _act(action: "Callable[[Operations], Awaitable[Json]]", *, as_json: bool) -> None:

@@ -49,10 +49,17 @@ def openapi(as_json: JsonFlag = True) -> None:
 def version(as_json: JsonFlag = False) -> None:
     """Print the version of Makegood and of its main dependencies."""
     dependencies = {name: installed_version(name) for name in DEPENDENCIES}
-    versions = {"makegood": installed_version("makegood"), "python": platform.python_version(), **dependencies}
+    versions = {
+        "makegood": installed_version("makegood"),
+        "python": platform.python_version(),
+        **dependencies,
+    }
     if as_json:
         return print_record(versions, as_json=True)
-    typer.echo(f"makegood {versions['makegood']} (Python {versions['python']}, temporalio {versions['temporalio']})")
+    typer.echo(
+        f"makegood {versions['makegood']} (Python {versions['python']}, temporalio"
+        f" {versions['temporalio']})"
+    )
 
 
 def effective_settings(settings: "Settings") -> list[dict[str, object]]:
@@ -67,7 +74,13 @@ def effective_settings(settings: "Settings") -> list[dict[str, object]]:
             shown: object = None if value is None else "********"
         else:
             shown = settings.public_url_or_default if name == "public_url" else _plain(value)
-        rows.append({"name": environment_name(name), "value": shown, "source": "environment" if is_given else "default"})
+        rows.append(
+            {
+                "name": environment_name(name),
+                "value": shown,
+                "source": "environment" if is_given else "default",
+            }
+        )
     return rows
 
 

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from operations.composition import Operations
 
 app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
-COLUMNS = ("key_id", "label", "hint", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
+COLUMNS = (
+    "key_id",
+    "label",
+    "hint",
+    "scopes",
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "revoked_at",
+)
 
 
 @app.command("create")
@@ -21,14 +30,18 @@ def create(
     project: ProjectArgument,
     label: Annotated[str, typer.Option(help="A name for the key: who or what uses it.")],
     scopes: Scopes = None,
-    expires_in_days: Annotated[int | None, typer.Option(help="Days until the key expires. Default: never.")] = None,
+    expires_in_days: Annotated[
+        int | None, typer.Option(help="Days until the key expires. Default: never.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Create an API key and print it; it is not shown again. Default scope: send receipts and
     results.
     """
     names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
-    created = operate(lambda operations: _create(operations, project, label, names, expires_in_days))
+    created = operate(
+        lambda operations: _create(operations, project, label, names, expires_in_days)
+    )
     print_record(created, as_json=as_json)
     if not as_json:
         print_notice("Store the API key now: it is not shown again.")
@@ -44,7 +57,9 @@ def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
 @app.command("revoke")
 def revoke(
     project: ProjectArgument,
-    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")],
+    key_id: Annotated[
+        str, typer.Argument(metavar="KEY_ID", help="The key's id, from `makegood key list`.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Revoke a key. Every API process refuses it within 5 seconds."""
@@ -52,10 +67,20 @@ def revoke(
     print_record({"key_id": key_id, "revoked": True}, as_json=as_json)
 
 
-async def _create(operations: "Operations", name_or_id: str, label: str, scopes: list[str], expires_in_days: int | None) -> Json:
+async def _create(
+    operations: "Operations",
+    name_or_id: str,
+    label: str,
+    scopes: list[str],
+    expires_in_days: int | None,
+) -> Json:
     project = await find_project(operations, name_or_id)
     return await operations.api_keys.create_key(
-        project["project_id"], label=label, scopes=scopes, expires_in_days=expires_in_days, actor=cli_actor()
+        project["project_id"],
+        label=label,
+        scopes=scopes,
+        expires_in_days=expires_in_days,
+        actor=cli_actor(),
     )
 
 

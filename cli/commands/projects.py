@@ -8,14 +8,29 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
-from cli.output import CommandFailed, ExitCode, print_end_of_list, print_notice, print_record, print_rows
+from cli.output import (
+    CommandFailed,
+    ExitCode,
+    print_end_of_list,
+    print_notice,
+    print_record,
+    print_rows,
+)
 from domain.results import LateResult
 
 if TYPE_CHECKING:
     from operations.composition import Operations
 
 app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
-COLUMNS = ("project_id", "name", "mode", "timeout_minutes", "repair_url", "alert_emails", "suspended")
+COLUMNS = (
+    "project_id",
+    "name",
+    "mode",
+    "timeout_minutes",
+    "repair_url",
+    "alert_emails",
+    "suspended",
+)
 
 
 class Mode(StrEnum):
@@ -35,15 +50,25 @@ class ScopeName(StrEnum):
 
 
 RepairUrl = Annotated[str | None, typer.Option(help="The app's repair endpoint, https.")]
-AlertEmails = Annotated[list[str] | None, typer.Option("--alert-email", help="Recipient of incident alerts; can be repeated.")]
-TimeoutMinutes = Annotated[float | None, typer.Option(help="Default time in which a result must arrive.")]
-Scopes = Annotated[list[ScopeName] | None, typer.Option("--scope", help="What the key may do; can be repeated. Default: ingest.")]
+AlertEmails = Annotated[
+    list[str] | None,
+    typer.Option("--alert-email", help="Recipient of incident alerts; can be repeated."),
+]
+TimeoutMinutes = Annotated[
+    float | None, typer.Option(help="Default time in which a result must arrive.")
+]
+Scopes = Annotated[
+    list[ScopeName] | None,
+    typer.Option("--scope", help="What the key may do; can be repeated. Default: ingest."),
+]
 
 
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A unique name.")],
-    mode: Annotated[Mode, typer.Option(help="Test projects allow short timeouts and `receipt expire`.")],
+    mode: Annotated[
+        Mode, typer.Option(help="Test projects allow short timeouts and `receipt expire`.")
+    ],
     repair_url: RepairUrl = None,
     alert_emails: AlertEmails = None,
     timeout_minutes: TimeoutMinutes = None,
@@ -51,12 +76,18 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a project and print its first API key and signing secret; neither is shown again."""
-    fields: dict[str, Any] = {"name": name, "mode": mode.value, "repair_url": repair_url}  # JSON values
+    fields: dict[str, Any] = {
+        "name": name,
+        "mode": mode.value,
+        "repair_url": repair_url,
+    }  # JSON values
     fields["alert_emails"] = list(alert_emails or ())
     fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
     if timeout_minutes is not None:
         fields["timeout_minutes"] = timeout_minutes
-    created = operate(lambda operations: operations.projects.create_project(**fields, actor=cli_actor()))
+    created = operate(
+        lambda operations: operations.projects.create_project(**fields, actor=cli_actor())
+    )
     print_record(created, as_json=as_json)
     if not as_json:
         print_notice("Store the API key and the signing secret now: they are not shown again.")
@@ -81,15 +112,21 @@ def set_fields(
     project: ProjectArgument,
     name: Annotated[str | None, typer.Option(help="The new name.")] = None,
     repair_url: RepairUrl = None,
-    no_repair_url: Annotated[bool, typer.Option("--no-repair-url", help="Remove the repair URL.")] = False,
+    no_repair_url: Annotated[
+        bool, typer.Option("--no-repair-url", help="Remove the repair URL.")
+    ] = False,
     alert_emails: AlertEmails = None,
-    no_alert_emails: Annotated[bool, typer.Option("--no-alert-emails", help="Send no alert e-mails.")] = False,
+    no_alert_emails: Annotated[
+        bool, typer.Option("--no-alert-emails", help="Send no alert e-mails.")
+    ] = False,
     timeout_minutes: TimeoutMinutes = None,
     late_result: Annotated[
-        LateResult | None, typer.Option(help="What a late success without replay_id does to the incident.")
+        LateResult | None,
+        typer.Option(help="What a late success without replay_id does to the incident."),
     ] = None,
     snapshots: Annotated[
-        bool | None, typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days.")
+        bool | None,
+        typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -106,35 +143,53 @@ def set_fields(
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}
     if not changes:
-        raise CommandFailed("nothing to change: give at least one setting, see `makegood project set --help`", ExitCode.USAGE)
+        raise CommandFailed(
+            "nothing to change: give at least one setting, see `makegood project set --help`",
+            ExitCode.USAGE,
+        )
     print_record(operate(lambda operations: _change(operations, project, changes)), as_json=as_json)
 
 
 @app.command("suspend")
 def suspend(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Refuse the project's requests (402) until it is resumed. Accepted receipts go on."""
-    print_record(operate(lambda operations: _suspend(operations, project, is_suspended=True)), as_json=as_json)
+    print_record(
+        operate(lambda operations: _suspend(operations, project, is_suspended=True)),
+        as_json=as_json,
+    )
 
 
 @app.command("resume")
 def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Accept the project's requests again."""
-    print_record(operate(lambda operations: _suspend(operations, project, is_suspended=False)), as_json=as_json)
+    print_record(
+        operate(lambda operations: _suspend(operations, project, is_suspended=False)),
+        as_json=as_json,
+    )
 
 
 @app.command("delete")
 def delete(
     project: ProjectArgument,
-    confirm: Annotated[str, typer.Option(metavar="NAME", help="The project's name again: deletion cannot be undone.")],
+    confirm: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The project's name again: deletion cannot be undone."),
+    ],
     end_open: Annotated[
-        bool, typer.Option("--end-open", help="Delete although receipts are open; they end with the project.")
+        bool,
+        typer.Option(
+            "--end-open", help="Delete although receipts are open; they end with the project."
+        ),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a project for good: revokes its keys, destroys its secrets and data key; the worker
     erases its receipts.
     """
-    print_record(operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)), as_json=as_json)
+    print_record(
+        operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)),
+        as_json=as_json,
+    )
 
 
 @app.command("rotate-secret")
@@ -145,7 +200,8 @@ def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
     if not as_json:
         print_notice(
-            "Store the signing secret now: it is not shown again. End the overlap early with `makegood project finish-rotation`."
+            "Store the signing secret now: it is not shown again. End the overlap early with"
+            " `makegood project finish-rotation`."
         )
 
 
@@ -165,15 +221,21 @@ async def _show(operations: "Operations", name_or_id: str) -> Json:
 
 async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.projects.change_project(project["project_id"], dict(changes), actor=cli_actor())
+    return await operations.projects.change_project(
+        project["project_id"], dict(changes), actor=cli_actor()
+    )
 
 
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.projects.set_suspended(project["project_id"], suspended=is_suspended, actor=cli_actor())
+    return await operations.projects.set_suspended(
+        project["project_id"], suspended=is_suspended, actor=cli_actor()
+    )
 
 
-async def _delete(operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool) -> Json:
+async def _delete(
+    operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool
+) -> Json:
     project = await find_project(operations, name_or_id)
     return await operations.projects.delete_project(
         project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor()
@@ -182,9 +244,13 @@ async def _delete(operations: "Operations", name_or_id: str, confirmation: str, 
 
 async def _rotate(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.signing_secrets.rotate_signing_secret(project["project_id"], actor=cli_actor())
+    return await operations.signing_secrets.rotate_signing_secret(
+        project["project_id"], actor=cli_actor()
+    )
 
 
 async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
     project = await find_project(operations, name_or_id)
-    return await operations.signing_secrets.finish_rotation(project["project_id"], actor=cli_actor())
+    return await operations.signing_secrets.finish_rotation(
+        project["project_id"], actor=cli_actor()
+    )

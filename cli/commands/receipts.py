@@ -9,7 +9,15 @@ import typer
 
 from cli.local_operations import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
-from cli.output import CommandFailed, ExitCode, format_value, join_states, print_json, print_record, print_rows
+from cli.output import (
+    CommandFailed,
+    ExitCode,
+    format_value,
+    join_states,
+    print_json,
+    print_record,
+    print_rows,
+)
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from domain.values.timestamps import to_iso
 
@@ -17,7 +25,15 @@ if TYPE_CHECKING:
     from operations.composition import Operations
 
 app = typer.Typer(help="Receipts: payment events that an app accepted.", no_args_is_help=True)
-COLUMNS = ("event_id", "state", "event_type", "effect_type", "internal_reference", "accepted_at", "deadline_at")
+COLUMNS = (
+    "event_id",
+    "state",
+    "event_type",
+    "effect_type",
+    "internal_reference",
+    "accepted_at",
+    "deadline_at",
+)
 NOT_IN_RECORD = ("timeline", "repairs")
 ENTRIES_SHOWN = 100  # the limit in `store.receipts.timeline`
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, evt_…")]
@@ -26,15 +42,27 @@ EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The even
 @app.command("send")
 def send(
     api_key: KeyOption,
-    provider_event_id: Annotated[str, typer.Option("--event-id", help="The provider's own id of the event.")],
-    reference: Annotated[str, typer.Option(help="The app's own id of the thing affected, such as an order.")],
+    provider_event_id: Annotated[
+        str, typer.Option("--event-id", help="The provider's own id of the event.")
+    ],
+    reference: Annotated[
+        str, typer.Option(help="The app's own id of the thing affected, such as an order.")
+    ],
     event_type: Annotated[EventType, typer.Option(help="What happened at the provider.")],
     effect_type: Annotated[EffectType, typer.Option(help="The effect that the app must apply.")],
     provider: Annotated[Provider, typer.Option(help="Who sent the event.")] = Provider.STRIPE,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with zone. Default: now.")] = None,
-    shop_domain: Annotated[str | None, typer.Option(help="Shopify only: the shop's domain.")] = None,
-    timeout_minutes: Annotated[float | None, typer.Option(help="Time in which the result must arrive.")] = None,
-    payload: Annotated[Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")] = None,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="ISO 8601 with zone. Default: now.")
+    ] = None,
+    shop_domain: Annotated[
+        str | None, typer.Option(help="Shopify only: the shop's domain.")
+    ] = None,
+    timeout_minutes: Annotated[
+        float | None, typer.Option(help="Time in which the result must arrive.")
+    ] = None,
+    payload: Annotated[
+        Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
+    ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
@@ -53,18 +81,31 @@ def send(
         "timeout_minutes": _integer_if_whole(timeout_minutes),
         "payload": None if payload is None else _json_file(payload),
     }
-    post("/api/v1/receipt", fields, url=url, api_key=api_key, idempotency_key=idempotency_key, as_json=as_json)
+    post(
+        "/api/v1/receipt",
+        fields,
+        url=url,
+        api_key=api_key,
+        idempotency_key=idempotency_key,
+        as_json=as_json,
+    )
 
 
 @app.command("list")
 def list_some(
     project: ProjectOption = None,
-    state: Annotated[list[ReceiptState] | None, typer.Option(help="Only in this state; can be repeated.")] = None,
+    state: Annotated[
+        list[ReceiptState] | None, typer.Option(help="Only in this state; can be repeated.")
+    ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Only from this provider.")] = None,
     event_type: Annotated[EventType | None, typer.Option(help="Only of this type.")] = None,
     effect_type: Annotated[EffectType | None, typer.Option(help="Only with this effect.")] = None,
-    reference: Annotated[str | None, typer.Option(help="Only with this internal reference.")] = None,
-    q: Annotated[str | None, typer.Option("--search", help="Only where an id or reference matches.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Only with this internal reference.")
+    ] = None,
+    q: Annotated[
+        str | None, typer.Option("--search", help="Only where an id or reference matches.")
+    ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
@@ -95,7 +136,9 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     event = operate(lambda operations: operations.events.read_event(None, event_id))
     if as_json:
         return print_json(event)
-    print_record({name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False)
+    print_record(
+        {name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False
+    )
     typer.echo("\n" + typer.style("TIMELINE", bold=True))
     if len(event["timeline"]) == ENTRIES_SHOWN:
         typer.echo(f"The newest {ENTRIES_SHOWN}. All of them: makegood receipt timeline {event_id}")
@@ -103,9 +146,16 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
 
 
 @app.command("timeline")
-def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOption = None, as_json: JsonFlag = False) -> None:
+def timeline(
+    event_id: EventArgument,
+    limit: LimitOption = 20,
+    cursor: CursorOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """List the timeline of one receipt, newest first, page by page."""
-    page = operate(lambda operations: operations.events.read_timeline(None, event_id, limit, cursor))
+    page = operate(
+        lambda operations: operations.events.read_timeline(None, event_id, limit, cursor)
+    )
     if as_json:
         return print_json(page)
     _print_entries(page["data"])
@@ -116,19 +166,29 @@ def timeline(event_id: EventArgument, limit: LimitOption = 20, cursor: CursorOpt
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Expire the deadline of a test project's receipt now."""
-    print_record(operate(lambda operations: operations.events.expire(None, event_id, actor=cli_actor())), as_json=as_json)
+    print_record(
+        operate(lambda operations: operations.events.expire(None, event_id, actor=cli_actor())),
+        as_json=as_json,
+    )
 
 
 def _print_entries(entries: list[Json]) -> None:
     for entry in entries:
         fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
-        typer.echo(f"{format_value(entry['at'])}  {format_value(entry['kind']):<22}  {format_value(fields)}".rstrip())
+        typer.echo(
+            f"{format_value(entry['at'])}  {format_value(entry['kind']):<22} "
+            f" {format_value(fields)}".rstrip()
+        )
 
 
 @app.command("restart")
 def restart(
-    event_id: Annotated[str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")] = None,
-    stuck: Annotated[bool, typer.Option("--stuck", help="All receipts whose workflow run is stuck.")] = False,
+    event_id: Annotated[
+        str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")
+    ] = None,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="All receipts whose workflow run is stuck.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Terminate a receipt's workflow run and start a new one from the stored state. Needs a running
@@ -138,12 +198,18 @@ def restart(
         raise CommandFailed("give one EVENT_ID, or --stuck for all", ExitCode.USAGE)
     if event_id is not None:
         chosen = event_id
-        print_record(operate(lambda operations: operations.runs.restart(None, chosen, actor=cli_actor())), as_json=as_json)
+        print_record(
+            operate(lambda operations: operations.runs.restart(None, chosen, actor=cli_actor())),
+            as_json=as_json,
+        )
         return
     restarted = operate(_restart_stuck)
     if as_json:
         return print_json({"restarted": len(restarted), "event_ids": restarted})
-    typer.echo(f"{len(restarted)} workflows will be restarted; `makegood doctor` reports when none is stuck")
+    typer.echo(
+        f"{len(restarted)} workflows will be restarted; `makegood doctor` reports when none is"
+        " stuck"
+    )
 
 
 async def _restart_stuck(operations: "Operations") -> list[str]:
@@ -166,7 +232,9 @@ def _json_file(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise CommandFailed(f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE) from None
+        raise CommandFailed(
+            f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE
+        ) from None
     except ValueError:
         raise CommandFailed(f"--payload: {path} is not JSON", ExitCode.USAGE) from None
     except RecursionError:

@@ -22,13 +22,25 @@ def send(
     api_key: KeyOption,
     status: Annotated[ResultStatus, typer.Option(help="Whether the effect was applied.")],
     event_id: Annotated[str | None, typer.Option(help="Makegood's id of the event, evt_…")] = None,
-    provider_event_id: Annotated[str | None, typer.Option(help="The provider's own id of the event.")] = None,
-    stripe_event_id: Annotated[str | None, typer.Option(help="Stripe's own id of the event.")] = None,
+    provider_event_id: Annotated[
+        str | None, typer.Option(help="The provider's own id of the event.")
+    ] = None,
+    stripe_event_id: Annotated[
+        str | None, typer.Option(help="Stripe's own id of the event.")
+    ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
-    effect_type: Annotated[EffectType | None, typer.Option(help="Required when one event has several effects.")] = None,
-    replay_id: Annotated[str | None, typer.Option(help="The repair that this result belongs to, rpl_…")] = None,
-    error_code: Annotated[str | None, typer.Option(help="With --status failed: the app's code for what went wrong.")] = None,
-    error_message: Annotated[str | None, typer.Option(help="With --status failed: what went wrong.")] = None,
+    effect_type: Annotated[
+        EffectType | None, typer.Option(help="Required when one event has several effects.")
+    ] = None,
+    replay_id: Annotated[
+        str | None, typer.Option(help="The repair that this result belongs to, rpl_…")
+    ] = None,
+    error_code: Annotated[
+        str | None, typer.Option(help="With --status failed: the app's code for what went wrong.")
+    ] = None,
+    error_message: Annotated[
+        str | None, typer.Option(help="With --status failed: what went wrong.")
+    ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
@@ -37,7 +49,10 @@ def send(
     from cli.commands.http_sender import send as post
 
     if not (event_id or provider_event_id or stripe_event_id):
-        raise CommandFailed("identify the event: give --event-id, --provider-event-id or --stripe-event-id", ExitCode.USAGE)
+        raise CommandFailed(
+            "identify the event: give --event-id, --provider-event-id or --stripe-event-id",
+            ExitCode.USAGE,
+        )
     fields = {
         "event_id": event_id,
         "provider_event_id": provider_event_id,
@@ -49,4 +64,11 @@ def send(
         "error_code": error_code,
         "error_message": error_message,
     }
-    post("/api/v1/result", fields, url=url, api_key=api_key, idempotency_key=idempotency_key, as_json=as_json)
+    post(
+        "/api/v1/result",
+        fields,
+        url=url,
+        api_key=api_key,
+        idempotency_key=idempotency_key,
+        as_json=as_json,
+    )

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The root secret: rotate it without downtime.", no_args_is_help=True)
 RETRY_SECONDS = 0.5
 SET_BOTH = (
-    "set MAKEGOOD_SECRET_KEY to a new secret and MAKEGOOD_SECRET_KEY_PREVIOUS to the previous one, restart every process "
-    "with both, one after the other, and run `makegood secret rotate`"
+    "set MAKEGOOD_SECRET_KEY to a new secret and MAKEGOOD_SECRET_KEY_PREVIOUS to the previous one,"
+    " restart every process with both, one after the other, and run `makegood secret rotate`"
 )
 
 
@@ -63,7 +63,10 @@ def status(as_json: JsonFlag = False) -> None:
 @app.command("drop")
 def drop(
     force: Annotated[
-        bool, typer.Option("--force", help="Also when API keys still need it; they are refused from then on.")
+        bool,
+        typer.Option(
+            "--force", help="Also when API keys still need it; they are refused from then on."
+        ),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -71,10 +74,17 @@ def drop(
     settings = read_whole_settings()
     if settings.secret_key is not None:
         raise CommandFailed(
-            "it is not in the data directory: remove MAKEGOOD_SECRET_KEY_PREVIOUS from the environment", ExitCode.USAGE
+            "it is not in the data directory: remove MAKEGOOD_SECRET_KEY_PREVIOUS from the"
+            " environment",
+            ExitCode.USAGE,
         )
     found = _status(settings)
-    is_needed = not found.is_rotated or found.old_projects or found.old_factors or (found.old_keys and not force)
+    is_needed = (
+        not found.is_rotated
+        or found.old_projects
+        or found.old_factors
+        or (found.old_keys and not force)
+    )
     if found.has_previous and is_needed:
         raise CommandFailed(f"the previous secret is still needed: {_next_step(found, settings)}")
     if found.has_previous:
@@ -169,8 +179,12 @@ def _status_record(found: "SecretStatus", settings: "Settings") -> Json:
         "previous_known": found.has_previous,
         "projects_to_wrap": [*found.old_projects, *found.unopened],
         "authenticator_apps_to_wrap": found.old_factors,
-        "authenticator_apps_not_opened": [one.email or one.user_id for one in found.unopened_factors],
-        "keys_not_used_since": [f"{key.id} ({key.label}, project {key.project_id})" for key in found.old_keys],
+        "authenticator_apps_not_opened": [
+            one.email or one.user_id for one in found.unopened_factors
+        ],
+        "keys_not_used_since": [
+            f"{key.id} ({key.label}, project {key.project_id})" for key in found.old_keys
+        ],
         "can_drop_previous": found.can_drop_previous,
         "next": _next_step(found, settings),
     }
@@ -181,14 +195,20 @@ def _next_step(found: "SecretStatus", settings: "Settings") -> str:
     if found.unopened or found.unopened_factors:
         return _unopened(found)
     if not found.has_previous:
-        return f"nothing; to replace the secret {'run `makegood secret rotate`' if settings.secret_key is None else SET_BOTH}"
+        return (
+            "nothing; to replace the secret"
+            f" {'run `makegood secret rotate`' if settings.secret_key is None else SET_BOTH}"
+        )
     if not found.is_rotated or found.old_projects or found.old_factors:
         return "restart every process with both secrets, then run `makegood secret rotate`"
     if found.old_keys:
         return "wait until each of these API keys was used once, or revoke it, then run this again"
     if settings.secret_key is None:
         return "run `makegood secret drop`"
-    return "restart every process without MAKEGOOD_SECRET_KEY_PREVIOUS; store it with the backups that were made under it"
+    return (
+        "restart every process without MAKEGOOD_SECRET_KEY_PREVIOUS; store it with the backups that"
+        " were made under it"
+    )
 
 
 def _refuse_unopened(found: "SecretStatus") -> None:
@@ -203,7 +223,10 @@ def _unopened(found: "SecretStatus") -> str:
     names += [f"the authenticator app of {person}" for person in people]
     fix = "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that was used before"
     if people:
-        fix += f"; if it is lost, the person must set the app up again after `makegood user reset-totp {people[0]}`"
+        fix += (
+            "; if it is lost, the person must set the app up again after `makegood user reset-totp"
+            f" {people[0]}`"
+        )
     return f"no known secret decrypts {', '.join(names)}: {fix}"
 
 

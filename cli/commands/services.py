@@ -18,7 +18,10 @@ from cli.settings import read_settings, read_whole_settings
 RevisionOption = Annotated[
     str | None,
     typer.Option(
-        metavar="REVISION", help="Migrate to this revision, also back: run the newer version before an older one starts."
+        metavar="REVISION",
+        help=(
+            "Migrate to this revision, also back: run the newer version before an older one starts."
+        ),
     ),
 ]
 
@@ -97,7 +100,8 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
         raise CommandFailed(str(error), ExitCode.USAGE) from None
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
         raise CommandFailed(
-            f"the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {first_line_of(error)}"
+            "the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated:"
+            f" {first_line_of(error)}"
         ) from None
     print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)
 

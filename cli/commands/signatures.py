@@ -33,7 +33,10 @@ WINDOW_SECONDS = 300
 _VARIABLE = "MAKEGOOD_SIGNING_SECRET"
 STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
-_SIGNING_HEADERS = tuple(name.lower() for name in (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER))
+_SIGNING_HEADERS = tuple(
+    name.lower()
+    for name in (TIMESTAMP_HEADER, NONCE_HEADER, SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)
+)
 
 SecretOption = Annotated[
     list[str],
@@ -41,10 +44,16 @@ SecretOption = Annotated[
         "--secret",
         envvar=_VARIABLE,
         show_envvar=True,
-        help="The signing secret; during a rotation also the next one, in a second option or after a comma.",
+        help=(
+            "The signing secret; during a rotation also the next one, in a second option or after a"
+            " comma."
+        ),
     ),
 ]
-BodyOption = Annotated[Path, typer.Option("--body", help="A file with the raw body, byte for byte; - reads standard input.")]
+BodyOption = Annotated[
+    Path,
+    typer.Option("--body", help="A file with the raw body, byte for byte; - reads standard input."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +70,14 @@ def make(
     context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
-    replay_id: Annotated[str, typer.Option(help="The repair's id, rpl_…; also sent as webhook-id.")],
+    replay_id: Annotated[
+        str, typer.Option(help="The repair's id, rpl_…; also sent as webhook-id.")
+    ],
     attempt: Annotated[int, typer.Option(min=1, help="The number of the attempt.")] = 1,
     timestamp: Annotated[int | None, typer.Option(help="Unix seconds. Default: now.")] = None,
-    nonce: Annotated[str | None, typer.Option(help="32 hexadecimal characters. Default: a new one.")] = None,
+    nonce: Annotated[
+        str | None, typer.Option(help="32 hexadecimal characters. Default: a new one.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Print the headers that sign a callback with this body."""
@@ -93,61 +106,98 @@ def verify(
     context: typer.Context,
     secret: SecretOption,
     body: BodyOption,
-    headers: Annotated[Path | None, typer.Option("--headers", help="A file with the request's headers, one per line.")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="One header, `Name: value`; can be repeated.")
+    headers: Annotated[
+        Path | None,
+        typer.Option("--headers", help="A file with the request's headers, one per line."),
     ] = None,
-    any_age: Annotated[bool, typer.Option("--any-age", help="Accept a timestamp that is more than 5 minutes off.")] = False,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", help="One header, `Name: value`; can be repeated."),
+    ] = None,
+    any_age: Annotated[
+        bool, typer.Option("--any-age", help="Accept a timestamp that is more than 5 minutes off.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Verify a callback's signatures. Exits 0 when every scheme in the headers is valid, else 1."""
-    lines = ([] if headers is None else _read(headers).decode(errors="replace").splitlines()) + list(header or ())
+    lines = (
+        [] if headers is None else _read(headers).decode(errors="replace").splitlines()
+    ) + list(header or ())
     pairs = [_parse_header(line) for line in lines if ":" in line]
     found = dict(pairs)
     for name in (*_SIGNING_HEADERS, *STANDARD_HEADERS):
         if sum(other == name for other, _ in pairs) > 1:
-            raise CommandFailed(f"the headers contain {name} more than once, which no receiver accepts", ExitCode.FAILED)
+            raise CommandFailed(
+                f"the headers contain {name} more than once, which no receiver accepts",
+                ExitCode.FAILED,
+            )
     now = None if any_age else time.time()
     findings = check(found, _read(body), secrets=_read_secrets(context, secret), now=now)
     if not findings:
-        raise CommandFailed(f"the headers contain no signature: expected {SIGNATURE_HEADER} or webhook-signature", ExitCode.USAGE)
+        raise CommandFailed(
+            f"the headers contain no signature: expected {SIGNATURE_HEADER} or webhook-signature",
+            ExitCode.USAGE,
+        )
     is_valid = all(finding.is_valid for finding in findings)
-    print_record({"valid": is_valid, **{finding.scheme: finding.reason for finding in findings}}, as_json=as_json)
+    print_record(
+        {"valid": is_valid, **{finding.scheme: finding.reason for finding in findings}},
+        as_json=as_json,
+    )
     raise typer.Exit(ExitCode.OK if is_valid else ExitCode.FAILED)
 
 
-def check(headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: float | None) -> list[Finding]:
+def check(
+    headers: Mapping[str, str], body: bytes, *, secrets: list[str], now: float | None
+) -> list[Finding]:
     """A finding for each scheme in `headers` (lowercase names). `now` is in unix seconds; None
     accepts any age.
     """
     findings = []
     if SIGNATURE_HEADER.lower() in headers:
-        findings.append(Finding("x-sendpromptly", *_verdict(_check_own(headers, body, secrets, now))))
+        findings.append(
+            Finding("x-sendpromptly", *_verdict(_check_own(headers, body, secrets, now)))
+        )
     if "webhook-signature" in headers:
-        findings.append(Finding("standard-webhooks", *_verdict(_check_standard(headers, body, secrets, now))))
+        findings.append(
+            Finding("standard-webhooks", *_verdict(_check_standard(headers, body, secrets, now)))
+        )
     return findings
 
 
-def _check_own(headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None) -> str | None:
+def _check_own(
+    headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None
+) -> str | None:
     """Why the X-SendPromptly signature is invalid; None when it is valid."""
-    timestamp, nonce = headers.get(TIMESTAMP_HEADER.lower(), ""), headers.get(NONCE_HEADER.lower(), "")
+    timestamp, nonce = (
+        headers.get(TIMESTAMP_HEADER.lower(), ""),
+        headers.get(NONCE_HEADER.lower(), ""),
+    )
     if not _is_number(timestamp) or not re.fullmatch(r"[0-9a-f]{32}", nonce):
         return f"{TIMESTAMP_HEADER} or {NONCE_HEADER} is missing or malformed"
     offered = [headers.get(name.lower(), "") for name in (SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)]
-    expected = [sign(secret, timestamp=int(timestamp), nonce=nonce, body=body) for secret in secrets]
+    expected = [
+        sign(secret, timestamp=int(timestamp), nonce=nonce, body=body) for secret in secrets
+    ]
     return _wrong_signature(expected, offered) or _wrong_age(timestamp, now)
 
 
-def _check_standard(headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None) -> str | None:
+def _check_standard(
+    headers: Mapping[str, str], body: bytes, secrets: list[str], now: float | None
+) -> str | None:
     message_id, timestamp, offered = (headers.get(name, "") for name in STANDARD_HEADERS)
     if not message_id or not _is_number(timestamp):
         return "webhook-id or webhook-timestamp is missing or malformed"
-    expected = [sign_standard(secret, message_id=message_id, timestamp=int(timestamp), body=body) for secret in secrets]
+    expected = [
+        sign_standard(secret, message_id=message_id, timestamp=int(timestamp), body=body)
+        for secret in secrets
+    ]
     return _wrong_signature(expected, offered.split(" ")) or _wrong_age(timestamp, now)
 
 
 def _wrong_signature(expected: list[str], offered: list[str]) -> str | None:
-    matches = [hmac.compare_digest(one.encode(), other.encode()) for one in expected for other in offered]
+    matches = [
+        hmac.compare_digest(one.encode(), other.encode()) for one in expected for other in offered
+    ]
     return None if any(matches) else "no signature matches: the secret or the raw body differs"
 
 

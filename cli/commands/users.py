@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cli.local_operations import Json, build_operations, cli_actor, find_project, read_sealer, with_store
+from cli.local_operations import (
+    Json,
+    build_operations,
+    cli_actor,
+    find_project,
+    read_sealer,
+    with_store,
+)
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_end_of_list, print_record, print_rows
 from cli.settings import read_settings
@@ -19,13 +26,24 @@ _T = TypeVar("_T")
 app = typer.Typer(help="Users of the console and their roles.", no_args_is_help=True)
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user, by e-mail or id.")]
-OptionalUser = Annotated[str | None, typer.Argument(metavar="[USER]", help="By e-mail or id. Default: the first administrator.")]
-EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The address that the user signs in with.")]
+OptionalUser = Annotated[
+    str | None,
+    typer.Argument(metavar="[USER]", help="By e-mail or id. Default: the first administrator."),
+]
+EmailArgument = Annotated[
+    str, typer.Argument(metavar="EMAIL", help="The address that the user signs in with.")
+]
 Administrator = Annotated[
-    bool, typer.Option("--administrator", help="Owner of every project, with access to the installation's pages.")
+    bool,
+    typer.Option(
+        "--administrator", help="Owner of every project, with access to the installation's pages."
+    ),
 ]
 RoleArgument = Annotated[
-    Role, typer.Argument(help="viewer: read; operator: also act on incidents; owner: also change the project.")
+    Role,
+    typer.Argument(
+        help="viewer: read; operator: also act on incidents; owner: also change the project."
+    ),
 ]
 
 
@@ -46,21 +64,32 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 
 @app.command("create")
-def create(email: EmailArgument, administrator: Administrator = False, as_json: JsonFlag = False) -> None:
+def create(
+    email: EmailArgument, administrator: Administrator = False, as_json: JsonFlag = False
+) -> None:
     """Create an account without projects, and print its first sign-in link."""
     created = dict(
-        _with_people(lambda people: people.accounts.create_user(email, is_administrator=administrator, actor=cli_actor()))
+        _with_people(
+            lambda people: people.accounts.create_user(
+                email, is_administrator=administrator, actor=cli_actor()
+            )
+        )
     )
     url = _link(created.pop("token"))
     print_record({**created, "url": url}, as_json=as_json)
 
 
 @app.command("grant")
-def grant(user: UserArgument, project: ProjectArgument, role: RoleArgument, as_json: JsonFlag = False) -> None:
+def grant(
+    user: UserArgument, project: ProjectArgument, role: RoleArgument, as_json: JsonFlag = False
+) -> None:
     """Give a user a role in a project, replacing the previous one. They must sign in again."""
     print_record(
         _with_people_in_project(
-            project, lambda people, project_id: people.members.grant(project_id, user, role.value, actor=cli_actor())
+            project,
+            lambda people, project_id: people.members.grant(
+                project_id, user, role.value, actor=cli_actor()
+            ),
         ),
         as_json=as_json,
     )
@@ -70,7 +99,10 @@ def grant(user: UserArgument, project: ProjectArgument, role: RoleArgument, as_j
 def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Remove a user from a project. The last owner cannot be removed."""
     print_record(
-        _with_people_in_project(project, lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor())),
+        _with_people_in_project(
+            project,
+            lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor()),
+        ),
         as_json=as_json,
     )
 
@@ -79,7 +111,11 @@ def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = Fal
 def promote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Make a user an administrator: owner of every project."""
     print_record(
-        _with_people(lambda people: people.accounts.set_administrator(user, is_administrator=True, actor=cli_actor())),
+        _with_people(
+            lambda people: people.accounts.set_administrator(
+                user, is_administrator=True, actor=cli_actor()
+            )
+        ),
         as_json=as_json,
     )
 
@@ -88,7 +124,11 @@ def promote(user: UserArgument, as_json: JsonFlag = False) -> None:
 def demote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Remove administrator rights from a user. The last administrator cannot be demoted."""
     print_record(
-        _with_people(lambda people: people.accounts.set_administrator(user, is_administrator=False, actor=cli_actor())),
+        _with_people(
+            lambda people: people.accounts.set_administrator(
+                user, is_administrator=False, actor=cli_actor()
+            )
+        ),
         as_json=as_json,
     )
 
@@ -96,7 +136,10 @@ def demote(user: UserArgument, as_json: JsonFlag = False) -> None:
 @app.command("delete")
 def delete(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Delete an account with its memberships and sessions. Timelines keep its actions."""
-    print_record(_with_people(lambda people: people.accounts.delete_user(user, actor=cli_actor())), as_json=as_json)
+    print_record(
+        _with_people(lambda people: people.accounts.delete_user(user, actor=cli_actor())),
+        as_json=as_json,
+    )
 
 
 @app.command("reset-totp")
@@ -104,20 +147,31 @@ def reset_totp(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Turn off the authenticator app of a user who also lost the recovery codes. Verify the user's
     identity first.
     """
-    print_record(_with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor())), as_json=as_json)
+    print_record(
+        _with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor())),
+        as_json=as_json,
+    )
 
 
 @app.command("sessions")
 def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
     """List a user's sessions."""
     answer = _with_people(lambda people: people.sessions.list_sessions_of(user))
-    print_rows(answer, answer["data"], ("id", "seen_at", "created_at", "address", "user_agent"), as_json=as_json)
+    print_rows(
+        answer,
+        answer["data"],
+        ("id", "seen_at", "created_at", "address", "user_agent"),
+        as_json=as_json,
+    )
 
 
 @app.command("sign-out")
 def sign_out(user: UserArgument, as_json: JsonFlag = False) -> None:
     """End all sessions of a user and revoke their unused sign-in links."""
-    print_record(_with_people(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor())), as_json=as_json)
+    print_record(
+        _with_people(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor())),
+        as_json=as_json,
+    )
 
 
 def _link(token: str) -> str:
@@ -136,7 +190,9 @@ def _with_people(action: "Callable[[People], Awaitable[_T]]") -> _T:
     return with_store(settings, act)
 
 
-def _with_people_in_project(name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]") -> Json:
+def _with_people_in_project(
+    name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]"
+) -> Json:
     """Run the action with the id of the named project."""
     from operations.people.composition import People
 
@@ -144,6 +200,8 @@ def _with_people_in_project(name_or_id: str, action: "Callable[[People, str], Aw
 
     async def act(database: "Database") -> Json:
         project = await find_project(build_operations(settings, database), name_or_id)
-        return await action(People.build(database, read_sealer(settings)), str(project["project_id"]))
+        return await action(
+            People.build(database, read_sealer(settings)), str(project["project_id"])
+        )
 
     return with_store(settings, act)

@@ -50,9 +50,21 @@ async def temporary_instance() -> AsyncIterator["Settings"]:
     api, temporal, temporal_ui, smtp = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="makegood-demo-") as directory:
         data_dir = Path(directory) / "data"
-        given = {"DATA_DIR": str(data_dir), "HOST": "127.0.0.1", "EGRESS_ALLOW": "127.0.0.0/8", "PORT": str(api)}
-        given |= {"TEMPORAL_PORT": str(temporal), "TEMPORAL_UI_PORT": str(temporal_ui), "SMTP_PORT": str(smtp)}
-        environment = {**_clean_environment(), **{f"MAKEGOOD_{name}": value for name, value in given.items()}}
+        given = {
+            "DATA_DIR": str(data_dir),
+            "HOST": "127.0.0.1",
+            "EGRESS_ALLOW": "127.0.0.0/8",
+            "PORT": str(api),
+        }
+        given |= {
+            "TEMPORAL_PORT": str(temporal),
+            "TEMPORAL_UI_PORT": str(temporal_ui),
+            "SMTP_PORT": str(smtp),
+        }
+        environment = {
+            **_clean_environment(),
+            **{f"MAKEGOOD_{name}": value for name, value in given.items()},
+        }
         settings = Settings(
             data_dir=data_dir,
             host="127.0.0.1",
@@ -66,7 +78,9 @@ async def temporary_instance() -> AsyncIterator["Settings"]:
         )
         command = (sys.executable, "-m", "cli.main", "up")
         log = Path(directory) / "up.log"
-        async with run_process("makegood up", *command, environment=environment, directory=ROOT, log=log) as up:
+        async with run_process(
+            "makegood up", *command, environment=environment, directory=ROOT, log=log
+        ) as up:
             await _wait_until_ready(settings.public_url_or_default, up)
             yield settings
 
@@ -98,7 +112,9 @@ async def retire_project(settings: "Settings", project_id: str) -> None:
     from cli.local_operations import build_operations, cli_actor, with_open_store
 
     async def retire(database: "Database") -> None:
-        await build_operations(settings, database).projects.set_suspended(project_id, suspended=True, actor=cli_actor())
+        await build_operations(settings, database).projects.set_suspended(
+            project_id, suspended=True, actor=cli_actor()
+        )
 
     await with_open_store(settings, retire)
 
@@ -107,7 +123,10 @@ async def _wait_until_ready(url: str, up: DemoProcess) -> None:
     import httpx
 
     try:
-        async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with (
+            asyncio.timeout(READY_SECONDS),
+            httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        ):
             while True:
                 up.check_alive()
                 try:
@@ -119,7 +138,8 @@ async def _wait_until_ready(url: str, up: DemoProcess) -> None:
     except TimeoutError:
         last_lines = up.log.read_text(errors="replace").splitlines()[-15:]
         raise CommandFailed(
-            f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n" + "\n".join(last_lines)
+            f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n"
+            + "\n".join(last_lines)
         ) from None
 
 
@@ -127,4 +147,8 @@ def _clean_environment() -> dict[str, str]:
     """This environment without MAKEGOOD_* and TEMPORAL_* variables, which could select another
     instance.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))
+    }

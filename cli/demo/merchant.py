@@ -48,7 +48,9 @@ class Merchant:
     async def rows(self, table: str, **fields: object) -> list[Mapping[str, Any]]:
         """The rows of one table of its state that match these fields."""
         state = (await self._client.get("/state")).raise_for_status().json()
-        return [row for row in state[table] if all(row[name] == value for name, value in fields.items())]
+        return [
+            row for row in state[table] if all(row[name] == value for name, value in fields.items())
+        ]
 
 
 @asynccontextmanager
@@ -62,7 +64,9 @@ async def demo_merchant(
     import httpx
 
     if not (CLIENT / "makegood_client.py").exists():
-        raise CommandFailed("the demo merchant needs sdks/python: run the demo from a checkout of the repository")
+        raise CommandFailed(
+            "the demo merchant needs sdks/python: run the demo from a checkout of the repository"
+        )
     stripe_secret = f"whsec_{secrets.token_hex(16)}"
     path = os.pathsep.join(part for part in (str(CLIENT), os.environ.get("PYTHONPATH", "")) if part)
     environment = {
@@ -78,7 +82,13 @@ async def demo_merchant(
     url = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-m", "examples.merchant")
     async with (
-        run_process("merchant", *command, environment=environment, directory=ROOT, log=directory / "merchant.log") as process,
+        run_process(
+            "merchant",
+            *command,
+            environment=environment,
+            directory=ROOT,
+            log=directory / "merchant.log",
+        ) as process,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
         merchant = Merchant(url, stripe_secret, process, client)

@@ -61,7 +61,13 @@ class Observer:
         if not self.is_quiet:
             typer.echo("\n" + typer.style(story, bold=True))
 
-    async def wait_for(self, poll: Callable[[], Awaitable[T | None]], *, expected: str, seconds: float = STEP_SECONDS) -> T:
+    async def wait_for(
+        self,
+        poll: Callable[[], Awaitable[T | None]],
+        *,
+        expected: str,
+        seconds: float = STEP_SECONDS,
+    ) -> T:
         """Poll until the result is not None.
 
         Raises: CommandFailed when it stays None for `seconds`.
@@ -69,7 +75,9 @@ class Observer:
         deadline = time.monotonic() + seconds
         while (found := await poll()) is None:
             if time.monotonic() > deadline:
-                raise CommandFailed(f"the demo did not observe this within {seconds:g} s ({self.story}): {expected}")
+                raise CommandFailed(
+                    f"the demo did not observe this within {seconds:g} s ({self.story}): {expected}"
+                )
             await asyncio.sleep(POLL_SECONDS)
         return found
 
@@ -94,7 +102,9 @@ class Observer:
         """
         answer = await self.client.post(path)
         if not answer.is_success:
-            raise CommandFailed(f"POST {path} was answered {answer.status_code}: {printable(answer.text[:300])}")
+            raise CommandFailed(
+                f"POST {path} was answered {answer.status_code}: {printable(answer.text[:300])}"
+            )
         return dict(answer.json())
 
     async def subject_of_mail(self, *words: str) -> str | None:
@@ -105,7 +115,9 @@ class Observer:
             return None
         for summary in list_mails(self.mailbox, limit=50):
             mail = read_mail(self.mailbox, summary.name)
-            text = "" if mail is None else f"{summary.subject}\n{mail.text or ''}\n{mail.html or ''}"
+            text = (
+                "" if mail is None else f"{summary.subject}\n{mail.text or ''}\n{mail.html or ''}"
+            )
             if all(word in text for word in words):
                 return summary.subject
         return None
@@ -113,5 +125,7 @@ class Observer:
     async def _get(self, path: str, **query: str) -> Json:
         answer = await self.client.get(path, params=query)
         if not answer.is_success:
-            raise CommandFailed(f"GET {path} was answered {answer.status_code}: {printable(answer.text[:300])}")
+            raise CommandFailed(
+                f"GET {path} was answered {answer.status_code}: {printable(answer.text[:300])}"
+            )
         return dict(answer.json())

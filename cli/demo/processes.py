@@ -32,7 +32,9 @@ class DemoProcess:
         if self._process.returncode is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
             output = "\n".join(f"  {self.name} | {line}" for line in lines)
-            raise CommandFailed(f"{self.name} ended with code {self._process.returncode}; its last lines:\n{output}")
+            raise CommandFailed(
+                f"{self.name} ended with code {self._process.returncode}; its last lines:\n{output}"
+            )
 
     async def stop(self) -> None:
         """Terminate it, and kill it after `STOP_SECONDS`."""

@@ -34,7 +34,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start a temporary instance, even if one is running here.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Start a temporary instance, even if one is running here."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Demonstrate payment, incident, e-mail, repair and recovery with a demo merchant, in under a
@@ -44,22 +47,34 @@ def demo(
     observer = asyncio.run(_demo(read_settings(), began=began, is_fresh=fresh, is_quiet=as_json))
     seconds = round(time.monotonic() - began, 1)
     if as_json:
-        steps = [{"story": step.story, "step": step.text, "at_seconds": step.at_seconds} for step in observer.steps]
+        steps = [
+            {"story": step.story, "step": step.text, "at_seconds": step.at_seconds}
+            for step in observer.steps
+        ]
         print_json({"ok": True, "seconds": seconds, "steps": steps})
     else:
         typer.echo(f"\nAll {len(observer.steps)} steps were observed in {seconds} s.")
 
 
-async def _demo(settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool) -> "Observer":
+async def _demo(
+    settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool
+) -> "Observer":
     try:
-        async with asyncio.timeout(TOTAL_SECONDS), _instance(settings, is_fresh=is_fresh) as (instance, is_temporary):
+        async with (
+            asyncio.timeout(TOTAL_SECONDS),
+            _instance(settings, is_fresh=is_fresh) as (instance, is_temporary),
+        ):
             return await _run(instance, began=began, is_temporary=is_temporary, is_quiet=is_quiet)
     except TimeoutError:
-        raise CommandFailed(f"the demo took longer than {TOTAL_SECONDS} s and was cancelled") from None
+        raise CommandFailed(
+            f"the demo took longer than {TOTAL_SECONDS} s and was cancelled"
+        ) from None
 
 
 @asynccontextmanager
-async def _instance(settings: "Settings", *, is_fresh: bool) -> "AsyncIterator[tuple[Settings, bool]]":
+async def _instance(
+    settings: "Settings", *, is_fresh: bool
+) -> "AsyncIterator[tuple[Settings, bool]]":
     """Yields the settings of the instance, and whether it is a temporary one."""
     from cli.demo.instance import is_running, temporary_instance
 
@@ -70,7 +85,9 @@ async def _instance(settings: "Settings", *, is_fresh: bool) -> "AsyncIterator[t
         yield own, True
 
 
-async def _run(settings: "Settings", *, began: float, is_temporary: bool, is_quiet: bool) -> "Observer":
+async def _run(
+    settings: "Settings", *, began: float, is_temporary: bool, is_quiet: bool
+) -> "Observer":
     import httpx
 
     from cli.demo.instance import make_project, retire_project
@@ -81,8 +98,12 @@ async def _run(settings: "Settings", *, began: float, is_temporary: bool, is_qui
     headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
-            observer = Observer(client, settings.mailbox_dir if settings.smtp_url is None else None, began, is_quiet)
-            observer.begin_story(f"Makegood at {url}" + (", started for this demo" if is_temporary else ""))
+            observer = Observer(
+                client, settings.mailbox_dir if settings.smtp_url is None else None, began, is_quiet
+            )
+            observer.begin_story(
+                f"Makegood at {url}" + (", started for this demo" if is_temporary else "")
+            )
             await _run_with_merchant(observer, url, project)
     finally:
         if not is_temporary:
@@ -105,7 +126,9 @@ async def _run_with_merchant(observer: "Observer", url: str, project: Mapping[st
         )
         async with merchant_process as merchant:
             await _save_repair_url(observer.client, url, merchant.repair_url)
-            observer.record_step(f"test project {project['name']} has the repair URL {merchant.repair_url}")
+            observer.record_step(
+                f"test project {project['name']} has the repair URL {merchant.repair_url}"
+            )
             await run_stories(Stage(merchant, observer))
 
 
@@ -117,13 +140,16 @@ async def _save_repair_url(client: "httpx.AsyncClient", url: str, repair_url: st
     answer = await client.patch("/api/v1/project", json={"repair_url": repair_url})
     if answer.status_code == 401:
         raise CommandFailed(
-            f"the Makegood at {url} uses another store than this command: run the demo with its MAKEGOOD_DATA_DIR or "
-            "MAKEGOOD_DATABASE_URL, or with --fresh"
+            f"the Makegood at {url} uses another store than this command: run the demo with its"
+            " MAKEGOOD_DATA_DIR or MAKEGOOD_DATABASE_URL, or with --fresh"
         )
     if answer.status_code == 422:
         raise CommandFailed(
-            f"the Makegood at {url} does not allow calls to this machine, where the demo merchant is: run the demo with --fresh, "
-            "or restart that Makegood with MAKEGOOD_EGRESS_ALLOW=127.0.0.0/8"
+            f"the Makegood at {url} does not allow calls to this machine, where the demo merchant"
+            " is: run the demo with --fresh, or restart that Makegood with"
+            " MAKEGOOD_EGRESS_ALLOW=127.0.0.0/8"
         )
     if not answer.is_success:
-        raise CommandFailed(f"the Makegood at {url} answered {answer.status_code} to PATCH /api/v1/project")
+        raise CommandFailed(
+            f"the Makegood at {url} answered {answer.status_code} to PATCH /api/v1/project"
+        )

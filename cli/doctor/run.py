@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 CHECK_SECONDS = 20
-COLOURS = {Verdict.OK: typer.colors.GREEN, Verdict.WARN: typer.colors.YELLOW, Verdict.FAIL: typer.colors.RED}
+COLOURS = {
+    Verdict.OK: typer.colors.GREEN,
+    Verdict.WARN: typer.colors.YELLOW,
+    Verdict.FAIL: typer.colors.RED,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +51,11 @@ async def _run_all(settings: "Settings") -> list[tuple[str, Finding]]:
     from cli.doctor.store import opened_store, store_checks
 
     async with opened_store(settings) as store:
-        checks = (*machine_checks(settings), *store_checks(settings, store), *service_checks(settings))
+        checks = (
+            *machine_checks(settings),
+            *store_checks(settings, store),
+            *service_checks(settings),
+        )
         findings = await asyncio.gather(*(_run(check) for check in checks))
     return [(check.name, finding) for check, finding in zip(checks, findings, strict=True)]
 
@@ -63,12 +71,18 @@ async def _run(check: Check) -> Finding:
         )
     except Exception as error:  # its text can quote a setting; the other checks continue
         return fail(
-            f"the check itself failed ({type(error).__name__})", fix="correct the settings that it reads, then run doctor again"
+            f"the check itself failed ({type(error).__name__})",
+            fix="correct the settings that it reads, then run doctor again",
         )
 
 
 def _row(name: str, finding: Finding) -> dict[str, str | None]:
-    return {"name": name, "status": finding.verdict.value, "detail": finding.detail, "fix": finding.fix}
+    return {
+        "name": name,
+        "status": finding.verdict.value,
+        "detail": finding.detail,
+        "fix": finding.fix,
+    }
 
 
 def _print(findings: Sequence[tuple[str, Finding]]) -> None:
@@ -78,5 +92,9 @@ def _print(findings: Sequence[tuple[str, Finding]]) -> None:
         typer.echo(f"{mark}  {name:<{width}}  {printable(finding.detail)}")
         if finding.fix is not None:
             typer.echo(f"      {'':<{width}}  -> {printable(finding.fix)}")
-    counts = {verdict: sum(finding.verdict is verdict for _, finding in findings) for verdict in Verdict}
-    typer.echo(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failed")
+    counts = {
+        verdict: sum(finding.verdict is verdict for _, finding in findings) for verdict in Verdict
+    }
+    typer.echo(
+        f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failed"
+    )

@@ -35,14 +35,20 @@ async def check_api(url: str) -> Finding:
     import httpx
 
     try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=CONNECT_SECONDS) as client:
+        async with httpx.AsyncClient(
+            base_url=url, trust_env=False, timeout=CONNECT_SECONDS
+        ) as client:
             alive = await client.get("/livez")
             ready = await client.get("/readyz")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        return fail(f"no answer at {url} ({type(error).__name__})", fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL")
+        return fail(
+            f"no answer at {url} ({type(error).__name__})",
+            fix="run `makegood up`, or correct MAKEGOOD_PUBLIC_URL",
+        )
     if alive.status_code != 200:
         return fail(
-            f"{url}/livez answered {alive.status_code}: another program?", fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL"
+            f"{url}/livez answered {alive.status_code}: another program?",
+            fix="correct MAKEGOOD_PORT or MAKEGOOD_PUBLIC_URL",
         )
     if ready.status_code != 200:
         return fail(
@@ -59,10 +65,15 @@ async def check_temporal(settings: "Settings") -> Finding:
     host, _, port = settings.temporal_target.rpartition(":")
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=_tls(settings))
+            _, writer = await asyncio.open_connection(
+                host.strip("[]"), int(port), ssl=_tls(settings)
+            )
         writer.close()
     except ssl.SSLError as error:
-        detail = f"{settings.temporal_target} accepts connections, but not TLS with these settings ({error.reason or error})"
+        detail = (
+            f"{settings.temporal_target} accepts connections, but not TLS with these settings"
+            f" ({error.reason or error})"
+        )
         return fail(detail, fix="correct TEMPORAL_TLS and TEMPORAL_TLS_*")
     except socket.gaierror:
         detail = f"the host name of {settings.temporal_target} cannot be resolved"
@@ -73,7 +84,10 @@ async def check_temporal(settings: "Settings") -> Finding:
             if settings.temporal_address is None
             else "start the cluster, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
         )
-        return fail(f"nothing accepts connections at {settings.temporal_target} ({type(error).__name__})", fix=fix)
+        return fail(
+            f"nothing accepts connections at {settings.temporal_target} ({type(error).__name__})",
+            fix=fix,
+        )
     return ok(f"{settings.temporal_target} accepts connections")
 
 
@@ -84,7 +98,11 @@ async def check_mail(settings: "Settings") -> Finding:
     from activities.alerts.email_smtp import parse_mail_server
 
     is_built_in = settings.smtp_url is None
-    fix = "run `makegood up`" if is_built_in else "correct MAKEGOOD_SMTP_URL, or ask the operator of the mail server"
+    fix = (
+        "run `makegood up`"
+        if is_built_in
+        else "correct MAKEGOOD_SMTP_URL, or ask the operator of the mail server"
+    )
     try:
         server = parse_mail_server(settings.smtp_url_or_default)
     except ValueError as error:
@@ -101,14 +119,21 @@ async def check_mail(settings: "Settings") -> Finding:
     try:
         # Connecting includes EHLO, STARTTLS and sign-in, as the URL says.
         async with client:
-            is_encrypted = client.transport is not None and client.transport.get_extra_info("ssl_object") is not None
+            is_encrypted = (
+                client.transport is not None
+                and client.transport.get_extra_info("ssl_object") is not None
+            )
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
         return fail(f"{server.host}:{server.port} ({type(error).__name__})", fix=fix)
-    reached = f"{server.host}:{server.port} answers" + ("" if server.username is None else " and accepts the password")
+    reached = f"{server.host}:{server.port} answers" + (
+        "" if server.username is None else " and accepts the password"
+    )
     if is_built_in:
         return ok(f"{reached}: the built-in mailbox, which forwards nothing")
     if server.username is not None and not is_encrypted:
-        return warn(f"{reached}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL")
+        return warn(
+            f"{reached}, but in clear text", fix="add ?starttls=required to MAKEGOOD_SMTP_URL"
+        )
     return ok(f"{reached}{', encrypted' if is_encrypted else ''}")
 
 
@@ -126,7 +151,11 @@ def _failed_checks(answer: "httpx.Response") -> str:
     """The failed checks of a /readyz response. Unknown checks only follow from the failed ones."""
     try:
         checks = answer.json()["checks"]
-        failed = [f"{name} ({check['detail']})" for name, check in checks.items() if check["status"] == "failed"]
+        failed = [
+            f"{name} ({check['detail']})"
+            for name, check in checks.items()
+            if check["status"] == "failed"
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"it answered {answer.status_code}"
     return ", ".join(failed) or f"it answered {answer.status_code}"

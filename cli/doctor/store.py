@@ -50,12 +50,21 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
         return await asyncio.to_thread(check_migrations, settings)
 
     checks: tuple[tuple[str, Callable[[Database], Awaitable[Finding]]], ...] = (
-        *(("Durability", _check_durability), ("Sealed secrets", lambda opened: _check_sealed(opened, settings))),
+        *(
+            ("Durability", _check_durability),
+            ("Sealed secrets", lambda opened: _check_sealed(opened, settings)),
+        ),
         *(("Clock", check_clock), ("Worker", check_worker), ("Workflows", _check_runs)),
-        *(("Repair URLs", lambda opened: _check_repair_urls(opened, settings)), ("Alerts", _check_alerts)),
+        *(
+            ("Repair URLs", lambda opened: _check_repair_urls(opened, settings)),
+            ("Alerts", _check_alerts),
+        ),
         ("Outages", _check_credit),
     )
-    return (Check("Store", store), *(Check(name, partial(_with_store, database, check)) for name, check in checks))
+    return (
+        Check("Store", store),
+        *(Check(name, partial(_with_store, database, check)) for name, check in checks),
+    )
 
 
 def check_migrations(settings: "Settings") -> Finding:
@@ -77,9 +86,13 @@ def check_migrations(settings: "Settings") -> Finding:
         return fail("there are no tables yet", fix="run `makegood up` once, or `makegood migrate`")
     if current not in revisions():
         detail = f"its tables are at {current}, of a newer version; this version needs {newest}"
-        return fail(detail, fix=f"run that version, or migrate back with it: makegood migrate --to {newest}")
+        return fail(
+            detail, fix=f"run that version, or migrate back with it: makegood migrate --to {newest}"
+        )
     if current != newest:
-        return fail(f"its tables are at {current}, this version needs {newest}", fix="makegood migrate")
+        return fail(
+            f"its tables are at {current}, this version needs {newest}", fix="makegood migrate"
+        )
     return ok(f"reachable, tables at {current}")
 
 
@@ -91,14 +104,22 @@ def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
     if settings := [flaw.setting for flaw in flaws if flaw.is_ours]:
         return fail(
             detail,
-            fix=f"set {' and '.join(settings)} to on in postgresql.conf, or in the provider's settings, and restart PostgreSQL",
+            fix=(
+                f"set {' and '.join(settings)} to on in postgresql.conf, or in the provider's"
+                " settings, and restart PostgreSQL"
+            ),
         )
     if flaws:
-        return warn(detail, fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, where it was set")
+        return warn(
+            detail,
+            fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, where it was set",
+        )
     return ok("a commit is on disk before it is acknowledged")
 
 
-async def _with_store(database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]") -> Finding:
+async def _with_store(
+    database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]"
+) -> Finding:
     from sqlalchemy.exc import DBAPIError
 
     from domain.errors import Unavailable
@@ -122,24 +143,42 @@ async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
         async with database.reading() as session:
             found = await secret_status(session, sealer, await database.now(session))
     except SettingsError:
-        return fail("nothing can be decrypted without the secret key", fix="fix the problem of `Secret key` first")
+        return fail(
+            "nothing can be decrypted without the secret key",
+            fix="fix the problem of `Secret key` first",
+        )
     except SecretUnknown as error:
-        return fail("they were encrypted under another secret key", fix=str(error).partition(": ")[2])
+        return fail(
+            "they were encrypted under another secret key", fix=str(error).partition(": ")[2]
+        )
     if found.unopened:
         detail = f"no known secret key decrypts those of {len(found.unopened)} projects"
         return fail(detail, fix="set MAKEGOOD_SECRET_KEY to the key that encrypted them")
     if found.unopened_factors:
         people = [one.email or one.user_id for one in found.unopened_factors]
-        detail = f"no known secret key decrypts the authenticator apps of {len(people)} people: {', '.join(people[:5])}"
-        return fail(detail, fix=f"each must set up a new one, after `makegood user reset-totp {people[0]}`")
+        detail = (
+            f"no known secret key decrypts the authenticator apps of {len(people)} people:"
+            f" {', '.join(people[:5])}"
+        )
+        return fail(
+            detail, fix=f"each must set up a new one, after `makegood user reset-totp {people[0]}`"
+        )
     if not found.has_previous:
         return ok("the secret key decrypts all of them")
     if not found.is_rotated:
-        return warn("a new secret key is configured and not in force yet", fix="makegood secret rotate")
+        return warn(
+            "a new secret key is configured and not in force yet", fix="makegood secret rotate"
+        )
     if found.old_projects or found.old_factors:
-        return warn("some were encrypted under the previous secret key after it was replaced", fix="makegood secret rotate")
+        return warn(
+            "some were encrypted under the previous secret key after it was replaced",
+            fix="makegood secret rotate",
+        )
     if found.old_keys:
-        return ok(f"all can be decrypted; {len(found.old_keys)} API keys are unused since the rotation ({status_command})")
+        return ok(
+            f"all can be decrypted; {len(found.old_keys)} API keys are unused since the rotation"
+            f" ({status_command})"
+        )
     return warn("nothing needs the previous secret key", fix=status_command)
 
 
@@ -155,7 +194,10 @@ async def _check_durability(database: "Database") -> Finding:
         await database.check_writable()
     except (Unavailable, DBAPIError):
         detail = "the store can be read and cannot be written: every receipt is refused with 503"
-        return fail(detail, fix="check whether it is a standby, read-only or locked; no process needs a restart")
+        return fail(
+            detail,
+            fix="check whether it is a standby, read-only or locked; no process needs a restart",
+        )
     return judge_flaws(flaws)
 
 
@@ -168,8 +210,15 @@ async def _check_credit(database: "Database") -> Finding:
     if pending is None:
         return ok("no outage is waiting for its credit")
     warning = outage_credit_warning(pending.age_seconds).removeprefix(" Warning: ")
-    fix = "see the worker's log for crediting_failed; deadlines already include their credit meanwhile"
-    return warn(warning, fix=fix) if warning else ok("an outage is being credited to the deadlines that were open in it")
+    fix = (
+        "see the worker's log for crediting_failed; deadlines already include their credit"
+        " meanwhile"
+    )
+    return (
+        warn(warning, fix=fix)
+        if warning
+        else ok("an outage is being credited to the deadlines that were open in it")
+    )
 
 
 async def _check_alerts(database: "Database") -> Finding:
@@ -179,7 +228,10 @@ async def _check_alerts(database: "Database") -> Finding:
     async with database.reading() as session:
         found = await read_failing_alerts(session, await database.now(session))
     judged = judge_alerts(found)
-    fix = "see the incidents' timelines for the recipients, then the `Mail` check and the worker's log"
+    fix = (
+        "see the incidents' timelines for the recipients, then the `Mail` check and the"
+        " worker's log"
+    )
     if judged.status is CheckStatus.FAILED:
         return fail(judged.detail, fix=fix)
     return warn(judged.detail, fix=fix) if found.failing or found.ended else ok(judged.detail)
@@ -195,7 +247,8 @@ async def _check_runs(database: "Database") -> Finding:
         return ok("none is stuck")
     cause = CAUSE_TEXTS[first[0].cause or StuckCause.TASK_FAILS]
     return fail(
-        f"{count} receipts have a stuck workflow run; {first[0].event_id}: {cause}", fix="makegood receipt restart --stuck"
+        f"{count} receipts have a stuck workflow run; {first[0].event_id}: {cause}",
+        fix="makegood receipt restart --stuck",
     )
 
 
@@ -207,11 +260,15 @@ async def _check_repair_urls(database: "Database", settings: "Settings") -> Find
         projects = await list_projects(session, is_working=True)
     if not projects:
         return warn("there is no project yet", fix="makegood project create NAME --mode test")
-    problems = [problem for project in projects if (problem := await _repair_problem(project, settings))]
+    problems = [
+        problem for project in projects if (problem := await _repair_problem(project, settings))
+    ]
     if problems:
         name, detail = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return warn(f"{name}: {detail}{more}", fix=f"makegood project set {name!r} --repair-url https://…")
+        return warn(
+            f"{name}: {detail}{more}", fix=f"makegood project set {name!r} --repair-url https://…"
+        )
     which = "the newest " if len(projects) >= LISTED_AT_MOST else ""
     return ok(f"{which}{len(projects)} may be called")
 

@@ -34,8 +34,12 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
 
     database = Database.open(settings.database_url_or_default)
     try:
-        login_token = await People.build(database, read_sealer(settings)).accounts.create_link(None, actor=cli_actor())
-        api_key = await _first_api_key(build_operations(settings, database), catches_mail=settings.smtp_url is None)
+        login_token = await People.build(database, read_sealer(settings)).accounts.create_link(
+            None, actor=cli_actor()
+        )
+        api_key = await _first_api_key(
+            build_operations(settings, database), catches_mail=settings.smtp_url is None
+        )
         return BootstrapResult(login_token=login_token, api_key=api_key)
     finally:
         await database.close()

@@ -64,7 +64,10 @@ class Restarts:
             self.deaths += 1
         if self.deaths >= DEATHS_BEFORE_GIVING_UP:
             return None
-        delay, self.delay_seconds = self.delay_seconds, min(2 * self.delay_seconds, LONGEST_DELAY_SECONDS)
+        delay, self.delay_seconds = (
+            self.delay_seconds,
+            min(2 * self.delay_seconds, LONGEST_DELAY_SECONDS),
+        )
         return delay
 
 

@@ -34,7 +34,9 @@ DEFAULT_LIMITS = LivenessLimits()
 
 def api_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
     """Fails while `/livez` is not answered. `/livez` depends on no other service."""
-    return _answer_check(lambda: answers_http(host, port, "/livez"), "/livez is not answered", limits)
+    return _answer_check(
+        lambda: answers_http(host, port, "/livez"), "/livez is not answered", limits
+    )
 
 
 def temporal_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
@@ -78,7 +80,10 @@ def judge_worker(beats: "Sequence[Beat]", group: int, *, silent_seconds: float) 
     None also when it never wrote one: restarting the worker would not fix a database that accepts
     no writes.
     """
-    own = next((beat for beat in beats if beat.role == "worker" and _is_in_group(beat.process, group)), None)
+    own = next(
+        (beat for beat in beats if beat.role == "worker" and _is_in_group(beat.process, group)),
+        None,
+    )
     return "no heartbeat" if own is not None and own.age_seconds > silent_seconds else None
 
 
@@ -92,12 +97,20 @@ def _is_in_group(name: str, group: int) -> bool:
         return False
 
 
-def _answer_check(answers: Callable[[], Awaitable[bool]], message: str, limits: LivenessLimits) -> LivenessCheck:
+def _answer_check(
+    answers: Callable[[], Awaitable[bool]], message: str, limits: LivenessLimits
+) -> LivenessCheck:
     async def problem(_: int) -> str | None:
         return None if await answers() else message
 
     return _check(problem, limits)
 
 
-def _check(problem: Callable[[int], Awaitable[str | None]], limits: LivenessLimits) -> LivenessCheck:
-    return LivenessCheck(problem=problem, interval_seconds=limits.interval_seconds, failing_seconds=limits.failing_seconds)
+def _check(
+    problem: Callable[[int], Awaitable[str | None]], limits: LivenessLimits
+) -> LivenessCheck:
+    return LivenessCheck(
+        problem=problem,
+        interval_seconds=limits.interval_seconds,
+        failing_seconds=limits.failing_seconds,
+    )

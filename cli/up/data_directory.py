@@ -57,8 +57,9 @@ def ensure_secret_key(settings: Settings) -> bool:
     store = settings.data_dir / "makegood.db"
     if store.exists():
         raise DataDirectoryError(
-            f"{settings.secret_key_path} is gone, but {store} was encrypted with it: restore the file or set "
-            f"MAKEGOOD_SECRET_KEY; to start with an empty store, move {settings.data_dir} away"
+            f"{settings.secret_key_path} is gone, but {store} was encrypted with it: restore the"
+            " file or set MAKEGOOD_SECRET_KEY; to start with an empty store, move"
+            f" {settings.data_dir} away"
         )
     _write_private(settings.secret_key_path, secrets.token_urlsafe(SECRET_BYTES))
     return True
@@ -80,7 +81,8 @@ def _open_lock_file(data_dir: Path) -> int:
         return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DataDirectoryError(
-            f"{data_dir} cannot be used as the data directory ({error.strerror}): set MAKEGOOD_DATA_DIR to another directory"
+            f"{data_dir} cannot be used as the data directory ({error.strerror}): set"
+            " MAKEGOOD_DATA_DIR to another directory"
         ) from None
 
 

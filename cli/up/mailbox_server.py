@@ -35,7 +35,9 @@ class StoreEveryMail:
         del server, session
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         try:
-            await asyncio.to_thread(store_mail, self._directory, content, received_at=datetime.now(UTC))
+            await asyncio.to_thread(
+                store_mail, self._directory, content, received_at=datetime.now(UTC)
+            )
         except OSError as error:
             print(f"mail_not_stored reason={error.strerror}", flush=True)
             return "452 The mail could not be stored"
@@ -49,7 +51,10 @@ def run_mailbox(settings: Settings) -> int:
     try:
         asyncio.run(serve_mailbox(settings.mailbox_dir, settings.smtp_port))
     except OSError as error:
-        print(f"port {settings.smtp_port} (MAKEGOOD_SMTP_PORT) cannot be used: {error.strerror}", file=sys.stderr)
+        print(
+            f"port {settings.smtp_port} (MAKEGOOD_SMTP_PORT) cannot be used: {error.strerror}",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
@@ -68,4 +73,10 @@ async def serve_mailbox(directory: Path, port: int) -> None:
 
 
 def _protocol(handler: StoreEveryMail) -> SMTP:
-    return SMTP(handler, data_size_limit=MAIL_BYTES, enable_SMTPUTF8=True, hostname="localhost", ident="Makegood mailbox")
+    return SMTP(
+        handler,
+        data_size_limit=MAIL_BYTES,
+        enable_SMTPUTF8=True,
+        hostname="localhost",
+        ident="Makegood mailbox",
+    )

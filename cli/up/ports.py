@@ -48,17 +48,26 @@ def _problem(port: NeededPort, ports: tuple[NeededPort, ...]) -> str | None:
     name = environment_name(port.field_name)
     earlier = ports[: ports.index(port)]
     if twin := next((other for other in earlier if other.port == port.port), None):
-        return f"port {port.port} is used twice, by {environment_name(twin.field_name)} and {name}: change one"
+        return (
+            f"port {port.port} is used twice, by {environment_name(twin.field_name)} and {name}:"
+            " change one"
+        )
     try:
         _bind(port.host, port.port)
     except socket.gaierror:
         return f"MAKEGOOD_HOST: {port.host} is not an address of this machine"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return f"port {port.port} ({name}) is in use by another program: stop it, or set {name} to a free port"
+            return (
+                f"port {port.port} ({name}) is in use by another program: stop it, or set {name} to"
+                " a free port"
+            )
         if error.errno == errno.EADDRNOTAVAIL:
             return f"MAKEGOOD_HOST: {port.host} is not an address of this machine"
-        return f"port {port.port} ({name}) cannot be used ({error.strerror}): set {name} to another port"
+        return (
+            f"port {port.port} ({name}) cannot be used ({error.strerror}): set {name} to another"
+            " port"
+        )
     return None
 
 

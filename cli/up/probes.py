@@ -20,7 +20,9 @@ NOT_READY = (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError)
 
 async def answers_http(host: str, port: int, path: str) -> bool:
     """True when a GET of the path returns 200."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
     return (await _first_line(host, port, request.encode())).split(b" ")[1:2] == [b"200"]
 
 
@@ -41,7 +43,9 @@ async def speaks_http2(host: str, port: int) -> bool:
         return False
 
 
-async def temporal_is_healthy(program: str, host: str, port: int, environment: Mapping[str, str]) -> bool:
+async def temporal_is_healthy(
+    program: str, host: str, port: int, environment: Mapping[str, str]
+) -> bool:
     """True when the port accepts connections and `temporal operator cluster health` succeeds."""
     try:
         async with _connected(host, port):
@@ -50,7 +54,9 @@ async def temporal_is_healthy(program: str, host: str, port: int, environment: M
         return False
     command = (program, "operator", "cluster", "health", "--address", f"{host}:{port}")
     quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment
+    )
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return await process.wait() == 0
@@ -72,7 +78,9 @@ async def _first_line(host: str, port: int, request: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _connected(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def _connected(
+    host: str, port: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         reader, writer = await asyncio.open_connection(host, port)
     try:

@@ -17,7 +17,14 @@ from pathlib import Path
 from cli.output import first_line_of
 from cli.up.bootstrap import BootstrapResult, bootstrap_store
 from cli.up.child import ChildSpec
-from cli.up.child_health import DEFAULT_LIMITS, LivenessLimits, api_liveness, mailbox_liveness, temporal_liveness, worker_liveness
+from cli.up.child_health import (
+    DEFAULT_LIMITS,
+    LivenessLimits,
+    api_liveness,
+    mailbox_liveness,
+    temporal_liveness,
+    worker_liveness,
+)
 from cli.up.data_directory import DataDirectoryError, ensure_secret_key, locked
 from cli.up.ports import PortsError, check_ports, needed_ports
 from cli.up.probes import answers_http, greets_by_smtp, temporal_is_healthy
@@ -47,10 +54,19 @@ def run_up(settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS) -> in
         with locked(settings.data_dir):
             check_ports(needed_ports(settings))
             if ensure_secret_key(settings):
-                _print(f"First run: wrote a new secret key to {settings.secret_key_path}; store a copy, do not share it")
+                _print(
+                    f"First run: wrote a new secret key to {settings.secret_key_path}; store a"
+                    " copy, do not share it"
+                )
             settings.read_secret_key()
             return asyncio.run(_Up(settings, started_at).run(child_specs(settings, limits)))
-    except (DataDirectoryError, PortsError, TemporalProgramError, SettingsError, StoreUnusable) as error:
+    except (
+        DataDirectoryError,
+        PortsError,
+        TemporalProgramError,
+        SettingsError,
+        StoreUnusable,
+    ) as error:
         print(f"makegood up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -100,7 +116,9 @@ def reachable_host(host: str) -> str:
     return {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104 - compared, not bound
 
 
-def welcome(settings: Settings, result: BootstrapResult, *, ready_seconds: float, run_id: str) -> str:
+def welcome(
+    settings: Settings, result: BootstrapResult, *, ready_seconds: float, run_id: str
+) -> str:
     """The text that is printed when everything is ready. `run_id` makes the example's ids unique
     per run.
     """
@@ -110,7 +128,11 @@ def welcome(settings: Settings, result: BootstrapResult, *, ready_seconds: float
     else:
         temporal = settings.temporal_ui_url or f"the cluster at {settings.temporal_address}"
     mail = f"{url}/mailbox" if settings.smtp_url is None else "your mail server (MAKEGOOD_SMTP_URL)"
-    key_note = "" if result.api_key else "  (MAKEGOOD_KEY is an API key: `makegood key create default --label laptop`)\n"
+    key_note = (
+        ""
+        if result.api_key
+        else "  (MAKEGOOD_KEY is an API key: `makegood key create default --label laptop`)\n"
+    )
     return (
         f"\nMakegood is ready in {ready_seconds:.1f} s\n\n"
         f"  API and console   {url}\n"
@@ -118,7 +140,7 @@ def welcome(settings: Settings, result: BootstrapResult, *, ready_seconds: float
         f"  Temporal UI       {temporal}\n"
         f"  Mail              {mail}\n\n"
         f"Sign in with this link; it works once:\n  {url}/login/link?token={result.login_token}\n\n"
-        f"Send a first receipt, then watch its incident open in the console after half a minute:\n"
+        "Send a first receipt, then watch its incident open in the console after half a minute:\n"
         f"{key_note}{_first_call(url, result.api_key, run_id)}\n\n"
         "Ctrl-C stops everything; stored data stays.\n"
     )
@@ -135,7 +157,9 @@ class _Up:
 
     async def run(self, specs: tuple[ChildSpec, ...]) -> int:
         _print(f"Starting Makegood in {self.settings.data_dir}")
-        code = await Supervisor(specs, print_line=_print).run(prepare=self._prepare, announce=self._announce)
+        code = await Supervisor(specs, print_line=_print).run(
+            prepare=self._prepare, announce=self._announce
+        )
         _print("Makegood has stopped")
         return code
 
@@ -146,7 +170,14 @@ class _Up:
     async def _announce(self) -> None:
         result = await bootstrap_store(self.settings)
         run_id = time.strftime("%Y%m%d%H%M%S", time.gmtime())
-        _print(welcome(self.settings, result, ready_seconds=_seconds_since_start(self.started_at), run_id=run_id))
+        _print(
+            welcome(
+                self.settings,
+                result,
+                ready_seconds=_seconds_since_start(self.started_at),
+                run_id=run_id,
+            )
+        )
 
 
 def _migrate(database_url: str) -> None:
@@ -158,7 +189,8 @@ def _migrate(database_url: str) -> None:
         migrate(database_url)
     except (OSError, SQLAlchemyError, StoreIsNewer) as error:
         raise StoreUnusable(
-            f"the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated: {first_line_of(error)}"
+            "the database (MAKEGOOD_DATABASE_URL) cannot be opened or migrated:"
+            f" {first_line_of(error)}"
         ) from None
 
 
@@ -175,7 +207,9 @@ def _temporal(settings: Settings, limits: LivenessLimits) -> ChildSpec:
     )
 
 
-def _mailbox(settings: Settings, environment: Mapping[str, str], limits: LivenessLimits) -> ChildSpec:
+def _mailbox(
+    settings: Settings, environment: Mapping[str, str], limits: LivenessLimits
+) -> ChildSpec:
     return ChildSpec(
         name="mailbox",
         command=_makegood_command("mailbox"),
@@ -197,11 +231,14 @@ def _child_environment() -> Mapping[str, str]:
 
 
 def _first_call(url: str, api_key: str | None, run_id: str) -> str:
-    authorization = f"Authorization: Bearer {api_key}" if api_key else "Authorization: Bearer $MAKEGOOD_KEY"
+    authorization = (
+        f"Authorization: Bearer {api_key}" if api_key else "Authorization: Bearer $MAKEGOOD_KEY"
+    )
     body = (
-        f'{{"provider": "stripe", "stripe_event_id": "evt_first_{run_id}", "event_type": "invoice.paid",\n'
-        '        "effect_type": "access_unlock", "internal_reference": "order-1001",\n'
-        f'        "occurred_at": "{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}", "timeout_minutes": 0.5}}'
+        f'{{"provider": "stripe", "stripe_event_id": "evt_first_{run_id}", "event_type":'
+        ' "invoice.paid",\n        "effect_type": "access_unlock", "internal_reference":'
+        ' "order-1001",\n        "occurred_at":'
+        f' "{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}", "timeout_minutes": 0.5}}'
     )
     return (
         f"  curl -sS {shlex.quote(f'{url}/api/v1/receipt')} \\\n"
@@ -215,7 +252,9 @@ def _first_call(url: str, api_key: str | None, run_id: str) -> str:
 def _seconds_since_start(started_at: float) -> float:
     """Seconds since this process started; on Linux including the start of the interpreter."""
     try:
-        started_ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        started_ticks = int(
+            Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+        )
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
         return time.monotonic() - started_at

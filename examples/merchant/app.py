@@ -1,7 +1,8 @@
-"""The shop over HTTP: Stripe's webhook, the repair endpoint, and a control and a window for whoever tries things out.
+"""The shop over HTTP: Stripe's webhook, the repair endpoint, and a control and a window for whoever
+tries things out.
 
-Stripe's signature is checked by Stripe's own library, Makegood's by its Python client. Both answer before the work is done, and
-after it is on disk.
+Stripe's signature is checked by Stripe's own library, Makegood's by its Python client. Both answer
+before the work is done, and after it is on disk.
 """
 
 import threading
@@ -55,7 +56,9 @@ def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) ->
     def stripe_webhook(request: Request, body: RawBody) -> dict[str, bool]:
         """A payment event: verified, kept, its receipt sent, its work owed; then 200."""
         try:
-            event = stripe.Webhook.construct_event(body, request.headers.get("stripe-signature", ""), stripe_secret)
+            event = stripe.Webhook.construct_event(
+                body, request.headers.get("stripe-signature", ""), stripe_secret
+            )
         except (ValueError, stripe.SignatureVerificationError):
             raise HTTPException(400, "not a genuine Stripe event") from None
         if event.type not in EFFECT_OF:
@@ -69,7 +72,10 @@ def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) ->
 
     @app.post("/makegood/repair", status_code=202)
     def repair(request: Request, body: RawBody) -> dict[str, bool]:
-        """Makegood asks for the effect again: verified, kept once for its replay_id; then 202, and the result follows."""
+        """Makegood asks for the effect again:
+
+        verified, kept once for its replay_id; then 202, and the result follows.
+        """
         attempt = request.headers.get("x-sendpromptly-attempt")
         try:
             callback = verifier.verify(request.headers, body)
@@ -78,7 +84,9 @@ def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) ->
             raise HTTPException(401, invalid.reason) from None
         is_ours = shop.take_repair(callback)
         verdict = "verified" if is_ours else "unknown_order"
-        shop.state.keep_callback(verdict, replay_id=callback["replay_id"], attempt=attempt, request=body.decode())
+        shop.state.keep_callback(
+            verdict, replay_id=callback["replay_id"], attempt=attempt, request=body.decode()
+        )
         if not is_ours:
             raise HTTPException(404, "this shop has no such order")
         return {"accepted": True}

@@ -1,7 +1,10 @@
-"""The work of the shop: tells Makegood of each paid event, grants what was paid for, reports how it went.
+"""The work of the shop: tells Makegood of each paid event, grants what was paid for, reports how it
+went.
 
-A fault switch makes it fail as real shops do: `drop` dies without a word, `fail` reports a failure, `late` grants in time and
-reports long after. Repairs obey a switch of their own. A thread of the app runs `work_until`; it knows no HTTP.
+A fault switch makes it fail as real shops do: `drop` dies without a word, `fail` reports a failure,
+`late` grants in time and reports long after. Repairs obey a switch of their own. A thread of the
+app runs `work_until`; it
+knows no HTTP.
 """
 
 import threading
@@ -41,7 +44,8 @@ class Fault(StrEnum):
 class Switches:
     """What the control endpoint sets; it counts for events and repairs that arrive from then on.
 
-    `timeout_minutes` goes into receipts (None: the project's own); `late_seconds` is how long `late` waits.
+    `timeout_minutes` goes into receipts (None: the project's own); `late_seconds` is how long
+    `late` waits.
     """
 
     fault: Fault = Fault.NONE
@@ -88,9 +92,13 @@ class Shop:
         self._woken.set()
 
     def take_repair(self, callback: dict[str, Any]) -> bool:
-        """Owe the repair of a verified callback, once for its replay_id; False for an order that is not ours."""
+        """Owe the repair of a verified callback, once for its replay_id; False for an order that is
+        not ours.
+        """
         is_ours = self.state.plan_repair(
-            callback["provider_event_id"], replay_id=callback["replay_id"], fault=self.switches.repair_fault.value
+            callback["provider_event_id"],
+            replay_id=callback["replay_id"],
+            fault=self.switches.repair_fault.value,
         )
         self._woken.set()
         return is_ours
@@ -106,7 +114,10 @@ class Shop:
             try:
                 self._do(work)
             except MakegoodError as error:
-                print(f"report_failed stripe_event_id={work.stripe_event_id} code={error.code}", flush=True)
+                print(
+                    f"report_failed stripe_event_id={work.stripe_event_id} code={error.code}",
+                    flush=True,
+                )
                 if error.retryable:
                     self.state.postpone(work, seconds=RETRY_SECONDS)
                 else:
@@ -118,7 +129,12 @@ class Shop:
                 # The job dies here, as a killed process would: no effect, no word.
                 self.state.finish(work, "dropped")
             case Fault.FAIL:
-                self._report(work, status="failed", error_code="card_ledger_locked", error_message="The ledger was locked.")
+                self._report(
+                    work,
+                    status="failed",
+                    error_code="card_ledger_locked",
+                    error_message="The ledger was locked.",
+                )
                 self.state.finish(work, "failed")
             case Fault.LATE if self.state.grant(work):
                 self.state.postpone(work, seconds=self.switches.late_seconds)
@@ -132,6 +148,11 @@ class Shop:
         effect_type = EFFECT_OF[work.event_type]
         # The same report always has the same key, so that one sent twice counts once.
         self.makegood.result(
-            {"stripe_event_id": work.stripe_event_id, "effect_type": effect_type, **replay, **fields},
+            {
+                "stripe_event_id": work.stripe_event_id,
+                "effect_type": effect_type,
+                **replay,
+                **fields,
+            },
             idempotency_key=f"result-{work.replay_id or work.stripe_event_id}-{fields['status']}",
         )

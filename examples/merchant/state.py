@@ -1,6 +1,8 @@
-"""What the shop keeps, in one SQLite file: the events it accepted, the work it owes, what it granted, who called for repairs.
+"""What the shop keeps, in one SQLite file: the events it accepted, the work it owes, what it
+granted, who called for repairs.
 
-Everything is committed before it is acknowledged, and work that was not done is found again after a restart. It calls nobody.
+Everything is committed before it is acknowledged, and work that was not done is found again after a
+restart. It calls nobody.
 """
 
 import json
@@ -17,18 +19,22 @@ NONCE_SECONDS = 900
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
-    stripe_event_id TEXT PRIMARY KEY, event_type TEXT NOT NULL, reference TEXT NOT NULL, event_id TEXT, timeout_at TEXT
+    stripe_event_id TEXT PRIMARY KEY, event_type TEXT NOT NULL, reference TEXT NOT NULL,
+      event_id TEXT, timeout_at TEXT
 );
 CREATE TABLE IF NOT EXISTS work (
-    id INTEGER PRIMARY KEY, stripe_event_id TEXT NOT NULL, replay_id TEXT UNIQUE, fault TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, stripe_event_id TEXT NOT NULL, replay_id TEXT UNIQUE,
+      fault TEXT NOT NULL,
     due_at REAL NOT NULL, outcome TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS work_first ON work (stripe_event_id) WHERE replay_id IS NULL;
 CREATE TABLE IF NOT EXISTS grants (
-    stripe_event_id TEXT PRIMARY KEY, reference TEXT NOT NULL, granted_by TEXT NOT NULL, at REAL NOT NULL
+    stripe_event_id TEXT PRIMARY KEY, reference TEXT NOT NULL, granted_by TEXT NOT NULL,
+      at REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS callbacks (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, verdict TEXT NOT NULL, replay_id TEXT, attempt TEXT, request TEXT
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, verdict TEXT NOT NULL, replay_id TEXT,
+      attempt TEXT, request TEXT
 );
 CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, seen_at REAL NOT NULL);
 """
@@ -36,7 +42,10 @@ CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, seen_at REAL NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something still to be done: the effect of a paid order, the first time or because a repair asks for it."""
+    """Something still to be done:
+
+    the effect of a paid order, the first time or because a repair asks for it.
+    """
 
     id: int
     stripe_event_id: str
@@ -66,11 +75,14 @@ class ShopState:
         """Keep a paid event; Stripe may send the same one again."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO orders (stripe_event_id, event_type, reference) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO orders (stripe_event_id, event_type, reference) VALUES (?, ?, ?) ON"
+                " CONFLICT DO NOTHING",
                 (stripe_event_id, event_type, reference),
             )
 
-    def plan_first_work(self, stripe_event_id: str, *, event_id: str, timeout_at: str, fault: str, due_at: float) -> None:
+    def plan_first_work(
+        self, stripe_event_id: str, *, event_id: str, timeout_at: str, fault: str, due_at: float
+    ) -> None:
         """The receipt is on record: the effect is owed, once."""
         with self._transaction() as db:
             db.execute(
@@ -78,17 +90,21 @@ class ShopState:
                 (event_id, timeout_at, stripe_event_id),
             )
             db.execute(
-                "INSERT INTO work (stripe_event_id, fault, due_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO work (stripe_event_id, fault, due_at) VALUES (?, ?, ?) ON CONFLICT DO"
+                " NOTHING",
                 (stripe_event_id, fault, due_at),
             )
 
     def plan_repair(self, stripe_event_id: str, *, replay_id: str, fault: str) -> bool:
         """A repair is owed, once for each replay_id; False for an order that is not ours."""
         with self._transaction() as db:
-            known = db.execute("SELECT 1 FROM orders WHERE stripe_event_id = ?", (stripe_event_id,)).fetchone()
+            known = db.execute(
+                "SELECT 1 FROM orders WHERE stripe_event_id = ?", (stripe_event_id,)
+            ).fetchone()
             if known is not None:
                 db.execute(
-                    "INSERT INTO work (stripe_event_id, replay_id, fault, due_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO work (stripe_event_id, replay_id, fault, due_at) VALUES (?, ?, ?,"
+                    " ?) ON CONFLICT DO NOTHING",
                     (stripe_event_id, replay_id, fault, time.time()),
                 )
             return known is not None
@@ -115,7 +131,10 @@ class ShopState:
             db.execute("UPDATE work SET outcome = ? WHERE id = ?", (outcome, work.id))
 
     def grant(self, work: Work) -> bool:
-        """The effect itself: the customer gets what was paid for, once however often this runs; False when it was there."""
+        """The effect itself:
+
+        the customer gets what was paid for, once however often this runs; False when it was there.
+        """
         with self._transaction() as db:
             added = db.execute(
                 "INSERT INTO grants VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -124,19 +143,30 @@ class ShopState:
             return added.rowcount == 1
 
     def is_seen_nonce(self, nonce: str) -> bool:
-        """Whether the nonce was seen before; it counts as seen from now on, also after a restart."""
+        """Whether the nonce was seen before. It counts as seen from now on, restarts included."""
         now = time.time()
         with self._transaction() as db:
             db.execute("DELETE FROM nonces WHERE seen_at < ?", (now - NONCE_SECONDS,))
-            return db.execute("INSERT INTO nonces VALUES (?, ?) ON CONFLICT DO NOTHING", (nonce, now)).rowcount == 0
+            return (
+                db.execute(
+                    "INSERT INTO nonces VALUES (?, ?) ON CONFLICT DO NOTHING", (nonce, now)
+                ).rowcount
+                == 0
+            )
 
     def keep_callback(
-        self, verdict: str, *, replay_id: str | None = None, attempt: str | None = None, request: str = "{}"
+        self,
+        verdict: str,
+        *,
+        replay_id: str | None = None,
+        attempt: str | None = None,
+        request: str = "{}",
     ) -> None:
         """Remember that the repair endpoint was called, and whether the signature held."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO callbacks (at, verdict, replay_id, attempt, request) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO callbacks (at, verdict, replay_id, attempt, request) VALUES (?, ?, ?,"
+                " ?, ?)",
                 (time.time(), verdict, replay_id, attempt, request),
             )
 
@@ -144,7 +174,10 @@ class ShopState:
         """Everything, as JSON values, for whoever watches the shop."""
         with self._lock:
             tables = {
-                table: [dict(row) for row in self._connection.execute(f"SELECT * FROM {table} ORDER BY rowid")]
+                table: [
+                    dict(row)
+                    for row in self._connection.execute(f"SELECT * FROM {table} ORDER BY rowid")
+                ]
                 for table in ("orders", "work", "grants", "callbacks")
             }
         for callback in tables["callbacks"]:

@@ -94,7 +94,9 @@ class AccountOperations:
             await self._audit.record(session, actor, AuditAction.USER_DELETED, subject, now=now)
         return user_view(user)
 
-    async def set_administrator(self, email_or_id: str, *, is_administrator: bool, actor: Actor) -> Json:
+    async def set_administrator(
+        self, email_or_id: str, *, is_administrator: bool, actor: Actor
+    ) -> Json:
         """Make the user an administrator, or remove that right.
 
         Raises: NotFound; ValidationFailed for the last administrator.

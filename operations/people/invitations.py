@@ -17,7 +17,9 @@ from operations.validation import Json, known_id
 from store.db.database import Database
 from store.people import invitations, members, users
 
-INVALID_INVITATION = "This invitation was used, withdrawn or expired. Ask a project owner for a new one."
+INVALID_INVITATION = (
+    "This invitation was used, withdrawn or expired. Ask a project owner for a new one."
+)
 
 
 class InvitationOperations:
@@ -105,7 +107,9 @@ class InvitationOperations:
         return user
 
 
-async def _raise_role(session: AsyncSession, invitation: Invitation, user_id: UserId, now: datetime) -> Role | None:
+async def _raise_role(
+    session: AsyncSession, invitation: Invitation, user_id: UserId, now: datetime
+) -> Role | None:
     """Grant the invitation's role unless the user has it or a higher one; their role before."""
     project, role = invitation.project_id, invitation.role
     before = (await members.read_access(session, user_id)).roles.get(project)
@@ -114,7 +118,9 @@ async def _raise_role(session: AsyncSession, invitation: Invitation, user_id: Us
     return before
 
 
-async def _invited_user(session: AsyncSession, invitation: Invitation, as_user: UserId | None, now: datetime) -> User:
+async def _invited_user(
+    session: AsyncSession, invitation: Invitation, as_user: UserId | None, now: datetime
+) -> User:
     """The user who accepts. Their address must be the invitation's, which prevents mistakes."""
     try:
         known = await users.find_user(session, invitation.email)

@@ -77,9 +77,13 @@ class MemberOperations:
             await self._revoke(session, actor, ProjectId(known_id(project_id)), user.user_id)
         return {**user_view(user), "project_id": project_id, "role": None}
 
-    async def _grant(self, session: AsyncSession, actor: Actor, project: ProjectId, user_id: UserId, role: Role) -> None:
+    async def _grant(
+        self, session: AsyncSession, actor: Actor, project: ProjectId, user_id: UserId, role: Role
+    ) -> None:
         now = await self._database.now(session)
-        before = await members.grant(session, project_id=project, user_id=user_id, role=role, now=now)
+        before = await members.grant(
+            session, project_id=project, user_id=user_id, role=role, now=now
+        )
         if before is role:
             return
         action, details = AuditAction.ROLE_GRANTED, {"role": role.value}
@@ -95,7 +99,9 @@ class MemberOperations:
             details=details,
         )
 
-    async def _revoke(self, session: AsyncSession, actor: Actor, project: ProjectId, user_id: UserId) -> None:
+    async def _revoke(
+        self, session: AsyncSession, actor: Actor, project: ProjectId, user_id: UserId
+    ) -> None:
         role = await members.revoke(session, project_id=project, user_id=user_id)
         await self._audit.record(
             session,

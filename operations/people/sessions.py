@@ -59,7 +59,9 @@ class SessionOperations:
             await self._record(session, actor, user.user_id, which="all", ended=ended)
         return {**user_view(user), "ended": ended}
 
-    async def _record(self, session: AsyncSession, actor: Actor, user_id: UserId, *, which: str, ended: int) -> None:
+    async def _record(
+        self, session: AsyncSession, actor: Actor, user_id: UserId, *, which: str, ended: int
+    ) -> None:
         await self._audit.record(
             session,
             actor,

@@ -1,10 +1,11 @@
-"""The merchant's side of Makegood, in one file with no dependencies: report receipts and results, verify repair callbacks.
+"""The merchant's side of Makegood, in one file with no dependencies: report receipts and results,
+verify repair callbacks.
 
     makegood = Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"])
     makegood.receipt({...})
     makegood.result({...})
-    verifier = CallbackVerifier(secrets=os.environ["MAKEGOOD_SIGNING_SECRET"], seen_nonce=nonces.seen)
-    repair = verifier.verify(headers, raw_body)
+    verifier = CallbackVerifier(secrets=os.environ["MAKEGOOD_SIGNING_SECRET"],
+    seen_nonce=nonces.seen) repair = verifier.verify(headers, raw_body)
 
 A client is safe to share between threads, and so are a verifier and `RecentNonces`.
 """
@@ -52,26 +53,40 @@ _TIMESTAMP = "x-sendpromptly-timestamp"
 _NONCE = "x-sendpromptly-nonce"
 _SIGNATURE = "x-sendpromptly-signature"
 _NEXT_SIGNATURE = "x-sendpromptly-signature-next"
-_URL = re.compile(r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
+_URL = re.compile(
+    r"(?i:https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+)
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) (" + "|".join(_MONTHS) + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, ([0-9]{2}) ("
+    + "|".join(_MONTHS)
+    + r") ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+)
 
 # A JSON object as Makegood defines it; its fields are listed in the contract's documentation.
 Json = dict[str, Any]
-# Names to values, or pairs of them; a framework's headers, a WSGI environment and ASGI's list of byte pairs are such.
+# Names to values, or pairs of them; a framework's headers, a WSGI environment and ASGI's list of
+# byte pairs are such.
 Headers = Mapping[str, Any] | Iterable[tuple[Any, Any]]
 Body = bytes | bytearray | memoryview | str
 
 
 class ConfigurationError(ValueError):
-    """A setting or an argument can never work. Answer 500: it is the app's own fault, not the caller's. Quotes no value."""
+    """A setting or an argument can never work.
+
+    Answer 500: it is the app's own fault, not the caller's. Quotes no value.
+    """
 
 
 class MakegoodError(Exception):
-    """The call failed; `code` is the service's error code, or `network_error` when no answer came (`status` None)."""
+    """The call failed; `code` is the service's error code, or `network_error` when no answer came
+    (`status` None).
+    """
 
-    def __init__(self, *, status: int | None, code: str, detail: str, request_id: str | None, retryable: bool) -> None:
+    def __init__(
+        self, *, status: int | None, code: str, detail: str, request_id: str | None, retryable: bool
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
@@ -83,11 +98,18 @@ class MakegoodError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Task queues pickle exceptions; arguments by name need this."""
         names = ("status", "code", "detail", "request_id", "retryable")
-        return partial(type(self), **{name: getattr(self, name) for name in names}), (), self.__dict__
+        return (
+            partial(type(self), **{name: getattr(self, name) for name in names}),
+            (),
+            self.__dict__,
+        )
 
 
 class InvalidCallback(Exception):
-    """The request is no genuine, fresh repair callback; `reason` says what is wrong. Answer 401 and do nothing."""
+    """The request is no genuine, fresh repair callback; `reason` says what is wrong.
+
+    Answer 401 and do nothing.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -97,14 +119,16 @@ class InvalidCallback(Exception):
 class Makegood:
     """Reports receipts and results, each up to `attempts` times under the same idempotency key.
 
-    `timeout_seconds` bounds a whole call: every attempt, and the waits between them. The look-up of the host's name is
-    bounded by the system's resolver instead.
+    `timeout_seconds` bounds a whole call: every attempt, and the waits between them. The look-up of
+    the host's name is bounded by the system's resolver instead.
 
     Raises:
         ConfigurationError: a setting can never work; the message names it and never quotes it.
     """
 
-    def __init__(self, *, base_url: str, api_key: str, attempts: int = 3, timeout_seconds: float = 10) -> None:
+    def __init__(
+        self, *, base_url: str, api_key: str, attempts: int = 3, timeout_seconds: float = 10
+    ) -> None:
         self._base_url = _base_url(base_url)
         self._api_key = _credential(api_key, "api_key (MAKEGOOD_API_KEY)")
         if not isinstance(attempts, int) or attempts < 1:
@@ -113,14 +137,18 @@ class Makegood:
             raise ConfigurationError("timeout_seconds must be more than 0 and at most 86400")
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
-        # No proxy of the environment, as in every language: one that is misread would be an error with its password.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _HttpHandler, _HttpsHandler, _AnyAnswer)
+        # No proxy of the environment, as in every language: one that is misread would be an error
+        # with its password.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), _HttpHandler, _HttpsHandler, _AnyAnswer
+        )
 
     def receipt(self, fields: Json, *, idempotency_key: str | None = None) -> Json:
         """Say that the work of a payment event is accepted, before its effect runs.
 
         Raises:
-            MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
+            MakegoodError: it is not on record; `retryable` says whether the same call may succeed
+            later.
         """
         return self._post("/api/v1/receipt", _members(fields), idempotency_key)
 
@@ -130,7 +158,8 @@ class Makegood:
         `error_code` and `error_message` are cut to 255 and 2,048 characters.
 
         Raises:
-            MakegoodError: it is not on record; `retryable` says whether the same call may succeed later.
+            MakegoodError: it is not on record; `retryable` says whether the same call may succeed
+            later.
         """
         return self._post("/api/v1/result", _with_short_prose(_members(fields)), idempotency_key)
 
@@ -138,7 +167,8 @@ class Makegood:
         ends_at = time.monotonic() + self._timeout_seconds
         body = _json_body(fields)
         key = _idempotency_key(idempotency_key, body)
-        # A result may overtake its receipt; only a provider's id can name a receipt that is still on its way.
+        # A result may overtake its receipt; only a provider's id can name a receipt that is still
+        # on its way.
         may_be_early = path.endswith("/result") and _is_blank(fields.get("event_id"))
         for attempt in range(1, self._attempts + 1):
             is_last = attempt == self._attempts
@@ -153,7 +183,9 @@ class Makegood:
                 time.sleep(wait_seconds)
         raise AssertionError("attempts is at least 1")
 
-    def _post_once(self, path: str, body: bytes, key: str, timeout_seconds: float, may_be_early: bool) -> Json:
+    def _post_once(
+        self, path: str, body: bytes, key: str, timeout_seconds: float, may_be_early: bool
+    ) -> Json:
         headers = {
             "Authorization": f"Bearer {self._api_key}",
             "Idempotency-Key": key,
@@ -181,7 +213,8 @@ class Makegood:
 class RecentNonces:
     """Remembers nonces for as long as a callback may be repeated, in this process alone.
 
-    With several processes or machines keep them in a shared store instead, such as Redis: `SET nonce 1 NX EX 600`.
+    With several processes or machines keep them in a shared store instead, such as Redis: `SET
+    nonce 1 NX EX 600`.
     """
 
     def __init__(self) -> None:
@@ -201,18 +234,23 @@ class RecentNonces:
 
 
 class CallbackVerifier:
-    """Decides whether a request is a genuine, fresh repair callback. Make it once, when the app starts.
+    """Decides whether a request is a genuine, fresh repair callback. Make it once, when the app
+    starts.
 
-    `secrets` is the signing secret, or several during a rotation: a list, or one text with commas between them. Each is
-    trimmed. A blank one is refused, and so is none at all: anybody can sign with an empty key.
-    `seen_nonce` records a nonce and says whether it had been seen; it is asked only when everything else holds.
+    `secrets` is the signing secret, or several during a rotation: a list, or one text with commas
+    between them. Each is trimmed. A blank one is refused, and so is none at all: anybody can sign
+    with an empty key. `seen_nonce` records a nonce and says whether it had been seen; it is asked
+    only when everything else holds.
 
     Raises:
         ConfigurationError: the secrets or `seen_nonce` can never work; no value is quoted.
     """
 
     def __init__(
-        self, *, secrets: str | Iterable[str], seen_nonce: Callable[[str], bool] | Callable[[str], Awaitable[bool]]
+        self,
+        *,
+        secrets: str | Iterable[str],
+        seen_nonce: Callable[[str], bool] | Callable[[str], Awaitable[bool]],
     ) -> None:
         self._secrets = _signing_secrets(secrets)
         if not callable(seen_nonce):
@@ -220,20 +258,26 @@ class CallbackVerifier:
         self._seen_nonce: Callable[[str], Any] = seen_nonce
 
     def verify(self, headers: Headers, body: Body, *, now: float | None = None) -> Json:
-        """The repair that a callback asks for. `body` is the raw request body; `now` in unix seconds, the clock's when None.
+        """The repair that a callback asks for. `body` is the raw request body; `now` in unix
+        seconds, the clock's when None.
 
         Raises:
-            InvalidCallback: `missing_header`, `malformed_header`, `bad_signature`, `stale_timestamp`, `malformed_body` or
-                `replayed_nonce`.
-            ConfigurationError: `body` is not raw, `headers` are none, or the nonce check is asynchronous.
+            InvalidCallback: `missing_header`, `malformed_header`, `bad_signature`,
+            `stale_timestamp`, `malformed_body` or `replayed_nonce`.
+            ConfigurationError: `body` is not raw, `headers` are none, or the nonce check is
+            asynchronous.
         """
         if _is_async(self._seen_nonce):
-            raise ConfigurationError("seen_nonce is asynchronous: await verify_async or verify_callback_async instead")
+            raise ConfigurationError(
+                "seen_nonce is asynchronous: await verify_async or verify_callback_async instead"
+            )
         nonce, callback = self._genuine(headers, body, now)
         seen = self._seen_nonce(nonce)
         if inspect.isawaitable(seen):
             getattr(seen, "close", lambda: None)()  # it never ran, so that the nonce is not used up
-            raise ConfigurationError("seen_nonce is asynchronous: await verify_async or verify_callback_async instead")
+            raise ConfigurationError(
+                "seen_nonce is asynchronous: await verify_async or verify_callback_async instead"
+            )
         return _unless_seen(seen, callback)
 
     async def verify_async(self, headers: Headers, body: Body, *, now: float | None = None) -> Json:
@@ -254,7 +298,9 @@ class CallbackVerifier:
         if not re.fullmatch(r"[0-9]{1,12}", timestamp) or not re.fullmatch(r"[0-9a-f]{32}", nonce):
             raise InvalidCallback("malformed_header")
         offered = (found[_SIGNATURE], found[_NEXT_SIGNATURE] or "")
-        if raw is None or not _is_signed(f"{timestamp}.{nonce}.".encode() + raw, offered, self._secrets):
+        if raw is None or not _is_signed(
+            f"{timestamp}.{nonce}.".encode() + raw, offered, self._secrets
+        ):
             raise InvalidCallback("bad_signature")
         age_seconds = abs((time.time() if now is None else now) - int(timestamp))
         if not age_seconds <= WINDOW_SECONDS:  # a `now` that is not a number is stale too
@@ -282,15 +328,21 @@ async def verify_callback_async(
     seen_nonce: Callable[[str], bool] | Callable[[str], Awaitable[bool]],
     now: float | None = None,
 ) -> Json:
-    """`CallbackVerifier(secrets=…, seen_nonce=…).verify_async(headers, body)`, with the same errors."""
-    return await CallbackVerifier(secrets=secrets, seen_nonce=seen_nonce).verify_async(headers, body, now=now)
+    """`CallbackVerifier(secrets=…, seen_nonce=…).verify_async(headers, body)`, with the same
+    errors.
+    """
+    return await CallbackVerifier(secrets=secrets, seen_nonce=seen_nonce).verify_async(
+        headers, body, now=now
+    )
 
 
 def _signing_secrets(secrets: object) -> list[str]:
     named = "secrets (MAKEGOOD_SIGNING_SECRET)"
     if isinstance(secrets, str):
         secrets = [secrets]
-    if isinstance(secrets, bytes | bytearray | memoryview | Mapping) or not isinstance(secrets, Iterable):
+    if isinstance(secrets, bytes | bytearray | memoryview | Mapping) or not isinstance(
+        secrets, Iterable
+    ):
         raise ConfigurationError(f"{named} must be a text or a list of texts")
     given = list(secrets)
     if not all(isinstance(secret, str) for secret in given):
@@ -307,7 +359,9 @@ def _credential(text: object, named: str) -> str:
         raise ConfigurationError(f"{named} must be a text")
     trimmed = text.strip(_BLANKS)
     if trimmed in ("", "whsec_"):
-        raise ConfigurationError(f"{named} must not be blank: is its variable set, with no comma too many?")
+        raise ConfigurationError(
+            f"{named} must not be blank: is its variable set, with no comma too many?"
+        )
     if not re.fullmatch(r"[\x21-\x7e]+", trimmed):
         raise ConfigurationError(f"{named} must be printable ASCII without blanks or line breaks")
     return trimmed
@@ -318,7 +372,8 @@ def _base_url(text: object) -> str:
     match = _URL.fullmatch(url)
     if not match or not 1 <= int(match.group(2) or 443) <= 65_535 or not _is_host(match.group(1)):
         raise ConfigurationError(
-            "base_url (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query or fragment"
+            "base_url (MAKEGOOD_URL) must be http:// or https:// with a host, without user, query"
+            " or fragment"
         )
     return url.rstrip("/")
 
@@ -362,7 +417,11 @@ def _is_blank(value: object) -> bool:
 
 def _with_short_prose(fields: Json) -> Json:
     """A failed result is never lost for its prose: whatever it is, it becomes text that fits."""
-    prose = {name: _text(fields[name])[:longest] for name, longest in _PROSE.items() if fields.get(name) is not None}
+    prose = {
+        name: _text(fields[name])[:longest]
+        for name, longest in _PROSE.items()
+        if fields.get(name) is not None
+    }
     return {**fields, **prose}
 
 
@@ -383,14 +442,18 @@ def _well_formed(text: str) -> str:
 
 def _json_body(fields: Json) -> bytes:
     try:
-        text = json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_text)
+        text = json.dumps(
+            fields, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_text
+        )
         return _well_formed(text).encode()
     except Exception:  # a subclass of a list or a number may raise anything
         raise _validation_error("the fields cannot be written as JSON") from None
 
 
 def _validation_error(detail: str) -> MakegoodError:
-    return MakegoodError(status=None, code="validation_error", detail=detail, request_id=None, retryable=False)
+    return MakegoodError(
+        status=None, code="validation_error", detail=detail, request_id=None, retryable=False
+    )
 
 
 def _wait_seconds(attempt: int, retry_after_seconds: float | None) -> float:
@@ -413,7 +476,10 @@ def _retry_after(text: str, now: float) -> float | None:
 
 
 def _read_answer(response: http.client.HTTPResponse) -> tuple[bytes, bool]:
-    """The body, and whether it is all that was sent. A body without an end of its own may always be cut off."""
+    """The body, and whether it is all that was sent.
+
+    A body without an end of its own may always be cut off.
+    """
     lengths = response.headers.get_all("Content-Length", [])
     try:
         body = response.read(_LONGEST_ANSWER + 1)
@@ -424,7 +490,10 @@ def _read_answer(response: http.client.HTTPResponse) -> tuple[bytes, bool]:
     if response.chunked or response.status == http.client.NO_CONTENT:
         return body, True
     if lengths:
-        return body, len(set(lengths)) == 1 and lengths[0].isdigit() and response.length in (None, 0)
+        return body, len(set(lengths)) == 1 and lengths[0].isdigit() and response.length in (
+            None,
+            0,
+        )
     return body, _object_or_none(body) is not None
 
 
@@ -437,10 +506,18 @@ def _object_or_none(body: bytes) -> Json | None:
 
 
 def _network_error(detail: str) -> MakegoodError:
-    return MakegoodError(status=None, code="network_error", detail=_printable(detail), request_id=None, retryable=True)
+    return MakegoodError(
+        status=None,
+        code="network_error",
+        detail=_printable(detail),
+        request_id=None,
+        retryable=True,
+    )
 
 
-def _refusal(status: int, headers: http.client.HTTPMessage, problem: Json, may_be_early: bool) -> MakegoodError:
+def _refusal(
+    status: int, headers: http.client.HTTPMessage, problem: Json, may_be_early: bool
+) -> MakegoodError:
     """The error of an answer. An empty `problem` is a proxy's page in between."""
     code, detail, request_id = problem.get("code"), problem.get("detail"), headers.get("Request-Id")
     is_code = isinstance(code, str) and re.fullmatch(r"[a-z0-9_]{1,64}", code) is not None
@@ -456,7 +533,9 @@ def _refusal(status: int, headers: http.client.HTTPMessage, problem: Json, may_b
             or (status == 404 and may_be_early)
         ),
     )
-    error.retry_after_seconds = _retry_after(", ".join(headers.get_all("Retry-After", [])).strip(_BLANKS), time.time())
+    error.retry_after_seconds = _retry_after(
+        ", ".join(headers.get_all("Retry-After", [])).strip(_BLANKS), time.time()
+    )
     return error
 
 
@@ -479,7 +558,8 @@ def _raw_body(body: object) -> bytes | None:
         return bytes(body)
     if not isinstance(body, str):
         raise ConfigurationError(
-            f"body must be the raw bytes of the request, not {type(body).__name__}: read it before any parser does"
+            f"body must be the raw bytes of the request, not {type(body).__name__}: read it before"
+            " any parser does"
         )
     try:
         return body.encode()
@@ -488,8 +568,13 @@ def _raw_body(body: object) -> bytes | None:
 
 
 def _callback_headers(headers: object) -> dict[str, Any]:
-    """The four headers: the one text of each, None when it is missing, and something else when it is malformed."""
-    values: dict[str, list[Any]] = {name: [] for name in (_TIMESTAMP, _NONCE, _SIGNATURE, _NEXT_SIGNATURE)}
+    """The four headers:
+
+    the one text of each, None when it is missing, and something else when it is malformed.
+    """
+    values: dict[str, list[Any]] = {
+        name: [] for name in (_TIMESTAMP, _NONCE, _SIGNATURE, _NEXT_SIGNATURE)
+    }
     for name, value in _pairs(headers):
         name = name.decode("latin-1") if isinstance(name, bytes) else name
         if not isinstance(name, str):
@@ -527,9 +612,13 @@ def _is_signed(signed: bytes, offered: Iterable[str], secrets: Iterable[str]) ->
 
 
 def _callback_body(raw: bytes) -> Json:
-    """A JSON object in UTF-8, no deeper than 64, of finite numbers; of a name given twice the last counts, as everywhere."""
+    """A JSON object in UTF-8, no deeper than 64, of finite numbers; of a name given twice the last
+    counts, as everywhere.
+    """
     try:
-        parsed = json.loads(raw.decode(), parse_constant=_no_number, parse_int=_whole, parse_float=_finite)
+        parsed = json.loads(
+            raw.decode(), parse_constant=_no_number, parse_int=_whole, parse_float=_finite
+        )
         if isinstance(parsed, dict) and _is_shallow(parsed):
             json.dumps(parsed, ensure_ascii=False).encode()  # half a surrogate pair is no text
             return parsed
@@ -557,7 +646,9 @@ def _whole(text: str) -> int:
 def _is_shallow(parsed: Json) -> bool:
     level: list[Any] = [parsed]
     for _ in range(_DEEPEST_BODY):
-        children = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        children = [
+            child for node in level for child in (node.values() if isinstance(node, dict) else node)
+        ]
         level = [child for child in children if isinstance(child, dict | list)]
     return not level
 
@@ -565,7 +656,8 @@ def _is_shallow(parsed: Json) -> bool:
 def _is_async(function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    call = getattr(function, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _unless_seen(seen: object, callback: Json) -> Json:
@@ -596,7 +688,10 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
 
 
 class _Bounded(http.client.HTTPConnection):
-    """A connection whose timeout bounds everything together: connecting, TLS, sending, and the whole answer."""
+    """A connection whose timeout bounds everything together:
+
+    connecting, TLS, sending, and the whole answer.
+    """
 
     def __init__(self, host: str, *, timeout: float, **options: Any) -> None:
         super().__init__(host, timeout=timeout, **options)
@@ -635,9 +730,14 @@ class _HttpsConnection(_Bounded, http.client.HTTPSConnection):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """An answer that must be over by `ends_at`, and that is the final one: 1xx answers before it are skipped."""
+    """An answer that must be over by `ends_at`, and that is the final one:
 
-    def __init__(self, sock: socket.socket, *arguments: Any, ends_at: float, **options: Any) -> None:
+    1xx answers before it are skipped.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *arguments: Any, ends_at: float, **options: Any
+    ) -> None:
         super().__init__(sock, *arguments, **options)
         self.fp = io.BufferedReader(_BoundedReader(sock, self.fp.detach(), ends_at))  # type: ignore[attr-defined]
 

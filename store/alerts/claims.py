@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, TextClause, exists, func, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    TextClause,
+    exists,
+    func,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
@@ -91,13 +102,21 @@ async def claim_alerts(
     ids = _admitted(found, limit, places)
     if not ids:
         return []
-    lease = update(ALERTS).where(ALERTS.c.id.in_(ids)).values(due_at=now + timedelta(seconds=lease_seconds))
+    lease = (
+        update(ALERTS)
+        .where(ALERTS.c.id.in_(ids))
+        .values(due_at=now + timedelta(seconds=lease_seconds))
+    )
     claimed = (await session.execute(lease.returning(ALERTS))).all()
     return [_alert_due(row) for row in sorted(claimed, key=lambda row: int(row.id))]
 
 
-async def _of_incident(session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places) -> list[_Found]:
-    project_id = await session.scalar(select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1))
+async def _of_incident(
+    session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places
+) -> list[_Found]:
+    project_id = await session.scalar(
+        select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1)
+    )
     is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
     due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
     return await _of_project(session, due, project_id or "", limit, places)
@@ -110,7 +129,11 @@ async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Plac
     # While retries have fewer slots than their share, a free slot goes to a retry.
     share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
     # Retries never take the share of new alerts, even when there are none now.
-    most = limit if places.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
+    most = (
+        limit
+        if places.of_each is None
+        else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
+    )
     return [*retried[:share], *fresh, *retried[share:most]]
 
 
@@ -121,7 +144,9 @@ def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
     ids: list[int] = []
     for alert in found:
         has_place = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
-        is_held_back = alert.is_silent and (alert.project_id in silent_taken or len(silent_taken) >= most_silent)
+        is_held_back = alert.is_silent and (
+            alert.project_id in silent_taken or len(silent_taken) >= most_silent
+        )
         if len(ids) == limit or not has_place or is_held_back:
             continue
         ids.append(alert.alert_id)
@@ -131,7 +156,9 @@ def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
     return ids
 
 
-async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places) -> list[_Found]:
+async def _in_turns(
+    session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places
+) -> list[_Found]:
     """The oldest due alert of each project, then the next of each. With more than `limit` projects,
     they are drawn at random.
 
@@ -145,7 +172,12 @@ async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limi
         ALERTS.c.due_at <= now,
         *_is_of_no_full_silence(places, limit),
     )
-    drawn = select(PROJECTS.c.id).where(exists().where(*is_due), PROJECTS.c.id.not_in(full)).order_by(func.random()).limit(limit)
+    drawn = (
+        select(PROJECTS.c.id)
+        .where(exists().where(*is_due), PROJECTS.c.id.not_in(full))
+        .order_by(func.random())
+        .limit(limit)
+    )
     queues = []
     for row in await session.execute(drawn):
         due = select(ALERTS.c.id).where(ALERTS.c.project_id == row.id, lane, ALERTS.c.due_at <= now)
@@ -155,11 +187,17 @@ async def _in_turns(session: AsyncSession, now: datetime, lane: TextClause, limi
 
 def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
     held_back = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
-    pairs = [(project_id, address) for project_id in held_back for address in places.silent.get(project_id, ())]
+    pairs = [
+        (project_id, address)
+        for project_id in held_back
+        for address in places.silent.get(project_id, ())
+    ]
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
 
 
-async def _of_project(session: AsyncSession, due: Select[Any], project_id: str, limit: int, places: Places) -> list[_Found]:
+async def _of_project(
+    session: AsyncSession, due: Select[Any], project_id: str, limit: int, places: Places
+) -> list[_Found]:
     """The due alerts that fit into the project's free slots, oldest first; at most one for its
     silent addresses.
     """
@@ -167,7 +205,10 @@ async def _of_project(session: AsyncSession, due: Select[Any], project_id: str, 
     if not left:
         return []
     others = due.where(ALERTS.c.destination.not_in(silent)) if silent else due
-    found = [_Found(alert_id, project_id, is_silent=False) for alert_id in await _ids(session, others, left)]
+    found = [
+        _Found(alert_id, project_id, is_silent=False)
+        for alert_id in await _ids(session, others, left)
+    ]
     if silent and project_id not in places.silent_taken:
         of_silent = await _ids(session, due.where(ALERTS.c.destination.in_(silent)), 1)
         # After the first of the others, so that neither kind waits for the other.

@@ -17,7 +17,14 @@ from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
-from domain.incidents import UNREACHED_ENDS, AlertEnd, AlertKind, Incident, RepairCause, TimelineKind
+from domain.incidents import (
+    UNREACHED_ENDS,
+    AlertEnd,
+    AlertKind,
+    Incident,
+    RepairCause,
+    TimelineKind,
+)
 from domain.receipts import Receipt
 from domain.values.text import sanitize
 from store.db.sql import SessionStatements
@@ -86,7 +93,9 @@ async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime)
         await _add_timeline(session, row, TimelineKind.ALERT_SENT, now)
 
 
-async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime) -> None:
+async def record_alert_failed(
+    session: AsyncSession, alert_id: int, now: datetime, *, error: str, retry_at: datetime
+) -> None:
     """Record a failure. The alert is due again at `retry_at`, or ends when it has failed for a day.
 
     The timeline gets failure 1, 2, 4, 8 and so on.
@@ -96,7 +105,9 @@ async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetim
         tries=ALERTS.c.tries + 1,
         due_at=retry_at,
         last_error=sanitize(error),
-        failing_since=func.coalesce(ALERTS.c.failing_since, literal(now, ALERTS.c.failing_since.type)),
+        failing_since=func.coalesce(
+            ALERTS.c.failing_since, literal(now, ALERTS.c.failing_since.type)
+        ),
     )
     row = (await session.execute(failed.returning(ALERTS))).first()
     if row is None:
@@ -104,17 +115,28 @@ async def record_alert_failed(session: AsyncSession, alert_id: int, now: datetim
     if now - row.failing_since >= TRIED_FOR:
         await record_alert_ended(session, alert_id, now, reason=AlertEnd.TIMED_OUT)
     elif _is_power_of_two(row.tries):
-        await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, tries=row.tries, error=row.last_error)
+        await _add_timeline(
+            session, row, TimelineKind.ALERT_FAILED, now, tries=row.tries, error=row.last_error
+        )
 
 
 async def record_alert_ended(
-    session: AsyncSession, alert_id: int, now: datetime, *, reason: AlertEnd, error: str | None = None
+    session: AsyncSession,
+    alert_id: int,
+    now: datetime,
+    *,
+    reason: AlertEnd,
+    error: str | None = None,
 ) -> None:
     """Record that the alert was not sent and is not retried, and notify the project's other
     destinations.
     """
     failed = {} if error is None else {"last_error": sanitize(error), "tries": ALERTS.c.tries + 1}
-    ended = update(ALERTS).where(*_is_pending(alert_id)).values(ended_at=now, end_reason=reason.value, **failed)
+    ended = (
+        update(ALERTS)
+        .where(*_is_pending(alert_id))
+        .values(ended_at=now, end_reason=reason.value, **failed)
+    )
     row = (await session.execute(ended.returning(ALERTS))).first()
     if row is None:
         return
@@ -133,7 +155,11 @@ def destination_digest(destination: str) -> str:
 async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:
     """Insert one notice a day for each other destination that the project has now."""
     about = destination_digest(row.destination)
-    is_recent = (ALERTS.c.project_id == row.project_id, ALERTS.c.replay_id == about, ALERTS.c.created_at > now - NOTICE_EVERY)
+    is_recent = (
+        ALERTS.c.project_id == row.project_id,
+        ALERTS.c.replay_id == about,
+        ALERTS.c.created_at > now - NOTICE_EVERY,
+    )
     is_notice = text("kind = 'destination_failing'")
     if await session.scalar(select(ALERTS.c.id).where(*is_recent, is_notice).limit(1)) is not None:
         return
@@ -152,7 +178,9 @@ async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) ->
 
 
 async def _other_destinations(session: AsyncSession, row: Row[Any]) -> Sequence[str]:
-    wanted = await session.scalar(select(PROJECTS.c.alert_emails).where(PROJECTS.c.id == row.project_id))
+    wanted = await session.scalar(
+        select(PROJECTS.c.alert_emails).where(PROJECTS.c.id == row.project_id)
+    )
     emails = dict.fromkeys(json.loads(wanted or "[]"))
     return [address for address in emails if not same_address(address, row.destination)]
 
@@ -161,10 +189,17 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
     return ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None)
 
 
-async def _add_timeline(session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object) -> None:
+async def _add_timeline(
+    session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
+) -> None:
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
-    named: dict[str, object] = {"alert_kind": row.kind, "destination": row.destination, **replay, **fields}
+    named: dict[str, object] = {
+        "alert_kind": row.kind,
+        "destination": row.destination,
+        **replay,
+        **fields,
+    }
     await add_timeline(SessionStatements(session), EventId(row.event_id), kind, now, **named)
 
 

@@ -89,7 +89,11 @@ async def record(
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(select(func.pg_advisory_xact_lock(AUDIT_LOCK)))
     end = await _end(session, sealer)
-    rows = [] if end.is_sound else [_row(Actor(MAKEGOOD), AuditAction.AUDIT_DAMAGE_FOUND, now, None, None, {})]
+    rows = (
+        []
+        if end.is_sound
+        else [_row(Actor(MAKEGOOD), AuditAction.AUDIT_DAMAGE_FOUND, now, None, None, {})]
+    )
     rows.append(_row(actor, action, now, subject, project_id, details or {}))
     sequence, last_hash = end.sequence, end.hash
     for row in rows:
@@ -103,14 +107,18 @@ async def record(
     await session.execute((update(HEAD) if end.has_head else insert(HEAD)).values(head))
 
 
-async def list_audit(session: AsyncSession, filters: AuditFilters, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+async def list_audit(
+    session: AsyncSession, filters: AuditFilters, *, limit: int, cursor: str | None
+) -> Page[AuditEntry]:
     """A page of entries, newest first. The cursor is the hash of the last entry.
 
     Raises: ValidationFailed for any other cursor.
     """
     query = _filtered(filters).order_by(LOG.c.sequence.desc()).limit(limit + 1)
     if cursor is not None:
-        query = query.where(LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id))
+        query = query.where(
+            LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id)
+        )
     entries = [audit_entry_from(row) for row in await session.execute(query)]
     return Page(tuple(entries[:limit]), entries[limit - 1].hash if len(entries) > limit else None)
 
@@ -145,7 +153,11 @@ async def _root_that_seals(session: AsyncSession, sealer: Sealer) -> RootSecret:
 
 async def _end(session: AsyncSession, sealer: Sealer) -> _End:
     head = (await session.execute(select(HEAD).order_by(HEAD.c.sequence.desc()).limit(1))).first()
-    last = (await session.execute(select(LOG.c.sequence, LOG.c.hash).order_by(LOG.c.sequence.desc()).limit(1))).first()
+    last = (
+        await session.execute(
+            select(LOG.c.sequence, LOG.c.hash).order_by(LOG.c.sequence.desc()).limit(1)
+        )
+    ).first()
     if head is None or last is None:
         is_sound = head is None and last is None
     else:
@@ -153,7 +165,9 @@ async def _end(session: AsyncSession, sealer: Sealer) -> _End:
         is_sound = (head.sequence, head.hash) == (last.sequence, last.hash) and is_sealed
     # The next number is above both, because the head only moves forward.
     sequence = max(0 if head is None else head.sequence, 0 if last is None else last.sequence)
-    return _End(sequence, GENESIS if last is None else last.hash, is_sound, has_head=head is not None)
+    return _End(
+        sequence, GENESIS if last is None else last.hash, is_sound, has_head=head is not None
+    )
 
 
 def _row(
@@ -183,7 +197,9 @@ def _filtered(filters: AuditFilters) -> Select[tuple[object, ...]]:
         conditions.append(LOG.c.project_id == filters.project_id)
     if filters.actor is not None:
         is_actor = LOG.c.actor == filters.actor
-        conditions.append(or_(is_actor, LOG.c.actor.startswith(f"{CLI}:")) if filters.actor == CLI else is_actor)
+        conditions.append(
+            or_(is_actor, LOG.c.actor.startswith(f"{CLI}:")) if filters.actor == CLI else is_actor
+        )
     if filters.action is not None:
         conditions.append(LOG.c.action == filters.action)
     if filters.after is not None:
@@ -199,5 +215,7 @@ async def _sequence_of(session: AsyncSession, cursor: str, project_id: ProjectId
         query = query.where(LOG.c.project_id == project_id)
     sequence: int | None = await session.scalar(query) if _HASH.fullmatch(cursor) else None
     if sequence is None:
-        raise ValidationFailed(errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),))
+        raise ValidationFailed(
+            errors=(FieldError("/cursor", "invalid", "This cursor did not come from this list."),)
+        )
     return sequence

@@ -8,7 +8,16 @@ including its seal, is found only with an expected hash.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, RowMapping, cast, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    LargeBinary,
+    RowMapping,
+    cast,
+    select,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Chain, Stored, sealed_text
@@ -34,7 +43,9 @@ class AuditVerdict:
     sequence: int | None = None
 
 
-async def verify_audit(database: Database, sealer: Sealer, *, expect: str | None = None) -> AuditVerdict:
+async def verify_audit(
+    database: Database, sealer: Sealer, *, expect: str | None = None
+) -> AuditVerdict:
     """Verify the log. `expect` is the hash of an entry that must exist, noted elsewhere earlier.
 
     Raises: Unavailable.
@@ -51,7 +62,9 @@ async def verify_audit(database: Database, sealer: Sealer, *, expect: str | None
             is_met = is_met or chain.hash == expect
         problem = await _problem_of_end(session, sealer, chain)
     if problem is None and not is_met:
-        problem = "no entry has the expected hash: the log was cut off or rewritten since it was noted"
+        problem = (
+            "no entry has the expected hash: the log was cut off or rewritten since it was noted"
+        )
     return AuditVerdict(chain.sequence, chain.hash, problem)
 
 
@@ -69,7 +82,10 @@ async def _problem_of_end(session: AsyncSession, sealer: Sealer, chain: Chain) -
     if (head["sequence"], head["hash"]) != (chain.sequence, chain.hash):
         return "its last entry is not the one that was sealed: entries were added or rewritten"
     if not sealer.is_audit_seal(str(head["seal"]), sealed_text(chain.sequence, chain.hash)):
-        return "the seal at its end was not made with this secret key: the log was rewritten, or the key is another one"
+        return (
+            "the seal at its end was not made with this secret key: the log was rewritten, or the"
+            " key is another one"
+        )
     return None
 
 
@@ -92,6 +108,8 @@ def _readable(stored: RowMapping) -> dict[str, Stored] | None:
             row[name] = int(text) if name in _NUMBERS and isinstance(text, str) else text
         except ValueError:
             return None
-        if name in _NUMBERS and str(row[name]) != str(text):  # `int` also takes spaces, underscores, a sign
+        if name in _NUMBERS and str(row[name]) != str(
+            text
+        ):  # `int` also takes spaces, underscores, a sign
             return None
     return row

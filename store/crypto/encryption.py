@@ -62,11 +62,15 @@ class RootSecret:
 
     def wrap(self, data_key: bytes, project_id: str) -> bytes:
         """Wrap the project's data key with the master key."""
-        return _sealed(self._master, data_key, _location(project_id, "projects", "data_key", project_id))
+        return _sealed(
+            self._master, data_key, _location(project_id, "projects", "data_key", project_id)
+        )
 
     def unwrap(self, data_key: bytes, project_id: str) -> bytes:
         """Unwrap the project's data key. Raises: SealBroken."""
-        return _opened(self._master, data_key, _location(project_id, "projects", "data_key", project_id))
+        return _opened(
+            self._master, data_key, _location(project_id, "projects", "data_key", project_id)
+        )
 
 
 class Sealer:
@@ -74,7 +78,9 @@ class Sealer:
 
     def __init__(self, secret_key: str, previous: str | None = None) -> None:
         self.current = RootSecret(secret_key)
-        self.previous = RootSecret(previous) if previous is not None and previous != secret_key else None
+        self.previous = (
+            RootSecret(previous) if previous is not None and previous != secret_key else None
+        )
 
     @property
     def roots(self) -> tuple[RootSecret, ...]:
@@ -93,9 +99,21 @@ class Sealer:
 
     def is_audit_seal(self, seal: str, text: bytes) -> bool:
         """Whether `seal` is the audit log's seal over this text, with any known root secret."""
-        return any(hmac.compare_digest(seal.encode(), root.audit_seal(text).encode()) for root in self.roots)
+        return any(
+            hmac.compare_digest(seal.encode(), root.audit_seal(text).encode())
+            for root in self.roots
+        )
 
-    def seal(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, plaintext: bytes) -> bytes:
+    def seal(
+        self,
+        data_key: bytes,
+        *,
+        project_id: str,
+        table: str,
+        column: str,
+        row: str,
+        plaintext: bytes,
+    ) -> bytes:
         """Encrypt the plaintext for this table, column and row with the project's wrapped
         `data_key`.
 
@@ -104,7 +122,9 @@ class Sealer:
         cipher = AESGCM(self.unwrapped(data_key, project_id))
         return _sealed(cipher, plaintext, _location(project_id, table, column, row))
 
-    def open(self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, sealed: bytes) -> bytes:
+    def open(
+        self, data_key: bytes, *, project_id: str, table: str, column: str, row: str, sealed: bytes
+    ) -> bytes:
         """Decrypt what was sealed for this table, column and row. Raises: SealBroken."""
         cipher = AESGCM(self.unwrapped(data_key, project_id))
         return _opened(cipher, sealed, _location(project_id, table, column, row))

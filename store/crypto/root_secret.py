@@ -27,7 +27,16 @@ from store.crypto.encryption import RootSecret, SealBroken, Sealer
 from store.db.database import Database
 from store.schema import tables
 from store.schema.mappers import key_from
-from store.status.heartbeats import ENDED, INGEST, SECRETS, lock_fact, read_beats, read_fact, write_fact, write_fact_once
+from store.status.heartbeats import (
+    ENDED,
+    INGEST,
+    SECRETS,
+    lock_fact,
+    read_beats,
+    read_fact,
+    write_fact,
+    write_fact_once,
+)
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -116,7 +125,9 @@ async def root_of_new_data_key(session: AsyncSession, sealer: Sealer) -> RootSec
     Raises: SecretUnknown.
     """
     if (await session.execute(select(PROJECTS.c.id).limit(1))).first() is None:
-        await write_fact_once(session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint)
+        await write_fact_once(
+            session, SECRET_FACT, (await root_in_force(session, sealer)).fingerprint
+        )
     return await root_that_writes(session, sealer)
 
 
@@ -159,7 +170,9 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
     await _refuse_unless_known_everywhere(session, sealer, now)
     if before is not sealer.current:
         is_unnamed = KEYS.c.digested_with.is_(None)
-        await session.execute(update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint))
+        await session.execute(
+            update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint)
+        )
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
     # The rows are locked. Otherwise a project deleted meanwhile would get its data key back, and a
     # new authenticator app would get the data key of the old one.
@@ -169,7 +182,9 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
     return rewrapped + await _rewrap(session, sealer, factors, FACTORS.c.user_id)
 
 
-async def _rewrap(session: AsyncSession, sealer: Sealer, selected: Select[Any], owner: Column[Any]) -> int:
+async def _rewrap(
+    session: AsyncSession, sealer: Sealer, selected: Select[Any], owner: Column[Any]
+) -> int:
     """Wrap the selected data keys with the current root secret. Return how many were rewrapped.
 
     `selected` has the columns `id` and `data_key`.
@@ -187,24 +202,51 @@ async def _rewrap(session: AsyncSession, sealer: Sealer, selected: Select[Any], 
 async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) -> SecretStatus:
     """What the root secrets are needed for, now. Raises: SecretUnknown."""
     in_force = await root_in_force(session, sealer)
-    rows = (await session.execute(select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()))).all()
-    unopened = tuple(row.id for row in rows if not any(_opens(root, row.data_key, row.id) for root in sealer.roots))
-    old = (row.id for row in rows if row.id not in unopened and not _opens(in_force, row.data_key, row.id))
-    of_people = select(FACTORS.c.user_id, FACTORS.c.data_key, USERS.c.email).order_by(FACTORS.c.user_id)
-    factors = (await session.execute(of_people.outerjoin(USERS, USERS.c.id == FACTORS.c.user_id))).all()
-    broken = {row.user_id for row in factors if not any(_opens(root, row.data_key, row.user_id) for root in sealer.roots)}
-    is_valid = and_(KEYS.c.revoked_at.is_(None), or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > now))
+    rows = (
+        await session.execute(select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key()))
+    ).all()
+    unopened = tuple(
+        row.id
+        for row in rows
+        if not any(_opens(root, row.data_key, row.id) for root in sealer.roots)
+    )
+    old = (
+        row.id
+        for row in rows
+        if row.id not in unopened and not _opens(in_force, row.data_key, row.id)
+    )
+    of_people = select(FACTORS.c.user_id, FACTORS.c.data_key, USERS.c.email).order_by(
+        FACTORS.c.user_id
+    )
+    factors = (
+        await session.execute(of_people.outerjoin(USERS, USERS.c.id == FACTORS.c.user_id))
+    ).all()
+    broken = {
+        row.user_id
+        for row in factors
+        if not any(_opens(root, row.data_key, row.user_id) for root in sealer.roots)
+    }
+    is_valid = and_(
+        KEYS.c.revoked_at.is_(None), or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > now)
+    )
     old_keys = await session.execute(
-        select(KEYS).where(is_valid, KEYS.c.digested_with != in_force.fingerprint).order_by(KEYS.c.id)
+        select(KEYS)
+        .where(is_valid, KEYS.c.digested_with != in_force.fingerprint)
+        .order_by(KEYS.c.id)
     )
     return SecretStatus(
         in_force=in_force.fingerprint,
         is_rotated=in_force is sealer.current,
         has_previous=sealer.previous is not None,
         unopened=unopened,
-        unopened_factors=tuple(Unopened(row.user_id, row.email) for row in factors if row.user_id in broken),
+        unopened_factors=tuple(
+            Unopened(row.user_id, row.email) for row in factors if row.user_id in broken
+        ),
         old_projects=tuple(old),
-        old_factors=sum(row.user_id not in broken and not _opens(in_force, row.data_key, row.user_id) for row in factors),
+        old_factors=sum(
+            row.user_id not in broken and not _opens(in_force, row.data_key, row.user_id)
+            for row in factors
+        ),
         old_keys=tuple(key_from(row) for row in old_keys),
     )
 
@@ -213,15 +255,21 @@ async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[Key
     """Replace the digests of used keys with the current root secret, once it is in force."""
     if not used or await read_fact(session, SECRET_FACT) != sealer.current.fingerprint:
         return
-    for key_id, digest in sorted(used.items()):  # the same order in every process, against deadlocks
+    for key_id, digest in sorted(
+        used.items()
+    ):  # the same order in every process, against deadlocks
         values = {"digest": digest, "digested_with": sealer.current.fingerprint}
         await session.execute(update(KEYS).where(KEYS.c.id == key_id).values(values))
 
 
-async def _refuse_unless_known_everywhere(session: AsyncSession, sealer: Sealer, now: datetime) -> None:
+async def _refuse_unless_known_everywhere(
+    session: AsyncSession, sealer: Sealer, now: datetime
+) -> None:
     needed = {root.fingerprint for root in sealer.roots}
     beats = [beat for beat in await read_beats(session, now) if beat.role != INGEST]
-    alive = [beat for beat in beats if beat.age_seconds < ALIVE_SECONDS and not beat.report.get(ENDED)]
+    alive = [
+        beat for beat in beats if beat.age_seconds < ALIVE_SECONDS and not beat.report.get(ENDED)
+    ]
     without = tuple(beat.process for beat in alive if not needed <= set(_known_to(beat.report)))
     if without:
         raise NotEverywhere(without)

@@ -18,7 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Unavailable
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db import pool_limits as limits
-from store.db.pools import Generation, Pool, postgres_engine, postgres_pool, snapshots, sqlite_engine, sqlite_pool
+from store.db.pools import (
+    Generation,
+    Pool,
+    postgres_engine,
+    postgres_pool,
+    snapshots,
+    sqlite_engine,
+    sqlite_pool,
+)
 from store.db.postgres import STATEMENT_SECONDS
 from store.db.sql import Dialect, SessionStatements, Statements
 
@@ -43,7 +51,9 @@ class Clock:
             case "sqlite":
                 at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
             case "postgresql":
-                rows = await statements.fetch("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+                rows = await statements.fetch(
+                    "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+                )
                 at = from_unix_ms(rows[0][0])
         return at + self.skew
 
@@ -78,7 +88,12 @@ class Database:
 
     @classmethod
     def open(
-        cls, url: str, *, clock: Clock | None = None, statement_seconds: int = STATEMENT_SECONDS, writes_on_loop: bool = False
+        cls,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        statement_seconds: int = STATEMENT_SECONDS,
+        writes_on_loop: bool = False,
     ) -> Self:
         """Open a store at `sqlite:///path` or `postgresql://…`. It connects on first use.
 
@@ -88,7 +103,11 @@ class Database:
         Raises: ValueError when the URL is of neither form.
         """
         is_sqlite = dialect_of(url) == "sqlite"
-        pools = _sqlite_pools(sqlite_path(url), on_loop=writes_on_loop) if is_sqlite else _postgres_pools(url, statement_seconds)
+        pools = (
+            _sqlite_pools(sqlite_path(url), on_loop=writes_on_loop)
+            if is_sqlite
+            else _postgres_pools(url, statement_seconds)
+        )
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
     def transaction(self, name: str = "") -> AbstractAsyncContextManager[AsyncSession]:
@@ -220,7 +239,9 @@ def _postgres_pools(url: str, statement_seconds: float) -> Pools:
     generation = Generation()
 
     def pool(of: limits.PoolLimits, *, writes: bool = False) -> Pool:
-        return postgres_pool(url, of, generation, statement_seconds=statement_seconds, writes=writes)
+        return postgres_pool(
+            url, of, generation, statement_seconds=statement_seconds, writes=writes
+        )
 
     looping = pool(limits.LOOPING, writes=True)
     return Pools(

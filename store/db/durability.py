@@ -17,7 +17,9 @@ _SETTINGS = text(
 _MEANINGS = {
     "fsync": "a crash of the machine loses what was acknowledged, and may corrupt the rest",
     "full_page_writes": "a crash of the machine may leave pages that are half written",
-    "synchronous_commit": "what other programs commit may be lost in a crash; our own commits turn it on",
+    "synchronous_commit": (
+        "what other programs commit may be lost in a crash; our own commits turn it on"
+    ),
 }
 
 
@@ -45,4 +47,7 @@ async def find_flaws(session: AsyncSession) -> tuple[Flaw, ...]:
     if session.get_bind().dialect.name == "sqlite":
         return ()
     rows = await session.execute(_SETTINGS)
-    return tuple(Flaw(row.name, row.source, _MEANINGS[row.name], row.name != "synchronous_commit") for row in rows)
+    return tuple(
+        Flaw(row.name, row.source, _MEANINGS[row.name], row.name != "synchronous_commit")
+        for row in rows
+    )

@@ -63,11 +63,20 @@ SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "23": (Follows.STATEMENT, "A constraint is violated"),
     "24": (Follows.STATEMENT, "A cursor is in the wrong state"),
     "25": (Follows.STATEMENT, "The transaction is in the wrong state"),
-    "25006": (Follows.RECONNECT, "The transaction is read-only: a demoted node, a standby, a provider's disk guard"),
-    "25P03": (Follows.RECONNECT, "The session was idle in its transaction for too long, and was ended"),
+    "25006": (
+        Follows.RECONNECT,
+        "The transaction is read-only: a demoted node, a standby, a provider's disk guard",
+    ),
+    "25P03": (
+        Follows.RECONNECT,
+        "The session was idle in its transaction for too long, and was ended",
+    ),
     "25P04": (Follows.RECONNECT, "The transaction took too long, and its session was ended"),
     "26": (Follows.STATEMENT, "The name of a prepared statement is wrong"),
-    "26000": (Follows.RECONNECT, "A prepared statement is gone: a pooler gave the session another server connection"),
+    "26000": (
+        Follows.RECONNECT,
+        "A prepared statement is gone: a pooler gave the session another server connection",
+    ),
     "27": (Follows.STATEMENT, "A trigger changed the rows of its own statement"),
     "28": (Follows.RECONNECT, "The role or its password is refused"),
     "2B": (Follows.STATEMENT, "Others depend on what is dropped"),
@@ -79,7 +88,10 @@ SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "3B": (Follows.STATEMENT, "A savepoint is wrong"),
     "3D": (Follows.RECONNECT, "The database does not exist: it was dropped, or is being restored"),
     "3F": (Follows.STATEMENT, "The name of a schema is wrong"),
-    "40": (Follows.AGAIN, "The transaction lost to another one: a deadlock, a serialisation failure"),
+    "40": (
+        Follows.AGAIN,
+        "The transaction lost to another one: a deadlock, a serialisation failure",
+    ),
     "42": (Follows.STATEMENT, "The statement is wrong, or the tables are not current"),
     "42501": (Follows.UNAVAILABLE, "The role may not do this: a right was taken away"),
     "44": (Follows.STATEMENT, "A view's condition is violated"),
@@ -98,19 +110,28 @@ SQLSTATES: Mapping[str, tuple[Follows, str]] = {
     "F0": (Follows.UNAVAILABLE, "The server's configuration file is wrong"),
     "HV": (Follows.STATEMENT, "A foreign data wrapper failed"),
     "P0": (Follows.STATEMENT, "A function of PL/pgSQL raised, such as the audit log's triggers"),
-    "XX": (Follows.AGAIN, "The server found a fault of its own: corrupted data or a corrupted index"),
+    "XX": (
+        Follows.AGAIN,
+        "The server found a fault of its own: corrupted data or a corrupted index",
+    ),
 }
 # Keys are primary result codes; an extended code has the primary one in its last eight bits. Every
 # primary code of an error is listed.
 SQLITE_CODES: Mapping[int, tuple[Follows, str]] = {
-    sqlite3.SQLITE_ERROR: (Follows.STATEMENT, "The statement is wrong, or the tables are not current"),
+    sqlite3.SQLITE_ERROR: (
+        Follows.STATEMENT,
+        "The statement is wrong, or the tables are not current",
+    ),
     sqlite3.SQLITE_INTERNAL: (Follows.AGAIN, "SQLite found a fault of its own"),
     sqlite3.SQLITE_PERM: (Follows.RECONNECT, "The file may not be opened so"),
     sqlite3.SQLITE_ABORT: (Follows.AGAIN, "The statement was given up by a rollback"),
     sqlite3.SQLITE_BUSY: (Follows.UNAVAILABLE, "Another process has the writer's place"),
     sqlite3.SQLITE_LOCKED: (Follows.UNAVAILABLE, "A table is locked"),
     sqlite3.SQLITE_NOMEM: (Follows.UNAVAILABLE, "There is no memory"),
-    sqlite3.SQLITE_READONLY: (Follows.RECONNECT, "The database is read-only: its file, its directory or its file system"),
+    sqlite3.SQLITE_READONLY: (
+        Follows.RECONNECT,
+        "The database is read-only: its file, its directory or its file system",
+    ),
     sqlite3.SQLITE_INTERRUPT: (Follows.UNAVAILABLE, "A time limit ended the statement"),
     sqlite3.SQLITE_IOERR: (Follows.RECONNECT, "The file system failed"),
     sqlite3.SQLITE_CORRUPT: (Follows.RECONNECT, "The file is corrupted"),
@@ -138,7 +159,11 @@ def judge(error: BaseException | None) -> Follows:
         case DBAPIError():
             if error.connection_invalidated:
                 return Follows.RECONNECT
-            return judge_sqlstate(_sqlstate_of(error)) if _sqlstate_of(error) else judge(error.orig or error.__cause__)
+            return (
+                judge_sqlstate(_sqlstate_of(error))
+                if _sqlstate_of(error)
+                else judge(error.orig or error.__cause__)
+            )
         case sqlite3.Error():
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             return SQLITE_CODES.get(code, (Follows.STATEMENT, ""))[0]
@@ -146,7 +171,9 @@ def judge(error: BaseException | None) -> Follows:
             return judge_sqlstate(error.sqlstate)
         case _ if is_driver_failure(error):
             return Follows.RECONNECT
-        case _ if error is not None and error.__cause__ is not None and not isinstance(error, Unavailable):
+        case _ if (
+            error is not None and error.__cause__ is not None and not isinstance(error, Unavailable)
+        ):
             return judge(error.__cause__)  # SQLAlchemy's dialect wraps what asyncpg raised
         case _:
             return Follows.STATEMENT

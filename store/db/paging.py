@@ -30,7 +30,12 @@ class Page(Generic[T]):
 
 
 async def page_of_rows(
-    session: AsyncSession, query: Select[Any], column: ColumnElement[str], *, limit: int, cursor: str | None
+    session: AsyncSession,
+    query: Select[Any],
+    column: ColumnElement[str],
+    *,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[Sequence[Row[Any]], str | None]:
     """Up to `limit` rows of the query and the cursor of the next page.
 

@@ -46,7 +46,9 @@ class Permits:
             async with asyncio.timeout(seconds):
                 await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled():  # the permit was granted at the same moment
+            if (
+                waiter.done() and not waiter.cancelled()
+            ):  # the permit was granted at the same moment
                 self.release(name)
             else:
                 self._dequeue(name, waiter)

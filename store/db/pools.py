@@ -21,7 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from domain.errors import RateLimited, TooSlow, Unavailable
-from store.db.errors import BROKEN, RETRY_AFTER_SECONDS, Follows, is_driver_failure, is_time_limit, judge, unavailable
+from store.db.errors import (
+    BROKEN,
+    RETRY_AFTER_SECONDS,
+    Follows,
+    is_driver_failure,
+    is_time_limit,
+    judge,
+    unavailable,
+)
 from store.db.permits import Permits
 from store.db.pool_limits import PoolLimits
 from store.db.postgres import DURABLE, ONE_PROCESS, connect_postgres
@@ -73,7 +81,10 @@ class Pool:
             raise self._no_permit(name) from error
         began = time.monotonic()
         try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            async with (
+                AsyncSession(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 await _connected(session)
                 with time_limit(await _sqlite_connection(session), self.limits.limit_seconds):
                     yield session
@@ -92,7 +103,8 @@ class Pool:
             return unavailable()
         if self.permits.has_all(name):
             return RateLimited(
-                f"{self.limits.each} lists or searches are running already, or ended just now: wait for them.",
+                f"{self.limits.each} lists or searches are running already, or ended just now: wait"
+                " for them.",
                 retry_after_seconds=1,
             )
         return unavailable("Many lists and searches are running: try again soon.")
@@ -100,7 +112,8 @@ class Pool:
 
 def _too_slow(seconds: float | None) -> TooSlow:
     return TooSlow(
-        f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a whole id.",
+        f"This search took longer than {seconds:g} s: narrow it, by a span of time, a filter or a"
+        " whole id.",
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )
 
@@ -123,7 +136,9 @@ async def _sqlite_connection(session: AsyncSession) -> sqlite3.Connection | None
     return found if isinstance(found, sqlite3.Connection) else None
 
 
-def sqlite_pool(path: Path, limits: PoolLimits, *, writes: bool = False, on_loop: bool = False) -> Pool:
+def sqlite_pool(
+    path: Path, limits: PoolLimits, *, writes: bool = False, on_loop: bool = False
+) -> Pool:
     """A pool on a file that exists. A pool that writes has one connection.
 
     `on_loop`: the event loop itself writes.
@@ -135,7 +150,12 @@ def sqlite_pool(path: Path, limits: PoolLimits, *, writes: bool = False, on_loop
 
 
 def sqlite_engine(
-    path: Path, *, connections: int = 1, writes: bool = True, on_loop: bool = False, creates: bool = False
+    path: Path,
+    *,
+    connections: int = 1,
+    writes: bool = True,
+    on_loop: bool = False,
+    creates: bool = False,
 ) -> AsyncEngine:
     """A SQLAlchemy engine on the file. `creates`: make the file if it does not exist."""
     # Any: the driver's connection, or one with its interface.
@@ -224,7 +244,10 @@ def postgres_engine(
         try:
             made_in = generation.number
             made = await connect_postgres(
-                url, statement_seconds=statement_seconds, at_begin=at_begin, may_be_standby=may_be_standby
+                url,
+                statement_seconds=statement_seconds,
+                at_begin=at_begin,
+                may_be_standby=may_be_standby,
             )
         except BROKEN as error:
             raise unavailable() from error

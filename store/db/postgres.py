@@ -21,7 +21,10 @@ STANDBY_SECONDS = 2.0
 # A commit is on disk before it is acknowledged, even if cluster, database or role turn that off.
 # Other settings stay: `remote_apply`, `remote_write`, and `local`, which waits for this server's
 # disk.
-DURABLE = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE"
+    " current_setting('synchronous_commit') = 'off'"
+)
 # A statement with a time limit uses one processor and no JIT, which would delay many short ones.
 ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
 # The server soon ends an idle session, or one whose host is gone: others wait for the rows it
@@ -58,7 +61,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # not generic at ru
 
 
 async def connect_postgres(
-    url: str, *, statement_seconds: float | None = STATEMENT_SECONDS, at_begin: str = DURABLE, may_be_standby: bool = False
+    url: str,
+    *,
+    statement_seconds: float | None = STATEMENT_SECONDS,
+    at_begin: str = DURABLE,
+    may_be_standby: bool = False,
 ) -> Connection:
     """Connect to the host that can write.
 
@@ -99,7 +106,9 @@ async def _connect(url: str, attributes: str, statement_seconds: float | None) -
     raise failure or OSError("the URL names no host")
 
 
-async def _connect_to(host: str, attributes: str, statement_seconds: float | None, seconds: float) -> Connection:
+async def _connect_to(
+    host: str, attributes: str, statement_seconds: float | None, seconds: float
+) -> Connection:
     connected = await asyncpg.connect(
         host,
         timeout=seconds,

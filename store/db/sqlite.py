@@ -43,7 +43,9 @@ class Connection(sqlite3.Connection):
         super().close()
 
 
-async def connect_in_thread(path: Path, pragmas: Sequence[str], *, creates: bool = False) -> aiosqlite.Connection:
+async def connect_in_thread(
+    path: Path, pragmas: Sequence[str], *, creates: bool = False
+) -> aiosqlite.Connection:
     """A connection that runs its statements in a thread of its own."""
     open_file = partial(connect, path, pragmas, creates=creates)
     connection = aiosqlite.Connection(open_file, iter_chunk_size=64)
@@ -67,7 +69,9 @@ async def connect_inline(path: Path, pragmas: Sequence[str]) -> "InlineConnectio
 
 
 # Any: sqlite3's own options.
-def connect(path: Path, pragmas: Sequence[str], *, creates: bool = True, **options: Any) -> Connection:
+def connect(
+    path: Path, pragmas: Sequence[str], *, creates: bool = True, **options: Any
+) -> Connection:
     """A raw connection without implicit transactions. `creates`: make the file if it does not
     exist.
 
@@ -120,7 +124,9 @@ def _set_pragma(connection: sqlite3.Connection, pragma: str) -> None:
         time.sleep(FIRST_PAUSE_SECONDS)
 
 
-async def begin_writing(on: sqlite3.Connection | sqlite3.Cursor, longest_pause_seconds: float) -> None:
+async def begin_writing(
+    on: sqlite3.Connection | sqlite3.Cursor, longest_pause_seconds: float
+) -> None:
     """Take the write lock. Sleep between tries: SQLite's own waiting would block the event loop.
 
     Raises: sqlite3.OperationalError, with `SQLITE_BUSY` after `BUSY_SECONDS`.
@@ -143,7 +149,9 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 @contextmanager
-def time_limit(connection: sqlite3.Connection | None, limit_seconds: float | None) -> Iterator[None]:
+def time_limit(
+    connection: sqlite3.Connection | None, limit_seconds: float | None
+) -> Iterator[None]:
     """Interrupt statements of the block after `limit_seconds`. SQLite has no time limit itself."""
     if connection is None or limit_seconds is None:
         yield

@@ -9,7 +9,13 @@ conflict if its body differs.
 
 from datetime import datetime
 
-from domain.errors import IdempotencyConflict, IdempotencyInProgress, ReceiptConflict, Refusal, ValidationFailed
+from domain.errors import (
+    IdempotencyConflict,
+    IdempotencyInProgress,
+    ReceiptConflict,
+    Refusal,
+    ValidationFailed,
+)
 from domain.ids import EventId
 from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
@@ -84,7 +90,9 @@ async def _match_receipt(st: Statements, request: IngestRequest) -> EventId | Re
         return refusal
 
 
-async def _lock_receipts(st: Statements, event_ids: list[EventId], *, skips_locked: bool) -> set[str]:
+async def _lock_receipts(
+    st: Statements, event_ids: list[EventId], *, skips_locked: bool
+) -> set[str]:
     """Lock the receipts, in the same order in every process. Return those that were skipped.
 
     SQLite has only one writer, so there is nothing to lock.
@@ -97,7 +105,9 @@ async def _lock_receipts(st: Statements, event_ids: list[EventId], *, skips_lock
     return set()
 
 
-async def try_fast_insert(st: Statements, clock: Clock, requests: list[IngestRequest]) -> dict[int, Verdict]:
+async def try_fast_insert(
+    st: Statements, clock: Clock, requests: list[IngestRequest]
+) -> dict[int, Verdict]:
     """Insert the receipts among the requests in one autocommitted statement.
 
     Return the responses of the new receipts, by index. All other requests need `process_batch`.
@@ -112,7 +122,9 @@ async def try_fast_insert(st: Statements, clock: Clock, requests: list[IngestReq
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
-    inserted = await insert_receipts(st, clock.skew, list(receipts.values()), retention=RESPONSE_RETENTION)
+    inserted = await insert_receipts(
+        st, clock.skew, list(receipts.values()), retention=RESPONSE_RETENTION
+    )
     return {
         i: _receipt_response(row.event_id, inserted.timeout_at_ms[row.event_id])
         for i, row in receipts.items()
@@ -121,9 +133,15 @@ async def try_fast_insert(st: Statements, clock: Clock, requests: list[IngestReq
 
 
 async def _process_receipts(
-    st: Statements, clock: Clock, requests: list[IngestRequest], rows: dict[int, NewRow], verdicts: dict[int, Verdict]
+    st: Statements,
+    clock: Clock,
+    requests: list[IngestRequest],
+    rows: dict[int, NewRow],
+    verdicts: dict[int, Verdict],
 ) -> None:
-    inserted = await insert_receipts(st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION)
+    inserted = await insert_receipts(
+        st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION
+    )
     for i, row in rows.items():
         timeout_at_ms = inserted.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
@@ -136,7 +154,9 @@ async def _process_receipts(
             verdicts[i] = await _load_response(st, requests[i], await clock.now(st))
 
 
-async def _process_repeated_receipt(st: Statements, request: IngestRequest, receipt: NewReceipt) -> Verdict:
+async def _process_repeated_receipt(
+    st: Statements, request: IngestRequest, receipt: NewReceipt
+) -> Verdict:
     """The response to an identity that already exists, under a new key.
 
     It is the response of the first receipt, or a conflict if the facts differ. It is stored for
@@ -159,7 +179,9 @@ async def _process_repeated_receipt(st: Statements, request: IngestRequest, rece
     return await store_refusal(st, request, ReceiptConflict(), CONFLICT)
 
 
-async def _process_claimed(st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime) -> Verdict:
+async def _process_claimed(
+    st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime
+) -> Verdict:
     """Process a result or a `PreRejected` whose key this transaction has claimed.
 
     `event` comes from `_match_receipt`.
@@ -216,10 +238,14 @@ def _new_row(request: IngestRequest) -> NewRow | None:
         return None
     if request.sealed is None:
         return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
-    return NewRow(request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content)
+    return NewRow(
+        request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content
+    )
 
 
-def _receipt_response(event_id: str, timeout_at_ms: int, *, is_replayed: bool = False) -> StoredResponse:
+def _receipt_response(
+    event_id: str, timeout_at_ms: int, *, is_replayed: bool = False
+) -> StoredResponse:
     timeout_at = to_iso(from_unix_ms(timeout_at_ms))
     body = f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()
     return StoredResponse(ACCEPTED, body, is_replayed)

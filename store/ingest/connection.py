@@ -47,7 +47,9 @@ class LockTimeout(Exception):
 class IngestConnection(Protocol):
     """The source of the committer's transactions."""
 
-    def transaction(self, *, short_lock_timeout: bool = False) -> AbstractAsyncContextManager[Statements]:
+    def transaction(
+        self, *, short_lock_timeout: bool = False
+    ) -> AbstractAsyncContextManager[Statements]:
         """A transaction. `short_lock_timeout`: wait at most `SHORT_LOCK_TIMEOUT` for each lock.
 
         Raises: LockTimeout.
@@ -85,7 +87,10 @@ def is_store_failure(error: Exception) -> bool:
     """
     if isinstance(error, LockTimeout):
         return False
-    return isinstance(error, Unavailable) or judge(error) in (Follows.UNAVAILABLE, Follows.RECONNECT)
+    return isinstance(error, Unavailable) or judge(error) in (
+        Follows.UNAVAILABLE,
+        Follows.RECONNECT,
+    )
 
 
 def is_transient(error: Exception) -> bool:

@@ -70,7 +70,9 @@ class Committer:
         self._is_stopping = False
         self._outcomes = IngestOutcomes()
         self._in_flight = InFlight(self._outcomes)
-        self._heartbeat = IngestHeartbeat(connection, clock, self._outcomes, on_due=self._has_work.set)
+        self._heartbeat = IngestHeartbeat(
+            connection, clock, self._outcomes, on_due=self._has_work.set
+        )
 
     async def start(self, *, outage_seconds: int | None = None) -> None:
         """Begin to commit.
@@ -145,7 +147,9 @@ class Committer:
         """
         apart = self._recently_locked(batch)
         keys_apart = {pending.key for pending in apart}
-        together = [pending for pending in batch if pending.key not in keys_apart] if apart else batch
+        together = (
+            [pending for pending in batch if pending.key not in keys_apart] if apart else batch
+        )
         left, outcome = await self._try_fast_insert(together) if together else ([], _Outcome.DONE)
         if left and outcome is _Outcome.DONE:
             skips_locked = asyncio.get_running_loop().time() < self._skips_until
@@ -191,7 +195,11 @@ class Committer:
         if not names:
             return []
         names.expire_old()
-        found = [(at, pending) for pending in batch if (at := names.timed_out_at(pending.request)) is not None]
+        found = [
+            (at, pending)
+            for pending in batch
+            if (at := names.timed_out_at(pending.request)) is not None
+        ]
         return [pending for _, pending in sorted(found, key=lambda each: each[0])]
 
     async def _try_fast_insert(self, batch: list[Pending]) -> tuple[list[Pending], _Outcome]:
@@ -199,7 +207,11 @@ class Committer:
         requests = [pending.request for pending in batch]
         try:
             async with self._connection.autocommit() as statements:
-                inserted = {} if statements is None else await try_fast_insert(statements, self._clock, requests)
+                inserted = (
+                    {}
+                    if statements is None
+                    else await try_fast_insert(statements, self._clock, requests)
+                )
         except LockTimeout:
             return batch, _Outcome.LOCKED
         except Exception as error:  # a process edge: an error fails a request, never the loop
@@ -216,16 +228,22 @@ class Committer:
     async def _write_without_waiting(self, batch: list[Pending]) -> _Outcome:
         return await self._write(batch, short_lock_timeout=True, skips_locked=True)
 
-    async def _write(self, batch: list[Pending], *, short_lock_timeout: bool = False, skips_locked: bool = False) -> _Outcome:
+    async def _write(
+        self, batch: list[Pending], *, short_lock_timeout: bool = False, skips_locked: bool = False
+    ) -> _Outcome:
         """Write the requests in one transaction and respond to each.
 
         If the transaction fails as a whole, respond to none, except when the batch is a single
         request.
         """
         try:
-            async with self._connection.transaction(short_lock_timeout=short_lock_timeout) as statements:
+            async with self._connection.transaction(
+                short_lock_timeout=short_lock_timeout
+            ) as statements:
                 requests = [pending.request for pending in batch]
-                verdicts = await process_batch(statements, self._clock, requests, skips_locked=skips_locked)
+                verdicts = await process_batch(
+                    statements, self._clock, requests, skips_locked=skips_locked
+                )
         except Exception as error:  # a process edge, as above
             if is_store_failure(error):
                 self._in_flight.refuse_unavailable(batch, _unavailable(error, len(batch)))
@@ -240,7 +258,11 @@ class Committer:
             if isinstance(verdict, LockTimeout):
                 self._refuse_lock_timeout(pending, verdict)
                 continue
-            if self._locked_names and isinstance(verdict, StoredResponse) and not verdict.is_replayed:
+            if (
+                self._locked_names
+                and isinstance(verdict, StoredResponse)
+                and not verdict.is_replayed
+            ):
                 self._locked_names.remove(names_of(pending.request))
             self._in_flight.respond(pending, verdict)
         return _Outcome.DONE

@@ -73,9 +73,14 @@ class IngestHeartbeat:
                     )
                 if outage is not None:
                     seconds = (outage.up_at - outage.down_from) // 1000
-                    log.warning("an outage of ingest is credited", extra={"outage": outage.id, "seconds": seconds})
+                    log.warning(
+                        "an outage of ingest is credited",
+                        extra={"outage": outage.id, "seconds": seconds},
+                    )
             self._log_failing(is_refusing, "refuses")
-        except Exception as error:  # a process edge: a later heartbeat succeeds, or this is an outage
+        except (
+            Exception
+        ) as error:  # a process edge: a later heartbeat succeeds, or this is an outage
             self._log_failing(True, type(error).__name__)
 
     def _log_failing(self, is_failing: bool, reason: str) -> None:

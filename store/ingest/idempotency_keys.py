@@ -31,17 +31,25 @@ async def claim_key(st: Statements, request: IngestRequest, now: datetime) -> bo
     return bool(claimed)
 
 
-async def store_refusal(st: Statements, request: IngestRequest, refusal: Refusal, status: int) -> StoredResponse:
+async def store_refusal(
+    st: Statements, request: IngestRequest, refusal: Refusal, status: int
+) -> StoredResponse:
     body = request.render(refusal)
     await store_response(st, request, status, body=body)
     return StoredResponse(status, body)
 
 
 async def store_response(
-    st: Statements, request: IngestRequest, status: int, *, body: bytes | None = None, subject: str | None = None
+    st: Statements,
+    request: IngestRequest,
+    status: int,
+    *,
+    body: bytes | None = None,
+    subject: str | None = None,
 ) -> None:
     await st.fetch(
-        "UPDATE idempotency SET status = $1, body = $2, subject = $3 WHERE project_id = $4 AND endpoint = $5 AND key = $6",
+        "UPDATE idempotency SET status = $1, body = $2, subject = $3 WHERE project_id = $4 AND"
+        " endpoint = $5 AND key = $6",
         status,
         body,
         subject,

@@ -30,7 +30,9 @@ INSERT INTO receipts ({_RECEIPT_COLUMNS})
 VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15)
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
 RETURNING 1"""  # noqa: S608 - constants only
-_SQLITE_OUTBOX = "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
+_SQLITE_OUTBOX = (
+    "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
+)
 
 # It may be an autocommitted statement, so it sets its durability itself, as
 # `store.db.postgres.DURABLE`.
@@ -94,7 +96,9 @@ class InsertOutcome:
     timeout_at_ms: dict[str, int]
 
 
-async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
+async def insert_receipts(
+    st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta
+) -> InsertOutcome:
     """Insert the receipts. No two of `rows` have the same project and key.
 
     A key older than `retention` counts as free.
@@ -107,7 +111,9 @@ async def insert_receipts(st: Statements, skew: timedelta, rows: list[NewRow], *
             return await _insert_together(st, skew, rows, retention=retention)
 
 
-async def _insert_one_by_one(st: Statements, now_ms: int, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
+async def _insert_one_by_one(
+    st: Statements, now_ms: int, rows: list[NewRow], *, retention: timedelta
+) -> InsertOutcome:
     claimed: set[str] = set()
     timeout_at_ms: dict[str, int] = {}
     expired_ms = now_ms - retention // timedelta(milliseconds=1)
@@ -124,7 +130,9 @@ async def _insert_one_by_one(st: Statements, now_ms: int, rows: list[NewRow], *,
     return InsertOutcome(frozenset(claimed), timeout_at_ms)
 
 
-async def _insert_together(st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta) -> InsertOutcome:
+async def _insert_together(
+    st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta
+) -> InsertOutcome:
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
     found = await st.fetch(_POSTGRES, skew // millisecond, retention // millisecond, *columns)

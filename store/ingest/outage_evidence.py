@@ -18,7 +18,16 @@ from store.status.heartbeats import ENDED, INGEST
 # The tables that a receipt or a result writes and reads. A table lock that blocks one of them
 # blocks the heartbeat too. Both read the API key first. A result also reads the outages that its
 # deadline does not include yet.
-WRITTEN = ("receipts", "results", "idempotency", "outbox", "timeline", "incidents", "repairs", "alerts")
+WRITTEN = (
+    "receipts",
+    "results",
+    "idempotency",
+    "outbox",
+    "timeline",
+    "incidents",
+    "repairs",
+    "alerts",
+)
 READ = ("projects", "api_keys", "outages")
 _LOCKS = (
     f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",

@@ -33,7 +33,13 @@ from store.audit import log as audit
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_in_force
 from store.db.database import MIGRATION_LOCK, Database
-from store.maintenance.backup_file import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, fingerprint
+from store.maintenance.backup_file import (
+    ROWS_AT_ONCE,
+    BackupError,
+    BackupReader,
+    BackupWriter,
+    fingerprint,
+)
 from store.schema import tables
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_beats, write_fact
 
@@ -69,7 +75,9 @@ async def back_up(
     async with database.transaction() as session:
         await _refuse_other_revision(session, revision)
         now, subject = await database.now(session), Subject(SubjectType.STORE)
-        await audit.record(session, sealer, actor, AuditAction.BACKUP_STARTED, now=now, subject=subject)
+        await audit.record(
+            session, sealer, actor, AuditAction.BACKUP_STARTED, now=now, subject=subject
+        )
     async with database.reading() as session:
         await _refuse_other_revision(session, revision)
         # Read in this snapshot, because the root secret may be replaced meanwhile.
@@ -105,8 +113,13 @@ async def restore(
         for batch in backup.batches(fitting_key(backup, sealer)):
             table = known.get(batch.table)
             if table is None or set(batch.columns) != set(table.columns.keys()):
-                raise BackupError(f"the backup has a table {batch.table} that this version of Makegood does not know")
-            await session.execute(insert(table), [_row(table, batch.columns, row) for row in batch.rows])
+                raise BackupError(
+                    f"the backup has a table {batch.table} that this version of Makegood does not"
+                    " know"
+                )
+            await session.execute(
+                insert(table), [_row(table, batch.columns, row) for row in batch.rows]
+            )
             counted[batch.table] += len(batch.rows)
             progress(sum(counted.values()))
         await _make_due(session)
@@ -115,7 +128,15 @@ async def restore(
             await _reset_sequences(session)
         details = {"made_at": backup.header.made_at}
         now, subject = await database.now(session), Subject(SubjectType.STORE)
-        await audit.record(session, sealer, actor, AuditAction.STORE_RESTORED, now=now, subject=subject, details=details)
+        await audit.record(
+            session,
+            sealer,
+            actor,
+            AuditAction.STORE_RESTORED,
+            now=now,
+            subject=subject,
+            details=details,
+        )
     return counted
 
 
@@ -153,7 +174,9 @@ async def refuse_unless_empty(session: AsyncSession, now: datetime) -> None:
     Raises: BackupError.
     """
     used = {name: table for name, table in TABLES.items() if name not in OF_NO_WEIGHT}
-    filled = [name for name, table in used.items() if await session.scalar(select(exists(table.select())))]
+    filled = [
+        name for name, table in used.items() if await session.scalar(select(exists(table.select())))
+    ]
     if filled:
         raise BackupError(
             f"the store is not empty, it has {', '.join(filled)}: restore into a new one, "
@@ -161,14 +184,18 @@ async def refuse_unless_empty(session: AsyncSession, now: datetime) -> None:
         )
     if any(beat.age_seconds < RUNNING_SECONDS for beat in await read_beats(session, now)):
         raise BackupError(
-            "an API or a worker is at work on this store: stop it, and try again 10 seconds later; nothing was changed"
+            "an API or a worker is at work on this store: stop it, and try again 10 seconds later;"
+            " nothing was changed"
         )
 
 
 async def _refuse_other_revision(session: AsyncSession, revision: str) -> None:
     stored = await session.scalar(text("SELECT version_num FROM alembic_version"))
     if stored != revision:
-        raise BackupError(f"the store's tables are at {stored}, this version needs {revision}: run `makegood migrate` first")
+        raise BackupError(
+            f"the store's tables are at {stored}, this version needs {revision}: run `makegood"
+            " migrate` first"
+        )
 
 
 def _backed_up_tables() -> dict[str, Table]:
@@ -177,11 +204,16 @@ def _backed_up_tables() -> dict[str, Table]:
 
 def _plain(table: Table) -> Table:
     """The table with instants as stored milliseconds, so that nothing is rounded or shifted."""
-    columns = [Column(of.name, BigInteger() if isinstance(of.type, tables.Instant) else of.type) for of in table.columns]
+    columns = [
+        Column(of.name, BigInteger() if isinstance(of.type, tables.Instant) else of.type)
+        for of in table.columns
+    ]
     return Table(table.name, MetaData(), *columns)
 
 
-async def _stored(session: AsyncSession, table: Table) -> AsyncIterator[list[list[Any]]]:  # Any: JSON, by the column
+async def _stored(
+    session: AsyncSession, table: Table
+) -> AsyncIterator[list[list[Any]]]:  # Any: JSON, by the column
     sealed = [i for i, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
     found = await session.stream(_selected(table), execution_options={"yield_per": ROWS_AT_ONCE})
     async for part in found.partitions():
@@ -199,7 +231,9 @@ def _selected(table: Table) -> Select[Any]:
     return select(table).where(table.c.role == INGEST).order_by(table.c.at.desc()).limit(1)
 
 
-def _row(table: Table, columns: tuple[str, ...], values: Any) -> dict[str, Any]:  # Any: JSON, by the column
+def _row(
+    table: Table, columns: tuple[str, ...], values: Any
+) -> dict[str, Any]:  # Any: JSON, by the column
     row = dict(zip(columns, values, strict=True))
     for column in table.columns:
         if isinstance(column.type, LargeBinary) and row[column.name] is not None:
@@ -213,7 +247,9 @@ async def _make_due(session: AsyncSession) -> None:
     """
     outbox, alerts = TABLES["outbox"], TABLES["alerts"]
     await session.execute(update(outbox).values(claimed_until=None))
-    await session.execute(update(alerts).where(alerts.c.sent_at.is_(None)).values(due_at=alerts.c.created_at))
+    await session.execute(
+        update(alerts).where(alerts.c.sent_at.is_(None)).values(due_at=alerts.c.created_at)
+    )
 
 
 async def _reset_sequences(session: AsyncSession) -> None:

@@ -5,8 +5,9 @@
     ["prj_…", …]                                       a line for each row: its column values
     {"rows": {"projects": 1, …}, "mac": …}             the end: HMAC-SHA256 of every line before it
 
-`key` is a fingerprint; the file contains no key. Nobody without the key can change a line unnoticed.
-The file is written completely or not at all. Only `store.maintenance.backup` accesses the store.
+`key` is a fingerprint; the file contains no key. Nobody without the key can change a line
+unnoticed. The file is written completely or not at all. Only `store.maintenance.backup` accesses
+the store.
 """
 
 import gzip
@@ -208,7 +209,9 @@ class BackupReader:
             raise BackupError(f"{self._path} cannot be read ({error.strerror})") from error
 
     def _damaged(self, how: str) -> BackupError:
-        return BackupError(f"{self._path} is damaged: {how}; nothing was restored, take another copy of it")
+        return BackupError(
+            f"{self._path} is damaged: {how}; nothing was restored, take another copy of it"
+        )
 
 
 @contextmanager
@@ -223,7 +226,9 @@ def written_whole(path: Path) -> Iterator[gzip.GzipFile]:
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION, mtime=0) as compressed:
+            with gzip.GzipFile(
+                filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION, mtime=0
+            ) as compressed:
                 yield compressed
             file.flush()
             os.fsync(file.fileno())

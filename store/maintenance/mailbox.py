@@ -47,7 +47,9 @@ class Mail:
     html: str | None
 
 
-def store_mail(directory: Path, content: bytes, *, received_at: datetime, newest_kept: int = NEWEST_KEPT) -> str:
+def store_mail(
+    directory: Path, content: bytes, *, received_at: datetime, newest_kept: int = NEWEST_KEPT
+) -> str:
     """Store a mail durably, delete the oldest beyond `newest_kept`, and return its name."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"{received_at.astimezone(UTC).strftime(NAME_INSTANT)}Z-{secrets.token_hex(4)}.eml"
@@ -130,7 +132,10 @@ def _header(message: Message, name: str) -> str:
 
 def _part(message: Message, content_type: str) -> str | None:
     for part in message.walk():
-        if part.get_content_type() == content_type and part.get_content_disposition() != "attachment":
+        if (
+            part.get_content_type() == content_type
+            and part.get_content_disposition() != "attachment"
+        ):
             return _decoded(part)
     return None
 
@@ -141,7 +146,10 @@ def _decoded(part: Message) -> str:
         return ""
     try:
         return _writable(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
-    except (LookupError, UnicodeError):  # an unknown charset, or `undefined`, which replaces nothing
+    except (
+        LookupError,
+        UnicodeError,
+    ):  # an unknown charset, or `undefined`, which replaces nothing
         return payload.decode("utf-8", errors="replace")
 
 

@@ -43,9 +43,13 @@ Measure = Callable[[AsyncSession, datetime], Awaitable[Figures]]
 
 async def deadline_lag(session: AsyncSession, now: datetime) -> Figures:
     """How many seconds the most overdue waiting receipt is past its deadline."""
-    first = select(RECEIPTS.c.deadline_at).where(IS_WAITING).order_by(RECEIPTS.c.deadline_at).limit(1)
+    first = (
+        select(RECEIPTS.c.deadline_at).where(IS_WAITING).order_by(RECEIPTS.c.deadline_at).limit(1)
+    )
     oldest: datetime | None = await session.scalar(first)
-    return {"deadline_lag_seconds": 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())}
+    return {
+        "deadline_lag_seconds": 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+    }
 
 
 async def outbox_age(session: AsyncSession, now: datetime) -> Figures:
@@ -74,7 +78,9 @@ async def waiting(session: AsyncSession, now: datetime) -> Figures:
 
 async def alerts_unsent(session: AsyncSession, now: datetime) -> Figures:
     del now
-    return {"alerts_unsent": await _count_alerts(session, FRESH) + await _count_alerts(session, RETRIED)}
+    return {
+        "alerts_unsent": await _count_alerts(session, FRESH) + await _count_alerts(session, RETRIED)
+    }
 
 
 async def attempts(session: AsyncSession, now: datetime) -> Figures:
@@ -106,10 +112,17 @@ class FailingAlerts:
 
 async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAlerts:
     """The failing alerts. Each statement reads a bounded part of a partial index."""
-    oldest = select(ALERTS.c.failing_since, ALERTS.c.last_error).where(RETRIED, ALERTS.c.failing_since.is_not(None))
+    oldest = select(ALERTS.c.failing_since, ALERTS.c.last_error).where(
+        RETRIED, ALERTS.c.failing_since.is_not(None)
+    )
     first = (await session.execute(oldest.order_by(ALERTS.c.failing_since).limit(1))).first()
-    lately = (ALERTS.c.ended_at > now - ENDED_LATELY, ALERTS.c.end_reason.in_(sorted(UNREACHED_ENDS)))
-    ended = select(ALERTS.c.last_error).where(*lately).order_by(ALERTS.c.ended_at.desc()).limit(COUNTED)
+    lately = (
+        ALERTS.c.ended_at > now - ENDED_LATELY,
+        ALERTS.c.end_reason.in_(sorted(UNREACHED_ENDS)),
+    )
+    ended = (
+        select(ALERTS.c.last_error).where(*lately).order_by(ALERTS.c.ended_at.desc()).limit(COUNTED)
+    )
     errors = list(await session.scalars(ended))
     sent_at = await read_fact(session, ALERT_SENT_FACT)
     return FailingAlerts(
@@ -117,18 +130,28 @@ async def read_failing_alerts(session: AsyncSession, now: datetime) -> FailingAl
         failing_seconds=0.0 if first is None else (now - first.failing_since).total_seconds(),
         error=first.last_error if first else next(iter(errors), None),
         ended=len(errors),
-        last_sent_seconds=None if sent_at is None else (now - from_unix_ms(int(sent_at))).total_seconds(),
+        last_sent_seconds=None
+        if sent_at is None
+        else (now - from_unix_ms(int(sent_at))).total_seconds(),
     )
 
 
-async def _count_alerts(session: AsyncSession, condition: TextClause, *, limit: int | None = None) -> int:
+async def _count_alerts(
+    session: AsyncSession, condition: TextClause, *, limit: int | None = None
+) -> int:
     return await _count(session, select(ALERTS.c.project_id).where(condition), limit=limit)
 
 
 async def _count_incidents(session: AsyncSession, state: IncidentState) -> int:
     """Count by project with the index `incidents_by_state`, without reading resolved ones."""
-    of_project = select(INCIDENTS.c.id).where(INCIDENTS.c.project_id == PROJECTS.c.id, INCIDENTS.c.state == state.value)
-    counted = select(func.count()).select_from(of_project.correlate(PROJECTS).limit(AT_MOST).subquery()).scalar_subquery()
+    of_project = select(INCIDENTS.c.id).where(
+        INCIDENTS.c.project_id == PROJECTS.c.id, INCIDENTS.c.state == state.value
+    )
+    counted = (
+        select(func.count())
+        .select_from(of_project.correlate(PROJECTS).limit(AT_MOST).subquery())
+        .scalar_subquery()
+    )
     return int(await session.scalar(select(func.sum(counted)).select_from(PROJECTS)) or 0)
 
 

@@ -67,7 +67,9 @@ async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> in
 
 async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
     is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOAD_RETENTION)
-    old = _locked(select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit))
+    old = _locked(
+        select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit)
+    )
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
 
@@ -75,7 +77,13 @@ async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> i
 async def _purge_links(session: AsyncSession, table: Table, now: datetime, limit: int) -> int:
     is_spent = or_(table.c.expires_at <= now, table.c.used_at.is_not(None))
     spent = _locked(select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit))
-    return len((await session.execute(delete(table).where(table.c.digest.in_(spent)).returning(table.c.digest))).all())
+    return len(
+        (
+            await session.execute(
+                delete(table).where(table.c.digest.in_(spent)).returning(table.c.digest)
+            )
+        ).all()
+    )
 
 
 async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
@@ -87,7 +95,9 @@ async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> i
 
 async def _purge_throttles(session: AsyncSession, now: datetime, limit: int) -> int:
     is_old = THROTTLES.c.forgotten_at <= now
-    old = _locked(select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit))
+    old = _locked(
+        select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit)
+    )
     # The age is checked again: a new login attempt may have refreshed the row meanwhile.
     purged = delete(THROTTLES).where(THROTTLES.c.name.in_(old), is_old)
     return len((await session.execute(purged.returning(THROTTLES.c.name))).all())

@@ -1,4 +1,7 @@
-"""Alembic's entry: runs the migrations on the connection that `store.migrate` hands over, inside its transaction."""
+"""Alembic's entry:
+
+runs the migrations on the connection that `store.migrate` hands over, inside its transaction.
+"""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -10,7 +13,12 @@ def run() -> None:
     if not isinstance(connection, Connection):
         raise RuntimeError("migrations run through `makegood migrate` alone")
     # Batches: SQLite alters a table by making it anew.
-    context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True, compare_type=True)
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=True,
+        compare_type=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

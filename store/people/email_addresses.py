@@ -73,7 +73,11 @@ def _a_label(domain: str) -> str:
     try:
         # For an ASCII domain only the characters are checked: names in use go beyond what IDNA
         # allows.
-        ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
+        ascii_domain = (
+            domain
+            if domain.isascii()
+            else idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
+        )
     except UnicodeError:
         raise AddressRefused(NO_ADDRESS) from None
     if not _DOMAIN.fullmatch(ascii_domain.lower()):

@@ -26,11 +26,17 @@ IDENTITIES = tables.Identity.metadata.tables["identities"]
 async def find_identity(session: AsyncSession, *, issuer: str, subject: str) -> User | None:
     """The user with this subject; None when unknown."""
     of_subject = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.subject == subject)
-    row = (await session.execute(select(USERS).join(IDENTITIES, IDENTITIES.c.user_id == USERS.c.id).where(*of_subject))).first()
+    row = (
+        await session.execute(
+            select(USERS).join(IDENTITIES, IDENTITIES.c.user_id == USERS.c.id).where(*of_subject)
+        )
+    ).first()
     return None if row is None else user_from(row)
 
 
-async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, email: str, now: datetime) -> User | None:
+async def adopt_identity(
+    session: AsyncSession, *, issuer: str, subject: str, email: str, now: datetime
+) -> User | None:
     """Link the subject to the user with this verified address, and return the user.
 
     Until now nobody had verified the address: another person may have taken the invitation or typed
@@ -40,13 +46,19 @@ async def adopt_identity(session: AsyncSession, *, issuer: str, subject: str, em
     Returns None when there is no such user, or when they already have another subject. An address
     may be given to a new person; a subject never is.
     """
-    row = (await session.execute(select(USERS).where(USERS.c.email.in_(spellings(email))).with_for_update())).first()
+    row = (
+        await session.execute(
+            select(USERS).where(USERS.c.email.in_(spellings(email))).with_for_update()
+        )
+    ).first()
     if row is None:
         return None
     of_user = (IDENTITIES.c.issuer == issuer, IDENTITIES.c.user_id == row.id)
     if await session.scalar(select(IDENTITIES.c.subject).where(*of_user)) is not None:
         return None
-    await session.execute(insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=row.id, created_at=now))
+    await session.execute(
+        insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=row.id, created_at=now)
+    )
     await session.execute(update(USERS).where(USERS.c.id == row.id).values(password_hash=None))
     await end_sessions(session, UserId(row.id))
     await spend_links(session, UserId(row.id), now=now)

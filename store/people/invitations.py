@@ -27,7 +27,13 @@ INVITATION_LIFETIME = timedelta(days=7)
 
 
 async def invite(
-    session: AsyncSession, *, project_id: ProjectId, email: str, role: Role, invited_by: str, now: datetime
+    session: AsyncSession,
+    *,
+    project_id: ProjectId,
+    email: str,
+    role: Role,
+    invited_by: str,
+    now: datetime,
 ) -> tuple[str, str]:
     """Create an invitation; returns the token of its link and its id. An earlier link for the
     address becomes invalid.
@@ -40,7 +46,11 @@ async def invite(
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     await lock_project(session, project_id)
     token, invitation_id, email = new_token(), new_invitation_id(), sign_in_address(email)
-    await session.execute(delete(INVITATIONS).where(INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email))
+    await session.execute(
+        delete(INVITATIONS).where(
+            INVITATIONS.c.project_id == project_id, INVITATIONS.c.email == email
+        )
+    )
     await session.execute(
         insert(INVITATIONS).values(
             digest=token_digest(token),
@@ -55,15 +65,24 @@ async def invite(
     return token, invitation_id
 
 
-async def list_invitations(session: AsyncSession, project_id: ProjectId, *, now: datetime) -> list[Invitation]:
+async def list_invitations(
+    session: AsyncSession, project_id: ProjectId, *, now: datetime
+) -> list[Invitation]:
     """The newest 1,000 open invitations, oldest first."""
-    newest = _open(now).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id.desc()).limit(LISTED_AT_MOST)
+    newest = (
+        _open(now)
+        .where(INVITATIONS.c.project_id == project_id)
+        .order_by(INVITATIONS.c.id.desc())
+        .limit(LISTED_AT_MOST)
+    )
     return [_invitation(row) for row in reversed((await session.execute(newest)).all())]
 
 
 async def find_invitation(session: AsyncSession, *, token: str, now: datetime) -> Invitation | None:
     """The invitation of a link; None when it is unknown, accepted, withdrawn or expired."""
-    row = (await session.execute(_open(now).where(INVITATIONS.c.digest == token_digest(token)))).first()
+    row = (
+        await session.execute(_open(now).where(INVITATIONS.c.digest == token_digest(token)))
+    ).first()
     return None if row is None else _invitation(row)
 
 
@@ -72,8 +91,12 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
-    await lock_project(session, found.project_id)  # before the invitation's row, in the same order as its deletion
-    unused = update(INVITATIONS).where(INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None))
+    await lock_project(
+        session, found.project_id
+    )  # before the invitation's row, in the same order as its deletion
+    unused = update(INVITATIONS).where(
+        INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None)
+    )
     taken = await session.execute(unused.values(used_at=now).returning(INVITATIONS.c.id))
     return found if taken.first() is not None else None
 
@@ -81,14 +104,22 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
 async def withdraw(session: AsyncSession, *, project_id: ProjectId, invitation_id: str) -> None:
     """Withdraw an invitation. Raises: NotFound."""
     is_meant = (INVITATIONS.c.project_id == project_id, INVITATIONS.c.id == invitation_id)
-    withdrawn = await session.execute(delete(INVITATIONS).where(*is_meant).returning(INVITATIONS.c.id))
+    withdrawn = await session.execute(
+        delete(INVITATIONS).where(*is_meant).returning(INVITATIONS.c.id)
+    )
     if withdrawn.first() is None:
         raise NotFound("There is no such invitation.")
 
 
 def _open(now: datetime) -> Select[Any]:
-    query = select(INVITATIONS, PROJECTS.c.name.label("project_name")).join(PROJECTS, PROJECTS.c.id == INVITATIONS.c.project_id)
-    return query.where(INVITATIONS.c.used_at.is_(None), INVITATIONS.c.expires_at > now, PROJECTS.c.deleted_at.is_(None))
+    query = select(INVITATIONS, PROJECTS.c.name.label("project_name")).join(
+        PROJECTS, PROJECTS.c.id == INVITATIONS.c.project_id
+    )
+    return query.where(
+        INVITATIONS.c.used_at.is_(None),
+        INVITATIONS.c.expires_at > now,
+        PROJECTS.c.deleted_at.is_(None),
+    )
 
 
 def _invitation(row: Row[Any]) -> Invitation:

@@ -37,11 +37,16 @@ def counter(kind: str, of: str, limit: Limit, *, kept: bool = False) -> Counter:
     return Counter(f"{kind}:{sha256(of.encode()).hexdigest()}", limit, kept)
 
 
-async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> int | None:
+async def charge(
+    session: AsyncSession, counters: Sequence[Counter], *, now: datetime
+) -> int | None:
     """Count an attempt as failed and return None; or return the seconds to wait, with nothing
     counted.
     """
-    rows = {one.name: await _lock_counter(session, one, now) for one in sorted(counters, key=lambda one: one.name)}
+    rows = {
+        one.name: await _lock_counter(session, one, now)
+        for one in sorted(counters, key=lambda one: one.name)
+    }
     waits = [until - now for _, until in rows.values() if until > now]
     if waits:
         return math.ceil(max(waits) / timedelta(seconds=1))
@@ -57,15 +62,28 @@ async def charge(session: AsyncSession, counters: Sequence[Counter], *, now: dat
     return None
 
 
-async def is_first_refusal(session: AsyncSession, counters: Sequence[Counter], *, now: datetime) -> bool:
+async def is_first_refusal(
+    session: AsyncSession, counters: Sequence[Counter], *, now: datetime
+) -> bool:
     """Whether a refused attempt is the first one of the current wait; further ones are not.
 
     Only a counted attempt begins a wait. So this is true at most once for each counted attempt,
     however many are refused.
     """
-    is_unreported = or_(THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at)
-    waiting = (THROTTLES.c.name.in_([one.name for one in counters]), THROTTLES.c.open_at > now, is_unreported)
-    reported = update(THROTTLES).where(*waiting).values(told_until=THROTTLES.c.open_at).returning(THROTTLES.c.name)
+    is_unreported = or_(
+        THROTTLES.c.told_until.is_(None), THROTTLES.c.told_until != THROTTLES.c.open_at
+    )
+    waiting = (
+        THROTTLES.c.name.in_([one.name for one in counters]),
+        THROTTLES.c.open_at > now,
+        is_unreported,
+    )
+    reported = (
+        update(THROTTLES)
+        .where(*waiting)
+        .values(told_until=THROTTLES.c.open_at)
+        .returning(THROTTLES.c.name)
+    )
     return bool((await session.execute(reported)).all())
 
 
@@ -76,7 +94,9 @@ async def take_back(session: AsyncSession, counters: Sequence[Counter], *, now: 
     for one in sorted(counters, key=lambda one: one.name):
         if one.kept:
             fewer = {"failures": THROTTLES.c.failures - 1, "open_at": now}
-            await session.execute(update(THROTTLES).where(THROTTLES.c.name == one.name).values(fewer))
+            await session.execute(
+                update(THROTTLES).where(THROTTLES.c.name == one.name).values(fewer)
+            )
         else:
             await session.execute(delete(THROTTLES).where(THROTTLES.c.name == one.name))
 
@@ -85,7 +105,14 @@ async def _lock_counter(session: AsyncSession, one: Counter, now: datetime) -> t
     """The failures so far, and when the next attempt is allowed; locks the row until the
     transaction ends.
     """
-    made = "INSERT INTO throttles (name, failures, open_at, forgotten_at) VALUES (:name, 0, :at, :at) ON CONFLICT DO NOTHING"
+    made = (
+        "INSERT INTO throttles (name, failures, open_at, forgotten_at) VALUES (:name, 0, :at, :at)"
+        " ON CONFLICT DO NOTHING"
+    )
     await session.execute(text(made), {"name": one.name, "at": to_unix_ms(now)})
-    row = (await session.execute(select(THROTTLES).where(THROTTLES.c.name == one.name).with_for_update())).one()
+    row = (
+        await session.execute(
+            select(THROTTLES).where(THROTTLES.c.name == one.name).with_for_update()
+        )
+    ).one()
     return (0, now) if row.forgotten_at <= now else (row.failures, row.open_at)

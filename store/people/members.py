@@ -27,20 +27,29 @@ MEMBERS = tables.Member.metadata.tables["members"]
 ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 # The tables of an account's credentials, apart from its password.
-FACTORS = tuple(tables.User.metadata.tables[name] for name in ("login_links", "totp_factors", "recovery_codes", "identities"))
+FACTORS = tuple(
+    tables.User.metadata.tables[name]
+    for name in ("login_links", "totp_factors", "recovery_codes", "identities")
+)
 
 
 async def read_access(session: AsyncSession, user_id: UserId) -> Access:
     """The user's current roles; none for an unknown user."""
-    rows = await session.execute(select(MEMBERS.c.project_id, MEMBERS.c.role).where(MEMBERS.c.user_id == user_id))
+    rows = await session.execute(
+        select(MEMBERS.c.project_id, MEMBERS.c.role).where(MEMBERS.c.user_id == user_id)
+    )
     roles = {ProjectId(row.project_id): Role(row.role) for row in rows}
     of_user = select(ADMINISTRATORS.c.user_id).where(ADMINISTRATORS.c.user_id == user_id)
     return Access(is_administrator=await session.scalar(of_user) is not None, roles=roles)
 
 
-async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Mapping[UserId, Mapping[ProjectId, Role]]:
+async def read_roles(
+    session: AsyncSession, user_ids: Collection[UserId]
+) -> Mapping[UserId, Mapping[ProjectId, Role]]:
     """The roles of each of these users; empty for one without memberships."""
-    rows = await session.execute(select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id))
+    rows = await session.execute(
+        select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id)
+    )
     found: dict[UserId, dict[ProjectId, Role]] = {user_id: {} for user_id in user_ids}
     for row in rows:
         found[UserId(row.user_id)][ProjectId(row.project_id)] = Role(row.role)
@@ -49,13 +58,17 @@ async def read_roles(session: AsyncSession, user_ids: Collection[UserId]) -> Map
 
 async def project_of_event(session: AsyncSession, event_id: EventId) -> ProjectId | None:
     """The project of the event; None when there is no such event."""
-    found = await session.scalar(select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == event_id))
+    found = await session.scalar(
+        select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == event_id)
+    )
     return None if found is None else ProjectId(found)
 
 
 async def project_of_incident(session: AsyncSession, incident_id: IncidentId) -> ProjectId | None:
     """The project of the incident; None when there is no such incident."""
-    found = await session.scalar(select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id))
+    found = await session.scalar(
+        select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id)
+    )
     return None if found is None else ProjectId(found)
 
 
@@ -64,12 +77,16 @@ async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Mem
     too.
     """
     query = select(MEMBERS, USERS.c.email).join(USERS, USERS.c.id == MEMBERS.c.user_id)
-    query = query.where(MEMBERS.c.project_id == project_id).order_by(MEMBERS.c.since, MEMBERS.c.user_id)
+    query = query.where(MEMBERS.c.project_id == project_id).order_by(
+        MEMBERS.c.since, MEMBERS.c.user_id
+    )
     rows = await session.execute(query.limit(LISTED_AT_MOST))
     return [Member(UserId(row.user_id), row.email, Role(row.role), row.since) for row in rows]
 
 
-async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime) -> Role | None:
+async def grant(
+    session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime
+) -> Role | None:
     """Give the user a role in the project; returns the previous one. After a change they must sign
     in again.
 
@@ -89,7 +106,9 @@ async def grant(session: AsyncSession, *, project_id: ProjectId, user_id: UserId
         row = {"project_id": project_id, "user_id": user_id, "role": role.value, "since": now}
         await session.execute(insert(MEMBERS).values(row))
     else:
-        await session.execute(update(MEMBERS).where(*_is(project_id, user_id)).values(role=role.value))
+        await session.execute(
+            update(MEMBERS).where(*_is(project_id, user_id)).values(role=role.value)
+        )
         await _withdraw_invitations(session, user_id, INVITATIONS.c.project_id == project_id)
     await end_sessions(session, user_id)
     return has
@@ -120,13 +139,19 @@ async def lock_project(session: AsyncSession, project_id: ProjectId) -> None:
 
     Raises: NotFound: there is no such project, or it is deleted.
     """
-    held = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
+    held = (
+        select(PROJECTS.c.id)
+        .where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
+        .with_for_update()
+    )
     if await session.scalar(held) is None:
         raise NotFound("There is no such project.")
 
 
 async def list_administrators(session: AsyncSession) -> frozenset[UserId]:
-    return frozenset(UserId(found) for found in await session.scalars(select(ADMINISTRATORS.c.user_id)))
+    return frozenset(
+        UserId(found) for found in await session.scalars(select(ADMINISTRATORS.c.user_id))
+    )
 
 
 async def has_administrator(session: AsyncSession) -> bool:
@@ -155,7 +180,9 @@ async def demote(session: AsyncSession, user_id: UserId) -> bool:
     if user_id not in administrators:
         return False
     if len(administrators) == 1:
-        raise _refused("last_administrator", "This is the last administrator: make another one first.")
+        raise _refused(
+            "last_administrator", "This is the last administrator: make another one first."
+        )
     await session.execute(delete(ADMINISTRATORS).where(ADMINISTRATORS.c.user_id == user_id))
     await _withdraw_invitations(session, user_id)
     await end_sessions(session, user_id)
@@ -187,12 +214,18 @@ async def _role(session: AsyncSession, project_id: ProjectId, user_id: UserId) -
 
 
 async def _refuse_last_owner(session: AsyncSession, project_id: ProjectId) -> None:
-    owners = select(MEMBERS.c.user_id).where(MEMBERS.c.project_id == project_id, MEMBERS.c.role == Role.OWNER.value)
+    owners = select(MEMBERS.c.user_id).where(
+        MEMBERS.c.project_id == project_id, MEMBERS.c.role == Role.OWNER.value
+    )
     if len((await session.execute(owners.limit(2))).all()) < 2:
-        raise _refused("last_owner", "This is the project's last owner: make another member owner first.")
+        raise _refused(
+            "last_owner", "This is the project's last owner: make another member owner first."
+        )
 
 
-async def _withdraw_invitations(session: AsyncSession, user_id: UserId, *narrowed: ColumnElement[bool]) -> None:
+async def _withdraw_invitations(
+    session: AsyncSession, user_id: UserId, *narrowed: ColumnElement[bool]
+) -> None:
     """Withdraw the invitations of a user who may not invite any more."""
     await session.execute(delete(INVITATIONS).where(INVITATIONS.c.invited_by == user_id, *narrowed))
 

@@ -43,7 +43,9 @@ class Accepted(StrEnum):
     RECOVERY_CODE = "recovery_code"
 
 
-async def begin_totp(session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime) -> str:
+async def begin_totp(
+    session: AsyncSession, sealer: Sealer, user_id: UserId, *, now: datetime
+) -> str:
     """The base32 secret that the user must confirm: the unconfirmed one, or a new one. Empty when
     TOTP is on.
 
@@ -70,39 +72,58 @@ async def confirm_totp(
     """Confirm the secret with a code from the user's device. Returns the recovery codes, shown
     once; else None.
     """
-    if await read_begun_secret(session, sealer, user_id) is None or not await _accept_step(session, sealer, user_id, code, now):
+    if await read_begun_secret(session, sealer, user_id) is None or not await _accept_step(
+        session, sealer, user_id, code, now
+    ):
         return None
-    await session.execute(update(FACTORS).where(FACTORS.c.user_id == user_id).values(confirmed_at=now))
+    await session.execute(
+        update(FACTORS).where(FACTORS.c.user_id == user_id).values(confirmed_at=now)
+    )
     return await renew_recovery_codes(session, user_id, now=now)
 
 
 async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
     """Whether the user must give a code to sign in."""
-    confirmed = select(FACTORS.c.user_id).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_not(None))
+    confirmed = select(FACTORS.c.user_id).where(
+        FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_not(None)
+    )
     return (await session.scalar(confirmed)) is not None
 
 
-async def accept_code(session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime) -> Accepted | None:
+async def accept_code(
+    session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime
+) -> Accepted | None:
     """Accept a current TOTP code or a recovery code, and use it up; None when it is neither."""
     if not await has_totp(session, user_id):
         return None
     if await _accept_step(session, sealer, user_id, code, now):
         return Accepted.CODE
-    return Accepted.RECOVERY_CODE if await _accept_recovery_code(session, user_id, code, now) else None
+    return (
+        Accepted.RECOVERY_CODE if await _accept_recovery_code(session, user_id, code, now) else None
+    )
 
 
-async def renew_recovery_codes(session: AsyncSession, user_id: UserId, *, now: datetime) -> tuple[str, ...]:
+async def renew_recovery_codes(
+    session: AsyncSession, user_id: UserId, *, now: datetime
+) -> tuple[str, ...]:
     """Replace the recovery codes by ten new ones, each valid once."""
     codes = tuple(_new_recovery_code() for _ in range(RECOVERY_CODES))
     await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
-    rows = [{"user_id": user_id, "digest": _recovery_digest(user_id, code), "created_at": now} for code in codes]
+    rows = [
+        {"user_id": user_id, "digest": _recovery_digest(user_id, code), "created_at": now}
+        for code in codes
+    ]
     await session.execute(insert(CODES), rows)
     return codes
 
 
 async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
     """The number of unused recovery codes."""
-    left = select(func.count()).select_from(CODES).where(CODES.c.user_id == user_id, CODES.c.used_at.is_(None))
+    left = (
+        select(func.count())
+        .select_from(CODES)
+        .where(CODES.c.user_id == user_id, CODES.c.used_at.is_(None))
+    )
     return int(await session.scalar(left) or 0)
 
 
@@ -116,21 +137,29 @@ async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
 
 async def mark_proved(session: AsyncSession, *, token: str, now: datetime) -> None:
     """Record that the user of the session has just proved their identity."""
-    await session.execute(update(SESSIONS).where(SESSIONS.c.digest == token_digest(token)).values(proved_at=now))
+    await session.execute(
+        update(SESSIONS).where(SESSIONS.c.digest == token_digest(token)).values(proved_at=now)
+    )
 
 
 async def read_proved_at(session: AsyncSession, *, token: str) -> datetime | None:
     """When the user of the session last proved their identity; None when the session is unknown."""
-    found: datetime | None = await session.scalar(select(SESSIONS.c.proved_at).where(SESSIONS.c.digest == token_digest(token)))
+    found: datetime | None = await session.scalar(
+        select(SESSIONS.c.proved_at).where(SESSIONS.c.digest == token_digest(token))
+    )
     return found
 
 
-async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime) -> None:
+async def _begin_again(
+    session: AsyncSession, sealer: Sealer, user_id: UserId, now: datetime
+) -> None:
     # Locked first, in the same order as a rotation of the root secret.
     root = await root_of_new_data_key(session, sealer)
     secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)
     sealed = sealer.seal(data_key, **_sealed_location(user_id), plaintext=secret.encode())
-    await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None)))
+    await session.execute(
+        delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None))
+    )
     # A form that was sent twice inserts one row.
     begun = (
         "INSERT INTO totp_factors (user_id, data_key, sealed, created_at) "
@@ -141,14 +170,18 @@ async def _begin_again(session: AsyncSession, sealer: Sealer, user_id: UserId, n
     await session.execute(text(begun), values)
 
 
-async def _accept_step(session: AsyncSession, sealer: Sealer, user_id: UserId, code: str, now: datetime) -> bool:
+async def _accept_step(
+    session: AsyncSession, sealer: Sealer, user_id: UserId, code: str, now: datetime
+) -> bool:
     row = await _row(session, user_id)
     secret = None if row is None else _open_secret(sealer, row)
     if secret is None:
         return False
     totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
     this_step, digits = int(now.timestamp()) // STEP_SECONDS, "".join(code.split())
-    step = next((s for s in _around(this_step) if strings_equal(totp.generate_otp(s), digits)), None)
+    step = next(
+        (s for s in _around(this_step) if strings_equal(totp.generate_otp(s), digits)), None
+    )
     if step is None:
         return False
     is_newer = or_(FACTORS.c.last_step.is_(None), FACTORS.c.last_step < step)
@@ -160,8 +193,14 @@ def _around(step: int) -> Sequence[int]:
     return [step + offset for offset in STEPS_AROUND]
 
 
-async def _accept_recovery_code(session: AsyncSession, user_id: UserId, code: str, now: datetime) -> bool:
-    is_meant = (CODES.c.user_id == user_id, CODES.c.digest == _recovery_digest(user_id, code), CODES.c.used_at.is_(None))
+async def _accept_recovery_code(
+    session: AsyncSession, user_id: UserId, code: str, now: datetime
+) -> bool:
+    is_meant = (
+        CODES.c.user_id == user_id,
+        CODES.c.digest == _recovery_digest(user_id, code),
+        CODES.c.used_at.is_(None),
+    )
     return await _changed_one(session, update(CODES).where(*is_meant).values(used_at=now))
 
 
@@ -192,7 +231,9 @@ def _open_secret(sealer: Sealer, row: Row[Any]) -> str | None:
     Then only recovery codes are accepted.
     """
     try:
-        return sealer.open(row.data_key, **_sealed_location(row.user_id), sealed=row.sealed).decode()
+        return sealer.open(
+            row.data_key, **_sealed_location(row.user_id), sealed=row.sealed
+        ).decode()
     except SealBroken:
         return None
 

@@ -43,18 +43,31 @@ async def open_session(
     `proved_at` is when the user last proved their identity; None means now.
     """
     token = new_token()
-    times = {"created_at": now, "seen_at": now, "expires_at": now + SESSION_LIFETIME, "proved_at": proved_at or now}
+    times = {
+        "created_at": now,
+        "seen_at": now,
+        "expires_at": now + SESSION_LIFETIME,
+        "proved_at": proved_at or now,
+    }
     origin = {"address": sanitize(address), "user_agent": sanitize(user_agent)[:LONGEST_USER_AGENT]}
-    await session.execute(insert(SESSIONS).values(digest=token_digest(token), user_id=user_id, **times, **origin))
+    await session.execute(
+        insert(SESSIONS).values(digest=token_digest(token), user_id=user_id, **times, **origin)
+    )
     return token
 
 
-async def read_session(session: AsyncSession, *, token: str, now: datetime) -> tuple[User, datetime] | None:
+async def read_session(
+    session: AsyncSession, *, token: str, now: datetime
+) -> tuple[User, datetime] | None:
     """The user of the session, and when it was last seen; None when it is unknown, ended, idle or
     expired.
     """
     of_session = (SESSIONS.c.digest == token_digest(token), *_is_alive(now))
-    query = select(USERS, SESSIONS.c.seen_at).join(SESSIONS, SESSIONS.c.user_id == USERS.c.id).where(*of_session)
+    query = (
+        select(USERS, SESSIONS.c.seen_at)
+        .join(SESSIONS, SESSIONS.c.user_id == USERS.c.id)
+        .where(*of_session)
+    )
     row = (await session.execute(query)).first()
     return None if row is None else (user_from(row), row.seen_at)
 
@@ -65,10 +78,14 @@ async def see_session(session: AsyncSession, *, token: str, now: datetime) -> No
     await session.execute(update(SESSIONS).where(*of_session).values(seen_at=now))
 
 
-async def list_sessions(session: AsyncSession, user_id: UserId, *, now: datetime, token: str = "") -> list[OpenSession]:
+async def list_sessions(
+    session: AsyncSession, user_id: UserId, *, now: datetime, token: str = ""
+) -> list[OpenSession]:
     """The user's 1,000 sessions last seen, newest first; `token` is that of the current session."""
     of_user = select(SESSIONS).where(SESSIONS.c.user_id == user_id, *_is_alive(now))
-    rows = await session.execute(of_user.order_by(SESSIONS.c.seen_at.desc(), SESSIONS.c.digest).limit(LISTED_AT_MOST))
+    rows = await session.execute(
+        of_user.order_by(SESSIONS.c.seen_at.desc(), SESSIONS.c.digest).limit(LISTED_AT_MOST)
+    )
     return [_open_session(row, digest=token_digest(token)) for row in rows]
 
 
@@ -79,16 +96,25 @@ async def close_session(session: AsyncSession, *, token: str) -> None:
 
 async def end_session(session: AsyncSession, user_id: UserId, *, session_id: str) -> bool:
     """End one session of the user; False when they have none with that id."""
-    is_meant = (SESSIONS.c.user_id == user_id, SESSIONS.c.digest.startswith(session_id, autoescape=True))
+    is_meant = (
+        SESSIONS.c.user_id == user_id,
+        SESSIONS.c.digest.startswith(session_id, autoescape=True),
+    )
     if len(session_id) != ID_DIGITS:
         return False
-    return (await session.execute(delete(SESSIONS).where(*is_meant).returning(SESSIONS.c.digest))).first() is not None
+    return (
+        await session.execute(delete(SESSIONS).where(*is_meant).returning(SESSIONS.c.digest))
+    ).first() is not None
 
 
 async def end_sessions(session: AsyncSession, user_id: UserId, *, but_for: str = "") -> int:
     """End every session of the user except that of the token; returns how many."""
     are_meant = (SESSIONS.c.user_id == user_id, SESSIONS.c.digest != token_digest(but_for))
-    return len((await session.execute(delete(SESSIONS).where(*are_meant).returning(SESSIONS.c.digest))).all())
+    return len(
+        (
+            await session.execute(delete(SESSIONS).where(*are_meant).returning(SESSIONS.c.digest))
+        ).all()
+    )
 
 
 def _is_alive(now: datetime) -> tuple[ColumnElement[bool], ...]:

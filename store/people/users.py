@@ -22,7 +22,12 @@ from domain.ids import UserId
 from domain.users import User
 from store.crypto.tokens import new_token, new_user_id, token_digest
 from store.db.paging import LISTED_AT_MOST
-from store.people.email_addresses import AddressRefused, canonical_address, sign_in_address, spellings
+from store.people.email_addresses import (
+    AddressRefused,
+    canonical_address,
+    sign_in_address,
+    spellings,
+)
 from store.schema import tables
 from store.schema.mappers import user_from
 
@@ -31,7 +36,10 @@ LINKS = tables.LoginLink.metadata.tables["login_links"]
 ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 LINK_LIFETIME = timedelta(hours=24)
 # The hash of a discarded random password, with the library's own parameters.
-NOBODYS_HASH = "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV5FEMvPmdoBIg+DqoNhSfcrF8zT/6QAv4I"
+NOBODYS_HASH = (
+    ""
+    "$argon2id$v=19$m=65536,t=3,p=4$73RrtEGre5VaBMG+0pqTww$UecFH1yljV5FEMvPmdoBIg+DqoNhSfcrF8zT/6QAv4I"
+)
 
 
 async def list_users(session: AsyncSession) -> list[User]:
@@ -43,7 +51,12 @@ async def list_users(session: AsyncSession) -> list[User]:
 async def read_users(session: AsyncSession, user_ids: Collection[str]) -> list[User]:
     """The users with these ids, at most 1,000, oldest first."""
     wanted = sorted(user_ids)[:LISTED_AT_MOST]
-    return [user_from(row) for row in await session.execute(select(USERS).where(USERS.c.id.in_(wanted)).order_by(USERS.c.id))]
+    return [
+        user_from(row)
+        for row in await session.execute(
+            select(USERS).where(USERS.c.id.in_(wanted)).order_by(USERS.c.id)
+        )
+    ]
 
 
 async def find_user(session: AsyncSession, email_or_id: str) -> User:
@@ -64,7 +77,9 @@ async def create_user(session: AsyncSession, *, email: str, now: datetime) -> Us
         raise ValidationFailed(errors=(FieldError("/email", "invalid", problem),))
     user_id = new_user_id()
     try:
-        await session.execute(insert(USERS).values(id=user_id, email=sign_in_address(email), created_at=now))
+        await session.execute(
+            insert(USERS).values(id=user_id, email=sign_in_address(email), created_at=now)
+        )
     except IntegrityError as error:
         raise _address_taken() from error
     return user_from(await _user(session, user_id))
@@ -79,7 +94,9 @@ def address_problem(email: str) -> str:
     return ""
 
 
-async def create_login_link(session: AsyncSession, *, now: datetime, user_id: UserId | None = None) -> str:
+async def create_login_link(
+    session: AsyncSession, *, now: datetime, user_id: UserId | None = None
+) -> str:
     """Create a link; returns its token, which signs in once within 24 hours, as the user or the
     first administrator.
 
@@ -87,14 +104,26 @@ async def create_login_link(session: AsyncSession, *, now: datetime, user_id: Us
     """
     token = new_token()
     whose = user_id or await _first_administrator(session)
-    await session.execute(insert(LINKS).values(digest=token_digest(token), user_id=whose, expires_at=now + LINK_LIFETIME))
+    await session.execute(
+        insert(LINKS).values(
+            digest=token_digest(token), user_id=whose, expires_at=now + LINK_LIFETIME
+        )
+    )
     return token
 
 
 async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime) -> User | None:
     """The user whom the link signs in; None when it is unknown, used or expired."""
-    is_good = (LINKS.c.digest == token_digest(token), LINKS.c.used_at.is_(None), LINKS.c.expires_at > now)
-    link = (await session.execute(update(LINKS).where(*is_good).values(used_at=now).returning(LINKS.c.user_id))).first()
+    is_good = (
+        LINKS.c.digest == token_digest(token),
+        LINKS.c.used_at.is_(None),
+        LINKS.c.expires_at > now,
+    )
+    link = (
+        await session.execute(
+            update(LINKS).where(*is_good).values(used_at=now).returning(LINKS.c.user_id)
+        )
+    ).first()
     if link is None:
         return None
     user_id = link.user_id or await _first_administrator(session)
@@ -105,7 +134,9 @@ async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime)
     return user_from(await _user(session, UserId(user_id)))
 
 
-async def set_password(session: AsyncSession, *, user_id: UserId, email: str, password: str, now: datetime) -> User:
+async def set_password(
+    session: AsyncSession, *, user_id: UserId, email: str, password: str, now: datetime
+) -> User:
     """Set the user's address and password; their unused links become invalid.
 
     Raises:
@@ -124,7 +155,10 @@ async def set_password(session: AsyncSession, *, user_id: UserId, email: str, pa
 
 async def spend_links(session: AsyncSession, user_id: UserId, *, now: datetime) -> None:
     """Invalidate the user's unused links."""
-    is_waiting = (or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)), LINKS.c.used_at.is_(None))
+    is_waiting = (
+        or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)),
+        LINKS.c.used_at.is_(None),
+    )
     await session.execute(update(LINKS).where(*is_waiting).values(used_at=now))
 
 
@@ -146,25 +180,35 @@ async def find_user_id(session: AsyncSession, email: str) -> UserId | None:
 
 
 async def _first_administrator(session: AsyncSession) -> UserId | None:
-    found = await session.scalar(select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).limit(1))
+    found = await session.scalar(
+        select(ADMINISTRATORS.c.user_id).order_by(ADMINISTRATORS.c.user_id).limit(1)
+    )
     return None if found is None else UserId(found)
 
 
 async def _user(session: AsyncSession, user_id: UserId) -> Row[Any]:
-    row: Row[Any] | None = (await session.execute(select(USERS).where(USERS.c.id == user_id))).first()
+    row: Row[Any] | None = (
+        await session.execute(select(USERS).where(USERS.c.id == user_id))
+    ).first()
     if row is None:
         raise NotFound("There is no such user.")
     return row
 
 
 def _address_taken() -> ValidationFailed:
-    return ValidationFailed(errors=(FieldError("/email", "taken", "Another user has this address."),))
+    return ValidationFailed(
+        errors=(FieldError("/email", "taken", "Another user has this address."),)
+    )
 
 
 def _by_address(email: str) -> Select[Any]:
     """The users with the address, the canonical spelling first."""
     known = spellings(email)
-    return select(USERS).where(USERS.c.email.in_(known)).order_by(USERS.c.email != known[0], USERS.c.id)
+    return (
+        select(USERS)
+        .where(USERS.c.email.in_(known))
+        .order_by(USERS.c.email != known[0], USERS.c.id)
+    )
 
 
 def _fits(password_hash: str, password: str) -> bool:

@@ -66,14 +66,23 @@ async def create_key(
 
 async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
     """The project's keys, the newest 1,000, revoked ones too, oldest first."""
-    newest = select(KEYS).where(KEYS.c.project_id == project_id).order_by(KEYS.c.id.desc()).limit(LISTED_AT_MOST)
+    newest = (
+        select(KEYS)
+        .where(KEYS.c.project_id == project_id)
+        .order_by(KEYS.c.id.desc())
+        .limit(LISTED_AT_MOST)
+    )
     return [key_from(row) for row in reversed((await session.execute(newest)).all())]
 
 
-async def revoke_key(session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime) -> Key:
+async def revoke_key(
+    session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime
+) -> Key:
     """Revoke the key, now or before. Raises: NotFound."""
     is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
-    await session.execute(update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now))
+    await session.execute(
+        update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now)
+    )
     row = (await session.execute(select(KEYS).where(*is_meant))).first()
     if row is None:
         raise NotFound("There is no such key.")
@@ -84,11 +93,17 @@ async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | N
     """The key with one of these digests, and its project; None when unknown or revoked. The caller
     checks expiry.
     """
-    row = (await session.execute(select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None)))).first()
+    row = (
+        await session.execute(
+            select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None))
+        )
+    ).first()
     if row is None:
         return None
     project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
-    return AuthenticatedKey(key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0])
+    return AuthenticatedKey(
+        key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0]
+    )
 
 
 async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> None:
@@ -96,5 +111,11 @@ async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> N
     if not used:
         return
     is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
-    touch = update(KEYS).where(KEYS.c.id == bindparam("key_id"), is_older).values(last_used_at=bindparam("used_at"))
-    await (await session.connection()).execute(touch, [{"key_id": key_id, "used_at": at} for key_id, at in sorted(used.items())])
+    touch = (
+        update(KEYS)
+        .where(KEYS.c.id == bindparam("key_id"), is_older)
+        .values(last_used_at=bindparam("used_at"))
+    )
+    await (await session.connection()).execute(
+        touch, [{"key_id": key_id, "used_at": at} for key_id, at in sorted(used.items())]
+    )

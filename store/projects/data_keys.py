@@ -17,7 +17,9 @@ NOT_DELETED = PROJECTS.c.deleted_at.is_(None)
 async def read_data_key(session: AsyncSession, project_id: ProjectId) -> bytes:
     """The project's data key, sealed, as `Sealer` takes it. Raises: NotFound."""
     sealed: bytes = (
-        await project_row(session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id, NOT_DELETED))
+        await project_row(
+            session, select(PROJECTS.c.data_key).where(PROJECTS.c.id == project_id, NOT_DELETED)
+        )
     ).data_key
     return sealed
 

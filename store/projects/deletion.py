@@ -62,7 +62,9 @@ class Erased:
         return self.receipts + self.answers + self.alerts
 
 
-async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_open: bool, now: datetime) -> int:
+async def delete_project(
+    session: AsyncSession, project_id: ProjectId, *, end_open: bool, now: datetime
+) -> int:
     """Delete the project; returns how many receipts were open, at most `COUNTED`. The worker's loop
     ends all of them.
 
@@ -74,14 +76,27 @@ async def delete_project(session: AsyncSession, project_id: ProjectId, *, end_op
         NotFound: no such project.
         ValidationFailed: receipts are open, and `end_open` is false.
     """
-    locked = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)).with_for_update()
+    locked = (
+        select(PROJECTS.c.id)
+        .where(PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
+        .with_for_update()
+    )
     if (await session.execute(locked)).first() is None:
         raise NotFound("There is no such project.")
     unended = await count_open(session, project_id)
     if unended and not end_open:
-        message = f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended with it."
+        message = (
+            f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended"
+            " with it."
+        )
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
-    gone = {"name": project_id, "repair_url": None, "alert_emails": "[]", "snapshots": False, "data_key": b""}
+    gone = {
+        "name": project_id,
+        "repair_url": None,
+        "alert_emails": "[]",
+        "snapshots": False,
+        "data_key": b"",
+    }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
     for table in (KEYS, SECRETS, MEMBERS, INVITATIONS):
@@ -104,7 +119,9 @@ async def has_deleted(session: AsyncSession) -> bool:
     return bool(await session.scalar(select(exists().where(*_IS_LEFT))))
 
 
-async def open_of_deleted(session: AsyncSession, *, after: EventId | None, limit: int) -> list[EventId]:
+async def open_of_deleted(
+    session: AsyncSession, *, after: EventId | None, limit: int
+) -> list[EventId]:
     """Open receipts of deleted projects by id, from the one after `after`.
 
     Queried project by project, so that the open receipts of other projects add no work.
@@ -125,7 +142,9 @@ async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -
     """
     st = SessionStatements(session)
     await limit_lock_wait(st)
-    waiting = select(RECEIPTS.c.event_id).where(RECEIPTS.c.event_id == event_id, RECEIPTS.c.state == ReceiptState.WAITING.value)
+    waiting = select(RECEIPTS.c.event_id).where(
+        RECEIPTS.c.event_id == event_id, RECEIPTS.c.state == ReceiptState.WAITING.value
+    )
     # Locked before it is examined: a result may arrive meanwhile.
     if (await session.execute(waiting.with_for_update())).first() is not None:
         await expire(st, event_id, now, requested_by="makegood")
@@ -149,19 +168,29 @@ async def erase_kind(session: AsyncSession, kind: str, now: datetime, *, limit: 
 async def mark_erased(session: AsyncSession, now: datetime) -> int:
     """Mark the deleted projects without rows as erased; returns how many."""
     is_old = (PROJECTS.c.deleted_at <= now - MARKED_AFTER, PROJECTS.c.erased_at.is_(None))
-    marked = update(PROJECTS).where(PROJECTS.c.deleted_at.is_not(None), *is_old, ~_has_rows()).values(erased_at=now)
+    marked = (
+        update(PROJECTS)
+        .where(PROJECTS.c.deleted_at.is_not(None), *is_old, ~_has_rows())
+        .values(erased_at=now)
+    )
     return len((await session.execute(marked.returning(PROJECTS.c.id))).all())
 
 
 async def unmark_erased(session: AsyncSession) -> int:
     """Unmark erased projects that got late rows; returns how many."""
-    late = update(PROJECTS).where(PROJECTS.c.erased_at.is_not(None), _has_rows()).values(erased_at=None)
+    late = (
+        update(PROJECTS)
+        .where(PROJECTS.c.erased_at.is_not(None), _has_rows())
+        .values(erased_at=None)
+    )
     return len((await session.execute(late.returning(PROJECTS.c.id))).all())
 
 
 async def _erase_receipts(session: AsyncSession, now: datetime, limit: int) -> int:
     is_dispatched = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
-    ended = select(RECEIPTS.c.event_id).where(_is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_dispatched)
+    ended = select(RECEIPTS.c.event_id).where(
+        _is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_dispatched
+    )
     erased = await _ids(session, ended.limit(limit))
     for name in OF_A_RECEIPT:
         await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
@@ -185,7 +214,11 @@ async def _erase_alerts(session: AsyncSession, now: datetime, limit: int) -> int
     del now
     erased = 0
     for lane in ALERT_LANES:
-        unsent = select(ALERTS.c.id).where(ALERTS.c.project_id.in_(_deleted_projects()), text(lane)).limit(limit)
+        unsent = (
+            select(ALERTS.c.id)
+            .where(ALERTS.c.project_id.in_(_deleted_projects()), text(lane))
+            .limit(limit)
+        )
         # Locked alerts are skipped: the next batch erases them.
         locked = list(await session.scalars(unsent.with_for_update(skip_locked=True)))
         await session.execute(delete(ALERTS).where(ALERTS.c.id.in_(locked)))
@@ -199,8 +232,12 @@ def _deleted_projects() -> Select[Any]:
 
 def _has_rows() -> ColumnElement[bool]:
     """Whether the project has rows left, by the indexes that begin with the project."""
-    unsent = [exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES]
-    stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)]
+    unsent = [
+        exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
+    ]
+    stored = [
+        exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)
+    ]
     return or_(*stored, *unsent)
 
 
@@ -210,7 +247,9 @@ def _is_theirs() -> ColumnElement[bool]:
 
 def _of_state(project_id: str, state: ReceiptState) -> Select[Any]:
     """By the index `receipts_by_state`, which reads no rows of other projects."""
-    return select(RECEIPTS.c.event_id).where(RECEIPTS.c.project_id == project_id, RECEIPTS.c.state == state.value)
+    return select(RECEIPTS.c.event_id).where(
+        RECEIPTS.c.project_id == project_id, RECEIPTS.c.state == state.value
+    )
 
 
 def _at_most(count: int) -> str:

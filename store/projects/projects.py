@@ -68,14 +68,18 @@ async def create_project(
     except IntegrityError as error:  # another process took the name just now
         raise _name_taken() from error
     signing_secret = await add_secret(session, sealer, project_id, role="current", now=now)
-    key, api_key = await create_key(session, sealer, project_id=project_id, label=FIRST_KEY_LABEL, scopes=scopes, now=now)
+    key, api_key = await create_key(
+        session, sealer, project_id=project_id, label=FIRST_KEY_LABEL, scopes=scopes, now=now
+    )
     project = await read_project(session, project_id)
     return CreatedProject(project=project, key=key, api_key=api_key, signing_secret=signing_secret)
 
 
 async def read_project(session: AsyncSession, project_id: ProjectId) -> Project:
     """Raises: NotFound."""
-    return project_from(await project_row(session, select(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED)))
+    return project_from(
+        await project_row(session, select(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED))
+    )
 
 
 async def find_project(session: AsyncSession, name_or_id: str) -> Project:
@@ -83,7 +87,13 @@ async def find_project(session: AsyncSession, name_or_id: str) -> Project:
     is_meant = or_(PROJECTS.c.id == name_or_id, PROJECTS.c.name == name_or_id)
     # The id comes first, in case a project is named after another's id.
     return project_from(
-        await project_row(session, select(PROJECTS).where(is_meant, NOT_DELETED).order_by(PROJECTS.c.id != name_or_id).limit(1))
+        await project_row(
+            session,
+            select(PROJECTS)
+            .where(is_meant, NOT_DELETED)
+            .order_by(PROJECTS.c.id != name_or_id)
+            .limit(1),
+        )
     )
 
 
@@ -94,7 +104,9 @@ async def list_projects(
 
     `among` limits them to these ids, None to none. `is_working` excludes suspended projects.
     """
-    newest = select(PROJECTS).where(NOT_DELETED).order_by(PROJECTS.c.id.desc()).limit(LISTED_AT_MOST)
+    newest = (
+        select(PROJECTS).where(NOT_DELETED).order_by(PROJECTS.c.id.desc()).limit(LISTED_AT_MOST)
+    )
     if among is not None:
         newest = newest.where(PROJECTS.c.id.in_(sorted(among, reverse=True)[:LISTED_AT_MOST]))
     if is_working:
@@ -102,7 +114,9 @@ async def list_projects(
     return [project_from(row) for row in reversed((await session.execute(newest)).all())]
 
 
-async def change_project(session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges) -> Project:
+async def change_project(
+    session: AsyncSession, project_id: ProjectId, *, changes: ProjectChanges
+) -> Project:
     """Change the project. Any given repair URL, even the same one, clears `repair_url_gone`.
 
     Raises:
@@ -114,13 +128,17 @@ async def change_project(session: AsyncSession, project_id: ProjectId, *, change
     values = _changed_values(changes)
     if values:
         try:
-            await session.execute(update(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED).values(values))
+            await session.execute(
+                update(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED).values(values)
+            )
         except IntegrityError as error:
             raise _name_taken() from error
     return await read_project(session, project_id)
 
 
-async def set_suspended(session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime) -> Project:
+async def set_suspended(
+    session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime
+) -> Project:
     """Suspend or resume the project; a project that is already suspended keeps its time. Raises:
     NotFound.
     """
@@ -150,11 +168,15 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
     return values
 
 
-async def _refuse_taken_name(session: AsyncSession, name: str, *, but_for: ProjectId | None = None) -> None:
+async def _refuse_taken_name(
+    session: AsyncSession, name: str, *, but_for: ProjectId | None = None
+) -> None:
     taken = select(PROJECTS.c.id).where(PROJECTS.c.name == name, PROJECTS.c.id != (but_for or ""))
     if (await session.execute(taken)).first() is not None:
         raise _name_taken()
 
 
 def _name_taken() -> ValidationFailed:
-    return ValidationFailed(errors=(FieldError("/name", "taken", "Another project has this name."),))
+    return ValidationFailed(
+        errors=(FieldError("/name", "taken", "Another project has this name."),)
+    )

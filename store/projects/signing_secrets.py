@@ -23,18 +23,27 @@ SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 OVERLAP = timedelta(hours=24)
 
 
-async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: ProjectId, now: datetime) -> SigningSecrets:
+async def signing_secrets(
+    session: AsyncSession, sealer: Sealer, project_id: ProjectId, now: datetime
+) -> SigningSecrets:
     """The secrets that sign the project's callbacks; only the next one after the rotation's
     overlap.
 
     Raises: NotFound; SealBroken with another root secret.
     """
     data_key = await read_data_key(session, project_id)
-    used = select(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next")))
+    used = select(SECRETS).where(
+        SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next"))
+    )
     rows = {row.role: row for row in await session.execute(used)}
     by_role = {
         role: sealer.open(
-            data_key, project_id=project_id, table="signing_secrets", column="sealed", row=row.id, sealed=row.sealed
+            data_key,
+            project_id=project_id,
+            table="signing_secrets",
+            column="sealed",
+            row=row.id,
+            sealed=row.sealed,
         ).decode()
         for role, row in rows.items()
     }
@@ -43,14 +52,22 @@ async def signing_secrets(session: AsyncSession, sealer: Sealer, project_id: Pro
     return SigningSecrets(current=by_role["current"], next=by_role.get("next"))
 
 
-async def overlap_ends_at(session: AsyncSession, project_id: ProjectId, now: datetime) -> datetime | None:
+async def overlap_ends_at(
+    session: AsyncSession, project_id: ProjectId, now: datetime
+) -> datetime | None:
     """The end of the time in which callbacks carry both signatures; None without a rotation."""
-    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next", SECRETS.c.created_at > now - OVERLAP)
+    is_next = (
+        SECRETS.c.project_id == project_id,
+        SECRETS.c.role == "next",
+        SECRETS.c.created_at > now - OVERLAP,
+    )
     begun_at: datetime | None = await session.scalar(select(SECRETS.c.created_at).where(*is_next))
     return None if begun_at is None else begun_at + OVERLAP
 
 
-async def rotate_signing_secret(session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime) -> str:
+async def rotate_signing_secret(
+    session: AsyncSession, sealer: Sealer, *, project_id: ProjectId, now: datetime
+) -> str:
     """Begin a rotation; returns the next secret, which is shown only once.
 
     It signs beside the current secret for 24 hours, and alone from then on. An existing next secret
@@ -75,11 +92,15 @@ async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> No
 
 async def overdue_rotations(session: AsyncSession, now: datetime) -> list[ProjectId]:
     """The projects whose rotation overlap is over."""
-    over = select(SECRETS.c.project_id).where(SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP)
+    over = select(SECRETS.c.project_id).where(
+        SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP
+    )
     return sorted({ProjectId(row.project_id) for row in await session.execute(over)})
 
 
-async def finish_overdue_rotation(session: AsyncSession, project_id: ProjectId, now: datetime) -> None:
+async def finish_overdue_rotation(
+    session: AsyncSession, project_id: ProjectId, now: datetime
+) -> None:
     """End a rotation whose overlap is over. A project that was deleted meanwhile is ignored."""
     with suppress(NotFound):
         await _lock_project(session, project_id)
@@ -88,7 +109,9 @@ async def finish_overdue_rotation(session: AsyncSession, project_id: ProjectId, 
             await _promote_next(session, project_id)
 
 
-async def add_secret(session: AsyncSession, sealer: Sealer, project_id: ProjectId, *, role: str, now: datetime) -> str:
+async def add_secret(
+    session: AsyncSession, sealer: Sealer, project_id: ProjectId, *, role: str, now: datetime
+) -> str:
     secret_id, secret = new_secret_id(), new_signing_secret()
     sealed = sealer.seal(
         await read_data_key(session, project_id),
@@ -98,7 +121,13 @@ async def add_secret(session: AsyncSession, sealer: Sealer, project_id: ProjectI
         row=secret_id,
         plaintext=secret.encode(),
     )
-    row = {"id": secret_id, "project_id": project_id, "role": role, "sealed": sealed, "created_at": now}
+    row = {
+        "id": secret_id,
+        "project_id": project_id,
+        "role": role,
+        "sealed": sealed,
+        "created_at": now,
+    }
     await session.execute(insert(SECRETS).values(row))
     return secret
 
@@ -108,7 +137,10 @@ async def _lock_project(session: AsyncSession, project_id: ProjectId) -> None:
 
     On SQLite the transaction is the only writer.
     """
-    await project_row(session, select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, NOT_DELETED).with_for_update())
+    await project_row(
+        session,
+        select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, NOT_DELETED).with_for_update(),
+    )
 
 
 async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
@@ -123,4 +155,8 @@ async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
 
 async def _give_role(session: AsyncSession, project_id: ProjectId, old: str, new: str) -> None:
     values: dict[str, object] = {"role": new} | ({"sealed": b""} if new == "retired" else {})
-    await session.execute(update(SECRETS).where(SECRETS.c.project_id == project_id, SECRETS.c.role == old).values(values))
+    await session.execute(
+        update(SECRETS)
+        .where(SECRETS.c.project_id == project_id, SECRETS.c.role == old)
+        .values(values)
+    )

@@ -93,17 +93,22 @@ async def begin_attempt(
     if snapshot.repair_url is None:
         return SeriesOver(await _end_without_url(st, snapshot, replay_id, now))
     rows = await st.fetch(
-        "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC LIMIT 1", replay_id
+        "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC"
+        " LIMIT 1",
+        replay_id,
     )
     if rows and rows[0][1] == "started":
         number, _, holds, began_ms = rows[0]
         sign = None if holds in {None, holder} else await _last_sign(st, holds)
         # The absolute difference: the store's clock may have been set back.
-        is_bound = abs(to_unix_ms(now) - began_ms) < LONGEST_ATTEMPT_HOLD // timedelta(milliseconds=1)
+        is_bound = abs(to_unix_ms(now) - began_ms) < LONGEST_ATTEMPT_HOLD // timedelta(
+            milliseconds=1
+        )
         if sign is not None and is_bound and sign not in silent:
             return AttemptHeld(*sign)
         await st.fetch(
-            "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3 AND number = $4",
+            "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3"
+            " AND number = $4",
             to_unix_ms(now),
             holder,
             replay_id,
@@ -112,7 +117,8 @@ async def begin_attempt(
         return AttemptBegun(number, is_again=True)
     number = rows[0][0] + 1 if rows else 1
     await st.fetch(
-        "INSERT INTO attempts (replay_id, number, event_id, state, at, holder) VALUES ($1, $2, $3, 'started', $4, $5)",
+        "INSERT INTO attempts (replay_id, number, event_id, state, at, holder) VALUES ($1, $2, $3,"
+        " 'started', $4, $5)",
         replay_id,
         number,
         event_id,
@@ -124,11 +130,16 @@ async def begin_attempt(
 
 async def release_attempt(st: Statements, replay_id: ReplayId, number: int, *, holder: str) -> None:
     """Release an attempt that was begun and never sent, so that no other process waits for it."""
-    released = "UPDATE attempts SET holder = NULL WHERE replay_id = $1 AND number = $2 AND state = 'started' AND holder = $3"
+    released = (
+        "UPDATE attempts SET holder = NULL WHERE replay_id = $1 AND number = $2 AND state ="
+        " 'started' AND holder = $3"
+    )
     await st.fetch(released, replay_id, number, holder)
 
 
-async def is_attempt_held(st: Statements, event_id: EventId, replay_id: ReplayId, number: int, *, holder: str) -> bool:
+async def is_attempt_held(
+    st: Statements, event_id: EventId, replay_id: ReplayId, number: int, *, holder: str
+) -> bool:
     """Whether this process still holds the attempt; locks the receipt until the transaction ends.
 
     A process that was suspended may find that another one has taken its attempt over.
@@ -137,7 +148,9 @@ async def is_attempt_held(st: Statements, event_id: EventId, replay_id: ReplayId
         NotFound: no such receipt.
     """
     await lock_receipt(st, event_id)
-    rows = await st.fetch("SELECT holder FROM attempts WHERE replay_id = $1 AND number = $2", replay_id, number)
+    rows = await st.fetch(
+        "SELECT holder FROM attempts WHERE replay_id = $1 AND number = $2", replay_id, number
+    )
     return not rows or rows[0][0] in {None, holder}
 
 
@@ -195,7 +208,9 @@ async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
     return process, from_unix_ms(rows[0][0])
 
 
-async def _await_result(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
+async def _await_result(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime
+) -> LifecycleState:
     to = transition(snapshot.position, Trigger.CALLBACK_ACCEPTED).to
     await st.fetch(
         # Outages of the past do not credit a deadline that begins now.
@@ -208,9 +223,14 @@ async def _await_result(st: Statements, snapshot: ReceiptSnapshot, replay_id: Re
     return to
 
 
-async def _end_without_url(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime) -> LifecycleState:
+async def _end_without_url(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime
+) -> LifecycleState:
     """Fail the repair: its URL was removed or marked as gone during the series."""
-    left = "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND state = 'started'"
+    left = (
+        "UPDATE attempts SET state = 'finished', error_class = 'unknown' WHERE replay_id = $1 AND"
+        " state = 'started'"
+    )
     await st.fetch(left, replay_id)
     await reopen(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
     return transition(snapshot.position, Trigger.CALLBACK_ENDED).to

@@ -23,7 +23,12 @@ from store.schema.mappers import RECEIPTS
 from store.status.heartbeats import latest_ingest_beat, read_ingest_beats
 
 TABLES = tables.Repair.metadata.tables
-REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = TABLES["repairs"], TABLES["outbox"], TABLES["outages"], TABLES["stuck_runs"]
+REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = (
+    TABLES["repairs"],
+    TABLES["outbox"],
+    TABLES["outages"],
+    TABLES["stuck_runs"],
+)
 # From: longer than an incident normally takes to open. To: anything older is another problem.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 OVERDUE_LOOKED_AT = 1_000
@@ -33,9 +38,11 @@ BEHIND_FROM_OVERDUE = 3
 # `receipts_overdue`.
 _OWNERS = """
 WITH RECURSIVE owners(id, place) AS (
-    SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting' AND project_id > :after
+    SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting'
+      AND project_id > :after
     UNION ALL
-    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting' AND project_id > owners.id), place + 1
+    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting'
+      AND project_id > owners.id), place + 1
     FROM owners WHERE owners.id IS NOT NULL AND place < :projects
 )
 SELECT owners.id AS project_id, place, due.event_id, due.deadline_at FROM owners """
@@ -45,9 +52,14 @@ _OF_OWNER = """
 # PostgreSQL scans the whole table for such an IN. SQLite has no LATERAL, and would choose an index
 # of all receipts.
 _OF_EACH = {
-    "postgresql": f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at {_OF_OWNER}) AS due ON true",
-    "sqlite": f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
-    f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_OF_OWNER})",
+    "postgresql": (
+        f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at"
+        f" {_OF_OWNER}) AS due ON true"
+    ),
+    "sqlite": (
+        f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
+        f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_OF_OWNER})"
+    ),
 }
 
 
@@ -88,11 +100,20 @@ async def open_due_incident(
         NotFound: no such receipt.
     """
     remaining_ms = await remaining_grace_ms(session, event_id, now, outage_seconds=outage_seconds)
-    return NotYet(remaining_ms) if remaining_ms is not None else await open_incident(SessionStatements(session), event_id, now)
+    return (
+        NotYet(remaining_ms)
+        if remaining_ms is not None
+        else await open_incident(SessionStatements(session), event_id, now)
+    )
 
 
 async def fail_due_repair(
-    session: AsyncSession, event_id: EventId, replay_id: ReplayId, now: datetime, *, outage_seconds: int
+    session: AsyncSession,
+    event_id: EventId,
+    replay_id: ReplayId,
+    now: datetime,
+    *,
+    outage_seconds: int,
 ) -> LifecycleState | NotYet:
     """Fail a repair if the deadline of its result counts now; returns the receipt's state.
 
@@ -105,7 +126,9 @@ async def fail_due_repair(
     return await fail_overdue_repair(SessionStatements(session), event_id, replay_id, now)
 
 
-async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int) -> int | None:
+async def remaining_grace_ms(
+    session: AsyncSession, event_id: EventId, now: datetime, *, outage_seconds: int
+) -> int | None:
     """Milliseconds that a passed deadline waits while ingest is down; None when it counts now.
 
     Call it in the transaction that acts on the answer. An outage is recorded in the transaction
@@ -122,10 +145,16 @@ async def remaining_grace_ms(session: AsyncSession, event_id: EventId, now: date
         LifecycleState.WAITING: snapshot.deadline_at,
         LifecycleState.AWAITING_RESULT: snapshot.result_deadline_at,
     }.get(snapshot.position)
-    return None if due_at is None else grace_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
+    return (
+        None
+        if due_at is None
+        else grace_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
+    )
 
 
-async def deadlines_count_until(session: AsyncSession, now: datetime, *, outage_seconds: int) -> datetime:
+async def deadlines_count_until(
+    session: AsyncSession, now: datetime, *, outage_seconds: int
+) -> datetime:
     """Deadlines up to this instant count now: `now`, or the last heartbeat while ingest is down."""
     beats = await read_ingest_beats(session)
     is_down = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
@@ -143,11 +172,17 @@ async def overdue_of_each(
     query = text(_OF_EACH[session.get_bind().dialect.name])
     query = query.bindparams(bindparam("until", type_=RECEIPTS.c.deadline_at.type))
     typed = query.columns(
-        project_id=RECEIPTS.c.project_id.type, event_id=RECEIPTS.c.event_id.type, deadline_at=RECEIPTS.c.deadline_at.type
+        project_id=RECEIPTS.c.project_id.type,
+        event_id=RECEIPTS.c.event_id.type,
+        deadline_at=RECEIPTS.c.deadline_at.type,
     )
     rows = [row for row in await session.execute(typed, values) if row.project_id is not None]
     rows.sort(key=lambda row: (row.place, row.deadline_at or until, row.event_id or ""))
-    found = [OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at) for row in rows if row.event_id]
+    found = [
+        OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
+        for row in rows
+        if row.event_id
+    ]
     is_end = not rows or rows[-1].place < projects
     return OverdueOfEach(found, None if is_end else ProjectId(rows[-1].project_id))
 
@@ -174,7 +209,10 @@ async def overdue_receipts(
         is_later = or_(deadline_at > after.deadline_at, event_id > after.event_id)
         query = query.where(deadline_at >= after.deadline_at, is_later)
     rows = await session.execute(query.order_by(deadline_at, event_id).limit(limit))
-    return [OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at) for row in rows]
+    return [
+        OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
+        for row in rows
+    ]
 
 
 async def overdue_repairs(
@@ -185,14 +223,21 @@ async def overdue_repairs(
     Uses the partial index `repairs_one_active`, which holds active repairs only.
     """
     # Literals, not bound values: otherwise neither database uses the partial index.
-    is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
-    is_overdue = and_(is_active, REPAIRS.c.state == "awaiting_result", REPAIRS.c.result_deadline_at <= until)
+    is_active = REPAIRS.c.state.in_(
+        (literal_column("'calling'"), literal_column("'awaiting_result'"))
+    )
+    is_overdue = and_(
+        is_active, REPAIRS.c.state == "awaiting_result", REPAIRS.c.result_deadline_at <= until
+    )
     query = select(REPAIRS.c.event_id, RECEIPTS.c.project_id, REPAIRS.c.replay_id)
     query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id).where(is_overdue)
     if after is not None:
         query = query.where(REPAIRS.c.replay_id > after.replay_id)
     rows = await session.execute(query.order_by(REPAIRS.c.replay_id).limit(limit))
-    return [OverdueRepair(EventId(row.event_id), ProjectId(row.project_id), ReplayId(row.replay_id)) for row in rows]
+    return [
+        OverdueRepair(EventId(row.event_id), ProjectId(row.project_id), ReplayId(row.replay_id))
+        for row in rows
+    ]
 
 
 async def count_overdue(session: AsyncSession, now: datetime) -> int:
@@ -207,14 +252,23 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
 
     The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
     """
-    since, until = now - timedelta(seconds=OVERDUE_TO_SECONDS), now - timedelta(seconds=OVERDUE_FROM_SECONDS)
+    since, until = (
+        now - timedelta(seconds=OVERDUE_TO_SECONDS),
+        now - timedelta(seconds=OVERDUE_FROM_SECONDS),
+    )
     last_beat = await latest_ingest_beat(session)
     until = until if last_beat is None else min(until, last_beat)
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
     recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(RECEIPTS.c.deadline_at.desc())
+    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
+        RECEIPTS.c.deadline_at.desc()
+    )
     part = recent.limit(OVERDUE_LOOKED_AT).subquery()
-    newest_outage = select(func.coalesce(func.max(OUTAGES.c.id), 0)).where(OUTAGES.c.done_at.is_(None)).scalar_subquery()
+    newest_outage = (
+        select(func.coalesce(func.max(OUTAGES.c.id), 0))
+        .where(OUTAGES.c.done_at.is_(None))
+        .scalar_subquery()
+    )
     is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
     is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
     overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
@@ -222,8 +276,14 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
     counts = [int(found) for _, found in await session.execute(overdue)]
     if not counts:
         return 0
-    of_each = BEHIND_FROM_OVERDUE - (min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1)
-    return sum(counts) if of_each == BEHIND_FROM_OVERDUE else sum(min(count, of_each) for count in counts)
+    of_each = BEHIND_FROM_OVERDUE - (
+        min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1
+    )
+    return (
+        sum(counts)
+        if of_each == BEHIND_FROM_OVERDUE
+        else sum(min(count, of_each) for count in counts)
+    )
 
 
 async def _count_waiting_projects(session: AsyncSession) -> int:
@@ -233,7 +293,9 @@ async def _count_waiting_projects(session: AsyncSession) -> int:
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
     first, found = "", 0
     while found < BEHIND_FROM_OVERDUE:
-        following = select(func.min(RECEIPTS.c.project_id)).where(is_waiting, RECEIPTS.c.project_id > first)
+        following = select(func.min(RECEIPTS.c.project_id)).where(
+            is_waiting, RECEIPTS.c.project_id > first
+        )
         project_id = await session.scalar(following)
         if project_id is None:
             break

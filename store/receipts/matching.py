@@ -11,13 +11,15 @@ from domain.results import NewResult
 from store.db.sql import Row, Statements
 
 _BY_EVENT_ID = """
-SELECT event_id, provider, effect_type, provider_event_id FROM receipts WHERE project_id = $1 AND event_id = $2"""
+SELECT event_id, provider, effect_type, provider_event_id FROM receipts WHERE project_id = $1
+  AND event_id = $2"""
 _BY_PROVIDER_ID = """
 SELECT event_id, provider, effect_type, provider_event_id FROM receipts
 WHERE project_id = $1 AND provider IN ('stripe', 'shopify') AND provider_event_id = $2"""
 
 _BY_REPLAY_ID = """
-SELECT r.event_id FROM repairs p JOIN receipts r ON r.event_id = p.event_id WHERE p.replay_id = $1 AND r.project_id = $2"""
+SELECT r.event_id FROM repairs p JOIN receipts r ON r.event_id = p.event_id
+  WHERE p.replay_id = $1 AND r.project_id = $2"""
 
 
 async def match_event(st: Statements, new: NewResult) -> EventId:
@@ -30,8 +32,12 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
     """
     repaired_id = None if new.replay_id is None else await _event_of_repair(st, new)
     provider = Provider.STRIPE if new.stripe_event_id is not None else new.provider
-    candidates = [row for row in await _candidates(st, new) if provider is None or row[1] == provider.value]
-    candidates = [row for row in candidates if new.effect_type is None or row[2] == new.effect_type.value]
+    candidates = [
+        row for row in await _candidates(st, new) if provider is None or row[1] == provider.value
+    ]
+    candidates = [
+        row for row in candidates if new.effect_type is None or row[2] == new.effect_type.value
+    ]
     if not candidates:
         raise NotFound("No receipt of this project matches: send the receipt before its result.")
     if len(candidates) > 1:
@@ -53,18 +59,32 @@ async def _event_of_repair(st: Statements, new: NewResult) -> EventId:
 
 
 async def _candidates(st: Statements, new: NewResult) -> list[Row]:
-    provider_id = new.provider_event_id if new.provider_event_id is not None else new.stripe_event_id
-    rows = [] if new.event_id is None else list(await st.fetch(_BY_EVENT_ID, new.project_id, new.event_id))
+    provider_id = (
+        new.provider_event_id if new.provider_event_id is not None else new.stripe_event_id
+    )
+    rows = (
+        []
+        if new.event_id is None
+        else list(await st.fetch(_BY_EVENT_ID, new.project_id, new.event_id))
+    )
     if new.event_id is not None and not rows:
         return []
     if new.stripe_event_id is not None and new.stripe_event_id != provider_id:
         message = "This id and provider_event_id name different events."
         raise ValidationFailed(errors=(FieldError("/stripe_event_id", "mismatch", message),))
     if new.event_id is None:
-        return [] if provider_id is None else list(await st.fetch(_BY_PROVIDER_ID, new.project_id, provider_id))
+        return (
+            []
+            if provider_id is None
+            else list(await st.fetch(_BY_PROVIDER_ID, new.project_id, provider_id))
+        )
     if provider_id is not None and rows[0][3] != provider_id:
         field = "provider_event_id" if new.provider_event_id is not None else "stripe_event_id"
-        raise ValidationFailed(errors=(FieldError(f"/{field}", "mismatch", "This id and event_id name different events."),))
+        raise ValidationFailed(
+            errors=(
+                FieldError(f"/{field}", "mismatch", "This id and event_id name different events."),
+            )
+        )
     return rows
 
 

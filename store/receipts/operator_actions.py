@@ -21,7 +21,9 @@ from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
 
 
-async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str) -> EventId:
+async def resolve_manually(
+    st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str
+) -> EventId:
     """Close an incident for an operator's reason; an active repair fails with cause `closed`.
 
     Raises:
@@ -33,12 +35,23 @@ async def resolve_manually(st: Statements, incident_id: IncidentId, now: datetim
     if snapshot.active_replay_id is not None:
         await end_repair(st, snapshot, snapshot.active_replay_id, RepairCause.CLOSED, now)
     resolution = Resolution.MANUAL
-    await resolve_incident(st, snapshot, ReceiptState.CLOSED, resolution, None, now, reason=reason, requested_by=requested_by)
+    await resolve_incident(
+        st,
+        snapshot,
+        ReceiptState.CLOSED,
+        resolution,
+        None,
+        now,
+        reason=reason,
+        requested_by=requested_by,
+    )
     await enqueue_signal(st, snapshot.event_id, "resolve", now, requested_by=requested_by)
     return snapshot.event_id
 
 
-async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *, requested_by: str) -> EventId:
+async def acknowledge(
+    st: Statements, incident_id: IncidentId, now: datetime, *, requested_by: str
+) -> EventId:
     """Record that an operator has seen the incident; only the first acknowledgement counts.
 
     Raises:
@@ -48,12 +61,19 @@ async def acknowledge(st: Statements, incident_id: IncidentId, now: datetime, *,
     snapshot = await lock_incident(st, incident_id)
     _refuse_resolved(transition(snapshot.position, Trigger.ACKNOWLEDGE))
     first = await st.fetch(
-        "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL RETURNING 1",
+        "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL"
+        " RETURNING 1",
         to_unix_ms(now),
         incident_id,
     )
     if first:
-        await add_timeline(st, snapshot.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, requested_by=requested_by)
+        await add_timeline(
+            st,
+            snapshot.event_id,
+            TimelineKind.INCIDENT_ACKNOWLEDGED,
+            now,
+            requested_by=requested_by,
+        )
     return snapshot.event_id
 
 
@@ -68,7 +88,11 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
     if transition(snapshot.position, Trigger.EXPIRE).refusal is Code.NOT_WAITING:
         raise NotWaiting
     deadline_at = min(to_unix_ms(snapshot.deadline_at), to_unix_ms(now))
-    await st.fetch("UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'", deadline_at, event_id)
+    await st.fetch(
+        "UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'",
+        deadline_at,
+        event_id,
+    )
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
     await enqueue_signal(st, event_id, "expire", now)
 

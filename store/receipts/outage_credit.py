@@ -37,7 +37,9 @@ _FIRST = """
 SELECT id, down_from, up_at, accepted_until, cursor, has_skipped FROM outages
 WHERE id = (SELECT min(id) FROM outages WHERE done_at IS NULL) AND done_at IS NULL"""
 # Both conditions of `domain.outage.credit_ms`, and that the outage is not applied yet.
-_RECEIPT_IS_DUE = "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
+_RECEIPT_IS_DUE = (
+    "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
+)
 _REPAIR_IS_DUE = "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
 _OF_EVENT = {
     "sqlite": "event_id IN (SELECT value FROM json_each({ids}))",
@@ -49,16 +51,22 @@ UPDATE receipts SET credited_outage = $1, deadline_at = deadline_at + CAST($4 AS
 - CASE WHEN accepted_at > $2 THEN accepted_at ELSE $2 END
 WHERE {{of_event}} AND {_RECEIPT_IS_DUE} RETURNING event_id, accepted_at"""  # noqa: S608 - of constants alone
 _CREDIT_REPAIRS = f"""
-UPDATE repairs SET credited_outage = $1, result_deadline_at = result_deadline_at + CAST($3 AS BIGINT)
+UPDATE repairs
+SET credited_outage = $1, result_deadline_at = result_deadline_at + CAST($3 AS BIGINT)
 WHERE {{of_event}} AND {_REPAIR_IS_DUE} RETURNING event_id, replay_id"""  # noqa: S608 - of constants alone
 # Each element is [event_id, fields].
 _INSERT_ENTRIES = {
-    "sqlite": """
+    "sqlite": (
+        """
 INSERT INTO timeline (event_id, at, kind, fields)
-SELECT json_extract(value, '$[0]'), $1, $2, json_extract(value, '$[1]') FROM json_each($3)""",
-    "postgresql": """
+SELECT json_extract(value, '$[0]'), $1, $2, json_extract(value, '$[1]') FROM json_each($3)"""
+    ),
+    "postgresql": (
+        """
 INSERT INTO timeline (event_id, at, kind, fields)
-SELECT value ->> 0, CAST($1 AS BIGINT), CAST($2 AS TEXT), value ->> 1 FROM json_array_elements(CAST($3 AS json))""",
+SELECT value ->> 0, CAST($1 AS BIGINT), CAST($2 AS TEXT), value ->> 1
+  FROM json_array_elements(CAST($3 AS json))"""
+    ),
 }
 
 
@@ -99,7 +107,9 @@ async def credit_locked(st: Statements, event_id: EventId) -> int:
         moved += await _credit(st, outage, [event_id])
         newest = outage.id
     for table in ("receipts", "repairs"):
-        done = f"UPDATE {table} SET credited_outage = $1 WHERE event_id = $2 AND credited_outage < $1"  # noqa: S608 - a constant
+        done = (
+            f"UPDATE {table} SET credited_outage = $1 WHERE event_id = $2 AND credited_outage < $1"  # noqa: S608 - a constant
+        )
         await st.fetch(done, newest, event_id)
     return moved
 
@@ -117,7 +127,8 @@ async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> 
         return CreditStep(0, 0, is_over=True)
     outage, cursor, has_skipped = Outage(*found[0][:4]), found[0][4], bool(found[0][5])
     window = await st.fetch(
-        "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1 ORDER BY event_id LIMIT $2",
+        "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1"
+        " ORDER BY event_id LIMIT $2",
         cursor,
         limit,
     )
@@ -143,7 +154,9 @@ async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCr
     return PendingCredit(pending[0], (to_unix_ms(now) - pending[0].up_at) / 1000)
 
 
-async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:  # Any: columns, as named
+async def credited_receipts(
+    session: AsyncSession, rows: Sequence[Row[Any]]
+) -> list[Receipt]:  # Any: columns, as named
     """The receipts of these rows, with every pending outage applied to their deadlines. Writes
     nothing.
     """
@@ -153,7 +166,10 @@ async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> 
     pending = await pending_outages(SessionStatements(session))
     if not pending:
         return receipts
-    return [_credited(receipt, row.credited_outage, pending) for receipt, row in zip(receipts, rows, strict=True)]
+    return [
+        _credited(receipt, row.credited_outage, pending)
+        for receipt, row in zip(receipts, rows, strict=True)
+    ]
 
 
 async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[TimelineEntry]:
@@ -169,8 +185,13 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
         after = _credited(before, row.credited_outage, [outage])
         if after.deadline_at > before.deadline_at:
             moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
-            fields = {"down_from": to_iso(from_unix_ms(outage.down_from)), "credited_seconds": moved_seconds}
-            entries.append(TimelineEntry(from_unix_ms(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields))
+            fields = {
+                "down_from": to_iso(from_unix_ms(outage.down_from)),
+                "credited_seconds": moved_seconds,
+            }
+            entries.append(
+                TimelineEntry(from_unix_ms(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields)
+            )
         before = after
     return entries
 
@@ -201,7 +222,9 @@ async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
     if not event_ids or st.dialect == "sqlite":
         return event_ids
     of_event = _of_event(st, "$1")
-    locked = f"SELECT event_id FROM receipts WHERE {of_event} ORDER BY event_id FOR UPDATE SKIP LOCKED"  # noqa: S608
+    locked = (
+        f"SELECT event_id FROM receipts WHERE {of_event} ORDER BY event_id FOR UPDATE SKIP LOCKED"  # noqa: S608
+    )
     return [EventId(row[0]) for row in await st.fetch(locked, json.dumps(event_ids))]
 
 
@@ -219,7 +242,13 @@ async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> i
         ids,
     )
     whole_ms = outage.up_at - outage.down_from
-    repairs = await st.fetch(_CREDIT_REPAIRS.format(of_event=_of_event(st, "$4")), outage.id, outage.down_from, whole_ms, ids)
+    repairs = await st.fetch(
+        _CREDIT_REPAIRS.format(of_event=_of_event(st, "$4")),
+        outage.id,
+        outage.down_from,
+        whole_ms,
+        ids,
+    )
     moved: list[tuple[str, int, dict[str, str]]] = []
     moved += [(row[0], outage.up_at - max(outage.down_from, row[1]), {}) for row in receipts]
     moved += [(row[0], whole_ms, {"replay_id": row[1]}) for row in repairs]
@@ -227,7 +256,9 @@ async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> i
     return len(receipts) + len(repairs)
 
 
-async def _insert_entries(st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]) -> None:
+async def _insert_entries(
+    st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]
+) -> None:
     """Insert timeline entries at the instant when ingest was up again: (receipt, milliseconds,
     further fields) each.
     """
@@ -235,13 +266,26 @@ async def _insert_entries(st: Statements, outage: Outage, moved: Sequence[tuple[
         return
     entries = []
     for event_id, moved_ms, more in moved:
-        fields = more | {"down_from": to_iso(from_unix_ms(outage.down_from)), "credited_seconds": moved_ms // 1000}
+        fields = more | {
+            "down_from": to_iso(from_unix_ms(outage.down_from)),
+            "credited_seconds": moved_ms // 1000,
+        }
         entries.append([event_id, json.dumps(fields, separators=(",", ":"))])
-    await st.fetch(_INSERT_ENTRIES[st.dialect], outage.up_at, TimelineKind.DEADLINE_CREDITED.value, json.dumps(entries))
+    await st.fetch(
+        _INSERT_ENTRIES[st.dialect],
+        outage.up_at,
+        TimelineKind.DEADLINE_CREDITED.value,
+        json.dumps(entries),
+    )
 
 
 async def _save_progress(st: Statements, outage: Outage, cursor: str, *, has_skipped: bool) -> None:
-    await st.fetch("UPDATE outages SET cursor = $1, has_skipped = $2 WHERE id = $3", cursor, has_skipped, outage.id)
+    await st.fetch(
+        "UPDATE outages SET cursor = $1, has_skipped = $2 WHERE id = $3",
+        cursor,
+        has_skipped,
+        outage.id,
+    )
 
 
 def _of_event(st: Statements, ids: str) -> str:

@@ -103,9 +103,17 @@ async def claim(
     others: list[Head] = []
     if limit:
         chosen = {head.event_id for head in urgent}
-        others = [head for head in await oldest_heads(session, now, limit + len(urgent)) if head.event_id not in chosen]
+        others = [
+            head
+            for head in await oldest_heads(session, now, limit + len(urgent))
+            if head.event_id not in chosen
+        ]
         if len(others) >= limit:
-            found = [head for head in await due_heads(session, now, walk or DueWalk()) if head.event_id not in chosen]
+            found = [
+                head
+                for head in await due_heads(session, now, walk or DueWalk())
+                if head.event_id not in chosen
+            ]
             due = share_slots(found, max(limit, due_limit))
             chosen |= {head.event_id for head in due}
             others = [head for head in others if head.event_id not in chosen]
@@ -113,27 +121,43 @@ async def claim(
     heads = await lock_free_heads(session, now, [*urgent, *due, *others])
     if not heads:
         return []
-    return await _lease(session, now, heads, due={head.event_id for head in due}, lease_seconds=lease_seconds)
+    return await _lease(
+        session, now, heads, due={head.event_id for head in due}, lease_seconds=lease_seconds
+    )
 
 
 async def _lease(
     session: AsyncSession, now: datetime, heads: list[str], *, due: set[str], lease_seconds: int
 ) -> list[OutboxBatch]:
-    lease = update(OUTBOX).where(OUTBOX.c.event_id.in_(heads)).values(claimed_until=now + timedelta(seconds=lease_seconds))
-    leased = await session.execute(lease.returning(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.kind, OUTBOX.c.fields))
+    lease = (
+        update(OUTBOX)
+        .where(OUTBOX.c.event_id.in_(heads))
+        .values(claimed_until=now + timedelta(seconds=lease_seconds))
+    )
+    leased = await session.execute(
+        lease.returning(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.kind, OUTBOX.c.fields)
+    )
     rows: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for row in sorted(leased, key=lambda row: int(row.id)):
         rows[row.event_id].append(row)
     receipts = await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(heads)))
-    events = [event for row in receipts if (event := _event(row, rows[row.event_id], is_due=row.event_id in due))]
+    events = [
+        event
+        for row in receipts
+        if (event := _event(row, rows[row.event_id], is_due=row.event_id in due))
+    ]
     if unreadable := set(heads) - {event.event_id for event in events}:
-        log.error("the outbox has rows that cannot be read", extra={"event_ids": sorted(unreadable)[:10]})
+        log.error(
+            "the outbox has rows that cannot be read", extra={"event_ids": sorted(unreadable)[:10]}
+        )
         out_of_the_way = update(OUTBOX).where(OUTBOX.c.event_id.in_(unreadable))
         await session.execute(out_of_the_way.values(claimed_until=now + UNREADABLE_FOR))
     return sorted(events, key=lambda event: event.rows[0].id)
 
 
-async def enqueue_signal(st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object) -> None:
+async def enqueue_signal(
+    st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object
+) -> None:
     """Insert a signal for the workflow: `result`, `reprocess`, `resolve`, `expire` or `restart`."""
     await st.fetch(
         "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, $2, $3, $4)",
@@ -150,11 +174,15 @@ async def mark_delivered(session: AsyncSession, row_ids: list[int]) -> None:
         await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids)))
 
 
-async def retry_later(session: AsyncSession, row_ids: list[int], until: datetime, *, now: datetime) -> None:
+async def retry_later(
+    session: AsyncSession, row_ids: list[int], until: datetime, *, now: datetime
+) -> None:
     """Back off rows that could not be sent until `until`; sooner where a restart waits behind
     them.
     """
-    has_restart = exists().where(_OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == "restart")
+    has_restart = exists().where(
+        _OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == "restart"
+    )
     for ids in _in_parts(row_ids):
         released = update(OUTBOX).where(OUTBOX.c.id.in_(ids))
         await session.execute(released.values(claimed_until=until))
@@ -169,13 +197,17 @@ async def enqueue_start_again(session: AsyncSession, event_id: EventId, now: dat
     waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
     if (await session.execute(waits.limit(1))).first() is not None:
         return False
-    await session.execute(insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now))
+    await session.execute(
+        insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now)
+    )
     return True
 
 
 async def oldest_age(session: AsyncSession, now: datetime) -> timedelta | None:
     """The age of the oldest row; None without rows."""
-    oldest: datetime | None = await session.scalar(select(OUTBOX.c.created_at).order_by(OUTBOX.c.id).limit(1))
+    oldest: datetime | None = await session.scalar(
+        select(OUTBOX.c.created_at).order_by(OUTBOX.c.id).limit(1)
+    )
     return None if oldest is None else max(now - oldest, timedelta(0))
 
 
@@ -194,7 +226,9 @@ def _event(receipt: Row[Any], rows: list[Row[Any]], *, is_due: bool) -> OutboxBa
     change.
     """
     try:
-        signals = tuple(OutboxRow(id=row.id, kind=row.kind, fields=json.loads(row.fields)) for row in rows)
+        signals = tuple(
+            OutboxRow(id=row.id, kind=row.kind, fields=json.loads(row.fields)) for row in rows
+        )
         return OutboxBatch(EventId(receipt.event_id), receipt_from(receipt), signals, is_due=is_due)
     except (ValueError, TypeError, AttributeError):
         return None

@@ -54,7 +54,11 @@ async def urgent_heads(session: AsyncSession, now: datetime, limit: int) -> list
     urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
     query = _heads(now).where(urgent).limit(URGENT_LOOKED_AT)
     oldest = await _read_heads(session, query.order_by(OUTBOX.c.id))
-    newest = await _read_heads(session, query.order_by(OUTBOX.c.id.desc())) if len(oldest) == URGENT_LOOKED_AT else []
+    newest = (
+        await _read_heads(session, query.order_by(OUTBOX.c.id.desc()))
+        if len(oldest) == URGENT_LOOKED_AT
+        else []
+    )
     return share_slots(list({head.row_id: head for head in (*oldest, *newest)}.values()), limit)
 
 
@@ -86,7 +90,10 @@ async def lock_free_heads(session: AsyncSession, now: datetime, heads: Iterable[
     if not row_ids:
         return []
     free = select(OUTBOX.c.event_id).where(OUTBOX.c.id.in_(row_ids), *_is_free_head(now))
-    return [row.event_id for row in await session.execute(free.with_for_update(skip_locked=True, of=OUTBOX))]
+    return [
+        row.event_id
+        for row in await session.execute(free.with_for_update(skip_locked=True, of=OUTBOX))
+    ]
 
 
 def share_slots(heads: list[Head], slots: int) -> list[Head]:
@@ -94,7 +101,10 @@ def share_slots(heads: list[Head], slots: int) -> list[Head]:
     others are free.
     """
     turns = round_robin(heads, lambda head: head.project_id)
-    fresh, tried = [head for head in turns if head.is_fresh], [head for head in turns if not head.is_fresh]
+    fresh, tried = (
+        [head for head in turns if head.is_fresh],
+        [head for head in turns if not head.is_fresh],
+    )
     again = tried[: max(min(1, slots), slots // TRIED_PART, slots - len(fresh))]
     return (fresh[: slots - len(again)] + again)[:slots]
 
@@ -110,11 +120,17 @@ async def _due_part(
     is_due = deadline_at <= now + timedelta(seconds=DUE_WITHIN_SECONDS)
     query = select(event_id, RECEIPTS.c.project_id, deadline_at).where(is_waiting, is_due)
     if after is not None:
-        query = query.where(deadline_at >= after[0], or_(deadline_at > after[0], event_id > after[1]))
+        query = query.where(
+            deadline_at >= after[0], or_(deadline_at > after[0], event_id > after[1])
+        )
     part = query.order_by(deadline_at, event_id).limit(DUE_LOOKED_AT).subquery()
     is_head = and_(OUTBOX.c.event_id == part.c.event_id, *_is_free_head(now))
-    heads: Select[Any] = select(part.c.event_id, part.c.project_id, part.c.deadline_at, OUTBOX.c.id, OUTBOX.c.claimed_until)
-    heads = heads.outerjoin_from(part, OUTBOX, is_head).order_by(part.c.deadline_at, part.c.event_id)
+    heads: Select[Any] = select(
+        part.c.event_id, part.c.project_id, part.c.deadline_at, OUTBOX.c.id, OUTBOX.c.claimed_until
+    )
+    heads = heads.outerjoin_from(part, OUTBOX, is_head).order_by(
+        part.c.deadline_at, part.c.event_id
+    )
     rows = (await session.execute(heads)).all()
     end = (rows[-1].deadline_at, rows[-1].event_id) if len(rows) >= DUE_LOOKED_AT else None
     return [_head_from(row) for row in rows if row.id is not None], end
@@ -122,9 +138,13 @@ async def _due_part(
 
 def _heads(now: datetime) -> Select[Any]:
     """The free heads: the oldest row of each receipt, unless it is leased."""
-    heads = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.claimed_until, RECEIPTS.c.project_id).select_from(OUTBOX)
+    heads = select(
+        OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.claimed_until, RECEIPTS.c.project_id
+    ).select_from(OUTBOX)
     # An outer join: a row without a receipt must be found too, so that it is backed off.
-    return heads.outerjoin(RECEIPTS, RECEIPTS.c.event_id == OUTBOX.c.event_id).where(*_is_free_head(now))
+    return heads.outerjoin(RECEIPTS, RECEIPTS.c.event_id == OUTBOX.c.event_id).where(
+        *_is_free_head(now)
+    )
 
 
 async def _read_heads(session: AsyncSession, query: Select[Any]) -> list[Head]:

@@ -17,7 +17,13 @@ from domain.incidents import Incident, IncidentState, Repair, Resolution, Timeli
 from domain.receipts import Provider, Receipt, ReceiptState
 from store.db.paging import Page, page_of_rows
 from store.receipts.outage_credit import credited_receipts, pending_entries
-from store.receipts.rows.details import in_projects, incidents_from, incidents_of, of_project, select_repairs
+from store.receipts.rows.details import (
+    in_projects,
+    incidents_from,
+    incidents_of,
+    of_project,
+    select_repairs,
+)
 from store.receipts.timeline import read_timeline
 from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS
@@ -97,18 +103,29 @@ class Counts:
     repaired_this_week: int
 
 
-async def list_events(session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None) -> Page[EventRow]:
+async def list_events(
+    session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
+) -> Page[EventRow]:
     """A page of events. Raises: ValidationFailed for an invalid cursor."""
-    query = select(*RECEIPT_COLUMNS).where(*_receipt_conditions(filters), *_created(filters, RECEIPTS.c.accepted_at))
+    query = select(*RECEIPT_COLUMNS).where(
+        *_receipt_conditions(filters), *_created(filters, RECEIPTS.c.accepted_at)
+    )
     if filters.states:
         query = query.where(RECEIPTS.c.state.in_(filters.states))
-    rows, next_cursor = await page_of_rows(session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor)
+    rows, next_cursor = await page_of_rows(
+        session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor
+    )
     incidents = await incidents_of(session, [row.event_id for row in rows])
     receipts = await credited_receipts(session, rows)
-    return Page(tuple(EventRow(receipt, incidents.get(receipt.event_id)) for receipt in receipts), next_cursor)
+    return Page(
+        tuple(EventRow(receipt, incidents.get(receipt.event_id)) for receipt in receipts),
+        next_cursor,
+    )
 
 
-async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None) -> Page[IncidentRow]:
+async def list_incidents(
+    session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
+) -> Page[IncidentRow]:
     """A page of incidents. Raises: ValidationFailed for an invalid cursor."""
     query = select(INCIDENTS).join(RECEIPTS, RECEIPTS.c.event_id == INCIDENTS.c.event_id)
     query = query.where(*_receipt_conditions(filters), *_created(filters, INCIDENTS.c.opened_at))
@@ -116,18 +133,26 @@ async def list_incidents(session: AsyncSession, filters: ListFilters, *, limit: 
         query = query.where(INCIDENTS.c.project_id == filters.project_id)
     if filters.states:
         query = query.where(INCIDENTS.c.state.in_(filters.states))
-    rows, next_cursor = await page_of_rows(session, query, INCIDENTS.c.id, limit=limit, cursor=cursor)
+    rows, next_cursor = await page_of_rows(
+        session, query, INCIDENTS.c.id, limit=limit, cursor=cursor
+    )
     return Page(await _with_receipts(session, rows), next_cursor)
 
 
-async def read_event_row(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> EventRow | None:
+async def read_event_row(
+    session: AsyncSession, project_id: ProjectId | None, event_id: EventId
+) -> EventRow | None:
     """The event and its incident; None when there is no such event in the project."""
     row = await _receipt_row(session, project_id, event_id)
     return None if row is None else await _event_row(session, row)
 
 
 async def read_event(
-    session: AsyncSession, project_id: ProjectId | None, event_id: EventId, *, cursor: str | None = None
+    session: AsyncSession,
+    project_id: ProjectId | None,
+    event_id: EventId,
+    *,
+    cursor: str | None = None,
 ) -> EventFull | None:
     """The event in full; None when there is no such event in the project.
 
@@ -145,37 +170,57 @@ async def read_event(
     return EventFull(event.receipt, event.incident, repairs, entries, page.next_cursor)
 
 
-async def read_repair(session: AsyncSession, event_id: EventId, replay_id: ReplayId) -> RepairFull | None:
+async def read_repair(
+    session: AsyncSession, event_id: EventId, replay_id: ReplayId
+) -> RepairFull | None:
     """The repair with its receipt and incident, without the timeline; None when the event has no
     such repair.
     """
-    row = (await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))).first()
-    repairs = await select_repairs(session, (REPAIRS.c.event_id == event_id) & (REPAIRS.c.replay_id == replay_id))
+    row = (
+        await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))
+    ).first()
+    repairs = await select_repairs(
+        session, (REPAIRS.c.event_id == event_id) & (REPAIRS.c.replay_id == replay_id)
+    )
     incident = (await incidents_of(session, [event_id])).get(event_id)
     if row is None or incident is None or not repairs:
         return None
     return RepairFull((await credited_receipts(session, [row]))[0], incident, repairs[0])
 
 
-async def _receipt_row(session: AsyncSession, project_id: ProjectId | None, event_id: EventId) -> Row[Any] | None:
-    query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id, *of_project(RECEIPTS.c.project_id, project_id))
+async def _receipt_row(
+    session: AsyncSession, project_id: ProjectId | None, event_id: EventId
+) -> Row[Any] | None:
+    query = select(*RECEIPT_COLUMNS).where(
+        RECEIPTS.c.event_id == event_id, *of_project(RECEIPTS.c.project_id, project_id)
+    )
     return (await session.execute(query)).first()
 
 
 async def _event_row(session: AsyncSession, row: Row[Any]) -> EventRow:
     (receipt,) = await credited_receipts(session, [row])
-    return EventRow(receipt, (await incidents_of(session, [receipt.event_id])).get(receipt.event_id))
+    return EventRow(
+        receipt, (await incidents_of(session, [receipt.event_id])).get(receipt.event_id)
+    )
 
 
-async def read_incident(session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId) -> IncidentRow | None:
+async def read_incident(
+    session: AsyncSession, project_id: ProjectId | None, incident_id: IncidentId
+) -> IncidentRow | None:
     """The incident and its receipt; None when there is no such incident in the project."""
-    query = select(INCIDENTS).where(INCIDENTS.c.id == incident_id, *of_project(INCIDENTS.c.project_id, project_id))
+    query = select(INCIDENTS).where(
+        INCIDENTS.c.id == incident_id, *of_project(INCIDENTS.c.project_id, project_id)
+    )
     found = await _with_receipts(session, (await session.execute(query)).all())
     return found[0] if found else None
 
 
 async def find_by_provider_event(
-    session: AsyncSession, project_id: ProjectId | None, *, provider: Provider, provider_event_id: str
+    session: AsyncSession,
+    project_id: ProjectId | None,
+    *,
+    provider: Provider,
+    provider_event_id: str,
 ) -> list[Receipt]:
     """The receipts of one of the provider's events, one for each effect, newest first."""
     query = select(*RECEIPT_COLUMNS).where(
@@ -188,7 +233,11 @@ async def find_by_provider_event(
 
 
 async def counts(
-    session: AsyncSession, project_id: ProjectId | None, now: datetime, *, within: tuple[ProjectId, ...] | None = None
+    session: AsyncSession,
+    project_id: ProjectId | None,
+    now: datetime,
+    *,
+    within: tuple[ProjectId, ...] | None = None,
 ) -> Counts:
     """The counts of the home page; `within` as in `ListFilters`."""
     waiting = select(func.count()).where(
@@ -201,10 +250,16 @@ async def counts(
         func.count().filter(state == IncidentState.OPEN.value).label("open"),
         func.count().filter(state == IncidentState.REPAIRING.value).label("repairing"),
         func.count().filter(recovered, INCIDENTS.c.resolved_at > now - WEEK).label("repaired"),
-    ).where(*of_project(INCIDENTS.c.project_id, project_id), *in_projects(INCIDENTS.c.project_id, within))
+    ).where(
+        *of_project(INCIDENTS.c.project_id, project_id),
+        *in_projects(INCIDENTS.c.project_id, within),
+    )
     row = (await session.execute(incidents)).one()
     return Counts(
-        waiting=await session.scalar(waiting) or 0, open=row.open, repairing=row.repairing, repaired_this_week=row.repaired
+        waiting=await session.scalar(waiting) or 0,
+        open=row.open,
+        repairing=row.repairing,
+        repaired_this_week=row.repaired,
     )
 
 
@@ -230,8 +285,13 @@ def _created(filters: ListFilters, at: ColumnElement[datetime]) -> list[ColumnEl
     return after if filters.created_before is None else [*after, at < filters.created_before]
 
 
-async def _with_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> tuple[IncidentRow, ...]:
+async def _with_receipts(
+    session: AsyncSession, rows: Sequence[Row[Any]]
+) -> tuple[IncidentRow, ...]:
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_([row.event_id for row in rows]))
     found = (await session.execute(query)).all() if rows else []
     receipts = {receipt.event_id: receipt for receipt in await credited_receipts(session, found)}
-    return tuple(IncidentRow(incident, receipts[incident.event_id]) for incident in await incidents_from(session, rows))
+    return tuple(
+        IncidentRow(incident, receipts[incident.event_id])
+        for incident in await incidents_from(session, rows)
+    )

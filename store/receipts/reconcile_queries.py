@@ -30,17 +30,23 @@ class OpenReceipt:
     project_id: ProjectId
 
 
-async def open_receipts(session: AsyncSession, *, after: EventId | None, limit: int) -> list[tuple[EventId, ReceiptState]]:
+async def open_receipts(
+    session: AsyncSession, *, after: EventId | None, limit: int
+) -> list[tuple[EventId, ReceiptState]]:
     """Open receipts by id, from the one after `after`."""
     # Literals, not bound values: otherwise neither database uses the partial index
     # `receipts_unended`.
     is_open = RECEIPTS.c.state.in_((literal_column("'waiting'"), literal_column("'incident'")))
-    query = select(RECEIPTS.c.event_id, RECEIPTS.c.state).where(is_open, RECEIPTS.c.event_id > (after or ""))
+    query = select(RECEIPTS.c.event_id, RECEIPTS.c.state).where(
+        is_open, RECEIPTS.c.event_id > (after or "")
+    )
     rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
     return [(EventId(row.event_id), ReceiptState(row.state)) for row in rows]
 
 
-async def dispatched_and_open(session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
+async def dispatched_and_open(
+    session: AsyncSession, event_ids: Collection[EventId]
+) -> list[EventId]:
     """The open receipts among these without an outbox row, by id: each must have a run in
     Temporal.
     """
@@ -65,12 +71,23 @@ async def undispatched_starts(
     The id is 0 after the last row. Examines at most `limit` starts, from the row after `after`.
     """
     before = now - timedelta(seconds=older_than_seconds)
-    starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(OUTBOX.c.id > after, OUTBOX.c.kind == "start")
+    starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(
+        OUTBOX.c.id > after, OUTBOX.c.kind == "start"
+    )
     part = starts.order_by(OUTBOX.c.id).limit(limit).subquery()
     query = select(
-        part.c.id, part.c.created_at, RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.state, RECEIPTS.c.deadline_at
+        part.c.id,
+        part.c.created_at,
+        RECEIPTS.c.event_id,
+        RECEIPTS.c.project_id,
+        RECEIPTS.c.state,
+        RECEIPTS.c.deadline_at,
     )
-    rows = (await session.execute(query.outerjoin(RECEIPTS, RECEIPTS.c.event_id == part.c.event_id).order_by(part.c.id))).all()
+    rows = (
+        await session.execute(
+            query.outerjoin(RECEIPTS, RECEIPTS.c.event_id == part.c.event_id).order_by(part.c.id)
+        )
+    ).all()
     found = [
         OpenReceipt(EventId(row.event_id), ProjectId(row.project_id))
         for row in rows
@@ -101,7 +118,9 @@ async def stuck_repairs(
     # Literals, not bound values: otherwise neither database uses the partial index
     # `repairs_one_active`.
     is_active = state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
-    query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id)
+    query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(
+        REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id
+    )
     query = query.where(is_active, is_stuck, RECEIPTS.c.event_id > (after or ""))
     rows = await session.execute(query.order_by(RECEIPTS.c.event_id).limit(limit))
     return [OpenReceipt(EventId(row.event_id), ProjectId(row.project_id)) for row in rows]
@@ -113,7 +132,9 @@ async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:
     Raises:
         NotFound: no such receipt.
     """
-    row = (await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))).first()
+    row = (
+        await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id == event_id))
+    ).first()
     if row is None:
         raise NotFound
     return receipt_from(row)

@@ -53,7 +53,9 @@ SERIES_STORED = 100
 RECENTLY_CALLED = timedelta(minutes=1)
 
 
-async def request_repair(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> Begun:
+async def request_repair(
+    st: Statements, event_id: EventId, now: datetime, *, requested_by: str
+) -> Begun:
     """Begin a repair for REST, the console or the command line, and enqueue its signal; or return
     the active one.
 
@@ -74,7 +76,9 @@ async def request_repair(st: Statements, event_id: EventId, now: datetime, *, re
         raise RepairUrlMissing
     replay_id = new_replay_id()
     await _create_repair(st, snapshot, replay_id, requested_by, now)
-    await enqueue_signal(st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+    await enqueue_signal(
+        st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+    )
     return Begun(replay_id, is_new=True)
 
 
@@ -102,7 +106,11 @@ async def begin_repair(
     """
     snapshot = await lock_receipt(st, event_id)
     if replay_id is not None:
-        return Begun(replay_id, is_new=False) if replay_id == snapshot.active_replay_id else RepairRefused(None)
+        return (
+            Begun(replay_id, is_new=False)
+            if replay_id == snapshot.active_replay_id
+            else RepairRefused(None)
+        )
     is_seen = not await _remember_request(st, snapshot, marks or {})
     if snapshot.active_replay_id is not None:
         return Begun(snapshot.active_replay_id, is_new=False)
@@ -118,7 +126,9 @@ async def begin_repair(
     return Begun(new, is_new=True)
 
 
-async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime) -> LifecycleState | NotYet:
+async def fail_overdue_repair(
+    st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime
+) -> LifecycleState | NotYet:
     """Fail a repair whose result did not arrive by its deadline; returns the receipt's state.
 
     Raises:
@@ -136,7 +146,9 @@ async def fail_overdue_repair(st: Statements, event_id: EventId, replay_id: Repl
     return to
 
 
-async def _remember_request(st: Statements, snapshot: ReceiptSnapshot, marks: Mapping[str, int]) -> bool:
+async def _remember_request(
+    st: Statements, snapshot: ReceiptSnapshot, marks: Mapping[str, int]
+) -> bool:
     """Store the marks with the incident; False when all of them were known."""
     if snapshot.incident_id is None or not marks:
         return True
@@ -145,13 +157,22 @@ async def _remember_request(st: Statements, snapshot: ReceiptSnapshot, marks: Ma
     new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
     if not new:
         return False
-    latest = dict([*((series, number) for series, number in known.items() if series not in new), *new.items()][-SERIES_STORED:])
+    latest = dict(
+        [
+            *((series, number) for series, number in known.items() if series not in new),
+            *new.items(),
+        ][-SERIES_STORED:]
+    )
     stored = json.dumps(latest, separators=(",", ":"))
-    await st.fetch("UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, snapshot.incident_id)
+    await st.fetch(
+        "UPDATE incidents SET request_marks = $1 WHERE id = $2", stored, snapshot.incident_id
+    )
     return True
 
 
-async def _signal_again(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _signal_again(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
+) -> None:
     """Signal a calling repair again if it had no attempt in the last minute: Temporal may have lost
     the signal.
 
@@ -167,14 +188,19 @@ async def _signal_again(st: Statements, snapshot: ReceiptSnapshot, replay_id: Re
         snapshot.event_id,
     )
     if not known:
-        await enqueue_signal(st, snapshot.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by)
+        await enqueue_signal(
+            st, snapshot.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+        )
 
 
 async def _create_repair(
     st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
 ) -> None:
     await _insert(st, snapshot, replay_id, requested_by, now)
-    await st.fetch("UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'", snapshot.incident)
+    await st.fetch(
+        "UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'",
+        snapshot.incident,
+    )
 
 
 async def _create_failed_repair(
@@ -182,10 +208,14 @@ async def _create_failed_repair(
 ) -> None:
     await _insert(st, snapshot, replay_id, requested_by, now)
     await end_repair(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    await add_alerts(st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
+    await add_alerts(
+        st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id
+    )
 
 
-async def _insert(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime) -> None:
+async def _insert(
+    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
+) -> None:
     await st.fetch(
         "INSERT INTO repairs (replay_id, incident_id, event_id, state,"
         " requested_by, requested_at) "

@@ -28,7 +28,9 @@ async def store_callback_delays(session: AsyncSession, delays: tuple[float, ...]
         await write_fact(session, DELAYS_FACT, stored)
 
 
-async def is_stalled(session: AsyncSession, now: datetime, *, grace_seconds: float) -> ColumnElement[bool]:
+async def is_stalled(
+    session: AsyncSession, now: datetime, *, grace_seconds: float
+) -> ColumnElement[bool]:
     """A condition on `repairs`: the repair is calling, and its next attempt is overdue by more than
     the grace period.
 
@@ -39,9 +41,13 @@ async def is_stalled(session: AsyncSession, now: datetime, *, grace_seconds: flo
     until = now - timedelta(seconds=grace_seconds)
     is_called = exists().where(ATTEMPTS.c.replay_id == REPAIRS.c.replay_id)
     later = ATTEMPTS.alias("later")
-    has_later = exists().where(later.c.replay_id == ATTEMPTS.c.replay_id, later.c.number > ATTEMPTS.c.number)
+    has_later = exists().where(
+        later.c.replay_id == ATTEMPTS.c.replay_id, later.c.number > ATTEMPTS.c.number
+    )
     is_overdue = exists().where(
-        ATTEMPTS.c.replay_id == REPAIRS.c.replay_id, ~has_later, ATTEMPTS.c.at <= await _due(session, until)
+        ATTEMPTS.c.replay_id == REPAIRS.c.replay_id,
+        ~has_later,
+        ATTEMPTS.c.at <= await _due(session, until),
     )
     is_uncalled = and_(REPAIRS.c.requested_at <= until, ~is_called)
     return and_(REPAIRS.c.state == RepairState.CALLING.value, or_(is_uncalled, is_overdue))
@@ -58,10 +64,17 @@ async def _due(session: AsyncSession, until: datetime) -> ColumnElement[datetime
 
     def after(seconds: list[float]) -> ColumnElement[datetime]:
         *others, last = [literal(until - timedelta(seconds=delay), at) for delay in seconds]
-        return case(dict(enumerate(others, start=1)), value=ATTEMPTS.c.number, else_=last) if others else last
+        return (
+            case(dict(enumerate(others, start=1)), value=ATTEMPTS.c.number, else_=last)
+            if others
+            else last
+        )
 
     return case(
         (ATTEMPTS.c.state == AttemptState.STARTED.value, literal(until - LONGEST_ATTEMPT_HOLD, at)),
-        (ATTEMPTS.c.status == 429, after([max(delay, LONGEST_RETRY_AFTER_SECONDS) for delay in delays])),
+        (
+            ATTEMPTS.c.status == 429,
+            after([max(delay, LONGEST_RETRY_AFTER_SECONDS) for delay in delays]),
+        ),
         else_=after(delays),
     )

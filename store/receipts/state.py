@@ -19,10 +19,12 @@ from store.db.sql import Statements
 from store.receipts.outage_credit import credit_locked
 
 _SELECT_SNAPSHOT = """
-SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.id, i.reason, i.resolving_replay_id,
+SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.id, i.reason,
+  i.resolving_replay_id,
        a.replay_id, a.state, a.result_deadline_at, p.late_result, p.timeout_minutes, p.alert_emails,
        CASE WHEN p.repair_url_gone THEN NULL ELSE p.repair_url END,
-       (SELECT max(o.id) FROM outages o WHERE o.done_at IS NULL), r.credited_outage, a.credited_outage
+       (SELECT max(o.id) FROM outages o WHERE o.done_at IS NULL), r.credited_outage,
+         a.credited_outage
 FROM receipts r JOIN projects p ON p.id = r.project_id
 LEFT JOIN incidents i ON i.event_id = r.event_id
 LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
@@ -143,7 +145,9 @@ async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
     return await load_snapshot(st, event_id)
 
 
-def _has_pending_credit(position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None) -> bool:
+def _has_pending_credit(
+    position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
+) -> bool:
     """`newest` is the newest pending outage, None without one. The others are the last outages that
     were applied.
     """

@@ -11,7 +11,18 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Row, case, delete, exists, func, literal, literal_column, select, text, update
+from sqlalchemy import (
+    Row,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
@@ -30,20 +41,22 @@ RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
 REPAIRS = tables.Repair.metadata.tables["repairs"]
 OUTBOX = tables.Outbox.metadata.tables["outbox"]
 LOOK_AFTER_RESTART_SECONDS = 5
-# What is held for longer than a dispatcher's lease was refused, and is backed off. The clock is read shortly before the row.
+# What is held for longer than a dispatcher's lease was refused, and is backed off. The clock is
+# read shortly before the row.
 LONGER_THAN_A_LEASE = timedelta(seconds=LEASE_SECONDS + 2)
 # A restart behind a start brings each of its tries forward: it counts by its age.
 REFUSED_AFTER = timedelta(seconds=30)
 RESTART_NOTE = (
-    "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow has not acted on are dropped: "
-    "if no repair follows, request it again."
+    "A restart of the workflow was requested. Reprocess signals sent in Temporal that the workflow"
+    " has not acted on are dropped: if no repair follows, request it again."
 )
 # The first few runs of each project: a loose index scan of `stuck_runs_by_turn`, the same on both
 # databases.
 _DUE = """
 WITH RECURSIVE owners(id) AS (
     SELECT min(project_id) FROM stuck_runs
-    UNION ALL SELECT (SELECT min(project_id) FROM stuck_runs WHERE project_id > owners.id) FROM owners WHERE owners.id IS NOT NULL
+    UNION ALL SELECT (SELECT min(project_id) FROM stuck_runs WHERE project_id > owners.id)
+      FROM owners WHERE owners.id IS NOT NULL
 )
 SELECT runs.* FROM owners JOIN stuck_runs runs ON runs.event_id IN (
     SELECT due.event_id FROM stuck_runs due
@@ -61,7 +74,9 @@ class WaitingStart(Enum):
     REFUSED = auto()
 
 
-async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, now: datetime) -> None:
+async def suspect_run(
+    st: Statements, event_id: EventId, project_id: ProjectId, now: datetime
+) -> None:
     """Request a check of a run that missed something. A second time changes nothing."""
     await st.fetch(
         "INSERT INTO stuck_runs (event_id, project_id, suspected_at, look_at, looks, restarts) "
@@ -72,7 +87,9 @@ async def suspect_run(st: Statements, event_id: EventId, project_id: ProjectId, 
     )
 
 
-async def runs_to_look_at(session: AsyncSession, now: datetime, *, limit: int, of_each: int) -> list[StuckRun]:
+async def runs_to_look_at(
+    session: AsyncSession, now: datetime, *, limit: int, of_each: int
+) -> list[StuckRun]:
     """The runs whose check is due, at most `of_each` of a project."""
     values = {"now": to_unix_ms(now), "of_each": of_each, "limit": limit}
     rows = await session.execute(text(_DUE).columns(*RUNS.c), values)
@@ -81,19 +98,31 @@ async def runs_to_look_at(session: AsyncSession, now: datetime, *, limit: int, o
 
 async def stuck_run(session: AsyncSession, event_id: EventId) -> StuckRun | None:
     """The run, if it is stuck; else None."""
-    row = (await session.execute(select(RUNS).where(RUNS.c.event_id == event_id, RUNS.c.found_at.is_not(None)))).first()
+    row = (
+        await session.execute(
+            select(RUNS).where(RUNS.c.event_id == event_id, RUNS.c.found_at.is_not(None))
+        )
+    ).first()
     return None if row is None else _run_from(row)
 
 
 async def stuck_runs(session: AsyncSession, *, after: EventId | None, limit: int) -> list[StuckRun]:
     """Stuck runs by receipt id, from the one after `after`."""
     query = select(RUNS).where(RUNS.c.found_at.is_not(None), RUNS.c.event_id > (after or ""))
-    return [_run_from(row) for row in await session.execute(query.order_by(RUNS.c.event_id).limit(limit))]
+    return [
+        _run_from(row)
+        for row in await session.execute(query.order_by(RUNS.c.event_id).limit(limit))
+    ]
 
 
 async def count_stuck(session: AsyncSession) -> int:
     """The number of stuck runs."""
-    return await session.scalar(select(func.count()).select_from(RUNS).where(RUNS.c.found_at.is_not(None))) or 0
+    return (
+        await session.scalar(
+            select(func.count()).select_from(RUNS).where(RUNS.c.found_at.is_not(None))
+        )
+        or 0
+    )
 
 
 async def postpone_look(session: AsyncSession, event_id: EventId, until: datetime) -> None:
@@ -102,7 +131,9 @@ async def postpone_look(session: AsyncSession, event_id: EventId, until: datetim
     await session.execute(later.values(look_at=until, looks=RUNS.c.looks + 1))
 
 
-async def mark_stuck(session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime, *, look_at: datetime) -> None:
+async def mark_stuck(
+    session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime, *, look_at: datetime
+) -> None:
     """Record that the run is stuck, with one timeline entry."""
     changed = await session.execute(
         update(RUNS)
@@ -112,21 +143,30 @@ async def mark_stuck(session: AsyncSession, run: StuckRun, cause: StuckCause, no
     )
     if changed.first() is None:
         later = update(RUNS).where(RUNS.c.event_id == run.event_id)
-        await session.execute(later.values(cause=cause.value, look_at=look_at, looks=RUNS.c.looks + 1))
+        await session.execute(
+            later.values(cause=cause.value, look_at=look_at, looks=RUNS.c.looks + 1)
+        )
         return
-    message = f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it: {restart_command(run.event_id)}"
+    message = (
+        f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it:"
+        f" {restart_command(run.event_id)}"
+    )
     await _note(session, run.event_id, message, now)
 
 
 async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goes_on: bool) -> None:
     """End the checks of the run. If it was stuck and `goes_on`, add a timeline entry."""
-    gone = await session.execute(delete(RUNS).where(RUNS.c.event_id == run.event_id).returning(RUNS.c.found_at))
+    gone = await session.execute(
+        delete(RUNS).where(RUNS.c.event_id == run.event_id).returning(RUNS.c.found_at)
+    )
     row = gone.first()
     if row is not None and row.found_at is not None and goes_on:
         await _note(session, run.event_id, "The workflow goes on again.", now)
 
 
-async def request_restart(session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str) -> bool:
+async def request_restart(
+    session: AsyncSession, event_id: EventId, now: datetime, *, requested_by: str
+) -> bool:
     """Enqueue a restart: Temporal ends the run and starts another, which first reads the receipt's
     state from the store.
 
@@ -141,7 +181,9 @@ async def request_restart(session: AsyncSession, event_id: EventId, now: datetim
     await _bring_forward(session, event_id, now + RESTART_WITHIN)
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
-    await session.execute(restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at))
+    await session.execute(
+        restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at)
+    )
     return True
 
 
@@ -151,17 +193,23 @@ async def _bring_forward(session: AsyncSession, event_id: EventId, soon: datetim
     sooner = case((claimed_until > soon, literal(soon, claimed_until.type)), else_=claimed_until)
     # Every row, so that `store.receipts.outbox.retry_later` waits for this transaction and sees the
     # restart.
-    await session.execute(update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner))
+    await session.execute(
+        update(OUTBOX).where(OUTBOX.c.event_id == event_id).values(claimed_until=sooner)
+    )
 
 
-async def is_repair_stalled(session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float) -> bool:
+async def is_repair_stalled(
+    session: AsyncSession, event_id: EventId, now: datetime, *, silent_seconds: float
+) -> bool:
     """Whether the first or next attempt of the active repair is overdue by `silent_seconds`."""
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     found = select(REPAIRS.c.replay_id).where(REPAIRS.c.event_id == event_id, is_due)
     return (await session.execute(found.limit(1))).first() is not None
 
 
-async def waiting_start(session: AsyncSession, event_id: EventId, now: datetime) -> WaitingStart | None:
+async def waiting_start(
+    session: AsyncSession, event_id: EventId, now: datetime
+) -> WaitingStart | None:
     """How the start of the receipt's run waits in the outbox; None when it does not."""
     query = select(OUTBOX.c.kind, OUTBOX.c.claimed_until, OUTBOX.c.created_at)
     query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(("start", "restart")))
@@ -184,13 +232,17 @@ async def suspect_stalled_repairs(
     """
     # Literals, not bound values: otherwise neither database uses the partial index
     # `repairs_one_active`.
-    is_active = REPAIRS.c.state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
+    is_active = REPAIRS.c.state.in_(
+        (literal_column("'calling'"), literal_column("'awaiting_result'"))
+    )
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
     query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)
     query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id)
     query = query.where(is_active, is_due, ~is_known)
-    query = query.where(REPAIRS.c.replay_id > after, RECEIPTS.c.state == ReceiptState.INCIDENT.value)
+    query = query.where(
+        REPAIRS.c.replay_id > after, RECEIPTS.c.state == ReceiptState.INCIDENT.value
+    )
     rows = (await session.execute(query.order_by(REPAIRS.c.replay_id).limit(limit))).all()
     st = SessionStatements(session)
     for row in rows:
@@ -198,8 +250,12 @@ async def suspect_stalled_repairs(
     return [row.replay_id for row in rows]
 
 
-async def _note(session: AsyncSession, event_id: EventId, message: str, now: datetime, **ids: object) -> None:
-    await add_timeline(SessionStatements(session), event_id, TimelineKind.NOTED, now, text=message, **ids)
+async def _note(
+    session: AsyncSession, event_id: EventId, message: str, now: datetime, **ids: object
+) -> None:
+    await add_timeline(
+        SessionStatements(session), event_id, TimelineKind.NOTED, now, text=message, **ids
+    )
 
 
 def _run_from(row: Row[Any]) -> StuckRun:

@@ -87,7 +87,11 @@ class Line:
 
 
 async def read_timeline(
-    session: AsyncSession, receipt: Receipt, *, limit: int = ENTRIES_SHOWN, cursor: str | None = None
+    session: AsyncSession,
+    receipt: Receipt,
+    *,
+    limit: int = ENTRIES_SHOWN,
+    cursor: str | None = None,
 ) -> TimelinePage:
     """A page of the event's timeline. Raises: ValidationFailed for an invalid cursor."""
     begins = None if cursor is None else _read_cursor(cursor)
@@ -104,13 +108,18 @@ def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
     shown: list[Line] = []
     at = [0] * len(sources)
     while len(shown) < limit:
-        heads = [source[at[number]] for number, source in enumerate(sources) if at[number] < len(source)]
+        heads = [
+            source[at[number]] for number, source in enumerate(sources) if at[number] < len(source)
+        ]
         if not heads:
             break
         newest = max(heads, key=lambda line: line.order)
         shown.append(newest)
         at[newest.source] += 1
-    left = [source[at[number]].key if at[number] < len(source) else None for number, source in enumerate(sources)]
+    left = [
+        source[at[number]].key if at[number] < len(source) else None
+        for number, source in enumerate(sources)
+    ]
     is_whole = all(at[number] == len(source) for number, source in enumerate(sources))
     # The sort is stable: otherwise equal lines of one table stay in insertion order.
     entries = tuple(line.entry for line in sorted(reversed(shown), key=lambda line: line.order))
@@ -119,7 +128,10 @@ def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
 
 def accepted_line(receipt: Receipt) -> Line:
     """The first entry of every receipt."""
-    fields: dict[str, object] = {"timeout_at": to_iso(receipt.timeout_at), "request_id": receipt.request_id}
+    fields: dict[str, object] = {
+        "timeout_at": to_iso(receipt.timeout_at),
+        "request_id": receipt.request_id,
+    }
     return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
 
 
@@ -130,7 +142,10 @@ def result_lines(results: Iterable[Result]) -> list[Line]:
 
 def attempt_lines(attempts: Iterable[tuple[ReplayId, Attempt]]) -> list[Line]:
     """A line for each attempt of a repair, in the order given."""
-    return [Line(_attempt(replay_id, attempt), 2, (replay_id, attempt.number)) for replay_id, attempt in attempts]
+    return [
+        Line(_attempt(replay_id, attempt), 2, (replay_id, attempt.number))
+        for replay_id, attempt in attempts
+    ]
 
 
 def stored_lines(entries: Iterable[tuple[int, TimelineEntry]]) -> list[Line]:
@@ -138,7 +153,9 @@ def stored_lines(entries: Iterable[tuple[int, TimelineEntry]]) -> list[Line]:
     return [Line(entry, 3, number) for number, entry in entries]
 
 
-async def add_timeline(st: Statements, event_id: EventId, kind: TimelineKind, now: datetime, **fields: object) -> None:
+async def add_timeline(
+    st: Statements, event_id: EventId, kind: TimelineKind, now: datetime, **fields: object
+) -> None:
     await st.fetch(
         "INSERT INTO timeline (event_id, at, kind, fields) VALUES ($1, $2, $3, $4)",
         event_id,
@@ -148,21 +165,29 @@ async def add_timeline(st: Statements, event_id: EventId, kind: TimelineKind, no
     )
 
 
-async def note(st: Statements, event_id: EventId, now: datetime, *, text: str, **ids: object) -> None:
+async def note(
+    st: Statements, event_id: EventId, now: datetime, *, text: str, **ids: object
+) -> None:
     """Add a `noted` entry to the timeline."""
     await add_timeline(st, event_id, TimelineKind.NOTED, now, text=text, **ids)
 
 
-async def _results(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+async def _results(
+    session: AsyncSession, event_id: EventId, begins: _From | None, limit: int
+) -> list[Line]:
     query = select(RESULTS).where(RESULTS.c.event_id == event_id)
     if begins is not None:
         if begins.result is None:
             return []
         query = query.where(RESULTS.c.id <= begins.result)
-    return result_lines(map(result_from, await session.execute(query.order_by(RESULTS.c.id.desc()).limit(limit))))
+    return result_lines(
+        map(result_from, await session.execute(query.order_by(RESULTS.c.id.desc()).limit(limit)))
+    )
 
 
-async def _attempts(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+async def _attempts(
+    session: AsyncSession, event_id: EventId, begins: _From | None, limit: int
+) -> list[Line]:
     key = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
     query = select(ATTEMPTS).where(ATTEMPTS.c.event_id == event_id)
     if begins is not None:
@@ -173,7 +198,9 @@ async def _attempts(session: AsyncSession, event_id: EventId, begins: _From | No
     return attempt_lines((ReplayId(row.replay_id), attempt_from(row)) for row in rows)
 
 
-async def _stored(session: AsyncSession, event_id: EventId, begins: _From | None, limit: int) -> list[Line]:
+async def _stored(
+    session: AsyncSession, event_id: EventId, begins: _From | None, limit: int
+) -> list[Line]:
     query: Select[Any] = select(TIMELINE).where(TIMELINE.c.event_id == event_id)
     if begins is not None:
         if begins.stored is None:
@@ -188,7 +215,13 @@ def _write_cursor(left: Sequence[Any]) -> str:
     is always last.
     """
     _, result, attempt, stored = left
-    text = "|".join(("" if stored is None else str(stored), result or "", f"{attempt[0]}:{attempt[1]}" if attempt else ""))
+    text = "|".join(
+        (
+            "" if stored is None else str(stored),
+            result or "",
+            f"{attempt[0]}:{attempt[1]}" if attempt else "",
+        )
+    )
     return write_cursor(text)
 
 
@@ -203,7 +236,9 @@ def _read_cursor(cursor: str) -> _From:
 
 def _rank(entry: TimelineEntry) -> int:
     if entry.kind is TimelineKind.RESULT_RECEIVED:
-        is_first_failure = entry.fields["status"] == ResultStatus.FAILED and "replay_id" not in entry.fields
+        is_first_failure = (
+            entry.fields["status"] == ResultStatus.FAILED and "replay_id" not in entry.fields
+        )
         return 4 if is_first_failure else 9
     return _RANK[entry.kind]
 
@@ -211,7 +246,11 @@ def _rank(entry: TimelineEntry) -> int:
 def _received(result: Result) -> TimelineEntry:
     said = result.said
     fields: dict[str, object] = {"status": said.status.value}
-    given = {"replay_id": said.replay_id, "error_code": said.error_code, "error_message": said.error_message}
+    given = {
+        "replay_id": said.replay_id,
+        "error_code": said.error_code,
+        "error_message": said.error_message,
+    }
     fields |= {name: value for name, value in given.items() if value is not None}
     if result.repeats and result.repeated_at is not None:
         fields |= {"repeats": result.repeats, "repeated_at": to_iso(result.repeated_at)}

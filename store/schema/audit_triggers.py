@@ -8,30 +8,50 @@ recreate its triggers.
 from sqlalchemy import DDL, Table, event
 
 SQLITE = (
-    "CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END",
-    "CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END",
+    (
+        "CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END"
+    ),
+    (
+        "CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END"
+    ),
     # INSERT OR REPLACE deletes without firing the trigger above.
-    "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
-    "WHEN EXISTS (SELECT 1 FROM audit_log WHERE sequence = NEW.sequence OR hash = NEW.hash) "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END",
-    "CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head "
-    "BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END",
-    "CREATE TRIGGER audit_head_moves_on BEFORE UPDATE ON audit_head WHEN NEW.sequence <= OLD.sequence "
-    "BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END",
-    "CREATE TRIGGER audit_head_no_replace BEFORE INSERT ON audit_head WHEN EXISTS (SELECT 1 FROM audit_head) "
-    "BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END",
+    (
+        "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
+        "WHEN EXISTS (SELECT 1 FROM audit_log WHERE sequence = NEW.sequence OR hash = NEW.hash) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END"
+    ),
+    (
+        "CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head "
+        "BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END"
+    ),
+    (
+        "CREATE TRIGGER audit_head_moves_on BEFORE UPDATE ON audit_head WHEN NEW.sequence <="
+        " OLD.sequence BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END"
+    ),
+    (
+        "CREATE TRIGGER audit_head_no_replace BEFORE INSERT ON audit_head WHEN EXISTS (SELECT 1"
+        " FROM audit_head) BEGIN SELECT RAISE(ABORT, 'the end of the audit log only moves on'); END"
+    ),
 )
 POSTGRESQL = (
-    "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION 'the audit log is append only'; END $$",
-    "CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()",
-    "CREATE TRIGGER audit_head_no_delete BEFORE DELETE OR TRUNCATE ON audit_head "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()",
-    "CREATE TRIGGER audit_head_moves_on BEFORE UPDATE ON audit_head "
-    "FOR EACH ROW WHEN (NEW.sequence <= OLD.sequence) EXECUTE FUNCTION audit_refuse()",
+    (
+        "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the audit log is append only'; END $$"
+    ),
+    (
+        "CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+    ),
+    (
+        "CREATE TRIGGER audit_head_no_delete BEFORE DELETE OR TRUNCATE ON audit_head "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+    ),
+    (
+        "CREATE TRIGGER audit_head_moves_on BEFORE UPDATE ON audit_head "
+        "FOR EACH ROW WHEN (NEW.sequence <= OLD.sequence) EXECUTE FUNCTION audit_refuse()"
+    ),
 )
 
 

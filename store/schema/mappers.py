@@ -106,7 +106,9 @@ def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
         resolved_at=row.resolved_at,
         resolution=None if row.resolution is None else Resolution(row.resolution),
         active_replay_id=None if active_replay_id is None else ReplayId(active_replay_id),
-        resolving_replay_id=None if row.resolving_replay_id is None else ReplayId(row.resolving_replay_id),
+        resolving_replay_id=None
+        if row.resolving_replay_id is None
+        else ReplayId(row.resolving_replay_id),
     )
 
 

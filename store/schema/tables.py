@@ -40,32 +40,44 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else from_unix_ms(value)
 
 
-def _instant(*, nullable: bool = False, index: bool = False) -> Any:  # Any: SQLModel's Field is typed so
+def _instant(
+    *, nullable: bool = False, index: bool = False
+) -> Any:  # Any: SQLModel's Field is typed so
     return Field(default=None, sa_column=Column(Instant(), nullable=nullable, index=index))
 
 
-def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, primary_key: bool = False) -> Any:
+def _text(
+    *, nullable: bool = False, unique: bool = False, index: bool = False, primary_key: bool = False
+) -> Any:
     return Field(
         default=None,
-        sa_column=Column(Text, nullable=nullable, unique=unique, index=index, primary_key=primary_key),
+        sa_column=Column(
+            Text, nullable=nullable, unique=unique, index=index, primary_key=primary_key
+        ),
     )
 
 
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+    return Index(
+        name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where)
+    )
 
 
 def _sequence() -> Any:
     # INTEGER on SQLite, because only that type name gets an automatic number.
     return Field(
         default=None,
-        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+        ),
     )
 
 
 def _number() -> Any:
     return Field(
-        sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False
+        ),
     )
 
 
@@ -82,7 +94,9 @@ def _newest_outage() -> Any:
 
 class Project(SQLModel, table=True):
     __tablename__: ClassVar[str] = "projects"
-    __table_args__ = (_partial_index("projects_left", "id", where="deleted_at IS NOT NULL AND erased_at IS NULL"),)
+    __table_args__ = (
+        _partial_index("projects_left", "id", where="deleted_at IS NOT NULL AND erased_at IS NULL"),
+    )
 
     id: str = _text(primary_key=True)
     name: str = _text(unique=True)
@@ -93,10 +107,14 @@ class Project(SQLModel, table=True):
     late_result: str = _text()  # resolve | note
     snapshots: bool = Field(default=False)
     alert_emails: str = _text()  # JSON array of addresses
-    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    data_key: bytes = Field(
+        sa_column=Column(LargeBinary, nullable=False)
+    )  # sealed by the master key
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
-    deleted_at: datetime | None = _instant(nullable=True)  # from then on it is nobody's: its rows are erased
+    deleted_at: datetime | None = _instant(
+        nullable=True
+    )  # from then on it is nobody's: its rows are erased
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
 
 
@@ -131,10 +149,14 @@ class SigningSecret(SQLModel, table=True):
 class Receipt(SQLModel, table=True):
     __tablename__: ClassVar[str] = "receipts"
     __table_args__ = (
-        UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
+        UniqueConstraint(
+            "project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"
+        ),
         Index("receipts_by_state", "project_id", "state", "event_id"),
         _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
-        _partial_index("receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"),
+        _partial_index(
+            "receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"
+        ),
         _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
         Index("receipts_by_reference", "project_id", "internal_reference"),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
@@ -158,7 +180,9 @@ class Receipt(SQLModel, table=True):
     ended_at: datetime | None = _instant(nullable=True)
     flags: str = _text()  # space-separated
     request_id: str = _text()
-    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # sealed JSON text
+    payload: bytes | None = Field(
+        default=None, sa_column=Column(LargeBinary, nullable=True)
+    )  # sealed JSON text
     credited_outage: int = _newest_outage()
 
 
@@ -178,14 +202,21 @@ class Incident(SQLModel, table=True):
     resolved_at: datetime | None = _instant(nullable=True)
     resolution: str | None = _text(nullable=True)
     resolving_replay_id: str | None = _text(nullable=True)
-    request_marks: str | None = _text(nullable=True)  # JSON object: the latest `reprocess` signal seen of each series
+    request_marks: str | None = _text(
+        nullable=True
+    )  # JSON object: the latest `reprocess` signal seen of each series
 
 
 class Repair(SQLModel, table=True):
     __tablename__: ClassVar[str] = "repairs"
     __table_args__ = (
         Index("repairs_by_event", "event_id", "replay_id"),
-        _partial_index("repairs_one_active", "incident_id", unique=True, where="state IN ('calling', 'awaiting_result')"),
+        _partial_index(
+            "repairs_one_active",
+            "incident_id",
+            unique=True,
+            where="state IN ('calling', 'awaiting_result')",
+        ),
     )
 
     replay_id: str = _text(primary_key=True)
@@ -211,7 +242,9 @@ class Attempt(SQLModel, table=True):
     status: int | None = Field(default=None)
     duration_ms: int | None = Field(default=None)
     error_class: str | None = _text(nullable=True)
-    holder: str | None = _text(nullable=True)  # the process that sends it, as its heartbeat names it
+    holder: str | None = _text(
+        nullable=True
+    )  # the process that sends it, as its heartbeat names it
 
 
 class Result(SQLModel, table=True):
@@ -254,7 +287,11 @@ class Outbox(SQLModel, table=True):
     # Autoincrement: with a reused id, a late acknowledgement would delete the wrong row.
     __table_args__ = (
         Index("outbox_by_event", "event_id", "id"),
-        _partial_index("outbox_urgent", "event_id", where="kind IN ('reprocess', 'resolve', 'expire', 'restart')"),
+        _partial_index(
+            "outbox_urgent",
+            "event_id",
+            where="kind IN ('reprocess', 'resolve', 'expire', 'restart')",
+        ),
         Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},
     )
@@ -297,7 +334,13 @@ class Alert(SQLModel, table=True):
         _partial_index("alerts_retried", "project_id", "due_at", where=ALERT_IS_RETRIED),
         _partial_index("alerts_failing", "failing_since", where=ALERT_IS_RETRIED),
         _partial_index("alerts_ended", "ended_at", where="ended_at IS NOT NULL"),
-        _partial_index("alerts_notices", "project_id", "replay_id", "created_at", where="kind = 'destination_failing'"),
+        _partial_index(
+            "alerts_notices",
+            "project_id",
+            "replay_id",
+            "created_at",
+            where="kind = 'destination_failing'",
+        ),
     )
 
     id: int | None = _sequence()
@@ -327,8 +370,12 @@ class Idempotency(SQLModel, table=True):
     key: str = _text(primary_key=True)
     fingerprint: str = _text()  # SHA-256 of the raw body, hex
     status: int = Field()
-    subject: str | None = _text(nullable=True)  # the event, for an accepted receipt: its answer is made from that row
-    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))  # every other answer, as sent
+    subject: str | None = _text(
+        nullable=True
+    )  # the event, for an accepted receipt: its answer is made from that row
+    body: bytes | None = Field(
+        default=None, sa_column=Column(LargeBinary, nullable=True)
+    )  # every other answer, as sent
     created_at: datetime = _instant(index=True)
 
 
@@ -452,11 +499,15 @@ class TotpFactor(SQLModel, table=True):
     __tablename__: ClassVar[str] = "totp_factors"
 
     user_id: str = _text(primary_key=True)
-    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # sealed by the master key
+    data_key: bytes = Field(
+        sa_column=Column(LargeBinary, nullable=False)
+    )  # sealed by the master key
     sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _instant()
     confirmed_at: datetime | None = _instant(nullable=True)
-    last_step: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))  # the newest that was accepted
+    last_step: int | None = Field(
+        default=None, sa_column=Column(BigInteger, nullable=True)
+    )  # the newest that was accepted
 
 
 class RecoveryCode(SQLModel, table=True):
@@ -476,7 +527,9 @@ class Throttle(SQLModel, table=True):
     name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
     failures: int = Field()
     open_at: datetime = _instant()  # not to be tried before
-    told_until: datetime | None = _instant(nullable=True)  # until this `open_at`, a refused attempt is already in the audit log
+    told_until: datetime | None = _instant(
+        nullable=True
+    )  # until this `open_at`, a refused attempt is already in the audit log
     forgotten_at: datetime = _instant(index=True)
 
 

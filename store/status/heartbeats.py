@@ -26,7 +26,9 @@ BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
 INGEST = "ingest"
 _LATEST_INGEST_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == INGEST)
 # Built once, because it runs for each deadline. It returns a row for each recent API process.
-_INGEST_BEATS = select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == INGEST).order_by(BEATS.c.at.desc())
+_INGEST_BEATS = (
+    select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == INGEST).order_by(BEATS.c.at.desc())
+)
 # In the report of a process's last heartbeat.
 ENDED = "ended"
 # In every report: the fingerprints of the root secrets that the process knows.
@@ -65,7 +67,13 @@ class Beat:
 
 
 async def beat(
-    session: AsyncSession, *, process: str, role: str, started_at: datetime, now: datetime, report: Mapping[str, object]
+    session: AsyncSession,
+    *,
+    process: str,
+    role: str,
+    started_at: datetime,
+    now: datetime,
+    report: Mapping[str, object],
 ) -> None:
     """Write the heartbeat of a process with its report, in place of its previous one."""
     await session.execute(
@@ -136,7 +144,9 @@ async def forget_stale(session: AsyncSession, now: datetime) -> int:
     is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
     latest = _LATEST_INGEST_BEAT.where(BEATS.c.at <= now + AHEAD_AT_MOST).scalar_subquery()
     is_last = (BEATS.c.role == INGEST) & (BEATS.c.at == latest)
-    gone = await session.execute(delete(BEATS).where(is_future | (is_stale & ~is_last)).returning(BEATS.c.process))
+    gone = await session.execute(
+        delete(BEATS).where(is_future | (is_stale & ~is_last)).returning(BEATS.c.process)
+    )
     return len(gone.all())
 
 
@@ -162,7 +172,10 @@ async def lock_fact(session: AsyncSession, name: str) -> None:
 async def write_fact(session: AsyncSession, name: str, value: str) -> None:
     """Write a fact, in place of the previous value."""
     await session.execute(
-        text("INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"),
+        text(
+            "INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE"
+            " SET value = excluded.value"
+        ),
         {"name": name, "value": value},
     )
 

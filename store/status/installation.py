@@ -15,7 +15,15 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
-from store.status.heartbeats import FACTS, NAMESPACE_FACT, Beat, read_beats, read_fact, write_fact, write_fact_once
+from store.status.heartbeats import (
+    FACTS,
+    NAMESPACE_FACT,
+    Beat,
+    read_beats,
+    read_fact,
+    write_fact,
+    write_fact_once,
+)
 
 INSTALLATION_FACT = "installation_id"
 # Exists while open receipts still have to be started in a new namespace. Its value is the id of the
@@ -67,7 +75,12 @@ async def installation_id(session: AsyncSession) -> str:
 
 
 async def adopt_namespace(
-    session: AsyncSession, namespace_id: str, *, process: str, now: datetime, live_seconds: float = LIVE_SECONDS
+    session: AsyncSession,
+    namespace_id: str,
+    *,
+    process: str,
+    now: datetime,
+    live_seconds: float = LIVE_SECONDS,
 ) -> Adopted:
     """Decide whether the worker `process` may work in the namespace. Binding once it is committed.
 
@@ -76,10 +89,14 @@ async def adopt_namespace(
     again. `live_seconds`: how old the heartbeat of a live worker may be.
     """
     await write_fact_once(session, NAMESPACE_FACT, namespace_id)
-    known = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == NAMESPACE_FACT).with_for_update())
+    known = await session.scalar(
+        select(FACTS.c.value).where(FACTS.c.name == NAMESPACE_FACT).with_for_update()
+    )
     if known == namespace_id:
         return Adopted(Adoption.KNOWN)
-    if (other := _live_in(known, await read_beats(session, now), process, live_seconds)) is not None:
+    if (
+        other := _live_in(known, await read_beats(session, now), process, live_seconds)
+    ) is not None:
         return Adopted(Adoption.ELSEWHERE, other)
     await write_fact(session, NAMESPACE_FACT, namespace_id)
     await write_fact(session, RESTART_FACT, namespace_id)
@@ -109,7 +126,9 @@ async def end_restart(session: AsyncSession, namespace_id: str) -> None:
 
 async def _locked_restart(session: AsyncSession, namespace_id: str) -> Restart | None:
     """Lock the restart and return it. None if there is none, or if it is of another namespace."""
-    value = await session.scalar(select(FACTS.c.value).where(FACTS.c.name == RESTART_FACT).with_for_update())
+    value = await session.scalar(
+        select(FACTS.c.value).where(FACTS.c.name == RESTART_FACT).with_for_update()
+    )
     restart = _restart_from(value)
     return restart if restart is not None and restart.namespace_id == namespace_id else None
 
@@ -121,9 +140,13 @@ def _restart_from(value: str | None) -> Restart | None:
     return Restart(namespace_id, EventId(after) if after else None)
 
 
-def _live_in(namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float) -> Beat | None:
+def _live_in(
+    namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float
+) -> Beat | None:
     for beat in beats:
-        is_live = beat.role == "worker" and beat.process != process and beat.age_seconds <= live_seconds
+        is_live = (
+            beat.role == "worker" and beat.process != process and beat.age_seconds <= live_seconds
+        )
         if is_live and beat.report.get(NAMESPACE_ID) == namespace_id:
             return beat
     return None

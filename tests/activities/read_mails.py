@@ -36,13 +36,32 @@ NASTY = (
     "?=",
     "=" * 400,
 )
-FIELDS = ("internal_reference", "provider_event_id", "error_code", "error_message", "project_name", "event_type", "effect_type")
+FIELDS = (
+    "internal_reference",
+    "provider_event_id",
+    "error_code",
+    "error_message",
+    "project_name",
+    "event_type",
+    "effect_type",
+)
 
 
-def alert_with(kind: str = AlertKind.INCIDENT_OPENED, *, destination: str = "ops@shop.example", **texts: Any) -> AlertDue:
+def alert_with(
+    kind: str = AlertKind.INCIDENT_OPENED, *, destination: str = "ops@shop.example", **texts: Any
+) -> AlertDue:
     """An alert with the given texts. Enum fields accept any text."""
-    given = {"internal_reference": "order 1", "provider_event_id": "evt_1", "error_code": None, "error_message": None}
-    given |= {"event_type": EventType.INVOICE_PAID, "effect_type": EffectType.ACCESS_UNLOCK, "project_name": "shop"} | texts
+    given = {
+        "internal_reference": "order 1",
+        "provider_event_id": "evt_1",
+        "error_code": None,
+        "error_message": None,
+    }
+    given |= {
+        "event_type": EventType.INVOICE_PAID,
+        "effect_type": EffectType.ACCESS_UNLOCK,
+        "project_name": "shop",
+    } | texts
     event_id, incident_id = EventId("evt_018f"), IncidentId("inc_018f")
     receipt = Receipt(
         event_id=event_id,
@@ -78,7 +97,9 @@ def alert_with(kind: str = AlertKind.INCIDENT_OPENED, *, destination: str = "ops
         active_replay_id=None,
         resolving_replay_id=None,
     )
-    facts = AlertFacts(incident, receipt, given["project_name"], (destination,), None, texts.get("failing"))
+    facts = AlertFacts(
+        incident, receipt, given["project_name"], (destination,), None, texts.get("failing")
+    )
     return AlertDue(1, kind, destination, event_id, incident_id, None, None, 0, None, facts)
 
 

@@ -43,7 +43,9 @@ class Held:
         """Acquire a slot. Return the retry delay in seconds if none is free."""
         self._replays += 1
         try:
-            self.leaving.enter_context(self.slots.acquire(ReplayId(f"rpl_{self._replays}"), ProjectId(project), host))
+            self.leaving.enter_context(
+                self.slots.acquire(ReplayId(f"rpl_{self._replays}"), ProjectId(project), host)
+            )
         except SlotsExhausted as full:
             return full.seconds
         return None
@@ -89,7 +91,10 @@ def test_project_with_none_at_a_host_gets_a_slot_however_many_hang_there(hanging
 
 def test_slot_is_released_even_if_the_callback_raises() -> None:
     held = Held()
-    with pytest.raises(LookupError), held.slots.acquire(ReplayId("rpl"), ProjectId("a"), "a.example"):
+    with (
+        pytest.raises(LookupError),
+        held.slots.acquire(ReplayId("rpl"), ProjectId("a"), "a.example"),
+    ):
         raise LookupError
 
     assert held.taken(*[("a", "a.example")] * 3) == 3
@@ -102,7 +107,9 @@ def test_slot_is_released_even_if_the_callback_raises() -> None:
     [(None, 1.0), (0.01, 0.1), (0.6, 0.2), (30.0, 3.0)],
     ids=["unknown", "quick", "usual", "hanging"],
 )
-def test_retries_are_spaced_about_as_fast_as_slots_become_free(last_held_seconds: float | None, between: float) -> None:
+def test_retries_are_spaced_about_as_fast_as_slots_become_free(
+    last_held_seconds: float | None, between: float
+) -> None:
     held = Held()
     if last_held_seconds is not None:
         held.take("a", "a.example")
@@ -153,7 +160,13 @@ async def other(database: Database, sealer: Sealer) -> Story:
         now = await database.now(session)
         url = "https://quick.example/repair"
         made = await create_project(
-            session, sealer, name="quick", livemode=False, scopes=frozenset(Scope), repair_url=url, now=now
+            session,
+            sealer,
+            name="quick",
+            livemode=False,
+            scopes=frozenset(Scope),
+            repair_url=url,
+            now=now,
         )
     story = Story(database, made.project)
     story.at = now
@@ -166,7 +179,13 @@ async def test_hanging_endpoint_uses_only_its_own_slots_and_its_surplus_writes_n
     transport = Hanging(str(project.project.repair_url))
     slots, rules = CallbackSlots(FEW, time.monotonic), CallbackRules(schedule=SCHEDULE, jitter=0.1)
     activities = CallbackActivities(
-        story.database, sealer=sealer, transport=transport, rules=rules, sources=SOURCES, slots=slots, holder="worker-1"
+        story.database,
+        sealer=sealer,
+        transport=transport,
+        rules=rules,
+        sources=SOURCES,
+        slots=slots,
+        holder="worker-1",
     )
 
     async def send(order: SendCallback) -> LifecycleResult:
@@ -185,14 +204,21 @@ async def test_hanging_endpoint_uses_only_its_own_slots_and_its_surplus_writes_n
     assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert not any(task.done() for task in hanging)
     refused = EventId(orders[3].event_id)
-    assert (await story.rows("attempts", refused), "attempt" in await story.told(refused)) == ([], False)
+    assert (await story.rows("attempts", refused), "attempt" in await story.told(refused)) == (
+        [],
+        False,
+    )
     transport.may_end.set()
     await asyncio.gather(*hanging)
     assert (await send(orders[3])).status.state is LifecycleState.AWAITING_RESULT
     assert transport.numbers == ["1"] * 5
 
 
-async def test_repair_of_an_unknown_receipt_ends_and_takes_no_slot(story: Story, sealer: Sealer) -> None:
-    failure = await failing(story, sealer, Hanging("nowhere"), SendCallback("evt_unknown", "rpl_unknown"))
+async def test_repair_of_an_unknown_receipt_ends_and_takes_no_slot(
+    story: Story, sealer: Sealer
+) -> None:
+    failure = await failing(
+        story, sealer, Hanging("nowhere"), SendCallback("evt_unknown", "rpl_unknown")
+    )
 
     assert (failure.type, failure.non_retryable) == ("repair_over", True)

@@ -37,7 +37,9 @@ async def test_stopping_worker_leaves_an_attempt_in_flight_to_the_next_one(
 
     assert left == ["started"]
     assert not stopping.has_attempts()
-    assert [endpoint.headers(index)["x-sendpromptly-attempt"] for index in range(len(endpoint.requests))] == ["1"]
+    assert [
+        endpoint.headers(index)["x-sendpromptly-attempt"] for index in range(len(endpoint.requests))
+    ] == ["1"]
 
 
 async def test_attempt_outlives_the_temporal_worker_and_the_next_one_in_its_process_joins_it(
@@ -58,10 +60,15 @@ async def test_attempt_outlives_the_temporal_worker_and_the_next_one_in_its_proc
     answer = await again
 
     assert (slow.calls, answer.status.state) == (1, LifecycleState.AWAITING_RESULT)
-    assert [(row["number"], row["state"]) for row in await story.rows("attempts", EventId(order.event_id))] == [(1, "finished")]
+    assert [
+        (row["number"], row["state"])
+        for row in await story.rows("attempts", EventId(order.event_id))
+    ] == [(1, "finished")]
 
 
-async def test_stopping_worker_finishes_a_running_record(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_stopping_worker_finishes_a_running_record(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     environment, slow = ActivityEnvironment(), Slow()
     activities = built(story, sealer, slow)
     running = asyncio.create_task(environment.run(activities.send_callback, order))
@@ -81,12 +88,18 @@ async def test_stopping_worker_finishes_a_running_record(story: Story, sealer: S
         await running
     await ending
 
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
+    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == [
+        "finished"
+    ]
 
 
-async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     slow = Slow()
-    running = asyncio.create_task(ActivityEnvironment().run(built(story, sealer, slow).send_callback, order))
+    running = asyncio.create_task(
+        ActivityEnvironment().run(built(story, sealer, slow).send_callback, order)
+    )
     await slow.is_called.wait()
 
     running.cancel()
@@ -94,4 +107,6 @@ async def test_cancelled_attempt_is_recorded_while_the_worker_goes_on(story: Sto
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == ["finished"]
+    assert [row["state"] for row in await story.rows("attempts", EventId(order.event_id))] == [
+        "finished"
+    ]

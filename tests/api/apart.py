@@ -75,16 +75,27 @@ class ServedApart:
         sealer, database = Sealer(SECRET_KEY), Database.open(self._url)
         async with database.transaction() as session:
             now, scopes = await database.now(session), frozenset(Scope)
-            made = await create_project(session, sealer, name="generated", livemode=False, scopes=scopes, now=now)
-            user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+            made = await create_project(
+                session, sealer, name="generated", livemode=False, scopes=scopes, now=now
+            )
+            user = await users.redeem_login_link(
+                session, token=await users.create_login_link(session, now=now), now=now
+            )
             assert user is not None
             owned = {"project_id": made.project.id, "role": Role.OWNER, "now": now}
-            for user_id in (user.user_id, (await users.create_user(session, email="ada@shop.example", now=now)).user_id):
+            for user_id in (
+                user.user_id,
+                (await users.create_user(session, email="ada@shop.example", now=now)).user_id,
+            ):
                 await members.grant(session, user_id=user_id, **owned)
-            await invitations.invite(session, email="bob@shop.example", invited_by=user.user_id, **owned)
+            await invitations.invite(
+                session, email="bob@shop.example", invited_by=user.user_id, **owned
+            )
             (invited,) = await invitations.list_invitations(session, made.project.id, now=now)
             elsewhere = await sessions.open_session(session, user_id=user.user_id, now=now)
-            (opened,) = await sessions.list_sessions(session, user.user_id, now=now, token=elsewhere)
+            (opened,) = await sessions.list_sessions(
+                session, user.user_id, now=now, token=elsewhere
+            )
             session_token = await sessions.open_session(session, user_id=user.user_id, now=now)
         parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
         app = create_app(parts)
@@ -94,6 +105,8 @@ class ServedApart:
             ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
-            self._told.put(Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app)))
+            self._told.put(
+                Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
+            )
             await self._stop.wait()
         await database.close()

@@ -21,7 +21,9 @@ Unwritable = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
-async def caller(database: Database, sealer: Sealer, project: CreatedProject) -> AsyncIterator[Caller]:
+async def caller(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> AsyncIterator[Caller]:
     """The test project's app, with a key of every scope, and a served API."""
     async with serving(create_app(parts_on(database, sealer))) as client:
         yield Caller(client, project.api_key)
@@ -32,7 +34,9 @@ async def live_project(database: Database, sealer: Sealer) -> CreatedProject:
     """Another project, in live mode."""
     async with database.transaction() as session:
         now = await database.now(session)
-        return await create_project(session, sealer, name="other", livemode=True, scopes=frozenset(Scope), now=now)
+        return await create_project(
+            session, sealer, name="other", livemode=True, scopes=frozenset(Scope), now=now
+        )
 
 
 @pytest.fixture
@@ -53,7 +57,9 @@ def unwritable_log(database: Database) -> Unwritable:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     """The API, once on each store."""
     if request.param == "sqlite":
         path: Path = tmp_path_factory.mktemp("served") / "makegood.db"

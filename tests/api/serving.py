@@ -56,7 +56,12 @@ class Caller:
         return replace(self, api_key=api_key)
 
     async def send(
-        self, endpoint: str, body: object, *, key: str | None = None, headers: Mapping[str, str | bytes | None] | None = None
+        self,
+        endpoint: str,
+        body: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
     ) -> httpx.Response:
         """Send a receipt or a result; `body` is JSON, or raw bytes. A header of None is omitted."""
         given = {
@@ -66,7 +71,9 @@ class Caller:
             **(headers or {}),
         }
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = [(name.encode(), _bytes(value)) for name, value in given.items() if value is not None]
+        sent = [
+            (name.encode(), _bytes(value)) for name, value in given.items() if value is not None
+        ]
         return await self.client.post(f"/api/v1/{endpoint}", content=content, headers=sent)
 
     async def accept(self, **changes: object) -> str:
@@ -82,7 +89,9 @@ class Caller:
 
     async def incident_of(self, event_id: str) -> str:
         """Send a failed result and return the id of its incident."""
-        answer = await self.send("result", {"event_id": event_id, "status": "failed", "error_code": "boom"})
+        answer = await self.send(
+            "result", {"event_id": event_id, "status": "failed", "error_code": "boom"}
+        )
         assert answer.status_code == 202, answer.text
         event = (await self.ask("GET", f"/events/{event_id}")).json()
         return str(event["incident"]["id"])
@@ -104,15 +113,24 @@ def parts_on(database: Database, sealer: Sealer, **settings: Any) -> AppDependen
         sealer=sealer,
         committer=Committer(open_ingest_connection(database.url), database.clock),
         judge_repair_url=judge_shape,
-        settings=AppSettings(**{"public_url": "http://makegood.example", "secret_key": SECRET_KEY, **settings}),
+        settings=AppSettings(
+            **{"public_url": "http://makegood.example", "secret_key": SECRET_KEY, **settings}
+        ),
     )
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
     """(method, path) of every route, including those of included routers."""
     routers = [getattr(route, "original_router", None) for route in app.routes]
-    routes = [route for router in routers if router is not None for route in router.routes] + list(app.routes)
-    return [(method, route.path) for route in routes if isinstance(route, APIRoute) for method in sorted(route.methods or ())]
+    routes = [route for router in routers if router is not None for route in router.routes] + list(
+        app.routes
+    )
+    return [
+        (method, route.path)
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    ]
 
 
 def is_a_request(task: asyncio.Task[Any] | None) -> bool:
@@ -131,7 +149,9 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         try:
             await wait_until_async(lambda: server.started or task.done(), what="the server started")
             limits = httpx.Limits(max_connections=100)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=20) as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=20
+            ) as client:
                 yield client
         finally:
             server.should_exit = True

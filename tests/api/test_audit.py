@@ -29,21 +29,40 @@ Act = Callable[[Operations, str], Awaitable[Json]]  # on the project with this i
 # Each action, the subject of its entry (None: the project), and its details (…: an id).
 ACTS: dict[str, tuple[Act, str, Json]] = {
     "project_created": (
-        lambda o, _: o.projects.create_project(name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA),
+        lambda o, _: o.projects.create_project(
+            name="new", mode="test", alert_emails=["a@b.example"], actor=NADIA
+        ),
         "project",
-        {"mode": "test", "key_id": ..., "scopes": ["ingest"], "shown": ["api_key", "signing_secret"]},
+        {
+            "mode": "test",
+            "key_id": ...,
+            "scopes": ["ingest"],
+            "shown": ["api_key", "signing_secret"],
+        },
     ),
     "project_changed": (
         lambda o, p: o.projects.change_project(
-            p, {"name": "shop", "timeout_minutes": 7, "alert_emails": ["nadia@secret.example"]}, actor=NADIA
+            p,
+            {"name": "shop", "timeout_minutes": 7, "alert_emails": ["nadia@secret.example"]},
+            actor=NADIA,
         ),
         "project",
         {"fields": ["timeout_minutes", "alert_emails"]},
     ),
-    "project_suspended": (lambda o, p: o.projects.set_suspended(p, suspended=True, actor=NADIA), "project", {}),
-    "project_resumed": (lambda o, p: o.projects.set_suspended(p, suspended=False, actor=NADIA), "project", {}),
+    "project_suspended": (
+        lambda o, p: o.projects.set_suspended(p, suspended=True, actor=NADIA),
+        "project",
+        {},
+    ),
+    "project_resumed": (
+        lambda o, p: o.projects.set_suspended(p, suspended=False, actor=NADIA),
+        "project",
+        {},
+    ),
     "key_created": (
-        lambda o, p: o.api_keys.create_key(p, label="Nadia's secret laptop", scopes=["read", "admin"], actor=NADIA),
+        lambda o, p: o.api_keys.create_key(
+            p, label="Nadia's secret laptop", scopes=["read", "admin"], actor=NADIA
+        ),
         "key",
         {"scopes": ["admin", "read"], "expires_at": None, "shown": ["api_key"]},
     ),
@@ -72,9 +91,21 @@ def story(database: Database, project: CreatedProject) -> Story:
 
 async def rows_of(database: Database) -> list[list[Any]]:
     """The stored rows that actions change."""
-    names = ("projects", "api_keys", "signing_secrets", "incidents", "repairs", "timeline", "outbox", "audit_log")
+    names = (
+        "projects",
+        "api_keys",
+        "signing_secrets",
+        "incidents",
+        "repairs",
+        "timeline",
+        "outbox",
+        "audit_log",
+    )
     async with database.reading() as session:
-        return [sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr) for name in names]
+        return [
+            sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr)
+            for name in names
+        ]
 
 
 async def entries(operations: Operations, project_id: str | None = None) -> list[Json]:
@@ -85,7 +116,9 @@ async def entries(operations: Operations, project_id: str | None = None) -> list
 
 def ids_hidden(details: Json) -> Json:
     """The details, with an ellipsis in place of ids."""
-    return {name: ... if name.endswith("_id") and value else value for name, value in details.items()}
+    return {
+        name: ... if name.endswith("_id") and value else value for name, value in details.items()
+    }
 
 
 @pytest.mark.parametrize("action", ACTS)
@@ -99,29 +132,48 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
     (entry,) = await entries(operations)
     assert (entry["action"], entry["subject_type"]) == (action, subject_type)
     assert entry["subject_id"] == answer["key_id" if subject_type == "key" else "project_id"]
-    assert entry["project_id"] == (answer["project_id"] if action == "project_created" else project.project.id)
-    assert (entry["actor"], entry["address"], entry["request_id"]) == ("usr_nadia", "192.0.2.7", "req_1")
+    assert entry["project_id"] == (
+        answer["project_id"] if action == "project_created" else project.project.id
+    )
+    assert (entry["actor"], entry["address"], entry["request_id"]) == (
+        "usr_nadia",
+        "192.0.2.7",
+        "req_1",
+    )
     assert ids_hidden(entry["details"]) == details
     told = json.dumps(entry)
     shown = [str(answer.get(name)) for name in ("api_key", "signing_secret") if answer.get(name)]
-    assert [secret for secret in (*shown, "secret.example", "laptop", "a@b.example") if secret in told] == []
+    assert [
+        secret for secret in (*shown, "secret.example", "laptop", "a@b.example") if secret in told
+    ] == []
 
 
-async def test_entry_of_an_expiring_key_has_its_expiry(operations: Operations, project: CreatedProject) -> None:
-    made = await operations.api_keys.create_key(project.project.id, label="trial", expires_in_days=1, actor=NADIA)
+async def test_entry_of_an_expiring_key_has_its_expiry(
+    operations: Operations, project: CreatedProject
+) -> None:
+    made = await operations.api_keys.create_key(
+        project.project.id, label="trial", expires_in_days=1, actor=NADIA
+    )
 
     (entry,) = await entries(operations)
     assert entry["details"]["expires_at"] == made["expires_at"] is not None
 
 
-async def test_second_halves_leave_their_entries_too(operations: Operations, project: CreatedProject) -> None:
+async def test_second_halves_leave_their_entries_too(
+    operations: Operations, project: CreatedProject
+) -> None:
     project_id = project.project.id
     await operations.signing_secrets.rotate_signing_secret(project_id, actor=NADIA)
     await operations.signing_secrets.finish_rotation(project_id, actor=NADIA)
     await operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA)
 
-    told = [(entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)]
-    assert told[1:] == [("signing_secret_rotation_finished", project_id), ("key_revoked", project.key.id)]
+    told = [
+        (entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)
+    ]
+    assert told[1:] == [
+        ("signing_secret_rotation_finished", project_id),
+        ("key_revoked", project.key.id),
+    ]
 
 
 async def test_actions_on_incidents_and_receipts_are_recorded(
@@ -150,7 +202,9 @@ async def test_actions_on_incidents_and_receipts_are_recorded(
     ]
 
 
-async def test_key_that_acts_over_rest_is_named_with_its_address_and_request(caller: Caller, project: CreatedProject) -> None:
+async def test_key_that_acts_over_rest_is_named_with_its_address_and_request(
+    caller: Caller, project: CreatedProject
+) -> None:
     event_id, waiting = await caller.accept(), await caller.accept()
     incident_id = await caller.incident_of(event_id)
     answers = [
@@ -165,13 +219,19 @@ async def test_key_that_acts_over_rest_is_named_with_its_address_and_request(cal
     log = (await caller.ask("GET", "/audit")).json()["data"]
 
     assert refused.status_code == 409
-    assert [entry["request_id"] for entry in reversed(log)] == [answer.headers["request-id"] for answer in answers]
+    assert [entry["request_id"] for entry in reversed(log)] == [
+        answer.headers["request-id"] for answer in answers
+    ]
     assert {(entry["actor"], entry["address"]) for entry in log} == {(project.key.id, "127.0.0.1")}
     assert log[0]["details"] == {"fields": ["late_result"]}
 
 
 async def test_act_whose_entry_cannot_be_written_does_not_happen(
-    caller: Caller, operations: Operations, database: Database, project: CreatedProject, unwritable_log: Unwritable
+    caller: Caller,
+    operations: Operations,
+    database: Database,
+    project: CreatedProject,
+    unwritable_log: Unwritable,
 ) -> None:
     incident_id = await caller.incident_of(await caller.accept())
     before = await rows_of(database)
@@ -192,48 +252,82 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
         assert await rows_of(database) == before
         accepted = await caller.accept()
 
-    assert (await caller.ask("GET", f"/events/{accepted}")).status_code == 200  # ingest does not need the log
+    assert (
+        await caller.ask("GET", f"/events/{accepted}")
+    ).status_code == 200  # ingest does not need the log
 
 
 async def test_log_is_paged_narrowed_and_for_this_project_alone(
     caller: Caller, operations: Operations, project: CreatedProject, live_project: CreatedProject
 ) -> None:
     for number in range(3):
-        await operations.projects.change_project(project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
-        await operations.projects.change_project(live_project.project.id, {"timeout_minutes": number + 1}, actor=NADIA)
-    await operations.projects.set_suspended(project.project.id, suspended=False, actor=Actor("cli:zoë"))
+        await operations.projects.change_project(
+            project.project.id, {"timeout_minutes": number + 1}, actor=NADIA
+        )
+        await operations.projects.change_project(
+            live_project.project.id, {"timeout_minutes": number + 1}, actor=NADIA
+        )
+    await operations.projects.set_suspended(
+        project.project.id, suspended=False, actor=Actor("cli:zoë")
+    )
 
     first = (await caller.ask("GET", "/audit", params={"limit": 2})).json()
-    second = (await caller.ask("GET", "/audit", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    second = (
+        await caller.ask("GET", "/audit", params={"limit": 2, "cursor": first["next_cursor"]})
+    ).json()
     of_cli = (await caller.ask("GET", "/audit", params={"actor": "cli"})).json()["data"]
-    resumed = (await caller.ask("GET", "/audit", params={"action": "project_resumed"})).json()["data"]
-    later = (await caller.ask("GET", "/audit", params={"created_after": first["data"][0]["at"]})).json()["data"]
+    resumed = (await caller.ask("GET", "/audit", params={"action": "project_resumed"})).json()[
+        "data"
+    ]
+    later = (
+        await caller.ask("GET", "/audit", params={"created_after": first["data"][0]["at"]})
+    ).json()["data"]
     (theirs, *_) = await entries(operations, live_project.project.id)
 
     assert [len(first["data"]), len(second["data"]), second["has_more"]] == [2, 2, False]
-    assert {entry["project_id"] for entry in (*first["data"], *second["data"])} == {project.project.id}
+    assert {entry["project_id"] for entry in (*first["data"], *second["data"])} == {
+        project.project.id
+    }
     assert of_cli == resumed == first["data"][:1]
     assert later == []
-    for refused in ({"cursor": theirs["hash"]}, {"cursor": "x"}, {"action": "made_up"}, {"limit": 0}):
+    for refused in (
+        {"cursor": theirs["hash"]},
+        {"cursor": "x"},
+        {"action": "made_up"},
+        {"limit": 0},
+    ):
         assert (await caller.ask("GET", "/audit", params=refused)).status_code == 422, refused
     # Consecutive numbers would reveal how much other projects do.
     assert not {"sequence", "previous_hash"} & set(first["data"][0])
 
 
 @pytest.mark.parametrize("scope", ["ingest", "read", "operate"])
-async def test_log_needs_the_scope_admin(caller: Caller, operations: Operations, project: CreatedProject, scope: str) -> None:
-    made = await operations.api_keys.create_key(project.project.id, label="x", scopes=[scope], actor=NADIA)
+async def test_log_needs_the_scope_admin(
+    caller: Caller, operations: Operations, project: CreatedProject, scope: str
+) -> None:
+    made = await operations.api_keys.create_key(
+        project.project.id, label="x", scopes=[scope], actor=NADIA
+    )
 
     answer = await caller.with_key(made["api_key"]).ask("GET", "/audit")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_export_is_an_entry_of_its_own_and_the_last_line(operations: Operations, project: CreatedProject) -> None:
+async def test_export_is_an_entry_of_its_own_and_the_last_line(
+    operations: Operations, project: CreatedProject
+) -> None:
     await operations.projects.set_suspended(project.project.id, suspended=True, actor=NADIA)
     filters = AuditFilters(actor="usr_nadia", created_after=datetime(2020, 1, 1, tzinfo=UTC))
 
-    lines = b"".join([part async for part in await operations.audit.export_audit(project.project.id, filters, actor=NADIA)])
+    lines = b"".join(
+        [
+            part
+            async for part in await operations.audit.export_audit(
+                project.project.id, filters, actor=NADIA
+            )
+        ]
+    )
 
     told = [json.loads(line) for line in lines.splitlines()]
     assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
@@ -258,7 +352,12 @@ async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
             now=await database.now(session),
         )
 
-    exported = b"".join([part async for part in await operations.audit.export_audit(None, AuditFilters(), actor=NADIA)])
+    exported = b"".join(
+        [
+            part
+            async for part in await operations.audit.export_audit(None, AuditFilters(), actor=NADIA)
+        ]
+    )
 
     lines = [json.loads(line) for line in exported.decode("ascii").splitlines()]
     assert [line["action"] for line in lines] == ["project_changed", "audit_exported"]

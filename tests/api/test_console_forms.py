@@ -18,15 +18,62 @@ from tests.api.apart import GENERATED, Served
 EXAMPLES = 6
 LAST = ("/logout", "/login/password")
 FIELDS = (
-    *("name", "mode", "repair_url", "alert_emails", "timeout_minutes", "late_result", "snapshots", "label", "scopes"),
-    *("reason", "back", "email", "password", "token", "form_token", "code", "role", "confirmation", "end_open", "held", "proof"),
+    *(
+        "name",
+        "mode",
+        "repair_url",
+        "alert_emails",
+        "timeout_minutes",
+        "late_result",
+        "snapshots",
+        "label",
+        "scopes",
+    ),
+    *(
+        "reason",
+        "back",
+        "email",
+        "password",
+        "token",
+        "form_token",
+        "code",
+        "role",
+        "confirmation",
+        "end_open",
+        "held",
+        "proof",
+    ),
     *("project", "actor", "action", "from", "to", "cursor", "expires_in_days", "uri"),
 )
-FILTERS = ("state", "q", "project", "provider", "event_type", "internal_reference", "from", "to", "cursor", "seen", "here", "v")
+FILTERS = (
+    "state",
+    "q",
+    "project",
+    "provider",
+    "event_type",
+    "internal_reference",
+    "from",
+    "to",
+    "cursor",
+    "seen",
+    "here",
+    "v",
+)
 FILTERS += ("actor", "action", "token", "back", "code", "iss", "error")
 VALUES = st.one_of(
     st.binary(max_size=40),
-    st.sampled_from([b"\0", b"9999-12-31", b"0001-01-01", b"1e999", b"9" * 400, b"\xed\xa0\x80", b"/\\evil", b"ingest read"]),
+    st.sampled_from(
+        [
+            b"\0",
+            b"9999-12-31",
+            b"0001-01-01",
+            b"1e999",
+            b"9" * 400,
+            b"\xed\xa0\x80",
+            b"/\\evil",
+            b"ingest read",
+        ]
+    ),
     st.sampled_from([b"owner", b"prj_none", b"key_revoked", b"me@shop.example", b"000000"]),
 )
 
@@ -39,7 +86,11 @@ def encoded(fields: dict[str, bytes]) -> str:
 def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> None:
     # Routes that end the session come last. REST has its own generated requests. A 503 of
     # readiness is no error.
-    pages = [route for route in served.routes if not route[1].startswith("/api/") and route[1] != "/readyz"]
+    pages = [
+        route
+        for route in served.routes
+        if not route[1].startswith("/api/") and route[1] != "/readyz"
+    ]
     pages.sort(key=lambda route: route[1] in LAST)
     assert len(pages) > 25
 
@@ -54,7 +105,9 @@ def test_generated_forms_and_addresses_bring_no_page_down(served: Served) -> Non
             _holds(browser, method, path, served.ids, form_token=token[1])
 
 
-def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *, form_token: str) -> None:
+def _holds(
+    browser: httpx.Client, method: str, path: str, ids: dict[str, str], *, form_token: str
+) -> None:
     names = re.findall(r"{(\w+)}", path)
 
     @hypothesis.settings(GENERATED, max_examples=EXAMPLES)
@@ -64,11 +117,14 @@ def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *
         fields=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6),
         query=st.dictionaries(st.sampled_from(FILTERS), VALUES, max_size=4),
     )
-    def holds(is_known: bool, odd_ids: dict[str, bytes], fields: dict[str, bytes], query: dict[str, bytes]) -> None:
+    def holds(
+        is_known: bool, odd_ids: dict[str, bytes], fields: dict[str, bytes], query: dict[str, bytes]
+    ) -> None:
         place = path
         for name in names:
             place = place.replace(
-                f"{{{name}}}", ids.get(name, "unknown") if is_known else quote_from_bytes(odd_ids[name], safe="")
+                f"{{{name}}}",
+                ids.get(name, "unknown") if is_known else quote_from_bytes(odd_ids[name], safe=""),
             )
         sent = {**fields, "form_token": form_token.encode()} if method == "POST" else {}
 
@@ -80,6 +136,8 @@ def _holds(browser: httpx.Client, method: str, path: str, ids: dict[str, str], *
         )
 
         assert answer.status_code < 500, (method, place, query, fields, answer.text)
-        assert "This form was not accepted" not in answer.text or path in LAST, "its own code did not run"
+        assert "This form was not accepted" not in answer.text or path in LAST, (
+            "its own code did not run"
+        )
 
     holds()

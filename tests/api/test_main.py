@@ -32,7 +32,9 @@ def is_up(address: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: str(number.name))
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: str(number.name)
+)
 def test_process_serves_and_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
     (port,) = free_ports(1)
     migrate(f"sqlite:///{tmp_path / 'makegood.db'}")
@@ -44,7 +46,11 @@ def test_process_serves_and_stops_in_order(tmp_path: Path, number: signal.Signal
     }
     address = f"http://127.0.0.1:{port}"
     with running(*python("-m", "cli.main", "api"), environment=settings) as program:
-        wait_until(lambda: is_up(address) or program.process.poll() is not None, seconds=30, what="the API serves")
+        wait_until(
+            lambda: is_up(address) or program.process.poll() is not None,
+            seconds=30,
+            what="the API serves",
+        )
         answer = httpx.get(f"{address}/livez")
         program.process.send_signal(number)
 
@@ -89,7 +95,13 @@ def test_secret_key_that_the_store_was_not_sealed_with_ends_the_process(tmp_path
 async def with_a_project(url: str) -> None:
     database = Database.open(url)
     async with database.transaction() as session:
-        await create_project(session, Sealer(SECRET_KEY), name="shop", livemode=False, now=await database.now(session))
+        await create_project(
+            session,
+            Sealer(SECRET_KEY),
+            name="shop",
+            livemode=False,
+            now=await database.now(session),
+        )
     await database.close()
 
 
@@ -117,7 +129,9 @@ async def test_settings_of_sign_in_reach_the_console(database: Database, sealer:
     settings = app_settings(told, secret_key=SECRET_KEY)
     parts = parts_on(database, sealer, oidc=settings.oidc)
 
-    async with serving(create_app(replace(parts, issuer_transport=issuer_transport(told)))) as client:
+    async with serving(
+        create_app(replace(parts, issuer_transport=issuer_transport(told)))
+    ) as client:
         page = await client.get("/login")
 
     assert settings.oidc == OidcClient("https://id.example.com", "makegood", "s3cret")

@@ -40,7 +40,9 @@ async def test_thirty_searches_of_one_key_slow_down_nobody_else(
             greedy, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
             waiting, *_ = [await greedy.accept() for _ in range(ROWS)]
             await say_alive(database, **ALIVE)
-            searches = [asyncio.create_task(greedy.ask("GET", "/events?q=nothing")) for _ in range(SEARCHES)]
+            searches = [
+                asyncio.create_task(greedy.ask("GET", "/events?q=nothing")) for _ in range(SEARCHES)
+            ]
             await asyncio.sleep(0.3)  # until they are running
             assert not any(search.done() for search in searches)
 
@@ -71,7 +73,11 @@ async def test_thirty_searches_of_one_key_slow_down_nobody_else(
     assert set(answered) == {(503, "unavailable"), (429, "rate_limited")}
     for answer in answers:
         assert int(answer.headers["Retry-After"]) >= 1
-        expected = "longer than 2 s: narrow it" if answer.status_code == 503 else "2 lists or searches are running already"
+        expected = (
+            "longer than 2 s: narrow it"
+            if answer.status_code == 503
+            else "2 lists or searches are running already"
+        )
         assert expected in answer.json()["detail"]
     async with database.reading() as session:
         found = await read_event(session, None, EventId(waiting))
@@ -103,7 +109,9 @@ async def test_table_that_is_locked_costs_readiness_and_metrics_nothing_but_what
     assert "makegood_figures_left_out 2.0" in page.text
 
 
-async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(database: Database, sealer: Sealer) -> None:
+async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(
+    database: Database, sealer: Sealer
+) -> None:
     statements: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
@@ -113,7 +121,9 @@ async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(database:
         await say_alive(database, **ALIVE)
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            answers = await asyncio.gather(*(client.get(path) for path in ("/readyz", "/metrics") for _ in range(40)))
+            answers = await asyncio.gather(
+                *(client.get(path) for path in ("/readyz", "/metrics") for _ in range(40))
+            )
         finally:
             event.remove(Engine, "before_cursor_execute", note)
 
@@ -124,7 +134,9 @@ async def test_many_who_ask_for_readiness_and_metrics_share_one_answer(database:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_readiness_names_what_makes_commits_less_than_durable(database: Database, sealer: Sealer) -> None:
+async def test_readiness_names_what_makes_commits_less_than_durable(
+    database: Database, sealer: Sealer
+) -> None:
     async with database.reading() as session:
         assert await session.scalar(text("SHOW fsync")) == "off"
     async with serving(create_app(parts_on(database, sealer))) as client:

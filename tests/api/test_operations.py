@@ -31,7 +31,11 @@ async def test_project_is_made_with_its_secrets_shown_once(operations: Operation
 
     assert made["api_key"].startswith("sk_test_")
     assert made["signing_secret"].startswith("whsec_")
-    assert read == {name: value for name, value in made.items() if name not in ("api_key", "signing_secret", "key_id")}
+    assert read == {
+        name: value
+        for name, value in made.items()
+        if name not in ("api_key", "signing_secret", "key_id")
+    }
     assert await operations.projects.list_projects() == {"data": [read]}
 
 
@@ -48,7 +52,9 @@ async def test_project_is_made_with_its_secrets_shown_once(operations: Operation
     ],
     ids=str,
 )
-async def test_wrong_project_is_refused(operations: Operations, fields: dict[str, object], pointer: str) -> None:
+async def test_wrong_project_is_refused(
+    operations: Operations, fields: dict[str, object], pointer: str
+) -> None:
     wanted: dict[str, object] = {"name": "new", "mode": "test", **fields}
 
     with pytest.raises(ValidationFailed) as refused:
@@ -57,9 +63,13 @@ async def test_wrong_project_is_refused(operations: Operations, fields: dict[str
     assert [error.pointer for error in refused.value.errors] == [pointer]
 
 
-async def test_key_is_made_listed_and_revoked(operations: Operations, project: CreatedProject) -> None:
+async def test_key_is_made_listed_and_revoked(
+    operations: Operations, project: CreatedProject
+) -> None:
     project_id = project.project.id
-    made = await operations.api_keys.create_key(project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR)
+    made = await operations.api_keys.create_key(
+        project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR
+    )
     listed = (await operations.api_keys.list_keys(project_id))["data"]
     revoked = await operations.api_keys.revoke_key(project_id, made["key_id"], actor=ACTOR)
 
@@ -77,7 +87,9 @@ async def test_signing_secret_is_rotated_with_an_overlap(
     operations: Operations, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
     project_id = project.project.id
-    added = (await operations.signing_secrets.rotate_signing_secret(project_id, actor=ACTOR))["signing_secret"]
+    added = (await operations.signing_secrets.rotate_signing_secret(project_id, actor=ACTOR))[
+        "signing_secret"
+    ]
     async with database.reading() as session:
         during = await signing_secrets(session, sealer, project_id, await database.now(session))
     await operations.signing_secrets.finish_rotation(project_id, actor=ACTOR)
@@ -94,7 +106,9 @@ async def test_change_takes_effect_at_once_in_the_process_that_made_it(caller: C
 
     event = (await caller.ask("GET", f"/events/{await caller.accept()}")).json()
 
-    span = datetime.fromisoformat(event["timeout_at"]) - datetime.fromisoformat(event["accepted_at"])
+    span = datetime.fromisoformat(event["timeout_at"]) - datetime.fromisoformat(
+        event["accepted_at"]
+    )
     assert span == timedelta(minutes=2)
 
 
@@ -105,13 +119,18 @@ async def test_counts_are_over_all_projects_or_one(
     await caller.incident_of(await caller.accept())
     await caller.with_key(live_project.api_key).accept()
 
-    everywhere, here = await operations.incidents.counts(None), await operations.incidents.counts(project.project.id)
+    everywhere, here = (
+        await operations.incidents.counts(None),
+        await operations.incidents.counts(project.project.id),
+    )
 
     assert everywhere == {"waiting": 2, "open": 1, "repairing": 0, "repaired_this_week": 0}
     assert here == {"waiting": 1, "open": 1, "repairing": 0, "repaired_this_week": 0}
 
 
-async def test_list_can_be_filtered_by_several_states(caller: Caller, operations: Operations) -> None:
+async def test_list_can_be_filtered_by_several_states(
+    caller: Caller, operations: Operations
+) -> None:
     waiting = await caller.accept(**receipt())
     open_one = await caller.accept()
     await caller.incident_of(open_one)

@@ -39,7 +39,9 @@ class Cast:
     token: str  # of one of `sam`'s sessions
 
     async def end_one_of_sam(self) -> None:
-        await self.people.sessions.end_session(self.ids["sam"], await self.a_session_of_sam(), actor=OLGA)
+        await self.people.sessions.end_session(
+            self.ids["sam"], await self.a_session_of_sam(), actor=OLGA
+        )
 
     async def a_session_of_sam(self) -> str:
         listed = await self.people.sessions.list_sessions(self.ids["sam"], token=self.token)
@@ -50,7 +52,13 @@ def at(name: str) -> str:
     return f"{name}@shop.example"
 
 
-ROLES = {"olga": Role.OWNER, "ada": Role.OPERATOR, "max": Role.VIEWER, "mia": Role.VIEWER, "eve": Role.OWNER}
+ROLES = {
+    "olga": Role.OWNER,
+    "ada": Role.OPERATOR,
+    "max": Role.VIEWER,
+    "mia": Role.VIEWER,
+    "eve": Role.OWNER,
+}
 OF_PROJECT = True
 Act = Callable[[Cast], Awaitable[object]]
 # The action, its subject by name (None: not known before), whether it belongs to the project, and
@@ -59,19 +67,28 @@ Entry = tuple[str, str | None, bool, Json]
 ACTS: dict[str, tuple[Act, list[Entry]]] = {
     "an administrator's account": (
         lambda c: c.people.accounts.create_user(at("new"), is_administrator=True, actor=OLGA),
-        [("user_created", None, False, {}), ("administrator_granted", None, False, {}), ("login_link_created", None, False, {})],
+        [
+            ("user_created", None, False, {}),
+            ("administrator_granted", None, False, {}),
+            ("login_link_created", None, False, {}),
+        ],
     ),
     "an account": (
         lambda c: c.people.accounts.create_user(at("newer"), is_administrator=False, actor=OLGA),
         [("user_created", None, False, {}), ("login_link_created", None, False, {})],
     ),
-    "a link": (lambda c: c.people.accounts.create_link(at("bob"), actor=OLGA), [("login_link_created", "bob", False, {})]),
+    "a link": (
+        lambda c: c.people.accounts.create_link(at("bob"), actor=OLGA),
+        [("login_link_created", "bob", False, {})],
+    ),
     "an administrator": (
         lambda c: c.people.accounts.set_administrator(at("bob"), is_administrator=True, actor=OLGA),
         [("administrator_granted", "bob", False, {})],
     ),
     "no administrator": (
-        lambda c: c.people.accounts.set_administrator(at("eve"), is_administrator=False, actor=OLGA),
+        lambda c: c.people.accounts.set_administrator(
+            at("eve"), is_administrator=False, actor=OLGA
+        ),
         [("administrator_revoked", "eve", False, {})],
     ),
     "a role": (
@@ -95,7 +112,9 @@ ACTS: dict[str, tuple[Act, list[Entry]]] = {
         [("role_revoked", "mia", OF_PROJECT, {"role": "viewer"})],
     ),
     "an invitation": (
-        lambda c: c.people.invitations.invite(c.project_id, email=at("zoe"), role="operator", actor=OLGA),
+        lambda c: c.people.invitations.invite(
+            c.project_id, email=at("zoe"), role="operator", actor=OLGA
+        ),
         [("invitation_created", None, OF_PROJECT, {"role": "operator"})],
     ),
     "an invitation withdrawn": (
@@ -120,7 +139,10 @@ ACTS: dict[str, tuple[Act, list[Entry]]] = {
     ),
     "an account deleted": (
         lambda c: c.people.accounts.delete_user(at("eve"), actor=OLGA),
-        [("role_revoked", "eve", OF_PROJECT, {"role": "owner"}), ("user_deleted", "eve", False, {})],
+        [
+            ("role_revoked", "eve", OF_PROJECT, {"role": "owner"}),
+            ("user_deleted", "eve", False, {}),
+        ],
     ),
 }
 # The same for accepting an invitation. The invited person is the actor, at the request's address.
@@ -129,12 +151,24 @@ TAKEN: dict[str, tuple[Act, list[Entry]]] = {
         lambda c: c.people.invitations.join(c.invited["tom"][0], as_user=None, actor=OLGA),
         [
             ("user_created", None, False, {"by": "invitation"}),
-            ("invitation_accepted", "tom's invitation", OF_PROJECT, {"role": "operator", "before": None}),
+            (
+                "invitation_accepted",
+                "tom's invitation",
+                OF_PROJECT,
+                {"role": "operator", "before": None},
+            ),
         ],
     ),
     "a known one": (
         lambda c: c.people.invitations.join(c.invited["max"][0], as_user=c.ids["max"], actor=OLGA),
-        [("invitation_accepted", "max's invitation", OF_PROJECT, {"role": "operator", "before": "viewer"})],
+        [
+            (
+                "invitation_accepted",
+                "max's invitation",
+                OF_PROJECT,
+                {"role": "operator", "before": "viewer"},
+            )
+        ],
     ),
 }
 
@@ -150,15 +184,26 @@ async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> C
         for name in (*ROLES, "bob", "sam"):
             ids[name] = (await users.create_user(session, email=at(name), now=now)).user_id
         for name, role in ROLES.items():
-            await members.grant(session, project_id=project_id, user_id=ids[name], role=role, now=now)
+            await members.grant(
+                session, project_id=project_id, user_id=ids[name], role=role, now=now
+            )
         for name in ("eve", "sam"):
             await members.promote(session, ids[name], now=now)
         secret = await factors.begin_totp(session, sealer, ids["sam"], now=now)
-        await factors.confirm_totp(session, sealer, ids["sam"], code=pyotp.TOTP(secret).at(now), now=now)
-        tokens = [await sessions.open_session(session, user_id=ids["sam"], now=now) for _ in range(3)]
+        await factors.confirm_totp(
+            session, sealer, ids["sam"], code=pyotp.TOTP(secret).at(now), now=now
+        )
+        tokens = [
+            await sessions.open_session(session, user_id=ids["sam"], now=now) for _ in range(3)
+        ]
         for name in ("dan", "tom", "max"):
             invited[name] = await invitations.invite(
-                session, project_id=project_id, email=at(name), role=Role.OPERATOR, invited_by=ids["olga"], now=now
+                session,
+                project_id=project_id,
+                email=at(name),
+                role=Role.OPERATOR,
+                invited_by=ids["olga"],
+                now=now,
             )
     return Cast(People.build(database, sealer), project_id, ids, invited, tokens[0])
 
@@ -174,13 +219,24 @@ async def log_of(database: Database, sealer: Sealer) -> list[Json]:
 def told(cast: Cast, entry: Json) -> Entry:
     """An entry in the form of the tables above."""
     names: dict[str, str | None] = {user_id: name for name, user_id in cast.ids.items()}
-    names |= {invitation_id: f"{name}'s invitation" for name, (_, invitation_id) in cast.invited.items()}
-    assert entry["subject_type"] == ("invitation" if entry["action"].startswith("invitation") else "user")
+    names |= {
+        invitation_id: f"{name}'s invitation" for name, (_, invitation_id) in cast.invited.items()
+    }
+    assert entry["subject_type"] == (
+        "invitation" if entry["action"].startswith("invitation") else "user"
+    )
     assert entry["project_id"] in (None, cast.project_id)
-    return entry["action"], names.get(entry["subject_id"]), entry["project_id"] is not None, entry["details"]
+    return (
+        entry["action"],
+        names.get(entry["subject_id"]),
+        entry["project_id"] is not None,
+        entry["details"],
+    )
 
 
-async def test_each_act_leaves_its_entries_without_any_value_of_a_person(cast: Cast, database: Database, sealer: Sealer) -> None:
+async def test_each_act_leaves_its_entries_without_any_value_of_a_person(
+    cast: Cast, database: Database, sealer: Sealer
+) -> None:
     found: dict[str, list[Entry]] = {}
     for name, (act, _) in {**TAKEN, **ACTS}.items():
         before = len(await log_of(database, sealer))
@@ -190,9 +246,13 @@ async def test_each_act_leaves_its_entries_without_any_value_of_a_person(cast: C
     log = await log_of(database, sealer)
     by_taker, by_olga = log[: len(TAKEN) + 1], log[len(TAKEN) + 1 :]
     assert found == {name: entries for name, (_, entries) in {**TAKEN, **ACTS}.items()}
-    assert [entry["actor"] for entry in by_taker] == [by_taker[0]["subject_id"]] * 2 + [cast.ids["max"]]
+    assert [entry["actor"] for entry in by_taker] == [by_taker[0]["subject_id"]] * 2 + [
+        cast.ids["max"]
+    ]
     assert {entry["actor"] for entry in by_olga} == {OLGA.id}
-    assert {(entry["address"], entry["request_id"]) for entry in log} == {(OLGA.address, OLGA.request_id)}
+    assert {(entry["address"], entry["request_id"]) for entry in log} == {
+        (OLGA.address, OLGA.request_id)
+    }
     assert "shop.example" not in json.dumps(log)
     assert not [token for token, _ in cast.invited.values() if token in json.dumps(log)]
 
@@ -210,7 +270,9 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
     assert await rows_of(database) == before
 
 
-async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(cast: Cast, database: Database, sealer: Sealer) -> None:
+async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(
+    cast: Cast, database: Database, sealer: Sealer
+) -> None:
     people, project_id = cast.people, cast.project_id
     await people.members.grant(project_id, at("ada"), "operator", actor=OLGA)
     await people.accounts.set_administrator(at("eve"), is_administrator=True, actor=OLGA)
@@ -231,7 +293,9 @@ async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(cast: Ca
     assert await log_of(database, sealer) == []
 
 
-async def test_deleted_account_is_gone_but_not_from_the_log(cast: Cast, database: Database, sealer: Sealer) -> None:
+async def test_deleted_account_is_gone_but_not_from_the_log(
+    cast: Cast, database: Database, sealer: Sealer
+) -> None:
     await cast.people.accounts.delete_user(at("ada"), actor=OLGA)
 
     with pytest.raises(NotFound):
@@ -241,6 +305,18 @@ async def test_deleted_account_is_gone_but_not_from_the_log(cast: Cast, database
 
 async def rows_of(database: Database) -> list[list[Any]]:
     """The stored rows that actions on people change."""
-    names = ("users", "members", "administrators", "invitations", "sessions", "login_links", "totp_factors", "audit_log")
+    names = (
+        "users",
+        "members",
+        "administrators",
+        "invitations",
+        "sessions",
+        "login_links",
+        "totp_factors",
+        "audit_log",
+    )
     async with database.reading() as session:
-        return [sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr) for name in names]
+        return [
+            sorted((await session.execute(text(f"SELECT * FROM {name}"))).all(), key=repr)
+            for name in names
+        ]

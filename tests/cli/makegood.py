@@ -61,7 +61,11 @@ class Makegood:
 
     def __call__(self, *arguments: str, stdin: bytes = b"", **settings: str) -> Done:
         """Run one command; keywords are further variables."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MAKEGOOD_", "TEMPORAL_"))
+        }
         environment = {**kept, "COLUMNS": "200", "TERM": "dumb", **self.settings, **settings}
         return (_forked if self.is_forked else _started)(arguments, environment, stdin)
 
@@ -83,19 +87,25 @@ def _forked(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / stream for stream in ("in", "out", "err")]
         streams[0].write_bytes(stdin)
-        process = _FORK_SERVER.Process(target=_become, args=(arguments, dict(environment), [str(path) for path in streams]))
+        process = _FORK_SERVER.Process(
+            target=_become, args=(arguments, dict(environment), [str(path) for path in streams])
+        )
         process.start()
         process.join(COMMAND_SECONDS)
         if process.is_alive():
             process.kill()
             process.join()
-            raise TimeoutError(f"makegood {' '.join(arguments)} did not end; its stderr: {streams[2].read_text()}")
+            raise TimeoutError(
+                f"makegood {' '.join(arguments)} did not end; its stderr: {streams[2].read_text()}"
+            )
         return Done(process.exitcode or 0, streams[1].read_text(), streams[2].read_text())
 
 
 def _become(arguments: tuple[str, ...], environment: dict[str, str], streams: list[str]) -> None:
     """Run the command in this process, whose streams become the three files."""
-    for number, (path, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+    for number, (path, flags) in enumerate(
+        zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)
+    ):
         os.dup2(os.open(path, flags | (os.O_CREAT if number else 0), 0o600), number)
     # As at the start of an interpreter: what is kept of the environment and the terminal is read
     # again.

@@ -36,7 +36,11 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.got.append(Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            receiver.got.append(
+                Received(
+                    self.path, {name.lower(): value for name, value in self.headers.items()}, body
+                )
+            )
             content = json.dumps(receiver.answer).encode()
             self.send_response(receiver.status)
             self.send_header("Content-Type", "application/json")

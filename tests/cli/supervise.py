@@ -22,12 +22,16 @@ async def main(path: str) -> int:
             environment=os.environ,
             ready_line=child.get("ready_line"),
             after=tuple(child.get("after", ())),
-            liveness=_fails_while_exists(child["failing_while"]) if "failing_while" in child else None,
+            liveness=_fails_while_exists(child["failing_while"])
+            if "failing_while" in child
+            else None,
             stop_seconds=child.get("stop_seconds", 2.0),
         )
         for child in described
     )
-    return await Supervisor(specs, print_line=lambda line: print(line, flush=True)).run(prepare=_prepare, announce=_announce)
+    return await Supervisor(specs, print_line=lambda line: print(line, flush=True)).run(
+        prepare=_prepare, announce=_announce
+    )
 
 
 def _fails_while_exists(path: str) -> LivenessCheck:

@@ -21,7 +21,9 @@ async def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def write_beat(settings: Settings, *, process: str, age_seconds: float = 0, **changes: object) -> None:
+async def write_beat(
+    settings: Settings, *, process: str, age_seconds: float = 0, **changes: object
+) -> None:
     database = Database.open(settings.database_url_or_default)
     async with database.transaction() as session:
         at = datetime.now(UTC) - timedelta(seconds=age_seconds)
@@ -40,13 +42,20 @@ async def test_worker_that_polls_is_healthy(settings: Settings) -> None:
     ("reported", "problem"),
     [
         ({"process": "worker-elsewhere-1-abc"}, "no worker on this host has written a heartbeat"),
-        ({"process": "worker-here-1-abc", "age_seconds": 60}, "no worker on this host has written a heartbeat"),
+        (
+            {"process": "worker-here-1-abc", "age_seconds": 60},
+            "no worker on this host has written a heartbeat",
+        ),
         ({"process": "worker-here-1-abc", "pollers_alive": False}, "polls Temporal"),
         (
             {
                 "process": "worker-here-1-abc",
                 "pollers_alive": False,
-                "temporal_problem": {"kind": "tls", "detail": "no TLS", "fix": "correct TEMPORAL_TLS"},
+                "temporal_problem": {
+                    "kind": "tls",
+                    "detail": "no TLS",
+                    "fix": "correct TEMPORAL_TLS",
+                },
             },
             "can poll Temporal: no TLS; correct TEMPORAL_TLS",
         ),
@@ -54,7 +63,9 @@ async def test_worker_that_polls_is_healthy(settings: Settings) -> None:
     ],
     ids=["another host's", "silent", "not polling", "refused", "no canary"],
 )
-async def test_unhealthy_worker_is_reported(settings: Settings, reported: dict[str, object], problem: str) -> None:
+async def test_unhealthy_worker_is_reported(
+    settings: Settings, reported: dict[str, object], problem: str
+) -> None:
     await write_beat(settings, **reported)  # type: ignore[arg-type]  # the table's values fit their names
 
     assert problem in (await worker_problem(settings, host_name="here") or "")
@@ -63,7 +74,9 @@ async def test_unhealthy_worker_is_reported(settings: Settings, reported: dict[s
 async def test_store_without_tables_is_reported(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
 
-    assert "the database does not answer" in (await worker_problem(settings, host_name="here") or "")
+    assert "the database does not answer" in (
+        await worker_problem(settings, host_name="here") or ""
+    )
 
 
 async def test_api_that_does_not_answer_is_unhealthy(settings: Settings) -> None:
@@ -73,14 +86,20 @@ async def test_api_that_does_not_answer_is_unhealthy(settings: Settings) -> None
 async def test_api_that_answers_livez_with_200_is_healthy(settings: Settings) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" if line.startswith(b"GET /livez ") else b"HTTP/1.1 404 Not Found\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\n\r\n"
+            if line.startswith(b"GET /livez ")
+            else b"HTTP/1.1 404 Not Found\r\n\r\n"
+        )
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", settings.port):
         assert await api_problem(settings) is None
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["worker"], 1), (["api"], 1), ([], 2), (["mailbox"], 2)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["worker"], 1), (["api"], 1), ([], 2), (["mailbox"], 2)]
+)
 def test_command_exits_with_its_code(tmp_path: Path, arguments: list[str], code: int) -> None:
     environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0])}
 

@@ -28,11 +28,17 @@ COMMANDS = [
     ("config",),
     ("openapi",),
     ("version",),
-    *[("project", name) for name in ("create", "list", "show", "set", "suspend", "resume", "delete")],
+    *[
+        ("project", name)
+        for name in ("create", "list", "show", "set", "suspend", "resume", "delete")
+    ],
     *[("project", name) for name in ("rotate-secret", "finish-rotation")],
     *[("secret", name) for name in ("rotate", "status", "drop")],
     *[("key", name) for name in ("create", "list", "revoke")],
-    *[("user", name) for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")],
+    *[
+        ("user", name)
+        for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")
+    ],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],
@@ -47,7 +53,14 @@ def run_in_process(*arguments: str, then: str) -> str:
     """What a piece of Python prints after the command ran in the same interpreter."""
     run = f"sys.argv[1:] = {list(arguments)!r}\ntry:\n    main.main()\nexcept SystemExit:\n    pass"
     code = f"import sys\nfrom cli import main\n{run}\n{then}"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     return ended.stdout
 
 
@@ -72,7 +85,9 @@ def test_every_command_has_its_line_in_the_documentation(command: tuple[str, ...
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     # In this process, since it reads nothing and there are many.
-    done = CliRunner().invoke(app, [*command, "--help"], prog_name="makegood", env={"COLUMNS": "200"})
+    done = CliRunner().invoke(
+        app, [*command, "--help"], prog_name="makegood", env={"COLUMNS": "200"}
+    )
 
     assert done.exit_code == 0
     assert f"Usage: makegood {' '.join(command)}" in done.output
@@ -108,22 +123,36 @@ def test_wrong_setting_is_named_on_one_line(bare_makegood: Makegood) -> None:
     assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("project", "create", "--help"), ("up", "--help")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("project", "create", "--help"), ("up", "--help")], ids=" ".join
+)
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    printed = run_in_process(*arguments, then=f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])")
+    printed = run_in_process(
+        *arguments, then=f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
 
     assert printed.rstrip().endswith("heavy: []")
 
 
-@pytest.mark.parametrize("arguments", [("project", "list"), ("incident", "list"), ("doctor",), ("openapi",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("project", "list"), ("incident", "list"), ("doctor",), ("openapi",)],
+    ids=" ".join,
+)
 def test_short_commands_never_import_a_temporal_client(arguments: tuple[str, ...]) -> None:
-    printed = run_in_process(*arguments, then="print('\\ntemporal:', 'temporalio.client' in sys.modules)")
+    printed = run_in_process(
+        *arguments, then="print('\\ntemporal:', 'temporalio.client' in sys.modules)"
+    )
 
     assert printed.rstrip().endswith("temporal: False")
 
 
-@pytest.mark.parametrize("arguments", [("project", "list"), ("user", "link"), ("incident", "list")], ids=" ".join)
-def test_missing_store_error_names_the_fix(arguments: tuple[str, ...], bare_makegood: Makegood) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("project", "list"), ("user", "link"), ("incident", "list")], ids=" ".join
+)
+def test_missing_store_error_names_the_fix(
+    arguments: tuple[str, ...], bare_makegood: Makegood
+) -> None:
     done = bare_makegood(*arguments)
 
     assert done.code == 1

@@ -20,7 +20,9 @@ NOWHERE = {"MAKEGOOD_PORT": "9", "MAKEGOOD_TEMPORAL_PORT": "9", "MAKEGOOD_SMTP_P
 def newer(bare_makegood: Makegood) -> Makegood:
     """The command line on a store that a newer version has migrated."""
     assert bare_makegood("migrate").code == 0
-    with sqlite3.connect(Path(bare_makegood.settings["MAKEGOOD_DATA_DIR"]) / "makegood.db") as connection:
+    with sqlite3.connect(
+        Path(bare_makegood.settings["MAKEGOOD_DATA_DIR"]) / "makegood.db"
+    ) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     return bare_makegood
@@ -35,7 +37,9 @@ def test_migrate_goes_to_the_revision_that_is_named(bare_makegood: Makegood) -> 
 
 
 @pytest.mark.parametrize("revision", ["base", "0999"])
-def test_migrate_refuses_a_revision_that_it_does_not_have(bare_makegood: Makegood, revision: str) -> None:
+def test_migrate_refuses_a_revision_that_it_does_not_have(
+    bare_makegood: Makegood, revision: str
+) -> None:
     done = bare_makegood("migrate", "--to", revision)
 
     assert done.code == 2
@@ -52,7 +56,12 @@ def test_migrate_leaves_a_newer_store_alone_and_says_what_to_do(newer: Makegood)
 
 
 def test_up_leaves_a_newer_store_alone_and_says_what_to_do(newer: Makegood) -> None:
-    names = ("MAKEGOOD_PORT", "MAKEGOOD_TEMPORAL_PORT", "MAKEGOOD_TEMPORAL_UI_PORT", "MAKEGOOD_SMTP_PORT")
+    names = (
+        "MAKEGOOD_PORT",
+        "MAKEGOOD_TEMPORAL_PORT",
+        "MAKEGOOD_TEMPORAL_UI_PORT",
+        "MAKEGOOD_SMTP_PORT",
+    )
     ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
 
     done = newer("up", MAKEGOOD_SECRET_KEY=SECRET_KEY, **ports)

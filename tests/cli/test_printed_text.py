@@ -10,12 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from cli.output import format_value, print_json, print_notice, print_record, print_rows
 from tests.domain.values.test_text import ANY_TEXT, is_control
 
-FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FIXTURE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @FIXTURE
 @given(first=ANY_TEXT, second=ANY_TEXT)
-def test_table_row_is_always_one_line(capsys: pytest.CaptureFixture[str], first: str, second: str) -> None:
+def test_table_row_is_always_one_line(
+    capsys: pytest.CaptureFixture[str], first: str, second: str
+) -> None:
     rows = [{"a": first, "b": [second, {second: first}]}, {"a": "last", "b": None}]
 
     print_rows({}, rows, ("a", "b"), as_json=False)
@@ -35,12 +39,16 @@ def test_record_and_message_print_no_control(capsys: pytest.CaptureFixture[str],
 
     printed = capsys.readouterr()
     assert len(printed.out.split("\n")) == 3
-    assert not any(is_control(character) for character in printed.out + printed.err if character != "\n")
+    assert not any(
+        is_control(character) for character in printed.out + printed.err if character != "\n"
+    )
 
 
 @FIXTURE
 @given(text=ANY_TEXT)
-def test_printed_json_is_the_value_and_moves_no_cursor(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_printed_json_is_the_value_and_moves_no_cursor(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     print_json({"a": [text]})
 
     printed = capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""Values that no process could work with are refused by the name of their variable, and never quoted."""
+"""Values that no process could work with are refused by the name of their variable, and never
+quoted.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,11 @@ from config.settings import load_settings
         ("MAKEGOOD_DATABASE_URL", "sqlite:////data/..", "must name a file"),
         ("MAKEGOOD_DATABASE_URL", "postgresql://u:s3cret\uff1fx@h/db", "as all beyond ASCII"),
         ("MAKEGOOD_SMTP_URL", "smtp://u:s3cret\uff1fx@h:25", "as all beyond ASCII"),
-        ("MAKEGOOD_OIDC_ISSUER", "https://u:s3cret\uff1fx@h", "must look like https://id.example.com"),
+        (
+            "MAKEGOOD_OIDC_ISSUER",
+            "https://u:s3cret\uff1fx@h",
+            "must look like https://id.example.com",
+        ),
         ("MAKEGOOD_HOST", "http://x", "must be a host name or an IP address"),
         ("MAKEGOOD_HOST", "127.0.0.1:80", "must be a host name or an IP address"),
         ("MAKEGOOD_HOST", "a..b", "must be a host name or an IP address"),
@@ -38,7 +44,11 @@ from config.settings import load_settings
         ("MAKEGOOD_SMTP_URL", "smtp://u:%ffpw@h:25", "cannot be read"),
         ("MAKEGOOD_OUTAGE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
         ("MAKEGOOD_RECONCILE_SECONDS", "99999999999999999999", "less than or equal to 31622400"),
-        ("MAKEGOOD_CALLBACK_SCHEDULE_SECONDS", "0,99999999999999999999", "less than or equal to 31622400"),
+        (
+            "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS",
+            "0,99999999999999999999",
+            "less than or equal to 31622400",
+        ),
         ("MAKEGOOD_RATE_LIMIT", "9" * 400, "less than or equal to 1000000000"),
         ("MAKEGOOD_DISPATCH_RATE", "9" * 5_000, "MAKEGOOD_DISPATCH_RATE"),
         ("MAKEGOOD_SECRET_KEY_FILE", "/dev/zero", "longer than any secret"),
@@ -57,7 +67,9 @@ def test_value_that_nothing_could_work_with_is_refused_by_name(
     assert "s3cret" not in str(refused.value)
 
 
-def test_kept_root_secret_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_root_secret_without_an_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "secret_key").symlink_to("/dev/zero")
     monkeypatch.setenv("MAKEGOOD_DATA_DIR", str(tmp_path))
 
@@ -65,7 +77,9 @@ def test_kept_root_secret_without_an_end_is_refused(tmp_path: Path, monkeypatch:
         load_settings().read_secret_key()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::", "::1", "0.0.0.0", "localhost", "api_1", "makegood.example.com."])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::", "::1", "0.0.0.0", "localhost", "api_1", "makegood.example.com."]
+)
 def test_host_to_listen_on_is_taken(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKEGOOD_HOST", host)
 

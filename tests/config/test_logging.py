@@ -12,7 +12,9 @@ from config.fields import LogFormat, LogLevel
 from config.logging import configure_logging
 from tests.domain.values.test_text import ANY_TEXT, is_control
 
-FIXTURE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FIXTURE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def logged(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, text: str) -> str:
@@ -49,7 +51,9 @@ def test_json_line_is_one_object(monkeypatch: pytest.MonkeyPatch, text: str) -> 
 @FIXTURE
 @given(text=ANY_TEXT)
 @example(text="x\n2026-11-23 [info] paid\x1b[2J\x9b\u2028\ud83d")
-def test_console_line_cannot_forge_a_line_or_move_the_cursor(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_console_line_cannot_forge_a_line_or_move_the_cursor(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     written = logged(monkeypatch, LogFormat.CONSOLE, text)
 
     assert not any(is_control(character) for character in written if character not in "\n\t")

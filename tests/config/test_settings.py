@@ -1,4 +1,8 @@
-"""Settings: the names of the contract, secrets that are never shown, files for them, errors that name the variable."""
+"""Settings:
+
+the names of the contract, secrets that are never shown, files for them, errors that name the
+variable.
+"""
 
 import os
 from ipaddress import ip_network
@@ -8,7 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from config.secret_files import SettingsError
-from config.settings import SECRET_FIELDS, Settings, environment_name, environment_names, load_settings
+from config.settings import (
+    SECRET_FIELDS,
+    Settings,
+    environment_name,
+    environment_names,
+    load_settings,
+)
 
 SECRET = "s3cret-" * 6
 
@@ -80,11 +90,15 @@ def test_secret_comes_from_the_file_that_its_variable_names(
 
 
 @pytest.mark.parametrize("field_name", SECRET_FIELDS)
-def test_file_of_a_secret_that_cannot_be_read_names_its_variable(field_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_of_a_secret_that_cannot_be_read_names_its_variable(
+    field_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = f"{environment_name(field_name)}_FILE"
     monkeypatch.setenv(name, "/nonexistent")
 
-    with pytest.raises(SettingsError, match=rf"^{name}: /nonexistent cannot be read \(No such file or directory\)$"):
+    with pytest.raises(
+        SettingsError, match=rf"^{name}: /nonexistent cannot be read \(No such file or directory\)$"
+    ):
         load_settings()
 
 
@@ -93,7 +107,9 @@ def test_secret_set_twice_is_rejected(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY", SECRET)
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
 
-    with pytest.raises(SettingsError, match="MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_FILE are both set"):
+    with pytest.raises(
+        SettingsError, match="MAKEGOOD_SECRET_KEY and MAKEGOOD_SECRET_KEY_FILE are both set"
+    ):
         load_settings()
 
 
@@ -154,13 +170,19 @@ def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("host", "url"),
-    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("::1", "http://[::1]:8000")],
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+    ],
 )
 def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
     assert Settings(host=host).public_url_or_default == url
 
 
-def test_previous_secret_comes_from_its_variable_or_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previous_secret_comes_from_its_variable_or_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(data_dir=tmp_path)
     settings.secret_key_path.write_text(SECRET)
     assert settings.read_previous_secret_key() is None
@@ -168,15 +190,22 @@ def test_previous_secret_comes_from_its_variable_or_the_data_directory(tmp_path:
     settings.previous_secret_key_path.write_text(f"{SECRET}before\n")
     assert settings.read_previous_secret_key() == f"{SECRET}before"
     # The two files belong together: with a secret from the environment, neither is read.
-    assert Settings(data_dir=tmp_path, secret_key=SecretStr(SECRET)).read_previous_secret_key() is None
+    assert (
+        Settings(data_dir=tmp_path, secret_key=SecretStr(SECRET)).read_previous_secret_key() is None
+    )
 
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_PREVIOUS", "too-short-a-s3cret")
     with pytest.raises(SettingsError, match=r"^MAKEGOOD_SECRET_KEY_PREVIOUS: needs 32 characters"):
         load_settings()
 
 
-@pytest.mark.parametrize("value", ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"])
-def test_sender_that_no_mail_server_accepts_is_rejected_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["nobody", "a b@shop.example", "jörg@shop.example", "Ops <ops@shop.example>", "a@b@c.example"],
+)
+def test_sender_that_no_mail_server_accepts_is_rejected_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("MAKEGOOD_MAIL_FROM", value)
 
     with pytest.raises(SettingsError, match="MAKEGOOD_MAIL_FROM") as refused:
@@ -185,7 +214,9 @@ def test_sender_that_no_mail_server_accepts_is_rejected_and_not_repeated(monkeyp
     assert value not in str(refused.value)
 
 
-def test_sender_with_an_international_domain_is_kept_as_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sender_with_an_international_domain_is_kept_as_its_a_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("MAKEGOOD_MAIL_FROM", "makegood@bücher.example")
 
     assert load_settings().mail_from == "makegood@xn--bcher-kva.example"
@@ -220,15 +251,36 @@ RESERVED = [
             "%ff",
         )
     ],
-    *[f"postgresql://makegood:{READ_WRONGLY}{odd}@db/makegood" for odd in ("%00", "%zz", "%0", "%", "%ff", "%ed%a0%80")],
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}{odd}@db/makegood"
+        for odd in ("%00", "%zz", "%0", "%", "%ff", "%ed%a0%80")
+    ],
     *[
         f"postgresql://makegood:{READ_WRONGLY}@db/{rest}"
         for rest in (
             *("%zz", "%00", "a%", "%ff"),
-            *(f"makegood?port={port}" for port in ("abc", "0", "65536", "", "5432,", "-1", "5432,x", "٥")),
-            *("makegood?connect_timeout=abc", "makegood?connect_timeout=10", "makegood?channel_binding=require"),
-            *("makegood?host=db:abc", "makegood?host=[:::]", "makegood?host=db:0", "makegood?host=one,two:x"),
-            *("makegood?a", "makegood?&", "makegood?a=%zz", "makegood?a=%00", "makegood?ssl_min_protocol_version=1.2"),
+            *(
+                f"makegood?port={port}"
+                for port in ("abc", "0", "65536", "", "5432,", "-1", "5432,x", "٥")
+            ),
+            *(
+                "makegood?connect_timeout=abc",
+                "makegood?connect_timeout=10",
+                "makegood?channel_binding=require",
+            ),
+            *(
+                "makegood?host=db:abc",
+                "makegood?host=[:::]",
+                "makegood?host=db:0",
+                "makegood?host=one,two:x",
+            ),
+            *(
+                "makegood?a",
+                "makegood?&",
+                "makegood?a=%zz",
+                "makegood?a=%00",
+                "makegood?ssl_min_protocol_version=1.2",
+            ),
         )
     ],
 ]
@@ -243,7 +295,10 @@ WRONG = [
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?starttls=yes"),
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail?tls=required"),
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@mail/path"),
-    *[("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@{host}") for host in ("[:::]", "[1.2.3]:25", "mail:0", "%00", "mail?a")],
+    *[
+        ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}@{host}")
+        for host in ("[:::]", "[1.2.3]:25", "mail:0", "%00", "mail?a")
+    ],
     ("MAKEGOOD_SMTP_URL", f"smtp://user:{READ_WRONGLY}%00@mail"),
     ("TEMPORAL_ADDRESS", "[:::]:7233"),
     ("TEMPORAL_ADDRESS", "[1.2.3]:7233"),
@@ -296,17 +351,34 @@ def test_invalid_value_is_rejected_by_name_and_never_quoted(
             "postgresql://makegood:a%40b%2Fc%23d%3Fe%25f:g@one:5432,two:5433/makegood?target_session_attrs=any",
         ),
         ("MAKEGOOD_DATABASE_URL", "postgresql:///makegood?host=/var/run/postgresql"),
-        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@[2001:db8::1]:5432/makegood?sslmode=verify-full"),
-        ("MAKEGOOD_DATABASE_URL", "postgresql://[::1]:1,[2001:db8::1]:65535,db/makegood?application_name=a%20b"),
-        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood:%E2%82%AC@/makegood?host=/var/run/postgresql,db:5432&port=5433"),
-        ("MAKEGOOD_DATABASE_URL", "postgresql://makegood@%2Fvar%2Frun/makegood?ssl_min_protocol_version=TLSv1.3"),
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://makegood@[2001:db8::1]:5432/makegood?sslmode=verify-full",
+        ),
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://[::1]:1,[2001:db8::1]:65535,db/makegood?application_name=a%20b",
+        ),
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://makegood:%E2%82%AC@/makegood?host=/var/run/postgresql,db:5432&port=5433",
+        ),
+        (
+            "MAKEGOOD_DATABASE_URL",
+            "postgresql://makegood@%2Fvar%2Frun/makegood?ssl_min_protocol_version=TLSv1.3",
+        ),
         ("MAKEGOOD_DATABASE_URL", "sqlite:////data/a#b?c@d.db"),
         ("MAKEGOOD_SMTP_URL", "smtp://[::1]:2525"),
-        ("MAKEGOOD_SMTP_URL", "smtp://user%40example.com:a%3Ab@mail.example.com:587?starttls=required"),
+        (
+            "MAKEGOOD_SMTP_URL",
+            "smtp://user%40example.com:a%3Ab@mail.example.com:587?starttls=required",
+        ),
         ("MAKEGOOD_SMTP_URL", "smtps://mail.example.com/"),
     ],
 )
-def test_url_with_encoded_reserved_characters_is_accepted(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_with_encoded_reserved_characters_is_accepted(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, f"  {value}\n")
 
     settings = load_settings()
@@ -315,18 +387,27 @@ def test_url_with_encoded_reserved_characters_is_accepted(name: str, value: str,
 
 
 @pytest.mark.parametrize("name", ["MAKEGOOD_PORT", "MAKEGOOD_TEMPORAL_PORT", "MAKEGOOD_SMTP_PORT"])
-def test_port_set_by_kubernetes_gets_an_error_with_the_fix(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_set_by_kubernetes_gets_an_error_with_the_fix(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "tcp://10.96.0.17:8000")
 
-    with pytest.raises(SettingsError, match=rf"^{name}: must be a port number; Kubernetes sets .*enableServiceLinks: false"):
+    with pytest.raises(
+        SettingsError,
+        match=rf"^{name}: must be a port number; Kubernetes sets .*enableServiceLinks: false",
+    ):
         load_settings()
 
 
-def test_secret_file_that_is_not_text_names_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_file_that_is_not_text_names_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"\xff\xfe" + SECRET.encode())
     monkeypatch.setenv("MAKEGOOD_SECRET_KEY_FILE", str(tmp_path / "file"))
 
-    with pytest.raises(SettingsError, match=r"MAKEGOOD_SECRET_KEY_FILE: .* cannot be read \(it is not UTF-8 text\)") as refused:
+    with pytest.raises(
+        SettingsError, match=r"MAKEGOOD_SECRET_KEY_FILE: .* cannot be read \(it is not UTF-8 text\)"
+    ) as refused:
         load_settings()
 
     assert SECRET not in str(refused.value)

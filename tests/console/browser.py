@@ -52,7 +52,9 @@ def console_errors_of(page: Page) -> list[str]:
     """Script and policy errors of this page from now on. The list grows."""
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
     return errors
 
 

@@ -73,9 +73,13 @@ def stubs() -> ConsoleStubs:
 
 
 @pytest.fixture
-def parts(database: Database, sealer: Sealer, stubs: ConsoleStubs, tmp_path: Path) -> ConsoleDependencies:
+def parts(
+    database: Database, sealer: Sealer, stubs: ConsoleStubs, tmp_path: Path
+) -> ConsoleDependencies:
     return ConsoleDependencies(
-        operations=Operations.build(database=database, sealer=sealer, judge_repair_url=accept_any_url),
+        operations=Operations.build(
+            database=database, sealer=sealer, judge_repair_url=accept_any_url
+        ),
         database=database,
         sealer=sealer,
         secret_key=SECRET_KEY,
@@ -93,7 +97,9 @@ async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
     """A visitor of a console with these dependencies."""
     app = FastAPI()
     app.include_router(console_router(parts))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=parts.public_url) as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url=parts.public_url
+    ) as client:
         yield Visitor(client)
 
 
@@ -129,7 +135,9 @@ async def member(operator: Visitor, database: Database) -> Visitor:
     """A signed-in visitor with an email address and a password."""
     async with database.transaction() as session:
         values = {"email": EMAIL, "password_hash": hash_of_password()}
-        await session.execute(text("UPDATE users SET email = :email, password_hash = :password_hash"), values)
+        await session.execute(
+            text("UPDATE users SET email = :email, password_hash = :password_hash"), values
+        )
     return operator
 
 
@@ -149,4 +157,6 @@ async def world(parts: ConsoleDependencies) -> AsyncIterator[ConsoleWorld]:
 async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
     """A second project with other members."""
     async with database.transaction() as session:
-        return await create_project(session, sealer, name="Elsewhere", livemode=False, now=await database.now(session))
+        return await create_project(
+            session, sealer, name="Elsewhere", livemode=False, now=await database.now(session)
+        )

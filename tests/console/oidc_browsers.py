@@ -37,11 +37,19 @@ class OidcBrowsers:
         return (await self.visitor.open("/incidents")).status_code == 200
 
 
-def oidc_provider_at(url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> OidcProvider:
+def oidc_provider_at(
+    url: str, *, transport: httpx.AsyncBaseTransport | None = None
+) -> OidcProvider:
     client = OidcClient(url, CLIENT_ID, CLIENT_SECRET)
-    return OidcProvider(client, public_url="http://makegood.example", transport=transport or GuardedTransport(allow=LOOPBACK))
+    return OidcProvider(
+        client,
+        public_url="http://makegood.example",
+        transport=transport or GuardedTransport(allow=LOOPBACK),
+    )
 
 
 def changed_claims(**claims: object) -> Callable[[Json], Json]:
     """Valid claims with these changes. None removes a claim."""
-    return lambda right: {name: value for name, value in {**right, **claims}.items() if value is not None}
+    return lambda right: {
+        name: value for name, value in {**right, **claims}.items() if value is not None
+    }

@@ -61,7 +61,11 @@ class ConsoleWorld:
         """A browser that is not signed in."""
         transport = httpx.ASGITransport(app=self._app)
         client = await self.stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url=self.parts.public_url, cookies={FORM_COOKIE: ANONYMOUS_TOKEN})
+            httpx.AsyncClient(
+                transport=transport,
+                base_url=self.parts.public_url,
+                cookies={FORM_COOKIE: ANONYMOUS_TOKEN},
+            )
         )
         return Person(client, UserId(""), "")
 
@@ -69,7 +73,9 @@ class ConsoleWorld:
         """The user of the very first link."""
         async with self.parts.database.transaction() as session:
             now = await self.parts.database.now(session)
-            user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+            user = await users.redeem_login_link(
+                session, token=await users.create_login_link(session, now=now), now=now
+            )
             assert user is not None
         return await self.browser(user.user_id)
 
@@ -79,15 +85,21 @@ class ConsoleWorld:
         async with self.parts.database.transaction() as session:
             now = await self.parts.database.now(session)
             user = await users.create_user(session, email=email, now=now)
-            await members.grant(session, project_id=project_id, user_id=user.user_id, role=role, now=now)
+            await members.grant(
+                session, project_id=project_id, user_id=user.user_id, role=role, now=now
+            )
         return await self.browser(user.user_id, email=email)
 
     async def browser(self, user_id: UserId, *, email: str = "") -> Person:
         """Another signed-in browser of a user."""
         person = await self.nobody()
         async with self.parts.database.transaction() as session:
-            token = await sessions.open_session(session, user_id=user_id, now=await self.parts.database.now(session))
-        person.client.cookies.set(SESSION_COOKIE, token, domain=person.client.base_url.host, path="/")
+            token = await sessions.open_session(
+                session, user_id=user_id, now=await self.parts.database.now(session)
+            )
+        person.client.cookies.set(
+            SESSION_COOKIE, token, domain=person.client.base_url.host, path="/"
+        )
         return Person(person.client, user_id, email)
 
 

@@ -33,9 +33,15 @@ class Provider:
     def __init__(self) -> None:
         self.issuer = ""
         self.key = ECKey.generate_key("P-256", parameters={"kid": "1", "use": "sig"})
-        self.person: Json = {"sub": "248289761001", "email": "nadia@shop.example", "email_verified": True}
+        self.person: Json = {
+            "sub": "248289761001",
+            "email": "nadia@shop.example",
+            "email_verified": True,
+        }
         self.change: Callable[[Json], Json] = lambda claims: claims
-        self.sign: Callable[[Json], str] = lambda claims: jwt.encode({"alg": "ES256", "kid": "1"}, claims, self.key)
+        self.sign: Callable[[Json], str] = lambda claims: jwt.encode(
+            {"alg": "ES256", "kid": "1"}, claims, self.key
+        )
         self.metadata: Json = {}
         self.answer: dict[str, str] = {}
         self.codes: dict[str, dict[str, str]] = {}
@@ -51,8 +57,15 @@ class Provider:
 
     async def _configuration(self, request: Request) -> Response:
         self.requests.append("configuration")
-        paths = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/jwks"}
-        metadata = {"issuer": self.issuer, **{name: self.issuer + path for name, path in paths.items()}}
+        paths = {
+            "authorization_endpoint": "/authorize",
+            "token_endpoint": "/token",
+            "jwks_uri": "/jwks",
+        }
+        metadata = {
+            "issuer": self.issuer,
+            **{name: self.issuer + path for name, path in paths.items()},
+        }
         return JSONResponse({**metadata, **self.metadata})
 
     async def _authorize(self, request: Request) -> Response:
@@ -68,17 +81,35 @@ class Provider:
 
     async def _token(self, request: Request) -> Response:
         self.requests.append("token")
-        sent = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
+        sent = {
+            name: values[0] for name, values in parse_qs((await request.body()).decode()).items()
+        }
         asked = self.codes.pop(sent.get("code", ""), None)
-        named = base64.b64encode(f"{CLIENT_ID}:{'a%20secret%3A%20with%20%26%20in%20it'}".encode()).decode()
+        named = base64.b64encode(
+            f"{CLIENT_ID}:{'a%20secret%3A%20with%20%26%20in%20it'}".encode()
+        ).decode()
         if request.headers.get("authorization") != f"Basic {named}":
             return JSONResponse({"error": "invalid_client"}, status_code=401)
-        if asked is None or sent["redirect_uri"] != asked["redirect_uri"] or not _answers(sent["code_verifier"], asked):
+        if (
+            asked is None
+            or sent["redirect_uri"] != asked["redirect_uri"]
+            or not _answers(sent["code_verifier"], asked)
+        ):
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
         now = int(time.time())
         times = {"iat": now, "exp": now + 300, "auth_time": now}
-        claims = {"iss": self.issuer, "aud": CLIENT_ID, "nonce": asked["nonce"], **times, **self.person}
-        answer = {"access_token": "opaque", "token_type": "Bearer", "id_token": self.sign(self.change(claims))}
+        claims = {
+            "iss": self.issuer,
+            "aud": CLIENT_ID,
+            "nonce": asked["nonce"],
+            **times,
+            **self.person,
+        }
+        answer = {
+            "access_token": "opaque",
+            "token_type": "Bearer",
+            "id_token": self.sign(self.change(claims)),
+        }
         return JSONResponse(answer)
 
     async def _jwks(self, request: Request) -> Response:

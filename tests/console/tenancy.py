@@ -12,10 +12,35 @@ from api.console.ui import labels
 
 # Addresses that name nothing of a project: of the public, the own account and administrators.
 WITHOUT_PROJECT = {
-    *("GET /", "GET /static/{name}", "GET /login", "GET /login/link", "GET /login/password", "GET /login/code"),
-    *("GET /login/oidc", "GET /login/oidc/callback", "GET /account", "GET /account/security", "GET /account/totp"),
-    *("GET /account/totp/qr.svg", "POST /login", "POST /login/link", "POST /login/password", "POST /login/code", "POST /logout"),
-    *("POST /account/totp", "POST /account/totp/confirm", "POST /account/totp/remove", "POST /account/recovery-codes"),
+    *(
+        "GET /",
+        "GET /static/{name}",
+        "GET /login",
+        "GET /login/link",
+        "GET /login/password",
+        "GET /login/code",
+    ),
+    *(
+        "GET /login/oidc",
+        "GET /login/oidc/callback",
+        "GET /account",
+        "GET /account/security",
+        "GET /account/totp",
+    ),
+    *(
+        "GET /account/totp/qr.svg",
+        "POST /login",
+        "POST /login/link",
+        "POST /login/password",
+        "POST /login/code",
+        "POST /logout",
+    ),
+    *(
+        "POST /account/totp",
+        "POST /account/totp/confirm",
+        "POST /account/totp/remove",
+        "POST /account/recovery-codes",
+    ),
     *("POST /account/sessions/end-others", "POST /projects"),
     *("GET /mailbox", "GET /mailbox/{name}", "GET /mailbox/{name}/html"),
 }
@@ -52,7 +77,9 @@ def unknown_ids(of: TenantIds) -> TenantIds:
     """Ids of the same form that belong to nothing."""
     values = asdict(of)
     ids = {name: f"{value[:-8]}ffffffff" for name, value in values.items()}
-    return TenantIds(**{**ids, "email": "nobody@shop.example", "internal_reference": "order-of-nobody"})
+    return TenantIds(
+        **{**ids, "email": "nobody@shop.example", "internal_reference": "order-of-nobody"}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +105,10 @@ def mixed_probes(path: str, **body: str) -> Probes:
 
     def probes(of: TenantIds, own: TenantIds) -> list[Probe]:
         theirs, ours = asdict(of), asdict(own)
-        own_project, foreign_project = {**theirs, "project_id": own.project_id}, {**ours, "project_id": of.project_id}
+        own_project, foreign_project = (
+            {**theirs, "project_id": own.project_id},
+            {**ours, "project_id": of.project_id},
+        )
         return [
             Probe(path.format(**theirs), "not found", body=body),
             Probe(path.format(**own_project), "refused", body=body),
@@ -101,7 +131,13 @@ def list_probes(path: str, identifier: Callable[[TenantIds], str]) -> Probes:
 
 
 def settings_probes(of: TenantIds, own: TenantIds) -> list[Probe]:
-    fields = {"name": "mine", "timeout_minutes": "30", "alert_emails": "", "late_result": "note", "project_id": of.project_id}
+    fields = {
+        "name": "mine",
+        "timeout_minutes": "30",
+        "alert_emails": "",
+        "late_result": "note",
+        "project_id": of.project_id,
+    }
     fields |= {"repair_url": "https://asker.example/repair"}
     return [
         Probe(f"/projects/{of.project_id}", "not found", body=fields),
@@ -110,12 +146,16 @@ def settings_probes(of: TenantIds, own: TenantIds) -> list[Probe]:
 
 
 TABLE: dict[str, Probes] = {
-    "GET /rail": lambda of, own: [Probe("/rail", "its own", {"project": of.project_id, "section": "events"})],
+    "GET /rail": lambda of, own: [
+        Probe("/rail", "its own", {"project": of.project_id, "section": "events"})
+    ],
     "GET /incidents": list_probes("/incidents", lambda of: of.incident_id),
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),
-    "GET /projects": lambda of, own: [Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})],
+    "GET /projects": lambda of, own: [
+        Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
+    ],
     "GET /projects/{project_id}": path_probes("/projects/{project_id}"),
     "GET /audit": lambda of, own: [
         Probe("/audit", "not found", {"project": of.project_id}),
@@ -124,33 +164,59 @@ TABLE: dict[str, Probes] = {
         Probe("/audit", "nothing", {"project": own.project_id, "actor": of.key_id}),
         Probe("/audit", "refused", {"project": own.project_id, "cursor": of.entry_hash}),
     ],
-    "GET /join": lambda of, own: [Probe("/join", "refused", {"token": of.invitation_id, "project": of.project_id})],
-    "POST /join": lambda of, own: [Probe("/join", "refused", body={"token": of.invitation_id, "project_id": of.project_id})],
+    "GET /join": lambda of, own: [
+        Probe("/join", "refused", {"token": of.invitation_id, "project": of.project_id})
+    ],
+    "POST /join": lambda of, own: [
+        Probe("/join", "refused", body={"token": of.invitation_id, "project_id": of.project_id})
+    ],
     "POST /account/sessions/{session_id}/end": lambda of, own: [
         Probe(f"/account/sessions/{of.session_id}/end", "refused", body={"user_id": of.user_id})
     ],
     "POST /incidents/{incident_id}/reprocess": path_probes("/incidents/{incident_id}/reprocess"),
-    "POST /incidents/{incident_id}/acknowledge": path_probes("/incidents/{incident_id}/acknowledge"),
-    "POST /incidents/{incident_id}/resolve": path_probes("/incidents/{incident_id}/resolve", reason="mine now"),
+    "POST /incidents/{incident_id}/acknowledge": path_probes(
+        "/incidents/{incident_id}/acknowledge"
+    ),
+    "POST /incidents/{incident_id}/resolve": path_probes(
+        "/incidents/{incident_id}/resolve", reason="mine now"
+    ),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
     "POST /projects/{project_id}": settings_probes,
-    "POST /projects/{project_id}/delete": path_probes("/projects/{project_id}/delete", confirmation="shop", end_open="on"),
-    "POST /projects/{project_id}/keys": path_probes("/projects/{project_id}/keys", label="mine", scopes="read"),
-    "POST /projects/{project_id}/keys/{key_id}/revoke": mixed_probes("/projects/{project_id}/keys/{key_id}/revoke"),
-    "POST /projects/{project_id}/signing-secret": path_probes("/projects/{project_id}/signing-secret"),
-    "POST /projects/{project_id}/signing-secret/finish": path_probes("/projects/{project_id}/signing-secret/finish"),
-    "POST /projects/{project_id}/members": path_probes("/projects/{project_id}/members", email="me@shop.example", role="owner"),
+    "POST /projects/{project_id}/delete": path_probes(
+        "/projects/{project_id}/delete", confirmation="shop", end_open="on"
+    ),
+    "POST /projects/{project_id}/keys": path_probes(
+        "/projects/{project_id}/keys", label="mine", scopes="read"
+    ),
+    "POST /projects/{project_id}/keys/{key_id}/revoke": mixed_probes(
+        "/projects/{project_id}/keys/{key_id}/revoke"
+    ),
+    "POST /projects/{project_id}/signing-secret": path_probes(
+        "/projects/{project_id}/signing-secret"
+    ),
+    "POST /projects/{project_id}/signing-secret/finish": path_probes(
+        "/projects/{project_id}/signing-secret/finish"
+    ),
+    "POST /projects/{project_id}/members": path_probes(
+        "/projects/{project_id}/members", email="me@shop.example", role="owner"
+    ),
     "POST /projects/{project_id}/members/{user_id}/role": mixed_probes(
         "/projects/{project_id}/members/{user_id}/role", role="owner"
     ),
-    "POST /projects/{project_id}/members/{user_id}/remove": mixed_probes("/projects/{project_id}/members/{user_id}/remove"),
+    "POST /projects/{project_id}/members/{user_id}/remove": mixed_probes(
+        "/projects/{project_id}/members/{user_id}/remove"
+    ),
     "POST /projects/{project_id}/invitations/{invitation_id}/withdraw": mixed_probes(
         "/projects/{project_id}/invitations/{invitation_id}/withdraw"
     ),
     "POST /audit/export": lambda of, own: [
         Probe("/audit/export", "not found", body={"project": of.project_id}),
         Probe("/audit/export", "its own", body={"project": own.project_id, "actor": of.user_id}),
-        Probe("/audit/export", "its own", body={"project": own.project_id, "action": "key_revoked", "cursor": of.entry_hash}),
+        Probe(
+            "/audit/export",
+            "its own",
+            body={"project": own.project_id, "action": "key_revoked", "cursor": of.entry_hash},
+        ),
     ],
 }

@@ -84,9 +84,14 @@ POST = {
     "/projects/{project_id}/invitations/{invitation_id}/withdraw": "owner",
     "/logout": "user",
 }
-ROWS = [("GET", path, needs) for path, needs in GET.items()] + [("POST", path, needs) for path, needs in POST.items()]
+ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
+    ("POST", path, needs) for path, needs in POST.items()
+]
 # Allowed, but not found: there is no identity provider, and no authenticator app is being set up.
-NOTHING_THERE = {("GET", path) for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")}
+NOTHING_THERE = {
+    ("GET", path)
+    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
+}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     "key_id": "key_none",
@@ -117,7 +122,12 @@ class Objects(NamedTuple):
     def path(self, template: str) -> str:
         """The address with ids of this project. Ids that a form would change are unknown ones."""
         name = "console.css" if template.startswith("/static") else self.mail
-        own = {"project_id": self.project.project.id, "event_id": self.event_id, "incident_id": self.incident_id, "name": name}
+        own = {
+            "project_id": self.project.project.id,
+            "event_id": self.event_id,
+            "incident_id": self.incident_id,
+            "name": name,
+        }
         chosen = f"?project={self.project.project.id}" if template == "/audit" else ""
         return template.format(**{**UNKNOWN, **own}) + chosen
 
@@ -149,7 +159,10 @@ def expected(needs: str, who: str) -> str:
 
 def outcome(answer: httpx.Response) -> str:
     match answer.status_code:
-        case 303 if answer.headers["location"] == "/login" and answer.request.url.path not in ("/logout", "/login/code"):
+        case 303 if answer.headers["location"] == "/login" and answer.request.url.path not in (
+            "/logout",
+            "/login/code",
+        ):
             return "sign in"
         case 200 | 303 | 422:
             return "in"
@@ -164,16 +177,20 @@ async def ask(person: Person, method: str, path: str, needs: str, **fields: str)
     if method == "GET":
         return await person.get(path)
     # Attempts are counted for each email address.
-    return await (person.post_anonymously(path, email=person.email) if needs == "anyone" else person.post(path, **fields))
+    return await (
+        person.post_anonymously(path, email=person.email)
+        if needs == "anyone"
+        else person.post(path, **fields)
+    )
 
 
 def test_every_address_is_in_the_table(world: ConsoleWorld) -> None:
     routes = [route for route in world.router.routes if isinstance(route, APIRoute)]
 
     assert len(routes) == len(world.router.routes)
-    assert sorted((method, route.path) for route in routes for method in route.methods or ()) == sorted(
-        (method, path) for method, path, _ in ROWS
-    )
+    assert sorted(
+        (method, route.path) for route in routes for method in route.methods or ()
+    ) == sorted((method, path) for method, path, _ in ROWS)
 
 
 def test_address_without_an_access_level_is_not_served(parts: ConsoleDependencies) -> None:
@@ -234,8 +251,16 @@ async def test_lists_and_counts_hold_only_own_projects(
 
     for path in ("/events", "/incidents", "/projects", "/rail"):
         for narrowed in ("", f"?project={place.project.project.id}", "?q=order"):
-            theirs, own = (await stranger.get(path + narrowed)).text, (await viewer.get(path + narrowed)).text
-            shown = {"/events": place.event_id, "/incidents": place.event_id, "/projects": ">shop<", "/rail": '"count">1<'}[path]
+            theirs, own = (
+                (await stranger.get(path + narrowed)).text,
+                (await viewer.get(path + narrowed)).text,
+            )
+            shown = {
+                "/events": place.event_id,
+                "/incidents": place.event_id,
+                "/projects": ">shop<",
+                "/rail": '"count">1<',
+            }[path]
 
             assert shown not in theirs
             assert shown in own
@@ -246,14 +271,22 @@ async def test_page_offers_the_actions_of_the_role(world: ConsoleWorld, place: O
     page = {}
     for role in Role:
         person = await world.member(role.value, project_id, role)
-        page[role] = (await person.get(f"/events/{place.event_id}")).text + (await person.get(f"/projects/{project_id}")).text
+        page[role] = (await person.get(f"/events/{place.event_id}")).text + (
+            await person.get(f"/projects/{project_id}")
+        ).text
 
-    assert [f"/incidents/{place.incident_id}/reprocess" in page[role] for role in Role] == [False, True, True]
+    assert [f"/incidents/{place.incident_id}/reprocess" in page[role] for role in Role] == [
+        False,
+        True,
+        True,
+    ]
     assert [f"/projects/{project_id}/keys" in page[role] for role in Role] == [False, False, True]
     assert [place.project.key.hint in page[role] for role in Role] == [False, False, True]
 
 
-async def test_form_of_another_session_or_site_is_rejected(world: ConsoleWorld, place: Objects, story: Story) -> None:
+async def test_form_of_another_session_or_site_is_rejected(
+    world: ConsoleWorld, place: Objects, story: Story
+) -> None:
     administrator = await world.administrator()
     other = await world.browser(administrator.user_id)
 
@@ -263,7 +296,9 @@ async def test_form_of_another_session_or_site_is_rejected(world: ConsoleWorld, 
         tried = {"no token": ("", {}), "another session's": (other.form_token, {})}
         tried |= {name: (right, dict(headers)) for name, headers in HOSTILE.items()}
         for name, (token, headers) in tried.items():
-            answer = await administrator.client.post(place.path(path), data={"form_token": token}, headers=headers)
+            answer = await administrator.client.post(
+                place.path(path), data={"form_token": token}, headers=headers
+            )
             if answer.status_code != 403 or "not accepted" not in answer.text:
                 wrong[path, name] = answer.status_code
 
@@ -277,17 +312,23 @@ async def test_form_of_this_site_is_accepted(world: ConsoleWorld, place: Objects
     own = {"Sec-Fetch-Site": "same-origin", "Origin": world.parts.public_url}
 
     path = place.path("/incidents/{incident_id}/acknowledge")
-    answer = await administrator.client.post(path, data={"form_token": administrator.form_token}, headers=own)
+    answer = await administrator.client.post(
+        path, data={"form_token": administrator.form_token}, headers=own
+    )
 
     assert answer.status_code == 303
 
 
-async def test_form_behind_a_proxy_is_accepted_by_the_public_name(parts: ConsoleDependencies, world: ConsoleWorld) -> None:
+async def test_form_behind_a_proxy_is_accepted_by_the_public_name(
+    parts: ConsoleDependencies, world: ConsoleWorld
+) -> None:
     """The proxy may have changed the Host header."""
     behind = ConsoleWorld(replace(parts, public_url="http://console.example"), world.stack)
     administrator = await behind.administrator()
     own = {"Origin": "http://console.example", "Host": "10.0.0.7:8000"}
 
-    answer = await administrator.client.post("/logout", data={"form_token": administrator.form_token}, headers=own)
+    answer = await administrator.client.post(
+        "/logout", data={"form_token": administrator.form_token}, headers=own
+    )
 
     assert answer.status_code == 303

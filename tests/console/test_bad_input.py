@@ -57,7 +57,9 @@ async def test_nul_in_an_address_is_ignored(operator: Visitor) -> None:
         assert (await operator.open(path)).status_code == 404, path
 
 
-@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "0000-00-00", "10000-01-01", "2026-02-30", "٢٠٢٦-01-01"])
+@pytest.mark.parametrize(
+    "day", ["0001-01-01", "9999-12-31", "0000-00-00", "10000-01-01", "2026-02-30", "٢٠٢٦-01-01"]
+)
 def test_day_outside_the_calendar_filters_nothing(day: str) -> None:
     address = read_address("/events", {"from": day, "to": day}, tabs=EVENT_TABS)
 
@@ -72,20 +74,43 @@ async def test_days_at_the_ends_of_the_calendar_are_shown(operator: Visitor) -> 
 
 async def test_nul_in_a_form_is_stripped_or_refused(operator: Visitor) -> None:
     named = await operator.post("/projects", page="/projects", name="sh\0op", mode="test")
-    odd = await operator.post("/projects", page="/projects", name="other", mode="te\0st", repair_url="\0", alert_emails="\0@x")
-    kept = await operator.post("/login/password", page="/login/password", email="na\0dia@shop.example", password=f"{PASSWORD}\0")
+    odd = await operator.post(
+        "/projects",
+        page="/projects",
+        name="other",
+        mode="te\0st",
+        repair_url="\0",
+        alert_emails="\0@x",
+    )
+    kept = await operator.post(
+        "/login/password",
+        page="/login/password",
+        email="na\0dia@shop.example",
+        password=f"{PASSWORD}\0",
+    )
     await operator.post("/logout", page="/incidents")
-    entered = await operator.post("/login", page="/login", email="nadia@sh\0op.example", password=PASSWORD)
+    entered = await operator.post(
+        "/login", page="/login", email="nadia@sh\0op.example", password=PASSWORD
+    )
     unknown = await operator.post("/login/link", page="/login/link?token=x", token="\0")
 
-    assert [answer.status_code for answer in (named, odd, kept, entered, unknown)] == [303, 422, 303, 303, 422]
+    assert [answer.status_code for answer in (named, odd, kept, entered, unknown)] == [
+        303,
+        422,
+        303,
+        303,
+        422,
+    ]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_malformed_form_is_rejected_with_a_page(operator: Visitor) -> None:
     head = b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n'
     part = head + b"\\ud800+2AA-\xff\r\n--b--\r\n"
-    multipart = [(f"multipart/form-data; boundary=b; charset={charset}", part) for charset in MALFORMED_CHARSETS]
+    multipart = [
+        (f"multipart/form-data; boundary=b; charset={charset}", part)
+        for charset in MALFORMED_CHARSETS
+    ]
     broken = [
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=b", b"--b\r\nx"),
@@ -98,7 +123,9 @@ async def test_malformed_form_is_rejected_with_a_page(operator: Visitor) -> None
     ]
 
     for media_type, body in (*multipart, *broken, *many):
-        answer = await operator.client.post("/projects", content=body, headers={"Content-Type": media_type})
+        answer = await operator.client.post(
+            "/projects", content=body, headers={"Content-Type": media_type}
+        )
 
         assert answer.status_code == 403, media_type
         assert "nothing was changed" in answer.text
@@ -117,7 +144,10 @@ async def test_malformed_codes_are_rejected_everywhere(member: Visitor, database
         database.clock.skew += timedelta(hours=25)
         await member.post("/login", page="/login", email=EMAIL, password=PASSWORD)
 
-    unconfirmed = [await member.post("/account/totp/confirm", page="/account/totp", code=code) for code in MALFORMED_CODES]
+    unconfirmed = [
+        await member.post("/account/totp/confirm", page="/account/totp", code=code)
+        for code in MALFORMED_CODES
+    ]
     on = await member.post("/account/totp/confirm", page="/account/totp", code=await code_of_now())
     not_off = await member.post("/account/totp/remove", page="/account/security", code="\0")
     await member.post("/logout", page="/incidents")
@@ -134,18 +164,33 @@ async def test_malformed_codes_are_rejected_everywhere(member: Visitor, database
     assert "On. Every sign-in" in (await member.open("/account/security")).text
 
 
-async def test_malformed_invitations_are_rejected(operator: Visitor, project: CreatedProject) -> None:
+async def test_malformed_invitations_are_rejected(
+    operator: Visitor, project: CreatedProject
+) -> None:
     place = f"/projects/{project.project.id}"
     outcomes = []
-    for email, role in (("\0@", "viewer"), ("", "owner"), ("a" * 5_000 + "@x", "owner"), ("a@b", "\0"), ("a@b", "king")):
+    for email, role in (
+        ("\0@", "viewer"),
+        ("", "owner"),
+        ("a" * 5_000 + "@x", "owner"),
+        ("a@b", "\0"),
+        ("a@b", "king"),
+    ):
         answer = await operator.post(f"{place}/members", page=place, email=email, role=role)
         outcomes.append((answer.status_code, shown_secrets((await operator.open(place)).text)))
     operator.client.cookies.set("makegood_form", "early")
     links = ("", "\0", "x" * 5_000, "🗝")
-    odd = [await operator.client.post("/join", data={"form_token": "early", "token": link}) for link in links]
+    odd = [
+        await operator.client.post("/join", data={"form_token": "early", "token": link})
+        for link in links
+    ]
     token = operator.client.cookies["makegood_session"]
     nobody = {"form_token": ConsoleKeys(SECRET_KEY).form_token(token), "role": "owner"}
-    for path in (f"{place}/members/%00/role", f"{place}/members/%00/remove", f"{place}/invitations/%00/withdraw"):
+    for path in (
+        f"{place}/members/%00/role",
+        f"{place}/members/%00/remove",
+        f"{place}/invitations/%00/withdraw",
+    ):
         assert (await operator.client.post(path, data=nobody)).status_code == 303, path
     assert (await operator.client.post("/account/sessions/%00/end", data=nobody)).status_code == 303
 
@@ -174,11 +219,20 @@ async def test_malformed_callback_queries_are_refused(browsers: OidcBrowsers) ->
         "state={0}&code",
         "state={0}&code=%00%ff%ed%a0%80",
     )
-    odd += ("state={0}&state=x&code=x", "state={0}&code=x&iss=%00", "state={0}&code=" + "x" * 20_000, "error=%00&state={0}")
+    odd += (
+        "state={0}&state=x&code=x",
+        "state={0}&code=x&iss=%00",
+        "state={0}&code=" + "x" * 20_000,
+        "error=%00&state={0}",
+    )
     statuses = []
     for query in odd:
-        state = parse_qs(urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query)["state"][0]
-        statuses.append((await browsers.visitor.open(f"/login/oidc/callback?{query.format(state)}")).status_code)
+        state = parse_qs(
+            urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query
+        )["state"][0]
+        statuses.append(
+            (await browsers.visitor.open(f"/login/oidc/callback?{query.format(state)}")).status_code
+        )
 
     assert statuses == [403] * len(odd)
     for back in ("", "%00", "//evil", "/%0d%0aSet-Cookie:x", "%ff"):
@@ -199,7 +253,14 @@ MALFORMED_CLAIMS: tuple[Json, ...] = (
     {"iat": {}},
 )
 # Payloads in place of the ID token's claims.
-MALFORMED_PAYLOADS = (b"[" * 9_000, b"{}", b"null", b'{"exp": ' + b"9" * 5_000 + b"}", b"\xed\xa0\x80", b"")
+MALFORMED_PAYLOADS = (
+    b"[" * 9_000,
+    b"{}",
+    b"null",
+    b'{"exp": ' + b"9" * 5_000 + b"}",
+    b"\xed\xa0\x80",
+    b"",
+)
 
 
 async def test_malformed_responses_of_the_provider_are_refused(browsers: OidcBrowsers) -> None:

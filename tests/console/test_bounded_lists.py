@@ -25,22 +25,34 @@ OLGA = Actor("usr_olga")
 BEYOND = "This list shows the newest 1,000 projects."
 
 
-async def add_projects(database: Database, project: CreatedProject, count: int = LISTED_AT_MOST) -> None:
+async def add_projects(
+    database: Database, project: CreatedProject, count: int = LISTED_AT_MOST
+) -> None:
     """Add copies of the project, all newer than it."""
     async with database.transaction() as session:
-        row = (await session.execute(PROJECTS.select().where(PROJECTS.c.id == project.project.id))).one()
-        rows = [{**row._mapping, "id": f"prj_f{number:031x}", "name": f"copy {number}"} for number in range(count)]
+        row = (
+            await session.execute(PROJECTS.select().where(PROJECTS.c.id == project.project.id))
+        ).one()
+        rows = [
+            {**row._mapping, "id": f"prj_f{number:031x}", "name": f"copy {number}"}
+            for number in range(count)
+        ]
         await session.execute(insert(PROJECTS), rows)
 
 
 async def add_users(database: Database, count: int = LISTED_AT_MOST) -> None:
     """Add users that are newer than the existing ones."""
     async with database.transaction() as session:
-        rows = [{"id": f"usr_f{n:031x}", "email": f"u{n}@shop.example", "created_at": START} for n in range(count)]
+        rows = [
+            {"id": f"usr_f{n:031x}", "email": f"u{n}@shop.example", "created_at": START}
+            for n in range(count)
+        ]
         await session.execute(insert(users.USERS), rows)
 
 
-async def test_lists_hold_the_newest_thousand_oldest_first(database: Database, project: CreatedProject) -> None:
+async def test_lists_hold_the_newest_thousand_oldest_first(
+    database: Database, project: CreatedProject
+) -> None:
     await add_projects(database, project)
     await add_users(database, LISTED_AT_MOST + 1)
 
@@ -96,13 +108,17 @@ async def test_owner_of_more_than_a_thousand_projects_sees_the_log_of_each(
     owner = await world.member("olga", project.project.id, Role.OWNER)
     async with database.transaction() as session:
         of_owner = {"user_id": owner.user_id, "role": Role.OWNER.value, "since": START}
-        rows = [{**of_owner, "project_id": f"prj_f{number:031x}"} for number in range(LISTED_AT_MOST)]
+        rows = [
+            {**of_owner, "project_id": f"prj_f{number:031x}"} for number in range(LISTED_AT_MOST)
+        ]
         await session.execute(insert(members.MEMBERS), rows)
 
     log = await owner.get(f"/audit?project={project.project.id}")
 
     assert log.status_code == 200
-    assert f'<option value="{project.project.id}" selected>{project.project.name}</option>' in log.text
+    assert (
+        f'<option value="{project.project.id}" selected>{project.project.name}</option>' in log.text
+    )
 
 
 async def test_role_of_a_member_beyond_the_list_can_be_changed(
@@ -115,10 +131,14 @@ async def test_role_of_a_member_beyond_the_list_can_be_changed(
         await session.execute(insert(members.MEMBERS), rows)
     last = UserId(f"usr_f{LISTED_AT_MOST:031x}")
 
-    await People.build(database, sealer).members.change_role(project.project.id, last, "operator", actor=OLGA)
+    await People.build(database, sealer).members.change_role(
+        project.project.id, last, "operator", actor=OLGA
+    )
 
     async with database.reading() as session:
-        assert (await members.read_access(session, last)).roles == {project.project.id: Role.OPERATOR}
+        assert (await members.read_access(session, last)).roles == {
+            project.project.id: Role.OPERATOR
+        }
 
 
 async def test_list_of_people_needs_a_constant_number_of_statements(
@@ -127,7 +147,9 @@ async def test_list_of_people_needs_a_constant_number_of_statements(
     people = People.build(database, sealer)
     async with database.transaction() as session:
         user = await users.create_user(session, email="ada@shop.example", now=START)
-        await members.grant(session, project_id=project.project.id, user_id=user.user_id, role=Role.OWNER, now=START)
+        await members.grant(
+            session, project_id=project.project.id, user_id=user.user_id, role=Role.OWNER, now=START
+        )
     few = await statements_of(database, people)
     await add_users(database, 20)
 

@@ -81,7 +81,10 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         "MAKEGOOD_SMTP_PORT": str(smtp),
         "MAKEGOOD_EGRESS_ALLOW": "127.0.0.0/8",
     }
-    with receiving() as receiver, running(*python("-m", "cli.main", "up"), environment=environment) as program:
+    with (
+        receiving() as receiver,
+        running(*python("-m", "cli.main", "up"), environment=environment) as program,
+    ):
         program.wait_for("/login/link?token=", seconds=60)
         login_url = re.findall(r"http\S+/login/link\?token=\S+", program.output)[0]
         yield Instance(f"http://127.0.0.1:{port}", login_url, receiver)
@@ -92,7 +95,9 @@ async def page(instance: Instance) -> AsyncIterator[Page]:
     """A page of a new browser. Script and policy errors fail the test."""
     async with browser.chromium() as chromium:
         width, height = browser.DESKTOP
-        context: BrowserContext = await chromium.new_context(viewport={"width": width, "height": height})
+        context: BrowserContext = await chromium.new_context(
+            viewport={"width": width, "height": height}
+        )
         context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
         errors = browser.console_errors_of(page)
@@ -101,7 +106,9 @@ async def page(instance: Instance) -> AsyncIterator[Page]:
 
 
 @pytest.mark.timeout(180)
-async def test_an_incident_is_seen_repaired_and_resolved_in_the_console(instance: Instance, page: Page) -> None:
+async def test_an_incident_is_seen_repaired_and_resolved_in_the_console(
+    instance: Instance, page: Page
+) -> None:
     await sign_in(instance, page)
     project = await make_project(instance, page)
     event_id = await see_incident_open(instance, project, page)
@@ -146,8 +153,13 @@ async def see_incident_open(instance: Instance, project: Project, page: Page) ->
     await page.goto(f"{instance.url}/incidents")
     event_id = await project.receive(instance, timeout_minutes=0.02)
     await project.receive(instance, internal_reference="workspace-771", effect_type="seat_update")
-    failed = await project.receive(instance, internal_reference="invoice-2026-1187", event_type="invoice.paid")
-    error = {"error_code": "entitlement_write_failed", "error_message": "could not obtain lock on row"}
+    failed = await project.receive(
+        instance, internal_reference="invoice-2026-1187", event_type="invoice.paid"
+    )
+    error = {
+        "error_code": "entitlement_write_failed",
+        "error_message": "could not obtain lock on row",
+    }
     await project.post(instance, "result", event_id=failed, status="failed", **error)
     row = page.get_by_role("link", name=REFERENCE, exact=True)
     await expect(row).to_be_visible(timeout=WAIT_MS)
@@ -179,7 +191,9 @@ async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     calls = instance.receiver.calls
     await wait_until_async(lambda: bool(calls), seconds=15, what="the repair call")
     await expect(page.get_by_text("Repair call 1: HTTP 200")).to_be_visible(timeout=WAIT_MS)
-    await expect(page.get_by_text("Waiting for the app to report success")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_text("Waiting for the app to report success")).to_be_visible(
+        timeout=WAIT_MS
+    )
     await expect(page.get_by_label("Reason")).to_have_value("half a tho")
     await expect(page.get_by_label("Reason")).to_be_focused()
     await browser.save_screenshots(page, "7-repairing")
@@ -188,9 +202,13 @@ async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     return str(calls[0].body["replay_id"])
 
 
-async def see_recovery(instance: Instance, project: Project, page: Page, event_id: str, replay_id: str) -> None:
+async def see_recovery(
+    instance: Instance, project: Project, page: Page, event_id: str, replay_id: str
+) -> None:
     await project.post(instance, "result", event_id=event_id, status="success", replay_id=replay_id)
-    await expect(page.get_by_role("heading", name="Repaired", exact=True)).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_role("heading", name="Repaired", exact=True)).to_be_visible(
+        timeout=WAIT_MS
+    )
     await expect(page.get_by_text("Success reported")).to_be_visible()
     await expect(page.get_by_text("Recovered")).to_be_visible()
     await page.reload()
@@ -205,7 +223,9 @@ async def resolve_another_manually(instance: Instance, project: Project, page: P
     await page.get_by_text("Resolve manually…").click()
     await page.get_by_label("Reason").fill("Refunded in Stripe, ticket 4711")
     await page.get_by_role("button", name="Resolve", exact=True).click()
-    await expect(page.get_by_text("Resolved manually by you: “Refunded in Stripe, ticket 4711”")).to_be_visible()
+    await expect(
+        page.get_by_text("Resolved manually by you: “Refunded in Stripe, ticket 4711”")
+    ).to_be_visible()
     await page.goto(f"{instance.url}/incidents?state=resolved")
     await expect(page.get_by_role("link", name="invoice-2026-1187", exact=True)).to_be_visible()
     await expect(page.get_by_role("link", name=REFERENCE, exact=True)).to_be_visible()

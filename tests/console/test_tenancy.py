@@ -84,23 +84,42 @@ class Tenants:
             }
 
 
-async def populate_project(parts: ConsoleDependencies, created: CreatedProject, person: Person, name: str) -> TenantIds:
+async def populate_project(
+    parts: ConsoleDependencies, created: CreatedProject, person: Person, name: str
+) -> TenantIds:
     """Create one object of each kind in the project, of which the person is a member."""
     database, project = parts.database, created.project
     story, reference = Story(database, project), f"order-of-{name}"
     async with database.transaction() as session:
-        await change_project(session, project.id, changes=ProjectChanges(repair_url=f"https://{name}.example/repair"))
+        await change_project(
+            session, project.id, changes=ProjectChanges(repair_url=f"https://{name}.example/repair")
+        )
     event_id, incident_id = await story.opened(internal_reference=reference)
     begun = await story.do(request_repair, event_id, requested_by=person.user_id)
     async with database.transaction() as session:
         now = await database.now(session)
-        invitation = {"project_id": project.id, "email": f"invited@{name}.example", "invited_by": person.user_id}
+        invitation = {
+            "project_id": project.id,
+            "email": f"invited@{name}.example",
+            "invited_by": person.user_id,
+        }
         await invitations.invite(session, **invitation, role=Role.VIEWER, now=now)
         (invited,) = await invitations.list_invitations(session, project.id, now=now)
         (opened,) = await sessions.list_sessions(session, person.user_id, now=now)
         actor = Actor(created.key.id)
-        await audit.record(session, parts.sealer, actor, AuditAction.INCIDENT_ACKNOWLEDGED, now=now, project_id=project.id)
-        (entry,) = (await audit.list_audit(session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None)).rows
+        await audit.record(
+            session,
+            parts.sealer,
+            actor,
+            AuditAction.INCIDENT_ACKNOWLEDGED,
+            now=now,
+            project_id=project.id,
+        )
+        (entry,) = (
+            await audit.list_audit(
+                session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None
+            )
+        ).rows
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -117,7 +136,9 @@ async def populate_project(parts: ConsoleDependencies, created: CreatedProject, 
 
 
 @pytest.fixture
-async def tenants(world: ConsoleWorld, project: CreatedProject, other_project: CreatedProject) -> Tenants:
+async def tenants(
+    world: ConsoleWorld, project: CreatedProject, other_project: CreatedProject
+) -> Tenants:
     """All objects of the other tenant are older.
 
     It has a second owner, so that any member can be removed.
@@ -153,11 +174,18 @@ async def test_ids_of_another_tenant_are_answered_like_unknown_ids(tenants: Tena
             after = await tenants.rows()
             same, same_page, statements_of_unknown = await tenants.answer(label, as_unknown)
 
-            assert (answer.status_code, headers(answer, other)) == (same.status_code, headers(same, unknown)), context
+            assert (answer.status_code, headers(answer, other)) == (
+                same.status_code,
+                headers(same, unknown),
+            ), context
             assert other.masked(page) == unknown.masked(same_page), context
             assert statements == statements_of_unknown, context
             assert statements, context
-            assert [value for value in asdict(other).values() if value in page and value not in str(foreign)] == [], context
+            assert [
+                value
+                for value in asdict(other).values()
+                if value in page and value not in str(foreign)
+            ] == [], context
             check(foreign.expected, answer, page, context)
             if foreign.expected == "its own":
                 assert _of(other, after) == _of(other, before), context
@@ -171,16 +199,22 @@ async def test_user_of_another_tenant_is_invited_like_an_unknown_one(tenants: Te
     before = await tenants.rows()
 
     probes = [
-        Probe(path, "its own", body={"email": of.email, "role": "viewer"}) for of in (tenants.other, unknown_ids(tenants.other))
+        Probe(path, "its own", body={"email": of.email, "role": "viewer"})
+        for of in (tenants.other, unknown_ids(tenants.other))
     ]
     answers = [await tenants.answer("POST", one) for one in probes]
 
-    assert [answer.headers["location"] for answer, _, _ in answers] == [f"/projects/{tenants.own.project_id}#members"] * 2
+    assert [answer.headers["location"] for answer, _, _ in answers] == [
+        f"/projects/{tenants.own.project_id}#members"
+    ] * 2
     assert answers[0][2] == answers[1][2]
     assert [page.count('class="notice good"') for _, page, _ in answers] == [1, 1]
     assert tenants.other.user_id not in answers[0][1]
     after = await tenants.rows()
-    assert {name for name in before if before[name] != after[name]} - {"audit_log", "audit_head"} == {"invitations"}
+    assert {name for name in before if before[name] != after[name]} - {
+        "audit_log",
+        "audit_head",
+    } == {"invitations"}
 
 
 def check(expected: str, answer: httpx.Response, page: str, context: str) -> None:
@@ -209,4 +243,7 @@ def headers(answer: httpx.Response, of: TenantIds) -> dict[str, str]:
 
 def _of(of: TenantIds, rows: dict[str, list[str]]) -> dict[str, list[str]]:
     values = asdict(of).values()
-    return {name: [row for row in found if any(value in row for value in values)] for name, found in rows.items()}
+    return {
+        name: [row for row in found if any(value in row for value in values)]
+        for name, found in rows.items()
+    }

@@ -1,11 +1,24 @@
-"""The chain: whatever one changes, takes out, adds or exchanges, the first entry that no longer fits is named."""
+"""The chain:
+
+whatever one changes, takes out, adds or exchanges, the first entry that no longer fits is named.
+"""
 
 import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from domain.audit import CLI, GENESIS, HASHED, Actor, AuditAction, Chain, Stored, chain_hash, details_text
+from domain.audit import (
+    CLI,
+    GENESIS,
+    HASHED,
+    Actor,
+    AuditAction,
+    Chain,
+    Stored,
+    chain_hash,
+    details_text,
+)
 
 Row = dict[str, Stored]
 
@@ -14,7 +27,8 @@ def log() -> list[Row]:
     """Five entries whose columns are of every kind: numbers, text, text beyond ASCII, nothing."""
     rows: list[Row] = []
     for number, (actor, action) in enumerate(
-        itertools.product(["usr_1", "cli:zoë"], [AuditAction.KEY_CREATED, AuditAction.SIGNED_OUT]), 1
+        itertools.product(["usr_1", "cli:zoë"], [AuditAction.KEY_CREATED, AuditAction.SIGNED_OUT]),
+        1,
     ):
         row: Row = {
             "sequence": number,
@@ -42,7 +56,9 @@ def first_problem(rows: list[Row]) -> tuple[int, str] | None:
 
 
 def flipped(value: Stored) -> Iterator[Stored]:
-    """Every value that one changed byte makes of this one; nothing becomes something, and something nothing."""
+    """Every value that one changed byte makes of this one; nothing becomes something, and something
+    nothing.
+    """
     if value is None:
         yield from ("", "x", 0)
     elif isinstance(value, int):
@@ -85,7 +101,9 @@ def test_one_changed_byte_of_any_column_of_any_row_is_found_at_that_row(column: 
     ],
     ids=["first", "two in the middle", "twice", "exchanged"],
 )
-def test_missing_added_and_exchanged_entries_are_found(order: tuple[int, ...], broken: int, told: str) -> None:
+def test_missing_added_and_exchanged_entries_are_found(
+    order: tuple[int, ...], broken: int, told: str
+) -> None:
     whole = log()
 
     found = first_problem([whole[place] for place in order])
@@ -108,7 +126,12 @@ def test_entry_whose_hash_was_made_anew_breaks_the_next_one() -> None:
 
 def test_entry_that_tells_of_damage_is_damage() -> None:
     (*_, last) = whole = log()
-    told: Row = {**last, "sequence": 5, "action": AuditAction.AUDIT_DAMAGE_FOUND.value, "previous_hash": last["hash"]}
+    told: Row = {
+        **last,
+        "sequence": 5,
+        "action": AuditAction.AUDIT_DAMAGE_FOUND.value,
+        "previous_hash": last["hash"],
+    }
     told["hash"] = chain_hash(told)
 
     found = first_problem([*whole, told])
@@ -120,7 +143,9 @@ def test_entry_that_tells_of_damage_is_damage() -> None:
 def test_columns_cannot_flow_into_each_other() -> None:
     row = log()[0]
 
-    assert chain_hash({**row, "actor": "usr_1a", "address": "b"}) != chain_hash({**row, "actor": "usr_1", "address": "ab"})
+    assert chain_hash({**row, "actor": "usr_1a", "address": "b"}) != chain_hash(
+        {**row, "actor": "usr_1", "address": "ab"}
+    )
     assert chain_hash({**row, "address": None}) != chain_hash({**row, "address": "null"})
 
 

@@ -1,4 +1,7 @@
-"""The tree of refusals: one class for each code that is refused on purpose, each with a message that helps."""
+"""The tree of refusals:
+
+one class for each code that is refused on purpose, each with a message that helps.
+"""
 
 import inspect
 
@@ -31,7 +34,11 @@ CONTRACT = {
     "unavailable",
 }
 BY_THE_SERVER = {"method_not_allowed", "internal_error"}
-REFUSALS = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Refusal) and c is not Refusal]
+REFUSALS = [
+    c
+    for _, c in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(c, Refusal) and c is not Refusal
+]
 
 
 def test_codes_are_the_contracts() -> None:
@@ -59,10 +66,17 @@ def test_docstring_is_the_message(refusal: type[Refusal]) -> None:
 def test_raiser_can_be_more_exact() -> None:
     refusal = RateLimited("slow down", retry_after_seconds=2)
 
-    assert (refusal.detail, str(refusal), refusal.retry_after_seconds) == ("slow down", "slow down", 2)
+    assert (refusal.detail, str(refusal), refusal.retry_after_seconds) == (
+        "slow down",
+        "slow down",
+        2,
+    )
 
 
 def test_validation_names_each_place() -> None:
-    places = (FieldError("/provider", "missing", "is required"), FieldError("/effect_type", "enum", "is not known"))
+    places = (
+        FieldError("/provider", "missing", "is required"),
+        FieldError("/effect_type", "enum", "is not known"),
+    )
 
     assert ValidationFailed(errors=places).errors == places

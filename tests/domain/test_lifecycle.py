@@ -1,4 +1,6 @@
-"""Every (position, trigger) pair, against a table written from the contract's "Life of a receipt", not from the code's."""
+"""Every (position, trigger) pair, against a table written from the contract's "Life of a receipt",
+not from the code's.
+"""
 
 from dataclasses import FrozenInstanceError
 
@@ -21,7 +23,8 @@ from domain.lifecycle import (
 )
 from domain.receipts import Flag, ReceiptState
 
-# A cell is the next position; `+` it is noted; `+flag` it is noted and flagged; `=code` it is refused; `-` it cannot happen.
+# A cell is the next position; `+` it is noted; `+flag` it is noted and flagged; `=code` it is
+# refused; `-` it cannot happen.
 POSITIONS = ("waiting", "applied", "open", "calling", "awaiting_result", "recovered", "closed")
 CONTRACT = """
 success                  applied  applied          recovered     recovered     recovered     recovered+double   closed+late
@@ -52,7 +55,11 @@ SHORT = {
 def _pairs() -> list[tuple[str, str, str]]:
     words = CONTRACT.split()
     rows = [words[start : start + 8] for start in range(0, len(words), 8)]
-    return [(row[0], position, cell) for row in rows for position, cell in zip(POSITIONS, row[1:], strict=True)]
+    return [
+        (row[0], position, cell)
+        for row in rows
+        for position, cell in zip(POSITIONS, row[1:], strict=True)
+    ]
 
 
 PAIRS = _pairs()
@@ -66,7 +73,9 @@ def test_contract_table_names_every_pair_once() -> None:
     assert {position for _, position in pairs} == {position.value for position in LifecycleState}
 
 
-@pytest.mark.parametrize(("trigger", "position", "cell"), PAIRS, ids=[f"{trigger}-{at}" for trigger, at, _ in PAIRS])
+@pytest.mark.parametrize(
+    ("trigger", "position", "cell"), PAIRS, ids=[f"{trigger}-{at}" for trigger, at, _ in PAIRS]
+)
 def test_pair_does_what_the_contract_says(trigger: str, position: str, cell: str) -> None:
     at, what = LifecycleState(position), Trigger(trigger)
 
@@ -79,7 +88,9 @@ def test_pair_does_what_the_contract_says(trigger: str, position: str, cell: str
         assert transition(at, what) == Transition(at, refusal=Code(_long(cell.removeprefix("="))))
     else:
         assert transition(at, what) == Transition(
-            LifecycleState(_long(target)), noted="+" in cell, flag=Flag(_long(flag)) if flag else None
+            LifecycleState(_long(target)),
+            noted="+" in cell,
+            flag=Flag(_long(flag)) if flag else None,
         )
 
 
@@ -133,8 +144,12 @@ def test_positions_are_told_apart_once() -> None:
         ("closed", "failed", "closed"),
     ],
 )
-def test_position_follows_from_the_stored_states(receipt: str, repair: str | None, position: str) -> None:
-    assert state_of(ReceiptState(receipt), RepairState(repair) if repair else None) is LifecycleState(position)
+def test_position_follows_from_the_stored_states(
+    receipt: str, repair: str | None, position: str
+) -> None:
+    assert state_of(
+        ReceiptState(receipt), RepairState(repair) if repair else None
+    ) is LifecycleState(position)
 
 
 @pytest.mark.parametrize(
@@ -149,15 +164,22 @@ def test_position_follows_from_the_stored_states(receipt: str, repair: str | Non
         ("closed", "closed", "resolved"),
     ],
 )
-def test_position_names_the_states_to_store(position: str, receipt: str, incident: str | None) -> None:
-    assert states_at(LifecycleState(position)) == (ReceiptState(receipt), IncidentState(incident) if incident else None)
+def test_position_names_the_states_to_store(
+    position: str, receipt: str, incident: str | None
+) -> None:
+    assert states_at(LifecycleState(position)) == (
+        ReceiptState(receipt),
+        IncidentState(incident) if incident else None,
+    )
 
 
 def _long(word: str) -> str:
     return SHORT.get(word, word)
 
 
-def _reached_from(start: LifecycleState, steps: set[tuple[LifecycleState, LifecycleState]]) -> set[LifecycleState]:
+def _reached_from(
+    start: LifecycleState, steps: set[tuple[LifecycleState, LifecycleState]]
+) -> set[LifecycleState]:
     reached = {start}
     while more := {to for at, to in steps if at in reached} - reached:
         reached |= more

@@ -1,4 +1,4 @@
-"""Which deadlines wait while ingest is silent, for how long, and that a healthy system never does."""
+"""Which deadlines wait during an ingest outage, for how long, and that none waits without one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,9 @@ def beaten(seconds_ago: float, *, has_ended: bool = False) -> IngestBeats:
     return IngestBeats(last_at=ago(seconds_ago), alive_at=None if has_ended else ago(seconds_ago))
 
 
-@pytest.mark.parametrize(("outage_seconds", "seconds"), [(0, 2), (1, 0.25), (4, 1), (8, 2), (60, 2), (3_600, 2)])
+@pytest.mark.parametrize(
+    ("outage_seconds", "seconds"), [(0, 2), (1, 0.25), (4, 1), (8, 2), (60, 2), (3_600, 2)]
+)
 def test_several_beats_fit_into_the_shortest_outage(outage_seconds: int, seconds: float) -> None:
     assert beat_interval(outage_seconds) == timedelta(seconds=seconds)
 
@@ -40,7 +42,13 @@ def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: i
         (IngestBeats(last_at=ago(0.1), alive_at=ago(1)), 60, False),
         (IngestBeats(last_at=ago(0.1), alive_at=ago(30)), 60, True),
     ],
-    ids=["new installation", "switched off", "all have ended", "one of two has ended", "one ended, one is gone"],
+    ids=[
+        "new installation",
+        "switched off",
+        "all have ended",
+        "one of two has ended",
+        "one ended, one is gone",
+    ],
 )
 def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
     beats: IngestBeats | None, outage_seconds: int, expected: bool
@@ -76,7 +84,18 @@ def test_beat_from_the_future_says_nothing_of_now() -> None:
 
 @pytest.mark.parametrize(
     ("silent_seconds", "outage_seconds", "wait_ms"),
-    [(4, 60, 2_000), (11, 60, 5_500), (60, 60, 30_000), (86_400, 60, 30_000), (0.4, 1, 250), (3, 1, 1_500)],
+    [
+        (4, 60, 2_000),
+        (11, 60, 5_500),
+        (60, 60, 30_000),
+        (86_400, 60, 30_000),
+        (0.4, 1, 250),
+        (3, 1, 1_500),
+    ],
 )
-def test_hold_grows_with_the_silence_and_ends_soon_after_it(silent_seconds: float, outage_seconds: int, wait_ms: int) -> None:
-    assert grace_ms(beaten(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds) == wait_ms
+def test_hold_grows_with_the_silence_and_ends_soon_after_it(
+    silent_seconds: float, outage_seconds: int, wait_ms: int
+) -> None:
+    assert (
+        grace_ms(beaten(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds) == wait_ms
+    )

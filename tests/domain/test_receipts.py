@@ -47,7 +47,13 @@ def test_every_event_type_belongs_to_one_provider() -> None:
 def test_finite_sets_are_the_contracts() -> None:
     assert {p.value for p in Provider} == {"stripe", "shopify"}
     assert {e.value for e in EffectType} == EFFECTS
-    assert {s.value for s in ReceiptState} == {"waiting", "applied", "incident", "recovered", "closed"}
+    assert {s.value for s in ReceiptState} == {
+        "waiting",
+        "applied",
+        "incident",
+        "recovered",
+        "closed",
+    }
     assert {f.value for f in Flag} == {"double_application", "contradiction", "late_success"}
 
 
@@ -84,5 +90,7 @@ FIRST = ("invoice.paid", "order 1", None)
     ],
     ids=["equal", "event type", "internal reference", "shop domain"],
 )
-def test_receipt_repeats_the_first_when_three_facts_are_the_same(again: tuple[str, str, str | None], is_same: bool) -> None:
+def test_receipt_repeats_the_first_when_three_facts_are_the_same(
+    again: tuple[str, str, str | None], is_same: bool
+) -> None:
     assert states_same_facts(FIRST, again) is is_same

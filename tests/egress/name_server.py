@@ -1,4 +1,7 @@
-"""A DNS server of the tests' own, over UDP and TCP: what it says of a name may change from question to question."""
+"""A DNS server of the tests' own, over UDP and TCP:
+
+what it says of a name may change from question to question.
+"""
 
 import asyncio
 from collections import Counter
@@ -19,9 +22,11 @@ LONGEST_DATAGRAM = 512
 
 @dataclass(slots=True)
 class Name:
-    """What is said of one name. `a` holds the addresses for the first question of it, the second, …; the last for ever.
+    """What is said of one name. `a` holds the addresses for the first question of it, the second,
+    …; the last for ever.
 
-    `alias` is another name, asked in its place. `code` is what every question is answered with; None is silence.
+    `alias` is another name, asked in its place. `code` is what every question is answered with;
+    None is silence.
     """
 
     a: tuple[tuple[str, ...], ...] = ((),)
@@ -35,7 +40,10 @@ class Name:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers for the names it is given, and knows no other. `asked` counts questions by name and type, `tcp` those over TCP."""
+    """Answers for the names it is given, and knows no other.
+
+    `asked` counts questions by name and type, `tcp` those over TCP.
+    """
 
     def __init__(self, names: dict[str, Name]) -> None:
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -45,10 +53,14 @@ class NameServer(asyncio.DatagramProtocol):
 
     async def listen(self, host: str, port: int) -> None:
         """Serve until the process ends."""
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self, local_addr=(host, port)
+        )
         await asyncio.start_server(self._serve, host, port)
 
-    def connection_made(self, transport: Any) -> None:  # Any: asyncio's own datagram transport is no `DatagramTransport`
+    def connection_made(
+        self, transport: Any
+    ) -> None:  # Any: asyncio's own datagram transport is no `DatagramTransport`
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -76,7 +88,10 @@ class NameServer(asyncio.DatagramProtocol):
 
     def _answer(self, question: dns.message.Message) -> dns.message.Message | None:
         asked = question.question[0]
-        text, kind = asked.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(asked.rdtype)
+        text, kind = (
+            asked.name.to_text(omit_final_dot=True).lower(),
+            dns.rdatatype.to_text(asked.rdtype),
+        )
         self.asked[text, kind] += 1
         known = self._names.get(text, Name(code="NXDOMAIN"))
         if known.code is None:
@@ -85,7 +100,9 @@ class NameServer(asyncio.DatagramProtocol):
         answer.flags |= dns.flags.RA
         answer.set_rcode(dns.rcode.from_text(known.code))
         if known.alias is not None:
-            answer.answer.append(dns.rrset.from_text(asked.name, 0, "IN", "CNAME", f"{known.alias}."))
+            answer.answer.append(
+                dns.rrset.from_text(asked.name, 0, "IN", "CNAME", f"{known.alias}.")
+            )
             text = known.alias
             known = self._names[text]
         addresses = next(known.answers) if kind == "A" else known.aaaa if kind == "AAAA" else ()

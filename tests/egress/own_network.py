@@ -1,7 +1,10 @@
-"""A network of its own for this process: nothing but a loopback, which may have public addresses, and a name server to choose.
+"""A network of its own for this process: nothing but a loopback, which may have public addresses,
+and a name server to choose.
 
-Linux's namespaces, as an ordinary user too where the kernel lets one. The C library's resolver then really asks that name server,
-over UDP and TCP, as it would any other. Nothing outside the process notices, and all of it is gone with the process.
+Linux's namespaces, as an ordinary user too where the kernel lets one. The C library's resolver then
+really asks that name server, over UDP and TCP, as it would any other. Nothing outside the process
+notices, and all of it is gone
+with the process.
 """
 
 import ctypes
@@ -23,7 +26,8 @@ RESOLVER_FILES = {
 
 
 def enter(*public_addresses: str) -> None:
-    """Have this process, of one thread still, go on in a network where these IPv4 addresses are its own.
+    """Have this process, of one thread still, go on in a network where these IPv4 addresses are its
+    own.
 
     Raises:
         OSError: the kernel lets nobody, or not this user.
@@ -44,7 +48,9 @@ def enter(*public_addresses: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         ioctl(control, SET_FLAGS, struct.pack("16sh14x", b"lo", UP))
         for number, address in enumerate(public_addresses):
-            told = struct.pack("16sHH4s8x", b"lo:%d" % number, socket.AF_INET, 0, socket.inet_aton(address))
+            told = struct.pack(
+                "16sHH4s8x", b"lo:%d" % number, socket.AF_INET, 0, socket.inet_aton(address)
+            )
             ioctl(control, SET_ADDRESS, told)
 
 

@@ -1,7 +1,10 @@
-"""What `tests.egress.test_rebinding` runs in a process of its own: save and call URLs in a network whose name server lies.
+"""What `tests.egress.test_rebinding` runs in a process of its own: save and call URLs in a network
+whose name server lies.
 
-Prints one JSON object: by name, what saving and each call came to, and how often the name server was asked; and where connections
-arrived. The endpoint listens on every address of this network, so that a callback which gets past the guard is seen to arrive.
+Prints one JSON object: by name, what saving and each call came to, and how often the name server
+was asked; and where connections arrived. The endpoint listens on every address of this network, so
+that a callback which gets past
+the guard is seen to arrive.
 """
 
 import asyncio
@@ -63,7 +66,8 @@ async def main() -> None:
             errors = refusal.errors
         request = OutgoingRequest(url=url, headers=(), body=b"{}")
         outcomes = [
-            await exchange(request, allow=(), timeout_seconds=10, ssl_context=trusting) for _ in range(CALLS.get(name, 1))
+            await exchange(request, allow=(), timeout_seconds=10, ssl_context=trusting)
+            for _ in range(CALLS.get(name, 1))
         ]
         found[name] = {
             "saved": not errors,
@@ -89,11 +93,17 @@ async def _endpoint(authority: trustme.CA, arrived: list[str]) -> None:
 
 
 async def _silent(server: NameServer) -> dict[str, Any]:
-    """What another name is answered while 20 look-ups wait for a name server that says nothing, and how many still do then."""
+    """What another name is answered while 20 look-ups wait for a name server that says nothing, and
+    how many still do then.
+    """
     for number in range(20):
         NAMES[f"silent-{number}.example"] = Name(code=None)
-    waiting = [asyncio.create_task(resolve_name(f"silent-{number}.example", 443)) for number in range(20)]
-    await wait_until_async(lambda: all(server.asked[f"silent-{number}.example", "A"] for number in range(20)))
+    waiting = [
+        asyncio.create_task(resolve_name(f"silent-{number}.example", 443)) for number in range(20)
+    ]
+    await wait_until_async(
+        lambda: all(server.asked[f"silent-{number}.example", "A"] for number in range(20))
+    )
     answered = await resolve_name("public.example", 443)
     still_waiting = sum(not task.done() for task in waiting)
     for task in waiting:

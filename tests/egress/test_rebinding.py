@@ -1,4 +1,7 @@
-"""The guard against a name server that lies: the system's own resolver asks it over UDP and TCP, in a network of its own."""
+"""The guard against a name server that lies:
+
+the system's own resolver asks it over UDP and TCP, in a network of its own.
+"""
 
 import json
 import subprocess
@@ -26,7 +29,9 @@ EXPECTED: dict[str, tuple[bool, list[list[Any]]]] = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What `tests.egress.rebinding` found."""
-    ended = subprocess.run(python("-m", "tests.egress.rebinding"), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        python("-m", "tests.egress.rebinding"), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     if ended.returncode == NO_NAMESPACES:
         pytest.skip(f"the kernel gives no network of one's own: {ended.stderr}")
     assert ended.returncode == 0, ended.stderr
@@ -35,7 +40,9 @@ def found() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_name_is_saved_and_called_by_what_it_leads_to_then(found: dict[str, Any], name: str) -> None:
+def test_name_is_saved_and_called_by_what_it_leads_to_then(
+    found: dict[str, Any], name: str
+) -> None:
     saved, calls = EXPECTED.get(name, (False, [REFUSED]))
 
     assert (found["names"][name]["saved"], found["names"][name]["calls"]) == (saved, calls)
@@ -48,7 +55,11 @@ def test_no_connection_arrives_at_an_address_that_is_not_public(found: dict[str,
 def test_name_is_looked_up_once_for_the_save_and_once_for_each_call(found: dict[str, Any]) -> None:
     asked = {name: told["asked"] for name, told in found["names"].items()}
 
-    assert (asked["public.example"], asked["rebinding.example"], asked["flipping.example"]) == (2, 2, 3)
+    assert (asked["public.example"], asked["rebinding.example"], asked["flipping.example"]) == (
+        2,
+        2,
+        3,
+    )
 
 
 def test_address_that_only_the_answer_over_tcp_holds_is_judged_too(found: dict[str, Any]) -> None:
@@ -59,8 +70,11 @@ def test_who_named_the_url_reads_the_same_whatever_is_behind_it(found: dict[str,
     refused = [told for told in found["names"].values() if not told["saved"]]
 
     assert len({told["told"][0] for told in refused}) == 1
-    assert {tuple(call[:2]) for told in refused for call in told["calls"]} == {(None, "no_permitted_address")}
-    # Not even how long it took: a name that exists in this network is known sooner than one that does not.
+    assert {tuple(call[:2]) for told in refused for call in told["calls"]} == {
+        (None, "no_permitted_address")
+    }
+    # Not even how long it took: a name that exists in this network is known sooner than one that
+    # does not.
     assert {milliseconds % 1000 for told in refused for milliseconds in told["milliseconds"]} == {0}
 
 

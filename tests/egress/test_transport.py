@@ -1,4 +1,7 @@
-"""The guard as a client of any kind uses it: saving a URL, and an httpx client over the guarded transport."""
+"""The guard as a client of any kind uses it:
+
+saving a URL, and an httpx client over the guarded transport.
+"""
 
 import asyncio
 import gzip
@@ -13,12 +16,20 @@ from domain.retries import ErrorClass
 from egress.policy import REFUSED_RANGES, Address, UnsafeUrl, parse_allowed_ranges
 from egress.resolver import NameNotResolved, Resolver, resolve_name
 from egress.transport import ExchangeFailed, GuardedTransport, judge_url
-from tests.activities.callback.test_transport import LOOPBACK, Handler, authorities, resolving, serving
+from tests.activities.callback.test_transport import (
+    LOOPBACK,
+    Handler,
+    authorities,
+    resolving,
+    serving,
+)
 
 PRIVATE = "10.20.30.40"
 
 
-def client(resolver: Resolver = resolve_name, *, timeout_seconds: float = 5, is_open: bool = True) -> httpx.AsyncClient:
+def client(
+    resolver: Resolver = resolve_name, *, timeout_seconds: float = 5, is_open: bool = True
+) -> httpx.AsyncClient:
     """As whoever calls what a user named makes it."""
     transport = GuardedTransport(
         allow=LOOPBACK if is_open else (),
@@ -59,10 +70,16 @@ async def test_system_resolver_knows_localhost_and_refuses_nonsense() -> None:
 
 
 async def test_public_url_may_be_saved() -> None:
-    await judge_url("https://shop.example/repair", allow=(), resolver=resolving("93.184.216.34", "2606:4700::1111"))
+    await judge_url(
+        "https://shop.example/repair",
+        allow=(),
+        resolver=resolving("93.184.216.34", "2606:4700::1111"),
+    )
 
 
-@pytest.mark.parametrize("text", ["https://xn--zz/", "http://shop.example/", "https://127.0.0.1/", "https://app/"])
+@pytest.mark.parametrize(
+    "text", ["https://xn--zz/", "http://shop.example/", "https://127.0.0.1/", "https://app/"]
+)
 async def test_url_that_may_not_be_called_is_not_saved(text: str) -> None:
     await refused(text, resolving(PRIVATE))
 
@@ -82,7 +99,9 @@ async def test_refusal_after_a_look_up_comes_at_a_whole_step_whatever_it_took() 
     spans = []
     for resolver in (resolving(PRIVATE), resolving(), unknown, silent):
         started = loop.time()
-        await refused("https://shop.example/", resolver, timeout_seconds=0.05, refusal_step_seconds=0.2)
+        await refused(
+            "https://shop.example/", resolver, timeout_seconds=0.05, refusal_step_seconds=0.2
+        )
         spans.append(loop.time() - started)
 
     # Only the least can be said on a machine that may be busy: none came as soon as it was known.
@@ -90,7 +109,10 @@ async def test_refusal_after_a_look_up_comes_at_a_whole_step_whatever_it_took() 
 
 
 async def test_answer_is_kept_with_the_headers_that_do_no_harm() -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: a=b\r\nLocation: /\r\nContent-Length: 11\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nSet-Cookie: a=b\r\nLocation:"
+        b" /\r\nContent-Length: 11\r\n\r\n"
+    )
 
     response = await fetched(head + b'{"keys": []}'[:11])
 
@@ -100,7 +122,10 @@ async def test_answer_is_kept_with_the_headers_that_do_no_harm() -> None:
 
 async def test_redirect_is_an_answer_and_not_followed_even_by_a_client_that_would() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as elsewhere:
-        answer = b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n" % elsewhere.port
+        answer = (
+            b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
+            % elsewhere.port
+        )
         async with serving(answer) as endpoint, client() as http:
             response = await http.get(f"http://127.0.0.1:{endpoint.port}/", follow_redirects=True)
 
@@ -110,7 +135,10 @@ async def test_redirect_is_an_answer_and_not_followed_even_by_a_client_that_woul
 async def test_encoding_that_was_not_asked_for_is_not_undone() -> None:
     bomb = gzip.compress(bytes(200_000))
 
-    response = await fetched(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb)
+    response = await fetched(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+        + bomb
+    )
 
     assert response.content == bomb
 
@@ -142,7 +170,9 @@ async def test_deadline_is_over_the_whole_exchange_and_not_each_read() -> None:
     assert failure.value.error_class is ErrorClass.TIMEOUT
 
 
-@pytest.mark.parametrize("resolver", [resolving(PRIVATE), resolving("93.184.216.34", PRIVATE), resolving(), unknown])
+@pytest.mark.parametrize(
+    "resolver", [resolving(PRIVATE), resolving("93.184.216.34", PRIVATE), resolving(), unknown]
+)
 async def test_failure_is_the_same_whatever_is_behind_the_name_and_holds_no_address(
     resolver: Resolver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,8 +190,10 @@ async def test_failure_is_the_same_whatever_is_behind_the_name_and_holds_no_addr
 @pytest.mark.parametrize(
     "url",
     [
-        "https://１２７.0.0.1/", "https://127。0。0。1/", "https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/", "https://127.1/",
-        "https://[::ffff:127.0.0.1]/", "https://[::1%25lo]/", "https://127.0.0.1./", "https://user@127.0.0.1/", "https://%31%32%37.0.0.1/",
+        "https://１２７.0.0.1/", "https://127。0。0。1/", "https://2130706433/", "https://0x7f.1/",
+        "https://0177.0.0.1/", "https://127.1/",
+        "https://[::ffff:127.0.0.1]/", "https://[::1%25lo]/", "https://127.0.0.1./",
+        "https://user@127.0.0.1/", "https://%31%32%37.0.0.1/",
         "https://LOCALHOST/", "http://issuer.example/", "https://issuer.example:444/",
     ],
 )  # fmt: skip
@@ -180,7 +212,10 @@ async def test_name_that_changes_between_two_requests_is_judged_for_each() -> No
     async def rebinding(host: str, port: int) -> tuple[Address, ...]:
         return await resolving(*answers.pop(0))(host, port)
 
-    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as endpoint, client(rebinding) as http:
+    async with (
+        serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as endpoint,
+        client(rebinding) as http,
+    ):
         url = f"http://issuer.example:{endpoint.port}/"
         assert (await http.get(url)).status_code == 200
         with pytest.raises(ExchangeFailed) as failure:
@@ -190,7 +225,9 @@ async def test_name_that_changes_between_two_requests_is_judged_for_each() -> No
 
 
 async def test_form_is_posted_as_an_oidc_client_does() -> None:
-    answer = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'
+    answer = (
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'
+    )
     async with serving(answer) as endpoint, client() as http:
         response = await http.post(f"http://127.0.0.1:{endpoint.port}/token", data={"code": "x"})
 

@@ -1,10 +1,12 @@
-"""`make faults`: 5,000 receipts and 40 kills, and one of every other fault, on each store; prints how far it is, and the verdict.
+"""`make faults`: 5,000 receipts and 40 kills, and one of every other fault, on each store; prints
+how far it is, and the verdict.
 
-Then the same orders alone and beside strangers: wrong signals, heavy searches, odd ids, 100,000 receipts that wait, a silent mail
-server, a store that takes no writes for a while.
+Then the same orders alone and beside strangers: wrong signals, heavy searches, odd ids, 100,000
+receipts that wait, a silent mail server, a store that takes no writes for a while.
 
-A report with the timeline of faults and outcomes, and the recorded history, are left in a directory. It ends with 1 when the
-promise did not hold; the same seed has the same orders and the same faults.
+A report with the timeline of faults and outcomes, and the recorded history, are left in a
+directory. It ends with 1 when the promise did not hold; the same seed has the same orders and the
+same faults.
 """
 
 import argparse
@@ -20,7 +22,8 @@ from tests.faults.installation.strangers import Crowd
 from tests.faults.report.report import write_report
 from tests.faults.run import Plan, judged
 
-# What two cores just carry for the harness and a whole installation on PostgreSQL, restarts included (docs/faults.md).
+# What two cores just carry for the harness and a whole installation on PostgreSQL, restarts
+# included (docs/faults.md).
 RECEIPTS_PER_SECOND = 8.0
 # Half of that beside strangers, who take their share of the two cores.
 STRANGERS_RECEIPTS = 600
@@ -32,12 +35,18 @@ FAKETIME_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--store", choices=get_args(StoreKind), action="append", help="this store alone")
+    parser.add_argument(
+        "--store", choices=get_args(StoreKind), action="append", help="this store alone"
+    )
     parser.add_argument("--receipts", type=int, default=5_000)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--out", type=Path, default=Path("artefacts/faults"))
-    parser.add_argument("--strangers", action="store_true", help="the run with strangers alone, beside the same orders without")
+    parser.add_argument(
+        "--strangers",
+        action="store_true",
+        help="the run with strangers alone, beside the same orders without",
+    )
     chosen = parser.parse_args()
     stores = chosen.store or get_args(StoreKind)
     held = [] if chosen.strangers else [_run_one(store, chosen) for store in stores]
@@ -56,17 +65,28 @@ def _run_one(store: StoreKind, chosen: argparse.Namespace) -> bool:
         is_full=True,
         clock_off=_clock_off(store, chosen.seed),
     )
-    _say(f"==> {store}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s, {plan.kills} kills")
+    _say(
+        f"==> {store}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s,"
+        f" {plan.kills} kills"
+    )
     history, verdict = judged(plan, chosen.out, say=_say)
     report = chosen.out / f"{store}.html"
     parameters = {"store": store, "seed": plan.seed, "receipts": plan.receipts, "kills": plan.kills}
-    write_report(history, verdict, report, parameters=parameters | {"clock 2 min off": ", ".join(plan.clock_off or ()) or "none"})
+    write_report(
+        history,
+        verdict,
+        report,
+        parameters=parameters | {"clock 2 min off": ", ".join(plan.clock_off or ()) or "none"},
+    )
     _say(f"report: {report}")
     return verdict.held
 
 
 def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
-    """The same orders alone, and then with strangers: whether both held, and no incident was much later for the others' sake."""
+    """The same orders alone, and then with strangers:
+
+    whether both held, and no incident was much later for the others' sake.
+    """
     over_seconds = STRANGERS_RECEIPTS / STRANGERS_RECEIPTS_PER_SECOND
     alone = Plan(
         store=store,
@@ -80,26 +100,42 @@ def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
     )
     verdicts = {}
     for plan in (alone, replace(alone, crowd=Crowd(), name=f"{store}-strangers")):
-        _say(f"==> {plan.name}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s")
+        _say(
+            f"==> {plan.name}, seed {plan.seed}: {plan.receipts} receipts over"
+            f" {plan.over_seconds:.0f} s"
+        )
         history, verdicts[plan.name] = judged(plan, chosen.out, say=_say)
         write_report(
-            history, verdicts[plan.name], chosen.out / f"{plan.name}.html", parameters={"store": store, "seed": plan.seed}
+            history,
+            verdicts[plan.name],
+            chosen.out / f"{plan.name}.html",
+            parameters={"store": store, "seed": plan.seed},
         )
     solo, beside = (verdict.lateness[0] for verdict in verdicts.values())
     is_fair = beside.p99 <= max(NOT_LATER_THAN * solo.p99, SOON_SECONDS)
-    _say(f"incidents without faults, p99: alone {solo.p99:.2f} s, beside strangers {beside.p99:.2f} s")
+    _say(
+        f"incidents without faults, p99: alone {solo.p99:.2f} s, beside strangers"
+        f" {beside.p99:.2f} s"
+    )
     if not is_fair:
-        _say(f"THE STRANGERS COST TOO MUCH: more than {NOT_LATER_THAN:g} times as late, and more than {SOON_SECONDS:g} s")
+        _say(
+            f"THE STRANGERS COST TOO MUCH: more than {NOT_LATER_THAN:g} times as late, and more"
+            f" than {SOON_SECONDS:g} s"
+        )
     return is_fair and all(verdict.held for verdict in verdicts.values())
 
 
 def _clock_off(store: StoreKind, seed: int) -> Mapping[str, str]:
-    """A worker two minutes ahead, with an odd seed an API, where the store has its own clock and libfaketime is installed; said
-    when it is not.
+    """A worker two minutes ahead, with an odd seed an API, where the store has its own clock and
+    libfaketime is installed; said when it is not.
     """
     if store == "sqlite":
         return {}  # whoever writes the store there tells the time
-    found = [path for place in FAKETIME_PLACES for path in Path(place).glob("**/faketime/libfaketimeMT.so.1")]
+    found = [
+        path
+        for place in FAKETIME_PLACES
+        for path in Path(place).glob("**/faketime/libfaketimeMT.so.1")
+    ]
     if not found:
         _say("no libfaketime on this machine (apt-get install faketime): every clock is right")
         return {}

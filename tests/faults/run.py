@@ -1,4 +1,7 @@
-"""One run of the harness: an installation, a load, faults, quiet, and what the checker makes of the recorded history."""
+"""One run of the harness:
+
+an installation, a load, faults, quiet, and what the checker makes of the recorded history.
+"""
 
 import asyncio
 import os
@@ -15,9 +18,19 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from tests.faults.installation.history import History
-from tests.faults.installation.installation import SCHEDULE_SECONDS, Installation, StoreKind, installation
+from tests.faults.installation.installation import (
+    SCHEDULE_SECONDS,
+    Installation,
+    StoreKind,
+    installation,
+)
 from tests.faults.installation.orders import plan_orders
-from tests.faults.installation.schedule import mail_is_silent, plan_faults, store_takes_no_writes, strike_all
+from tests.faults.installation.schedule import (
+    mail_is_silent,
+    plan_faults,
+    store_takes_no_writes,
+    strike_all,
+)
 from tests.faults.installation.strangers import Crowd, Strangers
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import MEANINGS, Bounds, Verdict
@@ -30,11 +43,14 @@ DISK_BYTES = 400 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders that miss theirs.
+    """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders
+    that miss theirs.
 
-    `killed` names the processes that are killed in turn, without it all; `planted` a bug of `tests.faults.rules.planted`. With a
-    `crowd`, strangers are there all the while, and the mail server is silent for long. Where the same orders run with a crowd
-    and alone (`is_compared`), the store takes no writes for a while in both.
+    `killed` names the processes that are killed in turn, without it all; `planted` a bug of
+    `tests.faults.rules.planted`. With a `crowd`, strangers are there all the while, and the mail
+    server is silent for long. Where the same orders run with a crowd and alone (`is_compared`), the
+    store takes no writes for a while in
+    both.
     """
 
     store: StoreKind
@@ -61,7 +77,11 @@ def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[H
         signing_secret = asyncio.run(run(plan, history, say=say))
     finally:
         history.save(saved_in / f"{plan.planted or plan.name or plan.store}.jsonl")
-    verdict = check(history, signing_secrets=(signing_secret,), bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)))
+    verdict = check(
+        history,
+        signing_secrets=(signing_secret,),
+        bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)),
+    )
     say(told(verdict))
     return history, verdict
 
@@ -96,14 +116,24 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
             if strangers is not None:
                 for what in await strangers.judge():
                     history.note("stranger_wronged", what=what)
-                say(f"strangers: {strangers.signalled} wrong signals, searches answered {dict(strangers.searched)}")
+                say(
+                    f"strangers: {strangers.signalled} wrong signals, searches answered"
+                    f" {dict(strangers.searched)}"
+                )
             return built.signing_secret
 
 
 async def _load_and_strike(
-    plan: Plan, built: Installation, strangers: Strangers | None, *, can_fill: bool, say: Callable[[str], None]
+    plan: Plan,
+    built: Installation,
+    strangers: Strangers | None,
+    *,
+    can_fill: bool,
+    say: Callable[[str], None],
 ) -> None:
-    orders = plan_orders(plan.receipts, over_seconds=plan.over_seconds, deadlines=plan.deadlines, seed=plan.seed)
+    orders = plan_orders(
+        plan.receipts, over_seconds=plan.over_seconds, deadlines=plan.deadlines, seed=plan.seed
+    )
     faults = plan_faults(
         plan.killed or tuple(built.kept),
         kills=plan.kills,
@@ -131,8 +161,15 @@ async def _load_and_strike(
 
 
 async def _until_due(history: History, plan: Plan) -> None:
-    """Until every deadline that was to be missed has passed: the longest counts from the last receipt that was accepted."""
-    accepted = [entry.at for entry in history.of("answered") if entry["status"] == 202 and "timeout_at" in entry["body"]]
+    """Until every deadline that was to be missed has passed:
+
+    the longest counts from the last receipt that was accepted.
+    """
+    accepted = [
+        entry.at
+        for entry in history.of("answered")
+        if entry["status"] == 202 and "timeout_at" in entry["body"]
+    ]
     await asyncio.sleep(max(0.0, max(accepted, default=0.0) + plan.deadlines[1] - time.time()))
 
 
@@ -154,15 +191,21 @@ async def _settle(built: Installation, *, quiet_seconds: float, say: Callable[[s
                 break
         await asyncio.sleep(LOOK_SECONDS)
     built.merchant.ends.set()
-    built.history.note("settled", seconds=round(time.monotonic() - began, 1), outbox=outbox, stuck=stuck)
+    built.history.note(
+        "settled", seconds=round(time.monotonic() - began, 1), outbox=outbox, stuck=stuck
+    )
 
 
 async def _stuck_workflows(address: str) -> list[str]:
-    """Open workflows whose task was begun again and again, or waits for a worker while nothing else is left to do."""
+    """Open workflows whose task was begun again and again, or waits for a worker while nothing else
+    is left to do.
+    """
     client = await Client.connect(address)
     stuck = []
     try:
-        async for found in client.list_workflows("ExecutionStatus = 'Running' AND WorkflowType = 'receipt'"):
+        async for found in client.list_workflows(
+            "ExecutionStatus = 'Running' AND WorkflowType = 'receipt'"
+        ):
             described = (await client.get_workflow_handle(found.id).describe()).raw_description
             if described.HasField("pending_workflow_task"):
                 stuck.append(found.id)
@@ -175,22 +218,39 @@ async def _tell(history: History, plan: Plan, say: Callable[[str], None]) -> Non
     began = time.monotonic()
     while True:
         await asyncio.sleep(5.0)
-        accepted = {entry["body"]["event_id"] for entry in history.of("answered") if "timeout_at" in entry["body"]}
+        accepted = {
+            entry["body"]["event_id"]
+            for entry in history.of("answered")
+            if "timeout_at" in entry["body"]
+        }
         begun, ended = len(history.of("fault_began")), len(history.of("fault_ended"))
         say(
-            f"{time.monotonic() - began:6.0f} s  {len(accepted):5d} of {plan.receipts} receipts  {begun:3d} faults, "
-            f"{begun - ended} at work  {len(history.of('unknown')):4d} unanswered  {len(history.of('mail')):5d} mails  "
-            f"{len(history.of('callback')):5d} callbacks"
+            f"{time.monotonic() - began:6.0f} s  {len(accepted):5d} of {plan.receipts} receipts "
+            f" {begun:3d} faults, {begun - ended} at work  {len(history.of('unknown')):4d}"
+            f" unanswered  {len(history.of('mail')):5d} mails  {len(history.of('callback')):5d}"
+            " callbacks"
         )
 
 
 def told(verdict: Verdict) -> str:
-    """The verdict as lines of text: whether it held, the figures, and the first violations of each rule."""
-    lines = ["the promise held" if verdict.held else f"THE PROMISE DID NOT HOLD: {len(verdict.violations)} violations"]
+    """The verdict as lines of text:
+
+    whether it held, the figures, and the first violations of each rule.
+    """
+    lines = [
+        (
+            "the promise held"
+            if verdict.held
+            else f"THE PROMISE DID NOT HOLD: {len(verdict.violations)} violations"
+        )
+    ]
     lines += [f"  {name}: {count}" for name, count in verdict.counts.items()]
     lines += [f"  {kind}: {count}" for kind, count in verdict.faults.items()]
     for late in verdict.lateness:
-        lines.append(f"  {late.name}: p50 {late.p50:.2f} s, p99 {late.p99:.2f} s, max {late.max:.2f} s of {late.count}")
+        lines.append(
+            f"  {late.name}: p50 {late.p50:.2f} s, p99 {late.p99:.2f} s, max {late.max:.2f} s of"
+            f" {late.count}"
+        )
     for rule in dict.fromkeys(violation.rule for violation in verdict.violations):
         violations = verdict.violated(rule)
         lines.append(f"{rule}: {len(violations)} times. {MEANINGS[rule]}")
@@ -200,13 +260,19 @@ def told(verdict: Verdict) -> str:
 
 @contextmanager
 def _directories(*, can_fill: bool) -> Iterator[tuple[Path, Path, bool]]:
-    """One for the run and one for its store, on a small file system of its own where that can be had: Linux, as root."""
+    """One for the run and one for its store, on a small file system of its own where that can be
+    had: Linux, as root.
+    """
     with tempfile.TemporaryDirectory(prefix="makegood-faults-", ignore_cleanup_errors=True) as name:
         directory, store = Path(name), Path(name) / "store"
         store.mkdir()
         directory.chmod(0o755)
         mount = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "makegood-faults", str(store))
-        is_mounted = can_fill and os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        is_mounted = (
+            can_fill
+            and os.geteuid() == 0
+            and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        )
         store.chmod(0o755)
         try:
             yield directory, store, is_mounted

@@ -1,4 +1,7 @@
-"""A machine is lost; what was backed up on it while it worked goes on elsewhere: beside an empty Temporal, or the old one."""
+"""A machine is lost; what was backed up on it while it worked goes on elsewhere:
+
+beside an empty Temporal, or the old one.
+"""
 
 import threading
 import time
@@ -24,9 +27,18 @@ DIES_AFTER_SECONDS = 6
 
 
 class Machine(Product):
-    """An installation that makes its store itself, and waits long enough between two attempts to be lost between them."""
+    """An installation that makes its store itself, and waits long enough between two attempts to be
+    lost between them.
+    """
 
-    def __init__(self, data_dir: Path, database_url: str, *, engine: Mapping[str, str] | None = None, **beside: Any) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str,
+        *,
+        engine: Mapping[str, str] | None = None,
+        **beside: Any,
+    ) -> None:
         """`engine`: where another machine's Temporal is, in place of one of its own."""
         data_dir.mkdir()
         settings = {"MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,8,8,8,8", **(engine or {})}
@@ -43,7 +55,9 @@ class Machine(Product):
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """A receipt for each thing that may be under way; `calling` and `awaiting` come with their repairs."""
+    """A receipt for each thing that may be under way; `calling` and `awaiting` come with their
+    repairs.
+    """
 
     applied: str
     waiting: str
@@ -56,7 +70,10 @@ class Lives:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Two stores of one kind, neither with tables: of the machine that is lost, and of the new one."""
+    """Two stores of one kind, neither with tables:
+
+    of the machine that is lost, and of the new one.
+    """
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/lost/makegood.db", f"sqlite:///{tmp_path}/new/makegood.db"
         return
@@ -102,15 +119,23 @@ def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Pa
 
 
 @pytest.mark.long
-def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(tmp_path: Path) -> None:
+def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "backup.jsonl.gz"
     with running_mail_server() as (post, smtp_url), receiving() as receiver:
         beside = {"post": post, "smtp_url": smtp_url, "receiver": receiver}
-        with closed_after(Machine(tmp_path / "lost", f"sqlite:///{tmp_path}/lost/makegood.db", **beside)) as lost:
+        with closed_after(
+            Machine(tmp_path / "lost", f"sqlite:///{tmp_path}/lost/makegood.db", **beside)
+        ) as lost:
             assert lost.makegood("migrate").code == 0
             lost.start("temporal", "api", "worker")
             lost.create_project()
-            repairing, recovered, applied = lost.receipt(), lost.receipt(), lost.receipt(timeout_minutes=0.1)
+            repairing, recovered, applied = (
+                lost.receipt(),
+                lost.receipt(),
+                lost.receipt(timeout_minutes=0.1),
+            )
             lost.say("result", {"event_id": recovered, "status": "failed"})
             wait_until(lambda: "alert_sent" in kinds(lost, recovered), what="its mail is recorded")
             assert lost.makegood("backup", str(file)).code == 0
@@ -118,19 +143,43 @@ def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(tmp
             for name in ("worker", "api"):
                 lost.kill(name)
             engine = {"TEMPORAL_ADDRESS": lost.temporal_address}
-            with closed_after(Machine(tmp_path / "new", f"sqlite:///{tmp_path}/new/makegood.db", engine=engine, **beside)) as new:
+            with closed_after(
+                Machine(
+                    tmp_path / "new",
+                    f"sqlite:///{tmp_path}/new/makegood.db",
+                    engine=engine,
+                    **beside,
+                )
+            ) as new:
                 new.take_key_of(lost)
                 assert new.makegood("restore", str(file)).code == 0
                 new.start("api", "worker")
 
-                assert (new.event(repairing)["state"], new.event(recovered)["state"]) == ("waiting", "incident")
-                assert new.becomes(applied, "incident", seconds=CONVERGES_SECONDS)["incident"]["reason"] == "missing_result"
+                assert (new.event(repairing)["state"], new.event(recovered)["state"]) == (
+                    "waiting",
+                    "incident",
+                )
+                assert (
+                    new.becomes(applied, "incident", seconds=CONVERGES_SECONDS)["incident"][
+                        "reason"
+                    ]
+                    == "missing_result"
+                )
                 new.say("result", {"event_id": repairing, "status": "failed"})
                 for event_id in (repairing, recovered, applied):
                     replay_id = new.reprocess(event_id)
-                    wait_until(lambda e=event_id: repair(new, e)["state"] == "awaiting_result", seconds=60, what="it is called")
-                    new.say("result", {"event_id": event_id, "status": "success", "replay_id": replay_id})
-                    assert new.becomes(event_id, "recovered")["incident"]["active_replay_id"] is None
+                    wait_until(
+                        lambda e=event_id: repair(new, e)["state"] == "awaiting_result",
+                        seconds=60,
+                        what="it is called",
+                    )
+                    new.say(
+                        "result",
+                        {"event_id": event_id, "status": "success", "replay_id": replay_id},
+                    )
+                    assert (
+                        new.becomes(event_id, "recovered")["incident"]["active_replay_id"] is None
+                    )
                     assert replay_id != forgotten
 
 
@@ -140,9 +189,15 @@ def _go_further(lost: Machine, repairing: str, recovered: str, applied: str) -> 
     lost.say("result", {"event_id": recovered, "status": "success"})
     lost.say("result", {"event_id": repairing, "status": "failed"})
     replay_id = lost.reprocess(repairing)
-    wait_until(lambda: repair(lost, repairing)["state"] == "awaiting_result", what="its repair is taken")
+    wait_until(
+        lambda: repair(lost, repairing)["state"] == "awaiting_result", what="its repair is taken"
+    )
     ended = "WorkflowType = 'receipt' AND ExecutionStatus = 'Completed'"
-    wait_until(lambda: "Total: 2" in lost.temporal("workflow", "count", "--query", ended), seconds=30, what="two runs have ended")
+    wait_until(
+        lambda: "Total: 2" in lost.temporal("workflow", "count", "--query", ended),
+        seconds=30,
+        what="two runs have ended",
+    )
     return replay_id
 
 
@@ -153,17 +208,27 @@ def _live(lost: Machine) -> Lives:
     for event_id in (told, calling, awaiting):
         lost.say("result", {"event_id": event_id, "status": "failed"})
     for event_id in (told, calling, awaiting):
-        wait_until(lambda event_id=event_id: "alert_sent" in kinds(lost, event_id), what="its mail is recorded")
+        wait_until(
+            lambda event_id=event_id: "alert_sent" in kinds(lost, event_id),
+            what="its mail is recorded",
+        )
     lost.post.is_refusing = True
     lost.say("result", {"event_id": untold, "status": "failed"})
     wait_until(lambda: "alert_failed" in kinds(lost, untold), what="its mail is refused")
     awaited = lost.reprocess(awaiting)
-    wait_until(lambda: repair(lost, awaiting)["state"] == "awaiting_result", what="its repair is taken")
+    wait_until(
+        lambda: repair(lost, awaiting)["state"] == "awaiting_result", what="its repair is taken"
+    )
     overdue_soon = lost.receipt(timeout_minutes=DIES_AFTER_SECONDS / 60)
     lost.receiver.status = 500
     called = lost.reprocess(calling)
-    wait_until(lambda: [one["status"] for one in repair(lost, calling)["attempts"]] == [500], what="its call is refused")
-    return Lives(applied, waiting, overdue_soon, told, untold, (calling, called), (awaiting, awaited))
+    wait_until(
+        lambda: [one["status"] for one in repair(lost, calling)["attempts"]] == [500],
+        what="its call is refused",
+    )
+    return Lives(
+        applied, waiting, overdue_soon, told, untold, (calling, called), (awaiting, awaited)
+    )
 
 
 def _back_up_under_load(lost: Machine, file: Path) -> list[str]:
@@ -203,7 +268,11 @@ def _goes_on(new: Machine, lives: Lives, acknowledged: list[str]) -> None:
     calling, called = lives.calling
     of_repair = [call for call in new.receiver.calls if call.body["replay_id"] == called]
     assert [call.headers["x-sendpromptly-attempt"] for call in of_repair[:1]] == ["1"]
-    wait_until(lambda: repair(new, calling)["state"] == "awaiting_result", seconds=CONVERGES_SECONDS, what="called again")
+    wait_until(
+        lambda: repair(new, calling)["state"] == "awaiting_result",
+        seconds=CONVERGES_SECONDS,
+        what="called again",
+    )
     assert (repair(new, calling)["replay_id"], len(new.event(calling)["repairs"])) == (called, 1)
     # One refused attempt, or more on a slow machine; none is counted twice.
     attempts = repair(new, calling)["attempts"]
@@ -216,16 +285,25 @@ def _goes_on(new: Machine, lives: Lives, acknowledged: list[str]) -> None:
     for event_id in (lives.waiting, acknowledged[0]):
         assert new.say("result", {"event_id": event_id, "status": "success"})["state"] == "applied"
     replay_id = new.reprocess(lives.told)
-    wait_until(lambda: repair(new, lives.told)["state"] == "awaiting_result", seconds=60, what="a new repair")
+    wait_until(
+        lambda: repair(new, lives.told)["state"] == "awaiting_result",
+        seconds=60,
+        what="a new repair",
+    )
     assert repair(new, lives.told)["replay_id"] == replay_id
 
 
 def _tells_each_once(new: Machine, lives: Lives, mailed: Counter[str]) -> None:
     # Those of before, the one that was refused, the overdue one, and the ends of two repairs.
     expected = mailed.total() + 4
-    wait_until(lambda: len(new.post.mails) >= expected, seconds=CONVERGES_SECONDS, what="every mail")
+    wait_until(
+        lambda: len(new.post.mails) >= expected, seconds=CONVERGES_SECONDS, what="every mail"
+    )
     for event_id in (lives.untold, lives.overdue_soon):
-        wait_until(lambda event_id=event_id: "alert_sent" in kinds(new, event_id), what="its mail is recorded")
+        wait_until(
+            lambda event_id=event_id: "alert_sent" in kinds(new, event_id),
+            what="its mail is recorded",
+        )
         assert kinds(new, event_id).count("incident_opened") == 1
     ids = Counter(mail["Message-ID"] for mail in new.post.mails)
     assert mailed.total() == 3

@@ -1,8 +1,12 @@
-"""Hands in Temporal itself: runs that are ended in every way, and forgotten, while their receipts are open.
+"""Hands in Temporal itself: runs that are ended in every way, and forgotten, while their receipts
+are open.
 
-The reconciler, at the pause that it has by default, finds each and starts another run, which goes on where the store stands: no
-second incident, no second mail, no second series. A run fails or completes wrongly by an impostor started in its place under the
-receipt's id, by a signal that names a result nobody reported, or by an answer made up for the call that is in flight.
+The reconciler, at the pause that it has by default, finds each and starts another run, which goes
+on where the store stands: no second incident, no second mail, no second series. A run fails or
+completes wrongly by an impostor started in its place under the receipt's id, by a signal that names
+a result nobody reported, or by
+an answer made up for the call
+that is in flight.
 """
 
 import asyncio
@@ -31,15 +35,29 @@ DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].defau
 MADE_UP_RESULT = json.dumps({"result_id": "res_made_up", "status": "success", "replay_id": None})
 FAR_AWAY = "2099-01-01T00:00:00+00:00"
 MADE_UP_STATUS = {"state": "recovered", "deadline_at": FAR_AWAY}
-MADE_UP_ANSWER = json.dumps({"status": MADE_UP_STATUS, "retry_after_ms": None, "should_alert": False})
+MADE_UP_ANSWER = json.dumps(
+    {"status": MADE_UP_STATUS, "retry_after_ms": None, "should_alert": False}
+)
 # (where the receipt stands, what is done to its run, how that run is then seen)
 DEEDS = (
-    *((state, "terminate", "TERMINATED") for state in ("waiting", "open", "calling", "awaiting_result")),
+    *(
+        (state, "terminate", "TERMINATED")
+        for state in ("waiting", "open", "calling", "awaiting_result")
+    ),
     *((state, "cancel", "CANCELED") for state in ("waiting", "open", "awaiting_result")),
     *((state, "delete", "") for state in ("waiting", "open", "calling", "awaiting_result")),
-    *((state, "replace by one that fails", "FAILED") for state in ("waiting", "open", "awaiting_result")),
-    *((state, "replace by one that completes", "COMPLETED") for state in ("waiting", "open", "awaiting_result")),
-    *((state, "replace by one that times out", "TIMED_OUT") for state in ("waiting", "open", "awaiting_result")),
+    *(
+        (state, "replace by one that fails", "FAILED")
+        for state in ("waiting", "open", "awaiting_result")
+    ),
+    *(
+        (state, "replace by one that completes", "COMPLETED")
+        for state in ("waiting", "open", "awaiting_result")
+    ),
+    *(
+        (state, "replace by one that times out", "TIMED_OUT")
+        for state in ("waiting", "open", "awaiting_result")
+    ),
     ("waiting", "terminate, and once more", "TERMINATED"),
     ("awaiting_result", "terminate, and once more", "TERMINATED"),
     ("calling", "fail its call", "FAILED"),
@@ -76,13 +94,18 @@ class Case:
 
 @pytest.fixture
 def shop(tmp_path: Path, store_url: str) -> Iterator[Product]:
-    settings = {"MAKEGOOD_RECONCILE_SECONDS": DEFAULT_RECONCILE_SECONDS, "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,600"}
+    settings = {
+        "MAKEGOOD_RECONCILE_SECONDS": DEFAULT_RECONCILE_SECONDS,
+        "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,600",
+    }
     with product(tmp_path / "data", store_url, settings=settings) as installation:
         yield installation
 
 
 @pytest.mark.timeout(300)  # on a machine busy with other things
-async def test_run_ended_or_forgotten_behind_our_back_is_put_right_within_60_s(shop: Product) -> None:
+async def test_run_ended_or_forgotten_behind_our_back_is_put_right_within_60_s(
+    shop: Product,
+) -> None:
     hands = Hands(shop, await Client.connect(shop.temporal_address))
     cases = _brought_about(shop)
     await wait_until_async(hands.all_run, seconds=20, what="a run for each receipt")
@@ -113,12 +136,20 @@ class Hands:
         return count_of_runs(self._shop, status="Running") == len(DEEDS)
 
     async def befall(self, case: Case) -> None:
-        """Do the deed, and return once it has been put right; the case then says how long that took."""
+        """Do the deed, and return once it has been put right; the case then says how long that
+        took.
+        """
         case.run_id = await self._run_now(case)
         ended = await self._do(case)
-        await wait_until_async(lambda: self._is_seen(case, ended), seconds=100, what=f"the run of {case} is {case.seen_as}")
+        await wait_until_async(
+            lambda: self._is_seen(case, ended),
+            seconds=100,
+            what=f"the run of {case} is {case.seen_as}",
+        )
         done_at = time.monotonic()
-        await wait_until_async(lambda: self._is_right(case, ended), seconds=WITHIN_SECONDS, what=f"put right: {case}")
+        await wait_until_async(
+            lambda: self._is_right(case, ended), seconds=WITHIN_SECONDS, what=f"put right: {case}"
+        )
         case.mended_seconds = time.monotonic() - done_at
         if case.state == "due":
             event = self._shop.event(case.event_id)
@@ -132,7 +163,9 @@ class Hands:
                 await self._temporal("workflow", case.deed, *name)
             case "terminate, and once more":
                 await self._temporal("workflow", "terminate", *name)
-                await wait_until_async(lambda: self._is_right(case, ""), seconds=WITHIN_SECONDS, what="another run")
+                await wait_until_async(
+                    lambda: self._is_right(case, ""), seconds=WITHIN_SECONDS, what="another run"
+                )
                 again = await self._run_now(case)
                 await self._temporal("workflow", "terminate", *name)
                 return again
@@ -143,29 +176,55 @@ class Hands:
             case "replace by one that completes":
                 # It waits, whatever the receipt does, and believes a success.
                 impostor = await self._replace(case, case.event_id, resume=False)
-                await self._temporal("workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT)
+                await self._temporal(
+                    "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT
+                )
                 return impostor
             case "replace by one that times out":
-                return await self._replace(case, case.event_id, "--execution-timeout", "1s", resume=False)
+                return await self._replace(
+                    case, case.event_id, "--execution-timeout", "1s", resume=False
+                )
             case "fail its call":
-                await self._temporal("activity", "fail", *name, "--activity-id", await self._call_of(case))
+                await self._temporal(
+                    "activity", "fail", *name, "--activity-id", await self._call_of(case)
+                )
             case "make up its call's answer":
                 made_up = ("--activity-id", await self._call_of(case), "--result", MADE_UP_ANSWER)
                 await self._temporal("activity", "complete", *name, *made_up)
             case "make up a result" | "make up a result, and forget":
-                await self._temporal("workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT)
+                await self._temporal(
+                    "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT
+                )
         if case.deed.endswith("and forget"):
             await wait_until_async(
-                lambda: self._has_status(case, "COMPLETED"), seconds=20, what="completed by the made-up result"
+                lambda: self._has_status(case, "COMPLETED"),
+                seconds=20,
+                what="completed by the made-up result",
             )
             await self._temporal("workflow", "delete", "--yes", *name, "--run-id", case.run_id)
         return case.run_id
 
     async def _replace(self, case: Case, event_id: str, *more: str, resume: bool) -> str:
-        start = {"event_id": event_id, "project_id": "prj_made_up", "deadline_at": FAR_AWAY, "resume": resume}
-        typed = ("--type", "receipt", "--task-queue", TASK_QUEUE, "--id-conflict-policy", "TerminateExisting", "-o", "json")
+        start = {
+            "event_id": event_id,
+            "project_id": "prj_made_up",
+            "deadline_at": FAR_AWAY,
+            "resume": resume,
+        }
+        typed = (
+            "--type",
+            "receipt",
+            "--task-queue",
+            TASK_QUEUE,
+            "--id-conflict-policy",
+            "TerminateExisting",
+            "-o",
+            "json",
+        )
         named = ("--workflow-id", case.workflow_id, "--input", json.dumps(start))
-        return str(json.loads(await self._temporal("workflow", "start", *named, *typed, *more))["runId"])
+        return str(
+            json.loads(await self._temporal("workflow", "start", *named, *typed, *more))["runId"]
+        )
 
     async def _is_seen(self, case: Case, run_id: str) -> bool:
         described = await self._described(case, run_id)
@@ -175,7 +234,11 @@ class Hands:
 
     async def _has_status(self, case: Case, status: str) -> bool:
         described = await self._described(case, case.run_id)
-        return described is not None and described.status is not None and described.status.name == status
+        return (
+            described is not None
+            and described.status is not None
+            and described.status.name == status
+        )
 
     async def _is_right(self, case: Case, ended: str) -> bool:
         if case.state == "due":
@@ -197,9 +260,13 @@ class Hands:
         (call,) = described.raw_description.pending_activities
         return str(call.activity_id)
 
-    async def _described(self, case: Case, run_id: str | None = None) -> WorkflowExecutionDescription | None:
+    async def _described(
+        self, case: Case, run_id: str | None = None
+    ) -> WorkflowExecutionDescription | None:
         try:
-            return await self._client.get_workflow_handle(case.workflow_id, run_id=run_id).describe()
+            return await self._client.get_workflow_handle(
+                case.workflow_id, run_id=run_id
+            ).describe()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -210,12 +277,18 @@ class Hands:
 
 
 def _brought_about(shop: Product) -> list[Case]:
-    """A receipt for each deed, where it shall stand; from the first that is being called on, no call is answered."""
+    """A receipt for each deed, where it shall stand; from the first that is being called on, no
+    call is answered.
+    """
     cases = []
     for state in ("waiting", "open", "awaiting_result", "calling", "due"):
         if state == "calling":
             shop.receiver.answering.clear()
-        cases += [Case(state, deed, seen_as, _brought_to(shop, state)) for at, deed, seen_as in DEEDS if at == state]
+        cases += [
+            Case(state, deed, seen_as, _brought_to(shop, state))
+            for at, deed, seen_as in DEEDS
+            if at == state
+        ]
     return cases
 
 
@@ -227,7 +300,10 @@ def _brought_to(shop: Product, state: str) -> str:
         calls = len(shop.receiver.calls)
         shop.reprocess(event_id)
         wait_until(lambda: len(shop.receiver.calls) > calls, what="the callback")
-        wait_until(lambda: shop.event(event_id)["repairs"][0]["state"] == state, what=f"the repair is {state}")
+        wait_until(
+            lambda: shop.event(event_id)["repairs"][0]["state"] == state,
+            what=f"the repair is {state}",
+        )
     return event_id
 
 
@@ -235,7 +311,9 @@ def _everything_goes_on(shop: Product, cases: list[Case]) -> None:
     """Each receipt is taken to its end, by the way that begins where it stands."""
     for case in cases:
         if case.state == "waiting":
-            shop.http.post(f"/api/v1/events/{case.event_id}/expire", headers=shop.headers).raise_for_status()
+            shop.http.post(
+                f"/api/v1/events/{case.event_id}/expire", headers=shop.headers
+            ).raise_for_status()
     for case in cases:
         shop.becomes(case.event_id, "incident")
         if case.state == "open":
@@ -244,11 +322,14 @@ def _everything_goes_on(shop: Product, cases: list[Case]) -> None:
         result = {"event_id": case.event_id, "status": "success"}
         if case.state in {"open", "calling", "awaiting_result"}:
             wait_until(
-                lambda case=case: _repair(shop, case)["state"] == "awaiting_result", what=f"the call of {case} is answered"
+                lambda case=case: _repair(shop, case)["state"] == "awaiting_result",
+                what=f"the call of {case} is answered",
             )
             result["replay_id"] = _repair(shop, case)["replay_id"]
         assert shop.say("result", result)["state"] == "recovered"
-    wait_until(lambda: count_of_runs(shop, status="Running") == 0, seconds=30, what="every run ended")
+    wait_until(
+        lambda: count_of_runs(shop, status="Running") == 0, seconds=30, what="every run ended"
+    )
 
 
 def _repair(shop: Product, case: Case) -> dict[str, Any]:
@@ -258,14 +339,26 @@ def _repair(shop: Product, case: Case) -> dict[str, Any]:
 
 def _nothing_was_done_twice(shop: Product, cases: list[Case]) -> None:
     events = {case.event_id: shop.event(case.event_id) for case in cases}
-    wait_until(lambda: len(shop.post.mails) >= 2 * len(cases), seconds=30, what="the mails of openings and ends")
-    assert opening_mails(shop.post.mails) == {event["incident"]["id"]: 1 for event in events.values()}
+    wait_until(
+        lambda: len(shop.post.mails) >= 2 * len(cases),
+        seconds=30,
+        what="the mails of openings and ends",
+    )
+    assert opening_mails(shop.post.mails) == {
+        event["incident"]["id"]: 1 for event in events.values()
+    }
     assert copies(shop.post.mails) == []
     for event in events.values():
         told = kinds(event)
-        assert (told["incident_opened"], told["incident_resolved"], told["repair_failed"]) == (1, 1, 0)
+        assert (told["incident_opened"], told["incident_resolved"], told["repair_failed"]) == (
+            1,
+            1,
+            0,
+        )
     called = series(shop.receiver.calls)
-    assert set(called) == {repair["replay_id"] for event in events.values() for repair in event["repairs"]}
+    assert set(called) == {
+        repair["replay_id"] for event in events.values() for repair in event["repairs"]
+    }
     for case in cases:
         for repair in events[case.event_id]["repairs"]:
             # A call that was under way when its run was lost is made again, under the same number.

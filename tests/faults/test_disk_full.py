@@ -1,4 +1,7 @@
-"""The disk under the store is full: 503, never a 202 that is not kept, and no restart is needed once there is room again."""
+"""The disk under the store is full:
+
+503, never a 202 that is not kept, and no restart is needed once there is room again.
+"""
 
 import os
 import subprocess
@@ -76,8 +79,14 @@ def test_full_disk_is_answered_503_and_nothing_needs_a_restart(shop: Product, di
     filler.unlink()
 
     # The same processes, and the same key: what was refused was not kept.
-    wait_until(lambda: send(shop, len(accepted)).status_code == 202, seconds=20, what="a receipt is accepted again")
-    assert [shop.event(event_id)["state"] for event_id in (before, *accepted)] == ["waiting"] * (len(accepted) + 1)
+    wait_until(
+        lambda: send(shop, len(accepted)).status_code == 202,
+        seconds=20,
+        what="a receipt is accepted again",
+    )
+    assert [shop.event(event_id)["state"] for event_id in (before, *accepted)] == ["waiting"] * (
+        len(accepted) + 1
+    )
     shop.say("result", {"event_id": before, "status": "failed"})
     shop.reprocess(before)
     wait_until(lambda: shop.receiver.calls, seconds=30, what="the worker calls")

@@ -1,4 +1,5 @@
-"""The promise under faults: nothing lost, nothing doubled, never early; and that the harness catches bugs planted in the product.
+"""The promise under faults: nothing lost, nothing doubled, never early; and that the harness
+catches bugs planted in the product.
 
 `make faults` is the long run, with every kind of fault.
 """
@@ -36,10 +37,23 @@ def test_promise_is_kept_through_eight_kills(store: StoreKind) -> None:
 )
 def test_planted_bug_is_caught(bug: str, rule: Rule) -> None:
     # A lost receipt takes an API that dies; the others show by themselves.
-    killed = {"kills": 6, "killed": ("api-1", "api-2")} if bug == "answer_before_commit" else {"kills": 0}
+    killed = (
+        {"kills": 6, "killed": ("api-1", "api-2")}
+        if bug == "answer_before_commit"
+        else {"kills": 0}
+    )
 
     verdict = verdict_of(
-        Plan("sqlite", seed=5, receipts=60, over_seconds=6, deadlines=(1, 2), quiet_seconds=8, planted=bug, **killed)
+        Plan(
+            "sqlite",
+            seed=5,
+            receipts=60,
+            over_seconds=6,
+            deadlines=(1, 2),
+            quiet_seconds=8,
+            planted=bug,
+            **killed,
+        )
     )
 
     assert verdict.violated(rule)

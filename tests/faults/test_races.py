@@ -1,7 +1,9 @@
-"""Results at the very moment of the deadline: each receipt ends in one state, and a stored success never becomes an incident.
+"""Results at the very moment of the deadline: each receipt ends in one state, and a stored success
+never becomes an incident.
 
-Four in five answers are aimed at the 20 ms on either side of `timeout_at`, the others at the moment a little later in which the
-incident opens. How long a request takes is learned on the way. Half of the 500 race on each engine.
+Four in five answers are aimed at the 20 ms on either side of `timeout_at`, the others at the moment
+a little later in which the incident opens. How long a request takes is learned on the way. Half of
+the 500 race on each engine.
 """
 
 import asyncio
@@ -23,9 +25,11 @@ from tests.support.product import Product, product
 from tests.support.waiting import wait_until
 
 CLOSE_SECONDS = 0.020
-# On a machine that is busy with other things too, aims go wide: then more are sent, up to so many times as many.
+# On a machine that is busy with other things too, aims go wide: then more are sent, up to so many
+# times as many.
 AT_MOST_TIMES = 12
-# A pace at which nearly every run waits when its deadline comes, and a request takes as long as the one before.
+# A pace at which nearly every run waits when its deadline comes, and a request takes as long as the
+# one before.
 PER_SECOND = 25
 AHEAD_SECONDS = 4.0
 AIMED_WITHIN_SECONDS = 0.013
@@ -57,7 +61,9 @@ class Gun:
         self.shots: list[Shot] = []
 
     async def race_all(self, count: int) -> None:
-        """One race after the other begins, until there were so many, and three of five of them close."""
+        """One race after the other begins, until there were so many, and three of five of them
+        close.
+        """
         async with asyncio.TaskGroup() as racing:
             for number in range(AT_MOST_TIMES * count):
                 if number >= count and sum(shot.is_close for shot in self.shots) >= 0.6 * count:
@@ -69,7 +75,9 @@ class Gun:
         """A receipt, and its success, answered so many seconds after the deadline."""
         accepted = await self._say("receipt", self._receipt())
         shot = Shot(accepted["event_id"], unix(accepted["timeout_at"]))
-        await asyncio.sleep(shot.timeout_at + aim_seconds - median(self._took_seconds) - time.time())
+        await asyncio.sleep(
+            shot.timeout_at + aim_seconds - median(self._took_seconds) - time.time()
+        )
         began = time.monotonic()
         answer = await self._say("result", {"event_id": shot.event_id, "status": "success"})
         shot.answered_at, shot.state = time.time(), answer["state"]
@@ -122,7 +130,8 @@ def aim(number: int) -> float:
     spread = number * 37 % 101 / 100
     if number % 10 < 8:
         return AIMED_WITHIN_SECONDS * (2 * spread - 1)
-    # As many between 20 and 40 ms as between 1 and 2 s: when the incident opens depends on the machine.
+    # As many between 20 and 40 ms as between 1 and 2 s: when the incident opens depends on the
+    # machine.
     first, last = LATE_AIMS_SECONDS
     return first * float((last / first) ** spread)
 
@@ -130,20 +139,35 @@ def aim(number: int) -> float:
 def _each_has_one_end(shop: Product, shots: list[Shot]) -> None:
     close = [shot for shot in shots if shot.is_close]
     events = {shot.event_id: shop.event(shot.event_id) for shot in shots}
-    recovered = {shot.event_id: events[shot.event_id] for shot in shots if shot.state == "recovered"}
+    recovered = {
+        shot.event_id: events[shot.event_id] for shot in shots if shot.state == "recovered"
+    }
     close_and_recovered = sum(shot.event_id in recovered for shot in close)
-    print(f"{len(close)} of {len(shots)} within 20 ms ({close_and_recovered} after the incident); {len(recovered)} recovered")
+    print(
+        f"{len(close)} of {len(shots)} within 20 ms ({close_and_recovered} after the incident);"
+        f" {len(recovered)} recovered"
+    )
     assert 0 < len(recovered) < len(shots)
     for shot in shots:
         assert events[shot.event_id]["state"] == shot.state
-        (_ended_by_a_late_success if shot.state == "recovered" else _applied_without_incident)(events[shot.event_id])
+        (_ended_by_a_late_success if shot.state == "recovered" else _applied_without_incident)(
+            events[shot.event_id]
+        )
     incidents = {event["incident"]["id"] for event in recovered.values()}
-    wait_until(lambda: set(opening_mails(shop.post.mails)) >= incidents, seconds=30, what="a mail for each incident")
+    wait_until(
+        lambda: set(opening_mails(shop.post.mails)) >= incidents,
+        seconds=30,
+        what="a mail for each incident",
+    )
     assert opening_mails(shop.post.mails) == dict.fromkeys(incidents, 1)
     assert copies(shop.post.mails) == []
     # What the workflows did after the answers, late timers and signals, has changed nothing.
-    wait_until(lambda: count_of_runs(shop, status="Running") == 0, seconds=30, what="every run ended")
-    assert {shot.event_id: shop.event(shot.event_id)["state"] for shot in shots} == {s.event_id: s.state for s in shots}
+    wait_until(
+        lambda: count_of_runs(shop, status="Running") == 0, seconds=30, what="every run ended"
+    )
+    assert {shot.event_id: shop.event(shot.event_id)["state"] for shot in shots} == {
+        s.event_id: s.state for s in shots
+    }
 
 
 def _applied_without_incident(event: Event) -> None:
@@ -155,7 +179,11 @@ def _applied_without_incident(event: Event) -> None:
 
 def _ended_by_a_late_success(event: Event) -> None:
     incident = event["incident"]
-    assert (incident["state"], incident["resolution"], incident["reason"]) == ("resolved", "late_result", "missing_result")
+    assert (incident["state"], incident["resolution"], incident["reason"]) == (
+        "resolved",
+        "late_result",
+        "missing_result",
+    )
     assert incident["opened_at"] >= event["deadline_at"]
     assert (kinds(event)["incident_opened"], kinds(event)["incident_resolved"]) == (1, 1)
     assert event["flags"] == []

@@ -1,7 +1,10 @@
-"""What is fuzzed: every parser that reads what strangers send, each as a function of bytes that raises only when there is a bug.
+"""What is fuzzed: every parser that reads what strangers send, each as a function of bytes that
+raises only when there is a bug.
 
-A refusal that the parser documents is a right answer. What it accepts is checked against a second opinion where there is one:
-another reader of the same format, or the value written out and read again. Used by `python -m tests.fuzz` and by the tests.
+A refusal that the parser documents is a right answer. What it accepts is checked against a second
+opinion where there is one: another reader of the same format, or the value written out and read
+again. Used by `python -m
+tests.fuzz` and by the tests.
 """
 
 import json
@@ -56,9 +59,16 @@ T = TypeVar("T")
 
 def headers(data: bytes) -> None:
     """Header lines; each check sees every value."""
-    pairs = [(name.lower(), value) for name, _, value in (line.partition(b":") for line in data.split(b"\n"))]
+    pairs = [
+        (name.lower(), value)
+        for name, _, value in (line.partition(b":") for line in data.split(b"\n"))
+    ]
     for value in {*read_headers(pairs).values(), *(value for _, value in pairs), data}:
-        for check in (check_accept, check_content_length, partial(check_content_type, b"application/json")):
+        for check in (
+            check_accept,
+            check_content_length,
+            partial(check_content_type, b"application/json"),
+        ):
             _refusable(partial(check, value))
         _refusable(partial(check_content_type, value, None))
         assert error_media_type(value) in (b"application/json", b"application/problem+json")
@@ -72,17 +82,25 @@ def body(data: bytes) -> None:
     """A request's JSON, as far as a receipt, a result, a reason and a project's changes."""
     content = _refusable(partial(read_object, data))
     if content is None:
-        tolerated = _refusable(partial(read_object, data, tolerated=frozenset({"a", "payload", "error_message"})))
+        tolerated = _refusable(
+            partial(read_object, data, tolerated=frozenset({"a", "payload", "error_message"}))
+        )
         if tolerated is not None:
             for read_value in (parse_receipt, parse_result):
-                _refusable(partial(read_value, tolerated, project=_project(livemode=True), request_id="req"))
+                _refusable(
+                    partial(
+                        read_value, tolerated, project=_project(livemode=True), request_id="req"
+                    )
+                )
         return
     told = json.loads(data, object_pairs_hook=_once)
     assert content == told, "another reader reads something else"
     assert _is_text(json.dumps(content, ensure_ascii=False))
     for livemode in (True, False):
         for read_value in (parse_receipt, parse_result):
-            _refusable(partial(read_value, content, project=_project(livemode=livemode), request_id="req"))
+            _refusable(
+                partial(read_value, content, project=_project(livemode=livemode), request_id="req")
+            )
     _refusable(partial(validated, ResolveBody, content))
     _refusable(partial(validated, ProjectPatch, content))
 
@@ -109,7 +127,9 @@ def url(data: bytes) -> None:
         assert allow or (judged.scheme == "https" and judged.port in (443, 8443))
         read = urlsplit(text)
         host = (read.hostname or "").removesuffix(".")
-        assert (host if judged.address is None else str(ip_address(host))) == judged.host.removesuffix(".")
+        assert (
+            host if judged.address is None else str(ip_address(host))
+        ) == judged.host.removesuffix(".")
         assert (read.username, read.password, read.fragment) == (None, None, "")
         assert (read.port or {"https": 443, "http": 80}[read.scheme]) == judged.port
         called = _refusable(partial(parse_permitted_url, text, allow), UnsafeUrl)
@@ -124,7 +144,11 @@ def retry_after(data: bytes) -> None:
 
 def query(data: bytes) -> None:
     """The address of a list in the console: read, written, and read again it is the same."""
-    address = read_address("/events", dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)), tabs=EVENT_TABS)
+    address = read_address(
+        "/events",
+        dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)),
+        tabs=EVENT_TABS,
+    )
     again = read_address("/events", dict(parse_qsl(urlsplit(str(address)).query)), tabs=EVENT_TABS)
     assert "\0" not in "".join(address.chosen.values())
     assert (address.chosen, address.tab, address.created_after, address.created_before) == (
@@ -167,11 +191,21 @@ def mail(data: bytes) -> None:
         found = read_mail(Path(directory), MAIL)
         (listed,) = list_mails(Path(directory))
     assert found is not None
-    assert all(_is_text(text) for text in (found.text or "", found.html or "", listed.subject, listed.sender, found.message_id))
+    assert all(
+        _is_text(text)
+        for text in (
+            found.text or "",
+            found.html or "",
+            listed.subject,
+            listed.sender,
+            found.message_id,
+        )
+    )
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (headers, body, instant, url, retry_after, query, form, secret_texts, mail)
+    target.__name__: target
+    for target in (headers, body, instant, url, retry_after, query, form, secret_texts, mail)
 }
 
 

@@ -1,4 +1,6 @@
-"""The parsers against the committed inputs, and a few seconds of a fuzzer from there on; `make fuzz` runs it for longer."""
+"""The parsers against the committed inputs, and a few seconds of a fuzzer from there on; `make
+fuzz` runs it for longer.
+"""
 
 import subprocess
 import sys
@@ -24,9 +26,15 @@ def test_committed_inputs_break_no_parser(name: str) -> None:
         TARGETS[name](path.read_bytes())
 
 
-@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "utf-7", "unicode_escape", "hex", "utf-16", "no-such"])
+@pytest.mark.parametrize(
+    "charset",
+    ["undefined", "idna", "punycode", "utf-7", "unicode_escape", "hex", "utf-16", "no-such"],
+)
 def test_mail_in_a_charset_that_is_none_is_shown(charset: str) -> None:
-    head = f"Subject: =?{charset}?q?=5Cud800+2AA-=FF?=\r\nContent-Type: text/plain; charset={charset}\r\n\r\n"
+    head = (
+        f"Subject: =?{charset}?q?=5Cud800+2AA-=FF?=\r\nContent-Type: text/plain;"
+        f" charset={charset}\r\n\r\n"
+    )
 
     mail(head.encode() + b"\\ud800+2AA-\xff")
 
@@ -40,7 +48,16 @@ def test_empty_and_large_inputs_break_no_parser(name: str, size: int) -> None:
 
 def test_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris has packages for Linux on x86-64 alone")
-    command = [sys.executable, "-m", "tests.fuzz", "--here", "--seconds", str(SECONDS), "--kept", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzz",
+        "--here",
+        "--seconds",
+        str(SECONDS),
+        "--kept",
+        str(tmp_path),
+    ]
 
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
@@ -56,7 +73,9 @@ def test_fuzzer_reports_what_breaks(tmp_path: Path) -> None:
         f"running.fuzz(['url'], seconds=20, kept=Path({str(tmp_path)!r}))"
     )
 
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
 
     assert run.returncode != 0
     assert "ZeroDivisionError" in run.stdout + run.stderr

@@ -37,7 +37,9 @@ class WithOneMoreActivity(ReceiptWorkflow):
     @workflow.run
     async def run(self, *start: object) -> ReceiptEnded:
         request, timeout = ReadStatus(self._start.event_id), timedelta(seconds=5)
-        await workflow.execute_activity_method(LifecycleActivities.load_status, request, start_to_close_timeout=timeout)
+        await workflow.execute_activity_method(
+            LifecycleActivities.load_status, request, start_to_close_timeout=timeout
+        )
         return await super().run(*start)
 
 

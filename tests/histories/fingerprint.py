@@ -34,11 +34,18 @@ def _command(event: HistoryEvent) -> str | None:
     name = EventType.Name(event.event_type).removeprefix(_PREFIX)
     if name not in _COMMANDS:
         return None
-    activity = event.activity_task_scheduled_event_attributes.activity_type.name or local_activity_of(event)
+    activity = (
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        or local_activity_of(event)
+    )
     return f"{name.lower()} {activity}".strip()
 
 
 def local_activity_of(event: HistoryEvent) -> str:
     """The name of the local activity that the event records; empty if there is none."""
     details = event.marker_recorded_event_attributes.details
-    return str(json.loads(details["data"].payloads[0].data)["activity_type"]) if "data" in details else ""
+    return (
+        str(json.loads(details["data"].payloads[0].data)["activity_type"])
+        if "data" in details
+        else ""
+    )

@@ -24,9 +24,13 @@ def assert_same_commands(name: str, *, committed: list[str], now: list[str]) -> 
     assert now == committed, LESSON.format(name=name, committed=committed, now=now)
 
 
-async def assert_replays(name: str, history: WorkflowHistory, *, committed: list[str], by: type) -> None:
+async def assert_replays(
+    name: str, history: WorkflowHistory, *, committed: list[str], by: type
+) -> None:
     """Fail with the lesson if the present workflow cannot replay a recorded run."""
     try:
         await Replayer(workflows=[by]).replay_workflow(history)
     except workflow.NondeterminismError as error:
-        raise AssertionError(LESSON.format(name=name, committed=committed, now=f"its replay breaks: {error}")) from error
+        raise AssertionError(
+            LESSON.format(name=name, committed=committed, now=f"its replay breaks: {error}")
+        ) from error

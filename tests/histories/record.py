@@ -34,7 +34,9 @@ async def record(names: list[str]) -> None:
                 await _record(temporal_server, scenario)
     finally:
         await temporal_server.shutdown()
-    recorded = {path.stem: WorkflowHistory.from_json("recorded", path.read_text()) for path in _histories()}
+    recorded = {
+        path.stem: WorkflowHistory.from_json("recorded", path.read_text()) for path in _histories()
+    }
     prints = {name: commands_of(history) for name, history in sorted(recorded.items())}
     (HERE / FILE).write_text(json.dumps(prints, indent=2) + "\n")
 

@@ -1,4 +1,6 @@
-"""One dev server for all lives; for each test a store, the API, the worker, a mail server and a repair endpoint."""
+"""One dev server for all lives; for each test a store, the API, the worker, a mail server and a
+repair endpoint.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +32,11 @@ async def shop(database: Database, sealer: Sealer, project: CreatedProject) -> A
 
 @pytest.fixture
 async def makegood(
-    engine: WorkflowEnvironment, database: Database, sealer: Sealer, project: CreatedProject, shop: Shop
+    engine: WorkflowEnvironment,
+    database: Database,
+    sealer: Sealer,
+    project: CreatedProject,
+    shop: Shop,
 ) -> AsyncIterator[World]:
     """Everything behind the API, at work."""
     async with working(engine, database, sealer, project) as made:

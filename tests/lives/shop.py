@@ -1,6 +1,8 @@
-"""A merchant's app and its operator, speaking to the real API over HTTP; all behind it is `World`'s.
+"""A merchant's app and its operator, speaking to the real API over HTTP; all behind it is
+`World`'s.
 
-The API runs in this process on a free port, on the same store and clock as the worker, so that time can be skipped for both.
+The API runs in this process on a free port, on the same store and clock as the worker, so that time
+can be skipped for both.
 """
 
 import asyncio
@@ -76,7 +78,9 @@ class Shop:
 
     async def result(self, event_id: str, status: str, **fields: Any) -> str:
         """The state after a result."""
-        answer = await self.post("/api/v1/result", {"event_id": event_id, "status": status, **fields})
+        answer = await self.post(
+            "/api/v1/result", {"event_id": event_id, "status": status, **fields}
+        )
         assert answer.status_code == 202, answer.text
         return str(answer.json()["state"])
 
@@ -88,7 +92,9 @@ class Shop:
 
     async def operate(self, incident_id: str, verb: str, **fields: Any) -> httpx.Response:
         """`reprocess`, `resolve` or `acknowledge`."""
-        return await self.http.post(f"/api/v1/incidents/{incident_id}/{verb}", json=fields, headers=self._authorization)
+        return await self.http.post(
+            f"/api/v1/incidents/{incident_id}/{verb}", json=fields, headers=self._authorization
+        )
 
     async def reprocess(self, event_id: str) -> str:
         """The `replay_id` that a request for a repair is answered with."""
@@ -97,7 +103,10 @@ class Shop:
         return str(answer.json()["replay_id"])
 
     async def becomes(self, event_id: str, *, seconds: float = 20, **wanted: str) -> dict[str, Any]:
-        """The event once it is so: `state`, `incident` (its state), `repair` (the last one's state)."""
+        """The event once it is so:
+
+        `state`, `incident` (its state), `repair` (the last one's state).
+        """
         last: dict[str, Any] = {}
 
         async def is_so() -> bool:
@@ -126,14 +135,20 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
         committer=Committer(open_ingest_connection(database.url), database.clock),
         judge_repair_url=_judge_nothing,
         settings=AppSettings(
-            public_url=url, secret_key=SECRET_KEY, outage_seconds=NEVER_SECONDS, rate_limit=10**6, rate_burst=10**6
+            public_url=url,
+            secret_key=SECRET_KEY,
+            outage_seconds=NEVER_SECONDS,
+            rate_limit=10**6,
+            rate_burst=10**6,
         ),
     )
     server = uvicorn.Server(server_config(create_app(parts), host="127.0.0.1", port=0))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await wait_until_async(lambda: server.started or task.done(), what="the API to listen")
     try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20, headers={"Accept": "application/json"}) as http:
+        async with httpx.AsyncClient(
+            base_url=url, trust_env=False, timeout=20, headers={"Accept": "application/json"}
+        ) as http:
             yield http
     finally:
         server.should_exit = True
@@ -147,14 +162,18 @@ async def working(
 ) -> AsyncIterator[World]:
     """Worker, mail server and repair endpoint for a project that exists."""
 
-    client = await Client.connect(engine.client.service_client.config.target_host, namespace=engine.client.namespace)
+    client = await Client.connect(
+        engine.client.service_client.config.target_host, namespace=engine.client.namespace
+    )
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     with running_mail_server() as (post, smtp_url), receiving() as receiver:
         changes = ProjectChanges(repair_url=receiver.url)
         async with database.transaction() as session:
             await change_project(session, created.project.id, changes=changes)
-        build = functools.partial(build_worker, skipper.client, worker_parts(database, sealer, smtp_url))
+        build = functools.partial(
+            build_worker, skipper.client, worker_parts(database, sealer, smtp_url)
+        )
         made = World(database, created, skipper=skipper, build=build, post=post, receiver=receiver)
         async with made.working():
             yield made

@@ -1,4 +1,7 @@
-"""What people and races do to a life: equal receipts at once, many asking for one repair, hands in Temporal itself."""
+"""What people and races do to a life:
+
+equal receipts at once, many asking for one repair, hands in Temporal itself.
+"""
 
 import asyncio
 import re
@@ -55,7 +58,10 @@ async def test_fifty_equal_receipts_at_once_are_one_workflow_and_one_answer(
     for answer in (answers[0], answers[50]):
         event_id = EventId(answer.json()["event_id"])
         await makegood.started(event_id)
-        await wait_until_async(lambda event_id=event_id: runs(makegood, event_id), what="the run in the visibility store")
+        await wait_until_async(
+            lambda event_id=event_id: runs(makegood, event_id),
+            what="the run in the visibility store",
+        )
         assert await runs(makegood, event_id) == ["RUNNING"]
     assert sum("idempotent-replayed" in answer.headers for answer in answers) == 49
 
@@ -68,7 +74,9 @@ async def test_twenty_people_asking_at_once_get_one_repair_and_one_series(
     operator = await signed_in(database, shop.http)
     page = f"/events/{event_id}"
     form = re.search(
-        rf'<form[^>]*action="/incidents/{incident_id}/reprocess".*?</form>', (await operator.open(page)).text, re.DOTALL
+        rf'<form[^>]*action="/incidents/{incident_id}/reprocess".*?</form>',
+        (await operator.open(page)).text,
+        re.DOTALL,
     )
     assert form is not None
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
@@ -104,9 +112,19 @@ async def test_temporals_own_command_line_repairs_without_a_payload(
 ) -> None:
     event_id = await timed_out(makegood, shop)
     address = engine.client.service_client.config.target_host
-    command = (str(TEMPORAL), "workflow", "signal", "--name", "reprocess", "--workflow-id", workflow_id(event_id))
+    command = (
+        str(TEMPORAL),
+        "workflow",
+        "signal",
+        "--name",
+        "reprocess",
+        "--workflow-id",
+        workflow_id(event_id),
+    )
 
-    program = await asyncio.create_subprocess_exec(*command, "--address", address, stdout=asyncio.subprocess.PIPE)
+    program = await asyncio.create_subprocess_exec(
+        *command, "--address", address, stdout=asyncio.subprocess.PIPE
+    )
     await program.communicate()
 
     assert program.returncode == 0
@@ -155,7 +173,11 @@ async def test_terminated_repair_goes_on_where_it_stood(makegood: World, shop: S
 
 
 async def test_receipt_and_success_told_together_are_seven_events(
-    shop: Shop, engine: WorkflowEnvironment, database: Database, sealer: Sealer, project: CreatedProject
+    shop: Shop,
+    engine: WorkflowEnvironment,
+    database: Database,
+    sealer: Sealer,
+    project: CreatedProject,
 ) -> None:
     event_id = await shop.accepted()
     assert await shop.result(event_id, "success") == "applied"
@@ -170,7 +192,11 @@ async def test_receipt_and_success_told_together_are_seven_events(
 
 
 async def test_what_was_accepted_without_an_engine_is_started_afterwards(
-    shop: Shop, engine: WorkflowEnvironment, database: Database, sealer: Sealer, project: CreatedProject
+    shop: Shop,
+    engine: WorkflowEnvironment,
+    database: Database,
+    sealer: Sealer,
+    project: CreatedProject,
 ) -> None:
     events = [await shop.accepted(timeout_minutes=0.01) for _ in range(10)]
 

@@ -1,4 +1,7 @@
-"""The six lives of a receipt through every real part, with time skipped: success, failed, timeout, repaired, exhausted, late."""
+"""The six lives of a receipt through every real part, with time skipped:
+
+success, failed, timeout, repaired, exhausted, late.
+"""
 
 import base64
 import hashlib
@@ -57,7 +60,10 @@ async def test_failed(makegood: World, shop: Shop) -> None:
     assert state == "incident"
     event = await shop.event(event_id)
     assert (event["incident"]["state"], event["incident"]["reason"]) == ("open", "failed_result")
-    assert (event["incident"]["error_code"], event["incident"]["error_message"]) == ("job_died", "killed")
+    assert (event["incident"]["error_code"], event["incident"]["error_message"]) == (
+        "job_died",
+        "killed",
+    )
     assert kinds(event) == ["receipt_accepted", "result_received", "incident_opened"]
     (subject,) = await makegood.subjects(1)
     assert "order_4711" in subject
@@ -91,7 +97,10 @@ async def test_repaired(makegood: World, shop: Shop) -> None:
     event = await shop.event(event_id)
     assert call.body["type"] == "repair.requested"
     assert (call.body["replay_id"], call.body["event_id"]) == (replay_id, event_id)
-    assert (call.body["incident_id"], call.body["reason"]) == (event["incident"]["id"], "missing_result")
+    assert (call.body["incident_id"], call.body["reason"]) == (
+        event["incident"]["id"],
+        "missing_result",
+    )
     assert event["incident"]["active_replay_id"] == replay_id
     assert await shop.result(event_id, "success", replay_id=replay_id) == "recovered"
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
@@ -100,7 +109,14 @@ async def test_repaired(makegood: World, shop: Shop) -> None:
     assert (repair["replay_id"], repair["state"], repair["cause"]) == (replay_id, "succeeded", None)
     assert [(attempt["number"], attempt["status"]) for attempt in repair["attempts"]] == [(1, 200)]
     assert (event["incident"]["state"], event["incident"]["resolution"]) == ("resolved", "repaired")
-    expected = ["receipt_accepted", "deadline_passed", "incident_opened", "reprocess_requested", "attempt", "result_received"]
+    expected = [
+        "receipt_accepted",
+        "deadline_passed",
+        "incident_opened",
+        "reprocess_requested",
+        "attempt",
+        "result_received",
+    ]
     assert kinds(event) == [*expected, "incident_resolved"]
     await makegood.subjects(2)
     opened, resolved = makegood.post.mails
@@ -114,7 +130,10 @@ async def test_callback_is_signed_as_the_contract_says(makegood: World, shop: Sh
 
     await shop.becomes(event_id, repair="awaiting_result")
     (call,) = makegood.receiver.calls
-    timestamp, nonce = call.headers["x-sendpromptly-timestamp"], call.headers["x-sendpromptly-nonce"]
+    timestamp, nonce = (
+        call.headers["x-sendpromptly-timestamp"],
+        call.headers["x-sendpromptly-nonce"],
+    )
     signed = f"{timestamp}.{nonce}.".encode() + call.raw
     expected = hmac.new(shop.signing_secret.encode(), signed, hashlib.sha256).hexdigest()
     assert call.headers["x-sendpromptly-signature"] == expected
@@ -124,7 +143,8 @@ async def test_callback_is_signed_as_the_contract_says(makegood: World, shop: Sh
     assert abs(int(timestamp) - now.timestamp()) < 60
     assert "x-sendpromptly-signature-next" not in call.headers
     key = base64.b64encode(base64.b64decode(shop.signing_secret.removeprefix("whsec_"))).decode()
-    # Signed, not verified: the package has a clock of its own, and the store's is half an hour ahead of it here.
+    # Signed, not verified: the package has a clock of its own, and the store's is half an hour
+    # ahead of it here.
     signed_by_package = Webhook(key).sign(
         call.headers["webhook-id"], datetime.fromtimestamp(int(timestamp), UTC), call.raw.decode()
     )
@@ -138,17 +158,30 @@ async def test_exhausted(makegood: World, shop: Shop) -> None:
 
     replay_id = await shop.reprocess(event_id)
     for number, minutes in ((1, 2), (2, 12), (3, 0)):
-        await wait_until_async(lambda number=number: len(makegood.receiver.calls) == number, what=f"attempt {number}")
-        await wait_until_async(lambda number=number: _has_recorded(shop, event_id, number), what=f"attempt {number} recorded")
+        await wait_until_async(
+            lambda number=number: len(makegood.receiver.calls) == number, what=f"attempt {number}"
+        )
+        await wait_until_async(
+            lambda number=number: _has_recorded(shop, event_id, number),
+            what=f"attempt {number} recorded",
+        )
         if minutes:
             await makegood.advance(event_id, minutes=minutes)
 
     event = await shop.becomes(event_id, incident="open", repair="failed")
     (repair,) = event["repairs"]
     assert repair["cause"] == "exhausted"
-    assert [(attempt["number"], attempt["status"]) for attempt in repair["attempts"]] == [(1, 503), (2, 503), (3, 503)]
+    assert [(attempt["number"], attempt["status"]) for attempt in repair["attempts"]] == [
+        (1, 503),
+        (2, 503),
+        (3, 503),
+    ]
     assert len({call.raw for call in makegood.receiver.calls}) == 1
-    assert [call.headers["x-sendpromptly-attempt"] for call in makegood.receiver.calls] == ["1", "2", "3"]
+    assert [call.headers["x-sendpromptly-attempt"] for call in makegood.receiver.calls] == [
+        "1",
+        "2",
+        "3",
+    ]
     assert kinds(event)[-1] == "repair_failed"
     assert len(await makegood.subjects(2)) == 2
 
@@ -164,11 +197,16 @@ async def test_late(makegood: World, shop: Shop) -> None:
     assert state == "recovered"
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     event = await shop.event(event_id)
-    assert (event["incident"]["state"], event["incident"]["resolution"]) == ("resolved", "late_result")
+    assert (event["incident"]["state"], event["incident"]["resolution"]) == (
+        "resolved",
+        "late_result",
+    )
     assert kinds(event)[-2:] == ["result_received", "incident_resolved"]
 
 
-async def test_repair_without_a_result_opens_the_incident_again(makegood: World, shop: Shop) -> None:
+async def test_repair_without_a_result_opens_the_incident_again(
+    makegood: World, shop: Shop
+) -> None:
     event_id = await timed_out(makegood, shop)
     await shop.reprocess(event_id)
     await shop.becomes(event_id, repair="awaiting_result")

@@ -1,4 +1,7 @@
-"""What the tests of the client libraries need: a Makegood that records calls, and the programs of each language."""
+"""What the tests of the client libraries need:
+
+a Makegood that records calls, and the programs of each language.
+"""
 
 import json
 import os
@@ -18,7 +21,12 @@ import pytest
 SDKS = Path(__file__).parents[2] / "sdks"
 API_KEY = "sk_test_of_the_client_libraries"
 SECRET = "whsec_c2RrIHRlc3RzOiBhIHNpZ25pbmcgc2VjcmV0ISE="
-ANSWER = {"accepted": True, "event_id": "evt_1", "timeout_at": "2026-11-23T11:30:00.000Z", "state": "applied"}
+ANSWER = {
+    "accepted": True,
+    "event_id": "evt_1",
+    "timeout_at": "2026-11-23T11:30:00.000Z",
+    "state": "applied",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,9 @@ class Call:
 
 @dataclass(slots=True)
 class FakeMakegood:
-    """Answers each call with the next of `answers` (status, headers, JSON or text), and then with 202."""
+    """Answers each call with the next of `answers` (status, headers, JSON or text), and then with
+    202.
+    """
 
     url: str
     answers: list[tuple[int, dict[str, str], object]] = field(default_factory=list)
@@ -45,7 +55,13 @@ def fake_makegood() -> Iterator[FakeMakegood]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            fake.calls.append(Call(self.path, {name.lower(): text for name, text in self.headers.items()}, json.loads(body)))
+            fake.calls.append(
+                Call(
+                    self.path,
+                    {name.lower(): text for name, text in self.headers.items()},
+                    json.loads(body),
+                )
+            )
             status, headers, answer = fake.answers.pop(0) if fake.answers else (202, {}, ANSWER)
             text = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)
@@ -81,11 +97,18 @@ def command(language: str) -> list[str]:
 
 
 def environment(fake: FakeMakegood | None = None) -> dict[str, str]:
-    wanted = {"PYTHONPATH": str(SDKS / "python"), "MAKEGOOD_API_KEY": API_KEY, "MAKEGOOD_SIGNING_SECRET": SECRET, "PORT": "0"}
+    wanted = {
+        "PYTHONPATH": str(SDKS / "python"),
+        "MAKEGOOD_API_KEY": API_KEY,
+        "MAKEGOOD_SIGNING_SECRET": SECRET,
+        "PORT": "0",
+    }
     return os.environ | wanted | ({"MAKEGOOD_URL": fake.url} if fake else {})
 
 
-def run(language: str, *arguments: str, fake: FakeMakegood | None = None) -> "subprocess.CompletedProcess[str]":
+def run(
+    language: str, *arguments: str, fake: FakeMakegood | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*command(language), *arguments],
         cwd=SDKS / language,

@@ -1,4 +1,6 @@
-"""What each client makes of odd answers, from the shared vectors and from servers that never come to an end."""
+"""What each client makes of odd answers, from the shared vectors and from servers that never come
+to an end.
+"""
 
 import json
 import socket
@@ -22,7 +24,10 @@ from tests.sdks.wire import LANGUAGES, ScriptedAnswers, make_calls, raw_server
 CASES: list[dict[str, Any]] = json.loads((SDKS / "vectors" / "answers.json").read_text())["cases"]
 EXPECTED = ("verdict", "status", "detail", "request_id", "retryable", "retry_after")
 BODY = json.dumps(ANSWER).encode()
-GOOD = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+GOOD = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(BODY),
+    BODY,
+)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -30,18 +35,27 @@ def test_client_agrees_with_every_vector_of_answers(language: str) -> None:
     server = ScriptedAnswers(CASES, GOOD)
     with raw_server(server) as port:
         calls = [
-            {"base_url": f"http://127.0.0.1:{port}/case/{number}", "call": case["call"], "fields": case["fields"]}
+            {
+                "base_url": f"http://127.0.0.1:{port}/case/{number}",
+                "call": case["call"],
+                "fields": case["fields"],
+            }
             for number, case in enumerate(CASES)
         ]
 
         outcomes = make_calls(language, calls)
 
     found = {
-        case["name"]: {name: outcome.get(name) for name in EXPECTED if name in case}
-        | {"calls": server.requests[f"/case/{number}"]}
+        case["name"]: (
+            {name: outcome.get(name) for name in EXPECTED if name in case}
+            | {"calls": server.requests[f"/case/{number}"]}
+        )
         for number, (case, outcome) in enumerate(zip(CASES, outcomes, strict=True))
     }
-    assert found == {case["name"]: {name: case[name] for name in (*EXPECTED, "calls") if name in case} for case in CASES}
+    assert found == {
+        case["name"]: {name: case[name] for name in (*EXPECTED, "calls") if name in case}
+        for case in CASES
+    }
 
 
 def silent(path: str, request: bytes, connection: socket.socket) -> None:
@@ -91,10 +105,20 @@ def test_whole_call_ends_in_time(answer: Any, language: str) -> None:
             seconds.append(time.monotonic() - started_at)
 
     with raw_server(timed) as port:
-        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "attempts": 2, "timeout_seconds": 1}
+        call = {
+            "base_url": f"http://127.0.0.1:{port}",
+            "call": "receipt",
+            "fields": {},
+            "attempts": 2,
+            "timeout_seconds": 1,
+        }
         (outcome,) = make_calls(language, [call])
 
-    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("network_error", None, True)
+    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == (
+        "network_error",
+        None,
+        True,
+    )
     assert 1 <= len(seconds) <= 2
     # The bound of the whole call, with room for a busy machine.
     assert sum(seconds) < 3
@@ -111,7 +135,12 @@ def test_silent_first_attempt_leaves_time_for_another(language: str) -> None:
         connection.sendall(GOOD)
 
     with raw_server(first_silent) as port:
-        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "timeout_seconds": 4}
+        call = {
+            "base_url": f"http://127.0.0.1:{port}",
+            "call": "receipt",
+            "fields": {},
+            "timeout_seconds": 4,
+        }
         (outcome,) = make_calls(language, [call])
 
     assert outcome["verdict"] == "accepted"
@@ -119,7 +148,9 @@ def test_silent_first_attempt_leaves_time_for_another(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Connection: close"], ids=["length", "no end"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000000", b"Connection: close"], ids=["length", "no end"]
+)
 def test_answer_of_any_size_is_not_read_to_its_end(framing: bytes, language: str) -> None:
     sent = 0
     is_over = threading.Event()
@@ -135,7 +166,12 @@ def test_answer_of_any_size_is_not_read_to_its_end(framing: bytes, language: str
             is_over.set()
 
     with raw_server(endless) as port:
-        call = {"base_url": f"http://127.0.0.1:{port}", "call": "receipt", "fields": {}, "timeout_seconds": 10}
+        call = {
+            "base_url": f"http://127.0.0.1:{port}",
+            "call": "receipt",
+            "fields": {},
+            "timeout_seconds": 10,
+        }
         (outcome,) = make_calls(language, [call])
         assert is_over.wait(10)
 
@@ -145,7 +181,13 @@ def test_answer_of_any_size_is_not_read_to_its_end(framing: bytes, language: str
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
-    "proxy", ["http://u:PASSWORD%zz@127.0.0.1:notaport", "socks5://u:PASSWORD@127.0.0.1:1", "http://127.0.0.1:1", "PASSWORD"]
+    "proxy",
+    [
+        "http://u:PASSWORD%zz@127.0.0.1:notaport",
+        "socks5://u:PASSWORD@127.0.0.1:1",
+        "http://127.0.0.1:1",
+        "PASSWORD",
+    ],
 )
 def test_no_proxy_of_the_environment_is_used_or_quoted(proxy: str, language: str) -> None:
     names = ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY")
@@ -171,11 +213,16 @@ def test_name_that_cannot_be_looked_up_is_a_network_error(host: str, language: s
 
     (outcome,) = make_calls(language, [call])
 
-    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("network_error", None, True)
+    assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == (
+        "network_error",
+        None,
+        True,
+    )
 
 
 TOO_LARGE = (
-    b'HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 42\r\n\r\n{"code":"payload_too_large","detail":"no"}'
+    b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length:"
+    b' 42\r\n\r\n{"code":"payload_too_large","detail":"no"}'
 )
 PROSE = {
     "error_code": "x" * 300,
@@ -197,7 +244,11 @@ def test_prose_of_a_failed_result_is_well_formed_and_cut(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_backslashes_and_pairs_are_sent_as_they_are(language: str) -> None:
-    fields = {"event_id": "evt_1", "status": "failed", "error_message": "\\ud800 \\\\udfff \U0001f600 \u2028"}
+    fields = {
+        "event_id": "evt_1",
+        "status": "failed",
+        "error_message": "\\ud800 \\\\udfff \U0001f600 \u2028",
+    }
 
     assert json.loads(sent_body(language, fields)) == fields
 
@@ -214,7 +265,10 @@ def test_prose_that_is_no_text_is_sent_as_text(language: str) -> None:
 def test_key_that_no_header_can_carry_is_sent_as_its_digest(key: str, language: str) -> None:
     head = sent_request(language, {}, idempotency_key=key).partition(b"\r\n\r\n")[0]
 
-    found = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in head.split(b"\r\n")[1:]}
+    found = {
+        line.partition(b":")[0].lower(): line.partition(b":")[2].strip()
+        for line in head.split(b"\r\n")[1:]
+    }
     assert len(found[b"idempotency-key"]) == 64
     assert set(found[b"idempotency-key"]) <= set(b"0123456789abcdef")
     assert b"x-a" not in found
@@ -260,19 +314,28 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
     return path
 
 
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
-def test_php_reads_an_answer_that_comes_before_the_end_of_its_request(is_secure: bool, certificate: Path) -> None:
-    """Over TLS the broken connection takes no byte and counts as writable: the client would spin to the end of its time."""
+def test_php_reads_an_answer_that_comes_before_the_end_of_its_request(
+    is_secure: bool, certificate: Path
+) -> None:
+    """Over TLS the broken connection takes no byte and counts as writable:
+
+    the client would spin to the end of its time.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -286,7 +349,13 @@ def test_php_reads_an_answer_that_comes_before_the_end_of_its_request(is_secure:
 
     with raw_server(silent, wrap=refuse_early) as port:
         url = f"{'https' if is_secure else 'http'}://127.0.0.1:{port}"
-        call = {"base_url": url, "call": "receipt", "fields": {"a": "x" * 8_000_000}, "attempts": 1, "timeout_seconds": 20}
+        call = {
+            "base_url": url,
+            "call": "receipt",
+            "fields": {"a": "x" * 8_000_000},
+            "attempts": 1,
+            "timeout_seconds": 20,
+        }
         started_at = time.monotonic()
         (outcome,) = make_calls("php", [call], SSL_CERT_FILE=str(certificate))
         seconds = time.monotonic() - started_at
@@ -297,15 +366,24 @@ def test_php_reads_an_answer_that_comes_before_the_end_of_its_request(is_secure:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_tls_handshake_gets_no_more_time_than_the_call_has_left(language: str) -> None:
-    """The queue of the listener is full at first, so that connecting takes a second of the two; then nothing is said."""
+    """The queue of the listener is full at first, so that connecting takes a second of the two;
+    then nothing is said.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         filling = [socket.create_connection(address)]
-        call = {"base_url": f"https://127.0.0.1:{address[1]}", "call": "receipt", "fields": {}, "attempts": 1}
+        call = {
+            "base_url": f"https://127.0.0.1:{address[1]}",
+            "call": "receipt",
+            "fields": {},
+            "attempts": 1,
+        }
         ended: list[float] = []
 
         def serve() -> None:
-            time.sleep(0.6)  # as long as the client's first SYN finds no place: it is sent again after a second
+            time.sleep(
+                0.6
+            )  # as long as the client's first SYN finds no place: it is sent again after a second
             first, _ = listener.accept()
             second, _ = listener.accept()
             with first, second:
@@ -328,7 +406,9 @@ def test_tls_handshake_gets_no_more_time_than_the_call_has_left(language: str) -
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("is_trusted", [True, False], ids=["trusted", "not trusted"])
-def test_client_calls_over_tls_only_whom_it_can_trust(is_trusted: bool, language: str, certificate: Path) -> None:
+def test_client_calls_over_tls_only_whom_it_can_trust(
+    is_trusted: bool, language: str, certificate: Path
+) -> None:
     requests: list[bytes] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -337,9 +417,18 @@ def test_client_calls_over_tls_only_whom_it_can_trust(is_trusted: bool, language
         requests.append(request)
         connection.sendall(GOOD)
 
-    trust = {"SSL_CERT_FILE": str(certificate), "NODE_EXTRA_CA_CERTS": str(certificate)} if is_trusted else {}
+    trust = (
+        {"SSL_CERT_FILE": str(certificate), "NODE_EXTRA_CA_CERTS": str(certificate)}
+        if is_trusted
+        else {}
+    )
     with raw_server(keep, wrap=lambda plain: context.wrap_socket(plain, server_side=True)) as port:
-        call = {"base_url": f"https://127.0.0.1:{port}", "call": "receipt", "fields": {}, "attempts": 1}
+        call = {
+            "base_url": f"https://127.0.0.1:{port}",
+            "call": "receipt",
+            "fields": {},
+            "attempts": 1,
+        }
         (outcome,) = make_calls(language, [call], **trust)
 
     assert outcome["verdict"] == ("accepted" if is_trusted else "network_error")

@@ -1,4 +1,4 @@
-"""The examples that the README shows, run as they are against a server that records what they send."""
+"""The README's examples, run unchanged against a server that records what they send."""
 
 import hashlib
 import hmac
@@ -17,10 +17,24 @@ from typing import Any
 import pytest
 
 from domain.security.signing import SigningSecrets, callback_headers
-from tests.sdks.merchant import API_KEY, SDKS, SECRET, FakeMakegood, command, environment, fake_makegood, run
+from tests.sdks.merchant import (
+    API_KEY,
+    SDKS,
+    SECRET,
+    FakeMakegood,
+    command,
+    environment,
+    fake_makegood,
+    run,
+)
 
 SUFFIXES = {"python": "py", "node": "mjs", "php": "php"}
-CALLBACK = {"type": "repair.requested", "replay_id": "rpl_1", "event_id": "evt_1", "internal_reference": "order_1001"}
+CALLBACK = {
+    "type": "repair.requested",
+    "replay_id": "rpl_1",
+    "event_id": "evt_1",
+    "internal_reference": "order_1001",
+}
 PROBLEM = {"code": "validation_error", "detail": "no", "retryable": False}
 
 
@@ -38,11 +52,17 @@ def run_example(language: str, name: str, fake: FakeMakegood) -> "subprocess.Com
 def test_receipt_example_sends_a_receipt(language: str, makegood: FakeMakegood) -> None:
     ran = run_example(language, "receipt", makegood)
 
-    assert (ran.returncode, ran.stdout.strip()) == (0, "evt_1 must have a result by 2026-11-23T11:30:00.000Z"), ran.stderr
+    assert (ran.returncode, ran.stdout.strip()) == (
+        0,
+        "evt_1 must have a result by 2026-11-23T11:30:00.000Z",
+    ), ran.stderr
     (call,) = makegood.calls
     assert call.path == "/api/v1/receipt"
     assert call.headers["authorization"] == f"Bearer {API_KEY}"
-    assert (call.headers["content-type"], call.headers["accept"]) == ("application/json", "application/json")
+    assert (call.headers["content-type"], call.headers["accept"]) == (
+        "application/json",
+        "application/json",
+    )
     assert call.headers["idempotency-key"] == hashlib.sha256(compact(call.body)).hexdigest()
     assert call.body == {
         "provider": "stripe",
@@ -64,7 +84,9 @@ def test_result_example_sends_a_result(language: str, makegood: FakeMakegood) ->
 
 
 @pytest.mark.parametrize("language", SUFFIXES)
-def test_client_repeats_a_retryable_failure_under_the_same_key(language: str, makegood: FakeMakegood) -> None:
+def test_client_repeats_a_retryable_failure_under_the_same_key(
+    language: str, makegood: FakeMakegood
+) -> None:
     makegood.answers = [
         (503, {"Retry-After": "0"}, {"code": "unavailable", "retryable": True}),
         (502, {"Retry-After": "0"}, "<html>a proxy in between</html>"),
@@ -79,16 +101,24 @@ def test_client_repeats_a_retryable_failure_under_the_same_key(language: str, ma
 
 @pytest.mark.parametrize("language", SUFFIXES)
 @pytest.mark.parametrize(
-    ("status", "answer"), [(422, PROBLEM), (307, {}), (202, "not JSON")], ids=["refusal", "redirect", "no JSON"]
+    ("status", "answer"),
+    [(422, PROBLEM), (307, {}), (202, "not JSON")],
+    ids=["refusal", "redirect", "no JSON"],
 )
-def test_client_raises_a_final_failure_at_once(language: str, status: int, answer: object, makegood: FakeMakegood) -> None:
-    makegood.answers = [(status, {"Location": makegood.url + "/elsewhere", "Request-Id": "req_1"}, answer)]
+def test_client_raises_a_final_failure_at_once(
+    language: str, status: int, answer: object, makegood: FakeMakegood
+) -> None:
+    makegood.answers = [
+        (status, {"Location": makegood.url + "/elsewhere", "Request-Id": "req_1"}, answer)
+    ]
 
     ran = run_example(language, "receipt", makegood)
 
     assert ran.returncode != 0
     assert "MakegoodError" in ran.stderr + ran.stdout
-    assert ("validation_error: no" if status == 422 else "unexpected_answer") in ran.stderr + ran.stdout
+    assert (
+        "validation_error: no" if status == 422 else "unexpected_answer"
+    ) in ran.stderr + ran.stdout
     assert len(makegood.calls) == 1
 
 
@@ -104,7 +134,9 @@ def test_client_raises_when_no_server_answers(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["python", "node"])
-def test_repair_endpoint_verifies_applies_and_reports(language: str, makegood: FakeMakegood) -> None:
+def test_repair_endpoint_verifies_applies_and_reports(
+    language: str, makegood: FakeMakegood
+) -> None:
     body = json.dumps(CALLBACK).encode()
     with repair_endpoint(language, makegood) as url:
         genuine = signed(body)
@@ -125,7 +157,9 @@ def test_repair_endpoint_verifies_applies_and_reports(language: str, makegood: F
     ]
 
 
-@pytest.mark.parametrize("path", sorted(SDKS.glob("*/**/*.php")), ids=lambda path: str(path.relative_to(SDKS)))
+@pytest.mark.parametrize(
+    "path", sorted(SDKS.glob("*/**/*.php")), ids=lambda path: str(path.relative_to(SDKS))
+)
 def test_php_file_parses(path: Path) -> None:
     ran = run("php", "-l", str(path))
 
@@ -176,7 +210,9 @@ def signed(body: bytes, *, timestamp: int | None = None) -> dict[str, str]:
 
 
 def deliver(url: str, body: bytes, headers: dict[str, str]) -> int:
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json", **headers})
+    request = urllib.request.Request(
+        url, data=body, headers={"Content-Type": "application/json", **headers}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             status: int = answer.status
@@ -190,11 +226,23 @@ def compact(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def in_laravel(config: dict[str, str | None], requests: list[tuple[list[tuple[str, str]], bytes]]) -> list[int]:
-    """The statuses of the example controller in a Laravel application (Debian: php-laravel-framework)."""
-    if subprocess.run([*command("php"), "-r", "require 'Illuminate/autoload.php';"], capture_output=True, check=False).returncode:
+def in_laravel(
+    config: dict[str, str | None], requests: list[tuple[list[tuple[str, str]], bytes]]
+) -> list[int]:
+    """The statuses of the example controller in a Laravel application (Debian:
+
+    php-laravel-framework).
+    """
+    if subprocess.run(
+        [*command("php"), "-r", "require 'Illuminate/autoload.php';"],
+        capture_output=True,
+        check=False,
+    ).returncode:
         pytest.skip("no Laravel in PHP's include path: the example controller was not run")
-    given = {"config": config, "requests": [{"headers": headers, "body": body.decode()} for headers, body in requests]}
+    given = {
+        "config": config,
+        "requests": [{"headers": headers, "body": body.decode()} for headers, body in requests],
+    }
     ran = subprocess.run(
         [*command("php"), str(Path(__file__).with_name("run_laravel.php"))],
         input=json.dumps(given),
@@ -230,7 +278,9 @@ def test_laravel_controller_verifies_applies_and_reports(makegood: FakeMakegood)
     ]
 
 
-@pytest.mark.parametrize("secret", [None, "", ",", SECRET + ","], ids=["unset", "empty", "comma", "comma at the end"])
+@pytest.mark.parametrize(
+    "secret", [None, "", ",", SECRET + ","], ids=["unset", "empty", "comma", "comma at the end"]
+)
 def test_laravel_controller_answers_500_to_a_forged_callback_where_a_secret_is_blank(
     secret: str | None, makegood: FakeMakegood
 ) -> None:
@@ -241,7 +291,9 @@ def test_laravel_controller_answers_500_to_a_forged_callback_where_a_secret_is_b
     names = ("X-SendPromptly-Timestamp", "X-SendPromptly-Nonce", "X-SendPromptly-Signature")
     headers = list(zip(names, (timestamp, nonce, forged), strict=True))
 
-    statuses = in_laravel({"url": makegood.url, "api_key": API_KEY, "signing_secret": secret}, [(headers, body)])
+    statuses = in_laravel(
+        {"url": makegood.url, "api_key": API_KEY, "signing_secret": secret}, [(headers, body)]
+    )
 
     assert statuses == [500]
     assert makegood.calls == []

@@ -11,7 +11,10 @@ from tests.sdks.wire import LANGUAGES, make_calls, raw_server
 
 CASES: list[dict[str, Any]] = json.loads((SDKS / "vectors" / "fields.json").read_text())["cases"]
 BODY = json.dumps(ANSWER).encode()
-GOOD = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+GOOD = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(BODY),
+    BODY,
+)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -24,7 +27,11 @@ def test_client_agrees_with_every_vector_of_fields(language: str) -> None:
 
     with raw_server(keep) as port:
         calls = [
-            {"base_url": f"http://127.0.0.1:{port}/case/{number}", "call": case["call"], "fields": case["fields"]}
+            {
+                "base_url": f"http://127.0.0.1:{port}/case/{number}",
+                "call": case["call"],
+                "fields": case["fields"],
+            }
             for number, case in enumerate(CASES)
         ]
 
@@ -33,9 +40,11 @@ def test_client_agrees_with_every_vector_of_fields(language: str) -> None:
     for number, (case, outcome) in enumerate(zip(CASES, outcomes, strict=True)):
         body = sent.get(number)
         if case["verdict"] == "validation_error":
-            assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == ("validation_error", None, False), case[
-                "name"
-            ]
+            assert (outcome["verdict"], outcome["status"], outcome["retryable"]) == (
+                "validation_error",
+                None,
+                False,
+            ), case["name"]
             assert body is None, case["name"]
             continue
         assert outcome["verdict"] == "accepted", case["name"]

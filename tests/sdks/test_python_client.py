@@ -1,4 +1,7 @@
-"""What JSON cannot hold, so that no shared vector has it: Python's own headers, bodies, nonce checks and exceptions."""
+"""What JSON cannot hold, so that no shared vector has it:
+
+Python's own headers, bodies, nonce checks and exceptions.
+"""
 
 import asyncio
 import copy
@@ -26,7 +29,9 @@ def named(value: object) -> str:
 
 
 def load(path: Path) -> ModuleType:
-    """The client, without a path that every other test would see; under its own name, so that it can be pickled."""
+    """The client, without a path that every other test would see; under its own name, so that it
+    can be pickled.
+    """
     if path.stem in sys.modules:
         return sys.modules[path.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -44,10 +49,16 @@ SIGNATURE = "X-SendPromptly-Signature"
 
 
 def decide(headers: Any = None, body: Any = None, **given: Any) -> str:
-    arguments = {"secrets": FRESH["secrets"], "seen_nonce": lambda nonce: False, "now": FRESH["now"]} | given
+    arguments = {
+        "secrets": FRESH["secrets"],
+        "seen_nonce": lambda nonce: False,
+        "now": FRESH["now"],
+    } | given
     try:
         client.verify_callback(
-            FRESH["headers"] if headers is None else headers, FRESH["body"].encode() if body is None else body, **arguments
+            FRESH["headers"] if headers is None else headers,
+            FRESH["body"].encode() if body is None else body,
+            **arguments,
         )
     except client.InvalidCallback as invalid:
         return str(invalid.reason)
@@ -122,17 +133,25 @@ def test_odd_text_of_a_signature_is_a_bad_signature(value: object) -> None:
     assert decide(FRESH["headers"] | {SIGNATURE: value}) == "bad_signature"
 
 
-@pytest.mark.parametrize("name", [None, 17, b"\xff", "\ud800", ("X-SendPromptly-Nonce",), object()], ids=named)
+@pytest.mark.parametrize(
+    "name", [None, 17, b"\xff", "\ud800", ("X-SendPromptly-Nonce",), object()], ids=named
+)
 def test_odd_name_is_another_header(name: object) -> None:
     assert decide(FRESH["headers"] | {name: "x"}) == "accepted"
 
 
-@pytest.mark.parametrize("headers", [17, "X-SendPromptly-Nonce: x", [1], ["abc"], [("a", "b", "c")], object()], ids=named)
+@pytest.mark.parametrize(
+    "headers", [17, "X-SendPromptly-Nonce: x", [1], ["abc"], [("a", "b", "c")], object()], ids=named
+)
 def test_headers_that_are_none_are_a_configuration_error(headers: object) -> None:
     assert decide(headers) == "configuration_error"
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode], ids=["bytes", "bytearray", "memoryview", "str"])
+@pytest.mark.parametrize(
+    "kind",
+    [bytes, bytearray, memoryview, bytes.decode],
+    ids=["bytes", "bytearray", "memoryview", "str"],
+)
 def test_body_may_be_bytes_of_any_kind_or_their_text(kind: Any) -> None:
     assert decide(body=kind(FRESH["body"].encode())) == "accepted"
 
@@ -142,7 +161,9 @@ def test_text_that_no_bytes_can_be_is_a_bad_signature() -> None:
 
 
 @pytest.mark.parametrize(
-    "secrets", [b"whsec_x", bytearray(b"whsec_x"), {"whsec_x": 1}, 17, object(), [b"whsec_x"], iter([])], ids=named
+    "secrets",
+    [b"whsec_x", bytearray(b"whsec_x"), {"whsec_x": 1}, 17, object(), [b"whsec_x"], iter([])],
+    ids=named,
 )
 def test_secrets_that_are_no_texts_are_refused(secrets: object) -> None:
     assert decide(secrets=secrets) == "configuration_error"
@@ -178,22 +199,40 @@ class AsyncStore:
 
 @pytest.mark.parametrize(
     "check",
-    [unseen, AsyncStore(), AsyncStore().look_up, functools.partial(AsyncStore().look_up, more=1), lambda nonce: unseen(nonce)],
+    [
+        unseen,
+        AsyncStore(),
+        AsyncStore().look_up,
+        functools.partial(AsyncStore().look_up, more=1),
+        lambda nonce: unseen(nonce),
+    ],
     ids=["function", "object", "method", "partial", "hidden"],
 )
 def test_asynchronous_nonce_check_is_refused_where_it_cannot_be_awaited(check: Any) -> None:
-    """Its coroutine would count as true, and every callback as replayed. Warnings are errors: none is left un-awaited."""
+    """Its coroutine would count as true, and every callback as replayed.
+
+    Warnings are errors: none is left un-awaited.
+    """
     assert decide(seen_nonce=check) == "configuration_error"
 
 
 @pytest.mark.parametrize(
     ("check", "reason"),
-    [(unseen, None), (seen, "replayed_nonce"), (lambda nonce: False, None), (lambda nonce: True, "replayed_nonce")],
+    [
+        (unseen, None),
+        (seen, "replayed_nonce"),
+        (lambda nonce: False, None),
+        (lambda nonce: True, "replayed_nonce"),
+    ],
 )
 def test_asynchronous_nonce_check_is_awaited(check: Any, reason: str | None) -> None:
     async def verify() -> None:
         await client.verify_callback_async(
-            FRESH["headers"], FRESH["body"].encode(), secrets=FRESH["secrets"], seen_nonce=check, now=FRESH["now"]
+            FRESH["headers"],
+            FRESH["body"].encode(),
+            secrets=FRESH["secrets"],
+            seen_nonce=check,
+            now=FRESH["now"],
         )
 
     if reason is None:
@@ -213,7 +252,9 @@ def test_time_that_is_not_a_number_makes_everything_stale() -> None:
 
 
 def test_error_goes_through_a_task_queue_whole() -> None:
-    error = client.MakegoodError(status=503, code="unavailable", detail="no", request_id="req_1", retryable=True)
+    error = client.MakegoodError(
+        status=503, code="unavailable", detail="no", request_id="req_1", retryable=True
+    )
     error.retry_after_seconds = 7.0
     error.add_note("within a job")
 
@@ -229,7 +270,13 @@ def test_what_json_cannot_hold_is_sent_as_text() -> None:
 
     with fake_makegood() as fake:
         makegood = client.Makegood(base_url=fake.url, api_key="sk_test_1")
-        makegood.result({"status": "failed", "error_message": ValueError("\ud800 broken"), "error_code": b"\xff"})
+        makegood.result(
+            {
+                "status": "failed",
+                "error_message": ValueError("\ud800 broken"),
+                "error_code": b"\xff",
+            }
+        )
         makegood.result({"status": "failed", "error_message": Unspeakable()})
 
     assert [call.body for call in fake.calls] == [
@@ -271,10 +318,14 @@ class BrokenList(list[int]):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("prose", [Broken(), BrokenBytes(b"x"), BrokenList([1])], ids=["object", "bytes", "list"])
+@pytest.mark.parametrize(
+    "prose", [Broken(), BrokenBytes(b"x"), BrokenList([1])], ids=["object", "bytes", "list"]
+)
 def test_failed_result_is_sent_whatever_its_prose_raises(prose: object) -> None:
     with fake_makegood() as fake:
-        client.Makegood(base_url=fake.url, api_key="sk_test_1").result({"status": "failed", "error_message": prose})
+        client.Makegood(base_url=fake.url, api_key="sk_test_1").result(
+            {"status": "failed", "error_message": prose}
+        )
 
     assert [sorted(call.body) for call in fake.calls] == [["error_message", "status"]]
     assert isinstance(fake.calls[0].body["error_message"], str)
@@ -282,7 +333,9 @@ def test_failed_result_is_sent_whatever_its_prose_raises(prose: object) -> None:
 
 def test_event_id_whose_every_use_raises_is_sent_as_text() -> None:
     with fake_makegood() as fake:
-        client.Makegood(base_url=fake.url, api_key="sk_test_1").result({"status": "failed", "event_id": Broken()})
+        client.Makegood(base_url=fake.url, api_key="sk_test_1").result(
+            {"status": "failed", "event_id": Broken()}
+        )
 
     assert fake.calls[0].body == {"status": "failed", "event_id": "a Broken"}
 
@@ -290,8 +343,28 @@ def test_event_id_whose_every_use_raises_is_sent_as_text() -> None:
 @pytest.mark.parametrize("call", ["receipt", "result"])
 @pytest.mark.parametrize(
     "fields",
-    [[], (), set(), b"{}", object(), Broken(), BrokenMapping(a=1), {"payload": BrokenList([1])}, {Broken(): 1}],
-    ids=["list", "tuple", "set", "bytes", "object", "broken", "broken mapping", "broken list", "broken name"],
+    [
+        [],
+        (),
+        set(),
+        b"{}",
+        object(),
+        Broken(),
+        BrokenMapping(a=1),
+        {"payload": BrokenList([1])},
+        {Broken(): 1},
+    ],
+    ids=[
+        "list",
+        "tuple",
+        "set",
+        "bytes",
+        "object",
+        "broken",
+        "broken mapping",
+        "broken list",
+        "broken name",
+    ],
 )
 def test_no_fields_raise_anything_but_a_makegood_error(fields: Any, call: str) -> None:
     makegood = client.Makegood(base_url="http://127.0.0.1:1", api_key="sk_test_1")
@@ -302,7 +375,9 @@ def test_no_fields_raise_anything_but_a_makegood_error(fields: Any, call: str) -
     assert refusal.value.retryable is False
 
 
-@pytest.mark.parametrize("key", [17, b"key", ["key"], Broken()], ids=["number", "bytes", "list", "broken"])
+@pytest.mark.parametrize(
+    "key", [17, b"key", ["key"], Broken()], ids=["number", "bytes", "list", "broken"]
+)
 def test_key_that_is_no_text_is_the_digest_of_the_fields(key: Any) -> None:
     with fake_makegood() as fake:
         makegood = client.Makegood(base_url=fake.url, api_key="sk_test_1")
@@ -324,8 +399,16 @@ def test_fields_that_are_no_json_are_a_makegood_error(payload: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("attempts", 0), ("attempts", "3"), ("timeout_seconds", 0), ("timeout_seconds", float("nan")), ("timeout_seconds", None)],
+    [
+        ("attempts", 0),
+        ("attempts", "3"),
+        ("timeout_seconds", 0),
+        ("timeout_seconds", float("nan")),
+        ("timeout_seconds", None),
+    ],
 )
 def test_bound_that_is_none_is_refused(name: str, value: object) -> None:
     with pytest.raises(client.ConfigurationError, match=name):
-        client.Makegood(**({"base_url": "http://127.0.0.1:1", "api_key": "sk_test_1"} | {name: value}))
+        client.Makegood(
+            **({"base_url": "http://127.0.0.1:1", "api_key": "sk_test_1"} | {name: value})
+        )

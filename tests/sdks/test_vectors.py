@@ -1,5 +1,5 @@
-"""The shared vectors through the verifier of each language; `tests/domain/security/test_signing.py` runs them through the
-service.
+"""The shared vectors through the verifier of each language; `tests/domain/security/test_signing.py`
+runs them through the service.
 """
 
 import json
@@ -17,11 +17,16 @@ def test_there_are_vectors() -> None:
     assert CASES >= 280
 
 
-@pytest.mark.parametrize(("language", "script"), [("python", "tests/check_vectors.py"), ("php", "tests/check_vectors.php")])
+@pytest.mark.parametrize(
+    ("language", "script"),
+    [("python", "tests/check_vectors.py"), ("php", "tests/check_vectors.php")],
+)
 def test_verifier_agrees_with_every_vector(language: str, script: str) -> None:
     ran = run(language, script)
 
-    assert (ran.returncode, ran.stdout.strip()) == (0, f"vectors: {CASES} passed, 0 failed"), ran.stdout + ran.stderr
+    assert (ran.returncode, ran.stdout.strip()) == (0, f"vectors: {CASES} passed, 0 failed"), (
+        ran.stdout + ran.stderr
+    )
 
 
 def test_node_verifier_agrees_with_every_vector() -> None:

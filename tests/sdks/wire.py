@@ -1,4 +1,4 @@
-"""A server that answers with given bytes, and the programs that make given calls with each client."""
+"""A server that answers with given bytes, and programs that make given calls with each client."""
 
 import json
 import socket
@@ -18,8 +18,13 @@ Answer = Callable[[str, bytes, socket.socket], None]
 
 
 @contextmanager
-def raw_server(answer: Answer, *, wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain) -> Iterator[int]:
-    """Serves one request for each connection: `answer(path, request, connection)`. Yields the port."""
+def raw_server(
+    answer: Answer, *, wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain
+) -> Iterator[int]:
+    """Serves one request for each connection:
+
+    `answer(path, request, connection)`. Yields the port.
+    """
     connections: list[threading.Thread] = []
 
     def serve(connection: socket.socket) -> None:
@@ -58,7 +63,11 @@ def _read_request(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in received:
         received += _more(connection)
     head, _, body = received.partition(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    length = next(
+        int(line[15:])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length:")
+    )
     while len(body) < length:
         body += _more(connection)
     return head + b"\r\n\r\n" + body
@@ -71,7 +80,9 @@ def _more(connection: socket.socket) -> bytes:
     return received
 
 
-def make_calls(language: str, calls: list[dict[str, Any]], **variables: str) -> list[dict[str, Any]]:
+def make_calls(
+    language: str, calls: list[dict[str, Any]], **variables: str
+) -> list[dict[str, Any]]:
     """What came of each call, made in one process of the language."""
     ran = subprocess.run(
         [*command(language), str(HERE / LANGUAGES[language])],
@@ -88,7 +99,9 @@ def make_calls(language: str, calls: list[dict[str, Any]], **variables: str) -> 
 
 
 class ScriptedAnswers:
-    """Answers `/case/N/…` with the bytes of case N, one after the other, and then with a good 202; counts the requests."""
+    """Answers `/case/N/…` with the bytes of case N, one after the other, and then with a good 202;
+    counts the requests.
+    """
 
     def __init__(self, cases: list[dict[str, Any]], good: bytes) -> None:
         self.requests: Counter[str] = Counter()
@@ -102,4 +115,6 @@ class ScriptedAnswers:
             number = self.requests[case]
             self.requests[case] += 1
         answers = self._cases[int(case.rpartition("/")[2])]["answers"]
-        connection.sendall(answers[number].encode("latin-1") if number < len(answers) else self._good)
+        connection.sendall(
+            answers[number].encode("latin-1") if number < len(answers) else self._good
+        )

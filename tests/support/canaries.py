@@ -1,4 +1,6 @@
-"""Secrets that are planted wherever one could come in, and where they are looked for, in every spelling that one could take."""
+"""Secrets that are planted wherever one could come in, and where they are looked for, in every
+spelling that one could take.
+"""
 
 import base64
 import json
@@ -52,7 +54,9 @@ class Canaries:
 
 
 def spellings(secret: str) -> set[bytes]:
-    """The secret as it stands, in hex, URL-encoded, and in base64 at each of the three places where one may begin."""
+    """The secret as it stands, in hex, URL-encoded, and in base64 at each of the three places where
+    one may begin.
+    """
     plain = secret.encode()
     # Without the letters that depend on what stands before and behind it.
     shifted = {base64.b64encode(bytes(skip) + plain)[4:-4] for skip in range(3)}
@@ -61,7 +65,11 @@ def spellings(secret: str) -> set[bytes]:
 
 def files_below(directory: Path) -> dict[str, bytes]:
     """Every file's content by its path: databases, write-ahead logs, and whatever else is there."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def submitted(client: httpx.Client, page: str, action: str, **fields: Any) -> httpx.Response:
@@ -80,12 +88,17 @@ def shown_secrets(page: str) -> list[str]:
 
 @contextmanager
 def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
-    """The address of an identity provider that refuses every sign-in and repeats what it was sent, and what that was."""
+    """The address of an identity provider that refuses every sign-in and repeats what it was sent,
+    and what that was.
+    """
     heard: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            places = {name: f"{issuer}/{name}" for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+            places = {
+                name: f"{issuer}/{name}"
+                for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+            }
             self._answer(200, {"issuer": issuer, **places})
 
         def do_POST(self) -> None:

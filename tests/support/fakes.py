@@ -1,6 +1,8 @@
-"""Stand-ins for what a test must hold in its hand: front doors that count, hold back or fail commits around the real one.
+"""Stand-ins for what a test must hold in its hand: front doors that count, hold back or fail
+commits around the real one.
 
-Each does all its work through a real front door, so that what is stored and what is undone is the store's own doing.
+Each does all its work through a real front door, so that what is stored and what is undone is the
+store's own doing.
 """
 
 import asyncio
@@ -12,7 +14,9 @@ from store.ingest.connection import IngestConnection, PostgresIngestConnection
 
 
 class WatchedFrontDoor:
-    """Counts what committed; raises what `failures` holds, one each, so that what was to be committed is not."""
+    """Counts what committed; raises what `failures` holds, one each, so that what was to be
+    committed is not.
+    """
 
     def __init__(self, real: IngestConnection, *failures: Exception) -> None:
         self.commits = 0

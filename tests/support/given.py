@@ -1,7 +1,8 @@
-"""Receipts and results as an app would send them, and a receipt's life told move by move in the store.
+"""Receipts and results as an app would send them, and a receipt's life told move by move in the
+store.
 
-`Story` runs each move in a transaction of its own, at the instant that the test says it is; `reach` takes a new receipt to any
-position of the lifecycle by the moves that lead there.
+`Story` runs each move in a transaction of its own, at the instant that the test says it is; `reach`
+takes a new receipt to any position of the lifecycle by the moves that lead there.
 """
 
 import itertools
@@ -54,7 +55,9 @@ def new_receipt(project_id: ProjectId, **changes: Any) -> NewReceipt:
     return NewReceipt(**(values | changes))
 
 
-def new_result(project_id: ProjectId, event_id: EventId | None = None, status: str = "success", **changes: Any) -> NewResult:
+def new_result(
+    project_id: ProjectId, event_id: EventId | None = None, status: str = "success", **changes: Any
+) -> NewResult:
     """A valid result of the receipt."""
     values: dict[str, Any] = {
         "project_id": project_id,
@@ -81,7 +84,10 @@ class Story:
         self.at = START
 
     async def do(self, move: Callable[..., Awaitable[T]], *values: Any, **named: Any) -> T:
-        """What the move returned, once its transaction was committed. It is given the statements first and `now` last."""
+        """What the move returned, once its transaction was committed.
+
+        It is given the statements first and `now` last.
+        """
         async with self.database.transaction() as session:
             return await move(SessionStatements(session), *values, self.at, **named)
 
@@ -94,7 +100,11 @@ class Story:
         new = new_receipt(self.project.id, **changes)
         event_id = new_event_id()
         timeout_at = self.at + timeout_span(new.timeout_minutes)
-        values = {name: getattr(new, name) for name in new.__slots__ if name not in {"timeout_minutes", "payload"}}
+        values = {
+            name: getattr(new, name)
+            for name in new.__slots__
+            if name not in {"timeout_minutes", "payload"}
+        }
         row = tables.Receipt(
             event_id=event_id,
             state="waiting",
@@ -108,7 +118,9 @@ class Story:
             session.add(row)
         return event_id
 
-    async def result(self, event_id: EventId, status: str = "success", **changes: Any) -> AppliedResult:
+    async def result(
+        self, event_id: EventId, status: str = "success", **changes: Any
+    ) -> AppliedResult:
         """The app reports a result."""
         return await self.do(apply_result, new_result(self.project.id, event_id, status, **changes))
 
@@ -126,7 +138,9 @@ class Story:
         begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
         return event_id, begun.replay_id
 
-    async def attempt(self, event_id: EventId, replay_id: ReplayId, **outcome: Any) -> LifecycleState:
+    async def attempt(
+        self, event_id: EventId, replay_id: ReplayId, **outcome: Any
+    ) -> LifecycleState:
         """One attempt, begun and recorded."""
         begun = await self.do(begin_attempt, event_id, replay_id)
         assert isinstance(begun, AttemptBegun)
@@ -162,7 +176,12 @@ class Story:
                 return event_id, replay_id
             case LifecycleState.CLOSED:
                 event_id, replay_id = await self.awaiting_result()
-                await self.do(resolve_manually, await self.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+                await self.do(
+                    resolve_manually,
+                    await self.incident_id(event_id),
+                    reason="refunded",
+                    requested_by=OPERATOR,
+                )
                 return event_id, replay_id
 
     async def standing(self, event_id: EventId) -> ReceiptSnapshot:
@@ -173,9 +192,13 @@ class Story:
         return (await self.standing(event_id)).incident
 
     async def rows(self, table: str, event_id: EventId) -> list[dict[str, Any]]:
-        """The rows of a table that belong to the receipt, as they were written; JSON columns are read."""
+        """The rows of a table that belong to the receipt, as they were written; JSON columns are
+        read.
+        """
         async with self.database.reading() as session:
-            found = await session.execute(text(f"SELECT * FROM {table} WHERE event_id = :event_id"), {"event_id": event_id})
+            found = await session.execute(
+                text(f"SELECT * FROM {table} WHERE event_id = :event_id"), {"event_id": event_id}
+            )
             rows = [dict(row) for row in found.mappings()]
         for row in rows:
             if "fields" in row:
@@ -192,4 +215,7 @@ class Story:
 
     async def alerts(self, event_id: EventId) -> list[tuple[str, str, str]]:
         """(kind, replay_id, destination) of its alerts."""
-        return [(row["kind"], row["replay_id"], row["destination"]) for row in await self.rows("alerts", event_id)]
+        return [
+            (row["kind"], row["replay_id"], row["destination"])
+            for row in await self.rows("alerts", event_id)
+        ]

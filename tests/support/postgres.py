@@ -1,8 +1,9 @@
-"""A real PostgreSQL server for the tests: one a session, on a free port of this machine, its data in a directory that goes away.
+"""A real PostgreSQL server for the tests: one a session, on a free port of this machine, its data
+in a directory that goes away.
 
-Durability is off, since nothing of it outlives the tests; what concerns commits being on disk is measured in `bench/`.
-Tests borrow databases that are copies of one that was migrated once; one given back is emptied and lent again, since a copy is
-300 files and takes longer than most tests.
+Durability is off, since nothing of it outlives the tests; what concerns commits being on disk is
+measured in `bench/`. Tests borrow databases that are copies of one that was migrated once; one
+given back is emptied and lent again, since a copy is 300 files and takes longer than most tests.
 """
 
 import asyncio
@@ -27,12 +28,15 @@ OPTIONS = "-c max_connections=200"
 FAST_OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off"
 TEMPLATE = "makegood_template"
 DISCONNECT = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND"
+    " pid <> pg_backend_pid()"
 )
 EMPTY = """
 DO $$ DECLARE name text; BEGIN
-  PERFORM set_config('session_replication_role', 'replica', true);  -- no triggers: the audit log is append only
-  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+  PERFORM set_config('session_replication_role', 'replica',
+    true);  -- no triggers: the audit log is append only
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
+    AND tablename <> 'alembic_version' LOOP
     EXECUTE format('DELETE FROM %I', name);
   END LOOP;
 END $$"""
@@ -87,16 +91,21 @@ class Postgres:
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
-    """A server while the block runs; its data are not below pytest's directory, since it does not run as root.
+    """A server while the block runs; its data are not below pytest's directory, since it does not
+    run as root.
 
     `durable`: as in production, each commit on disk; for the measurements of `bench/`.
     """
-    with tempfile.TemporaryDirectory(prefix="makegood-postgres-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="makegood-postgres-", ignore_cleanup_errors=True
+    ) as directory:
         (port,) = free_ports(1)
         server = get_server(Path(directory) / "pgdata", start=False, cleanup_mode="stop")
         server.ensure_pgdata_inited()
         server.pgdata.parent.chmod(0o755)
-        options = f"-h 127.0.0.1 -p {port} -k '' {OPTIONS if durable else f'{OPTIONS} {FAST_OPTIONS}'}"
+        options = (
+            f"-h 127.0.0.1 -p {port} -k '' {OPTIONS if durable else f'{OPTIONS} {FAST_OPTIONS}'}"
+        )
         arguments = ("-w", "-o", options, "-l", str(server.log), "-D", str(server.pgdata), "start")
         pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=30)
         server.start()
@@ -107,7 +116,9 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
 
 
 def new_cluster(pgdata: Path, port: int) -> tuple[tuple[str, ...], str | None]:
-    """Make a cluster whose commits are on disk; the command that runs it in the foreground, and as whom (None: ourselves)."""
+    """Make a cluster whose commits are on disk; the command that runs it in the foreground, and as
+    whom (None: ourselves).
+    """
     pgdata.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(pgdata, start=False, cleanup_mode=None)
     server.ensure_pgdata_inited()

@@ -1,4 +1,7 @@
-"""Real processes for tests: a program with its output collected as it comes, free ports, who is still alive."""
+"""Real processes for tests:
+
+a program with its output collected as it comes, free ports, who is still alive.
+"""
 
 import contextlib
 import os
@@ -43,7 +46,9 @@ class Program:
         return bytes(self._output).decode(errors="replace")
 
     def wait_for(self, text: str, *, seconds: float = 20.0, count: int = 1) -> None:
-        """Return once it has printed the text `count` times; fail if it ends before, or too much time passes."""
+        """Return once it has printed the text `count` times; fail if it ends before, or too much
+        time passes.
+        """
 
         def printed_or_ended() -> bool:
             return self.output.count(text) >= count or self.process.poll() is not None
@@ -105,7 +110,8 @@ def python(*arguments: str) -> tuple[str, ...]:
 def free_ports(count: int) -> list[int]:
     """Ports that nothing listens on now, all different.
 
-    Below those that the system gives to outgoing connections: one of these may be taken before a server has started.
+    Below those that the system gives to outgoing connections: one of these may be taken before a
+    server has started.
     """
     found: list[int] = []
     while len(found) < count:

@@ -1,7 +1,9 @@
-"""The product as its real processes: Temporal, an API and a worker, each started, stopped and killed as a test says.
+"""The product as its real processes: Temporal, an API and a worker, each started, stopped and
+killed as a test says.
 
-Mail goes to a server in the test's process, callbacks to an endpoint there. Projects are made with the command line, receipts and
-results are sent over HTTP. Nothing of the product runs in the test's own process.
+Mail goes to a server in the test's process, callbacks to an endpoint there. Projects are made with
+the command line, receipts and results are sent over HTTP. Nothing of the product runs in the test's
+own process.
 """
 
 import itertools
@@ -42,7 +44,9 @@ class Product:
         self.receiver = receiver
         self._port, temporal_port, temporal_ui_port = free_ports(3)
         self.temporal_address = f"127.0.0.1:{temporal_port}"
-        self._engine = Settings(data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port)
+        self._engine = Settings(
+            data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port
+        )
         self._environment = {
             "MAKEGOOD_DATA_DIR": str(data_dir),
             "MAKEGOOD_DATABASE_URL": database_url,
@@ -58,11 +62,15 @@ class Product:
         self._programs: dict[str, Program] = {}
         self._api_key = ""
         self.created: dict[str, Any] = {}  # the project, as JSON, with its secrets
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=20
+        )
         self.makegood = Makegood(self._environment)
 
     def start(self, *names: str) -> None:
-        """Start `temporal`, `api`, `worker`, or some of them, at once, and wait until each is at work."""
+        """Start `temporal`, `api`, `worker`, or some of them, at once, and wait until each is at
+        work.
+        """
         for name in names:
             self._programs[name] = self._spawn(name)
         for name in names:
@@ -105,9 +113,21 @@ class Product:
 
     def create_project(self) -> dict[str, Any]:
         """A test project whose key has every scope, made with the command line."""
-        scopes = [word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)]
-        arguments = ("--mode", "test", "--repair-url", self.receiver.url, "--alert-email", "ops@shop.example", *scopes)
-        created: dict[str, Any] = self.makegood("project", "create", "shop", *arguments, "--json").json
+        scopes = [
+            word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)
+        ]
+        arguments = (
+            "--mode",
+            "test",
+            "--repair-url",
+            self.receiver.url,
+            "--alert-email",
+            "ops@shop.example",
+            *scopes,
+        )
+        created: dict[str, Any] = self.makegood(
+            "project", "create", "shop", *arguments, "--json"
+        ).json
         self._api_key = created["api_key"]
         self.created = created
         return created
@@ -146,7 +166,11 @@ class Product:
 
     def becomes(self, event_id: str, state: str, *, seconds: float = 30) -> dict[str, Any]:
         """The event once it is in the state."""
-        wait_until(lambda: self.event(event_id)["state"] == state, seconds=seconds, what=f"{event_id} is {state}")
+        wait_until(
+            lambda: self.event(event_id)["state"] == state,
+            seconds=seconds,
+            what=f"{event_id} is {state}",
+        )
         return self.event(event_id)
 
     def temporal(self, *arguments: str) -> str:
@@ -177,7 +201,9 @@ class Product:
             return False
 
     def _temporal_answers(self) -> bool:
-        program = Program((str(TEMPORAL), "operator", "cluster", "health", "--address", self.temporal_address), {})
+        program = Program(
+            (str(TEMPORAL), "operator", "cluster", "health", "--address", self.temporal_address), {}
+        )
         try:
             return program.ended() == 0
         finally:
@@ -185,11 +211,22 @@ class Product:
 
 
 @contextmanager
-def product(data_dir: Path, database_url: str, *, settings: Mapping[str, str] | None = None) -> Iterator[Product]:
-    """An installation on a migrated store, all of it at work; `settings` are further variables, or others in place of these."""
+def product(
+    data_dir: Path, database_url: str, *, settings: Mapping[str, str] | None = None
+) -> Iterator[Product]:
+    """An installation on a migrated store, all of it at work; `settings` are further variables, or
+    others in place of these.
+    """
     data_dir.mkdir(exist_ok=True)
     with running_mail_server() as (post, smtp_url), receiving() as receiver:
-        installation = Product(data_dir, database_url, post=post, smtp_url=smtp_url, receiver=receiver, settings=settings)
+        installation = Product(
+            data_dir,
+            database_url,
+            post=post,
+            smtp_url=smtp_url,
+            receiver=receiver,
+            settings=settings,
+        )
         try:
             installation.start("temporal", "api", "worker")
             installation.create_project()

@@ -1,7 +1,9 @@
 """Waits for a condition with a deadline, in place of sleeping for a time.
 
-Each returns the first true value that the predicate gave, so that a test can go on with it; past the deadline the test
-fails, naming what it waited for. A predicate that must not raise while things are still starting says so itself.
+Each returns the first true value that the predicate gave, so that a test can go on with it; past
+the deadline the test fails, naming what it waited for. A predicate that must not raise while things
+are still starting
+says so itself.
 """
 
 import asyncio
@@ -27,7 +29,10 @@ def wait_until(predicate: Callable[[], T], *, seconds: float = 10.0, what: str =
 
 
 async def wait_until_async(
-    predicate: Callable[[], Awaitable[T]] | Callable[[], T], *, seconds: float = 10.0, what: str = ""
+    predicate: Callable[[], Awaitable[T]] | Callable[[], T],
+    *,
+    seconds: float = 10.0,
+    what: str = "",
 ) -> T:
     """The same on the event loop, with a predicate that may be a coroutine function."""
     deadline = time.monotonic() + seconds

@@ -33,7 +33,9 @@ class PollDroppingProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._from_port)
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(
+        self, *_: type[BaseException] | BaseException | TracebackType | None
+    ) -> None:
         self._server.close()
         await self._close_connections()
 
@@ -70,7 +72,9 @@ class PollDroppingProxy:
             writer.close()
             server_writer.close()
 
-    async def _copy_frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy_frames(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         dropped_streams: set[int] = set()
         writer.write(await reader.readexactly(PREFACE_BYTES))
         while True:
@@ -100,7 +104,13 @@ def _is_poll(body: bytes) -> bool:
     """
     is_compressed, message = body[:1] == b"\1", body[GRPC_PREFIX_BYTES:]
     try:
-        request = PollWorkflowTaskQueueRequest.FromString(gzip.decompress(message) if is_compressed else message)
+        request = PollWorkflowTaskQueueRequest.FromString(
+            gzip.decompress(message) if is_compressed else message
+        )
     except (DecodeError, OSError, EOFError):
         return False
-    return request.namespace == "default" and bool(request.task_queue.name) and request.identity.startswith("worker-")
+    return (
+        request.namespace == "default"
+        and bool(request.task_queue.name)
+        and request.identity.startswith("worker-")
+    )

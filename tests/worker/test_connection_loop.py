@@ -59,17 +59,26 @@ async def test_worker_without_temporal_sends_mail_purges_and_reconciles(
             overdue = await story.receipt()
             await _insert_expired_response(setup)
 
-            with running(*python("-m", "cli.main", "worker"), environment=setup.environment) as worker:
+            with running(
+                *python("-m", "cli.main", "worker"), environment=setup.environment
+            ) as worker:
                 await wait_until_async(lambda: bool(post.mails), seconds=15, what="a mail")
-                await wait_until_async(lambda: _is_purged(setup), what="the expired response is purged")
-                await wait_until_async(lambda: _is_enqueued_again(story, overdue), what="the overdue receipt is enqueued")
+                await wait_until_async(
+                    lambda: _is_purged(setup), what="the expired response is purged"
+                )
+                await wait_until_async(
+                    lambda: _is_enqueued_again(story, overdue),
+                    what="the overdue receipt is enqueued",
+                )
 
                 assert worker.process.poll() is None
             await setup.database.close()
 
 
 @pytest.mark.long
-async def test_silent_temporal_is_reported_in_the_heartbeat(sqlite_url: str, tmp_path: Path) -> None:
+async def test_silent_temporal_is_reported_in_the_heartbeat(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     async with faulty_temporal("silent") as port:
         setup = WorkerSetup(sqlite_url, tmp_path, port=port)
         with running(*python("-m", "cli.main", "worker"), environment=setup.environment):

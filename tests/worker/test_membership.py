@@ -36,13 +36,17 @@ KEYWORD, INT = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD, IndexedValueType.IND
 def temporal_port() -> Iterator[int]:
     """The port of a dev server that several installations use."""
     port = free_ports(1)[0]
-    with running(str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(port)) as program:
+    with running(
+        str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(port)
+    ) as program:
         program.wait_for("Server:", seconds=40)
         yield port
 
 
 @pytest.fixture
-async def installations(sqlite_template: Path, tmp_path: Path, temporal_port: int) -> AsyncIterator[list[WorkerSetup]]:
+async def installations(
+    sqlite_template: Path, tmp_path: Path, temporal_port: int
+) -> AsyncIterator[list[WorkerSetup]]:
     """Two stores with the same settings, in a namespace of this test."""
     made, namespace = [], f"of-{secrets.token_hex(6)}"
     for name in ("first", "second"):
@@ -57,7 +61,9 @@ async def installations(sqlite_template: Path, tmp_path: Path, temporal_port: in
 
 
 async def client_of(setup: WorkerSetup) -> Client:
-    return await Client.connect(f"127.0.0.1:{setup.port}", namespace=setup.environment["TEMPORAL_NAMESPACE"])
+    return await Client.connect(
+        f"127.0.0.1:{setup.port}", namespace=setup.environment["TEMPORAL_NAMESPACE"]
+    )
 
 
 async def pollers(client: Client) -> set[str]:
@@ -67,7 +73,10 @@ async def pollers(client: Client) -> set[str]:
         task_queue=TaskQueue(name=TASK_QUEUE),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
-    return {poller.identity for poller in (await client.workflow_service.describe_task_queue(request)).pollers}
+    return {
+        poller.identity
+        for poller in (await client.workflow_service.describe_task_queue(request)).pollers
+    }
 
 
 async def story_of(database: Database, sealer: Sealer) -> Story:
@@ -87,7 +96,9 @@ async def story_of(database: Database, sealer: Sealer) -> Story:
     return story
 
 
-async def test_second_installation_in_a_namespace_does_no_work_and_reports_the_fix(installations: list[WorkerSetup]) -> None:
+async def test_second_installation_in_a_namespace_does_no_work_and_reports_the_fix(
+    installations: list[WorkerSetup],
+) -> None:
     first, second = installations
     with running(*WORKER, environment=first.environment):
         working = await first.wait_for_report(**HEALTHY)
@@ -102,7 +113,9 @@ async def test_second_installation_in_a_namespace_does_no_work_and_reports_the_f
             assert f"--workflow-id {CLAIM_ID}" in problem["fix"]
 
 
-async def test_namespace_of_a_gone_installation_is_released_by_terminating_one_workflow(installations: list[WorkerSetup]) -> None:
+async def test_namespace_of_a_gone_installation_is_released_by_terminating_one_workflow(
+    installations: list[WorkerSetup],
+) -> None:
     first, second = installations
     with running(*WORKER, environment=first.environment):
         await first.wait_for_report(**HEALTHY)
@@ -117,36 +130,50 @@ async def test_namespace_of_a_gone_installation_is_released_by_terminating_one_w
 
 
 @pytest.mark.long
-async def test_worker_stops_when_another_installation_takes_its_namespace(installations: list[WorkerSetup]) -> None:
+async def test_worker_stops_when_another_installation_takes_its_namespace(
+    installations: list[WorkerSetup],
+) -> None:
     first, _ = installations
     with running(*WORKER, environment=first.environment):
         await first.wait_for_report(**HEALTHY)
         client = await client_of(first)
 
         await client.get_workflow_handle(CLAIM_ID).terminate()
-        await client.start_workflow(CLAIM_ID, id=CLAIM_ID, task_queue=CLAIM_ID, memo={"installation": "ins_other"})
+        await client.start_workflow(
+            CLAIM_ID, id=CLAIM_ID, task_queue=CLAIM_ID, memo={"installation": "ins_other"}
+        )
 
         assert "ins_other" in problem_of(await first.wait_for_problem("namespace_taken"))["detail"]
 
 
 @pytest.mark.long
-async def test_workers_of_a_copy_of_the_store_are_reported(installations: list[WorkerSetup]) -> None:
+async def test_workers_of_a_copy_of_the_store_are_reported(
+    installations: list[WorkerSetup],
+) -> None:
     first, copy = installations
     async with first.database.transaction() as session:
         known = await installation_id(session)
     async with copy.database.transaction() as session:
         await write_fact(session, INSTALLATION_FACT, known)
 
-    with running(*WORKER, environment=first.environment), running(*WORKER, environment=copy.environment):
+    with (
+        running(*WORKER, environment=first.environment),
+        running(*WORKER, environment=copy.environment),
+    ):
         foreign = (await copy.wait_for_report(**HEALTHY)).process
 
         await first.wait_for_report(**HEALTHY, strangers=[foreign])
 
 
 @pytest.mark.long
-async def test_workers_of_one_store_use_one_namespace_and_move_once(installations: list[WorkerSetup], sealer: Sealer) -> None:
+async def test_workers_of_one_store_use_one_namespace_and_move_once(
+    installations: list[WorkerSetup], sealer: Sealer
+) -> None:
     here, _ = installations
-    there = {**here.environment, "TEMPORAL_NAMESPACE": f"{here.environment['TEMPORAL_NAMESPACE']}-2"}
+    there = {
+        **here.environment,
+        "TEMPORAL_NAMESPACE": f"{here.environment['TEMPORAL_NAMESPACE']}-2",
+    }
     story = await story_of(here.database, sealer)
     event_id = await story.receipt()
     async with here.database.transaction() as session:
@@ -165,7 +192,9 @@ async def test_workers_of_one_store_use_one_namespace_and_move_once(installation
     with running(*WORKER, environment=there):
         await here.wait_for_report(**HEALTHY)
         client = await client_of(here)
-        await wait_until_async(lambda: _runs(client, event_id, 1), seconds=20, what="a run in the other namespace")
+        await wait_until_async(
+            lambda: _runs(client, event_id, 1), seconds=20, what="a run in the other namespace"
+        )
         await wait_until_async(lambda: _has_moved(here.database), what="the end of the move")
         await asyncio.sleep(3)
         started_there = await _starts(client, event_id)
@@ -184,7 +213,10 @@ async def test_two_workers_continue_together_after_temporal_lost_its_database(
     event_id = await story.receipt()
     async with setup.database.transaction() as session:
         await enqueue_start_again(session, event_id, story.at)
-    with running(*WORKER, environment=setup.environment), running(*WORKER, environment=setup.environment):
+    with (
+        running(*WORKER, environment=setup.environment),
+        running(*WORKER, environment=setup.environment),
+    ):
         with running(*setup.temporal_command()):
             before = (await setup.wait_for_report(**HEALTHY)).report[NAMESPACE_ID]
             client = await client_of(setup)
@@ -193,12 +225,18 @@ async def test_two_workers_continue_together_after_temporal_lost_its_database(
             file.unlink()
 
         with running(*setup.temporal_command()):
-            client = await wait_until_async(lambda: _reached(setup), seconds=20, what="Temporal is available")
+            client = await wait_until_async(
+                lambda: _reached(setup), seconds=20, what="Temporal is available"
+            )
             await wait_until_async(
-                lambda: _have_moved(setup.database, before, 2), seconds=40, what="both workers are in the new one"
+                lambda: _have_moved(setup.database, before, 2),
+                seconds=40,
+                what="both workers are in the new one",
             )
             await wait_until_async(lambda: _runs(client, event_id, 1), what="another run")
-            await wait_until_async(lambda: _has_moved(setup.database), what="all receipts are started again")
+            await wait_until_async(
+                lambda: _has_moved(setup.database), what="all receipts are started again"
+            )
     await setup.database.close()
 
 
@@ -212,14 +250,22 @@ async def _reached(setup: WorkerSetup) -> Client | None:
 async def _have_moved(database: Database, before: object, wanted: int) -> bool:
     async with database.reading() as session:
         beats = await read_beats(session, await database.now(session))
-    well = [beat.report.get(NAMESPACE_ID) for beat in beats if HEALTHY.items() <= beat.report.items()]
+    well = [
+        beat.report.get(NAMESPACE_ID) for beat in beats if HEALTHY.items() <= beat.report.items()
+    ]
     return len([found for found in well if found not in (None, before)]) == wanted
 
 
 async def _starts(client: Client, event_id: EventId) -> int:
     """How often the receipt's run was started or signalled."""
-    history = [event async for event in client.get_workflow_handle(workflow_id(event_id)).fetch_history_events()]
-    return sum(event.event_id == 1 or event.HasField("workflow_execution_signaled_event_attributes") for event in history)
+    history = [
+        event
+        async for event in client.get_workflow_handle(workflow_id(event_id)).fetch_history_events()
+    ]
+    return sum(
+        event.event_id == 1 or event.HasField("workflow_execution_signaled_event_attributes")
+        for event in history
+    )
 
 
 async def _runs(client: Client, event_id: EventId, wanted: int) -> bool:
@@ -236,7 +282,9 @@ async def _has_moved(database: Database) -> bool:
         return await read_restart(session) is None
 
 
-async def namespace_with(setup: WorkerSetup, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:
+async def namespace_with(
+    setup: WorkerSetup, attributes: dict[str, "IndexedValueType.ValueType"]
+) -> Client:
     """Register the namespace with these search attributes, as another user of it."""
     client = await client_of(setup)
     register = RegisterNamespaceRequest(namespace=client.namespace)
@@ -245,7 +293,9 @@ async def namespace_with(setup: WorkerSetup, attributes: dict[str, "IndexedValue
 
     async def are_added() -> bool:
         try:
-            added = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=attributes)
+            added = AddSearchAttributesRequest(
+                namespace=client.namespace, search_attributes=attributes
+            )
             await client.operator_service.add_search_attributes(added)
         except Exception:  # a new namespace is not known everywhere at once
             return False
@@ -261,12 +311,23 @@ async def namespace_with(setup: WorkerSetup, attributes: dict[str, "IndexedValue
         ({"MgState": INT}, {"MgState"}),
         ({"MgIncidentId": INT}, {"MgIncidentId"}),
         ({f"Other{number}": KEYWORD for number in range(10)}, None),
-        ({f"Other{number}": KEYWORD for number in range(8)}, {"MgEffect", "MgEventType", "MgMode", "MgProject", "MgProvider"}),
+        (
+            {f"Other{number}": KEYWORD for number in range(8)},
+            {"MgEffect", "MgEventType", "MgMode", "MgProject", "MgProvider"},
+        ),
     ],
-    ids=["state_of_another_type", "incident_of_another_type", "no_keyword_left", "two_keywords_left"],
+    ids=[
+        "state_of_another_type",
+        "incident_of_another_type",
+        "no_keyword_left",
+        "two_keywords_left",
+    ],
 )
 async def test_search_attributes_that_cannot_be_registered_are_reported_and_stop_nothing(
-    others: dict[str, "IndexedValueType.ValueType"], missing: set[str] | None, installations: list[WorkerSetup], sealer: Sealer
+    others: dict[str, "IndexedValueType.ValueType"],
+    missing: set[str] | None,
+    installations: list[WorkerSetup],
+    sealer: Sealer,
 ) -> None:
     setup, _ = installations
     client = await namespace_with(setup, others)
@@ -277,14 +338,21 @@ async def test_search_attributes_that_cannot_be_registered_are_reported_and_stop
 
     with running(*WORKER, environment=setup.environment):
         missing_lines = (await setup.wait_for_report(**HEALTHY)).report["missing"]
-        await wait_until_async(lambda: _has_incident(story, event_id), seconds=20, what="an incident")
+        await wait_until_async(
+            lambda: _has_incident(story, event_id), seconds=20, what="an incident"
+        )
 
     assert isinstance(missing_lines, list)
     named = {line.partition(":")[0].removeprefix("search attribute ") for line in missing_lines}
     assert named >= (missing or {"MgState", "MgProject"})
     assert "MgDeadline" not in named
-    history = [event async for event in client.get_workflow_handle(workflow_id(event_id)).fetch_history_events()]
-    assert not [event for event in history if event.HasField("workflow_task_failed_event_attributes")]
+    history = [
+        event
+        async for event in client.get_workflow_handle(workflow_id(event_id)).fetch_history_events()
+    ]
+    assert not [
+        event for event in history if event.HasField("workflow_task_failed_event_attributes")
+    ]
 
 
 async def _has_incident(story: Story, event_id: EventId) -> bool:

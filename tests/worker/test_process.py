@@ -55,12 +55,16 @@ def impatient_worker(setup: WorkerSetup) -> Iterator[Program]:
         yield program
 
 
-async def test_worker_waits_for_temporal_and_survives_its_outage(setup: WorkerSetup, impatient_worker: Program) -> None:
+async def test_worker_waits_for_temporal_and_survives_its_outage(
+    setup: WorkerSetup, impatient_worker: Program
+) -> None:
     await setup.wait_for_report(engine_reachable=False, canary_fresh=False)
 
     with running(*setup.temporal_command()):
         alive = await setup.wait_for_report(**HEALTHY)
-    gone = await setup.wait_for_report(engine_reachable=False, pollers_alive=False, canary_fresh=False)
+    gone = await setup.wait_for_report(
+        engine_reachable=False, pollers_alive=False, canary_fresh=False
+    )
     with running(*setup.temporal_command()):
         await setup.wait_for_report(**HEALTHY)
 
@@ -68,7 +72,9 @@ async def test_worker_waits_for_temporal_and_survives_its_outage(setup: WorkerSe
     assert impatient_worker.process.poll() is None
 
 
-async def test_worker_that_no_longer_polls_becomes_unhealthy_and_ends_with_1(setup: WorkerSetup) -> None:
+async def test_worker_that_no_longer_polls_becomes_unhealthy_and_ends_with_1(
+    setup: WorkerSetup,
+) -> None:
     proxy_port, setup.port = setup.port, free_ports(1)[0]
     with running(*setup.temporal_command()):
         async with PollDroppingProxy(from_port=proxy_port, to_port=setup.port) as proxy:
@@ -84,14 +90,20 @@ async def test_worker_that_no_longer_polls_becomes_unhealthy_and_ends_with_1(set
                 assert "temporal_unreachable" not in worker.output
 
 
-async def test_worker_continues_after_a_long_suspension(setup: WorkerSetup, impatient_worker: Program) -> None:
+async def test_worker_continues_after_a_long_suspension(
+    setup: WorkerSetup, impatient_worker: Program
+) -> None:
     with running(*setup.temporal_command()):
         before = await setup.wait_for_report(**HEALTHY)
 
         impatient_worker.process.send_signal(signal.SIGSTOP)
-        await wait_until_async(lambda: setup.is_heartbeat_older_than(4), what="no heartbeat for 4 s")
+        await wait_until_async(
+            lambda: setup.is_heartbeat_older_than(4), what="no heartbeat for 4 s"
+        )
         impatient_worker.process.send_signal(signal.SIGCONT)
-        await wait_until_async(lambda: _is_not(setup.is_heartbeat_older_than(1)), what="a new heartbeat")
+        await wait_until_async(
+            lambda: _is_not(setup.is_heartbeat_older_than(1)), what="a new heartbeat"
+        )
 
         after = await setup.wait_for_report(**HEALTHY)
         assert after.process == before.process
@@ -111,7 +123,9 @@ async def test_worker_ends_in_order_and_logs_json(setup: WorkerSetup, worker: Pr
     assert SECRET_KEY not in worker.output
 
 
-async def test_worker_that_waits_for_temporal_ends_at_once(setup: WorkerSetup, worker: Program) -> None:
+async def test_worker_that_waits_for_temporal_ends_at_once(
+    setup: WorkerSetup, worker: Program
+) -> None:
     await setup.wait_for_report(engine_reachable=False)
 
     worker.process.send_signal(signal.SIGINT)
@@ -124,7 +138,9 @@ async def test_worker_that_waits_for_temporal_ends_at_once(setup: WorkerSetup, w
     [(0, 60, 0.2), (1.5, 60, 1.5), (60, 1.0, 1.2)],
     ids=["without an attempt at once", "with one after it", "with an endless one after the bound"],
 )
-def test_hard_end_waits_for_an_attempt_within_a_bound(attempt_seconds: float, last_seconds: float, ends_after: float) -> None:
+def test_hard_end_waits_for_an_attempt_within_a_bound(
+    attempt_seconds: float, last_seconds: float, ends_after: float
+) -> None:
     with running(*python("-c", HARD_END, str(attempt_seconds), str(last_seconds))) as program:
         assert program.ended() == 3
     (waited,) = [float(line) for line in program.output.splitlines()]

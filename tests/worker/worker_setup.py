@@ -28,7 +28,9 @@ HEALTHY = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True
 class WorkerSetup:
     """A store, and the environment of its worker processes."""
 
-    def __init__(self, database_url: str, directory: Path, *, port: int | None = None, **settings: str) -> None:
+    def __init__(
+        self, database_url: str, directory: Path, *, port: int | None = None, **settings: str
+    ) -> None:
         """`port`: of a shared Temporal server.
 
         `settings`: further environment variables, or replacements.
@@ -50,7 +52,16 @@ class WorkerSetup:
     def temporal_command(self) -> tuple[str, ...]:
         """The command of a dev server with its data in a file, so that it can be restarted."""
         file = str(self.directory / "temporal.db")
-        return (str(TEMPORAL), "server", "start-dev", "--headless", "--port", str(self.port), "--db-filename", file)
+        return (
+            str(TEMPORAL),
+            "server",
+            "start-dev",
+            "--headless",
+            "--port",
+            str(self.port),
+            "--db-filename",
+            file,
+        )
 
     async def wait_for_report(self, **report: object) -> Beat:
         """Wait for a worker heartbeat with these values, and return it."""
@@ -60,7 +71,9 @@ class WorkerSetup:
                 beats = await read_beats(session, await self.database.now(session))
             return [beat for beat in beats if report.items() <= beat.report.items()]
 
-        return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {report}"))[0]
+        return (
+            await wait_until_async(matching, seconds=25, what=f"a worker that reports {report}")
+        )[0]
 
     async def wait_for_problem(self, kind: str) -> Beat:
         """Wait for the heartbeat of a worker that reports this problem, and return it."""
@@ -70,12 +83,16 @@ class WorkerSetup:
                 beats = await read_beats(session, await self.database.now(session))
             return [beat for beat in beats if problem_of(beat).get("kind") == kind]
 
-        return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {kind}"))[0]
+        return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {kind}"))[
+            0
+        ]
 
     async def is_heartbeat_older_than(self, seconds: float) -> bool:
         """Whether the last heartbeat is older than this."""
         async with self.database.reading() as session:
-            return (await read_beats(session, await self.database.now(session)))[0].age_seconds > seconds
+            return (await read_beats(session, await self.database.now(session)))[
+                0
+            ].age_seconds > seconds
 
 
 def problem_of(beat: Beat) -> dict[str, str]:

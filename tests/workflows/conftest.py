@@ -20,14 +20,18 @@ def engine() -> Iterator[WorkflowEnvironment]:
 
 
 @pytest.fixture
-async def makegood(engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer) -> AsyncIterator[World]:
+async def makegood(
+    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
+) -> AsyncIterator[World]:
     """A system on SQLite."""
     async with world_on(engine, sqlite_url, sealer) as made:
         yield made
 
 
 @pytest.fixture
-async def makegood_on_postgres(engine: WorkflowEnvironment, postgres_url: str, sealer: Sealer) -> AsyncIterator[World]:
+async def makegood_on_postgres(
+    engine: WorkflowEnvironment, postgres_url: str, sealer: Sealer
+) -> AsyncIterator[World]:
     """A system on PostgreSQL."""
     async with world_on(engine, postgres_url, sealer) as made:
         yield made

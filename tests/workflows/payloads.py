@@ -17,7 +17,9 @@ MEGABYTE = "x" * 1_000_000
 
 def plain(text: str | bytes) -> Payload:
     """A JSON payload, well-formed or not."""
-    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode() if isinstance(text, str) else text)
+    return Payload(
+        metadata={"encoding": b"json/plain"}, data=text.encode() if isinstance(text, str) else text
+    )
 
 
 def fields(**values: object) -> Payload:
@@ -45,8 +47,13 @@ ODD: dict[str, Sequence[Payload]] = {
     "success_of_no_result": (fields(status="success"),),
     "success_of_a_number": (fields(result_id=5, status="success"),),
     "success_of_a_megabyte": (fields(result_id="res_" + MEGABYTE, status="success"),),
-    "success_twice": (fields(result_id="res_1", status="success"), fields(result_id="res_1", status="success")),
-    "success_of_half_a_surrogate_pair": (plain('{"result_id": "res_\\ud800", "status": "success"}'),),
+    "success_twice": (
+        fields(result_id="res_1", status="success"),
+        fields(result_id="res_1", status="success"),
+    ),
+    "success_of_half_a_surrogate_pair": (
+        plain('{"result_id": "res_\\ud800", "status": "success"}'),
+    ),
     "number_as_replay_id": (fields(replay_id=5, requested_by=7),),
     "list_as_replay_id": (fields(replay_id=["rpl_x"], requested_by={}),),
     "megabyte_as_replay_id": (fields(replay_id=MEGABYTE, requested_by=MEGABYTE),),
@@ -62,7 +69,9 @@ ODD: dict[str, Sequence[Payload]] = {
     "no_encoding": (Payload(data=b"{}"),),
     "bytes": (Payload(metadata={"encoding": b"binary/plain"}, data=b"\x00\xff"),),
     "protobuf_of_no_type": (Payload(metadata={"encoding": b"json/protobuf"}, data=b"{}"),),
-    "protobuf_of_unknown_type": (Payload(metadata={"encoding": b"binary/protobuf", "messageType": b"a.B"}, data=b"\x08"),),
+    "protobuf_of_unknown_type": (
+        Payload(metadata={"encoding": b"binary/protobuf", "messageType": b"a.B"}, data=b"\x08"),
+    ),
 }
 
 

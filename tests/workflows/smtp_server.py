@@ -24,7 +24,9 @@ class MailHandler:
         self.unknown: set[str] = set()
         self.refusals: list[str] = []
 
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         if address in self.unknown:
             self.refusals.append(address)
             return "550 5.1.1 no such user"

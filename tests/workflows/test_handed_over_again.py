@@ -38,12 +38,21 @@ async def test_reset_repairs_nothing_again_and_the_next_request_repairs_once(
     assert len(await makegood.repairs(event_id)) == 2
 
 
-async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_incident(makegood: World) -> None:
+async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_incident(
+    makegood: World,
+) -> None:
     event_id = await opened(makegood)
     before = await makegood.run_id(event_id)
 
     await temporal(
-        makegood, "reset", "--workflow-id", workflow_id(event_id), "--type", "FirstWorkflowTask", "--reason", "by hand"
+        makegood,
+        "reset",
+        "--workflow-id",
+        workflow_id(event_id),
+        "--type",
+        "FirstWorkflowTask",
+        "--reason",
+        "by hand",
     )
 
     await makegood.eventually(lambda: makegood.has_other_run(event_id, before), "the new run")
@@ -70,7 +79,9 @@ async def test_reset_of_a_reset_run_repairs_nothing_again(makegood: World) -> No
     await reset(makegood, event_id, to="first", reapply=ALL)
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
-    await makegood.eventually(lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted")
+    await makegood.eventually(
+        lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted"
+    )
     assert len(makegood.receiver.calls) == 2
 
 
@@ -85,13 +96,17 @@ async def test_request_that_was_adopted_begins_no_repair_after_a_reset(makegood:
 
     await reset(makegood, event_id, to="first", reapply=ALL)
 
-    await makegood.eventually(lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted")
+    await makegood.eventually(
+        lambda: _is_noted(makegood, event_id, "carried out before"), "it is noted"
+    )
     assert len(makegood.receiver.calls) == 1
 
 
 @pytest.mark.parametrize("name", ["expire", "result", "reprocess"])
 @pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_flood_of_signals_during_a_series_is_handled_once_per_task(makegood: World, count: int, name: str) -> None:
+async def test_flood_of_signals_during_a_series_is_handled_once_per_task(
+    makegood: World, count: int, name: str
+) -> None:
     makegood.receiver.status = 503
     event_id = await opened(makegood)
     replay_id = await makegood.reprocess(event_id)
@@ -107,7 +122,9 @@ async def test_flood_of_signals_during_a_series_is_handled_once_per_task(makegoo
     assert len(await makegood.repairs(event_id)) == 1
 
 
-async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continues(makegood: World) -> None:
+async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continues(
+    makegood: World,
+) -> None:
     makegood.receiver.answering.clear()
     event_id = await opened(makegood)
     first = await makegood.run_id(event_id)
@@ -123,7 +140,9 @@ async def test_attempt_in_flight_is_recorded_and_sent_once_while_the_run_continu
     assert [row["state"] for row in await makegood.attempts(event_id)] == ["finished"]
 
 
-async def test_attempt_in_flight_is_sent_once_when_the_temporal_worker_restarts(makegood: World, sealer: Sealer) -> None:
+async def test_attempt_in_flight_is_sent_once_when_the_temporal_worker_restarts(
+    makegood: World, sealer: Sealer
+) -> None:
     makegood.receiver.answering.clear()
     event_id = await opened(makegood)
     await makegood.reprocess(event_id)
@@ -134,13 +153,19 @@ async def test_attempt_in_flight_is_sent_once_when_the_temporal_worker_restarts(
     left = [row["state"] for row in await makegood.attempts(event_id)]
     parts = worker_parts(makegood.database, sealer, "smtp://127.0.0.1:1")
     with capture_logs() as logs:
-        async with build_worker(makegood.client, parts, makegood.built.store_services).running_temporal():
-            await makegood.eventually(lambda: _has_joined(logs), "the next Temporal worker joins the attempt")
+        async with build_worker(
+            makegood.client, parts, makegood.built.store_services
+        ).running_temporal():
+            await makegood.eventually(
+                lambda: _has_joined(logs), "the next Temporal worker joins the attempt"
+            )
             makegood.receiver.answering.set()
             await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     assert left == ["started"]
     assert len(makegood.receiver.calls) == 1
-    assert [(row["number"], row["state"]) for row in await makegood.attempts(event_id)] == [(1, "finished")]
+    assert [(row["number"], row["state"]) for row in await makegood.attempts(event_id)] == [
+        (1, "finished")
+    ]
 
 
 async def test_long_run_continues_as_new_and_loses_no_request(makegood: World) -> None:
@@ -196,11 +221,17 @@ async def failed_repair(world: World) -> EventId:
     return event_id
 
 
-async def reset(world: World, event_id: EventId, *, to: str, reapply: "ResetReapplyType.ValueType") -> None:
+async def reset(
+    world: World, event_id: EventId, *, to: str, reapply: "ResetReapplyType.ValueType"
+) -> None:
     """Reset the run to its first or last completed task, and wait for the new run's first task."""
     before = await world.run_id(event_id)
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    done = [event.event_id async for event in world.handle(event_id).fetch_history_events() if event.event_type == completed]
+    done = [
+        event.event_id
+        async for event in world.handle(event_id).fetch_history_events()
+        if event.event_type == completed
+    ]
     request = ResetWorkflowExecutionRequest(
         namespace=world.client.namespace,
         workflow_execution=WorkflowExecution(workflow_id=workflow_id(event_id), run_id=before),

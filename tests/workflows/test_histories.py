@@ -35,13 +35,18 @@ HOW = r"(?s)workflow\.patched.*git mv tests/histories/.*tests\.histories\.record
 # fingerprint shows the difference.
 REPLAYS_ANYWAY = (WithOneMoreTimer, "timeout")
 BREAKING = [
-    (by, path) for by in (WithOneMoreTimer, WithOneMoreActivity) for path in RECORDED if (by, path.stem) != REPLAYS_ANYWAY
+    (by, path)
+    for by in (WithOneMoreTimer, WithOneMoreActivity)
+    for path in RECORDED
+    if (by, path.stem) != REPLAYS_ANYWAY
 ]
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_recorded_history_replays(path: Path) -> None:
-    await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=ReceiptWorkflow)
+    await assert_replays(
+        path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=ReceiptWorkflow
+    )
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
@@ -56,18 +61,26 @@ async def test_scenario_has_the_commands_of_the_fingerprint(
 
 
 @pytest.mark.parametrize(
-    ("changed", "path"), BREAKING, ids=lambda value: value.stem if isinstance(value, Path) else value.__name__
+    ("changed", "path"),
+    BREAKING,
+    ids=lambda value: value.stem if isinstance(value, Path) else value.__name__,
 )
-async def test_release_without_patched_breaks_recorded_runs_and_the_failure_says_what_to_do(changed: type, path: Path) -> None:
+async def test_release_without_patched_breaks_recorded_runs_and_the_failure_says_what_to_do(
+    changed: type, path: Path
+) -> None:
     with pytest.raises(AssertionError, match=HOW) as failed:
-        await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=changed)
+        await assert_replays(
+            path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=changed
+        )
 
     assert "its replay breaks" in str(failed.value)
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_release_with_patched_replays_every_recorded_run(path: Path) -> None:
-    await assert_replays(path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=WithOneMoreTimerPatchedIn)
+    await assert_replays(
+        path.stem, recorded(path), committed=FINGERPRINT[path.stem], by=WithOneMoreTimerPatchedIn
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +98,9 @@ async def test_changed_commands_differ_from_the_fingerprint_and_the_failure_says
         assert_same_commands("success", committed=FINGERPRINT["success"], now=now)
 
 
-async def test_unchanged_workflow_has_the_fingerprint_without_the_rest_of_makegood(engine: WorkflowEnvironment) -> None:
+async def test_unchanged_workflow_has_the_fingerprint_without_the_rest_of_makegood(
+    engine: WorkflowEnvironment,
+) -> None:
     now = await commands_of_a_success(engine, ReceiptWorkflow)
 
     assert_same_commands("success", committed=FINGERPRINT["success"], now=now)
@@ -95,7 +110,11 @@ async def test_unchanged_workflow_has_the_fingerprint_without_the_rest_of_makego
 def test_recorded_history_holds_ids_and_nothing_of_people_or_machines(path: Path) -> None:
     text = path.read_text()
 
-    assert not [word for word in ("@", "whsec_", "sk_test", "/home/", "/root/", "https://shop", "127.0.0.1") if word in text]
+    assert not [
+        word
+        for word in ("@", "whsec_", "sk_test", "/home/", "/root/", "https://shop", "127.0.0.1")
+        if word in text
+    ]
 
 
 def test_every_scenario_is_recorded() -> None:
@@ -109,16 +128,23 @@ def test_every_recorded_history_has_its_fingerprint() -> None:
 def recorded(path: Path) -> WorkflowHistory:
     history = WorkflowHistory.from_json("", path.read_text())
     # A run refuses the input of another receipt.
-    return replace(history, workflow_id=history.events[0].workflow_execution_started_event_attributes.workflow_id)
+    return replace(
+        history,
+        workflow_id=history.events[0].workflow_execution_started_event_attributes.workflow_id,
+    )
 
 
-async def commands_of_a_success(engine: WorkflowEnvironment, by: type[ReceiptWorkflow]) -> list[str]:
+async def commands_of_a_success(
+    engine: WorkflowEnvironment, by: type[ReceiptWorkflow]
+) -> list[str]:
     """The commands of the common case, which needs only signals."""
     await prepare_namespace(engine.client, is_ours=True)
     event_id = EventId(f"evt_{uuid4().hex}")
     start = ReceiptInput(event_id, "prj_1", datetime.now(UTC) + timedelta(minutes=30))
     async with Worker(engine.client, task_queue=event_id, workflows=[by]):
-        handle = await engine.client.start_workflow("receipt", start, id=workflow_id(event_id), task_queue=event_id)
+        handle = await engine.client.start_workflow(
+            "receipt", start, id=workflow_id(event_id), task_queue=event_id
+        )
         await wait_until_async(lambda: has_started(handle), what="the first task is completed")
         await handle.signal("result", ResultSignal("res_1", ResultStatus.SUCCESS))
         await handle.result()

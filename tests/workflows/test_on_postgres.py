@@ -19,7 +19,9 @@ async def test_repaired_receipt_is_recovered(makegood_on_postgres: World) -> Non
     assert len(await world.subjects(2)) == 2
 
 
-async def test_twenty_requests_by_signal_and_console_make_one_repair(makegood_on_postgres: World) -> None:
+async def test_twenty_requests_by_signal_and_console_make_one_repair(
+    makegood_on_postgres: World,
+) -> None:
     world = makegood_on_postgres
     event_id = await world.accept()
     await world.started(event_id)

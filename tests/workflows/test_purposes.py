@@ -53,7 +53,9 @@ async def waiting_crowd(world: World) -> list[str]:
     return events
 
 
-async def test_silent_mail_server_delays_no_callback(engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer) -> None:
+async def test_silent_mail_server_delays_no_callback(
+    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
+) -> None:
     async with SilentServer().listening() as silent:
         mailer = SmtpMailer(parse_mail_server(silent.url))
         async with world_on(engine, sqlite_url, sealer, mailer=mailer) as world:
@@ -61,7 +63,9 @@ async def test_silent_mail_server_delays_no_callback(engine: WorkflowEnvironment
             events = await waiting_crowd(world)
             for event_id in [to_repair, *events]:
                 await world.report(event_id, "failed")
-            await asyncio.gather(*(world.reaches(event_id, LifecycleState.OPEN) for event_id in [to_repair, *events]))
+            await asyncio.gather(
+                *(world.reaches(event_id, LifecycleState.OPEN) for event_id in [to_repair, *events])
+            )
             # All slots of one project: four of the loop, and four of the workflows.
             await wait_until_async(lambda: silent.connections >= 8, what="mail that hangs")
 
@@ -80,7 +84,9 @@ async def test_rows_of_one_project_that_are_locked_delay_no_other_projects_incid
     events = await waiting_crowd(world)
     async with world.database.transaction() as session:
         now = await world.database.now(session)
-        made = await create_project(session, sealer, name="other", livemode=False, scopes=frozenset(Scope), now=now)
+        made = await create_project(
+            session, sealer, name="other", livemode=False, scopes=frozenset(Scope), now=now
+        )
     other = Story(world.database, made.project)
     other.at = now
     event_id = await other.receipt()

@@ -20,7 +20,9 @@ from store.receipts.repairs import fail_overdue_repair
 from tests.workflows.world import World
 
 
-async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(makegood: World) -> None:
+async def test_success_before_the_deadline_costs_no_activity_and_twelve_events(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
 
@@ -51,7 +53,9 @@ async def test_missing_result_opens_one_incident_and_mails_it(makegood: World) -
     assert "missing_result" in subjects[0]
 
 
-async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(makegood: World) -> None:
+async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     makegood.database.clock.skew = timedelta(seconds=-30)
@@ -64,13 +68,17 @@ async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(ma
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(makegood: World) -> None:
+async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     async with makegood.database.transaction() as session:
         await session.execute(text("ALTER TABLE incidents RENAME TO incidents_out_of_reach"))
     await makegood.advance(event_id, minutes=30)
-    await makegood.eventually(lambda: makegood.is_scheduled(event_id, "open_incident"), "an activity that is retried")
+    await makegood.eventually(
+        lambda: makegood.is_scheduled(event_id, "open_incident"), "an activity that is retried"
+    )
 
     async with makegood.database.transaction() as session:
         await session.execute(text("ALTER TABLE incidents_out_of_reach RENAME TO incidents"))
@@ -167,7 +175,9 @@ async def test_success_in_the_middle_of_a_series_ends_it(makegood: World) -> Non
     assert len(await makegood.attempts(event_id)) == 1
 
 
-async def test_failed_result_of_the_active_repair_opens_again_and_the_next_request_repairs(makegood: World) -> None:
+async def test_failed_result_of_the_active_repair_opens_again_and_the_next_request_repairs(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
@@ -183,7 +193,9 @@ async def test_failed_result_of_the_active_repair_opens_again_and_the_next_reque
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [first, second]
 
 
-async def test_gone_url_ends_the_series_and_the_next_signal_fails_without_a_url(makegood: World) -> None:
+async def test_gone_url_ends_the_series_and_the_next_signal_fails_without_a_url(
+    makegood: World,
+) -> None:
     makegood.receiver.status = 410
     event_id = await makegood.accept()
     await makegood.started(event_id)
@@ -243,10 +255,14 @@ async def test_request_before_a_success_is_noted_and_dropped(makegood: World) ->
     await makegood.report(event_id, "success")
 
     assert await makegood.ended(event_id) == LifecycleState.APPLIED
-    assert await makegood.notes(event_id) == ["A reprocess request was dropped: there is no incident left to repair."]
+    assert await makegood.notes(event_id) == [
+        "A reprocess request was dropped: there is no incident left to repair."
+    ]
 
 
-async def test_request_while_a_result_is_awaited_begins_a_repair_if_the_store_has_ended_the_last(makegood: World) -> None:
+async def test_request_while_a_result_is_awaited_begins_a_repair_if_the_store_has_ended_the_last(
+    makegood: World,
+) -> None:
     event_id, first = await awaiting_result(makegood)
     async with makegood.database.transaction() as session:
         in_an_hour = await makegood.database.now(session) + timedelta(hours=1)
@@ -281,7 +297,9 @@ async def test_request_during_a_series_begins_a_repair_if_the_store_has_ended_th
     assert "never retrieved" not in caplog.text  # the failure of the cancelled call
 
 
-async def test_copies_of_a_request_that_was_acted_on_are_not_noted_as_dropped(makegood: World) -> None:
+async def test_copies_of_a_request_that_was_acted_on_are_not_noted_as_dropped(
+    makegood: World,
+) -> None:
     event_id, replay_id = await awaiting_result(makegood)
     for _ in range(2):
         await makegood.signal(event_id, "reprocess", {"replay_id": replay_id})
@@ -298,7 +316,10 @@ async def test_request_that_names_no_repair_of_the_store_is_noted(makegood: Worl
     await makegood.signal(event_id, "reprocess", {"replay_id": "rpl_made_up"})
 
     await makegood.ran(event_id, "begin_repair", times=1)
-    assert "A reprocess request was dropped: the repair that it names is not active." in await makegood.notes(event_id)
+    assert (
+        "A reprocess request was dropped: the repair that it names is not active."
+        in await makegood.notes(event_id)
+    )
     assert await makegood.repairs(event_id) == []
 
 
@@ -338,9 +359,15 @@ async def test_queries_return_instants_as_the_contract_writes_them(makegood: Wor
     state = await makegood.handle(event_id).query("state")
     timeline = await makegood.handle(event_id).query("timeline")
 
-    instants = [state["deadline_at"], state["result_deadline_at"], *(line["at"] for line in timeline["lines"])]
+    instants = [
+        state["deadline_at"],
+        state["result_deadline_at"],
+        *(line["at"] for line in timeline["lines"]),
+    ]
     assert len(instants) > 4
-    assert [at for at in instants if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)] == []
+    assert [
+        at for at in instants if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
+    ] == []
 
 
 async def opened(world: World) -> EventId:

@@ -50,10 +50,14 @@ async def test_made_up_failure_is_noted_and_ignored(makegood: World) -> None:
 
     await makegood.ran(event_id, "open_incident", times=1)
     assert await makegood.stored(event_id) is LifecycleState.WAITING
-    assert await makegood.notes(event_id) == ["A signal named a result that is not stored; it was ignored."]
+    assert await makegood.notes(event_id) == [
+        "A signal named a result that is not stored; it was ignored."
+    ]
 
 
-async def test_workflow_terminated_during_a_repair_continues_from_the_stored_state(makegood: World) -> None:
+async def test_workflow_terminated_during_a_repair_continues_from_the_stored_state(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.expire(event_id)
@@ -92,7 +96,9 @@ async def test_another_temporal_database_is_told_everything(makegood: World) -> 
     await makegood.reaches(waiting, LifecycleState.OPEN)
 
 
-async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminating_it(makegood: World) -> None:
+async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminating_it(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     start = ReceiptInput(event_id, makegood.project.id, datetime.now(UTC) + timedelta(minutes=30))
@@ -106,11 +112,16 @@ async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminat
         await makegood.started(event_id)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
         await newer.signal("expire")
-        await makegood.eventually(lambda: _has_event(makegood, event_id, "WORKFLOW_TASK_FAILED"), "a run that cannot continue")
+        await makegood.eventually(
+            lambda: _has_event(makegood, event_id, "WORKFLOW_TASK_FAILED"),
+            "a run that cannot continue",
+        )
 
         await newer.terminate("rollback")
 
-        await makegood.eventually(lambda: makegood.has_other_run(event_id, newer.first_execution_run_id), "another run")
+        await makegood.eventually(
+            lambda: makegood.has_other_run(event_id, newer.first_execution_run_id), "another run"
+        )
     await makegood.expire(event_id)
     await makegood.reaches(event_id, LifecycleState.OPEN)
     assert len(await makegood.subjects(1)) == 1
@@ -132,19 +143,25 @@ async def test_alert_that_was_not_sent_is_sent_later(makegood: World) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
     await makegood.report(event_id, "failed")
-    await makegood.eventually(lambda: makegood.has_timeline_entry(event_id, "alert_failed"), "a failed alert")
+    await makegood.eventually(
+        lambda: makegood.has_timeline_entry(event_id, "alert_failed"), "a failed alert"
+    )
     makegood.post.is_refusing = False
 
     await makegood.advance(event_id, seconds=6)
 
     assert len(await makegood.subjects(1)) == 1
-    await makegood.eventually(lambda: makegood.has_timeline_entry(event_id, "alert_sent"), "a sent alert")
+    await makegood.eventually(
+        lambda: makegood.has_timeline_entry(event_id, "alert_sent"), "a sent alert"
+    )
 
 
 async def test_row_that_cannot_be_dispatched_stops_no_other(makegood: World) -> None:
     broken = await makegood.accept(enqueue=False)
     async with makegood.database.transaction() as session:
-        await enqueue_signal(SessionStatements(session), broken, "nonsense", await makegood.database.now(session))
+        await enqueue_signal(
+            SessionStatements(session), broken, "nonsense", await makegood.database.now(session)
+        )
 
     event_id = await makegood.accept()
 

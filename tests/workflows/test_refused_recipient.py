@@ -12,13 +12,17 @@ from tests.workflows.world import World
 GONE, OPS, OWNER = "gone@shop.example", "ops@shop.example", "owner@shop.example"
 
 
-async def test_recipient_refused_for_good_ends_visibly_and_the_others_are_notified(makegood: World) -> None:
+async def test_recipient_refused_for_good_ends_visibly_and_the_others_are_notified(
+    makegood: World,
+) -> None:
     makegood.post.unknown.add(GONE)
     await notify(makegood, OPS, GONE, OWNER)
 
     event_id = await opened(makegood)
     await makegood.eventually(lambda: has_ended(makegood, event_id), "the refused alert has ended")
-    await makegood.subjects(4)  # the alert and the notice about the refused address, to each of the two
+    await makegood.subjects(
+        4
+    )  # the alert and the notice about the refused address, to each of the two
 
     assert await alerts_ended(makegood, event_id) == [
         {
@@ -62,7 +66,9 @@ async def opened(world: World) -> EventId:
 async def notify(world: World, *destinations: str) -> None:
     """Set the addresses of the project's alerts."""
     async with world.database.transaction() as session:
-        await change_project(session, world.project.id, changes=ProjectChanges(alert_emails=destinations))
+        await change_project(
+            session, world.project.id, changes=ProjectChanges(alert_emails=destinations)
+        )
 
 
 async def alerts_ended(world: World, event_id: EventId) -> list[dict[str, Any]]:

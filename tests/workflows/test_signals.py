@@ -23,7 +23,9 @@ from workflows.messages import workflow_id
 QUERIES = ("state", "timeline")
 
 
-@pytest.mark.parametrize("name", ["result", "reprocess", "resolve", "expire", "whatever", "__temporal_whatever"])
+@pytest.mark.parametrize(
+    "name", ["result", "reprocess", "resolve", "expire", "whatever", "__temporal_whatever"]
+)
 async def test_signal_with_any_payload_stops_no_run(makegood: World, name: str) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
@@ -77,7 +79,12 @@ async def test_unreadable_payload_is_noted_without_its_value(makegood: World) ->
     await makegood.started(event_id)
     await send(makegood, event_id, "result", (plain('"secret"'),))
     await send(makegood, event_id, "reprocess", (plain('"secret"'), plain("1")))
-    await send(makegood, event_id, "expire", (Payload(metadata={"encoding": b"xml/plain"}, data=b"secret"),))
+    await send(
+        makegood,
+        event_id,
+        "expire",
+        (Payload(metadata={"encoding": b"xml/plain"}, data=b"secret"),),
+    )
     await send(makegood, event_id, "reproces " + MEGABYTE[:900], (plain('"secret"'),))
 
     answer = await makegood.handle(event_id).query("timeline")
@@ -95,10 +102,31 @@ async def test_unreadable_payload_is_noted_without_its_value(makegood: World) ->
 
 @pytest.mark.parametrize(
     "payloads",
-    [ODD[name] for name in ("null", "text", "unknown_fields", "number_as_replay_id", "two_values", "unknown_encoding", "bytes")],
-    ids=["null", "text", "unknown_fields", "number_as_replay_id", "two_values", "unknown_encoding", "bytes"],
+    [
+        ODD[name]
+        for name in (
+            "null",
+            "text",
+            "unknown_fields",
+            "number_as_replay_id",
+            "two_values",
+            "unknown_encoding",
+            "bytes",
+        )
+    ],
+    ids=[
+        "null",
+        "text",
+        "unknown_fields",
+        "number_as_replay_id",
+        "two_values",
+        "unknown_encoding",
+        "bytes",
+    ],
 )
-async def test_reprocess_that_names_no_repair_acts_as_one_without_a_payload(makegood: World, payloads: Sequence[Payload]) -> None:
+async def test_reprocess_that_names_no_repair_acts_as_one_without_a_payload(
+    makegood: World, payloads: Sequence[Payload]
+) -> None:
     event_id = await opened(makegood)
 
     await send(makegood, event_id, "reprocess", payloads)
@@ -107,14 +135,19 @@ async def test_reprocess_that_names_no_repair_acts_as_one_without_a_payload(make
     assert [row["requested_by"] for row in await makegood.repairs(event_id)] == ["temporal"]
 
 
-async def test_reprocess_with_the_text_of_a_replay_id_requests_only_that_repair(makegood: World) -> None:
+async def test_reprocess_with_the_text_of_a_replay_id_requests_only_that_repair(
+    makegood: World,
+) -> None:
     event_id = await opened(makegood)
 
     await send(makegood, event_id, "reprocess", (plain('" rpl_made_up "'),))
 
     await makegood.ran(event_id, "begin_repair", times=1)
     assert await makegood.repairs(event_id) == []
-    assert "A reprocess request was dropped: the repair that it names is not active." in await makegood.notes(event_id)
+    assert (
+        "A reprocess request was dropped: the repair that it names is not active."
+        in await makegood.notes(event_id)
+    )
 
 
 async def test_signals_typed_wrong_at_temporals_command_line_stop_no_run(makegood: World) -> None:
@@ -123,16 +156,24 @@ async def test_signals_typed_wrong_at_temporals_command_line_stop_no_run(makegoo
 
     await temporal(makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "result")
     odd = ("--input", '{"replay_id": 5}', "--input", '"now"')
-    await temporal(makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "reprocess", *odd)
+    await temporal(
+        makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "reprocess", *odd
+    )
 
     await makegood.eventually(lambda: _has_lines(makegood, event_id, 2), "both are noted")
     await assert_works(makegood, event_id)
 
 
-async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_one_acts(makegood: World) -> None:
+async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_one_acts(
+    makegood: World,
+) -> None:
     event_id = await opened(makegood)
     await makegood.stop_worker()
-    odd = [(name, ODD[payload]) for name in ("result", "expire", "whatever") for payload in ("text", "bytes", "no_json")]
+    odd = [
+        (name, ODD[payload])
+        for name in ("result", "expire", "whatever")
+        for payload in ("text", "bytes", "no_json")
+    ]
     made_up = ("reprocess", (fields(replay_id="rpl_made_up"),))
 
     for name, payloads in (*odd, made_up, ("reprocess", ()), *odd):
@@ -140,12 +181,23 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
     await makegood.start_worker()
 
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
-    assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21  # one of them moved the deadline
+    assert (await makegood.event_types(event_id)).count(
+        "WORKFLOW_EXECUTION_SIGNALED"
+    ) == 21  # one of them moved the deadline
     not_understood = "(its payload was not understood, or only in part)"
-    odd_lines = [f"signal result {not_understood}", f"signal expire {not_understood}", "signal whatever: unknown, and ignored"]
+    odd_lines = [
+        f"signal result {not_understood}",
+        f"signal expire {not_understood}",
+        "signal whatever: unknown, and ignored",
+    ]
     good_lines = ["signal reprocess: rpl_made_up", "signal reprocess"]
     # Consecutive equal lines are merged.
-    assert await signals_noted(makegood, event_id) == ["signal expire", *odd_lines, *good_lines, *odd_lines]
+    assert await signals_noted(makegood, event_id) == [
+        "signal expire",
+        *odd_lines,
+        *good_lines,
+        *odd_lines,
+    ]
     (repair,) = await makegood.repairs(event_id)
     assert repair["requested_by"] == "temporal"
     assert len(makegood.receiver.calls) == 1
@@ -154,16 +206,23 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
     assert [kind for kind in await makegood.event_types(event_id) if "TASK_FAILED" in kind] == []
 
 
-async def test_signals_and_queries_keep_their_names_and_descriptions_in_temporals_ui(makegood: World) -> None:
+async def test_signals_and_queries_keep_their_names_and_descriptions_in_temporals_ui(
+    makegood: World,
+) -> None:
     event_id = await makegood.accept()
     await makegood.started(event_id)
 
-    metadata = await makegood.handle(event_id).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    metadata = await makegood.handle(event_id).query(
+        "__temporal_workflow_metadata", result_type=WorkflowMetadata
+    )
 
     signals = {known.name: known.description for known in metadata.definition.signal_definitions}
     queries = {known.name: known.description for known in metadata.definition.query_definitions}
     assert set(signals) == {"", "result", "reprocess", "resolve", "expire"}
-    assert signals["reprocess"] == "Repair this receipt now, as the console's Reprocess does. Needs no payload."
+    assert (
+        signals["reprocess"]
+        == "Repair this receipt now, as the console's Reprocess does. Needs no payload."
+    )
     assert all(signals.values())
     assert all(queries[name] for name in QUERIES)
 
@@ -184,7 +243,9 @@ async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Pay
     request = QueryWorkflowRequest(
         namespace=world.client.namespace,
         execution=WorkflowExecution(workflow_id=workflow_id(event_id)),
-        query=WorkflowQuery(query_type=name, query_args=Payloads(payloads=payloads) if payloads else None),
+        query=WorkflowQuery(
+            query_type=name, query_args=Payloads(payloads=payloads) if payloads else None
+        ),
     )
     answer = await world.client.workflow_service.query_workflow(request)
     return json.loads(answer.query_result.payloads[0].data)
@@ -193,8 +254,18 @@ async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Pay
 async def temporal(world: World, *arguments: str) -> None:
     """Run Temporal's command line."""
     address = world.client.service_client.config.target_host
-    command = (str(TEMPORAL), "workflow", *arguments, "--address", address, "--namespace", world.client.namespace)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    command = (
+        str(TEMPORAL),
+        "workflow",
+        *arguments,
+        "--address",
+        address,
+        "--namespace",
+        world.client.namespace,
+    )
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
 
@@ -210,12 +281,18 @@ async def opened(world: World) -> EventId:
 async def assert_works(world: World, event_id: EventId) -> None:
     """The deadline opens the incident, Reprocess calls, and no workflow task has failed."""
     await world.advance(event_id, minutes=30)
-    await world.eventually(lambda: world.has_timeline_entry(event_id, "incident_opened"), "the incident is open")
+    await world.eventually(
+        lambda: world.has_timeline_entry(event_id, "incident_opened"), "the incident is open"
+    )
     replay_id: ReplayId = await world.reprocess(event_id)
     await world.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await world.report(event_id, "success", replay_id=replay_id)
     assert await world.ended(event_id) == LifecycleState.RECOVERED
-    assert [kind for kind in await world.event_types(event_id) if kind.startswith("WORKFLOW_TASK_") and "FAILED" in kind] == []
+    assert [
+        kind
+        for kind in await world.event_types(event_id)
+        if kind.startswith("WORKFLOW_TASK_") and "FAILED" in kind
+    ] == []
 
 
 async def signals_noted(world: World, event_id: EventId) -> list[str]:

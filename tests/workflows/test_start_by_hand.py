@@ -21,14 +21,20 @@ from workflows.signals import INPUT_UNREADABLE
 
 
 @pytest.mark.parametrize("payloads", ODD.values(), ids=list(ODD))
-async def test_run_started_by_hand_with_something_else_fails_clearly(makegood: World, payloads: Sequence[Payload]) -> None:
+async def test_run_started_by_hand_with_something_else_fails_clearly(
+    makegood: World, payloads: Sequence[Payload]
+) -> None:
     failure = await started_by_hand(makegood, "receipt-evt_by_hand", payloads)
 
     assert failure.type == INPUT_UNREADABLE
     assert failure.message.startswith('A receipt run takes one input, {"event_id"')
 
 
-WELL_FORMED = {"event_id": "evt_by_hand", "project_id": "prj_1", "deadline_at": "2026-01-01T00:00:00Z"}
+WELL_FORMED = {
+    "event_id": "evt_by_hand",
+    "project_id": "prj_1",
+    "deadline_at": "2026-01-01T00:00:00Z",
+}
 
 
 @pytest.mark.parametrize(
@@ -43,24 +49,34 @@ WELL_FORMED = {"event_id": "evt_by_hand", "project_id": "prj_1", "deadline_at": 
     ],
     ids=["another_receipt", "no_id", "no_zone", "no_instant", "no_truth", "no_request"],
 )
-async def test_run_started_by_hand_with_a_wrong_field_fails_clearly(makegood: World, changes: dict[str, object]) -> None:
-    failure = await started_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),))
+async def test_run_started_by_hand_with_a_wrong_field_fails_clearly(
+    makegood: World, changes: dict[str, object]
+) -> None:
+    failure = await started_by_hand(
+        makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),)
+    )
 
     assert failure.type == INPUT_UNREADABLE
 
 
 @pytest.mark.parametrize("is_resumed", [False, True], ids=["deadline_passed", "resumed"])
-async def test_run_of_a_receipt_that_the_store_does_not_know_fails_clearly(makegood: World, is_resumed: bool) -> None:
+async def test_run_of_a_receipt_that_the_store_does_not_know_fails_clearly(
+    makegood: World, is_resumed: bool
+) -> None:
     far = (datetime.now(UTC) + timedelta(days=2_900_000)).isoformat()
     changes = {"resume": True, "deadline_at": far} if is_resumed else {}
 
-    failure = await started_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),))
+    failure = await started_by_hand(
+        makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),)
+    )
 
     assert failure.type == "receipt_unknown"
     assert failure.message == "the store has no receipt evt_by_hand"
 
 
-async def test_run_started_by_hand_for_a_distant_year_is_signalled_like_any_other(makegood: World) -> None:
+async def test_run_started_by_hand_for_a_distant_year_is_signalled_like_any_other(
+    makegood: World,
+) -> None:
     far = {"deadline_at": "9999-12-31T23:59:59Z"}
     await start_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | far)),))
     event_id = EventId("evt_by_hand")

@@ -48,7 +48,10 @@ from workflows.messages import workflow_id
 ROOT = Path(__file__).parents[2]
 TEMPORAL = Path(sys.executable).parent / "temporal"
 # Temporal suggests continue-as-new after 100 events, so that a test can reach it.
-DYNAMIC = ("frontend.WorkflowTimeSkippingEnabled=true", "limit.historyCount.suggestContinueAsNew=100")
+DYNAMIC = (
+    "frontend.WorkflowTimeSkippingEnabled=true",
+    "limit.historyCount.suggestContinueAsNew=100",
+)
 TEMPORAL_ARGS = [argument for value in DYNAMIC for argument in ("--dynamic-config-value", value)]
 # The workflow's clock moves further than the store's, which must have passed the deadline by then.
 MARGIN = timedelta(milliseconds=500)
@@ -125,7 +128,9 @@ class World:
         async with self.database.transaction() as session:
             now = await self.database.now(session)
             await enqueue_start_again(session, event_id, now)
-            await apply_result(SessionStatements(session), new_result(self.project.id, event_id), now)
+            await apply_result(
+                SessionStatements(session), new_result(self.project.id, event_id), now
+            )
         return event_id
 
     async def report(self, event_id: EventId, status: str, **changes: Any) -> None:
@@ -149,7 +154,12 @@ class World:
     async def resolve(self, event_id: EventId) -> None:
         """An operator closes the incident manually."""
         story = await self._now()
-        await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+        await story.do(
+            resolve_manually,
+            await story.incident_id(event_id),
+            reason="refunded",
+            requested_by=OPERATOR,
+        )
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""
@@ -169,7 +179,10 @@ class World:
 
     async def started(self, event_id: EventId) -> None:
         """Return once the receipt's workflow has run its first task."""
-        await self.eventually(lambda: self._has_event(event_id, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED), "started")
+        await self.eventually(
+            lambda: self._has_event(event_id, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED),
+            "started",
+        )
 
     async def ended(self, event_id: EventId) -> str:
         """The state in which the workflow ended."""
@@ -234,7 +247,9 @@ class World:
     async def is_scheduled(self, event_id: EventId, activity: str) -> bool:
         """Whether the workflow has scheduled the activity."""
         events = [event async for event in self.handle(event_id).fetch_history_events()]
-        return activity in {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+        return activity in {
+            event.activity_task_scheduled_event_attributes.activity_type.name for event in events
+        }
 
     async def ran(self, event_id: EventId, activity: str, *, times: int) -> None:
         """Return once the activity has completed `times` times."""
@@ -246,7 +261,10 @@ class World:
                 for event in events
                 if event.activity_task_scheduled_event_attributes.activity_type.name == activity
             }
-            ended = [event.activity_task_completed_event_attributes.scheduled_event_id for event in events]
+            ended = [
+                event.activity_task_completed_event_attributes.scheduled_event_id
+                for event in events
+            ]
             locally = sum(local_activity_of(event) == activity for event in events)
             return len(scheduled.intersection(ended)) + locally >= times
 
@@ -285,12 +303,19 @@ class World:
 
     async def subjects(self, count: int) -> list[str]:
         """The mails' subjects, once there are `count` mails."""
-        await wait_until_async(lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails")
+        await wait_until_async(
+            lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
+        )
         return [mail["Subject"] for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:
-            return any([event.event_type == wanted async for event in self.handle(event_id).fetch_history_events()])
+            return any(
+                [
+                    event.event_type == wanted
+                    async for event in self.handle(event_id).fetch_history_events()
+                ]
+            )
         except Exception:  # not started yet: Temporal returns NOT_FOUND
             return False
 
@@ -308,7 +333,10 @@ async def world_on(
     config = temporal_server.client.service_client.config
     # The identity is in every history, so it must not name this machine.
     client = await Client.connect(
-        config.target_host, namespace=temporal_server.client.namespace, identity="tests", data_converter=SHORT_FAILURES
+        config.target_host,
+        namespace=temporal_server.client.namespace,
+        identity="tests",
+        data_converter=SHORT_FAILURES,
     )
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
@@ -318,14 +346,18 @@ async def world_on(
             created = await _project(database, sealer, receiver.url)
             parts = worker_parts(database, sealer, smtp_url, **changes)
             build = functools.partial(build_worker, skipper.client, parts)
-            made = World(database, created, skipper=skipper, build=build, post=post, receiver=receiver)
+            made = World(
+                database, created, skipper=skipper, build=build, post=post, receiver=receiver
+            )
             async with made.working():
                 yield made
     finally:
         await database.close()
 
 
-def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: Any) -> WorkerDependencies:
+def worker_parts(
+    database: Database, sealer: Sealer, smtp_url: str, **changes: Any
+) -> WorkerDependencies:
     """Real parts, with a short schedule, fixed random values, and deadlines that ignore ingest
     outages.
     """
@@ -333,7 +365,9 @@ def worker_parts(database: Database, sealer: Sealer, smtp_url: str, **changes: A
         "database": database,
         "sealer": sealer,
         "mailer": SmtpMailer(parse_mail_server(smtp_url)),
-        "transport": functools.partial(exchange, allow=(ip_network("127.0.0.0/8"),), timeout_seconds=10),
+        "transport": functools.partial(
+            exchange, allow=(ip_network("127.0.0.0/8"),), timeout_seconds=10
+        ),
         "rules": CallbackRules(schedule=(0, 60, 600), jitter=0.1),
         "chance": RuntimeSources(draw=lambda: 0.5, nonce=lambda: "0" * 32),
         "mail_from": "makegood@example.com",

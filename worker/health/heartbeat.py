@@ -93,7 +93,18 @@ class Heartbeat:
         """Write the row now."""
         now, clocks = await read_clocks(self._database, session, self._host_now)
         report = {**self._report(), **clocks} | ({ENDED: True} if self._has_ended else {})
-        await beat(session, process=self._identity, role="worker", started_at=self._started_at, now=now, report=report)
+        await beat(
+            session,
+            process=self._identity,
+            role="worker",
+            started_at=self._started_at,
+            now=now,
+            report=report,
+        )
 
     def _report(self) -> dict[str, object]:
-        return {**self.self_check.as_json(), SECRETS: list(self._secrets_known), **self.report.as_json()}
+        return {
+            **self.self_check.as_json(),
+            SECRETS: list(self._secrets_known),
+            **self.report.as_json(),
+        }

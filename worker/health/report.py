@@ -23,7 +23,9 @@ class WorkerReport:
         self.changed = asyncio.Event()
         self._namespace: dict[str, object] = {}
         self._problem: Problem | None = None
-        self._missing: dict[str, tuple[str, ...]] = {}  # what this process works without, by the check that found it
+        self._missing: dict[
+            str, tuple[str, ...]
+        ] = {}  # what this process works without, by the check that found it
         self._foreign_workers: tuple[str, ...] = ()
         self._additional: Callable[[], Mapping[str, object]] = dict
 
@@ -46,8 +48,15 @@ class WorkerReport:
 
         None: it ends, which is no problem.
         """
-        if problem is not None and (self._problem is None or problem.kind is not self._problem.kind):
-            log.warning("temporal_not_ready", kind=problem.kind.value, reason=problem.detail, fix=problem.fix)
+        if problem is not None and (
+            self._problem is None or problem.kind is not self._problem.kind
+        ):
+            log.warning(
+                "temporal_not_ready",
+                kind=problem.kind.value,
+                reason=problem.detail,
+                fix=problem.fix,
+            )
         if problem != self._problem or self._namespace:
             self.changed.set()
         self._namespace, self._problem, self._missing, self._foreign_workers = {}, problem, {}, ()
@@ -62,7 +71,9 @@ class WorkerReport:
             return
         self._missing[check] = missing
         self.changed.set()
-        (log.warning if missing else log.info)("temporal_lacks", missing=list(missing), before=list(before))
+        (log.warning if missing else log.info)(
+            "temporal_lacks", missing=list(missing), before=list(before)
+        )
 
     def missing(self, check: str) -> tuple[str, ...]:
         """What that check found missing."""
@@ -75,7 +86,9 @@ class WorkerReport:
         """
         if identities != self._foreign_workers:
             self.changed.set()
-            (log.warning if identities else log.info)("strangers_take_tasks", workers=list(identities))
+            (log.warning if identities else log.info)(
+                "strangers_take_tasks", workers=list(identities)
+            )
         self._foreign_workers = identities
 
     def include(self, additional: Callable[[], Mapping[str, object]]) -> None:

@@ -46,7 +46,9 @@ class SelfCheck:
         self._canary_at: datetime | None = None
         self._canary_finished = 0.0  # by the monotonic clock
         self._canaries_timed_out = 0  # in a row
-        self._canary_polled_at: datetime | None = None  # what Temporal reported when the first in a row timed out
+        self._canary_polled_at: datetime | None = (
+            None  # what Temporal reported when the first in a row timed out
+        )
 
     def reset(self) -> None:
         """Start without polls, because this process works for no Temporal now."""
@@ -55,7 +57,9 @@ class SelfCheck:
     def as_json(self) -> dict[str, object]:
         """The findings now, as JSON values by name."""
         is_fresh = self._is_canary_fresh()
-        is_polling = self._polled_at is not None and self._unpolled_seconds < self._thresholds.silent_seconds
+        is_polling = (
+            self._polled_at is not None and self._unpolled_seconds < self._thresholds.silent_seconds
+        )
         # Where Temporal does not list pollers, a fresh canary proves the polls.
         is_polling = is_polling or (bool(self._report.missing(POLLS)) and is_fresh)
         cannot_run_canaries = bool(self._report.missing(CANARY)) and not is_fresh
@@ -82,13 +86,17 @@ class SelfCheck:
                     self._mark_unreachable()
             if self._unpolled_seconds > self._thresholds.dead_seconds:
                 raise PollingDied(self._identity)
-            pause = FIRST_CHECK_SECONDS if self._polled_at is None else self._thresholds.check_seconds
+            pause = (
+                FIRST_CHECK_SECONDS if self._polled_at is None else self._thresholds.check_seconds
+            )
             await asyncio.sleep(pause)
             # Counts the intended pause, so that a process that was suspended checks once before it
             # counts on.
             self._unpolled_seconds += pause
 
-    async def canary_loop(self, run_canary: Callable[[], Awaitable[None]], workflow_client: ReceiptWorkflowClient) -> None:
+    async def canary_loop(
+        self, run_canary: Callable[[], Awaitable[None]], workflow_client: ReceiptWorkflowClient
+    ) -> None:
         """Run a canary several times a minute, and retry soon after one that timed out.
 
         Raises:
@@ -122,24 +130,36 @@ class SelfCheck:
             self._report.changed.set()
         if self._canaries_timed_out:
             log.info("canary_completed_again", timed_out=self._canaries_timed_out)
-        self._canary_at, self._canary_finished, self._canaries_timed_out = datetime.now(UTC), time.monotonic(), 0
+        self._canary_at, self._canary_finished, self._canaries_timed_out = (
+            datetime.now(UTC),
+            time.monotonic(),
+            0,
+        )
 
-    async def _record_canary_timeout(self, workflow_client: ReceiptWorkflowClient, error: Exception) -> None:
+    async def _record_canary_timeout(
+        self, workflow_client: ReceiptWorkflowClient, error: Exception
+    ) -> None:
         try:
-            polled_at = await workflow_client.last_polled_by(self._identity, canary_queue(self._identity))
+            polled_at = await workflow_client.last_polled_by(
+                self._identity, canary_queue(self._identity)
+            )
         except RPCError as refusal:
             if refusal.status not in REFUSED:
                 self._mark_unreachable()
                 self._canaries_timed_out = 0
                 return
             self._record_refused_poll_check(refusal)
-            polled_at = datetime.now(UTC)  # always another instant, so that the higher limit applies
+            polled_at = datetime.now(
+                UTC
+            )  # always another instant, so that the higher limit applies
         if not self._canaries_timed_out:
             self._canary_polled_at = polled_at
         self._canaries_timed_out += 1
         has_polled = polled_at != self._canary_polled_at
         in_a_row = self._canaries_timed_out
-        log.warning("canary_timed_out", in_a_row=in_a_row, has_polled=has_polled, error=type(error).__name__)
+        log.warning(
+            "canary_timed_out", in_a_row=in_a_row, has_polled=has_polled, error=type(error).__name__
+        )
         if self._is_canary_fresh():
             return
         self._report.changed.set()

@@ -24,7 +24,11 @@ class DeliveryBackoff:
         now = time.monotonic()
         failures, _ = self._failures.get(event_id, (0, now))
         self._failures[event_id] = (failures + 1, now)
-        return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** min(failures, 10)))
+        return float(
+            min(
+                LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** min(failures, 10)
+            )
+        )
 
     def forget(self, event_id: EventId) -> None:
         """Forget the receipt's failures, because it was delivered."""
@@ -33,4 +37,8 @@ class DeliveryBackoff:
     def forget_old(self) -> None:
         """Forget failures of receipts that another process may have delivered since."""
         oldest = time.monotonic() - REMEMBERED_SECONDS
-        self._failures = {event_id: failures for event_id, failures in self._failures.items() if failures[1] > oldest}
+        self._failures = {
+            event_id: failures
+            for event_id, failures in self._failures.items()
+            if failures[1] > oldest
+        }

@@ -187,11 +187,20 @@ class Dispatcher:
         finished, self._finished = self._finished, _Finished()
         return finished
 
-    async def _record_finished(self, session: AsyncSession, finished: _Finished, now: datetime) -> None:
+    async def _record_finished(
+        self, session: AsyncSession, finished: _Finished, now: datetime
+    ) -> None:
         if finished.delivered:
-            await mark_delivered(session, [row.id for batch in finished.delivered for row in batch.rows])
+            await mark_delivered(
+                session, [row.id for batch in finished.delivered for row in batch.rows]
+            )
         for batch, backoff_seconds in finished.failed:
-            await retry_later(session, [row.id for row in batch.rows], now + timedelta(seconds=backoff_seconds), now=now)
+            await retry_later(
+                session,
+                [row.id for row in batch.rows],
+                now + timedelta(seconds=backoff_seconds),
+                now=now,
+            )
 
     async def _deliver(self, batch: OutboxBatch) -> None:
         began_at = time.monotonic()
@@ -213,13 +222,19 @@ class Dispatcher:
                 log.info("temporal_available_again")
         self._has_work.set()
 
-    def _backoff_after(self, batch: OutboxBatch, error: RPCError | TimeoutError, began_at: float) -> float:
+    def _backoff_after(
+        self, batch: OutboxBatch, error: RPCError | TimeoutError, began_at: float
+    ) -> float:
         """The backoff in seconds after a failed delivery.
 
         1. Temporal was unavailable and has accepted nothing since this delivery began: all pause.
         2. Anything else, also the timeout of a whole batch: this receipt alone is retried later.
         """
-        if isinstance(error, RPCError) and error.status in _UNAVAILABLE and self._delivered_at < began_at:
+        if (
+            isinstance(error, RPCError)
+            and error.status in _UNAVAILABLE
+            and self._delivered_at < began_at
+        ):
             self._paused_until = time.monotonic() + TEMPORAL_BACKOFF_SECONDS
             if not self._is_temporal_unavailable:
                 self._is_temporal_unavailable = True
@@ -227,7 +242,11 @@ class Dispatcher:
             return TEMPORAL_BACKOFF_SECONDS
         seconds = self._backoff.after_failure(batch.event_id)
         if seconds == FIRST_BACKOFF_SECONDS:
-            status, reason = (error.status.name, error.message) if isinstance(error, RPCError) else ("TIMEOUT", "")
+            status, reason = (
+                (error.status.name, error.message)
+                if isinstance(error, RPCError)
+                else ("TIMEOUT", "")
+            )
             log.warning("dispatch_refused", event_id=batch.event_id, status=status, reason=reason)
         return seconds
 
@@ -266,7 +285,10 @@ class Dispatcher:
         self._backoff.forget_old()
         async with self._database.reading() as session:
             store_now = await self._database.now(session)
-            beats, overdue = await read_beats(session, store_now), await count_overdue(session, store_now)
+            beats, overdue = (
+                await read_beats(session, store_now),
+                await count_overdue(session, store_now),
+            )
         rates = [
             float(rate)
             for beat in beats

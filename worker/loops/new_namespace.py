@@ -15,7 +15,14 @@ from domain.ids import EventId
 from store.db.database import Database
 from store.receipts.reconcile_queries import open_receipts
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
-from store.status.installation import Adoption, Restart, adopt_namespace, advance_restart, end_restart, read_restart
+from store.status.installation import (
+    Adoption,
+    Restart,
+    adopt_namespace,
+    advance_restart,
+    end_restart,
+    read_restart,
+)
 from worker.loops.restarts import Restarts
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
@@ -34,7 +41,11 @@ class NewNamespace:
     """
 
     def __init__(
-        self, database: Database, workflow_client: ReceiptWorkflowClient, restarts: Restarts, stopping: asyncio.Event
+        self,
+        database: Database,
+        workflow_client: ReceiptWorkflowClient,
+        restarts: Restarts,
+        stopping: asyncio.Event,
     ) -> None:
         self._database = database
         self._workflow_client = workflow_client
@@ -53,13 +64,17 @@ class NewNamespace:
         if known != namespace_id:
             async with self._database.transaction() as session:
                 now = await self._database.now(session)
-                adopted = await adopt_namespace(session, namespace_id, process=self._workflow_client.identity, now=now)
+                adopted = await adopt_namespace(
+                    session, namespace_id, process=self._workflow_client.identity, now=now
+                )
             if adopted.adoption is Adoption.ELSEWHERE:
                 return  # `worker.membership` reports it and ends the work here
             restart = Restart(namespace_id) if adopted.adoption is Adoption.NEW else None
         self.is_restarting = restart is not None
         if restart is not None:
-            log.warning("temporal_database_is_new", namespace_id=namespace_id, after_event_id=restart.after)
+            log.warning(
+                "temporal_database_is_new", namespace_id=namespace_id, after_event_id=restart.after
+            )
             await self._workflow_client.prepare_namespace()
             await self._start_more(restart)
 
@@ -71,7 +86,9 @@ class NewNamespace:
             after = await self._start_batch(restart.namespace_id, after)
             if after is None:
                 self.is_restarting = False
-                log.warning("temporal_database_restart_completed", namespace_id=restart.namespace_id)
+                log.warning(
+                    "temporal_database_restart_completed", namespace_id=restart.namespace_id
+                )
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), PAUSE_SECONDS)
@@ -82,7 +99,9 @@ class NewNamespace:
         None: nothing was left, and the restart has ended.
         """
         async with self._database.reading() as session:
-            batch = [event_id for event_id, _ in await open_receipts(session, after=after, limit=AT_ONCE)]
+            batch = [
+                event_id for event_id, _ in await open_receipts(session, after=after, limit=AT_ONCE)
+            ]
         async with self._database.transaction() as session:
             if not batch:
                 await end_restart(session, namespace_id)

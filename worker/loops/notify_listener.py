@@ -52,15 +52,22 @@ async def listen_loop(
         retry_seconds = min(2 * retry_seconds, LONGEST_RETRY_SECONDS)
 
 
-async def _listen(database_url: str, notify: Callable[[], None], alive_every_seconds: float) -> None:
+async def _listen(
+    database_url: str, notify: Callable[[], None], alive_every_seconds: float
+) -> None:
     connection = await connect_postgres(database_url)
     try:
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: notify())
         notify()
         while True:
             await asyncio.sleep(alive_every_seconds)
-            if await connection.fetchval("SHOW transaction_read_only", timeout=RETRY_SECONDS * 5) == "on":
-                raise ConnectionError("this server no longer accepts writes, so no process notifies here")
+            if (
+                await connection.fetchval("SHOW transaction_read_only", timeout=RETRY_SECONDS * 5)
+                == "on"
+            ):
+                raise ConnectionError(
+                    "this server no longer accepts writes, so no process notifies here"
+                )
     finally:
         with suppress(*BROKEN):
             await connection.close(timeout=1)

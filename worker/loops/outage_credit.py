@@ -45,7 +45,12 @@ async def outage_credit_loop(database: Database) -> None:
         backoff_seconds = min(2 * pause_seconds, LONGEST_BACKOFF_SECONDS)
 
 
-async def credit_all(database: Database, *, batch: int = BATCH, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> int:
+async def credit_all(
+    database: Database,
+    *,
+    batch: int = BATCH,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> int:
     """Credit until nothing is pending for this process. Returns how many deadlines moved."""
     began, looked_at, credited = time.monotonic(), 0, 0
     batch_began = began
@@ -64,4 +69,6 @@ async def _credit_batch(database: Database, batch: int) -> CreditStep:
         if not await pending_outages(SessionStatements(session)):
             return CreditStep(0, 0, is_over=True)
     async with database.transaction() as session:
-        return await credit_batch(SessionStatements(session), await database.now(session), limit=batch)
+        return await credit_batch(
+            SessionStatements(session), await database.now(session), limit=batch
+        )

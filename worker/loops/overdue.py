@@ -140,43 +140,69 @@ class OverdueOpener:
     async def _turn_of_repairs(self) -> bool:
         async with self._database.reading() as session:
             until = await self._counts_until(session)
-            repairs = await overdue_repairs(session, until, after=self._after_repair, limit=REPAIRS_CHECKED)
+            repairs = await overdue_repairs(
+                session, until, after=self._after_repair, limit=REPAIRS_CHECKED
+            )
         self._after_repair = repairs[-1] if len(repairs) == REPAIRS_CHECKED else None
         result = await self._act_on_all(repairs, self._fail)
         return result.has_left or self._after_repair is not None
 
     async def _counts_until(self, session: AsyncSession) -> datetime:
         now = await self._database.now(session)
-        return min(await deadlines_count_until(session, now, outage_seconds=self._outage_seconds), now - GRACE)
+        return min(
+            await deadlines_count_until(session, now, outage_seconds=self._outage_seconds),
+            now - GRACE,
+        )
 
-    async def _overdue_receipts(self, session: AsyncSession, until: datetime) -> list[OverdueReceipt]:
+    async def _overdue_receipts(
+        self, session: AsyncSession, until: datetime
+    ) -> list[OverdueReceipt]:
         """The first few receipts of each project, and a further part of some projects that have
         more.
 
         Projects that have waited longest for a further part come first.
         """
-        part = await overdue_of_each(session, until, after=self._after_project, projects=PROJECTS_CHECKED, of_each=OF_EACH)
+        part = await overdue_of_each(
+            session, until, after=self._after_project, projects=PROJECTS_CHECKED, of_each=OF_EACH
+        )
         self._after_project = part.last
         self._turn += 1
         found: dict[ProjectId, list[OverdueReceipt]] = {}
         for receipt in part.receipts:
             found.setdefault(receipt.project_id, []).append(receipt)
-        full = [project_id for project_id, of_project in found.items() if len(of_project) == OF_EACH]
+        full = [
+            project_id for project_id, of_project in found.items() if len(of_project) == OF_EACH
+        ]
         for project_id in found.keys() - set(full):
             self._walks.pop(project_id, None)
         unwalked = _Walk(None, 0)
-        for project_id in sorted(full, key=lambda project_id: self._walks.get(project_id, unwalked).turn)[:WALKED_AT_ONCE]:
+        for project_id in sorted(
+            full, key=lambda project_id: self._walks.get(project_id, unwalked).turn
+        )[:WALKED_AT_ONCE]:
             after = self._walks.get(project_id, unwalked).after or found[project_id][-1]
-            further = await overdue_receipts(session, until, after=after, limit=WALKED_PART, project_id=project_id)
-            self._walks[project_id] = _Walk(further[-1] if len(further) == WALKED_PART else None, self._turn)
+            further = await overdue_receipts(
+                session, until, after=after, limit=WALKED_PART, project_id=project_id
+            )
+            self._walks[project_id] = _Walk(
+                further[-1] if len(further) == WALKED_PART else None, self._turn
+            )
             found[project_id] += further
         return [receipt for of_project in found.values() for receipt in of_project]
 
-    async def _act_on_all(self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]) -> _TurnResult:
+    async def _act_on_all(
+        self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]
+    ) -> _TurnResult:
         """Act on the items, one of each project in turn, until the turn's time is over."""
         began = time.monotonic()
-        self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if began < backoff[1] + LONGEST_BACKOFF_SECONDS}
-        ready = round_robin((item for item in items if not self._is_backed_off(item, began)), lambda item: item.project_id)
+        self._backoffs = {
+            key: backoff
+            for key, backoff in self._backoffs.items()
+            if began < backoff[1] + LONGEST_BACKOFF_SECONDS
+        }
+        ready = round_robin(
+            (item for item in items if not self._is_backed_off(item, began)),
+            lambda item: item.project_id,
+        )
         queue = deque(ready)
         projects: set[ProjectId] = set()
         unavailable: Counter[ProjectId] = Counter()
@@ -190,16 +216,25 @@ class OverdueOpener:
                     batch.append(item)
                 else:
                     skipped += 1
-            count += sum(await asyncio.gather(*(self._guard(item, act, unavailable) for item in batch)))
+            count += sum(
+                await asyncio.gather(*(self._guard(item, act, unavailable) for item in batch))
+            )
             projects.update(item.project_id for item in batch)
             await asyncio.sleep(PAUSE_SECONDS)
         if count:
-            log.warning("opened_from_store", kind=type(items[0]).__name__, count=count, first_event_id=ready[0].event_id)
+            log.warning(
+                "opened_from_store",
+                kind=type(items[0]).__name__,
+                count=count,
+                first_event_id=ready[0].event_id,
+            )
         is_left_out = any(item.project_id not in projects for item in queue)
         reached = batch[-1].project_id if is_left_out and batch else None
         return _TurnResult(bool(queue) or skipped > 0, count, reached)
 
-    async def _guard(self, item: Item, act: Callable[..., Awaitable[bool]], unavailable: Counter[ProjectId]) -> bool:
+    async def _guard(
+        self, item: Item, act: Callable[..., Awaitable[bool]], unavailable: Counter[ProjectId]
+    ) -> bool:
         try:
             has_acted = await act(item)
         except Unavailable:
@@ -219,7 +254,9 @@ class OverdueOpener:
         async with self._database.transaction() as session:
             await limit_lock_wait(SessionStatements(session))
             now = await self._database.now(session)
-            outcome = await open_due_incident(session, item.event_id, now, outage_seconds=self._outage_seconds)
+            outcome = await open_due_incident(
+                session, item.event_id, now, outage_seconds=self._outage_seconds
+            )
             if not isinstance(outcome, Opened) or not outcome.is_new:
                 return False
             await self._suspect(session, item.event_id, item.project_id, OPENED)
@@ -233,13 +270,17 @@ class OverdueOpener:
             before = snapshot.position
             if snapshot.active_replay_id != item.replay_id:
                 return False
-            outcome = await fail_due_repair(session, item.event_id, item.replay_id, now, outage_seconds=self._outage_seconds)
+            outcome = await fail_due_repair(
+                session, item.event_id, item.replay_id, now, outage_seconds=self._outage_seconds
+            )
             if outcome is before or not isinstance(outcome, type(before)):
                 return False
             await self._suspect(session, item.event_id, item.project_id, FAILED)
         return True
 
-    async def _suspect(self, session: AsyncSession, event_id: EventId, project_id: ProjectId, text: str) -> None:
+    async def _suspect(
+        self, session: AsyncSession, event_id: EventId, project_id: ProjectId, text: str
+    ) -> None:
         """Note the action in the timeline, signal the run, and have it checked."""
         st = SessionStatements(session)
         now = await self._database.now(session)

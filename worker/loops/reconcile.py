@@ -83,7 +83,9 @@ class Reconciler:
         self._runs = StuckRunWatch(database, workflow_client)
         self._failing: set[str] = set()
         self._stopping = asyncio.Event()
-        self._new_namespace = NewNamespace(database, workflow_client, self._restarts, self._stopping)
+        self._new_namespace = NewNamespace(
+            database, workflow_client, self._restarts, self._stopping
+        )
 
     def stop(self) -> None:
         """Make `run` return after the current step."""
@@ -93,7 +95,9 @@ class Reconciler:
         """Reconcile until `stop`."""
         while not self._stopping.is_set():
             await self.reconcile()
-            await self._pause(NEXT_PART_SECONDS if self._new_namespace.is_restarting else self._every_seconds)
+            await self._pause(
+                NEXT_PART_SECONDS if self._new_namespace.is_restarting else self._every_seconds
+            )
 
     async def reconcile(self) -> None:
         """One pass. A step that fails does not prevent the others."""
@@ -137,7 +141,9 @@ class Reconciler:
         """Signal the runs of repairs that are overdue, or whose callback was never sent."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            grace_seconds = None if await self._in_outage(session, now) else REPAIR_STUCK_AFTER_SECONDS
+            grace_seconds = (
+                None if await self._in_outage(session, now) else REPAIR_STUCK_AFTER_SECONDS
+            )
             stuck = await stuck_repairs(
                 session,
                 now,
@@ -161,10 +167,14 @@ class Reconciler:
             if await self._in_outage(session, now):
                 return
             until = now - timedelta(seconds=GRACE_SECONDS)
-            overdue = await overdue_receipts(session, until, after=self._overdue_after, limit=OVERDUE_AT_ONCE)
+            overdue = await overdue_receipts(
+                session, until, after=self._overdue_after, limit=OVERDUE_AT_ONCE
+            )
             self._overdue_after = overdue[-1] if len(overdue) == OVERDUE_AT_ONCE else None
             event_ids = [receipt.event_id for receipt in overdue]
-            suspects = await dispatched_and_open(session, self._restarts.ready(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS))
+            suspects = await dispatched_and_open(
+                session, self._restarts.ready(event_ids, for_seconds=GONE_AGAIN_AFTER_SECONDS)
+            )
         missing = await self._workflow_client.find_missing_runs(suspects)
         await self._restarts.enqueue(missing.found, why="overdue_without_run")
 
@@ -178,7 +188,9 @@ class Reconciler:
         Their search attributes still say that the receipt is open.
         """
         began_at = datetime.now(UTC)
-        found = self._workflow_client.find_unexpectedly_closed(self._closed_checked_until, limit=CLOSED_CHECKED)
+        found = self._workflow_client.find_unexpectedly_closed(
+            self._closed_checked_until, limit=CLOSED_CHECKED
+        )
         closed = {event_id async for event_id in found}
         suspects = await self._dispatched_and_open(closed)
         ready = self._restarts.ready(suspects)
@@ -193,8 +205,15 @@ class Reconciler:
     async def _sweep(self) -> None:
         """Check a part of all open receipts for runs that closed otherwise or were lost."""
         async with self._database.reading() as session:
-            batch = [event_id for event_id, _ in await open_receipts(session, after=self._sweep_after, limit=SWEPT_AT_ONCE)]
-        missing = await self._workflow_client.find_missing_runs(await self._dispatched_and_open(batch))
+            batch = [
+                event_id
+                for event_id, _ in await open_receipts(
+                    session, after=self._sweep_after, limit=SWEPT_AT_ONCE
+                )
+            ]
+        missing = await self._workflow_client.find_missing_runs(
+            await self._dispatched_and_open(batch)
+        )
         ready = self._restarts.ready(missing.found, for_seconds=GONE_AGAIN_AFTER_SECONDS)
         await self._restarts.enqueue(await self._dispatched_and_open(ready), why="without_run")
         self._sweep_after = batch[-1] if len(batch) == SWEPT_AT_ONCE else None
@@ -225,7 +244,10 @@ class Reconciler:
         delay the others. Several failures in a row mean that Temporal is unavailable.
         """
         known = set(self._restarts.ready([receipt.event_id for receipt in receipts]))
-        ready = round_robin((receipt for receipt in receipts if receipt.event_id in known), lambda receipt: receipt.project_id)
+        ready = round_robin(
+            (receipt for receipt in receipts if receipt.event_id in known),
+            lambda receipt: receipt.project_id,
+        )
         signalled, failed = 0, 0
         for receipt in ready[:SIGNALLED_AT_ONCE]:
             self._restarts.back_off(receipt.event_id)
@@ -236,7 +258,9 @@ class Reconciler:
                 signalled, failed = signalled + 1, 0
             except (RPCError, TimeoutError) as error:
                 failed += 1
-                log.warning("workflow_signal_failed", event_id=receipt.event_id, error=type(error).__name__)
+                log.warning(
+                    "workflow_signal_failed", event_id=receipt.event_id, error=type(error).__name__
+                )
                 if failed == FAILED_AT_ONCE:
                     raise
             except Unavailable:
@@ -245,7 +269,9 @@ class Reconciler:
                 # The edge of one item: a row that cannot be read must not stop the others.
                 log.exception("workflow_signal_broken", event_id=receipt.event_id)
         if signalled:
-            log.info("workflow_signalled", why=why, receipts=signalled, first_event_id=ready[0].event_id)
+            log.info(
+                "workflow_signalled", why=why, receipts=signalled, first_event_id=ready[0].event_id
+            )
 
     @asynccontextmanager
     async def _guarded(self, step: str) -> AsyncIterator[None]:

@@ -38,13 +38,17 @@ class Restarts:
             enqueued = await self.enqueue_in(session, event_ids)
         self.note(enqueued, why=why)
 
-    async def enqueue_in(self, session: AsyncSession, event_ids: Collection[EventId]) -> list[EventId]:
+    async def enqueue_in(
+        self, session: AsyncSession, event_ids: Collection[EventId]
+    ) -> list[EventId]:
         """Enqueue within the caller's transaction.
 
         The caller passes the result to `note` after the commit.
         """
         now = await self._database.now(session)
-        return [event_id for event_id in event_ids if await enqueue_start_again(session, event_id, now)]
+        return [
+            event_id for event_id in event_ids if await enqueue_start_again(session, event_id, now)
+        ]
 
     def note(self, event_ids: Sequence[EventId], *, why: str) -> None:
         """Record that these were enqueued now.
@@ -54,18 +58,26 @@ class Restarts:
         for event_id in event_ids:
             self.back_off(event_id)
         if event_ids:
-            log.info("outbox_requeued", why=why, receipts=len(event_ids), first_event_id=event_ids[0])
+            log.info(
+                "outbox_requeued", why=why, receipts=len(event_ids), first_event_id=event_ids[0]
+            )
 
     def back_off(self, event_id: EventId) -> None:
         """Exclude this receipt from `ready` for a while."""
         self._enqueued_at[event_id] = time.monotonic()
 
-    def ready(self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS) -> list[EventId]:
+    def ready(
+        self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS
+    ) -> list[EventId]:
         """Those that were not enqueued in the last `for_seconds`."""
         since = time.monotonic() - for_seconds
-        return [event_id for event_id in event_ids if self._enqueued_at.get(event_id, since) <= since]
+        return [
+            event_id for event_id in event_ids if self._enqueued_at.get(event_id, since) <= since
+        ]
 
     def forget_old(self) -> None:
         """Forget those that are ready anyway."""
         oldest = time.monotonic() - AGAIN_AFTER_SECONDS
-        self._enqueued_at = {event_id: at for event_id, at in self._enqueued_at.items() if at > oldest}
+        self._enqueued_at = {
+            event_id: at for event_id, at in self._enqueued_at.items() if at > oldest
+        }

@@ -17,7 +17,14 @@ from domain.ids import EventId, ProjectId
 from store.db.database import Database
 from store.maintenance.retention import KINDS, purge_kind
 from store.projects.deletion import KINDS as ERASED_KINDS
-from store.projects.deletion import end_deleted, erase_kind, has_deleted, mark_erased, open_of_deleted, unmark_erased
+from store.projects.deletion import (
+    end_deleted,
+    erase_kind,
+    has_deleted,
+    mark_erased,
+    open_of_deleted,
+    unmark_erased,
+)
 from store.projects.signing_secrets import finish_overdue_rotation, overdue_rotations
 from store.status.heartbeats import forget_stale
 
@@ -64,7 +71,9 @@ class Backoffs:
     """
 
     def __init__(self) -> None:
-        self._failed: dict[str, tuple[int, float]] = {}  # tries and until when, by the monotonic clock
+        self._failed: dict[
+            str, tuple[int, float]
+        ] = {}  # tries and until when, by the monotonic clock
 
     def is_ready(self, item: str) -> bool:
         """Whether the item's backoff is over."""
@@ -73,8 +82,15 @@ class Backoffs:
     def back_off(self, item: str) -> None:
         """Record one more failure of the item."""
         now, tries = time.monotonic(), self._failed.get(item, (0, 0.0))[0]
-        self._failed = {key: failed for key, failed in self._failed.items() if now < failed[1] + LONGEST_BACKOFF_SECONDS}
-        self._failed[item] = (tries + 1, now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)))
+        self._failed = {
+            key: failed
+            for key, failed in self._failed.items()
+            if now < failed[1] + LONGEST_BACKOFF_SECONDS
+        }
+        self._failed[item] = (
+            tries + 1,
+            now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)),
+        )
 
 
 async def erase_all(database: Database, backoffs: Backoffs) -> None:
@@ -144,7 +160,9 @@ async def _finish_rotations(database: Database) -> None:
     async with database.reading() as session:
         project_ids = await overdue_rotations(session, await database.now(session))
     for project_id in project_ids:
-        await _guarded("finish_rotation", _finish_rotation(database, project_id), project_id=project_id)
+        await _guarded(
+            "finish_rotation", _finish_rotation(database, project_id), project_id=project_id
+        )
 
 
 async def _finish_rotation(database: Database, project_id: ProjectId) -> None:

@@ -37,7 +37,9 @@ class StartRateLimiter:
 
     def available(self, now: float, *, wanted: int) -> int:
         """How many of the wanted starts are permitted at `now`."""
-        self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._refilled_at) * self._rate)
+        self._tokens = min(
+            self._capacity, self._tokens + max(0.0, now - self._refilled_at) * self._rate
+        )
         self._refilled_at = now
         return min(wanted, int(self._tokens)) if self.is_limiting else wanted
 

@@ -57,7 +57,9 @@ class StuckRunWatch:
         self._database = database
         self._workflow_client = workflow_client
         self._suspected_until = ""
-        self._waiting: dict[EventId, tuple[datetime | None, datetime]] = {}  # the task of each, and since when it was seen
+        self._waiting: dict[
+            EventId, tuple[datetime | None, datetime]
+        ] = {}  # the task of each, and since when it was seen
 
     async def check(self) -> None:
         """Suspect runs of stalled repairs, then check each suspected run that is due.
@@ -69,7 +71,9 @@ class StuckRunWatch:
         await self._suspect_repairs()
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            runs = await runs_to_look_at(session, now, limit=CHECKED_AT_ONCE, of_each=CHECKED_OF_EACH_PROJECT)
+            runs = await runs_to_look_at(
+                session, now, limit=CHECKED_AT_ONCE, of_each=CHECKED_OF_EACH_PROJECT
+            )
         unanswered = 0
         for run in runs:
             try:
@@ -110,10 +114,14 @@ class StuckRunWatch:
                     await self._mark_stuck(session, run, StuckCause.TASK_FAILS, now)
                 case RunCondition.TASK_WAITS if self._waits_for_long(run, look, now):
                     await self._mark_stuck(session, run, StuckCause.TASK_NOT_TAKEN, now)
-                case RunCondition.MISSING if (start := await waiting_start(session, run.event_id, now)) is not None:
+                case RunCondition.MISSING if (
+                    start := await waiting_start(session, run.event_id, now)
+                ) is not None:
                     # A start that waits in the queue, as thousands do after an outage of Temporal,
                     # is not stuck.
-                    is_refused = start is WaitingStart.REFUSED or run.cause is StuckCause.NOT_STARTED
+                    is_refused = (
+                        start is WaitingStart.REFUSED or run.cause is StuckCause.NOT_STARTED
+                    )
                     if is_refused and now - run.suspected_at >= UNTAKEN_AFTER:
                         await self._mark_stuck(session, run, StuckCause.NOT_STARTED, now)
                     else:
@@ -137,25 +145,36 @@ class StuckRunWatch:
 
         While its callback may be waiting for a slot, check it again later.
         """
-        is_forgotten = await is_repair_stalled(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS)
+        is_forgotten = await is_repair_stalled(
+            session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS
+        )
         if run.found_at is None and is_forgotten:
-            await postpone_look(session, run.event_id, now + min(LONG, timedelta(minutes=2 ** min(run.looks, 4))))
+            await postpone_look(
+                session, run.event_id, now + min(LONG, timedelta(minutes=2 ** min(run.looks, 4)))
+            )
         else:
             await forget_run(session, run, now, goes_on=True)
 
-    async def _mark_stuck(self, session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime) -> None:
+    async def _mark_stuck(
+        self, session: AsyncSession, run: StuckRun, cause: StuckCause, now: datetime
+    ) -> None:
         await mark_stuck(session, run, cause, now, look_at=now + LATER)
         if run.found_at is None:
             log.error("run_is_stuck", event_id=run.event_id, cause=cause.value)
         is_startable = cause is not StuckCause.NOT_STARTED
         if not is_startable or not run.is_restarted_now(now):
             return
-        if await is_repair_stalled(session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS):
+        if await is_repair_stalled(
+            session, run.event_id, now, silent_seconds=UNCALLED_AFTER_SECONDS
+        ):
             await request_restart(session, run.event_id, now, requested_by=MAKEGOOD)
             log.warning("run_is_restarted", event_id=run.event_id, restarts=run.restarts + 1)
 
     def _waits_for_long(self, run: StuckRun, look: RunLook, now: datetime) -> bool:
-        """Whether the same task was seen to wait before, so long ago by the store's clock: Temporal's may be off."""
+        """Whether the same task was seen to wait before, so long ago by the store's clock:
+
+        Temporal's may be off.
+        """
         task_at, since = self._waiting.get(run.event_id, (None, now))
         if task_at != look.task_at or since > now:
             since = now

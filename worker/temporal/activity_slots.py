@@ -97,7 +97,11 @@ class _SlotInterceptor(ActivityInboundInterceptor):
                 waiting = {"seconds": LOCAL_WAIT_SECONDS, "stuck_seconds": LOCAL_STUCK_SECONDS}
                 async with self._slots.lifecycle.wait_for_slot(project_id, **waiting):
                     return await super().execute_activity(input)
-            slots = self._slots.alerts if info.activity_type == ALERT_ACTIVITY else self._slots.lifecycle
+            slots = (
+                self._slots.alerts
+                if info.activity_type == ALERT_ACTIVITY
+                else self._slots.lifecycle
+            )
             with slots.acquire(event_id, project_id):
                 return await super().execute_activity(input)
         except SlotsExhausted as full:

@@ -18,17 +18,34 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceRequest,
 )
 from temporalio.client import Client
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 from worker.temporal.failure_converter import SHORT_FAILURES
-from worker.temporal.problems import RPC_SECONDS, TemporalProblem, problem_of_call, problem_of_connection, reason_of
+from worker.temporal.problems import (
+    RPC_SECONDS,
+    TemporalProblem,
+    problem_of_call,
+    problem_of_connection,
+    reason_of,
+)
 from worker.temporal.search_attributes import Registered, register_search_attributes
 
 RETENTION = timedelta(days=1)
 CONNECT_SECONDS = 10.0
 # Short, because a signal that cannot be sent now stays in the outbox.
-RETRIES = RetryConfig(initial_interval_millis=50, max_interval_millis=500, max_elapsed_time_millis=2_000, max_retries=4)
+RETRIES = RetryConfig(
+    initial_interval_millis=50,
+    max_interval_millis=500,
+    max_elapsed_time_millis=2_000,
+    max_retries=4,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +81,9 @@ def quiet_runtime() -> Runtime:
     """
     forwarded = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
     core_filter = TelemetryFilter(core_level="ERROR", other_level="ERROR")
-    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=core_filter, forwarding=forwarded)))
+    return Runtime(
+        telemetry=TelemetryConfig(logging=LoggingConfig(filter=core_filter, forwarding=forwarded))
+    )
 
 
 async def connect(endpoint: TemporalEndpoint, runtime: Runtime) -> Client:
@@ -120,7 +139,9 @@ async def read_namespace_id(client: Client) -> str:
         RPCError: Temporal does not answer, or has no such namespace.
     """
     request = DescribeNamespaceRequest(namespace=client.namespace)
-    return (await client.workflow_service.describe_namespace(request, timeout=RPC_SECONDS)).namespace_info.id
+    return (
+        await client.workflow_service.describe_namespace(request, timeout=RPC_SECONDS)
+    ).namespace_info.id
 
 
 async def _describe_or_register(client: Client) -> DescribeNamespaceResponse:
@@ -137,7 +158,9 @@ async def _describe_or_register(client: Client) -> DescribeNamespaceResponse:
         log.info("namespace_registered", namespace=client.namespace)
     except RPCError as refusal:
         if refusal.status is not RPCStatusCode.ALREADY_EXISTS:
-            log.warning("namespace_not_registered", namespace=client.namespace, reason=reason_of(refusal))
+            log.warning(
+                "namespace_not_registered", namespace=client.namespace, reason=reason_of(refusal)
+            )
             raise TemporalProblem(problem_of_call(missing, "DescribeNamespace")) from refusal
     try:
         return await _describe(client)
@@ -147,7 +170,9 @@ async def _describe_or_register(client: Client) -> DescribeNamespaceResponse:
 
 async def _describe(client: Client) -> DescribeNamespaceResponse:
     request = DescribeNamespaceRequest(namespace=client.namespace)
-    return await client.workflow_service.describe_namespace(request, retry=True, timeout=RPC_SECONDS)
+    return await client.workflow_service.describe_namespace(
+        request, retry=True, timeout=RPC_SECONDS
+    )
 
 
 async def _shorten_retention(client: Client, described: DescribeNamespaceResponse) -> str | None:

@@ -21,7 +21,9 @@ _CUT = "… "
 class ShortFailureConverter(DefaultFailureConverter):
     """Keeps the end of the stack trace and the messages of the first causes."""
 
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
         """Convert and shorten. The base class calls this for the causes first."""
         super().to_failure(exception, payload_converter, failure)
         failure.message = _head(failure.message, MESSAGE_BYTES)
@@ -32,7 +34,9 @@ class ShortFailureConverter(DefaultFailureConverter):
                 cause.ClearField("cause")
 
 
-SHORT_FAILURES = DataConverter(payload_converter_class=TolerantPayloadConverter, failure_converter_class=ShortFailureConverter)
+SHORT_FAILURES = DataConverter(
+    payload_converter_class=TolerantPayloadConverter, failure_converter_class=ShortFailureConverter
+)
 
 
 def _causes(failure: Failure) -> Iterator[Failure]:

@@ -27,7 +27,9 @@ class TolerantPayloadConverter(DefaultPayloadConverter):
     """The library's converter, except for payloads without a declared type."""
 
     # Any: the base class's own types.
-    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
         """Decode. Payloads without type hints never raise."""
         if type_hints is not None:
             return super().from_payloads(payloads, type_hints)

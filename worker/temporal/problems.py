@@ -36,7 +36,9 @@ _TLS = re.compile(
 FIXES = {
     ProblemKind.UNREACHABLE: "start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS",
     ProblemKind.TLS: "correct TEMPORAL_TLS and TEMPORAL_TLS_*: they do not fit the server's TLS",
-    ProblemKind.UNAUTHORIZED: ("correct TEMPORAL_API_KEY or TEMPORAL_TLS_CLIENT_CERT, or grant what docs/temporal.md lists"),
+    ProblemKind.UNAUTHORIZED: (
+        "correct TEMPORAL_API_KEY or TEMPORAL_TLS_CLIENT_CERT, or grant what docs/temporal.md lists"
+    ),
     ProblemKind.NAMESPACE_MISSING: "create the namespace, or correct TEMPORAL_NAMESPACE",
     ProblemKind.FAILED: "see the worker's log",
 }
@@ -79,12 +81,19 @@ def reason_of(error: RPCError) -> str:
 def problem_of_call(error: RPCError, call: str) -> Problem:
     """The problem that a failed call shows, of a call that the worker needs."""
     if error.status in UNAUTHORIZED:
-        return _problem(ProblemKind.UNAUTHORIZED, f"Temporal does not allow {call} ({reason_of(error)})")
+        return _problem(
+            ProblemKind.UNAUTHORIZED, f"Temporal does not allow {call} ({reason_of(error)})"
+        )
     if error.status is RPCStatusCode.NOT_FOUND:
-        return _problem(ProblemKind.NAMESPACE_MISSING, f"the namespace does not exist: {call} ({reason_of(error)})")
+        return _problem(
+            ProblemKind.NAMESPACE_MISSING,
+            f"the namespace does not exist: {call} ({reason_of(error)})",
+        )
     if error.status in REFUSED:
         return _problem(ProblemKind.FAILED, f"Temporal refuses {call} ({reason_of(error)})")
-    return _problem(ProblemKind.UNREACHABLE, f"Temporal does not answer {call} ({reason_of(error)})")
+    return _problem(
+        ProblemKind.UNREACHABLE, f"Temporal does not answer {call} ({reason_of(error)})"
+    )
 
 
 def problem_of_connection(error: RuntimeError | TimeoutError, target: str) -> Problem:
@@ -92,10 +101,15 @@ def problem_of_connection(error: RuntimeError | TimeoutError, target: str) -> Pr
     message = " ".join(str(error).split())[:REASON_CHARACTERS]
     status = found[1] if (found := _STATUS.search(message)) else None
     if status in {"PermissionDenied", "Unauthenticated"}:
-        return _problem(ProblemKind.UNAUTHORIZED, f"{target} rejects the API key or client certificate: {message}")
+        return _problem(
+            ProblemKind.UNAUTHORIZED,
+            f"{target} rejects the API key or client certificate: {message}",
+        )
     if status is None and _TLS.search(message):
         return _problem(ProblemKind.TLS, f"no TLS connection with {target}: {message}")
-    return _problem(ProblemKind.UNREACHABLE, f"{target} cannot be reached: {message or 'no answer in time'}")
+    return _problem(
+        ProblemKind.UNREACHABLE, f"{target} cannot be reached: {message or 'no answer in time'}"
+    )
 
 
 def _problem(kind: ProblemKind, detail: str) -> Problem:

@@ -44,7 +44,9 @@ async def describe_run(client: Client, event_id: EventId) -> WorkflowExecutionDe
         RPCError: Temporal does not answer.
     """
     try:
-        return await client.get_workflow_handle(workflow_id(event_id)).describe(rpc_timeout=RPC_SECONDS)
+        return await client.get_workflow_handle(workflow_id(event_id)).describe(
+            rpc_timeout=RPC_SECONDS
+        )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
@@ -65,7 +67,9 @@ def look_from(described: WorkflowExecutionDescription | None) -> RunLook:
     return RunLook(condition, task.original_scheduled_time.ToDatetime(tzinfo=UTC))
 
 
-async def find_unexpectedly_closed(client: Client, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+async def find_unexpectedly_closed(
+    client: Client, since: datetime, *, limit: int
+) -> AsyncIterator[EventId]:
     """The receipts whose runs closed since then while their search attributes said "open".
 
     Raises:
@@ -73,7 +77,10 @@ async def find_unexpectedly_closed(client: Client, since: datetime, *, limit: in
     """
     is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew')"
     was_open = "MgState IN ('waiting', 'incident')"
-    query = f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >= '{to_iso(since)}'"
+    query = (
+        f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >="
+        f" '{to_iso(since)}'"
+    )
     async for found in client.list_workflows(query, limit=limit, rpc_timeout=RPC_SECONDS):
         yield EventId(found.id.removeprefix("receipt-"))
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -48,7 +51,9 @@ class Registered:
 ALL, NOTHING = Registered(), Registered(frozenset())
 
 
-async def register_search_attributes(client: Client, described: DescribeNamespaceResponse) -> Registered:
+async def register_search_attributes(
+    client: Client, described: DescribeNamespaceResponse
+) -> Registered:
     """Register what is missing and return the result.
 
     Raises nothing, because a worker works without any of them.
@@ -110,10 +115,14 @@ def _aliases(described: DescribeNamespaceResponse) -> dict[str, int]:
     """
     types = {"Keyword": KEYWORD, "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME}
     aliases = described.config.custom_search_attribute_aliases
-    return {alias: int(types.get(column.rstrip("0123456789"), 0)) for column, alias in aliases.items()}
+    return {
+        alias: int(types.get(column.rstrip("0123456789"), 0)) for column, alias in aliases.items()
+    }
 
 
-def _registered_from(found: Mapping[str, int], refused: Mapping[str, str], reason: str) -> Registered:
+def _registered_from(
+    found: Mapping[str, int], refused: Mapping[str, str], reason: str
+) -> Registered:
     missing: dict[str, str] = {}
     for name, wanted in SEARCH_ATTRIBUTES.items():
         if name not in found:

@@ -36,8 +36,14 @@ def merge_signals(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signa
     """
     if len(signals) < 2:
         return signals
-    successes = [signal for signal in signals if isinstance(signal, ResultSignal) and signal.status is ResultStatus.SUCCESS]
-    return successes[:1] if receipt.state is ReceiptState.APPLIED and successes else [ExpireSignal()]
+    successes = [
+        signal
+        for signal in signals
+        if isinstance(signal, ResultSignal) and signal.status is ResultStatus.SUCCESS
+    ]
+    return (
+        successes[:1] if receipt.state is ReceiptState.APPLIED and successes else [ExpireSignal()]
+    )
 
 
 def signal_from(row: OutboxRow) -> Signal:
@@ -55,7 +61,8 @@ def signal_from(row: OutboxRow) -> Signal:
             )
         case "reprocess":
             return ReprocessSignal(
-                replay_id=_text(row.fields.get("replay_id")), requested_by=_text(row.fields.get("requested_by"))
+                replay_id=_text(row.fields.get("replay_id")),
+                requested_by=_text(row.fields.get("requested_by")),
             )
         case "resolve":
             return ResolveSignal(requested_by=_text(row.fields.get("requested_by")))

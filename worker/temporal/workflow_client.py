@@ -27,7 +27,13 @@ from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_
 from worker.temporal.problems import RPC_SECONDS, NotConnected
 from worker.temporal.run_lookup import MissingRuns
 from worker.temporal.search_attributes import ALL, SEARCH_ATTRIBUTES, Registered
-from worker.temporal.signals import Signal, merge_signals, signal_from, signal_name, success_at_start
+from worker.temporal.signals import (
+    Signal,
+    merge_signals,
+    signal_from,
+    signal_name,
+    success_at_start,
+)
 from worker.temporal.workflow_labels import Labels, start_labelled
 from workflows.messages import (
     MG_STATE,
@@ -118,7 +124,12 @@ class ReceiptWorkflowClient:
         first = success_at_start(batch.receipt, signals)
         has_moved_on = batch.receipt.state is not ReceiptState.WAITING and first is None
         try:
-            await self._start(batch.receipt, resume=has_moved_on, reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE, first=first)
+            await self._start(
+                batch.receipt,
+                resume=has_moved_on,
+                reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                first=first,
+            )
         except WorkflowAlreadyStartedError:
             await self._signal(batch.receipt, signals)
             if not signals:
@@ -145,7 +156,10 @@ class ReceiptWorkflowClient:
         Raises:
             RPCError: Temporal does not answer, or refuses.
         """
-        reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        reuse, conflict = (
+            WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+        )
         await self._start(receipt, resume=True, reuse=reuse, first=None, conflict=conflict)
 
     async def look_at(self, event_id: EventId) -> RunLook:
@@ -157,7 +171,9 @@ class ReceiptWorkflowClient:
         described = await run_lookup.describe_run(self._client, event_id)
         return run_lookup.look_from(described)
 
-    async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+    async def find_unexpectedly_closed(
+        self, since: datetime, *, limit: int
+    ) -> AsyncIterator[EventId]:
         """The receipts whose runs closed since then while their search attributes said "open".
 
         Raises:
@@ -191,8 +207,14 @@ class ReceiptWorkflowClient:
             task_queue=TaskQueue(name=queue),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
-        described = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_SECONDS)
-        polled = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers if poller.identity == identity]
+        described = await self._client.workflow_service.describe_task_queue(
+            request, timeout=RPC_SECONDS
+        )
+        polled = [
+            poller.last_access_time.ToDatetime(UTC)
+            for poller in described.pollers
+            if poller.identity == identity
+        ]
         return max(polled, default=None)
 
     async def _signal(self, receipt: Receipt, signals: Sequence[Signal]) -> None:
@@ -229,7 +251,13 @@ class ReceiptWorkflowClient:
             unregistered = tuple(sorted(set(SEARCH_ATTRIBUTES) - registered.names))
             await self._client.start_workflow(
                 ReceiptWorkflow.run,
-                ReceiptInput(receipt.event_id, receipt.project_id, receipt.deadline_at, resume, unregistered=unregistered),
+                ReceiptInput(
+                    receipt.event_id,
+                    receipt.project_id,
+                    receipt.deadline_at,
+                    resume,
+                    unregistered=unregistered,
+                ),
                 id=workflow_id(receipt.event_id),
                 task_queue=TASK_QUEUE,
                 task_timeout=TASK_SECONDS,

@@ -36,7 +36,9 @@ KEYWORD_BYTES, KEYWORD_CHARACTERS = 2_000, 255
 SUMMARY_BYTES, DETAILS_BYTES = 300, 18_000
 
 # A retry of the same call would be refused too.
-_REFUSALS = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE})
+_REFUSALS = frozenset(
+    {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE}
+)
 
 Labels = Mapping[str, Any]  # Any: keywords of `Client.start_workflow`
 
@@ -44,7 +46,11 @@ log = structlog.get_logger(__name__)
 
 
 async def start_labelled(
-    start: Callable[[Labels, Registered], Awaitable[None]], receipt: Receipt, registered: Registered, *, public_url: str
+    start: Callable[[Labels, Registered], Awaitable[None]],
+    receipt: Receipt,
+    registered: Registered,
+    *,
+    public_url: str,
 ) -> None:
     """Start a run with all labels, or with as many as Temporal accepts.
 
@@ -55,7 +61,11 @@ async def start_labelled(
     """
     for_people = _labels_for_people(receipt, public_url)
     all_labels = {**for_people, "search_attributes": search_attributes_of(receipt, registered)}
-    steps: tuple[tuple[Labels, Registered], ...] = ((all_labels, registered), (for_people, NOTHING), ({}, NOTHING))
+    steps: tuple[tuple[Labels, Registered], ...] = (
+        (all_labels, registered),
+        (for_people, NOTHING),
+        ({}, NOTHING),
+    )
     for left_out, (labels, known) in enumerate(steps):
         try:
             await start(labels, known)
@@ -63,7 +73,12 @@ async def start_labelled(
         except RPCError as error:
             if error.status not in _REFUSALS or left_out == len(steps) - 1:
                 raise
-            log.warning("start_refused", event_id=receipt.event_id, reason=sanitize(error.message), left_out=left_out)
+            log.warning(
+                "start_refused",
+                event_id=receipt.event_id,
+                reason=sanitize(error.message),
+                left_out=left_out,
+            )
 
 
 def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearchAttributes:
@@ -77,7 +92,9 @@ def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearc
         (MG_EFFECT, receipt.effect_type.value),
         (MG_PROVIDER_EVENT_ID, receipt.provider_event_id),
     )
-    pairs: list[SearchAttributePair[Any]] = [SearchAttributePair(key, keyword(text)) for key, text in keywords]  # Any: two types
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(key, keyword(text)) for key, text in keywords
+    ]  # Any: two types
     pairs.append(SearchAttributePair(MG_DEADLINE, receipt.deadline_at))
     return TypedSearchAttributes([pair for pair in pairs if pair.key.name in registered.names])
 
@@ -91,7 +108,9 @@ def _labels_for_people(receipt: Receipt, public_url: str) -> Labels:
     summary = f"{receipt.provider} {receipt.event_type}: {receipt.effect_type}"
     return {
         "memo": {"request_id": keyword(receipt.request_id)},
-        "static_summary": cut_encoded(summary, most_bytes=SUMMARY_BYTES, most_characters=SUMMARY_BYTES),
+        "static_summary": cut_encoded(
+            summary, most_bytes=SUMMARY_BYTES, most_characters=SUMMARY_BYTES
+        ),
         "static_details": _details(receipt, public_url),
     }
 
@@ -105,4 +124,7 @@ def _details(receipt: Receipt, public_url: str) -> str:
         f"- accepted: `{to_iso(receipt.accepted_at)}`",
         f"- result due: `{to_iso(receipt.timeout_at)}`",
     )
-    return "\n".join(cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES) for line in lines)
+    return "\n".join(
+        cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES)
+        for line in lines
+    )

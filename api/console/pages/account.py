@@ -19,13 +19,19 @@ class AccountPages:
         viewer = await self._console.viewer(request)
         answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
         values = {"sessions": answer["data"]}
-        return await self._console.render_page(request, viewer, page="account.html", section="account", values=values)
+        return await self._console.render_page(
+            request, viewer, page="account.html", section="account", values=values
+        )
 
     async def end_one(self, request: Request, session_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._people.sessions.end_session(viewer.user_id, session_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.perform(viewer, action, success="The browser is signed out.", back="/account")
+        action = self._people.sessions.end_session(
+            viewer.user_id, session_id, actor=actor_of(request, viewer.user_id)
+        )
+        return await self._console.perform(
+            viewer, action, success="The browser is signed out.", back="/account"
+        )
 
     async def end_others(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -33,5 +39,11 @@ class AccountPages:
         ended = await self._people.sessions.end_sessions(
             viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id)
         )
-        text = "You were not signed in to any other browser." if not ended else "All other browsers are signed out."
-        return self._console.sessions.redirect("/account", viewer=viewer, notice=Notice("good", text))
+        text = (
+            "You were not signed in to any other browser."
+            if not ended
+            else "All other browsers are signed out."
+        )
+        return self._console.sessions.redirect(
+            "/account", viewer=viewer, notice=Notice("good", text)
+        )

@@ -62,11 +62,17 @@ class AuditPages:
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
         projects = await own_projects(self._console, viewer)
-        owned = {one["project_id"]: str(one["name"]) for one in projects if _owns(viewer, one["project_id"])}
+        owned = {
+            one["project_id"]: str(one["name"])
+            for one in projects
+            if _owns(viewer, one["project_id"])
+        }
         if not viewer.access.is_administrator:
             if "project" not in address.chosen and owned:
                 first = {"project": next(iter(owned)), **address.chosen}
-                return self._console.sessions.redirect(str(replace(address, chosen=first, cursor=None)))
+                return self._console.sessions.redirect(
+                    str(replace(address, chosen=first, cursor=None))
+                )
             address = replace(address, required=("project",))
         self._check(viewer, address)
         page = await self._operations.audit.list_audit(
@@ -82,7 +88,9 @@ class AuditPages:
             "actions": [(action.value, labels.humanize(action.value)) for action in AuditAction],
             "actors": _actors(names, address.chosen.get("actor")),
         }
-        return await self._console.render_page(request, viewer, page="audit.html", section="audit", values=values)
+        return await self._console.render_page(
+            request, viewer, page="audit.html", section="audit", values=values
+        )
 
     async def export(self, request: Request) -> Response:
         """The filtered entries as a file. A POST, because the export writes an audit entry.
@@ -106,13 +114,20 @@ class AuditPages:
         self, viewer: Viewer, owned: Mapping[str, str], entries: list[Json], chosen: str | None
     ) -> dict[str, str]:
         """Add the names of the viewer's other projects on the page: the list is bounded."""
-        named = {entry["subject_id"] if entry["subject_type"] == "project" else entry["project_id"] for entry in entries}
-        others = {str(one) for one in {*named, chosen} if one is not None and _owns(viewer, one)} - owned.keys()
+        named = {
+            entry["subject_id"] if entry["subject_type"] == "project" else entry["project_id"]
+            for entry in entries
+        }
+        others = {
+            str(one) for one in {*named, chosen} if one is not None and _owns(viewer, one)
+        } - owned.keys()
         return {**owned, **await project_names(self._console, viewer, (), others)}
 
     def _check(self, viewer: Viewer, address: ListAddress) -> None:
         """Only administrators see entries of other projects or of no project. Raises: NotFound."""
-        if not viewer.access.is_administrator and not _owns(viewer, address.chosen.get("project", "")):
+        if not viewer.access.is_administrator and not _owns(
+            viewer, address.chosen.get("project", "")
+        ):
             raise NotFound("There is no such project, or you are not one of its owners.")
 
     async def _names(self, viewer: Viewer, entries: list[Json]) -> dict[str, str]:
@@ -124,18 +139,26 @@ class AuditPages:
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
-        return {user.user_id: user.email or labels.short_id(user.user_id) for user in (*others, *shown)}
+        return {
+            user.user_id: user.email or labels.short_id(user.user_id) for user in (*others, *shown)
+        }
 
 
 def _owns(viewer: Viewer, project_id: str) -> bool:
     return viewer.access.role_in(ProjectId(project_id)) is Role.OWNER
 
 
-def render_entry(entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]) -> AuditRow:
+def render_entry(
+    entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]
+) -> AuditRow:
     """Render one entry. `names` are email addresses by user id."""
     actor, subject_id = str(entry["actor"]), entry["subject_id"]
     kind, details = entry["subject_type"], dict(entry["details"])
-    links = {"project": f"/projects/{subject_id}", "incident": f"/incidents/{subject_id}", "receipt": f"/events/{subject_id}"}
+    links = {
+        "project": f"/projects/{subject_id}",
+        "incident": f"/incidents/{subject_id}",
+        "receipt": f"/events/{subject_id}",
+    }
     named = {**names, **project_names}.get(str(subject_id), labels.short_id(str(subject_id)))
     is_gone = kind == "project" and subject_id not in project_names
     project_id = None if kind == "project" else entry["project_id"]
@@ -147,9 +170,15 @@ def render_entry(entry: Json, names: Mapping[str, str], project_names: Mapping[s
         is_bad=entry["action"] in BAD,
         subject=labels.humanize(kind) if subject_id is None else f"{labels.humanize(kind)} {named}",
         link=links.get(kind) if subject_id and not is_gone else None,
-        project="" if project_id is None else project_names.get(project_id, labels.short_id(project_id)),
+        project=""
+        if project_id is None
+        else project_names.get(project_id, labels.short_id(project_id)),
         address=entry["address"] or "",
-        facts=tuple((labels.humanize(name), _value(value)) for name, value in details.items() if value not in ([], None)),
+        facts=tuple(
+            (labels.humanize(name), _value(value))
+            for name, value in details.items()
+            if value not in ([], None)
+        ),
     )
 
 
@@ -165,7 +194,9 @@ def _actor_name(actor: str, names: Mapping[str, str]) -> str:
     kind, _, name = actor.partition(":")
     if kind == CLI and name:
         return f"{name} on the command line"
-    return names.get(actor) or {TEMPORAL: "Temporal", VISITOR: "Not signed in"}.get(actor, labels.short_id(actor))
+    return names.get(actor) or {TEMPORAL: "Temporal", VISITOR: "Not signed in"}.get(
+        actor, labels.short_id(actor)
+    )
 
 
 def _value(value: object) -> str:
@@ -176,4 +207,6 @@ def _value(value: object) -> str:
 
 def _filters(address: ListAddress) -> AuditFilters:
     chosen = address.chosen
-    return AuditFilters(chosen.get("actor"), chosen.get("action"), address.created_after, address.created_before)
+    return AuditFilters(
+        chosen.get("actor"), chosen.get("action"), address.created_after, address.created_before
+    )

@@ -35,7 +35,12 @@ class EventPages:
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = to_iso(self._console.parts.now())
         return await self._console.render_page(
-            request, viewer, page="events.html", section="events", values=values, region="_events.html"
+            request,
+            viewer,
+            page="events.html",
+            section="events",
+            values=values,
+            region="_events.html",
         )
 
     async def one(self, request: Request, event_id: str) -> Response:
@@ -62,15 +67,23 @@ class EventPages:
     async def expire(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.events.expire(None, event_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.perform(viewer, action, success="The deadline has expired.", back=f"/events/{quote(event_id)}")
+        action = self._operations.events.expire(
+            None, event_id, actor=actor_of(request, viewer.user_id)
+        )
+        return await self._console.perform(
+            viewer, action, success="The deadline has expired.", back=f"/events/{quote(event_id)}"
+        )
 
     async def restart(self, request: Request, event_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.runs.restart(None, event_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.runs.restart(
+            None, event_id, actor=actor_of(request, viewer.user_id)
+        )
         success = "Restart requested. The workflow restarts in a few seconds."
-        return await self._console.perform(viewer, action, success=success, back=f"/events/{quote(event_id)}")
+        return await self._console.perform(
+            viewer, action, success=success, back=f"/events/{quote(event_id)}"
+        )
 
     async def _stuck(self, event_id: str) -> Json | None:
         """Why the workflow is stuck, since when, and the command that restarts it.
@@ -80,7 +93,11 @@ class EventPages:
         run = await self._operations.runs.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
-        return {"cause": CAUSE_TEXTS[run.cause], "found_at": to_iso(run.found_at), "command": restart_command(run.event_id)}
+        return {
+            "cause": CAUSE_TEXTS[run.cause],
+            "found_at": to_iso(run.found_at),
+            "command": restart_command(run.event_id),
+        }
 
     def _share_of_wait(self, event: Json) -> int:
         """The share of the time until the deadline that has passed, in percent."""

@@ -29,7 +29,12 @@ class IncidentPages:
         page = await incident_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=INCIDENT_TABS)
         return await self._console.render_page(
-            request, viewer, page="incidents.html", section="incidents", values=values, region="_incidents.html"
+            request,
+            viewer,
+            page="incidents.html",
+            section="incidents",
+            values=values,
+            region="_incidents.html",
         )
 
     async def one(self, request: Request, incident_id: str) -> Response:
@@ -41,16 +46,24 @@ class IncidentPages:
     async def reprocess(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.incidents.reprocess(None, incident_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.incidents.reprocess(
+            None, incident_id, actor=actor_of(request, viewer.user_id)
+        )
         success = "Repair requested. The incident is resolved when the app reports success."
-        return await self._console.perform(viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents"))
+        return await self._console.perform(
+            viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
+        )
 
     async def acknowledge(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.incidents.acknowledge(None, incident_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.incidents.acknowledge(
+            None, incident_id, actor=actor_of(request, viewer.user_id)
+        )
         success = "Acknowledged. Other members can see that someone is investigating."
-        return await self._console.perform(viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents"))
+        return await self._console.perform(
+            viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
+        )
 
     async def resolve(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
@@ -60,5 +73,9 @@ class IncidentPages:
         if not reason:
             notice = Notice("bad", "Enter a reason. It is kept on the timeline.")
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
-        action = self._operations.incidents.resolve(None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id))
-        return await self._console.perform(viewer, action, success="Incident resolved manually.", back=back)
+        action = self._operations.incidents.resolve(
+            None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id)
+        )
+        return await self._console.perform(
+            viewer, action, success="Incident resolved manually.", back=back
+        )

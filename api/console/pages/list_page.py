@@ -14,9 +14,13 @@ from domain.ids import ProjectId
 from operations.validation import known_id
 
 
-def redirect_to_short_address(console: Console, request: Request, address: ListAddress) -> Response | None:
+def redirect_to_short_address(
+    console: Console, request: Request, address: ListAddress
+) -> Response | None:
     """Redirect to the same list without empty parameters. None if the address has none."""
-    return console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
+    return (
+        console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
+    )
 
 
 async def list_values(
@@ -46,7 +50,9 @@ async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
     return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
 
 
-async def project_names(console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]) -> dict[str, str]:
+async def project_names(
+    console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]
+) -> dict[str, str]:
     """Names by project id: of `projects`, and of the viewer's projects in `named`."""
     names = {str(project["project_id"]): str(project["name"]) for project in projects}
     others = {ProjectId(known_id(one)) for one in named if one not in names}

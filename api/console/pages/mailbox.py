@@ -36,13 +36,20 @@ class MailboxPages:
         viewer = await self._console.viewer(request)
         values = {"mails": await asyncio.to_thread(list_mails, self._directory())}
         return await self._console.render_page(
-            request, viewer, page="mailbox.html", section="mailbox", values=values, region="_mails.html"
+            request,
+            viewer,
+            page="mailbox.html",
+            section="mailbox",
+            values=values,
+            region="_mails.html",
         )
 
     async def one(self, request: Request, name: str) -> Response:
         viewer = await self._console.viewer(request)
         values = {"mail": await self._mail(name)}
-        return await self._console.render_page(request, viewer, page="mail.html", section="mailbox", values=values)
+        return await self._console.render_page(
+            request, viewer, page="mail.html", section="mailbox", values=values
+        )
 
     async def html_part(self, request: Request, name: str) -> Response:
         await self._console.viewer(request)

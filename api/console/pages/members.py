@@ -37,7 +37,9 @@ class MemberPages:
             notice = Notice("bad", error_message(refusal))
         else:
             url = f"{self._console.parts.public_url.rstrip('/')}/join?token={token}"
-            text = "Invitation created. Send this link yourself: it works once and expires in 7 days."
+            text = (
+                "Invitation created. Send this link yourself: it works once and expires in 7 days."
+            )
             notice = Notice("good", text, (Secret("Invitation", url),))
         return self._sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
@@ -47,20 +49,35 @@ class MemberPages:
         action = self._people.members.change_role(
             project_id, user_id, fields.get("role", ""), actor=actor_of(request, viewer.user_id)
         )
-        return await self._change(request, viewer, user_id, action, success="The role was changed.", back=_path(project_id))
+        return await self._change(
+            request,
+            viewer,
+            user_id,
+            action,
+            success="The role was changed.",
+            back=_path(project_id),
+        )
 
     async def remove(self, request: Request, project_id: str, user_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.members.remove_member(project_id, user_id, actor=actor_of(request, viewer.user_id))
+        action = self._people.members.remove_member(
+            project_id, user_id, actor=actor_of(request, viewer.user_id)
+        )
         success = "The member was removed."
-        return await self._change(request, viewer, user_id, action, success=success, back=_path(project_id))
+        return await self._change(
+            request, viewer, user_id, action, success=success, back=_path(project_id)
+        )
 
     async def withdraw(self, request: Request, project_id: str, invitation_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
-        action = self._people.invitations.withdraw(project_id, invitation_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.perform(viewer, action, success="The invitation was withdrawn.", back=_path(project_id))
+        action = self._people.invitations.withdraw(
+            project_id, invitation_id, actor=actor_of(request, viewer.user_id)
+        )
+        return await self._console.perform(
+            viewer, action, success="The invitation was withdrawn.", back=_path(project_id)
+        )
 
     async def invitation(self, request: Request) -> Response:
         return await self._join_page(request, request.query_params.get("token", ""))
@@ -71,17 +88,24 @@ class MemberPages:
         proved_at = None if viewer is None else await self._sessions.proved_at(viewer)
         try:
             as_user = None if viewer is None else viewer.user_id
-            user = await self._people.invitations.join(token, as_user=as_user, actor=actor_of(request))
+            user = await self._people.invitations.join(
+                token, as_user=as_user, actor=actor_of(request)
+            )
         except Refusal as refusal:
             return await self._join_page(request, token, problem=error_message(refusal))
         if viewer is None:
-            return await self._console.sign_in_flow.complete_first_factor(request, user, to="/login/password", by="invitation")
+            return await self._console.sign_in_flow.complete_first_factor(
+                request, user, to="/login/password", by="invitation"
+            )
         session_token = await self._sessions.open_for(request, user.user_id, proved_at=proved_at)
         to = "/projects" if viewer.has_password else "/login/password"
         return self._sessions.set_session(self._sessions.redirect(to), session_token)
 
     async def _join_page(self, request: Request, token: str, *, problem: str = "") -> Response:
-        form_token, viewer = self._sessions.anonymous_form_token(request), await self._viewer(request)
+        form_token, viewer = (
+            self._sessions.anonymous_form_token(request),
+            await self._viewer(request),
+        )
         values = {
             "invitation": await self._people.invitations.find_invitation(token),
             "token": token,
@@ -100,7 +124,14 @@ class MemberPages:
             return None
 
     async def _change(
-        self, request: Request, viewer: Viewer, user_id: str, action: Awaitable[None], *, success: str, back: str
+        self,
+        request: Request,
+        viewer: Viewer,
+        user_id: str,
+        action: Awaitable[None],
+        *,
+        success: str,
+        back: str,
     ) -> Response:
         """Run the action.
 
@@ -110,12 +141,16 @@ class MemberPages:
         try:
             await action
         except Refusal as refusal:
-            return self._sessions.redirect(back, viewer=viewer, notice=Notice("bad", error_message(refusal)))
+            return self._sessions.redirect(
+                back, viewer=viewer, notice=Notice("bad", error_message(refusal))
+            )
         if user_id != viewer.user_id:
             return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", success))
         token = await self._sessions.open_for(request, viewer.user_id, proved_at=proved_at)
         renewed = self._sessions.with_token(viewer, token)
-        response = self._sessions.redirect("/projects", viewer=renewed, notice=Notice("good", success))
+        response = self._sessions.redirect(
+            "/projects", viewer=renewed, notice=Notice("good", success)
+        )
         return self._sessions.set_session(response, renewed.token)
 
 

@@ -15,7 +15,12 @@ from starlette.responses import RedirectResponse, Response
 from api.console.base import Console
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.login_attempts import LoginAttempt
-from api.console.sign_in.oidc_provider import AuthorizationRequest, OidcProvider, OidcProviderFailed, VerifiedIdentity
+from api.console.sign_in.oidc_provider import (
+    AuthorizationRequest,
+    OidcProvider,
+    OidcProviderFailed,
+    VerifiedIdentity,
+)
 from api.console.sign_in.sessions import safe_return_path
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
@@ -55,22 +60,33 @@ class OidcPages:
         try:
             url, expected = await provider.begin(now=now, force_login=is_step_up)
         except OidcProviderFailed as failure:
-            return self._failure_page(failure, "It did not respond as expected. Try again, or sign in another way.")
+            return self._failure_page(
+                failure, "It did not respond as expected. Try again, or sign in another way."
+            )
         back = safe_return_path(request.query_params, otherwise="/incidents")
         state = {**asdict(expected), "back": back, "user_id": user_id, "at": now.timestamp()}
         response = RedirectResponse(url, status_code=303, headers=HEADERS)
-        return self._sessions.set_state(response, AUTHORIZATION, state, now=now, seconds=AUTHORIZATION_SECONDS)
+        return self._sessions.set_state(
+            response, AUTHORIZATION, state, now=now, seconds=AUTHORIZATION_SECONDS
+        )
 
     async def finish(self, request: Request) -> Response:
         """The callback: the provider has sent the browser back."""
         provider, now = self._provider(), await self._now()
         state = self._sessions.read_state(request, AUTHORIZATION, now=now)
         user_id = "" if state is None else state["user_id"]
-        attempt = self._attempts.for_step_up(request, UserId(user_id), by="oidc") if user_id else self._attempts.by_oidc(request)
+        attempt = (
+            self._attempts.for_step_up(request, UserId(user_id), by="oidc")
+            if user_id
+            else self._attempts.by_oidc(request)
+        )
         await self._attempts.count(attempt)
         if state is None:
             await self._attempts.record_failure(attempt)
-            return self._failure_page(OidcProviderFailed("no response was expected"), "The sign-in took too long. Start again.")
+            return self._failure_page(
+                OidcProviderFailed("no response was expected"),
+                "The sign-in took too long. Start again.",
+            )
         expected = AuthorizationRequest(state["state"], state["nonce"], state["code_verifier"])
         try:
             identity = await provider.finish(dict(request.query_params), expected, now=now)
@@ -79,17 +95,26 @@ class OidcPages:
             return self._failure_page(failure, "Its response could not be verified. Start again.")
         user = await self._user(request, provider, identity, is_step_up=bool(user_id))
         if user_id:
-            response = await self._complete_step_up(request, attempt, user, identity, asked_at=state["at"], back=state["back"])
+            response = await self._complete_step_up(
+                request, attempt, user, identity, asked_at=state["at"], back=state["back"]
+            )
         elif user is None:
             await self._attempts.record_failure(replace(attempt, email=identity.email))
             response = self._unknown_identity_page(provider)
         else:
             await self._attempts.record_success(attempt)
-            response = await self._sign_in_flow.complete_first_factor(request, user, to="/incidents", by="oidc")
+            response = await self._sign_in_flow.complete_first_factor(
+                request, user, to="/incidents", by="oidc"
+            )
         return self._sessions.clear_state(response, AUTHORIZATION)
 
     async def _user(
-        self, request: Request, provider: OidcProvider, identity: VerifiedIdentity, *, is_step_up: bool
+        self,
+        request: Request,
+        provider: OidcProvider,
+        identity: VerifiedIdentity,
+        *,
+        is_step_up: bool,
     ) -> User | None:
         """The user of a verified identity.
 
@@ -100,9 +125,17 @@ class OidcPages:
             if found is not None or is_step_up or identity.email is None:
                 return found
             now = await self._parts.database.now(session)
-            user = await adopt_identity(session, issuer=provider.url, subject=identity.subject, email=identity.email, now=now)
+            user = await adopt_identity(
+                session,
+                issuer=provider.url,
+                subject=identity.subject,
+                email=identity.email,
+                now=now,
+            )
             if user is not None:
-                await self._self_service_audit.record(session, request, AuditAction.IDENTITY_LINKED, user.user_id, now=now)
+                await self._self_service_audit.record(
+                    session, request, AuditAction.IDENTITY_LINKED, user.user_id, now=now
+                )
         return user
 
     async def _complete_step_up(
@@ -116,19 +149,32 @@ class OidcPages:
         back: str,
     ) -> Response:
         viewer = await self._console.viewer(request)
-        is_new = identity.authenticated_at is not None and identity.authenticated_at >= asked_at - CLOCK_SECONDS
+        is_new = (
+            identity.authenticated_at is not None
+            and identity.authenticated_at >= asked_at - CLOCK_SECONDS
+        )
         if user is None or user.user_id != viewer.user_id or not is_new:
             await self._attempts.record_failure(attempt)
-            failure = OidcProviderFailed("the identity is unknown or of another user, or its sign-in is old")
-            return self._failure_page(failure, "It did not confirm a new sign-in of the person who is signed in here.")
+            failure = OidcProviderFailed(
+                "the identity is unknown or of another user, or its sign-in is old"
+            )
+            return self._failure_page(
+                failure, "It did not confirm a new sign-in of the person who is signed in here."
+            )
         await self._attempts.record_success(attempt)
         async with self._parts.database.transaction() as session:
-            await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
-        return self._sessions.redirect(back, viewer=viewer, notice=Notice("good", "Identity confirmed. Submit the form again."))
+            await factors.mark_proved(
+                session, token=viewer.token, now=await self._parts.database.now(session)
+            )
+        return self._sessions.redirect(
+            back, viewer=viewer, notice=Notice("good", "Identity confirmed. Submit the form again.")
+        )
 
     def _provider(self) -> OidcProvider:
         if self._parts.oidc_provider is None:
-            raise NotFound("This installation has no identity provider. Set MAKEGOOD_OIDC_ISSUER to use one.")
+            raise NotFound(
+                "This installation has no identity provider. Set MAKEGOOD_OIDC_ISSUER to use one."
+            )
         return self._parts.oidc_provider
 
     async def _now(self) -> datetime:

@@ -54,10 +54,15 @@ class ProjectPages:
             )
         except Refusal as refusal:
             return await self._list_page(request, viewer, typed=fields, refusal=refusal)
-        secrets = (Secret("API key", created["api_key"]), Secret("Signing secret", created["signing_secret"]))
+        secrets = (
+            Secret("API key", created["api_key"]),
+            Secret("Signing secret", created["signing_secret"]),
+        )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            f"/projects/{quote(created['project_id'])}", viewer=viewer, notice=Notice("good", text, secrets)
+            f"/projects/{quote(created['project_id'])}",
+            viewer=viewer,
+            notice=Notice("good", text, secrets),
         )
 
     async def save(self, request: Request, project_id: str) -> Response:
@@ -66,15 +71,24 @@ class ProjectPages:
         project = await self._operations.projects.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.projects.change_project(project_id, changes, actor=actor_of(request, viewer.user_id))
+            await self._operations.projects.change_project(
+                project_id, changes, actor=actor_of(request, viewer.user_id)
+            )
         except Refusal as refusal:
-            return await self._page(request, viewer, project, typed={**project, **changes}, refusal=refusal)
-        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved."))
+            return await self._page(
+                request, viewer, project, typed={**project, **changes}, refusal=refusal
+            )
+        return self._console.sessions.redirect(
+            _path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
+        )
 
     async def delete(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         fields = await self._console.sessions.form(request, viewer)
-        confirmation, end_open = fields.get("confirmation", "").strip(), fields.get("end_open") == "on"
+        confirmation, end_open = (
+            fields.get("confirmation", "").strip(),
+            fields.get("end_open") == "on",
+        )
         try:
             actor = actor_of(request, viewer.user_id)
             gone = await self._operations.projects.delete_project(
@@ -83,7 +97,9 @@ class ProjectPages:
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
-        notice = Notice("good", f"{gone['name']} is deleted. Calls with its API keys fail within 5 seconds.")
+        notice = Notice(
+            "good", f"{gone['name']} is deleted. Calls with its API keys fail within 5 seconds."
+        )
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
     async def create_key(self, request: Request, project_id: str) -> Response:
@@ -103,15 +119,21 @@ class ProjectPages:
             notice = Notice("bad", error_message(refusal))
         else:
             notice = Notice(
-                "good", "API key created. Copy it now: it is not shown again.", (Secret("API key", created["api_key"]),)
+                "good",
+                "API key created. Copy it now: it is not shown again.",
+                (Secret("API key", created["api_key"]),),
             )
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
     async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor_of(request, viewer.user_id))
-        return await self._console.perform(viewer, action, success="The API key is revoked.", back=_path(project_id))
+        action = self._operations.api_keys.revoke_key(
+            project_id, key_id, actor=actor_of(request, viewer.user_id)
+        )
+        return await self._console.perform(
+            viewer, action, success="The API key is revoked.", back=_path(project_id)
+        )
 
     async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
@@ -130,19 +152,41 @@ class ProjectPages:
     async def finish_rotation(self, request: Request, project_id: str) -> Response:
         viewer = await self._console.viewer(request)
         await self._console.sessions.form(request, viewer)
-        action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor_of(request, viewer.user_id))
+        action = self._operations.signing_secrets.finish_rotation(
+            project_id, actor=actor_of(request, viewer.user_id)
+        )
         success = "Calls are no longer signed with the old secret."
         return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 
-    async def _list_page(self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None) -> Response:
+    async def _list_page(
+        self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None
+    ) -> Response:
         listed = await own_projects(self._console, viewer)
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
-        values = {"projects": listed, "ends_at": ends_at, "typed": typed, "problems": _problems(refusal)}
+        values = {
+            "projects": listed,
+            "ends_at": ends_at,
+            "typed": typed,
+            "problems": _problems(refusal),
+        }
         return await self._console.render_page(
-            request, viewer, page="projects.html", section="projects", values=values, status=_status(refusal)
+            request,
+            viewer,
+            page="projects.html",
+            section="projects",
+            values=values,
+            status=_status(refusal),
         )
 
-    async def _page(self, request: Request, viewer: Viewer, project: Json, *, typed: Json, refusal: Refusal | None) -> Response:
+    async def _page(
+        self,
+        request: Request,
+        viewer: Viewer,
+        project: Json,
+        *,
+        typed: Json,
+        refusal: Refusal | None,
+    ) -> Response:
         project_id, now = project["project_id"], to_iso(self._console.parts.now())
         values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
         if values["role"] is Role.OWNER:
@@ -151,15 +195,28 @@ class ProjectPages:
                 "typed": typed,
                 "problems": _problems(refusal),
                 # ISO instants in UTC sort like their text.
-                "keys": [{**key, "is_expired": key["expires_at"] is not None and key["expires_at"] <= now} for key in keys],
+                "keys": [
+                    {
+                        **key,
+                        "is_expired": key["expires_at"] is not None and key["expires_at"] <= now,
+                    }
+                    for key in keys
+                ],
                 "scopes": SCOPES,
                 "lifetimes": KEY_LIFETIMES,
-                "overlap_ends_at": (await self._operations.signing_secrets.read_rotation(project_id))["overlap_ends_at"],
+                "overlap_ends_at": (
+                    await self._operations.signing_secrets.read_rotation(project_id)
+                )["overlap_ends_at"],
                 "people": await self._console.people.members.list_members(project_id),
                 "roles": tuple(Role),
             }
         return await self._console.render_page(
-            request, viewer, page="project.html", section="projects", values=values, status=_status(refusal)
+            request,
+            viewer,
+            page="project.html",
+            section="projects",
+            values=values,
+            status=_status(refusal),
         )
 
 

@@ -21,7 +21,9 @@ from domain.errors import NotFound
 from store.people import second_factor as factors
 
 ISSUER_NAME = "Makegood"
-WRONG_CODE = "This code is incorrect or was already used. Codes change every 30 seconds: enter the next one."
+WRONG_CODE = (
+    "This code is incorrect or was already used. Codes change every 30 seconds: enter the next one."
+)
 SECURITY = "/account/security"
 
 
@@ -48,7 +50,9 @@ class SecondFactorPages:
             return self._sessions.redirect("/login")
         attempt = self._attempts.by_code(request, pending.user.user_id, after=pending.by)
         await self._attempts.count(attempt)
-        response = await self._sign_in_flow.complete_second_factor(request, pending, code=fields.get("code", ""))
+        response = await self._sign_in_flow.complete_second_factor(
+            request, pending, code=fields.get("code", "")
+        )
         if response is None:
             await self._attempts.record_failure(attempt)
             return self._code_page(request, WRONG_CODE)
@@ -62,7 +66,9 @@ class SecondFactorPages:
                 "has_totp": await factors.has_totp(session, viewer.user_id),
                 "codes_left": await factors.count_recovery_codes(session, viewer.user_id),
             }
-        return await self._console.render_page(request, viewer, page="security.html", section="account", values=values)
+        return await self._console.render_page(
+            request, viewer, page="security.html", section="account", values=values
+        )
 
     async def begin(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -81,10 +87,14 @@ class SecondFactorPages:
     async def qr(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         name = viewer.email or "console"
-        address = pyotp.TOTP(await self._pending_secret(viewer)).provisioning_uri(name=name, issuer_name=ISSUER_NAME)
+        address = pyotp.TOTP(await self._pending_secret(viewer)).provisioning_uri(
+            name=name, issuer_name=ISSUER_NAME
+        )
         image = io.BytesIO()
         # Always on white: scanners cannot read a code that is light on dark.
-        segno.make(address, error="m", micro=False).save(image, kind="svg", scale=5, border=4, light="#fff", svgclass=None)
+        segno.make(address, error="m", micro=False).save(
+            image, kind="svg", scale=5, border=4, light="#fff", svgclass=None
+        )
         return Response(image.getvalue(), media_type="image/svg+xml", headers=HEADERS)
 
     async def confirm(self, request: Request) -> Response:
@@ -93,25 +103,41 @@ class SecondFactorPages:
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             code = fields.get("code", "")
-            codes = await factors.confirm_totp(session, self._parts.sealer, viewer.user_id, code=code, now=now)
+            codes = await factors.confirm_totp(
+                session, self._parts.sealer, viewer.user_id, code=code, now=now
+            )
             if codes is not None:
                 await self._self_service_audit.record(
                     session, request, AuditAction.SECOND_FACTOR_ENABLED, viewer.user_id, now=now
                 )
         if codes is None:
             return await self._enrol_page(request, viewer, WRONG_CODE)
-        return self._back(viewer, _codes_notice("Authenticator app turned on. Every sign-in now asks for a code.", codes))
+        return self._back(
+            viewer,
+            _codes_notice("Authenticator app turned on. Every sign-in now asks for a code.", codes),
+        )
 
     async def renew_codes(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
         await self._sessions.form(request, viewer)
         async with self._parts.database.transaction() as session:
             if not await factors.has_totp(session, viewer.user_id):
-                return self._back(viewer, Notice("bad", "Set up an authenticator app first. Recovery codes are created with it."))
+                return self._back(
+                    viewer,
+                    Notice(
+                        "bad",
+                        "Set up an authenticator app first. Recovery codes are created with it.",
+                    ),
+                )
             now = await self._parts.database.now(session)
             codes = await factors.renew_recovery_codes(session, viewer.user_id, now=now)
-            await self._self_service_audit.record(session, request, AuditAction.RECOVERY_CODES_RENEWED, viewer.user_id, now=now)
-        return self._back(viewer, _codes_notice("New recovery codes created. The old codes no longer work.", codes))
+            await self._self_service_audit.record(
+                session, request, AuditAction.RECOVERY_CODES_RENEWED, viewer.user_id, now=now
+            )
+        return self._back(
+            viewer,
+            _codes_notice("New recovery codes created. The old codes no longer work.", codes),
+        )
 
     async def remove(self, request: Request) -> Response:
         """Turn it off. Always needs a code, because an unattended session must not be enough."""
@@ -129,12 +155,18 @@ class SecondFactorPages:
         """Remove the second factor if the code is correct. Returns whether it was."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            accepted = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=code, now=now)
+            accepted = await factors.accept_code(
+                session, self._parts.sealer, viewer.user_id, code=code, now=now
+            )
             if accepted is None:
                 return False
             await factors.remove_totp(session, viewer.user_id)
-            await self._self_service_audit.record_code(session, request, accepted, viewer.user_id, now=now)
-            await self._self_service_audit.record(session, request, AuditAction.SECOND_FACTOR_REMOVED, viewer.user_id, now=now)
+            await self._self_service_audit.record_code(
+                session, request, accepted, viewer.user_id, now=now
+            )
+            await self._self_service_audit.record(
+                session, request, AuditAction.SECOND_FACTOR_REMOVED, viewer.user_id, now=now
+            )
         return True
 
     async def _pending_secret(self, viewer: Viewer) -> str:
@@ -149,7 +181,9 @@ class SecondFactorPages:
         spaced = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
         values = {"secret": secret, "spaced": spaced, "problems": {"code": problem}}
         status = 422 if problem else 200
-        return await self._console.render_page(request, viewer, page="totp.html", section="account", values=values, status=status)
+        return await self._console.render_page(
+            request, viewer, page="totp.html", section="account", values=values, status=status
+        )
 
     def _code_page(self, request: Request, problem: str) -> Response:
         form_token = self._sessions.anonymous_form_token(request)
@@ -163,5 +197,7 @@ class SecondFactorPages:
 
 def _codes_notice(text: str, codes: tuple[str, ...]) -> Notice:
     advice = "Store these recovery codes safely: each works once, and they are not shown again."
-    secrets = tuple(Secret(f"Recovery code {number}", code) for number, code in enumerate(codes, start=1))
+    secrets = tuple(
+        Secret(f"Recovery code {number}", code) for number, code in enumerate(codes, start=1)
+    )
     return Notice("good", f"{text} {advice}", secrets)

@@ -50,10 +50,14 @@ class SignInPages:
             values = {"email": email, "problem": "Email or password is incorrect."}
             return self._anonymous_page(request, "sign_in.html", values, status=422)
         await self._sign_in_flow.attempts.record_success(attempt)
-        return await self._sign_in_flow.complete_first_factor(request, user, to="/incidents", by="password")
+        return await self._sign_in_flow.complete_first_factor(
+            request, user, to="/incidents", by="password"
+        )
 
     async def link(self, request: Request) -> Response:
-        return self._anonymous_page(request, "sign_in_link.html", {"token": request.query_params.get("token", "")})
+        return self._anonymous_page(
+            request, "sign_in_link.html", {"token": request.query_params.get("token", "")}
+        )
 
     async def redeem_link(self, request: Request) -> Response:
         fields = await self._sessions.anonymous_form(request)
@@ -77,7 +81,9 @@ class SignInPages:
             }
             return self._anonymous_page(request, "sign_in.html", values, status=422)
         await self._sign_in_flow.attempts.record_success(attempt)
-        return await self._sign_in_flow.complete_first_factor(request, user, to="/login/password", by="link")
+        return await self._sign_in_flow.complete_first_factor(
+            request, user, to="/login/password", by="link"
+        )
 
     async def choose_password(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -95,7 +101,9 @@ class SignInPages:
         except ValidationFailed as refusal:
             return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
         notice = Notice("good", "Your password is set. All other browsers are signed out.")
-        return self._sessions.set_session(self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token)
+        return self._sessions.set_session(
+            self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token
+        )
 
     async def sign_out(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
@@ -103,7 +111,9 @@ class SignInPages:
         async with self._parts.database.transaction() as session:
             await sessions.close_session(session, token=viewer.token)
             now = await self._parts.database.now(session)
-            await self._self_service_audit.record(session, request, AuditAction.SIGNED_OUT, viewer.user_id, now=now)
+            await self._self_service_audit.record(
+                session, request, AuditAction.SIGNED_OUT, viewer.user_id, now=now
+            )
         return self._sessions.clear_session(self._sessions.redirect("/login"))
 
     async def _verify_password(self, email: str, password: str) -> User | None:
@@ -112,25 +122,42 @@ class SignInPages:
         async with self._hashing, self._parts.database.reading() as session:
             return await users.check_password(session, email=email, password=password)
 
-    async def _save_password(self, request: Request, viewer: Viewer, email: str, password: str) -> Viewer:
+    async def _save_password(
+        self, request: Request, viewer: Viewer, email: str, password: str
+    ) -> Viewer:
         """Save the password, end all sessions of the user and open a new one."""
         async with self._hashing, self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            await users.set_password(session, user_id=viewer.user_id, email=email, password=password, now=now)
+            await users.set_password(
+                session, user_id=viewer.user_id, email=email, password=password, now=now
+            )
             await sessions.end_sessions(session, viewer.user_id)
             token = await self._sessions.open(session, request, user_id=viewer.user_id, now=now)
-            await self._self_service_audit.record(session, request, AuditAction.PASSWORD_SET, viewer.user_id, now=now)
+            await self._self_service_audit.record(
+                session, request, AuditAction.PASSWORD_SET, viewer.user_id, now=now
+            )
         return self._sessions.with_token(viewer, token)
 
-    def _anonymous_page(self, request: Request, template: str, values: Values, *, status: int = 200) -> Response:
+    def _anonymous_page(
+        self, request: Request, template: str, values: Values, *, status: int = 200
+    ) -> Response:
         form_token = self._sessions.anonymous_form_token(request)
         provider = self._parts.oidc_provider
-        values = {**values, "form_token": form_token, "issuer_host": "" if provider is None else provider.host}
+        values = {
+            **values,
+            "form_token": form_token,
+            "issuer_host": "" if provider is None else provider.host,
+        }
         response = self._console.pages.page(template, values, status=status)
         return self._sessions.set_anonymous_form_token(response, form_token)
 
     def _password_page(self, viewer: Viewer, *, email: str, problem: str = "") -> Response:
-        values = {"viewer": viewer, "email": email, "problem": problem, "least": PASSWORD_CHARACTERS}
+        values = {
+            "viewer": viewer,
+            "email": email,
+            "problem": problem,
+            "least": PASSWORD_CHARACTERS,
+        }
         return self._console.pages.page("password.html", values, status=422 if problem else 200)
 
 

@@ -55,7 +55,11 @@ class ConsoleKeys:
     """
 
     def __init__(
-        self, secret_key: str, previous: str | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        secret_key: str,
+        previous: str | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`now` is the database's clock: a process on another host may decrypt the cookie."""
         self._now = now
@@ -66,16 +70,25 @@ class ConsoleKeys:
 
     def form_token(self, session_token: str) -> str:
         """The token of every form of this session."""
-        return SEPARATOR.join(hmac.new(key, session_token.encode(), sha256).hexdigest() for key in self._form_keys)
+        return SEPARATOR.join(
+            hmac.new(key, session_token.encode(), sha256).hexdigest() for key in self._form_keys
+        )
 
     def is_form_token(self, candidate: str, *, session_token: str) -> bool:
         """Whether the candidate belongs to this session."""
-        ours, theirs = self.form_token(session_token).split(SEPARATOR), candidate.split(SEPARATOR)[:MAXIMUM_SECRETS]
-        return any([hmac.compare_digest(one.encode(), other.encode()) for one in ours for other in theirs])
+        ours, theirs = (
+            self.form_token(session_token).split(SEPARATOR),
+            candidate.split(SEPARATOR)[:MAXIMUM_SECRETS],
+        )
+        return any(
+            [hmac.compare_digest(one.encode(), other.encode()) for one in ours for other in theirs]
+        )
 
     def seal(self, notice: Notice, *, session_token: str) -> str:
         """The notice as a cookie value. Only this session can read it, for `NOTICE_SECONDS`."""
-        clear = orjson.dumps({"until": self._now().timestamp() + NOTICE_SECONDS, "notice": asdict(notice)})
+        clear = orjson.dumps(
+            {"until": self._now().timestamp() + NOTICE_SECONDS, "notice": asdict(notice)}
+        )
         return SEPARATOR.join(_encrypt(cipher, clear, session_token) for cipher in self._notices)
 
     def unseal(self, cookie: str, *, session_token: str) -> Notice | None:
@@ -110,7 +123,9 @@ class ConsoleKeys:
 
 def _encrypt(cipher: AESGCM, clear: bytes, associated: str) -> str:
     nonce = os.urandom(NONCE_BYTES)
-    return base64.urlsafe_b64encode(nonce + cipher.encrypt(nonce, clear, associated.encode())).decode()
+    return base64.urlsafe_b64encode(
+        nonce + cipher.encrypt(nonce, clear, associated.encode())
+    ).decode()
 
 
 def _decrypt(cipher: AESGCM, text: str, associated: str) -> bytes | None:
@@ -126,7 +141,9 @@ def _notice_from(clear: bytes, now: datetime) -> Notice | None:
     if content["until"] < now.timestamp():
         return None
     fields = content["notice"]
-    return Notice(fields["tone"], fields["text"], tuple(Secret(**secret) for secret in fields["secrets"]))
+    return Notice(
+        fields["tone"], fields["text"], tuple(Secret(**secret) for secret in fields["secrets"])
+    )
 
 
 def _derive(secret_key: str, purpose: bytes) -> bytes:

@@ -34,46 +34,74 @@ class PendingSecondFactor:
 class SignInFlow:
     """Completes sign-ins. Created once per process."""
 
-    def __init__(self, parts: ConsoleDependencies, sessions: Sessions, self_service_audit: SelfServiceAudit) -> None:
+    def __init__(
+        self, parts: ConsoleDependencies, sessions: Sessions, self_service_audit: SelfServiceAudit
+    ) -> None:
         self._parts = parts
         self._sessions = sessions
         self._self_service_audit = self_service_audit
         self.attempts = LoginAttempts(parts, sessions)
 
-    async def complete_first_factor(self, request: Request, user: User, *, to: str, by: str) -> Response:
+    async def complete_first_factor(
+        self, request: Request, user: User, *, to: str, by: str
+    ) -> Response:
         """The response to a correct first factor: a session, or a redirect to the second factor."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             if not await factors.has_totp(session, user.user_id):
                 token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
-                await self._self_service_audit.record(session, request, AuditAction.SIGNED_IN, user.user_id, now=now, by=by)
+                await self._self_service_audit.record(
+                    session, request, AuditAction.SIGNED_IN, user.user_id, now=now, by=by
+                )
                 return self._start_session(user, token, to)
-        pending = {"user_id": user.user_id, "email": user.email, "has_password": user.has_password, "to": to, "by": by}
+        pending = {
+            "user_id": user.user_id,
+            "email": user.email,
+            "has_password": user.has_password,
+            "to": to,
+            "by": by,
+        }
         response = self._sessions.redirect("/login/code")
-        return self._sessions.set_state(response, PENDING, pending, now=now, seconds=PENDING_SECONDS)
+        return self._sessions.set_state(
+            response, PENDING, pending, now=now, seconds=PENDING_SECONDS
+        )
 
     async def pending(self, request: Request) -> PendingSecondFactor | None:
         """The sign-in that waits for its second factor. None if there is none or it has expired."""
         async with self._parts.database.reading() as session:
-            state = self._sessions.read_state(request, PENDING, now=await self._parts.database.now(session))
+            state = self._sessions.read_state(
+                request, PENDING, now=await self._parts.database.now(session)
+            )
         if state is None:
             return None
-        user = User(user_id=state["user_id"], email=state["email"], has_password=state["has_password"])
+        user = User(
+            user_id=state["user_id"], email=state["email"], has_password=state["has_password"]
+        )
         return PendingSecondFactor(user, state["to"], state["by"])
 
-    async def complete_second_factor(self, request: Request, pending: PendingSecondFactor, *, code: str) -> Response | None:
+    async def complete_second_factor(
+        self, request: Request, pending: PendingSecondFactor, *, code: str
+    ) -> Response | None:
         """The response to a correct code. None if the code is wrong or was used before."""
         user_id = pending.user.user_id
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            accepted = await factors.accept_code(session, self._parts.sealer, user_id, code=code, now=now)
+            accepted = await factors.accept_code(
+                session, self._parts.sealer, user_id, code=code, now=now
+            )
             if accepted is None:
                 return None
             token = await self._sessions.open(session, request, user_id=user_id, now=now)
             await self._self_service_audit.record_code(session, request, accepted, user_id, now=now)
             details = {"by": accepted.value, "after": pending.by}
-            await self._self_service_audit.record(session, request, AuditAction.SIGNED_IN, user_id, now=now, **details)
-        return self._sessions.clear_state(self._start_session(pending.user, token, pending.to), PENDING)
+            await self._self_service_audit.record(
+                session, request, AuditAction.SIGNED_IN, user_id, now=now, **details
+            )
+        return self._sessions.clear_state(
+            self._start_session(pending.user, token, pending.to), PENDING
+        )
 
     def _start_session(self, user: User, token: str, to: str) -> Response:
-        return self.attempts.remember_device(self._sessions.set_session(self._sessions.redirect(to), token), user)
+        return self.attempts.remember_device(
+            self._sessions.set_session(self._sessions.redirect(to), token), user
+        )

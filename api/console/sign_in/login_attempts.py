@@ -80,24 +80,34 @@ class LoginAttempts:
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             wait_seconds = await counters_store.charge(session, attempt.counters, now=now)
-            if wait_seconds is not None and await counters_store.is_first_refusal(session, attempt.counters, now=now):
-                await self._record(session, attempt, AuditAction.TRIES_REFUSED, now=now, wait_seconds=wait_seconds)
+            if wait_seconds is not None and await counters_store.is_first_refusal(
+                session, attempt.counters, now=now
+            ):
+                await self._record(
+                    session, attempt, AuditAction.TRIES_REFUSED, now=now, wait_seconds=wait_seconds
+                )
         if wait_seconds is not None:
             raise TooManyLoginAttempts(wait_seconds)
 
     async def record_success(self, attempt: LoginAttempt) -> None:
         """The attempt succeeded: take back its count."""
         async with self._parts.database.transaction() as session:
-            await counters_store.take_back(session, attempt.counters, now=await self._parts.database.now(session))
+            await counters_store.take_back(
+                session, attempt.counters, now=await self._parts.database.now(session)
+            )
 
     async def record_failure(self, attempt: LoginAttempt) -> None:
         """The attempt failed: keep its count and write it into the audit log."""
         async with self._parts.database.transaction() as session:
-            await self._record(session, attempt, attempt.action, now=await self._parts.database.now(session))
+            await self._record(
+                session, attempt, attempt.action, now=await self._parts.database.now(session)
+            )
 
     def by_password(self, request: Request, email: str) -> LoginAttempt:
         """Sign-in by email and password."""
-        return self._sign_in(request, self._account_counters(request, email), by="password", email=email)
+        return self._sign_in(
+            request, self._account_counters(request, email), by="password", email=email
+        )
 
     def by_link(self, request: Request) -> LoginAttempt:
         """Sign-in by a link, which names no account."""
@@ -109,40 +119,82 @@ class LoginAttempts:
 
     def by_code(self, request: Request, user_id: UserId, *, after: str) -> LoginAttempt:
         """Sign-in by a code, after the first factor."""
-        attempt = self._sign_in(request, self._user_counters(request, user_id), by="code", user_id=user_id)
+        attempt = self._sign_in(
+            request, self._user_counters(request, user_id), by="code", user_id=user_id
+        )
         return replace(attempt, details={**attempt.details, "after": after})
 
     def for_step_up(self, request: Request, user_id: UserId, *, by: str) -> LoginAttempt:
         """Step-up of a signed-in user. By OIDC, attempts count for the address only."""
-        counters = self._address_counters(request) if by == "oidc" else self._user_counters(request, user_id)
-        return LoginAttempt(counters, actor_of(request, user_id), AuditAction.PROOF_FAILED, {"by": by}, user_id)
+        counters = (
+            self._address_counters(request)
+            if by == "oidc"
+            else self._user_counters(request, user_id)
+        )
+        return LoginAttempt(
+            counters, actor_of(request, user_id), AuditAction.PROOF_FAILED, {"by": by}, user_id
+        )
 
     def remember_device(self, response: Response, user: User) -> Response:
         """Give this browser its own counter for the account of the user."""
         if user.email is None:
             return response
         state = {"account": _digest(sign_in_address(user.email)), "id": secrets.token_urlsafe(16)}
-        return self._sessions.set_state(response, DEVICE, state, now=self._parts.now(), seconds=DEVICE_SECONDS)
+        return self._sessions.set_state(
+            response, DEVICE, state, now=self._parts.now(), seconds=DEVICE_SECONDS
+        )
 
     def _sign_in(
-        self, request: Request, counters: Counters, *, by: str, user_id: UserId | None = None, email: str | None = None
+        self,
+        request: Request,
+        counters: Counters,
+        *,
+        by: str,
+        user_id: UserId | None = None,
+        email: str | None = None,
     ) -> LoginAttempt:
         """The actor of a failed sign-in is the visitor, whichever name was given."""
-        return LoginAttempt(counters, actor_of(request), AuditAction.SIGN_IN_FAILED, {"by": by}, user_id, email)
+        return LoginAttempt(
+            counters, actor_of(request), AuditAction.SIGN_IN_FAILED, {"by": by}, user_id, email
+        )
 
     async def _record(
-        self, session: AsyncSession, attempt: LoginAttempt, action: AuditAction, *, now: datetime, **more: object
+        self,
+        session: AsyncSession,
+        attempt: LoginAttempt,
+        action: AuditAction,
+        *,
+        now: datetime,
+        **more: object,
     ) -> None:
-        user_id = attempt.user_id if attempt.email is None else await users.find_user_id(session, attempt.email)
+        user_id = (
+            attempt.user_id
+            if attempt.email is None
+            else await users.find_user_id(session, attempt.email)
+        )
         subject, details = Subject(SubjectType.USER, user_id), {**attempt.details, **more}
-        await audit.record(session, self._parts.sealer, attempt.actor, action, now=now, subject=subject, details=details)
+        await audit.record(
+            session,
+            self._parts.sealer,
+            attempt.actor,
+            action,
+            now=now,
+            subject=subject,
+            details=details,
+        )
 
     def _account_counters(self, request: Request, email: str) -> Counters:
         account = sign_in_address(email)
         device = self._sessions.read_state(request, DEVICE, now=self._parts.now())
         if device is not None and device["account"] == _digest(account):
-            return (counters_store.counter("device", device["id"], ACCOUNT), *self._address_counters(request))
-        return (counters_store.counter("account", account, ACCOUNT), *self._address_counters(request))
+            return (
+                counters_store.counter("device", device["id"], ACCOUNT),
+                *self._address_counters(request),
+            )
+        return (
+            counters_store.counter("account", account, ACCOUNT),
+            *self._address_counters(request),
+        )
 
     def _user_counters(self, request: Request, user_id: UserId) -> Counters:
         """Counters of codes and step-up proofs."""
@@ -154,7 +206,11 @@ class LoginAttempts:
         The attempt still counts for its account.
         """
         origin = login_attempt_origin(request, trusted=self._parts.trusted_proxies)
-        return () if origin is None else (counters_store.counter("address", origin, ADDRESS, kept=True),)
+        return (
+            ()
+            if origin is None
+            else (counters_store.counter("address", origin, ADDRESS, kept=True),)
+        )
 
 
 def _digest(account: str) -> str:

@@ -31,13 +31,34 @@ SCOPE = "openid email"
 LEEWAY_SECONDS = 60
 METADATA_LIFETIME = timedelta(minutes=5)
 # No symmetric algorithms: only the provider's own keys may sign.
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+)
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 LONGEST_SUBJECT = 255
 # The provider is unreachable, or its response is not JSON, too deeply nested, incomplete, of wrong
 # types or wrongly signed.
-RESPONSE_ERRORS = (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+RESPONSE_ERRORS = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    JoseError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
 
 # A JSON object from the provider, with values of any JSON type.
 Json = Mapping[str, Any]
@@ -92,7 +113,9 @@ class OidcProvider:
     Its metadata is cached for 5 minutes.
     """
 
-    def __init__(self, client: OidcClient, *, public_url: str, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self, client: OidcClient, *, public_url: str, transport: httpx.AsyncBaseTransport
+    ) -> None:
         self.url = client.issuer
         self._client = client
         self._redirect_uri = public_url + CALLBACK_PATH
@@ -105,7 +128,9 @@ class OidcProvider:
         """The name shown to users."""
         return httpx.URL(self.url).host
 
-    async def begin(self, *, now: datetime, force_login: bool = False) -> tuple[str, AuthorizationRequest]:
+    async def begin(
+        self, *, now: datetime, force_login: bool = False
+    ) -> tuple[str, AuthorizationRequest]:
         """Start an authorization. `force_login` makes the provider authenticate the user again.
 
         Returns the address to send the browser to, and the secrets that the response must match.
@@ -129,7 +154,9 @@ class OidcProvider:
         )
         return url, request
 
-    async def finish(self, response: Mapping[str, str], expected: AuthorizationRequest, *, now: datetime) -> VerifiedIdentity:
+    async def finish(
+        self, response: Mapping[str, str], expected: AuthorizationRequest, *, now: datetime
+    ) -> VerifiedIdentity:
         """Verify the provider's response, which is the query of the callback address.
 
         Raises: OidcProviderFailed.
@@ -144,12 +171,16 @@ class OidcProvider:
         try:
             async with httpx.AsyncClient(transport=self._transport, trust_env=False) as client:
                 token = await self._exchange_code(client, metadata, response["code"], expected)
-                keys = KeySet.import_key_set((await client.get(metadata["jwks_uri"])).raise_for_status().json())
+                keys = KeySet.import_key_set(
+                    (await client.get(metadata["jwks_uri"])).raise_for_status().json()
+                )
             return self._verify_id_token(token, keys, expected, now)
         except RESPONSE_ERRORS as error:
             raise OidcProviderFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _exchange_code(self, client: httpx.AsyncClient, metadata: Json, code: str, expected: AuthorizationRequest) -> Json:
+    async def _exchange_code(
+        self, client: httpx.AsyncClient, metadata: Json, code: str, expected: AuthorizationRequest
+    ) -> Json:
         """Exchange the code for tokens.
 
         The client authenticates by HTTP Basic if the provider supports it.
@@ -160,12 +191,16 @@ class OidcProvider:
             method = "none"
         grant = {"grant_type": "authorization_code", "redirect_uri": self._redirect_uri}
         body = urlencode({**grant, "code": code, "code_verifier": expected.code_verifier})
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        }
         # HTTP Basic needs both percent-encoded (RFC 6749, 2.3.1). The library leaves that to its
         # caller.
         is_basic = method == "client_secret_basic"
         credentials = [
-            quote(part, safe="") if is_basic else part for part in (self._client.client_id, self._client.client_secret or "")
+            quote(part, safe="") if is_basic else part
+            for part in (self._client.client_id, self._client.client_secret or "")
         ]
         auth = ClientAuth(*credentials, method)
         url, headers, body = auth.prepare("POST", metadata["token_endpoint"], headers, body)
@@ -173,19 +208,27 @@ class OidcProvider:
         token: Json = response.raise_for_status().json()
         return token
 
-    def _verify_id_token(self, token: Json, keys: KeySet, expected: AuthorizationRequest, now: datetime) -> VerifiedIdentity:
+    def _verify_id_token(
+        self, token: Json, keys: KeySet, expected: AuthorizationRequest, now: datetime
+    ) -> VerifiedIdentity:
         signed = jwt.decode(token["id_token"], keys, algorithms=list(ALGORITHMS))
         required = {"iss": self.url, "aud": self._client.client_id}
         claims = CodeIDToken(
             signed.claims,
             signed.header,
             options={name: {"essential": True, "value": value} for name, value in required.items()},
-            params={"nonce": expected.nonce, "client_id": self._client.client_id, "access_token": token.get("access_token")},
+            params={
+                "nonce": expected.nonce,
+                "client_id": self._client.client_id,
+                "access_token": token.get("access_token"),
+            },
         )
         claims.validate(now=int(now.timestamp()), leeway=LEEWAY_SECONDS)
         email = _text(claims["email"]) if claims.get("email_verified") is True else None
         at = claims.get("auth_time")
-        return VerifiedIdentity(_text(claims["sub"]), email, at if isinstance(at, int | float) else None)
+        return VerifiedIdentity(
+            _text(claims["sub"]), email, at if isinstance(at, int | float) else None
+        )
 
     async def _metadata(self, now: datetime) -> Json:
         if self._known_until is None or now >= self._known_until:
@@ -195,7 +238,9 @@ class OidcProvider:
     async def _discover(self) -> Json:
         try:
             async with httpx.AsyncClient(transport=self._transport, trust_env=False) as client:
-                response = await client.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
+                response = await client.get(
+                    f"{self.url.rstrip('/')}/.well-known/openid-configuration"
+                )
             metadata: Json = response.raise_for_status().json()
             if metadata["issuer"] != self.url:
                 raise OidcProviderFailed("the provider's issuer is not MAKEGOOD_OIDC_ISSUER")

@@ -24,14 +24,29 @@ class SelfServiceAudit:
         self._parts = parts
 
     async def record(
-        self, session: AsyncSession, request: Request, action: AuditAction, user_id: UserId, *, now: datetime, **details: object
+        self,
+        session: AsyncSession,
+        request: Request,
+        action: AuditAction,
+        user_id: UserId,
+        *,
+        now: datetime,
+        **details: object,
     ) -> None:
         """Record an action of the user of this request."""
         actor, subject = actor_of(request, user_id), Subject(SubjectType.USER, user_id)
-        await audit.record(session, self._parts.sealer, actor, action, now=now, subject=subject, details=details)
+        await audit.record(
+            session, self._parts.sealer, actor, action, now=now, subject=subject, details=details
+        )
 
     async def record_code(
-        self, session: AsyncSession, request: Request, accepted: Accepted, user_id: UserId, *, now: datetime
+        self,
+        session: AsyncSession,
+        request: Request,
+        accepted: Accepted,
+        user_id: UserId,
+        *,
+        now: datetime,
     ) -> None:
         """Record the use of a recovery code.
 
@@ -39,4 +54,6 @@ class SelfServiceAudit:
         """
         if accepted is Accepted.RECOVERY_CODE:
             left = await factors.count_recovery_codes(session, user_id)
-            await self.record(session, request, AuditAction.RECOVERY_CODE_USED, user_id, now=now, left=left)
+            await self.record(
+                session, request, AuditAction.RECOVERY_CODE_USED, user_id, now=now, left=left
+            )

@@ -81,10 +81,23 @@ class Sessions:
         # A self-updating page is not user activity.
         if now - seen_at >= sessions.SEEN_EVERY and not is_htmx_request(request):
             await self._record_activity(token)
-        return Viewer(user.user_id, user.email or "", user.has_password, token, self._keys.form_token(token), access)
+        return Viewer(
+            user.user_id,
+            user.email or "",
+            user.has_password,
+            token,
+            self._keys.form_token(token),
+            access,
+        )
 
     async def open(
-        self, session: AsyncSession, request: Request, *, user_id: UserId, now: datetime, proved_at: datetime | None = None
+        self,
+        session: AsyncSession,
+        request: Request,
+        *,
+        user_id: UserId,
+        now: datetime,
+        proved_at: datetime | None = None,
     ) -> str:
         """Open a session in this transaction and close the browser's previous one. Returns its
         token.
@@ -94,10 +107,17 @@ class Sessions:
         if before := request.cookies.get(self._session_cookie):
             await sessions.close_session(session, token=before)
         address = client_address(request, trusted=self._parts.trusted_proxies)
-        origin = {"address": "" if address is None else str(address), "user_agent": request.headers.get("User-Agent", "")}
-        return await sessions.open_session(session, user_id=user_id, now=now, proved_at=proved_at, **origin)
+        origin = {
+            "address": "" if address is None else str(address),
+            "user_agent": request.headers.get("User-Agent", ""),
+        }
+        return await sessions.open_session(
+            session, user_id=user_id, now=now, proved_at=proved_at, **origin
+        )
 
-    async def open_for(self, request: Request, user_id: UserId, *, proved_at: datetime | None = None) -> str:
+    async def open_for(
+        self, request: Request, user_id: UserId, *, proved_at: datetime | None = None
+    ) -> str:
         """Open a session in its own transaction. Pass the token to `set_session`."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
@@ -127,7 +147,9 @@ class Sessions:
         """The fields of a form sent before sign-in. Raises: FormRejected."""
         fields = await parse_form(request)
         cookie = request.cookies.get(self._form_cookie, "")
-        if not cookie or not hmac.compare_digest(cookie.encode(), fields.pop("form_token", "").encode()):
+        if not cookie or not hmac.compare_digest(
+            cookie.encode(), fields.pop("form_token", "").encode()
+        ):
             raise FormRejected
         return fields
 
@@ -150,7 +172,9 @@ class Sessions:
         self._drop(response, self._notice_cookie)
         return response
 
-    def redirect(self, to: str, *, viewer: Viewer | None = None, notice: Notice | None = None) -> Response:
+    def redirect(
+        self, to: str, *, viewer: Viewer | None = None, notice: Notice | None = None
+    ) -> Response:
         """Redirect (303) to a page of the console, which shows the notice once."""
         response = RedirectResponse(to, status_code=303, headers=HEADERS)
         if viewer is not None and notice is not None:
@@ -168,9 +192,19 @@ class Sessions:
             self._drop(response, self._notice_cookie)
 
     # State is a JSON object: its values are of any JSON type.
-    def set_state(self, response: Response, purpose: str, state: Mapping[str, Any], *, now: datetime, seconds: int) -> Response:
+    def set_state(
+        self,
+        response: Response,
+        purpose: str,
+        state: Mapping[str, Any],
+        *,
+        now: datetime,
+        seconds: int,
+    ) -> Response:
         """Store encrypted state in a cookie, one cookie per purpose."""
-        sealed = self._keys.seal_state(state, purpose=purpose, until=now + timedelta(seconds=seconds))
+        sealed = self._keys.seal_state(
+            state, purpose=purpose, until=now + timedelta(seconds=seconds)
+        )
         self._set(response, f"{self._prefix}makegood_{purpose}", sealed, seconds=seconds)
         return response
 
@@ -183,25 +217,41 @@ class Sessions:
         self._drop(response, f"{self._prefix}makegood_{purpose}")
         return response
 
-    def seal_fields(self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int) -> str:
+    def seal_fields(
+        self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int
+    ) -> str:
         """Encrypt a form's fields for this session and address. The step-up form carries them."""
         until = now + timedelta(seconds=seconds)
-        return self._keys.seal_state(fields, purpose=f"carried\0{viewer.token}\0{path}", until=until)
+        return self._keys.seal_state(
+            fields, purpose=f"carried\0{viewer.token}\0{path}", until=until
+        )
 
-    def unseal_fields(self, sealed: str, *, viewer: Viewer, path: str, now: datetime) -> dict[str, str] | None:
+    def unseal_fields(
+        self, sealed: str, *, viewer: Viewer, path: str, now: datetime
+    ) -> dict[str, str] | None:
         """Decrypt carried fields. None if expired, or of another session or address."""
         return self._keys.unseal_state(sealed, purpose=f"carried\0{viewer.token}\0{path}", now=now)
 
     async def _record_activity(self, token: str) -> None:
         try:
             async with self._parts.database.transaction() as session:
-                await sessions.see_session(session, token=token, now=await self._parts.database.now(session))
+                await sessions.see_session(
+                    session, token=token, now=await self._parts.database.now(session)
+                )
         except Unavailable:
             # Pages stay readable while the database accepts no writes.
             return
 
     def _set(self, response: Response, name: str, value: str, *, seconds: int) -> None:
-        response.set_cookie(name, value, max_age=seconds, path="/", secure=self._secure, httponly=True, samesite="lax")
+        response.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )
 
     def _drop(self, response: Response, name: str) -> None:
         response.delete_cookie(name, path="/", secure=self._secure, httponly=True, samesite="lax")

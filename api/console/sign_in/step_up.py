@@ -37,14 +37,26 @@ class SensitiveAction:
 # (tests/console/sign_in/test_step_up.py).
 SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects": SensitiveAction("create a project and see its secrets", "/projects"),
-    "/projects/{project_id}": SensitiveAction("change the settings of a project", "/projects/{project_id}"),
-    "/projects/{project_id}/delete": SensitiveAction("delete a project permanently", "/projects/{project_id}"),
+    "/projects/{project_id}": SensitiveAction(
+        "change the settings of a project", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/delete": SensitiveAction(
+        "delete a project permanently", "/projects/{project_id}"
+    ),
     "/audit/export": SensitiveAction("export the audit log", "/audit"),
     "/projects/{project_id}/keys": SensitiveAction("create an API key", "/projects/{project_id}"),
-    "/projects/{project_id}/signing-secret": SensitiveAction("create a new signing secret", "/projects/{project_id}"),
-    "/projects/{project_id}/signing-secret/finish": SensitiveAction("stop signing with the old secret", "/projects/{project_id}"),
-    "/projects/{project_id}/members": SensitiveAction("invite someone to a project", "/projects/{project_id}"),
-    "/projects/{project_id}/members/{user_id}/role": SensitiveAction("change the role of a member", "/projects/{project_id}"),
+    "/projects/{project_id}/signing-secret": SensitiveAction(
+        "create a new signing secret", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/signing-secret/finish": SensitiveAction(
+        "stop signing with the old secret", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/members": SensitiveAction(
+        "invite someone to a project", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/members/{user_id}/role": SensitiveAction(
+        "change the role of a member", "/projects/{project_id}"
+    ),
     "/login/password": SensitiveAction("change your password", "/login/password"),
     "/account/totp": SensitiveAction("set up your authenticator app", "/account/security"),
     "/account/totp/confirm": SensitiveAction("turn on your authenticator app", "/account/totp"),
@@ -84,7 +96,9 @@ class StepUpAuth:
         async with self._parts.database.reading() as session:
             now = await self._parts.database.now(session)
             proved_at = await factors.read_proved_at(session, token=viewer.token)
-        carried = self._sessions.unseal_fields(fields.get("carried", ""), viewer=viewer, path=request.url.path, now=now)
+        carried = self._sessions.unseal_fields(
+            fields.get("carried", ""), viewer=viewer, path=request.url.path, now=now
+        )
         if carried is None:
             if is_fresh(proved_at, now):
                 return None
@@ -94,10 +108,14 @@ class StepUpAuth:
         request.state.carried_fields = carried
         return None
 
-    async def _verify_proof(self, request: Request, viewer: Viewer, fields: Mapping[str, str]) -> bool:
+    async def _verify_proof(
+        self, request: Request, viewer: Viewer, fields: Mapping[str, str]
+    ) -> bool:
         async with self._parts.database.reading() as session:
             needs_code = await factors.has_totp(session, viewer.user_id)
-        attempt = self._attempts.for_step_up(request, viewer.user_id, by="code" if needs_code else "password")
+        attempt = self._attempts.for_step_up(
+            request, viewer.user_id, by="code" if needs_code else "password"
+        )
         await self._attempts.count(attempt)
         check = self._check_code if needs_code else self._check_password
         if not await check(request, viewer, fields.get("proof", "")):
@@ -110,10 +128,14 @@ class StepUpAuth:
         """Check the code and record the proof in the session."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            accepted = await factors.accept_code(session, self._parts.sealer, viewer.user_id, code=proof, now=now)
+            accepted = await factors.accept_code(
+                session, self._parts.sealer, viewer.user_id, code=proof, now=now
+            )
             if accepted is not None:
                 await factors.mark_proved(session, token=viewer.token, now=now)
-                await self._self_service_audit.record_code(session, request, accepted, viewer.user_id, now=now)
+                await self._self_service_audit.record_code(
+                    session, request, accepted, viewer.user_id, now=now
+                )
         return accepted is not None
 
     async def _check_password(self, request: Request, viewer: Viewer, proof: str) -> bool:
@@ -123,7 +145,9 @@ class StepUpAuth:
         if found is None or found.user_id != viewer.user_id:
             return False
         async with self._parts.database.transaction() as session:
-            await factors.mark_proved(session, token=viewer.token, now=await self._parts.database.now(session))
+            await factors.mark_proved(
+                session, token=viewer.token, now=await self._parts.database.now(session)
+            )
         return True
 
     async def _page(
@@ -143,7 +167,9 @@ class StepUpAuth:
             "description": sensitive.description,
             "action": path,
             "back": back,
-            "carried": self._sessions.seal_fields(fields, viewer=viewer, path=path, now=now, seconds=seconds),
+            "carried": self._sessions.seal_fields(
+                fields, viewer=viewer, path=path, now=now, seconds=seconds
+            ),
             "kind": await self._kind(viewer),
             "is_wrong": is_wrong,
         }
@@ -157,7 +183,9 @@ class StepUpAuth:
             if viewer.has_password:
                 return "password"
             provider = self._parts.oidc_provider
-            if provider is not None and await has_identity(session, issuer=provider.url, user_id=viewer.user_id):
+            if provider is not None and await has_identity(
+                session, issuer=provider.url, user_id=viewer.user_id
+            ):
                 return "issuer"
         return "link"
 

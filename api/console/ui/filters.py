@@ -14,7 +14,16 @@ EFFECT_TYPES = tuple(effect_type.value for effect_type in EffectType)
 INCIDENT_TABS = ("open", "repairing", "resolved", "all")
 EVENT_TABS = ("all", "waiting", "incident", "applied", "recovered", "closed")
 AUDIT_NAMES = ("project", "actor", "action", "from", "to")
-NAMES = ("project", "provider", "event_type", "effect_type", "internal_reference", "q", "from", "to")
+NAMES = (
+    "project",
+    "provider",
+    "event_type",
+    "effect_type",
+    "internal_reference",
+    "q",
+    "from",
+    "to",
+)
 LONGEST = 255
 
 
@@ -80,7 +89,9 @@ def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) 
     known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
     chosen = _valid_filters(query, NAMES, known)
     tab = query.get("state", tabs[0])
-    return ListAddress(path, tab if tab in tabs else tabs[0], tabs[0], chosen, query.get("cursor") or None)
+    return ListAddress(
+        path, tab if tab in tabs else tabs[0], tabs[0], chosen, query.get("cursor") or None
+    )
 
 
 def read_audit_address(query: Mapping[str, str]) -> ListAddress:
@@ -94,13 +105,17 @@ def has_empty_fields(query: Mapping[str, str]) -> bool:
     return any(not value for value in query.values())
 
 
-def _valid_filters(query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _valid_filters(
+    query: Mapping[str, str], names: Sequence[str], known: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
     """The filters that are set and valid.
 
     `known` lists the values of filters that have a fixed set.
     """
     given = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
-    valid = {name: value for name, value in given.items() if value and value in known.get(name, (value,))}
+    valid = {
+        name: value for name, value in given.items() if value and value in known.get(name, (value,))
+    }
     for name in ("from", "to"):
         if _midnight(valid.get(name)) is None:
             valid.pop(name, None)

@@ -156,7 +156,11 @@ def exact_duration(seconds: float) -> str:
     for (size, unit), (small, small_unit) in zip(UNITS, (*UNITS[1:], (1, "s")), strict=True):
         if seconds >= size:
             rest = int(seconds % size // small)
-            return f"{int(seconds // size)} {unit} {rest} {small_unit}" if rest else f"{int(seconds // size)} {unit}"
+            return (
+                f"{int(seconds // size)} {unit} {rest} {small_unit}"
+                if rest
+                else f"{int(seconds // size)} {unit}"
+            )
     raise AssertionError("unreachable: a minute is the smallest unit")
 
 

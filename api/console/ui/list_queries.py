@@ -36,7 +36,9 @@ class RowPage:
 async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> RowPage:
     """Events, newest first. Raises: ValidationFailed if the cursor is invalid."""
     async with database.searching(viewer.user_id) as session:
-        page = await reading.list_events(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
+        page = await reading.list_events(
+            session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor
+        )
     return RowPage([_event(row.receipt, row.incident) for row in page.rows], page.next_cursor)
 
 
@@ -47,8 +49,13 @@ async def incident_rows(database: Database, address: ListAddress, viewer: Viewer
         ValidationFailed if the cursor is invalid.
     """
     async with database.searching(viewer.user_id) as session:
-        page = await reading.list_incidents(session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor)
-    rows = [{"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)} for row in page.rows]
+        page = await reading.list_incidents(
+            session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor
+        )
+    rows = [
+        {"incident": incident_view(row.incident), "event": _event(row.receipt, row.incident)}
+        for row in page.rows
+    ]
     return RowPage(list[Json](rows), page.next_cursor)
 
 
@@ -64,7 +71,11 @@ async def read_event(database: Database, event_id: str, *, cursor: str | None) -
     if found is None:
         raise NotFound("There is no such event.")
     full = full_event_view(found.receipt, found.incident, found.repairs, found.timeline)
-    return {**_event(found.receipt, found.incident), **full, "timeline_cursor": found.timeline_cursor}
+    return {
+        **_event(found.receipt, found.incident),
+        **full,
+        "timeline_cursor": found.timeline_cursor,
+    }
 
 
 def _event(receipt: Receipt, incident: Incident | None) -> Json:

@@ -24,7 +24,12 @@ STATIC = HERE / "static"
 # Version and hash of `dist/htmx.min.js` as npm publishes it. The browser refuses any other file.
 HTMX = "htmx-4.0.1.min.js"
 HTMX_INTEGRITY = "sha384-Qp9rdC8H7EqOoX+nR0P3RPG2Noji+qdwJlGpfzwQJsfOpp3sGwIdSP9xO3+UlEhn"
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -44,7 +49,9 @@ class Pages:
     """Templates and static files, read once per process."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
-        self._static = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES}
+        self._static = {
+            path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES
+        }
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -65,7 +72,11 @@ class Pages:
 
     def page(self, template: str, values: Values, *, status: int = 200) -> Response:
         """A complete page."""
-        return HTMLResponse(self._templates.get_template(template).render(values), status_code=status, headers=HEADERS)
+        return HTMLResponse(
+            self._templates.get_template(template).render(values),
+            status_code=status,
+            headers=HEADERS,
+        )
 
     def region(self, template: str, values: Values) -> Markup:
         """A self-updating region, followed by a hidden field with the hash of its content."""
@@ -74,7 +85,9 @@ class Pages:
         # Safe: the template has escaped its values, and the hash is hexadecimal.
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
 
-    def page_or_region(self, request: Request, *, page: str, region: str, values: Values) -> Response:
+    def page_or_region(
+        self, request: Request, *, page: str, region: str, values: Values
+    ) -> Response:
         """The page. For htmx only its region, or 204 if the region has not changed."""
         rendered = self.region(region, values)
         if not is_htmx_request(request):
@@ -93,7 +106,9 @@ class Pages:
         content = self._static.get(name)
         if content is None:
             return Response(status_code=404, headers=HEADERS)
-        cache_control = "public, max-age=31536000, immutable" if version == _version(content) else "no-cache"
+        cache_control = (
+            "public, max-age=31536000, immutable" if version == _version(content) else "no-cache"
+        )
         media_type = MEDIA_TYPES[Path(name).suffix]
         return Response(content, media_type=media_type, headers={"Cache-Control": cache_control})
 

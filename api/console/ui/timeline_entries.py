@@ -50,12 +50,18 @@ def _receipt_accepted(entry: Json) -> TimelineText:
 def _result_received(entry: Json) -> TimelineText:
     facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
     if entry.get("status") == "success":
-        return TimelineText("check", "good", "Success reported", "The app applied the effect.", facts)
-    return TimelineText("cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts)
+        return TimelineText(
+            "check", "good", "Success reported", "The app applied the effect.", facts
+        )
+    return TimelineText(
+        "cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts
+    )
 
 
 def _deadline_credited(entry: Json) -> TimelineText:
-    detail = "Makegood could not receive results for a while. The deadline was extended by that time."
+    detail = (
+        "Makegood could not receive results for a while. The deadline was extended by that time."
+    )
     seconds = entry.get("credited_seconds")
     credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
     facts = (*credited, *_facts(entry, "down_from"))
@@ -63,13 +69,19 @@ def _deadline_credited(entry: Json) -> TimelineText:
 
 
 def _deadline_passed(entry: Json) -> TimelineText:
-    return TimelineText("clock", "bad", "Deadline passed", "No result was received.", _facts(entry, "deadline_at"))
+    return TimelineText(
+        "clock", "bad", "Deadline passed", "No result was received.", _facts(entry, "deadline_at")
+    )
 
 
 def _incident_opened(entry: Json) -> TimelineText:
     reason = str(entry.get("reason") or "")
     return TimelineText(
-        "alert", "bad", "Incident opened", labels.REASONS.get(reason, labels.humanize(reason)), _facts(entry, "error_code")
+        "alert",
+        "bad",
+        "Incident opened",
+        labels.REASONS.get(reason, labels.humanize(reason)),
+        _facts(entry, "error_code"),
     )
 
 
@@ -91,37 +103,62 @@ def _alert_given_up(entry: Json) -> TimelineText:
     Its tone is `bad` if somebody should still have been notified.
     """
     reason = str(entry.get("reason") or "")
-    detail = " ".join(part for part in (_recipient(entry), labels.ALERT_ENDS.get(reason, labels.humanize(reason))) if part)
+    detail = " ".join(
+        part
+        for part in (_recipient(entry), labels.ALERT_ENDS.get(reason, labels.humanize(reason)))
+        if part
+    )
     tone = "quiet" if reason in labels.QUIET_ALERT_ENDS else "bad"
     facts = (*_alert_subject(entry), *_facts(entry, "tries", "error"))
     return TimelineText("mail", tone, "Alert not delivered", detail, facts)
 
 
 def _reprocess_requested(entry: Json) -> TimelineText:
-    return TimelineText("repair", "busy", "Reprocess requested", _actor(entry), _facts(entry, "replay_id"))
+    return TimelineText(
+        "repair", "busy", "Reprocess requested", _actor(entry), _facts(entry, "replay_id")
+    )
 
 
 def _attempt(entry: Json) -> TimelineText:
     number, status, error = entry.get("number"), entry.get("status"), entry.get("error_class")
     took = entry.get("duration_ms")
-    facts = (*_facts(entry, "replay_id"), *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()))
+    facts = (
+        *_facts(entry, "replay_id"),
+        *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()),
+    )
     if status is not None and 200 <= status < 300:
         return TimelineText(
-            "send", "good", f"Repair call {number}: HTTP {status}", "The repair endpoint accepted the call.", facts
+            "send",
+            "good",
+            f"Repair call {number}: HTTP {status}",
+            "The repair endpoint accepted the call.",
+            facts,
         )
     if status is not None:
-        return TimelineText("send", "bad", f"Repair call {number}: HTTP {status}", labels.call_error(error), facts)
+        return TimelineText(
+            "send", "bad", f"Repair call {number}: HTTP {status}", labels.call_error(error), facts
+        )
     if error:
-        return TimelineText("send", "bad", f"Repair call {number}: no response", labels.call_error(error), facts)
+        return TimelineText(
+            "send", "bad", f"Repair call {number}: no response", labels.call_error(error), facts
+        )
     return TimelineText("send", "busy", f"Repair call {number} sent", "", facts)
 
 
 def _repair_failed(entry: Json) -> TimelineText:
-    return TimelineText("cross", "bad", "Repair failed", labels.repair_cause(entry.get("cause")), _facts(entry, "replay_id"))
+    return TimelineText(
+        "cross",
+        "bad",
+        "Repair failed",
+        labels.repair_cause(entry.get("cause")),
+        _facts(entry, "replay_id"),
+    )
 
 
 def _incident_acknowledged(entry: Json) -> TimelineText:
-    return TimelineText("eye", "quiet", "Incident acknowledged", _actor(entry) or "Someone is investigating.")
+    return TimelineText(
+        "eye", "quiet", "Incident acknowledged", _actor(entry) or "Someone is investigating."
+    )
 
 
 def _incident_resolved(entry: Json) -> TimelineText:
@@ -131,12 +168,22 @@ def _incident_resolved(entry: Json) -> TimelineText:
         by = entry.get("requested_by")
         who = f" by {labels.short_id(str(by))}" if by else ""
         why = f": “{reason}”" if reason else "."
-        return TimelineText("flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts)
-    return TimelineText("check", "good", "Incident resolved", labels.RESOLUTIONS.get(how, labels.humanize(how)), facts)
+        return TimelineText(
+            "flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts
+        )
+    return TimelineText(
+        "check",
+        "good",
+        "Incident resolved",
+        labels.RESOLUTIONS.get(how, labels.humanize(how)),
+        facts,
+    )
 
 
 def _noted(entry: Json) -> TimelineText:
-    facts = _facts(entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by")))
+    facts = _facts(
+        entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by"))
+    )
     detail = " ".join(part for part in (str(entry.get("text") or ""), _actor(entry)) if part)
     return TimelineText("note", "quiet", "Note added", detail, facts)
 
@@ -144,7 +191,11 @@ def _noted(entry: Json) -> TimelineText:
 def _flagged(entry: Json) -> TimelineText:
     flag = str(entry.get("flag") or "")
     return TimelineText(
-        "flag", "bad", f"Flagged: {labels.humanize(flag).lower()}", labels.FLAGS.get(flag, ""), _facts(entry, "replay_id")
+        "flag",
+        "bad",
+        f"Flagged: {labels.humanize(flag).lower()}",
+        labels.FLAGS.get(flag, ""),
+        _facts(entry, "replay_id"),
     )
 
 
@@ -169,7 +220,11 @@ def _recipient(entry: Json) -> str:
 
 
 def _facts(entry: Json, *names: str) -> tuple[tuple[str, str], ...]:
-    return tuple((_label(name), _value(name, entry[name])) for name in names if entry.get(name) not in (None, ""))
+    return tuple(
+        (_label(name), _value(name, entry[name]))
+        for name in names
+        if entry.get(name) not in (None, "")
+    )
 
 
 def _all_facts(entry: Json) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,6 @@
-"""Call this in the webhook handler, once the provider's signature holds and the work is queued durably."""
+"""Call this in the webhook handler, once the provider's signature holds and the work is queued
+durably.
+"""
 
 import os
 

@@ -1,4 +1,5 @@
-"""The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the `replay_id`.
+"""The repair endpoint: verify, answer 2xx, apply the effect again, report its result with the
+`replay_id`.
 
 Run it with `uvicorn repair_endpoint:app`.
 """
@@ -12,7 +13,8 @@ from makegood_client import CallbackVerifier, InvalidCallback, Makegood, RecentN
 app = FastAPI()
 makegood = Makegood(base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"])
 verifier = CallbackVerifier(
-    # One secret; during a rotation the old and the new one, separated by a comma. A blank one is refused here.
+    # One secret; during a rotation the old and the new one, separated by a comma. A blank one is
+    # refused here.
     secrets=os.environ["MAKEGOOD_SIGNING_SECRET"],
     seen_nonce=RecentNonces().seen,  # with several processes, use a shared store instead
 )
@@ -24,7 +26,9 @@ async def repair(request: Request, background: BackgroundTasks) -> dict[str, boo
         callback = verifier.verify(request.headers, await request.body())
     except InvalidCallback as invalid:
         raise HTTPException(401, invalid.reason) from None
-    background.add_task(apply_and_report, callback)  # in earnest: enqueue it durably before answering
+    background.add_task(
+        apply_and_report, callback
+    )  # in earnest: enqueue it durably before answering
     return {"accepted": True}
 
 
@@ -33,10 +37,19 @@ def apply_and_report(callback: dict[str, Any]) -> None:
     try:
         unlock_access(callback["internal_reference"], once_per=callback["replay_id"])
     except Exception as error:  # whatever went wrong, the incident must hear of it
-        outcome = {"status": "failed", "error_code": type(error).__name__, "error_message": str(error)}
-    makegood.result({"event_id": callback["event_id"], "replay_id": callback["replay_id"], **outcome})
+        outcome = {
+            "status": "failed",
+            "error_code": type(error).__name__,
+            "error_message": str(error),
+        }
+    makegood.result(
+        {"event_id": callback["event_id"], "replay_id": callback["replay_id"], **outcome}
+    )
 
 
 def unlock_access(order: str, *, once_per: str) -> None:
-    """Your own effect. Store `once_per` in its transaction, and do nothing when it is there already."""
+    """Your own effect.
+
+    Store `once_per` in its transaction, and do nothing when it is there already.
+    """
     print("unlocked", order, "for", once_per, flush=True)

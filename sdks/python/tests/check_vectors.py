@@ -46,7 +46,12 @@ def _cases(name: str) -> list[dict[str, Any]]:
 def _signing_cases() -> list[dict[str, Any]]:
     """Each signing vector, as one that a receiver with the newest secret accepts."""
     return [
-        case | {"secrets": [case["next_secret"] or case["secret"]], "now": case["timestamp"], "verdict": "accepted"}
+        case
+        | {
+            "secrets": [case["next_secret"] or case["secret"]],
+            "now": case["timestamp"],
+            "verdict": "accepted",
+        }
         for case in _cases("signing.json")
     ]
 
@@ -60,7 +65,9 @@ def _decide(case: dict[str, Any]) -> str:
 
     try:
         body = _body(case)
-        parsed = verify_callback(case["headers"], body, secrets=case["secrets"], seen_nonce=seen, now=case["now"])
+        parsed = verify_callback(
+            case["headers"], body, secrets=case["secrets"], seen_nonce=seen, now=case["now"]
+        )
     except (ConfigurationError, InvalidCallback) as error:
         return _refusal(error, asked)
     return _acceptance(case, parsed, asked)
@@ -100,7 +107,12 @@ def _acceptance(case: dict[str, Any], parsed: dict[str, Any], asked: list[str]) 
 
 def _read_setting(case: dict[str, Any]) -> str:
     """Nothing listens on port 1, so that a client whose settings are good finds no server."""
-    good = {"base_url": "http://127.0.0.1:1", "api_key": "sk_test_1", "attempts": 1, "timeout_seconds": 5}
+    good = {
+        "base_url": "http://127.0.0.1:1",
+        "api_key": "sk_test_1",
+        "attempts": 1,
+        "timeout_seconds": 5,
+    }
     try:
         makegood = Makegood(**(good | {case["setting"]: case["value"]}))
         if case["setting"] == "api_key":
@@ -108,7 +120,9 @@ def _read_setting(case: dict[str, Any]) -> str:
     except ConfigurationError as error:
         text = str(error)
         names_it = NAMES[case["setting"]] in text
-        return "refused" if names_it and not _quotes(text, case["value"]) else f"refused with {text}"
+        return (
+            "refused" if names_it and not _quotes(text, case["value"]) else f"refused with {text}"
+        )
     except MakegoodError as error:
         return "taken" if error.code == "network_error" else error.code
     return "taken"

@@ -98,7 +98,9 @@ def _receipts() -> None:
         _text("request_id"),
         sa.Column("payload", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("event_id"),
-        sa.UniqueConstraint("project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"),
+        sa.UniqueConstraint(
+            "project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"
+        ),
     )
     _index("receipts_by_reference", "receipts", ["project_id", "internal_reference"])
     _index("receipts_by_state", "receipts", ["project_id", "state", "event_id"])
@@ -175,7 +177,13 @@ def _incidents() -> None:
     )
     _index("ix_repairs_event_id", "repairs", ["event_id"])
     _index("ix_repairs_incident_id", "repairs", ["incident_id"])
-    _index("repairs_one_active", "repairs", ["incident_id"], unique=True, where="state IN ('calling', 'awaiting_result')")
+    _index(
+        "repairs_one_active",
+        "repairs",
+        ["incident_id"],
+        unique=True,
+        where="state IN ('calling', 'awaiting_result')",
+    )
     op.create_table(
         "attempts",
         _text("replay_id"),
@@ -223,7 +231,9 @@ def _engine() -> None:
     )
     _index("ix_outbox_claimed_until", "outbox", ["claimed_until"])
     _index("outbox_by_event", "outbox", ["event_id", "id"])
-    _index("outbox_urgent", "outbox", ["event_id"], where="kind IN ('reprocess', 'resolve', 'expire')")
+    _index(
+        "outbox_urgent", "outbox", ["event_id"], where="kind IN ('reprocess', 'resolve', 'expire')"
+    )
     op.create_table(
         "heartbeats",
         _text("process"),
@@ -281,9 +291,18 @@ def _instant(name: str, *, nullable: bool = False) -> sa.Column[int]:
 
 
 def _sequence() -> sa.Column[int]:
-    return sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False)
+    return sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        autoincrement=True,
+        nullable=False,
+    )
 
 
-def _index(name: str, table: str, columns: list[str], *, unique: bool = False, where: str | None = None) -> None:
+def _index(
+    name: str, table: str, columns: list[str], *, unique: bool = False, where: str | None = None
+) -> None:
     condition = None if where is None else sa.text(where)
-    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+    op.create_index(
+        name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
+    )

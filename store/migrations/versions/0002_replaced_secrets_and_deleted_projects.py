@@ -17,7 +17,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """A deleted project is one like any other to the older version: without keys, repair URL and addresses."""
+    """A deleted project is one like any other to the older version:
+
+    without keys, repair URL and addresses.
+    """
     with op.batch_alter_table("projects") as projects:
         projects.drop_column("deleted_at")
     with op.batch_alter_table("api_keys") as api_keys:

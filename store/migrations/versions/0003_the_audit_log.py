@@ -74,7 +74,12 @@ def downgrade() -> None:
 
 
 def _number(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False)
+    return sa.Column(
+        name,
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        autoincrement=False,
+        nullable=False,
+    )
 
 
 def _text(name: str, *, nullable: bool = False) -> sa.Column[str]:

@@ -11,8 +11,12 @@ depends_on = None
 
 def upgrade() -> None:
     """The one user that earlier versions knew is the administrator."""
-    op.create_table("administrators", _text("user_id"), _instant("since"), sa.PrimaryKeyConstraint("user_id"))
-    op.execute("INSERT INTO administrators (user_id, since) SELECT id, created_at FROM users ORDER BY id LIMIT 1")
+    op.create_table(
+        "administrators", _text("user_id"), _instant("since"), sa.PrimaryKeyConstraint("user_id")
+    )
+    op.execute(
+        "INSERT INTO administrators (user_id, since) SELECT id, created_at FROM users ORDER BY id LIMIT 1"
+    )
     op.create_table(
         "members",
         _text("project_id"),
@@ -40,13 +44,22 @@ def upgrade() -> None:
         sessions.add_column(sa.Column("address", sa.Text(), nullable=False, server_default=""))
         sessions.add_column(sa.Column("user_agent", sa.Text(), nullable=False, server_default=""))
     with op.batch_alter_table("sessions") as sessions:
-        sessions.alter_column("address", existing_type=sa.Text(), existing_nullable=False, server_default=None)
-        sessions.alter_column("user_agent", existing_type=sa.Text(), existing_nullable=False, server_default=None)
+        sessions.alter_column(
+            "address", existing_type=sa.Text(), existing_nullable=False, server_default=None
+        )
+        sessions.alter_column(
+            "user_agent", existing_type=sa.Text(), existing_nullable=False, server_default=None
+        )
 
 
 def downgrade() -> None:
-    """Earlier versions show everything to everyone who is signed in: only administrators stay, and keep their passwords."""
-    op.execute("UPDATE users SET password_hash = NULL WHERE id NOT IN (SELECT user_id FROM administrators)")
+    """Earlier versions show everything to everyone who is signed in:
+
+    only administrators stay, and keep their passwords.
+    """
+    op.execute(
+        "UPDATE users SET password_hash = NULL WHERE id NOT IN (SELECT user_id FROM administrators)"
+    )
     for table in ("sessions", "login_links"):
         op.execute(f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM administrators)")
     with op.batch_alter_table("sessions") as sessions:

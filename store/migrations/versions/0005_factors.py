@@ -1,4 +1,6 @@
-"""TOTP, recovery codes, counted tries, identities of an OIDC provider, and when a session proved whose it is."""
+"""TOTP, recovery codes, counted tries, identities of an OIDC provider, and when a session proved
+whose it is.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,7 +54,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Second factors go with their tables: who had one signs in without it, and must set it up again after coming back."""
+    """Second factors go with their tables:
+
+    who had one signs in without it, and must set it up again after coming back.
+    """
     for name in ("identities", "throttles", "recovery_codes", "totp_factors"):
         op.drop_table(name)
     with op.batch_alter_table("sessions") as sessions:

@@ -1,4 +1,6 @@
-"""Which `reprocess` signals the store has seen, so that a reset run in Temporal carries none of them out again."""
+"""Which `reprocess` signals the store has seen, so that a reset run in Temporal carries none of
+them out again.
+"""
 
 import sqlalchemy as sa
 from alembic import op

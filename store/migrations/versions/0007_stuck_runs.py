@@ -1,4 +1,7 @@
-"""Runs that cannot go on, and the outbox's indexes: by turn, and with `restart` among what a person asked for."""
+"""Runs that cannot go on, and the outbox's indexes:
+
+by turn, and with `restart` among what a person asked for.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,14 +31,19 @@ def upgrade() -> None:
     )
     op.create_index("stuck_runs_by_turn", "stuck_runs", ["project_id", "look_at"])
     found = sa.text("found_at IS NOT NULL")
-    op.create_index("stuck_runs_found", "stuck_runs", ["event_id"], sqlite_where=found, postgresql_where=found)
+    op.create_index(
+        "stuck_runs_found", "stuck_runs", ["event_id"], sqlite_where=found, postgresql_where=found
+    )
     _replace_urgent(NOW)
     op.drop_index("ix_outbox_claimed_until", "outbox")
     op.create_index("outbox_by_turn", "outbox", ["claimed_until", "id"])
 
 
 def downgrade() -> None:
-    """A restart that waits is forgotten: an older version does not know it, and its run can be ended in Temporal."""
+    """A restart that waits is forgotten:
+
+    an older version does not know it, and its run can be ended in Temporal.
+    """
     op.execute(sa.text("DELETE FROM outbox WHERE kind = 'restart'"))
     op.drop_index("outbox_by_turn", "outbox")
     op.create_index("ix_outbox_claimed_until", "outbox", ["claimed_until"])
@@ -46,7 +54,9 @@ def downgrade() -> None:
 def _replace_urgent(where: str) -> None:
     kinds = sa.text(where)
     op.drop_index("outbox_urgent", "outbox")
-    op.create_index("outbox_urgent", "outbox", ["event_id"], sqlite_where=kinds, postgresql_where=kinds)
+    op.create_index(
+        "outbox_urgent", "outbox", ["event_id"], sqlite_where=kinds, postgresql_where=kinds
+    )
 
 
 def _instant(name: str, *, nullable: bool = False) -> sa.Column[int]:

@@ -1,4 +1,6 @@
-"""Outages of ingest as rows, the last one that a deadline has, and beats of ingest apart from those of processes."""
+"""Outages of ingest as rows, the last one that a deadline has, and beats of ingest apart from those
+of processes.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,13 +12,19 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """The last that an API said counts as the last beat of ingest: the time of the upgrade is credited like any outage.
+    """The last that an API said counts as the last beat of ingest: the time of the upgrade is
+    credited like any outage.
 
     PostgreSQL adds a column with a constant default at once; SQLite copies the table.
     """
     op.create_table(
         "outages",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            primary_key=True,
+            autoincrement=True,
+        ),
         _instant("down_from"),
         _instant("up_at"),
         _instant("accepted_until"),
@@ -26,10 +34,16 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     pending = sa.text("done_at IS NULL")
-    op.create_index("outages_pending", "outages", ["id"], sqlite_where=pending, postgresql_where=pending)
+    op.create_index(
+        "outages_pending", "outages", ["id"], sqlite_where=pending, postgresql_where=pending
+    )
     for table in ("receipts", "repairs"):
         with op.batch_alter_table(table) as altered:
-            altered.add_column(sa.Column("credited_outage", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
+            altered.add_column(
+                sa.Column(
+                    "credited_outage", sa.BigInteger(), nullable=False, server_default=sa.text("0")
+                )
+            )
     op.execute(
         "INSERT INTO heartbeats (process, role, started_at, at, report) "
         "SELECT 'ingest_' || process, 'ingest', started_at, at, report FROM heartbeats WHERE role = 'api'"
@@ -37,9 +51,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Earlier versions credit at once or not at all: what is pending is applied first, without a word on the timelines."""
+    """Earlier versions credit at once or not at all:
+
+    what is pending is applied first, without a word on the timelines.
+    """
     connection = op.get_bind()
-    pending = sa.text("SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL ORDER BY id")
+    pending = sa.text(
+        "SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL ORDER BY id"
+    )
     for outage in connection.execute(pending).mappings().all():
         connection.execute(
             sa.text(

@@ -1,4 +1,6 @@
-"""Alerts that end unsent, with their reason; alerts know their project, so that projects take turns."""
+"""Alerts that end unsent, with their reason; alerts know their project, so that projects take
+turns.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,7 +36,9 @@ def upgrade() -> None:
         "failing_since = CASE WHEN tries > 0 THEN created_at END WHERE sent_at IS NULL"
     )
     for name, columns, where in INDEXES:
-        op.create_index(name, "alerts", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+        op.create_index(
+            name, "alerts", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+        )
 
 
 def downgrade() -> None:
@@ -45,4 +49,10 @@ def downgrade() -> None:
     with op.batch_alter_table("alerts") as alerts:
         for column in COLUMNS:
             alerts.drop_column(column)
-    op.create_index("alerts_unsent", "alerts", ["due_at"], sqlite_where=sa.text(UNSENT), postgresql_where=sa.text(UNSENT))
+    op.create_index(
+        "alerts_unsent",
+        "alerts",
+        ["due_at"],
+        sqlite_where=sa.text(UNSENT),
+        postgresql_where=sa.text(UNSENT),
+    )

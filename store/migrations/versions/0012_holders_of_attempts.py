@@ -1,4 +1,6 @@
-"""An attempt of a callback carries the process that holds it, so that no other process sends it while that one lives."""
+"""An attempt of a callback carries the process that holds it, so that no other process sends it
+while that one lives.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,8 @@
-"""Equal repeats of a result are counted in its row; results, repairs and attempts of an event are read a page at a time.
+"""Equal repeats of a result are counted in its row; results, repairs and attempts of an event are
+read a page at a time.
 
-On PostgreSQL each index blocks writes to its table while it is made, about a second for a million rows.
+On PostgreSQL each index blocks writes to its table while it is made, about a second for a million
+rows.
 """
 
 import sqlalchemy as sa

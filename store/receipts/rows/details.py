@@ -28,13 +28,17 @@ _ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:
     if not event_ids:
         return {}
-    rows = (await session.execute(select(INCIDENTS).where(INCIDENTS.c.event_id.in_(event_ids)))).all()
+    rows = (
+        await session.execute(select(INCIDENTS).where(INCIDENTS.c.event_id.in_(event_ids)))
+    ).all()
     return {incident.event_id: incident for incident in await incidents_from(session, rows)}
 
 
 async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Incident]:
     ids = [row.id for row in rows if row.state == IncidentState.REPAIRING.value]
-    query = select(REPAIRS.c.incident_id, REPAIRS.c.replay_id).where(REPAIRS.c.incident_id.in_(ids), REPAIRS.c.state.in_(_ACTIVE))
+    query = select(REPAIRS.c.incident_id, REPAIRS.c.replay_id).where(
+        REPAIRS.c.incident_id.in_(ids), REPAIRS.c.state.in_(_ACTIVE)
+    )
     active = {row.incident_id: row.replay_id for row in await session.execute(query)} if ids else {}
     return [incident_from(row, active_replay_id=active.get(row.id)) for row in rows]
 
@@ -44,18 +48,26 @@ async def select_repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> 
     newest = select(REPAIRS).where(wanted).order_by(REPAIRS.c.replay_id.desc()).limit(REPAIRS_SHOWN)
     rows = (await session.execute(newest)).all()
     ids = [row.replay_id for row in rows]
-    tried = select(ATTEMPTS).where(ATTEMPTS.c.replay_id.in_(ids)).order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
+    tried = (
+        select(ATTEMPTS)
+        .where(ATTEMPTS.c.replay_id.in_(ids))
+        .order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
+    )
     attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
     for row in await session.execute(tried.limit(ATTEMPTS_SHOWN)) if ids else ():
         attempts[row.replay_id].insert(0, attempt_from(row))
     return tuple(repair_from(row, attempts=attempts[row.replay_id]) for row in reversed(rows))
 
 
-def of_project(column: ColumnElement[str], project_id: ProjectId | None) -> list[ColumnElement[bool]]:
+def of_project(
+    column: ColumnElement[str], project_id: ProjectId | None
+) -> list[ColumnElement[bool]]:
     """The condition that a row is of the project; none for None."""
     return [] if project_id is None else [column == project_id]
 
 
-def in_projects(column: ColumnElement[str], within: tuple[ProjectId, ...] | None) -> list[ColumnElement[bool]]:
+def in_projects(
+    column: ColumnElement[str], within: tuple[ProjectId, ...] | None
+) -> list[ColumnElement[bool]]:
     """The condition that a row is of one of the projects; none for None."""
     return [] if within is None else [column.in_(within)]

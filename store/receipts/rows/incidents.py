@@ -20,24 +20,33 @@ from store.receipts.state import ReceiptSnapshot
 from store.receipts.timeline import add_timeline
 
 
-async def move_receipt(st: Statements, snapshot: ReceiptSnapshot, to: ReceiptState, now: datetime) -> None:
+async def move_receipt(
+    st: Statements, snapshot: ReceiptSnapshot, to: ReceiptState, now: datetime
+) -> None:
     """Compare-and-set the receipt's state. The caller has locked the receipt, so a lost update is a
     bug.
     """
     ended_at = None if to in {ReceiptState.WAITING, ReceiptState.INCIDENT} else to_unix_ms(now)
     moved = await st.fetch(
-        "UPDATE receipts SET state = $1, ended_at = $2 WHERE event_id = $3 AND state = $4 RETURNING 1",
+        "UPDATE receipts SET state = $1, ended_at = $2 WHERE event_id = $3 AND state = $4"
+        " RETURNING 1",
         to.value,
         ended_at,
         snapshot.event_id,
         snapshot.receipt_state.value,
     )
     if not moved:
-        raise AssertionError(f"{snapshot.event_id} was changed by another transaction while it was locked")
+        raise AssertionError(
+            f"{snapshot.event_id} was changed by another transaction while it was locked"
+        )
 
 
 async def create_incident(
-    st: Statements, snapshot: ReceiptSnapshot, reason: Reason, facts: ResultFacts | None, now: datetime
+    st: Statements,
+    snapshot: ReceiptSnapshot,
+    reason: Reason,
+    facts: ResultFacts | None,
+    now: datetime,
 ) -> IncidentId:
     incident_id = new_incident_id()
     error_code, error_message = (facts.error_code, facts.error_message) if facts else (None, None)
@@ -72,7 +81,8 @@ async def resolve_incident(
 ) -> None:
     await move_receipt(st, snapshot, to, now)
     await st.fetch(
-        "UPDATE incidents SET state = 'resolved', resolved_at = $1, resolution = $2, resolving_replay_id = $3 WHERE id = $4",
+        "UPDATE incidents SET state = 'resolved', resolved_at = $1, resolution = $2,"
+        " resolving_replay_id = $3 WHERE id = $4",
         to_unix_ms(now),
         resolution.value,
         replay_id,
@@ -84,18 +94,43 @@ async def resolve_incident(
     await add_alerts(st, snapshot, snapshot.incident, AlertKind.INCIDENT_RESOLVED, now)
 
 
-async def end_repair(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
+async def end_repair(
+    st: Statements,
+    snapshot: ReceiptSnapshot,
+    replay_id: ReplayId,
+    cause: RepairCause,
+    now: datetime,
+) -> None:
     """Record that a repair failed; the caller changes the incident."""
     await st.fetch(
-        "UPDATE repairs SET state = 'failed', cause = $1 WHERE replay_id = $2 AND state IN ('calling', 'awaiting_result')",
+        "UPDATE repairs SET state = 'failed', cause = $1 WHERE replay_id = $2 AND state IN"
+        " ('calling', 'awaiting_result')",
         cause.value,
         replay_id,
     )
-    await add_timeline(st, snapshot.event_id, TimelineKind.REPAIR_FAILED, now, replay_id=replay_id, cause=cause.value)
+    await add_timeline(
+        st,
+        snapshot.event_id,
+        TimelineKind.REPAIR_FAILED,
+        now,
+        replay_id=replay_id,
+        cause=cause.value,
+    )
 
 
-async def reopen(st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, cause: RepairCause, now: datetime) -> None:
+async def reopen(
+    st: Statements,
+    snapshot: ReceiptSnapshot,
+    replay_id: ReplayId,
+    cause: RepairCause,
+    now: datetime,
+) -> None:
     """Record that the active repair failed: the incident is open again and alerts are sent."""
     await end_repair(st, snapshot, replay_id, cause, now)
-    await st.fetch("UPDATE incidents SET state = 'open' WHERE id = $1 AND state = 'repairing'", snapshot.incident)
-    await add_alerts(st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id)
+    await st.fetch(
+        "UPDATE incidents SET state = 'open' WHERE id = $1 AND state = 'repairing'",
+        snapshot.incident,
+    )
+    await add_alerts(
+        st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id
+    )

@@ -21,12 +21,22 @@ from tests.support.given import START
 from tests.workflows.smtp_server import running_mail_server
 
 WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
-OPENED = ["Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress"]
+OPENED = [
+    "Subject",
+    "From",
+    "To",
+    "Date",
+    "Message-ID",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+]
 ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 MIME = ["MIME-Version", "Content-Type"]
 # Every code point, including lone surrogates.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300) | st.sampled_from(NASTY)
-CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS = re.compile(
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def judge(letter: OutgoingMail, names: list[str]) -> EmailMessage:
@@ -40,7 +50,11 @@ def judge(letter: OutgoingMail, names: list[str]) -> EmailMessage:
     assert message_from_bytes(letter.content, policy=policy.compat32).keys() == by_hand.names
     assert by_hand["To"] == letter.recipient
     assert by_hand["From"] == "Makegood <makegood@example.com>"
-    assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
     assert [part.defects for part in mail.walk()] == [[], [], []]
     return mail
 
@@ -67,7 +81,10 @@ def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, fie
     assert alert.facts is not None
     receipt = alert.facts.receipt
     reference, event_type = receipt.internal_reference, receipt.event_type
-    wanted = one_line(f"Incident open: {reference} · {event_type} · the app reported a failure", longest=SUBJECT_CHARACTERS)
+    wanted = one_line(
+        f"Incident open: {reference} · {event_type} · the app reported a failure",
+        longest=SUBJECT_CHARACTERS,
+    )
     assert decoded_subject(read_by_hand(letter.content)["Subject"]) == wanted
     for subtype in ("plain", "html"):
         part = mail.get_body((subtype,))
@@ -88,18 +105,33 @@ def test_facts_stay_on_their_own_lines(text: str) -> None:
     names = re.findall(r"^([A-Z][A-Za-z ]+?) {2,}", part.get_content(), re.MULTILINE)
     assert names == [
         *(name for name in ("Reference", "Event", "Effect")),
-        *("Reason", "Error", "Provider", "Occurred", "Deadline", "Opened", "Event ID", "Incident ID"),
+        *(
+            "Reason",
+            "Error",
+            "Provider",
+            "Occurred",
+            "Deadline",
+            "Opened",
+            "Event ID",
+            "Incident ID",
+        ),
     ]
 
 
 async def test_every_nasty_text_goes_through_a_real_server_as_it_was_written() -> None:
     with running_mail_server() as (post, url):
         mailer = SmtpMailer(parse_mail_server(url))
-        letters = [WRITER.write(alert_with(**{field: text}), at=START) for text in NASTY for field in FIELDS[:3]]
+        letters = [
+            WRITER.write(alert_with(**{field: text}), at=START)
+            for text in NASTY
+            for field in FIELDS[:3]
+        ]
         for letter in letters:
             await mailer(letter)
 
-    assert [raw.rstrip(b"\r\n") for raw in post.raw] == [letter.content.rstrip(b"\r\n") for letter in letters]
+    assert [raw.rstrip(b"\r\n") for raw in post.raw] == [
+        letter.content.rstrip(b"\r\n") for letter in letters
+    ]
     assert [mail.keys() for mail in post.mails] == [[*OPENED, *MIME]] * len(letters)
     assert all(mail["Bcc"] is None for mail in post.mails)
 
@@ -108,7 +140,10 @@ async def test_every_nasty_text_goes_through_a_real_server_as_it_was_written() -
 def test_plainest_form_has_ids_and_nothing_from_outside(kind: AlertKind) -> None:
     alert = alert_with(kind, **dict.fromkeys(FIELDS, "FROM OUTSIDE"))
 
-    mail = judge(WRITER.write_plainly(alert, at=START), OPENED if kind is AlertKind.INCIDENT_OPENED else ANSWER)
+    mail = judge(
+        WRITER.write_plainly(alert, at=START),
+        OPENED if kind is AlertKind.INCIDENT_OPENED else ANSWER,
+    )
 
     assert mail["Subject"].endswith(": evt_018f")
     for subtype in ("plain", "html"):
@@ -149,11 +184,16 @@ def test_odd_stored_address_is_never_written(destination: str) -> None:
 
 
 def test_address_with_an_international_domain_is_written_as_its_a_label() -> None:
-    writer = MailWriter(mail_from="makegood@bücher.example", public_url="https://makegood.example.com")
+    writer = MailWriter(
+        mail_from="makegood@bücher.example", public_url="https://makegood.example.com"
+    )
 
     letter = writer.write(alert_with(destination="ops@straße.example"), at=START)
 
-    assert (letter.sender, letter.recipient) == ("makegood@xn--bcher-kva.example", "ops@xn--strae-oqa.example")
+    assert (letter.sender, letter.recipient) == (
+        "makegood@xn--bcher-kva.example",
+        "ops@xn--strae-oqa.example",
+    )
     by_hand = read_by_hand(letter.content)
     assert by_hand["To"] == "ops@xn--strae-oqa.example"
     assert by_hand["Message-ID"].endswith("@xn--bcher-kva.example>")

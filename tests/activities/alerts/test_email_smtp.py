@@ -10,7 +10,13 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from activities.alerts.email_format import OutgoingMail
-from activities.alerts.email_smtp import MailNotSent, MailServer, SmtpMailer, is_permanent, parse_mail_server
+from activities.alerts.email_smtp import (
+    MailNotSent,
+    MailServer,
+    SmtpMailer,
+    is_permanent,
+    parse_mail_server,
+)
 from tests.support.processes import free_ports
 
 
@@ -33,7 +39,10 @@ def message() -> OutgoingMail:
     ("url", "server"),
     [
         ("smtp://mail", MailServer("mail", 25, False, None, None, None)),
-        ("smtp://u%40x:p%2Fw@mail:587?starttls=required", MailServer("mail", 587, False, True, "u@x", "p/w")),
+        (
+            "smtp://u%40x:p%2Fw@mail:587?starttls=required",
+            MailServer("mail", 587, False, True, "u@x", "p/w"),
+        ),
         ("smtp://mail:2525?starttls=never", MailServer("mail", 2525, False, False, None, None)),
         ("smtps://u:p@mail", MailServer("mail", 465, True, False, "u", "p")),
     ],
@@ -51,7 +60,9 @@ def test_other_urls_are_refused_without_being_repeated(url: str) -> None:
     assert "secret" not in str(refusal.value)
 
 
-async def test_starttls_and_password(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_starttls_and_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     authority, keeper, port = trustme.CA(), Recorder(), free_ports(1)[0]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -59,16 +70,32 @@ async def test_starttls_and_password(monkeypatch: pytest.MonkeyPatch, tmp_path_f
     authority.cert_pem.write_to_path(trusted)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
 
-    def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, auth: object) -> AuthResult:
-        is_right = isinstance(auth, LoginPassword) and (auth.login, auth.password) == (b"ops", b"secret")
+    def check(
+        server: SMTP, session: Session, envelope: Envelope, mechanism: str, auth: object
+    ) -> AuthResult:
+        is_right = isinstance(auth, LoginPassword) and (auth.login, auth.password) == (
+            b"ops",
+            b"secret",
+        )
         return AuthResult(success=is_right, handled=False)
 
-    controller = Controller(keeper, hostname="localhost", port=port, tls_context=context, authenticator=check, auth_required=True)
+    controller = Controller(
+        keeper,
+        hostname="localhost",
+        port=port,
+        tls_context=context,
+        authenticator=check,
+        auth_required=True,
+    )
     controller.start()
     try:
-        await SmtpMailer(parse_mail_server(f"smtp://ops:secret@localhost:{port}?starttls=required"))(message())
+        await SmtpMailer(
+            parse_mail_server(f"smtp://ops:secret@localhost:{port}?starttls=required")
+        )(message())
         with pytest.raises(MailNotSent, match="SMTPAuthenticationError 535"):
-            await SmtpMailer(parse_mail_server(f"smtp://ops:wrong@localhost:{port}?starttls=required"))(message())
+            await SmtpMailer(
+                parse_mail_server(f"smtp://ops:wrong@localhost:{port}?starttls=required")
+            )(message())
     finally:
         controller.stop()
 
@@ -81,7 +108,9 @@ async def test_required_starttls_is_never_done_without() -> None:
     controller.start()
     try:
         with pytest.raises(MailNotSent):
-            await SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=required"))(message())
+            await SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=required"))(
+                message()
+            )
     finally:
         controller.stop()
 
@@ -107,7 +136,9 @@ async def test_required_starttls_is_never_done_without() -> None:
         (450, "mailbox busy", False),
     ],
 )
-def test_codes_decide_whether_a_refusal_is_permanent(code: int, message: str, is_final: bool) -> None:
+def test_codes_decide_whether_a_refusal_is_permanent(
+    code: int, message: str, is_final: bool
+) -> None:
     assert is_permanent(code, message) is is_final
 
 
@@ -125,7 +156,9 @@ async def test_dripping_server_is_abandoned_at_the_deadline_of_the_whole_exchang
     began = time.monotonic()
 
     with pytest.raises(MailNotSent, match="TimeoutError"):
-        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(OutgoingMail("a@b.example", "c@d.example", b"x"))
+        await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(
+            OutgoingMail("a@b.example", "c@d.example", b"x")
+        )
 
     assert time.monotonic() - began < 5
     await ended.wait()
@@ -140,10 +173,14 @@ async def test_reply_to_quit_does_not_affect_an_accepted_mail() -> None:
             await asyncio.Event().wait()
 
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: Rude(keeper, enable_SMTPUTF8=False), "127.0.0.1", 0)
+    listening = await loop.create_server(
+        lambda: Rude(keeper, enable_SMTPUTF8=False), "127.0.0.1", 0
+    )
     url = f"smtp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
-    await SmtpMailer(parse_mail_server(url))(OutgoingMail("a@b.example", "c@d.example", b"Subject: x\r\n\r\n"))
+    await SmtpMailer(parse_mail_server(url))(
+        OutgoingMail("a@b.example", "c@d.example", b"Subject: x\r\n\r\n")
+    )
 
     assert keeper.came_over_tls == [False]
     listening.close()

@@ -41,7 +41,9 @@ async def opened_for(story: Story, *destinations: str, **changes: Any) -> SendAl
 
 async def save(story: Story, *destinations: str) -> None:
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=destinations))
+        await change_project(
+            session, story.project.id, changes=ProjectChanges(alert_emails=destinations)
+        )
 
 
 async def entries(story: Story, order: SendAlerts, kind: str) -> list[dict[str, Any]]:
@@ -80,7 +82,9 @@ async def test_permanent_refusal_ends_the_alert_visibly(
     ]
 
 
-async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused(database: Database, story: Story) -> None:
+async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "gone@shop.example", "ops@shop.example")
     server = Server(rcpt={"gone@shop.example": "550 5.1.1 no"})
 
@@ -94,7 +98,16 @@ async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused
 
     subjects = sorted(read_by_hand(content)["Subject"] for content in server.taken)
     assert server.recipients == ["ops@shop.example"] * 3
-    assert len([row for row in await story.rows("alerts", EventId(order.event_id)) if row["kind"] == "destination_failing"]) == 1
+    assert (
+        len(
+            [
+                row
+                for row in await story.rows("alerts", EventId(order.event_id))
+                if row["kind"] == "destination_failing"
+            ]
+        )
+        == 1
+    )
     assert await story.alerts(second) == [
         ("incident_opened", "", "gone@shop.example"),
         ("incident_opened", "", "ops@shop.example"),
@@ -105,7 +118,9 @@ async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused
     assert read_by_hand(notice)["In-Reply-To"].startswith(f"<{order.incident_id}.incident_opened.")
 
 
-async def test_temporary_refusal_is_tried_for_a_day_from_its_first_failure_and_ends(database: Database, story: Story) -> None:
+async def test_temporary_refusal_is_tried_for_a_day_from_its_first_failure_and_ends(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "slow@shop.example")
 
     with serving(Server(rcpt={"": "451 4.7.1 greylisted"})) as url:
@@ -119,11 +134,19 @@ async def test_temporary_refusal_is_tried_for_a_day_from_its_first_failure_and_e
         after = await alerts.deliver()
 
     assert (within, at_the_end, after) == (AlertsSent(0, 1), AlertsSent(0, 1), AlertsSent(0, 0))
-    (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
-    assert (last["reason"], last["tries"], last["error"]) == ("timed_out", 3, "SMTPRecipientsRefused 451")
+    (last,) = [
+        fields for fields in await entries(story, order, "alert_failed") if "final" in fields
+    ]
+    assert (last["reason"], last["tries"], last["error"]) == (
+        "timed_out",
+        3,
+        "SMTPRecipientsRefused 451",
+    )
 
 
-async def test_alert_that_waited_days_for_a_worker_is_still_tried(database: Database, story: Story) -> None:
+async def test_alert_that_waited_days_for_a_worker_is_still_tried(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "ops@shop.example")
     story.database.clock.skew += timedelta(days=3)
     server = Server()
@@ -144,10 +167,16 @@ async def test_address_that_was_removed_gets_nothing_more(database: Database, st
 
     assert server.recipients == ["ops@shop.example"]
     (last,) = await entries(story, order, "alert_failed")
-    assert (last["destination"], last["final"], last["reason"]) == ("left@shop.example", True, "address_removed")
+    assert (last["destination"], last["final"], last["reason"]) == (
+        "left@shop.example",
+        True,
+        "address_removed",
+    )
 
 
-async def test_opening_that_fails_for_long_ends_with_its_incident_whose_end_is_sent(database: Database, story: Story) -> None:
+async def test_opening_that_fails_for_long_ends_with_its_incident_whose_end_is_sent(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "ops@shop.example")
     with serving(Server(rcpt={"": "451 later"})) as url:
         await activities(database, url).send_alerts(order)
@@ -158,12 +187,18 @@ async def test_opening_that_fails_for_long_ends_with_its_incident_whose_end_is_s
     with serving(server) as url:
         await activities(database, url).deliver()
 
-    assert [read_by_hand(content)["Message-ID"].split(".")[1] for content in server.taken] == ["incident_resolved"]
-    (last,) = [fields for fields in await entries(story, order, "alert_failed") if "final" in fields]
+    assert [read_by_hand(content)["Message-ID"].split(".")[1] for content in server.taken] == [
+        "incident_resolved"
+    ]
+    (last,) = [
+        fields for fields in await entries(story, order, "alert_failed") if "final" in fields
+    ]
     assert (last["alert_kind"], last["reason"]) == ("incident_opened", "incident_over")
 
 
-async def test_opening_is_sent_although_its_incident_ended_a_moment_ago(database: Database, story: Story) -> None:
+async def test_opening_is_sent_although_its_incident_ended_a_moment_ago(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "ops@shop.example")
     await story.result(EventId(order.event_id))
     server = Server()
@@ -175,8 +210,12 @@ async def test_opening_is_sent_although_its_incident_ended_a_moment_ago(database
     assert kinds == ["incident_opened", "incident_resolved"]
 
 
-async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(database: Database, story: Story) -> None:
-    order = await opened_for(story, "jörg@shop.example", "a@b.example\r\nBcc: c@d.example", "ops@bücher.example")
+async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(
+    database: Database, story: Story
+) -> None:
+    order = await opened_for(
+        story, "jörg@shop.example", "a@b.example\r\nBcc: c@d.example", "ops@bücher.example"
+    )
     server = Server()
 
     with serving(server) as url:
@@ -188,7 +227,11 @@ async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(da
 
 
 @pytest.mark.parametrize(
-    "damage", ["DELETE FROM incidents WHERE event_id = :id", "UPDATE receipts SET event_type = 'of later' WHERE event_id = :id"]
+    "damage",
+    [
+        "DELETE FROM incidents WHERE event_id = :id",
+        "UPDATE receipts SET event_type = 'of later' WHERE event_id = :id",
+    ],
 )
 async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batch(
     database: Database, story: Story, damage: str
@@ -208,14 +251,20 @@ async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batc
     assert whole.encode() in wanted
 
 
-async def test_contents_that_a_server_refuses_go_out_in_their_plainest_form(database: Database, story: Story) -> None:
+async def test_contents_that_a_server_refuses_go_out_in_their_plainest_form(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "ops@shop.example", internal_reference="cheap pills")
 
     class Choosy(Server):
         async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
             assert isinstance(envelope.content, bytes)
             is_refused = b"cheap pills" in envelope.content
-            return "554 5.7.1 spam" if is_refused else await super().handle_DATA(server, session, envelope)
+            return (
+                "554 5.7.1 spam"
+                if is_refused
+                else await super().handle_DATA(server, session, envelope)
+            )
 
     server = Choosy()
     with serving(server) as url:
@@ -225,7 +274,9 @@ async def test_contents_that_a_server_refuses_go_out_in_their_plainest_form(data
     assert read_by_hand(server.taken[0])["Subject"] == f"Incident open: {order.event_id}"
 
 
-async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(database: Database, story: Story) -> None:
+async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "ops@shop.example")
 
     class Clumsy(MailWriter):
@@ -277,29 +328,36 @@ async def test_silent_server_uses_only_its_own_slots_and_blocks_no_activity_for_
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
     async with asyncio.timeout(5):
-        assert await AlertActivities(database, writer=WRITER, mailer=_taken).send_alerts(orders[-1]) == AlertsSent(
-            sent=1, failed=0
-        )
+        assert await AlertActivities(database, writer=WRITER, mailer=_taken).send_alerts(
+            orders[-1]
+        ) == AlertsSent(sent=1, failed=0)
 
 
 async def _taken(mail: OutgoingMail) -> None:
     """A server that accepts everything."""
 
 
-async def test_alert_that_cannot_be_recorded_stops_no_other(sqlite_url: str, sealer: Sealer) -> None:
+async def test_alert_that_cannot_be_recorded_stops_no_other(
+    sqlite_url: str, sealer: Sealer
+) -> None:
     database = Database.open(sqlite_url)
     story = await story_on(database, sealer)
     order = await opened_for(story, "bad@shop.example", "ops@shop.example")
     async with database.transaction() as session:
         refusing = "BEGIN SELECT RAISE(ABORT, 'a broken row'); END"
         when = "WHEN NEW.destination = 'bad@shop.example'"
-        await session.execute(text(f"CREATE TRIGGER broken BEFORE UPDATE OF sent_at ON alerts {when} {refusing}"))
+        await session.execute(
+            text(f"CREATE TRIGGER broken BEFORE UPDATE OF sent_at ON alerts {when} {refusing}")
+        )
     server = Server()
 
     with serving(server) as url:
         outcome = await activities(database, url).deliver()
 
-    rows = {row["destination"]: row["sent_at"] for row in await story.rows("alerts", EventId(order.event_id))}
+    rows = {
+        row["destination"]: row["sent_at"]
+        for row in await story.rows("alerts", EventId(order.event_id))
+    }
     await database.close()
     assert outcome == AlertsSent(sent=1, failed=1)
     assert rows["ops@shop.example"] is not None
@@ -308,5 +366,7 @@ async def test_alert_that_cannot_be_recorded_stops_no_other(sqlite_url: str, sea
 
 async def story_on(database: Database, sealer: Sealer) -> Story:
     async with database.transaction() as session:
-        created = await create_project(session, sealer, name="shop", livemode=False, now=await database.now(session))
+        created = await create_project(
+            session, sealer, name="shop", livemode=False, now=await database.now(session)
+        )
     return Story(database, created.project)

@@ -41,7 +41,9 @@ def text_of(mail: EmailMessage, subtype: str) -> str:
     return content
 
 
-async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(database: Database, story: Story) -> None:
+async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(
+    database: Database, story: Story
+) -> None:
     event_id, incident_id = await story.opened(internal_reference="order <1001>")
     story.database.clock.skew = timedelta(hours=1)
 
@@ -50,7 +52,10 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(database: 
 
     assert sent == AlertsSent(sent=1, failed=0)
     mail = post.mails[0]
-    assert mail["Subject"] == "[test] Incident open: order <1001> · invoice.paid · no result before the deadline"
+    assert (
+        mail["Subject"]
+        == "[test] Incident open: order <1001> · invoice.paid · no result before the deadline"
+    )
     assert mail["To"] == "ops@shop.example"
     for subtype in ("plain", "html"):
         assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
@@ -71,7 +76,9 @@ async def test_second_run_sends_nothing_more(database: Database, story: Story) -
     assert len(post.mails) == 1
 
 
-async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(database: Database, story: Story) -> None:
+async def test_copy_has_the_same_message_id_and_later_mails_are_its_thread(
+    database: Database, story: Story
+) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
@@ -91,7 +98,9 @@ def is_answer(mail: Message) -> bool:
     return "In-Reply-To" in mail
 
 
-async def test_thread_headers_on_the_wire_are_readable_by_mail_programs(database: Database, story: Story) -> None:
+async def test_thread_headers_on_the_wire_are_readable_by_mail_programs(
+    database: Database, story: Story
+) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     story.database.clock.skew = timedelta(hours=2)
     incident_id = await story.incident_id(event_id)
@@ -99,13 +108,17 @@ async def test_thread_headers_on_the_wire_are_readable_by_mail_programs(database
     with running_mail_server() as (post, url):
         await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
-    opened, failed = sorted((message_from_bytes(raw, policy=compat32) for raw in post.raw), key=is_answer)
+    opened, failed = sorted(
+        (message_from_bytes(raw, policy=compat32) for raw in post.raw), key=is_answer
+    )
     message_id = opened["Message-ID"].strip()
     assert message_id.startswith(f"<{incident_id}.incident_opened.")
     assert failed["In-Reply-To"].strip() == failed["References"].strip() == message_id
 
 
-async def test_refused_mail_is_recorded_without_the_address_and_due_again(database: Database, story: Story) -> None:
+async def test_refused_mail_is_recorded_without_the_address_and_due_again(
+    database: Database, story: Story
+) -> None:
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
 
@@ -117,7 +130,9 @@ async def test_refused_mail_is_recorded_without_the_address_and_due_again(databa
         sent = await activities(database, url).deliver()
 
     assert (failed, sent) == (AlertsSent(0, 1), AlertsSent(1, 0))
-    row = next(row for row in await story.rows("timeline", event_id) if row["kind"] == "alert_failed")
+    row = next(
+        row for row in await story.rows("timeline", event_id) if row["kind"] == "alert_failed"
+    )
     assert row["fields"]["error"] == "SMTPDataError 451"
 
 
@@ -125,7 +140,9 @@ async def test_unreachable_server_is_an_ordinary_failure(database: Database, sto
     event_id, incident_id = await story.opened()
     story.database.clock.skew = timedelta(hours=1)
 
-    outcome = await activities(database, "smtp://127.0.0.1:1").send_alerts(SendAlerts(event_id, incident_id))
+    outcome = await activities(database, "smtp://127.0.0.1:1").send_alerts(
+        SendAlerts(event_id, incident_id)
+    )
 
     assert outcome == AlertsSent(sent=0, failed=1)
 
@@ -164,7 +181,8 @@ async def test_cancelled_sending_records_what_was_sent(database: Database, story
     sending = asyncio.create_task(alerts.send_alerts(order))
     await courier.both_tried.wait()
     await wait_until_async(
-        lambda: is_sent(story, order.event_id, "ops@shop.example"), what="the record of the mail that was sent"
+        lambda: is_sent(story, order.event_id, "ops@shop.example"),
+        what="the record of the mail that was sent",
     )
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -178,7 +196,9 @@ async def is_sent(story: Story, event_id: str, destination: str) -> bool:
     return any(row["sent_at"] is not None for row in rows if row["destination"] == destination)
 
 
-async def test_broken_mail_is_recorded_as_failed_and_delays_no_other(database: Database, story: Story) -> None:
+async def test_broken_mail_is_recorded_as_failed_and_delays_no_other(
+    database: Database, story: Story
+) -> None:
     order = await opened_for(story, "broken@shop.example", "ops@shop.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=Courier())
 
@@ -186,7 +206,10 @@ async def test_broken_mail_is_recorded_as_failed_and_delays_no_other(database: D
 
     rows = {row["destination"]: row for row in await story.rows("alerts", EventId(order.event_id))}
     assert outcome == AlertsSent(sent=1, failed=1)
-    assert (rows["broken@shop.example"]["last_error"], rows["broken@shop.example"]["tries"]) == ("LookupError", 1)
+    assert (rows["broken@shop.example"]["last_error"], rows["broken@shop.example"]["tries"]) == (
+        "LookupError",
+        1,
+    )
     assert await is_sent(story, order.event_id, "ops@shop.example")
 
 
@@ -213,7 +236,9 @@ async def test_line_breaks_of_the_app_make_no_headers(database: Database, story:
         "=?",
     ],
 )
-async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(database: Database, story: Story, reference: str) -> None:
+async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(
+    database: Database, story: Story, reference: str
+) -> None:
     event_id, incident_id = await story.opened(internal_reference=reference)
     story.database.clock.skew = timedelta(hours=1)
 
@@ -221,14 +246,25 @@ async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(database:
         sent = await activities(database, url).send_alerts(SendAlerts(event_id, incident_id))
 
     assert sent == AlertsSent(sent=1, failed=0)
-    wanted = ["Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress", "MIME-Version"]
+    wanted = [
+        "Subject",
+        "From",
+        "To",
+        "Date",
+        "Message-ID",
+        "Auto-Submitted",
+        "X-Auto-Response-Suppress",
+        "MIME-Version",
+    ]
     assert [*wanted, "Content-Type"] == read_by_hand(post.raw[0]).names
     assert event_id in text_of(post.mails[0], "plain")
     assert "<b>paid</b>" not in text_of(post.mails[0], "html")
 
 
 @pytest.mark.parametrize(
-    ("tries", "seconds"), [(0, 5), (1, 10), (6, 320), (7, 600), (500, 600)], ids=["first", "second", "7th", "8th", "500th"]
+    ("tries", "seconds"),
+    [(0, 5), (1, 10), (6, 320), (7, 600), (500, 600)],
+    ids=["first", "second", "7th", "8th", "500th"],
 )
 def test_retries_double_from_five_seconds_to_ten_minutes(tries: int, seconds: int) -> None:
     assert retry_seconds(tries) == seconds

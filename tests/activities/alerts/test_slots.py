@@ -68,7 +68,9 @@ async def opened(story: Story, count: int, *, to: str | tuple[str, ...]) -> list
     """`count` incidents, each with one due alert for each address."""
     addresses = (to,) if isinstance(to, str) else to
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(alert_emails=addresses))
+        await change_project(
+            session, story.project.id, changes=ProjectChanges(alert_emails=addresses)
+        )
     orders = [SendAlerts(*await story.opened()) for _ in range(count)]
     story.database.clock.skew = timedelta(days=1)
     return orders
@@ -79,19 +81,25 @@ async def other(story: Story, sealer: Sealer) -> Story:
     return await other_project(story, sealer)
 
 
-async def test_one_silent_recipient_uses_one_slot_and_delays_no_mail(database: Database, story: Story, other: Story) -> None:
+async def test_one_silent_recipient_uses_one_slot_and_delays_no_mail(
+    database: Database, story: Story, other: Story
+) -> None:
     await opened(story, 1, to="ops@silent.example")
     await opened(other, 20, to="ops@other.example")
     server = MailServer("silent.example")
     sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
 
-    await wait_until_async(lambda: server.has_taken(20), seconds=8, what="every mail to the other project")
+    await wait_until_async(
+        lambda: server.has_taken(20), seconds=8, what="every mail to the other project"
+    )
 
     assert server.held["silent.example"] == 1
     await end(sending)
 
 
-async def test_project_with_silent_recipients_uses_half_of_the_slots(database: Database, story: Story, other: Story) -> None:
+async def test_project_with_silent_recipients_uses_half_of_the_slots(
+    database: Database, story: Story, other: Story
+) -> None:
     await opened(story, 20, to="ops@silent.example")
     server = MailServer("silent.example")
     sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
@@ -127,7 +135,9 @@ async def test_addresses_that_timed_out_share_one_slot_and_delay_no_others_of_th
     database: Database, story: Story, other: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
-    orders = await opened(story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example"))
+    orders = await opened(
+        story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example")
+    )
     server = MailServer("silent.example")
     alerts = AlertActivities(database, writer=WRITER, mailer=server)
     for order in orders[:2]:
@@ -137,7 +147,9 @@ async def test_addresses_that_timed_out_share_one_slot_and_delay_no_others_of_th
     await wait_until_async(lambda: is_held(server, 1), what="a slot is in use")
     await opened(other, 10, to="ops@other.example")
 
-    await wait_until_async(lambda: server.has_taken(35), seconds=8, what="every mail to the addresses that answer")
+    await wait_until_async(
+        lambda: server.has_taken(35), seconds=8, what="every mail to the addresses that answer"
+    )
 
     assert server.held["silent.example"] == 1
     await end(sending)
@@ -162,7 +174,9 @@ async def test_address_that_answers_again_gets_more_slots(
     await end(sending)
 
 
-async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again(database: Database, story: Story) -> None:
+async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again(
+    database: Database, story: Story
+) -> None:
     await opened(story, 1, to="ops@silent.example")
     server = MailServer("silent.example")
     sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
@@ -197,7 +211,9 @@ def test_silent_address_is_forgotten_after_a_while() -> None:
     assert patient.by_project() == {"prj_1": frozenset({"ops@silent.example"})}
 
 
-@pytest.mark.parametrize("greeting", [b"", b"220 mail.example ESMTP\r\n"], ids=["no greeting", "no answer to EHLO"])
+@pytest.mark.parametrize(
+    "greeting", [b"", b"220 mail.example ESMTP\r\n"], ids=["no greeting", "no answer to EHLO"]
+)
 async def test_server_that_does_not_answer_is_silent_and_one_that_refuses_is_not(
     greeting: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +234,11 @@ async def test_server_that_does_not_answer_is_silent_and_one_that_refuses_is_not
             port = server.sockets[0].getsockname()[1]
             mailer = SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=never"))
             with pytest.raises(MailNotSent) as refused:
-                await mailer(OutgoingMail(sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"))
+                await mailer(
+                    OutgoingMail(
+                        sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"
+                    )
+                )
             found.append(refused.value.is_silent)
 
     assert found == [True, False]

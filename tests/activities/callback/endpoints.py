@@ -31,14 +31,21 @@ class Endpoint:
     async def __call__(self, request: OutgoingRequest) -> ExchangeOutcome:
         self.requests.append(request)
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
-        return outcome if isinstance(outcome, ExchangeOutcome) else ExchangeOutcome(outcome, None, 12)
+        return (
+            outcome if isinstance(outcome, ExchangeOutcome) else ExchangeOutcome(outcome, None, 12)
+        )
 
     def headers(self, number: int = 0) -> dict[str, str]:
         return {name.lower(): value for name, value in self.requests[number].headers}
 
 
 def built(
-    story: Story, sealer: Sealer, endpoint: Transport, schedule: tuple[int, ...] = SCHEDULE, *, holder: str | None = None
+    story: Story,
+    sealer: Sealer,
+    endpoint: Transport,
+    schedule: tuple[int, ...] = SCHEDULE,
+    *,
+    holder: str | None = None,
 ) -> CallbackActivities:
     """The activity in a worker process of its own."""
     return CallbackActivities(
@@ -53,14 +60,24 @@ def built(
 
 
 async def send(
-    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
+    story: Story,
+    sealer: Sealer,
+    endpoint: Transport,
+    order: SendCallback,
+    schedule: tuple[int, ...] = SCHEDULE,
 ) -> LifecycleResult:
     """Run the activity once, as Temporal would."""
-    return await ActivityEnvironment().run(built(story, sealer, endpoint, schedule).send_callback, order)
+    return await ActivityEnvironment().run(
+        built(story, sealer, endpoint, schedule).send_callback, order
+    )
 
 
 async def failing(
-    story: Story, sealer: Sealer, endpoint: Transport, order: SendCallback, schedule: tuple[int, ...] = SCHEDULE
+    story: Story,
+    sealer: Sealer,
+    endpoint: Transport,
+    order: SendCallback,
+    schedule: tuple[int, ...] = SCHEDULE,
 ) -> ApplicationError:
     """Run the activity once, and return its error."""
     with pytest.raises(ApplicationError) as failure:

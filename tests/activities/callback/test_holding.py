@@ -58,7 +58,9 @@ class WorkerProcess:
         """Write its heartbeat, now by the store's clock."""
         async with self.story.database.transaction() as session:
             now = await self.story.database.now(session)
-            await write_beat(session, process=self.name, role="worker", started_at=now, now=now, report=report)
+            await write_beat(
+                session, process=self.name, role="worker", started_at=now, now=now, report=report
+            )
 
 
 def worker(story: Story, sealer: Sealer, transport: Any) -> WorkerProcess:
@@ -72,7 +74,9 @@ async def order(story: Story) -> SendCallback:
 
 
 @asynccontextmanager
-async def in_flight(process: WorkerProcess, order: SendCallback, slow: Slow) -> AsyncIterator[asyncio.Task[LifecycleResult]]:
+async def in_flight(
+    process: WorkerProcess, order: SendCallback, slow: Slow
+) -> AsyncIterator[asyncio.Task[LifecycleResult]]:
     """An attempt that waits for the endpoint's response."""
     sending = asyncio.create_task(process.send(order))
     await asyncio.wait_for(slow.is_called.wait(), 10)
@@ -84,7 +88,10 @@ async def in_flight(process: WorkerProcess, order: SendCallback, slow: Slow) -> 
 
 
 async def attempts_of(story: Story, order: SendCallback) -> list[tuple[int, str, int | None]]:
-    return [(row["number"], row["state"], row["status"]) for row in await story.rows("attempts", EventId(order.event_id))]
+    return [
+        (row["number"], row["state"], row["status"])
+        for row in await story.rows("attempts", EventId(order.event_id))
+    ]
 
 
 async def test_attempt_in_flight_is_not_sent_by_another_worker_while_its_own_lives(
@@ -105,7 +112,9 @@ async def test_attempt_in_flight_is_not_sent_by_another_worker_while_its_own_liv
     assert await attempts_of(story, order) == [(1, "finished", 200)]
 
 
-async def test_second_run_in_a_worker_joins_its_attempt_in_flight(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_second_run_in_a_worker_joins_its_attempt_in_flight(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     slow = Counted()
     process = worker(story, sealer, slow)
     async with in_flight(process, order, slow) as sending:
@@ -175,7 +184,9 @@ async def test_store_outage_makes_every_heartbeat_stale_and_hands_no_attempt_ove
     assert endpoint.requests == []
 
 
-async def test_attempt_of_a_worker_that_ended_is_taken_over_at_once(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_attempt_of_a_worker_that_ended_is_taken_over_at_once(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     endpoint = Endpoint(200)
     gone, second = worker(story, sealer, Dying()), worker(story, sealer, endpoint)
     with pytest.raises(asyncio.CancelledError):
@@ -199,7 +210,9 @@ async def test_stopped_heartbeat_reports_that_its_worker_ended(story: Story) -> 
         from store.status.heartbeats import read_beats
 
         beats = await read_beats(session, await story.database.now(session))
-    assert [(found.process, found.report.get(ENDED)) for found in beats] == [("worker-stopped", True)]
+    assert [(found.process, found.report.get(ENDED)) for found in beats] == [
+        ("worker-stopped", True)
+    ]
 
 
 def test_attempt_is_held_for_longer_than_it_is_sent_and_recorded() -> None:
@@ -230,11 +243,19 @@ async def test_attempt_that_a_living_worker_forgot_is_held_for_at_most_660_secon
 
 @pytest.mark.parametrize(
     "late",
-    [ExchangeOutcome(200, None, 12), ExchangeOutcome(400, None, 12), ExchangeOutcome(None, ErrorClass.TIMEOUT, 30_000)],
+    [
+        ExchangeOutcome(200, None, 12),
+        ExchangeOutcome(400, None, 12),
+        ExchangeOutcome(None, ErrorClass.TIMEOUT, 30_000),
+    ],
     ids=["accepted", "declined", "failed"],
 )
 async def test_worker_that_lost_its_attempt_while_it_was_stopped_records_nothing(
-    story: Story, sealer: Sealer, order: SendCallback, late: ExchangeOutcome, monkeypatch: pytest.MonkeyPatch
+    story: Story,
+    sealer: Sealer,
+    order: SendCallback,
+    late: ExchangeOutcome,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     stopped_in, taken_over_in = Counted(late), Slow()

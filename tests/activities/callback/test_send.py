@@ -25,7 +25,9 @@ from store.receipts.state import lock_receipt
 from tests.activities.callback.endpoints import Endpoint, Slow, built, failing, send
 from tests.support.given import Story
 
-REFUSED_CONNECTION = ExchangeOutcome(status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3)
+REFUSED_CONNECTION = ExchangeOutcome(
+    status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3
+)
 
 
 @pytest.fixture
@@ -45,10 +47,29 @@ async def test_body_and_headers_are_the_contracts(
     assert answer.status.state is LifecycleState.AWAITING_RESULT
     body, headers = endpoint.requests[0].body, endpoint.headers()
     assert list(json.loads(body)) == [
-        *("type", "replay_id", "incident_id", "event_id", "provider", "provider_event_id", "stripe_event_id", "event_type"),
-        *("effect_type", "internal_reference", "occurred_at", "reason", "error_code", "requested_at", "livemode"),
+        *(
+            "type",
+            "replay_id",
+            "incident_id",
+            "event_id",
+            "provider",
+            "provider_event_id",
+            "stripe_event_id",
+            "event_type",
+        ),
+        *(
+            "effect_type",
+            "internal_reference",
+            "occurred_at",
+            "reason",
+            "error_code",
+            "requested_at",
+            "livemode",
+        ),
     ]
-    signed = f"{headers['x-sendpromptly-timestamp']}.{headers['x-sendpromptly-nonce']}.".encode() + body
+    signed = (
+        f"{headers['x-sendpromptly-timestamp']}.{headers['x-sendpromptly-nonce']}.".encode() + body
+    )
     signature = hmac.new(project.signing_secret.encode(), signed, hashlib.sha256).hexdigest()
     assert headers["x-sendpromptly-signature"] == signature
     assert headers["webhook-id"] == order.replay_id
@@ -94,7 +115,9 @@ async def test_both_secrets_sign_while_a_rotation_overlaps_and_the_next_alone_af
     endpoint = Endpoint(503, 200)
     async with story.database.transaction() as session:
         now = await story.database.now(session)
-        following = await rotate_signing_secret(session, sealer, project_id=story.project.id, now=now)
+        following = await rotate_signing_secret(
+            session, sealer, project_id=story.project.id, now=now
+        )
 
     await failing(story, sealer, endpoint, order, schedule=(0, 0))
     story.database.clock.skew += timedelta(hours=24)
@@ -105,18 +128,28 @@ async def test_both_secrets_sign_while_a_rotation_overlaps_and_the_next_alone_af
     assert during["x-sendpromptly-signature-next"] != during["x-sendpromptly-signature"]
     assert len(after["webhook-signature"].split()) == 1
     assert "x-sendpromptly-signature-next" not in after
-    signed = f"{after['x-sendpromptly-timestamp']}.{after['x-sendpromptly-nonce']}.".encode() + endpoint.requests[1].body
-    assert after["x-sendpromptly-signature"] == hmac.new(following.encode(), signed, hashlib.sha256).hexdigest()
+    signed = (
+        f"{after['x-sendpromptly-timestamp']}.{after['x-sendpromptly-nonce']}.".encode()
+        + endpoint.requests[1].body
+    )
+    assert (
+        after["x-sendpromptly-signature"]
+        == hmac.new(following.encode(), signed, hashlib.sha256).hexdigest()
+    )
 
 
-async def test_network_failure_is_recorded_by_its_class(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_network_failure_is_recorded_by_its_class(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     await failing(story, sealer, Endpoint(REFUSED_CONNECTION), order)
 
     rows = await story.rows("attempts", EventId(order.event_id))
     assert [(row["status"], row["error_class"]) for row in rows] == [(None, "connect_failed")]
 
 
-async def test_attempt_after_a_lost_delay_waits_for_the_schedule(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_attempt_after_a_lost_delay_waits_for_the_schedule(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     endpoint = Endpoint(503)
     await failing(story, sealer, endpoint, order)
 
@@ -128,7 +161,9 @@ async def test_attempt_after_a_lost_delay_waits_for_the_schedule(story: Story, s
     assert len(endpoint.requests) == 1
 
 
-async def test_every_attempt_sends_the_same_bytes(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_every_attempt_sends_the_same_bytes(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     endpoint = Endpoint(503)
     await failing(story, sealer, endpoint, order)
     story.database.clock.skew += timedelta(seconds=60)
@@ -139,7 +174,9 @@ async def test_every_attempt_sends_the_same_bytes(story: Story, sealer: Sealer, 
     assert endpoint.headers(1)["x-sendpromptly-attempt"] == "2"
 
 
-async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     await story.do(begin_attempt, order.event_id, order.replay_id)
     story.database.clock.skew += timedelta(hours=1)
     endpoint = Endpoint(200)
@@ -150,7 +187,9 @@ async def test_attempt_left_by_a_crash_is_sent_again_under_its_number(story: Sto
     assert endpoint.headers()["x-sendpromptly-attempt"] == "1"
 
 
-async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_attempt_that_may_be_in_flight_is_not_sent_beside_itself(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     slow, endpoint = Slow(), Endpoint(200)
     running = asyncio.create_task(send(story, sealer, slow, order))
     await slow.is_called.wait()
@@ -182,20 +221,28 @@ async def test_attempt_that_took_too_long_to_begin_is_left_to_the_next_run(
 
 
 @pytest.mark.parametrize("status", [400, 302])
-async def test_declined_callback_ends_the_series(story: Story, sealer: Sealer, order: SendCallback, status: int) -> None:
+async def test_declined_callback_ends_the_series(
+    story: Story, sealer: Sealer, order: SendCallback, status: int
+) -> None:
     failure = await failing(story, sealer, Endpoint(status), order)
 
     assert (failure.type, failure.non_retryable) == ("repair_rejected", True)
-    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == ["rejected"]
+    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == [
+        "rejected"
+    ]
 
 
-async def test_gone_endpoint_marks_the_url(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_gone_endpoint_marks_the_url(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     await failing(story, sealer, Endpoint(410), order)
 
     assert (await story.standing(EventId(order.event_id))).repair_url is None
 
 
-async def test_last_attempt_of_the_schedule_exhausts_it(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_last_attempt_of_the_schedule_exhausts_it(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     endpoint = Endpoint(500)
     for seconds in (60, 600):
         await failing(story, sealer, endpoint, order)
@@ -206,7 +253,9 @@ async def test_last_attempt_of_the_schedule_exhausts_it(story: Story, sealer: Se
     assert (failure.type, failure.non_retryable) == ("repair_exhausted", True)
 
 
-async def test_settled_receipt_gets_no_attempt(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_settled_receipt_gets_no_attempt(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     await story.result(EventId(order.event_id), replay_id=order.replay_id)
     endpoint = Endpoint(200)
 
@@ -227,7 +276,9 @@ async def test_url_removed_in_the_middle_ends_the_series(
     failure = await failing(story, sealer, endpoint, order)
 
     assert failure.type == "repair_over"
-    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == ["repair_url_missing"]
+    assert [row["cause"] for row in await story.rows("repairs", EventId(order.event_id))] == [
+        "repair_url_missing"
+    ]
     assert (endpoint.requests, await story.rows("attempts", EventId(order.event_id))) == ([], [])
 
 
@@ -245,7 +296,9 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
     assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
 
 
-async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     # The test data begin half an hour in the future.
     story.database.clock.skew = timedelta(minutes=30)
     endpoint = Endpoint(200)
@@ -260,7 +313,9 @@ async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(story: St
     assert len(endpoint.requests) == 1
 
 
-async def test_attempt_that_breaks_is_recorded_as_ended_and_followed(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_attempt_that_breaks_is_recorded_as_ended_and_followed(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     async def broken(request: OutgoingRequest) -> ExchangeOutcome:
         raise LookupError("a bug")
 
@@ -268,10 +323,14 @@ async def test_attempt_that_breaks_is_recorded_as_ended_and_followed(story: Stor
 
     assert (failure.type, failure.next_retry_delay) == ("attempt_failed", timedelta(seconds=60))
     rows = await story.rows("attempts", EventId(order.event_id))
-    assert [(row["state"], row["status"], row["error_class"]) for row in rows] == [("finished", None, "protocol_error")]
+    assert [(row["state"], row["status"], row["error_class"]) for row in rows] == [
+        ("finished", None, "protocol_error")
+    ]
 
 
-async def test_secrets_that_cannot_be_read_count_as_ended_attempts(story: Story, order: SendCallback) -> None:
+async def test_secrets_that_cannot_be_read_count_as_ended_attempts(
+    story: Story, order: SendCallback
+) -> None:
     endpoint = Endpoint(200)
     other = Sealer("the root secret of another installation")
 
@@ -283,13 +342,17 @@ async def test_secrets_that_cannot_be_read_count_as_ended_attempts(story: Story,
     assert endpoint.requests == []
 
 
-async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(story: Story, sealer: Sealer, order: SendCallback) -> None:
+async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(
+    story: Story, sealer: Sealer, order: SendCallback
+) -> None:
     environment, beaten = ActivityEnvironment(), asyncio.Event()
     environment.on_heartbeat = lambda *_: beaten.set()
 
     async with story.database.transaction() as session:
         await lock_receipt(SessionStatements(session), EventId(order.event_id))
-        running = asyncio.create_task(environment.run(built(story, sealer, Endpoint(200)).send_callback, order))
+        running = asyncio.create_task(
+            environment.run(built(story, sealer, Endpoint(200)).send_callback, order)
+        )
         await asyncio.wait_for(beaten.wait(), 5)
     answer = await running
 

@@ -44,7 +44,14 @@ class Endpoint:
         self.connections += 1
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next((line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), b":0")
+            length = next(
+                (
+                    line
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length:")
+                ),
+                b":0",
+            )
             self.requests.append(head + await reader.readexactly(int(length.split(b":")[1])))
             self.asked.set()
             if isinstance(self._answer, bytes):
@@ -60,7 +67,9 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def serving(answer: bytes | Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Endpoint]:
+async def serving(
+    answer: bytes | Handler, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint(answer)
     server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, ssl=tls)
     endpoint.port = server.sockets[0].getsockname()[1]
@@ -89,10 +98,16 @@ async def post(
     ssl_context: ssl.SSLContext | None = None,
 ) -> ExchangeOutcome:
     request = OutgoingRequest(
-        url=f"{scheme}://{host}:{port}/repair?x=1", headers=(("Content-Type", "application/json"), ("X-Own", "1")), body=BODY
+        url=f"{scheme}://{host}:{port}/repair?x=1",
+        headers=(("Content-Type", "application/json"), ("X-Own", "1")),
+        body=BODY,
     )
     return await exchange(
-        request, allow=LOOPBACK, timeout_seconds=timeout_seconds, resolver=resolver, ssl_context=ssl_context or authorities()
+        request,
+        allow=LOOPBACK,
+        timeout_seconds=timeout_seconds,
+        resolver=resolver,
+        ssl_context=ssl_context or authorities(),
     )
 
 
@@ -124,11 +139,15 @@ async def test_request_goes_out_as_given() -> None:
     assert body == BODY
 
 
-@pytest.mark.parametrize("location", ["http://127.0.0.1:{port}/", "http://xn--zz/", "http://[", "http://a:b:c/", "\\\\x"])
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:{port}/", "http://xn--zz/", "http://[", "http://a:b:c/", "\\\\x"]
+)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_not_followed(status: int, location: str) -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as elsewhere:
-        answer = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".format(port=elsewhere.port)
+        answer = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".format(
+            port=elsewhere.port
+        )
         async with serving(answer.encode()) as endpoint:
             outcome = await post(endpoint.port)
 
@@ -136,7 +155,9 @@ async def test_redirect_is_not_followed(status: int, location: str) -> None:
     assert elsewhere.connections == 0
 
 
-@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "])
+@pytest.mark.parametrize(
+    "first", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "]
+)
 async def test_dripping_answer_is_bounded_by_the_one_deadline(first: bytes) -> None:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -176,7 +197,10 @@ async def test_endless_body_is_cut_at_the_cap() -> None:
 
 async def test_compressed_body_is_not_inflated() -> None:
     bomb = gzip.compress(bytes(30_000_000))
-    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
+    answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+        + bomb
+    )
 
     async with serving(answer) as endpoint:
         tracemalloc.start()
@@ -191,8 +215,18 @@ async def test_compressed_body_is_not_inflated() -> None:
 
 
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(b"HTTP/1.1 502 Proxy\r\n\r\n") as proxy, serving(b"HTTP/1.1 200 OK\r\n\r\n") as endpoint:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    async with (
+        serving(b"HTTP/1.1 502 Proxy\r\n\r\n") as proxy,
+        serving(b"HTTP/1.1 200 OK\r\n\r\n") as endpoint,
+    ):
+        for name in (
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+        ):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -203,7 +237,11 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
     assert proxy.connections == 0
 
 
-@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"], ids=["no answer", "half a body"])
+@pytest.mark.parametrize(
+    "before",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"],
+    ids=["no answer", "half a body"],
+)
 async def test_connection_reset_has_its_own_error_class(before: bytes) -> None:
     async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(before)
@@ -237,12 +275,16 @@ async def test_answer_that_is_no_whole_http_answer_is_a_protocol_error(answer: b
 
 
 async def test_interim_answers_are_passed_over() -> None:
-    async with serving(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\n\r\n") as endpoint:
+    async with serving(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\n\r\n"
+    ) as endpoint:
         assert (await post(endpoint.port)).status == 201
 
 
 async def test_retry_after_is_read() -> None:
-    async with serving(b"HTTP/1.1 429 X\r\nrETRY-aFTER: 17\r\nContent-Length: 0\r\n\r\n") as endpoint:
+    async with serving(
+        b"HTTP/1.1 429 X\r\nrETRY-aFTER: 17\r\nContent-Length: 0\r\n\r\n"
+    ) as endpoint:
         assert (await post(endpoint.port)).retry_after_seconds == 17
 
 
@@ -267,7 +309,10 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int | None)
     assert read_retry_after(text, now=NOW) == seconds
 
 
-@given(st.text() | st.from_regex(r"(Mon, )?[0-9]{1,22} Jan [0-9]{1,22} [0-9:]{1,9} (GMT|[+-][0-9]{1,20})?"))
+@given(
+    st.text()
+    | st.from_regex(r"(Mon, )?[0-9]{1,22} Jan [0-9]{1,22} [0-9:]{1,9} (GMT|[+-][0-9]{1,20})?")
+)
 def test_no_retry_after_raises(text: str) -> None:
     seconds = read_retry_after(text, now=NOW)
 
@@ -276,7 +321,13 @@ def test_no_retry_after_raises(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "addresses"),
-    [("127.0.0.1", []), ("app", ["127.0.0.1"]), ("app", ["10.0.0.1"]), ("app", ["93.184.216.34", "127.0.0.1"]), ("app", [])],
+    [
+        ("127.0.0.1", []),
+        ("app", ["127.0.0.1"]),
+        ("app", ["10.0.0.1"]),
+        ("app", ["93.184.216.34", "127.0.0.1"]),
+        ("app", []),
+    ],
 )
 async def test_refused_address_is_never_connected_to(host: str, addresses: list[str]) -> None:
     request = OutgoingRequest(url=f"https://{host}:8443/", headers=(), body=b"")
@@ -315,7 +366,9 @@ async def test_unknown_name_has_no_permitted_address() -> None:
     async def unknown(host: str, port: int) -> tuple[Address, ...]:
         raise NameNotResolved
 
-    assert (await post(1, host="app", resolver=unknown)).error_class is ErrorClass.NO_PERMITTED_ADDRESS
+    assert (
+        await post(1, host="app", resolver=unknown)
+    ).error_class is ErrorClass.NO_PERMITTED_ADDRESS
 
 
 async def test_silent_name_server_is_bounded_by_the_deadline() -> None:
@@ -323,7 +376,9 @@ async def test_silent_name_server_is_bounded_by_the_deadline() -> None:
         await forever()
         return ()
 
-    assert (await post(1, host="app", resolver=silent, timeout_seconds=0.1)).error_class is ErrorClass.TIMEOUT
+    assert (
+        await post(1, host="app", resolver=silent, timeout_seconds=0.1)
+    ).error_class is ErrorClass.TIMEOUT
 
 
 async def test_cancellation_is_not_swallowed() -> None:
@@ -337,4 +392,6 @@ async def test_cancellation_is_not_swallowed() -> None:
 
 
 async def test_malformed_xn_name_is_refused_at_the_send_too() -> None:
-    assert (await post(80, host="xn--zz", resolver=resolving("127.0.0.1"))).error_class is ErrorClass.NO_PERMITTED_ADDRESS
+    assert (
+        await post(80, host="xn--zz", resolver=resolving("127.0.0.1"))
+    ).error_class is ErrorClass.NO_PERMITTED_ADDRESS

@@ -48,19 +48,35 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def test_certificate_for_the_name_is_accepted(authority: trustme.CA, endpoint: Endpoint) -> None:
+async def test_certificate_for_the_name_is_accepted(
+    authority: trustme.CA, endpoint: Endpoint
+) -> None:
     resolver = resolving("127.0.0.1")
 
-    outcome = await post(endpoint.port, scheme="https", host=NAME, resolver=resolver, ssl_context=client_context(authority))
+    outcome = await post(
+        endpoint.port,
+        scheme="https",
+        host=NAME,
+        resolver=resolver,
+        ssl_context=client_context(authority),
+    )
 
     assert (outcome.status, outcome.error_class) == (200, None)
 
 
 @pytest.mark.parametrize("host", ["other.example", "127.0.0.1"])
-async def test_certificate_for_another_name_is_refused(authority: trustme.CA, endpoint: Endpoint, host: str) -> None:
+async def test_certificate_for_another_name_is_refused(
+    authority: trustme.CA, endpoint: Endpoint, host: str
+) -> None:
     resolver = resolving("127.0.0.1")
 
-    outcome = await post(endpoint.port, scheme="https", host=host, resolver=resolver, ssl_context=client_context(authority))
+    outcome = await post(
+        endpoint.port,
+        scheme="https",
+        host=host,
+        resolver=resolver,
+        ssl_context=client_context(authority),
+    )
 
     assert (outcome.status, outcome.error_class) == (None, ErrorClass.TLS_FAILED)
     assert endpoint.requests == []
@@ -75,25 +91,42 @@ async def test_unknown_authority_is_refused_by_default(endpoint: Endpoint) -> No
 
 def self_signed() -> ssl.SSLContext:
     """A server whose certificate, for the right name and time, is signed by its own key."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), NOW - DAY, NOW + DAY)
-    certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False).sign(key, SHA256())
-    pem = certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)]),
+    )
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), NOW - DAY, NOW + DAY
+    )
+    certificate = builder.add_extension(
+        x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False
+    ).sign(key, SHA256())
+    pem = certificate.public_bytes(Encoding.PEM) + key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with trustme.Blob(pem).tempfile() as path:
         context.load_cert_chain(path)
     return context
 
 
-@pytest.mark.parametrize("kind", ["expired", "not yet valid", "self-signed", "of another authority"])
-async def test_certificate_that_does_not_vouch_for_the_name_now_is_refused(authority: trustme.CA, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["expired", "not yet valid", "self-signed", "of another authority"]
+)
+async def test_certificate_that_does_not_vouch_for_the_name_now_is_refused(
+    authority: trustme.CA, kind: str
+) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     match kind:
         case "expired":
-            authority.issue_cert(NAME, not_before=NOW - 2 * DAY, not_after=NOW - DAY).configure_cert(context)
+            authority.issue_cert(
+                NAME, not_before=NOW - 2 * DAY, not_after=NOW - DAY
+            ).configure_cert(context)
         case "not yet valid":
-            authority.issue_cert(NAME, not_before=NOW + DAY, not_after=NOW + 2 * DAY).configure_cert(context)
+            authority.issue_cert(
+                NAME, not_before=NOW + DAY, not_after=NOW + 2 * DAY
+            ).configure_cert(context)
         case "self-signed":
             context = self_signed()
         case _:
@@ -101,7 +134,11 @@ async def test_certificate_that_does_not_vouch_for_the_name_now_is_refused(autho
 
     async with serving(OK, tls=context) as endpoint:
         outcome = await post(
-            endpoint.port, scheme="https", host=NAME, resolver=resolving("127.0.0.1"), ssl_context=client_context(authority)
+            endpoint.port,
+            scheme="https",
+            host=NAME,
+            resolver=resolving("127.0.0.1"),
+            ssl_context=client_context(authority),
         )
 
     assert (outcome.status, outcome.error_class) == (None, ErrorClass.TLS_FAILED)

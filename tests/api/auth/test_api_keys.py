@@ -34,7 +34,9 @@ PROJECT = Project(
 )
 
 
-def key(*, expires_at: datetime | None = None, revoked_at: datetime | None = None) -> AuthenticatedKey:
+def key(
+    *, expires_at: datetime | None = None, revoked_at: datetime | None = None
+) -> AuthenticatedKey:
     return AuthenticatedKey(
         Key(
             id=KeyId("key_1"),
@@ -68,7 +70,9 @@ class KeyStore:
         return self.found
 
     def ring(self) -> ApiKeyCache:
-        return ApiKeyCache(find_key=self.find, digests=lambda token: (token,), clock=lambda: self.seconds)
+        return ApiKeyCache(
+            find_key=self.find, digests=lambda token: (token,), clock=lambda: self.seconds
+        )
 
 
 async def settle() -> None:
@@ -156,7 +160,10 @@ async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
 
     ring = ApiKeyCache(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
     await ring.caller(TOKEN)
-    strangers = [asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False))) for number in range(20)]
+    strangers = [
+        asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False)))
+        for number in range(20)
+    ]
     await settle()
     store.seconds = TRUST_SECONDS
 
@@ -208,8 +215,13 @@ class Crowd:
         self.seconds = 0.0
         self.asked: list[str] = []
         self.is_held = asyncio.Event()
-        self.ring = ApiKeyCache(find_key=self._find, digests=lambda token: (token,), clock=lambda: self.seconds)
-        self.tokens = {name: api_key_text(bytes([100 + n] * 32), livemode=False) for n, name in enumerate(projects)}
+        self.ring = ApiKeyCache(
+            find_key=self._find, digests=lambda token: (token,), clock=lambda: self.seconds
+        )
+        self.tokens = {
+            name: api_key_text(bytes([100 + n] * 32), livemode=False)
+            for n, name in enumerate(projects)
+        }
         self._found = {token: self._key(name) for name, token in self.tokens.items()}
         self._flood: list[asyncio.Task[AuthenticatedKey]] = []
 
@@ -224,13 +236,17 @@ class Crowd:
         return self._found.get(digests[0])
 
     async def flood(self, strangers: int) -> None:
-        tokens = (api_key_text(number.to_bytes(32, "big"), livemode=False) for number in range(strangers))
+        tokens = (
+            api_key_text(number.to_bytes(32, "big"), livemode=False) for number in range(strangers)
+        )
         self._flood = [asyncio.create_task(self.ring.caller(token)) for token in tokens]
         await settle()
 
     async def outcomes(self) -> list[type]:
         self.is_held.set()
-        return [type(outcome) for outcome in await asyncio.gather(*self._flood, return_exceptions=True)]
+        return [
+            type(outcome) for outcome in await asyncio.gather(*self._flood, return_exceptions=True)
+        ]
 
 
 async def test_change_of_a_project_refreshes_its_own_keys_only() -> None:
@@ -249,7 +265,9 @@ async def test_change_of_a_project_refreshes_its_own_keys_only() -> None:
     assert set(await crowd.outcomes()) == {Unauthorized}
 
 
-async def test_unknown_keys_wait_in_a_bounded_queue_and_known_keys_bypass_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_keys_wait_in_a_bounded_queue_and_known_keys_bypass_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("api.auth.api_keys.MAXIMUM_WAITING_LOOKUPS", 10)
     crowd = Crowd("shop")
     await crowd.ring.caller(crowd.tokens["shop"])
@@ -282,7 +300,13 @@ async def test_queued_key_is_cached_although_projects_changed_meanwhile() -> Non
 
 
 async def test_change_of_a_project_during_the_look_up_repeats_it() -> None:
-    store, answers = KeyStore(), [replace(key(), project=replace(PROJECT, is_suspended=suspended)) for suspended in (False, True)]
+    store, answers = (
+        KeyStore(),
+        [
+            replace(key(), project=replace(PROJECT, is_suspended=suspended))
+            for suspended in (False, True)
+        ],
+    )
 
     async def find(_: Digests) -> AuthenticatedKey | None:
         store.asked += 1
@@ -322,13 +346,19 @@ async def test_cache_evicts_the_keys_looked_up_longest_ago(monkeypatch: pytest.M
     ],
     ids=["plain", "expires later", "expires now", "revoked"],
 )
-def test_key_is_in_force_until_it_expires_or_is_revoked(caller: AuthenticatedKey, is_taken: bool) -> None:
+def test_key_is_in_force_until_it_expires_or_is_revoked(
+    caller: AuthenticatedKey, is_taken: bool
+) -> None:
     assert is_in_force(caller, AT) is is_taken
 
 
-async def test_revoked_key_stops_working(caller: Caller, database: Database, project: CreatedProject) -> None:
+async def test_revoked_key_stops_working(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
-        await revoke_key(session, project.project.id, project.key.id, now=await database.now(session))
+        await revoke_key(
+            session, project.project.id, project.key.id, now=await database.now(session)
+        )
 
     answer = await caller.send("receipt", receipt())
 

@@ -68,7 +68,9 @@ async def test_key_revoked_at_one_process_is_refused_by_the_other_within_five_se
         callers = [Caller(client, project.api_key) for client in (one, two)]
         before = [(await caller.send("receipt", receipt())).status_code for caller in callers]
 
-        await operations_of(here).api_keys.revoke_key(project.project.id, project.key.id, actor=OPERATOR)
+        await operations_of(here).api_keys.revoke_key(
+            project.project.id, project.key.id, actor=OPERATOR
+        )
 
         at_once = (await callers[0].send("receipt", receipt())).status_code
         seconds = TRUST_SECONDS
@@ -78,11 +80,15 @@ async def test_key_revoked_at_one_process_is_refused_by_the_other_within_five_se
     assert (before, at_once, in_time) == ([202, 202], 401, [401, 401])
 
 
-async def test_key_is_refused_once_it_has_expired(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_key_is_refused_once_it_has_expired(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     seconds, clock = 0.0, Clock()
     later = Database.open(database.url, clock=clock)
     app = create_app(parts_on(later, sealer), clock=lambda: seconds)
-    made = await operations_of(app).api_keys.create_key(project.project.id, label="trial", expires_in_days=1, actor=OPERATOR)
+    made = await operations_of(app).api_keys.create_key(
+        project.project.id, label="trial", expires_in_days=1, actor=OPERATOR
+    )
     async with serving(app) as client:
         caller = Caller(client, made["api_key"])
         before = await caller.send("receipt", receipt())
@@ -93,7 +99,9 @@ async def test_key_is_refused_once_it_has_expired(database: Database, sealer: Se
     assert (before.status_code, after.status_code) == (202, 401)
 
 
-async def test_use_of_a_key_is_recorded(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_use_of_a_key_is_recorded(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     async with serving(create_app(parts_on(database, sealer))) as client:
         await Caller(client, project.api_key).send("receipt", receipt())
     # The last heartbeat, at the end of the process, has stored it.

@@ -48,7 +48,9 @@ class Fleet:
         """
         await self.stop(name)
         stack = self._stacks[name] = AsyncExitStack()
-        parts = parts_on(self._database, Sealer(*secrets), outage_seconds=1)  # four heartbeats a second
+        parts = parts_on(
+            self._database, Sealer(*secrets), outage_seconds=1
+        )  # four heartbeats a second
         app = create_app(parts, clock=lambda: self.seconds)
         client = await stack.enter_async_context(serving(app))
         self._callers[name] = Caller(client, self.api_keys[0])
@@ -83,7 +85,9 @@ async def fleet_on(database: Database, project: CreatedProject) -> AsyncIterator
 
 
 def operations(database: Database, secrets: tuple[str, str | None]) -> Operations:
-    return Operations.build(database=database, sealer=Sealer(*secrets), judge_repair_url=judge_shape)
+    return Operations.build(
+        database=database, sealer=Sealer(*secrets), judge_repair_url=judge_shape
+    )
 
 
 async def rotate(database: Database) -> int:
@@ -96,25 +100,37 @@ async def status(database: Database, secrets: tuple[str, str | None] = BOTH) -> 
         return await rotation.secret_status(session, Sealer(*secrets), await database.now(session))
 
 
-async def test_no_call_fails_while_the_root_secret_is_replaced(database: Database, project: CreatedProject) -> None:
+async def test_no_call_fails_while_the_root_secret_is_replaced(
+    database: Database, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
-        await projects.change_project(session, project.project.id, changes=ProjectChanges(snapshots=True))
+        await projects.change_project(
+            session, project.project.id, changes=ProjectChanges(snapshots=True)
+        )
     async with fleet_on(database, project) as fleet:
         await fleet.start("one", OLD_ALONE)
         await fleet.start("two", OLD_ALONE)
 
         # The first process has the new secret. The other one, which does not, must read its values.
         await fleet.start("one", BOTH)
-        made = await operations(database, BOTH).projects.create_project(name="made meanwhile", mode="test", actor=OPERATOR)
+        made = await operations(database, BOTH).projects.create_project(
+            name="made meanwhile", mode="test", actor=OPERATOR
+        )
         fleet.api_keys.append(made["api_key"])
         await fleet.call()
-        with pytest.raises(NotEverywhere, match="1 running processes do not know the new secret key"):
+        with pytest.raises(
+            NotEverywhere, match="1 running processes do not know the new secret key"
+        ):
             await rotate(database)
         await fleet.start("two", BOTH)
 
         assert await rotate(database) == 2
         fleet.api_keys.append(
-            (await operations(database, BOTH).api_keys.create_key(project.project.id, label="after", actor=OPERATOR))["api_key"]
+            (
+                await operations(database, BOTH).api_keys.create_key(
+                    project.project.id, label="after", actor=OPERATOR
+                )
+            )["api_key"]
         )
         unused = await operations(database, BOTH).api_keys.create_key(
             project.project.id, label="of the new secret, never used", actor=OPERATOR
@@ -142,36 +158,55 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(database: Databas
     assert secrets.current == project.signing_secret
 
 
-async def test_key_that_was_not_used_keeps_the_old_secret_needed(database: Database, project: CreatedProject) -> None:
+async def test_key_that_was_not_used_keeps_the_old_secret_needed(
+    database: Database, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
-        await rotation.redigest_keys(session, Sealer(*BOTH), {project.key.id: "while the old one is in force"})
+        await rotation.redigest_keys(
+            session, Sealer(*BOTH), {project.key.id: "while the old one is in force"}
+        )
     await rotate(database)
 
     found = await status(database)
 
     assert (found.is_rotated, found.can_drop_previous, found.old_projects) == (True, False, ())
     assert [key.id for key in found.old_keys] == [project.key.id]
-    await operations(database, BOTH).api_keys.revoke_key(project.project.id, project.key.id, actor=OPERATOR)
+    await operations(database, BOTH).api_keys.revoke_key(
+        project.project.id, project.key.id, actor=OPERATOR
+    )
     assert (await status(database)).can_drop_previous
 
 
-async def test_store_of_an_unknown_secret_is_not_written_with_another(database: Database, project: CreatedProject) -> None:
+async def test_store_of_an_unknown_secret_is_not_written_with_another(
+    database: Database, project: CreatedProject
+) -> None:
     stranger = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await operations(database, stranger).api_keys.create_key(project.project.id, label="x", actor=OPERATOR)
+        await operations(database, stranger).api_keys.create_key(
+            project.project.id, label="x", actor=OPERATOR
+        )
     with pytest.raises(rotation.SecretUnknown):
-        await operations(database, stranger).projects.create_project(name="another", mode="test", actor=OPERATOR)
+        await operations(database, stranger).projects.create_project(
+            name="another", mode="test", actor=OPERATOR
+        )
     with pytest.raises(rotation.SecretUnknown):
         await status(database, stranger)
 
 
-async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database: Database, project: CreatedProject) -> None:
+async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(
+    database: Database, project: CreatedProject
+) -> None:
     async def acted(secrets: tuple[str, str | None]) -> dict[str, bool]:
         """Whether each process verifies the audit log after an action at one of them."""
-        await operations(database, secrets).projects.set_suspended(project.project.id, suspended=False, actor=OPERATOR)
+        await operations(database, secrets).projects.set_suspended(
+            project.project.id, suspended=False, actor=OPERATOR
+        )
         known = {"old alone": OLD_ALONE, "both": BOTH, "new alone": NEW_ALONE}
-        return {name: (await verify_audit(database, Sealer(*one))).problem is None for name, one in known.items()}
+        return {
+            name: (await verify_audit(database, Sealer(*one))).problem is None
+            for name, one in known.items()
+        }
 
     before = await acted(BOTH)
     await rotate(database)
@@ -179,15 +214,22 @@ async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(database:
 
     assert before == {"old alone": True, "both": True, "new alone": False}
     assert after == dropped == {"old alone": False, "both": True, "new alone": True}
-    assert (await verify_audit(database, Sealer(*NEW_ALONE))).entries == 3, "no damage was found at any step"
+    assert (await verify_audit(database, Sealer(*NEW_ALONE))).entries == 3, (
+        "no damage was found at any step"
+    )
 
 
 async def test_data_key_that_neither_opens_stops_the_rotation(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
-    other = await operations(database, OLD_ALONE).projects.create_project(name="other", mode="test", actor=OPERATOR)
+    other = await operations(database, OLD_ALONE).projects.create_project(
+        name="other", mode="test", actor=OPERATOR
+    )
     async with database.transaction() as session:
-        await session.execute(text("UPDATE projects SET data_key = :key WHERE name = 'other'"), {"key": b"\x01 broken"})
+        await session.execute(
+            text("UPDATE projects SET data_key = :key WHERE name = 'other'"),
+            {"key": b"\x01 broken"},
+        )
 
     with pytest.raises(SealBroken):
         await rotate(database)
@@ -199,7 +241,9 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
     assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
 
 
-async def test_store_from_before_secrets_had_names_is_rotated_too(database: Database, project: CreatedProject) -> None:
+async def test_store_from_before_secrets_had_names_is_rotated_too(
+    database: Database, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
         await session.execute(text("DELETE FROM facts"))
         await session.execute(text("UPDATE api_keys SET digested_with = NULL"))

@@ -29,18 +29,26 @@ async def fail_one(caller: Caller, database: Database, *, reason: AlertEnd | Non
         (alert,) = await claim_alerts(session, now, limit=1)
         if reason is None:
             retry_at = now + timedelta(hours=1)
-            await record_alert_failed(session, alert.alert_id, now, error="SMTPDataError 451", retry_at=retry_at)
+            await record_alert_failed(
+                session, alert.alert_id, now, error="SMTPDataError 451", retry_at=retry_at
+            )
         else:
-            await record_alert_ended(session, alert.alert_id, now, reason=reason, error="SMTPDataError 550")
+            await record_alert_ended(
+                session, alert.alert_id, now, reason=reason, error="SMTPDataError 550"
+            )
     return event_id
 
 
 async def age_failures(database: Database, seconds: int) -> None:
     async with database.transaction() as session:
-        await session.execute(text("UPDATE alerts SET failing_since = failing_since - :ms"), {"ms": seconds * 1_000})
+        await session.execute(
+            text("UPDATE alerts SET failing_since = failing_since - :ms"), {"ms": seconds * 1_000}
+        )
 
 
-async def test_alerts_that_fail_for_minutes_make_readiness_red_with_their_error(caller: Caller, database: Database) -> None:
+async def test_alerts_that_fail_for_minutes_make_readiness_red_with_their_error(
+    caller: Caller, database: Database
+) -> None:
     await say_alive(database, **ALIVE)
     await fail_one(caller, database)
     at_first = await caller.client.get("/readyz")
@@ -54,7 +62,10 @@ async def test_alerts_that_fail_for_minutes_make_readiness_red_with_their_error(
     assert later.status_code == 503
     assert later.json()["checks"]["alerts"] == {
         "status": "failed",
-        "detail": "1 fail, the first for 10 minutes; 0 ended unsent in the last 15 minutes (SMTPDataError 451).",
+        "detail": (
+            "1 fail, the first for 10 minutes; 0 ended unsent in the last 15 minutes (SMTPDataError"
+            " 451)."
+        ),
     }
     assert "makegood_alerts_failing 1.0" in metrics
     assert "makegood_alerts_failing_seconds 6" in metrics
@@ -74,14 +85,18 @@ async def test_refused_alerts_make_readiness_red_too(caller: Caller, database: D
 
 
 @pytest.mark.parametrize("reason", [AlertEnd.ADDRESS_REMOVED, AlertEnd.INCIDENT_OVER])
-async def test_alert_without_recipients_is_no_failure(caller: Caller, database: Database, reason: AlertEnd) -> None:
+async def test_alert_without_recipients_is_no_failure(
+    caller: Caller, database: Database, reason: AlertEnd
+) -> None:
     await say_alive(database, **ALIVE)
     await fail_one(caller, database, reason=reason)
 
     assert (await caller.client.get("/readyz")).status_code == 200
 
 
-async def test_one_failing_address_makes_nothing_red_while_others_are_sent(caller: Caller, database: Database) -> None:
+async def test_one_failing_address_makes_nothing_red_while_others_are_sent(
+    caller: Caller, database: Database
+) -> None:
     await say_alive(database, **ALIVE)
     await fail_one(caller, database)
     await age_failures(database, 3_600)
@@ -104,10 +119,16 @@ def test_error_of_a_mail_server_is_on_one_line() -> None:
     assert len(judged.detail) < 250
 
 
-async def test_timeline_says_that_an_alert_is_not_tried_again(caller: Caller, database: Database) -> None:
+async def test_timeline_says_that_an_alert_is_not_tried_again(
+    caller: Caller, database: Database
+) -> None:
     event_id = await fail_one(caller, database, reason=AlertEnd.REFUSED)
 
     timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
 
     (entry,) = [entry for entry in timeline if entry["kind"] == "alert_failed"]
-    assert (entry["final"], entry["reason"], entry["error"]) == (True, "refused", "SMTPDataError 550")
+    assert (entry["final"], entry["reason"], entry["error"]) == (
+        True,
+        "refused",
+        "SMTPDataError 550",
+    )

@@ -31,7 +31,10 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
 
     reports = {one.role: set(one.report) for one in beats}
     clocks = {"clock_ahead_seconds"} if database.dialect == "postgresql" else set()
-    assert reports == {"api": {"accepted_per_second", "accepted", "secrets"} | clocks, "ingest": set()}
+    assert reports == {
+        "api": {"accepted_per_second", "accepted", "secrets"} | clocks,
+        "ingest": set(),
+    }
 
 
 async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
@@ -50,7 +53,11 @@ async def deadline_of(database: Database, event_id: str) -> tuple[datetime, date
     async with database.reading() as session:
         event = await read_event(session, None, EventId(event_id))
     assert event is not None
-    return event.receipt.timeout_at, event.receipt.deadline_at, [entry.kind.value for entry in event.timeline]
+    return (
+        event.receipt.timeout_at,
+        event.receipt.deadline_at,
+        [entry.kind.value for entry in event.timeline],
+    )
 
 
 def heartbeat_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeartbeat:
@@ -58,7 +65,14 @@ def heartbeat_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeart
         return None
 
     ring = ApiKeyCache(find_key=find, digests=sealer.key_digests, clock=lambda: 0.0)
-    return ApiHeartbeat(database=database, key_cache=ring, accepted=lambda: 0, outage_seconds=60, sealer=sealer, **changes)
+    return ApiHeartbeat(
+        database=database,
+        key_cache=ring,
+        accepted=lambda: 0,
+        outage_seconds=60,
+        sealer=sealer,
+        **changes,
+    )
 
 
 async def beat_ingest(database: Database) -> None:
@@ -88,7 +102,11 @@ async def test_outage_is_credited_once(
     assert (first, second) == (credited, 0)
     assert kinds.count("deadline_credited") == credited
     if credited:
-        assert timedelta(seconds=away_seconds - 5) < deadline_at - timeout_at < timedelta(seconds=away_seconds + 30)
+        assert (
+            timedelta(seconds=away_seconds - 5)
+            < deadline_at - timeout_at
+            < timedelta(seconds=away_seconds + 30)
+        )
     else:
         assert deadline_at == timeout_at
 
@@ -119,7 +137,9 @@ async def test_credit_that_takes_longer_than_an_outage_is_no_outage_itself(
         assert (await deadline_of(database, event_id))[2].count("deadline_credited") == 1
 
 
-async def test_last_use_of_a_key_is_written_down(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_last_use_of_a_key_is_written_down(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     app = create_app(parts_on(database, sealer))
     async with serving(app) as client:
         await Caller(client, project.api_key).accept()
@@ -133,13 +153,17 @@ def clock_off_by(minutes: int) -> Callable[[], datetime]:
     return lambda: datetime.now(UTC) + timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(5, "300 s ahead of the store's."), (-5, "300 s behind the store's.")])
+@pytest.mark.parametrize(
+    ("minutes", "said"), [(5, "300 s ahead of the store's."), (-5, "300 s behind the store's.")]
+)
 async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
     caller: Caller, database: Database, sealer: Sealer, minutes: int, said: str
 ) -> None:
     host_now = clock_off_by(minutes)
     heartbeat = heartbeat_on(database, sealer, host_now=host_now)
-    heart = Heartbeat(database, identity="worker-off", started_at=datetime.now(UTC), host_now=host_now)
+    heart = Heartbeat(
+        database, identity="worker-off", started_at=datetime.now(UTC), host_now=host_now
+    )
     await heartbeat.beat()
     beating = asyncio.create_task(heart.heartbeat_loop())
     await wait_until_async(lambda: beats_of(database, "worker-off"), what="the worker's heartbeat")
@@ -159,11 +183,17 @@ async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
 
 async def beats_of(database: Database, process: str) -> list[Beat]:
     async with database.reading() as session:
-        return [found for found in await read_beats(session, await database.now(session)) if found.process == process]
+        return [
+            found
+            for found in await read_beats(session, await database.now(session))
+            if found.process == process
+        ]
 
 
 @pytest.mark.parametrize("minutes", [5, -5])
-async def test_console_has_the_stores_time_whatever_the_hosts_clock_says(postgres_url: str, sealer: Sealer, minutes: int) -> None:
+async def test_console_has_the_stores_time_whatever_the_hosts_clock_says(
+    postgres_url: str, sealer: Sealer, minutes: int
+) -> None:
     database = Database.open(postgres_url)
     heartbeat = heartbeat_on(database, sealer, host_now=clock_off_by(minutes))
     await heartbeat.beat()

@@ -24,7 +24,9 @@ async def say_alive(database: Database, **report: object) -> None:
     """Write a worker's heartbeat with the current time."""
     async with database.transaction() as session:
         now = await database.now(session)
-        await beat(session, process="worker_1", role="worker", started_at=now, now=now, report=report)
+        await beat(
+            session, process="worker_1", role="worker", started_at=now, now=now, report=report
+        )
 
 
 def statuses(answer: httpx.Response) -> dict[str, str]:
@@ -35,13 +37,22 @@ async def test_process_that_serves_is_alive(caller: Caller) -> None:
     assert (await caller.client.get("/livez")).json() == {"status": "ok"}
 
 
-async def test_ready_when_a_living_worker_reaches_the_engine(caller: Caller, database: Database) -> None:
+async def test_ready_when_a_living_worker_reaches_the_engine(
+    caller: Caller, database: Database
+) -> None:
     await say_alive(database, **ALIVE)
 
     answer = await caller.client.get("/readyz")
 
     assert answer.status_code == 200, answer.text
-    assert statuses(answer) == {"store": "ok", "migrations": "ok", "engine": "ok", "worker": "ok", "alerts": "ok", "runs": "ok"}
+    assert statuses(answer) == {
+        "store": "ok",
+        "migrations": "ok",
+        "engine": "ok",
+        "worker": "ok",
+        "alerts": "ok",
+        "runs": "ok",
+    }
 
 
 async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
@@ -95,16 +106,26 @@ def test_workers_are_judged_by_their_last_heartbeat(
     age_seconds: float, report: dict[str, object], engine: str, worker: str
 ) -> None:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
-    beats = [Beat(process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report)]
+    beats = [
+        Beat(
+            process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report
+        )
+    ]
 
     assert tuple(check.status.value for check in judge_workers(beats)) == (engine, worker)
 
 
 @pytest.mark.parametrize("kind", ProblemKind)
 def test_readiness_names_why_no_worker_works_for_temporal_and_no_machine(kind: ProblemKind) -> None:
-    problem = {"kind": kind.value, "detail": "worker-host-1 was refused at 10.0.0.1:7233", "fix": "set TEMPORAL_NAMESPACE"}
+    problem = {
+        "kind": kind.value,
+        "detail": "worker-host-1 was refused at 10.0.0.1:7233",
+        "fix": "set TEMPORAL_NAMESPACE",
+    }
 
-    engine, worker = judge_workers([_beat("a", {"temporal_problem": problem, "engine_reachable": False})])
+    engine, worker = judge_workers(
+        [_beat("a", {"temporal_problem": problem, "engine_reachable": False})]
+    )
 
     assert (engine.status.value, worker.status.value) == ("failed", "unknown")
     assert engine.detail == f"{PROBLEMS[kind]} `makegood doctor` says how to repair it."
@@ -116,21 +137,31 @@ def test_readiness_of_one_good_worker_names_the_one_that_is_refused() -> None:
     engine, worker = judge_workers([_beat("a", ALIVE), _beat("b", {"temporal_problem": problem})])
 
     assert (engine.status.value, worker.status.value) == ("ok", "ok")
-    assert "A worker was given another namespace than the other workers of this store." in engine.detail
+    assert (
+        "A worker was given another namespace than the other workers of this store."
+        in engine.detail
+    )
 
 
 def test_readiness_names_what_the_workers_do_without() -> None:
-    missing = ["search attribute MgState: it is registered as Int, and Keyword is needed", "canary: refused at 10.0.0.1"]
+    missing = [
+        "search attribute MgState: it is registered as Int, and Keyword is needed",
+        "canary: refused at 10.0.0.1",
+    ]
 
     engine, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
 
     assert engine.status.value == "ok"
-    assert engine.detail.endswith("Temporal lacks optional features: canary, search attribute MgState.")
+    assert engine.detail.endswith(
+        "Temporal lacks optional features: canary, search attribute MgState."
+    )
 
 
 def _beat(process: str, report: dict[str, object]) -> Beat:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
-    return Beat(process=process, role="worker", started_at=at, at=at, age_seconds=1.0, report=report)
+    return Beat(
+        process=process, role="worker", started_at=at, at=at, age_seconds=1.0, report=report
+    )
 
 
 async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> None:
@@ -161,7 +192,9 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         assert line in page, line
 
 
-async def test_metrics_say_how_many_callbacks_run_and_wait(caller: Caller, database: Database) -> None:
+async def test_metrics_say_how_many_callbacks_run_and_wait(
+    caller: Caller, database: Database
+) -> None:
     before = (await caller.client.get("/metrics")).text
     await say_alive(database, **ALIVE, callbacks_running=10, callbacks_waiting=140)
     page = (await caller.client.get("/metrics")).text
@@ -171,7 +204,9 @@ async def test_metrics_say_how_many_callbacks_run_and_wait(caller: Caller, datab
     assert "makegood_callbacks_waiting 140.0" in page
 
 
-async def test_metrics_count_what_the_edge_refuses(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_metrics_count_what_the_edge_refuses(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     app = create_app(parts_on(database, sealer))
 
     @app.get("/broken")
@@ -195,7 +230,9 @@ async def test_metrics_count_what_the_edge_refuses(database: Database, sealer: S
 
 async def test_metrics_are_for_this_machine_or_a_key(caller: Caller) -> None:
     stranger = await caller.client.get("/metrics", headers=FROM_AFAR)
-    reader = await caller.client.get("/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"})
+    reader = await caller.client.get(
+        "/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"}
+    )
 
     assert stranger.status_code == 401
     assert reader.status_code == 200
@@ -205,9 +242,13 @@ async def test_metrics_are_not_for_a_project_that_is_suspended(
     caller: Caller, database: Database, project: CreatedProject
 ) -> None:
     async with database.transaction() as session:
-        await set_suspended(session, project.project.id, suspended=True, now=await database.now(session))
+        await set_suspended(
+            session, project.project.id, suspended=True, now=await database.now(session)
+        )
 
-    answer = await caller.client.get("/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"})
+    answer = await caller.client.get(
+        "/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"}
+    )
 
     assert answer.status_code == 402
 

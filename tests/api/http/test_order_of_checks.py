@@ -42,7 +42,9 @@ class Spoiled:
         self.api_key = api_key
 
     async def send(self, caller: Caller) -> httpx.Response:
-        return await caller.with_key(self.api_key).send("result", self.body, key=self.key, headers=self.headers)
+        return await caller.with_key(self.api_key).send(
+            "result", self.body, key=self.key, headers=self.headers
+        )
 
 
 @pytest.mark.parametrize("spoiled_until", SPOILED_ONE_BY_ONE, ids=str)
@@ -52,7 +54,12 @@ async def test_first_check_of_the_contract_wins(
     async with database.transaction() as session:
         now = await database.now(session)
         _, reader = await create_key(
-            session, sealer, project_id=project.project.id, label="r", scopes=frozenset({Scope.READ}), now=now
+            session,
+            sealer,
+            project_id=project.project.id,
+            label="r",
+            scopes=frozenset({Scope.READ}),
+            now=now,
         )
     chosen = SPOILED_ONE_BY_ONE[: SPOILED_ONE_BY_ONE.index(spoiled_until) + 1]
     burst = 2 if Code.RATE_LIMITED in chosen else 100
@@ -69,7 +76,9 @@ async def test_first_check_of_the_contract_wins(
         if Code.SUBSCRIPTION_REQUIRED in chosen:
             await _suspend(database, project)
             # A key that this process has not cached: a cached one may be 5 s old.
-            spoiled.api_key = reader if Code.FORBIDDEN in chosen else await _other_key(database, sealer, project)
+            spoiled.api_key = (
+                reader if Code.FORBIDDEN in chosen else await _other_key(database, sealer, project)
+            )
         if Code.UNAUTHORIZED in chosen:
             spoiled.api_key = "sk_test_unknown"
 
@@ -100,13 +109,19 @@ def _spoil(spoiled: Spoiled, code: Code, reader: str) -> None:
 
 async def _suspend(database: Database, project: CreatedProject) -> None:
     async with database.transaction() as session:
-        await set_suspended(session, project.project.id, suspended=True, now=await database.now(session))
+        await set_suspended(
+            session, project.project.id, suspended=True, now=await database.now(session)
+        )
 
 
 async def _other_key(database: Database, sealer: Sealer, project: CreatedProject) -> str:
     async with database.transaction() as session:
         now, scopes = await database.now(session), frozenset({Scope.INGEST})
-        return (await create_key(session, sealer, project_id=project.project.id, label="o", scopes=scopes, now=now))[1]
+        return (
+            await create_key(
+                session, sealer, project_id=project.project.id, label="o", scopes=scopes, now=now
+            )
+        )[1]
 
 
 async def test_refused_body_is_not_read_to_its_end(caller: Caller) -> None:
@@ -118,7 +133,11 @@ async def test_refused_body_is_not_read_to_its_end(caller: Caller) -> None:
             sent += 65_536
             yield b"x" * 65_536
 
-    headers = {"Authorization": f"Bearer {caller.api_key}", "Accept": "*/*", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {caller.api_key}",
+        "Accept": "*/*",
+        "Content-Type": "application/json",
+    }
     answer = await caller.client.post("/v1/receipt", content=endless(), headers=headers)
 
     assert answer.status_code == 413

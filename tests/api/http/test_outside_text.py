@@ -8,11 +8,20 @@ from store.receipts.timeline import add_timeline
 from tests.api.serving import Caller
 
 
-async def test_event_with_a_lone_surrogate_in_its_timeline_can_be_read(caller: Caller, database: Database) -> None:
+async def test_event_with_a_lone_surrogate_in_its_timeline_can_be_read(
+    caller: Caller, database: Database
+) -> None:
     event_id = EventId(await caller.accept())
     async with database.transaction() as session:
         now = await database.now(session)
-        await add_timeline(SessionStatements(session), event_id, TimelineKind.NOTED, now, text="half \ud83d", number=7)
+        await add_timeline(
+            SessionStatements(session),
+            event_id,
+            TimelineKind.NOTED,
+            now,
+            text="half \ud83d",
+            number=7,
+        )
 
     answer = await caller.ask("GET", f"/events/{event_id}")
 

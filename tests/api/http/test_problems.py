@@ -160,10 +160,14 @@ async def test_method_not_allowed_names_every_method(caller: Caller) -> None:
 async def test_problems_are_problem_json_unless_only_json_is_taken(caller: Caller) -> None:
     narrow = await caller.send("receipt", {}, headers={"Accept": "application/json"})
     wide = await caller.send("receipt", {}, headers={"Accept": "*/*"})
-    asked = await caller.send("receipt", {}, headers={"Accept": "application/json, application/problem+json"})
+    asked = await caller.send(
+        "receipt", {}, headers={"Accept": "application/json, application/problem+json"}
+    )
 
     assert narrow.headers["Content-Type"] == "application/json"
-    assert wide.headers["Content-Type"] == asked.headers["Content-Type"] == "application/problem+json"
+    assert (
+        wide.headers["Content-Type"] == asked.headers["Content-Type"] == "application/problem+json"
+    )
 
 
 async def test_unknown_address_is_not_found(caller: Caller) -> None:
@@ -175,7 +179,9 @@ async def test_key_without_the_scope_is_forbidden(
 ) -> None:
     async with database.transaction() as session:
         now, scopes = await database.now(session), frozenset({Scope.INGEST})
-        _, api_key = await create_key(session, sealer, project_id=project.project.id, label="app", scopes=scopes, now=now)
+        _, api_key = await create_key(
+            session, sealer, project_id=project.project.id, label="app", scopes=scopes, now=now
+        )
     app = caller.with_key(api_key)
 
     assert (await app.send("receipt", receipt())).status_code == 202
@@ -191,7 +197,9 @@ async def test_key_without_the_scope_is_forbidden(
         assert_problem(await app.ask(method, path), Code.FORBIDDEN)
 
 
-async def test_live_receipts_do_not_expire_by_request(caller: Caller, live_project: CreatedProject) -> None:
+async def test_live_receipts_do_not_expire_by_request(
+    caller: Caller, live_project: CreatedProject
+) -> None:
     live = caller.with_key(live_project.api_key)
     event_id = await live.accept()
 
@@ -199,9 +207,13 @@ async def test_live_receipts_do_not_expire_by_request(caller: Caller, live_proje
     assert_problem(await live.ask("POST", "/events/evt_unknown/expire"), Code.FORBIDDEN)
 
 
-async def test_suspended_project_is_refused(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_suspended_project_is_refused(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
-        await set_suspended(session, project.project.id, suspended=True, now=await database.now(session))
+        await set_suspended(
+            session, project.project.id, suspended=True, now=await database.now(session)
+        )
     async with serving(create_app(parts_on(database, sealer))) as client:
         suspended = Caller(client, project.api_key)
 
@@ -212,7 +224,9 @@ async def test_suspended_project_is_refused(database: Database, sealer: Sealer, 
 async def test_rate_limited_response_has_the_seconds_to_wait(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
-    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0)  # a frozen clock adds no tokens
+    app = create_app(
+        parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0
+    )  # a frozen clock adds no tokens
     async with serving(app) as client:
         fast, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
 
@@ -225,7 +239,9 @@ async def test_rate_limited_response_has_the_seconds_to_wait(
 
 
 @pytest.fixture
-async def away(database: Database, sealer: Sealer, project: CreatedProject) -> AsyncIterator[Caller]:
+async def away(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> AsyncIterator[Caller]:
     """An API whose store fails after it has authenticated the caller."""
     parts = parts_on(database, sealer)
     async with serving(create_app(parts)) as client:
@@ -265,15 +281,31 @@ async def test_bug_is_an_internal_error_that_tells_nothing(
 
 async def test_errors_never_repeat_what_was_sent(caller: Caller) -> None:
     canary = "4242-canary-4242"
-    wrong = {name: canary for name in ("provider", "event_type", "effect_type", "occurred_at", "timeout_minutes", "payload")}
+    wrong = {
+        name: canary
+        for name in (
+            "provider",
+            "event_type",
+            "effect_type",
+            "occurred_at",
+            "timeout_minutes",
+            "payload",
+        )
+    }
 
     answers = [
         await caller.send("receipt", {**receipt(), **wrong}),
         await caller.send("result", {"event_id": canary, "status": canary}),
         await caller.send("result", {"event_id": canary, "status": "success"}),
-        await caller.ask("GET", f"/events?state={canary}&limit={canary}&cursor={canary}&created_after={canary}"),
+        await caller.ask(
+            "GET", f"/events?state={canary}&limit={canary}&cursor={canary}&created_after={canary}"
+        ),
         await caller.ask("GET", f"/events/{canary}"),
-        await caller.ask("PATCH", "/project", json={"name": [canary], "alert_emails": [canary], "repair_url": canary}),
+        await caller.ask(
+            "PATCH",
+            "/project",
+            json={"name": [canary], "alert_emails": [canary], "repair_url": canary},
+        ),
         await caller.send("receipt", json.dumps(receipt()).encode()[:-1] + canary.encode()),
     ]
 

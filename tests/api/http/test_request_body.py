@@ -11,7 +11,20 @@ from api.ingest.lenient_fields import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT
 from domain.errors import TooManyFields, ValidationFailed
 from tests.api.serving import Caller, receipt
 
-NAMES = ["größe", "grund_ü", "名", "🧾", "a b", "a\tb", 'a"b', "a\\b", "", "\u2028", "error_message ", "Payload"]
+NAMES = [
+    "größe",
+    "grund_ü",
+    "名",
+    "🧾",
+    "a b",
+    "a\tb",
+    'a"b',
+    "a\\b",
+    "",
+    "\u2028",
+    "error_message ",
+    "Payload",
+]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -26,7 +39,10 @@ async def test_payload_and_error_texts_never_refuse_a_request_beside_any_unknown
 
     accepted = await caller.send("receipt", sent + b"," + unknown + rb',"payload":{"a":"\ud800"}}')
     event_id = accepted.json()["event_id"]
-    failed = b'{"event_id":"%s","status":"failed",%s,"error_message":' % (event_id.encode(), unknown)
+    failed = b'{"event_id":"%s","status":"failed",%s,"error_message":' % (
+        event_id.encode(),
+        unknown,
+    )
     ill_formed = await caller.send("result", failed + rb'"\ud800"}')
     long = await caller.send("result", failed + b'"' + b"x" * 70_000 + b'"}')
 
@@ -34,9 +50,14 @@ async def test_payload_and_error_texts_never_refuse_a_request_beside_any_unknown
 
 
 @given(names=st.sets(TEXT, max_size=49), is_escaped=st.booleans(), at=st.integers(0, 49))
-def test_tolerated_member_is_set_aside_among_any_other_names(names: set[str], is_escaped: bool, at: int) -> None:
+def test_tolerated_member_is_set_aside_among_any_other_names(
+    names: set[str], is_escaped: bool, at: int
+) -> None:
     others = {name: number for number, name in enumerate(sorted(names - TOLERATED_IN_RECEIPT))}
-    members = [b"%s:%d" % (json.dumps(name, ensure_ascii=is_escaped).encode(), number) for name, number in others.items()]
+    members = [
+        b"%s:%d" % (json.dumps(name, ensure_ascii=is_escaped).encode(), number)
+        for name, number in others.items()
+    ]
     members.insert(at, rb'"payload":{"a":"\ud800"}')
 
     content = read_object(b"{" + b",".join(members) + b"}", tolerated=TOLERATED_IN_RECEIPT)
@@ -44,7 +65,9 @@ def test_tolerated_member_is_set_aside_among_any_other_names(names: set[str], is
     assert content == others | {"payload": RawMember(rb'{"a":"\ud800"}')}
 
 
-@pytest.mark.parametrize("spelled", [rb'"payload"', rb'"\u0070ayload"', rb'"\u0070\u0061yload"'], ids=repr)
+@pytest.mark.parametrize(
+    "spelled", [rb'"payload"', rb'"\u0070ayload"', rb'"\u0070\u0061yload"'], ids=repr
+)
 def test_tolerated_name_counts_however_it_is_spelled(spelled: bytes) -> None:
     content = read_object(rb'{"a":1,%s:"\ud800"}' % spelled, tolerated=TOLERATED_IN_RECEIPT)
 
@@ -68,7 +91,9 @@ def test_name_given_twice_is_named_as_the_fault_in_every_object(body: bytes) -> 
     assert [error.code for error in refusal.value.errors] == ["duplicate_name"]
 
 
-@pytest.mark.parametrize("name", [b'"\xff"', rb'"\ud800"', rb'"\x"', b'"a\nb"', b"a", b"1", b'"a'], ids=repr)
+@pytest.mark.parametrize(
+    "name", [b'"\xff"', rb'"\ud800"', rb'"\x"', b'"a\nb"', b"a", b"1", b'"a'], ids=repr
+)
 def test_name_that_is_none_is_refused_beside_a_tolerated_member(name: bytes) -> None:
     with pytest.raises(ValidationFailed):
         read_object(rb'{%s:1,"payload":"\ud800"}' % name, tolerated=TOLERATED_IN_RECEIPT)

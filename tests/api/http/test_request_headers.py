@@ -79,12 +79,15 @@ def test_accept_that_is_missing(accept: bytes | None) -> None:
         (b"text/html", b"application/problem+json"),
     ],
 )
-def test_problems_are_plain_json_only_where_nothing_wider_is_taken(accept: bytes | None, media_type: bytes) -> None:
+def test_problems_are_plain_json_only_where_nothing_wider_is_taken(
+    accept: bytes | None, media_type: bytes
+) -> None:
     assert error_media_type(accept) == media_type
 
 
 @pytest.mark.parametrize(
-    "content_type", [b"application/json", b"Application/JSON; charset=utf-8", b'application/json;charset="UTF-8"']
+    "content_type",
+    [b"application/json", b"Application/JSON; charset=utf-8", b'application/json;charset="UTF-8"'],
 )
 def test_content_type_that_is_json(content_type: bytes) -> None:
     check_content_type(content_type, None)
@@ -102,7 +105,9 @@ def test_content_type_that_is_json(content_type: bytes) -> None:
         (b"application/json", b"gzip"),
     ],
 )
-def test_content_type_that_is_not(content_type: bytes | None, content_encoding: bytes | None) -> None:
+def test_content_type_that_is_not(
+    content_type: bytes | None, content_encoding: bytes | None
+) -> None:
     with pytest.raises(UnsupportedMediaType):
         check_content_type(content_type, content_encoding)
 
@@ -133,7 +138,10 @@ def test_token_is_what_follows_bearer(authorization: bytes | None, token: str | 
 
 
 def test_repeated_headers_are_joined() -> None:
-    assert read_headers([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])[b"accept"] == b"text/html, */*"
+    assert (
+        read_headers([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])[b"accept"]
+        == b"text/html, */*"
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,9 @@ def test_json_that_is_read(body: bytes, content: dict[str, object]) -> None:
     assert read_object(body) == content
 
 
-def _filled(unit: bytes, before: bytes = b"[", after: bytes = b"0]", *, size: int = 1_048_576) -> bytes:
+def _filled(
+    unit: bytes, before: bytes = b"[", after: bytes = b"0]", *, size: int = 1_048_576
+) -> bytes:
     """A result of about so many bytes, whose error text repeats this unit."""
     body = b'{"event_id":"e","status":"failed","error_message":' + before
     return body + unit * ((size - len(body) - 40) // len(unit)) + after + b"}"

@@ -29,7 +29,9 @@ def addresses(app: Application) -> list[tuple[str, str]]:
     """(method, path) of every route, including the two POSTs ahead of the framework."""
     found = [("POST", path) for path in app.ingest]
     # The framework stores an included router as a router, not as routes.
-    for route in (route for entry in app.routes for route in getattr(entry, "original_router", app).routes):
+    for route in (
+        route for entry in app.routes for route in getattr(entry, "original_router", app).routes
+    ):
         assert isinstance(route, APIRoute), "an address that this test does not know how to call"
         found += [(method, route.path) for method in route.methods or ()]
     return found
@@ -37,14 +39,18 @@ def addresses(app: Application) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def app(database: Database, sealer: Sealer, tmp_path: Path) -> FastAPI:
-    parts = parts_on(database, sealer, public_url="https://makegood.example", mailbox_path=tmp_path / "mailbox")
+    parts = parts_on(
+        database, sealer, public_url="https://makegood.example", mailbox_path=tmp_path / "mailbox"
+    )
     return create_app(parts)
 
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="https://makegood.example") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="https://makegood.example"
+    ) as client:
         yield client
 
 
@@ -63,10 +69,14 @@ def missing(path: str, headers: httpx.Headers) -> list[str]:
     return [name for name, is_held in held.items() if not is_held]
 
 
-async def test_every_address_tells_the_browser_the_same_strict_things(app: Application, client: httpx.AsyncClient) -> None:
+async def test_every_address_tells_the_browser_the_same_strict_things(
+    app: Application, client: httpx.AsyncClient
+) -> None:
     wrong = {}
     for method, path in addresses(app):
-        called = re.sub(r"\{name\}", "console.css" if path.startswith("/static") else "none.eml", path)
+        called = re.sub(
+            r"\{name\}", "console.css" if path.startswith("/static") else "none.eml", path
+        )
         called = re.sub(r"\{code\}", "unauthorized", called)
         answer = await client.request(method, re.sub(r"\{\w+\}", "none", called))
         if lacks := missing(path, answer.headers):
@@ -75,15 +85,21 @@ async def test_every_address_tells_the_browser_the_same_strict_things(app: Appli
     assert not wrong
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/login"), ("GET", "/api/v1/receipt")])
-async def test_unknown_path_gets_the_strict_headers(client: httpx.AsyncClient, method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/nowhere"), ("PUT", "/login"), ("GET", "/api/v1/receipt")]
+)
+async def test_unknown_path_gets_the_strict_headers(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
     answer = await client.request(method, path)
 
     assert answer.status_code >= 400
     assert missing(path, answer.headers) == []
 
 
-async def test_without_tls_there_is_no_strict_transport_security(database: Database, sealer: Sealer) -> None:
+async def test_without_tls_there_is_no_strict_transport_security(
+    database: Database, sealer: Sealer
+) -> None:
     transport = httpx.ASGITransport(app=create_app(parts_on(database, sealer)))
     async with httpx.AsyncClient(transport=transport, base_url="http://makegood.example") as client:
         answers = [await client.get("/login"), await client.post("/api/v1/receipt")]
@@ -91,22 +107,47 @@ async def test_without_tls_there_is_no_strict_transport_security(database: Datab
     assert ["strict-transport-security" in answer.headers for answer in answers] == [False, False]
 
 
-async def test_cookie_alone_is_no_key_to_what_is_not_the_console(app: Application, client: httpx.AsyncClient) -> None:
+async def test_cookie_alone_is_no_key_to_what_is_not_the_console(
+    app: Application, client: httpx.AsyncClient
+) -> None:
     """Routes that change something need a key, which browsers do not send, or are console forms
     with a token.
     """
-    console = ("/login", "/join", "/logout", "/account", "/incidents", "/events", "/projects", "/audit")
-    unsafe = [(method, path) for method, path in addresses(app) if method != "GET" and not path.startswith(console)]
+    console = (
+        "/login",
+        "/join",
+        "/logout",
+        "/account",
+        "/incidents",
+        "/events",
+        "/projects",
+        "/audit",
+    )
+    unsafe = [
+        (method, path)
+        for method, path in addresses(app)
+        if method != "GET" and not path.startswith(console)
+    ]
 
-    answers = {path: (await client.request(method, re.sub(r"\{\w+\}", "x", path))).status_code for method, path in unsafe}
+    answers = {
+        path: (await client.request(method, re.sub(r"\{\w+\}", "x", path))).status_code
+        for method, path in unsafe
+    }
 
     assert len(answers) > 5
     assert set(answers.values()) == {401}
 
 
 def test_no_template_has_anything_inline(database_url: str) -> None:
-    inline = re.compile(r"<style|\sstyle\s*=|\son[a-z]+\s*=\s*[\"']|<script(?![^>]*\ssrc=)|javascript:|hx-on", re.IGNORECASE)
+    inline = re.compile(
+        r"<style|\sstyle\s*=|\son[a-z]+\s*=\s*[\"']|<script(?![^>]*\ssrc=)|javascript:|hx-on",
+        re.IGNORECASE,
+    )
 
-    wrong = [path.name for path in sorted(TEMPLATES.glob("*.html")) if inline.search(path.read_text(encoding="utf-8"))]
+    wrong = [
+        path.name
+        for path in sorted(TEMPLATES.glob("*.html"))
+        if inline.search(path.read_text(encoding="utf-8"))
+    ]
 
     assert not wrong

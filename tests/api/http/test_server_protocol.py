@@ -21,7 +21,9 @@ ANSWER_SECONDS = 20
 
 async def spoken(caller: Caller, data: bytes) -> bytes:
     """The bytes that the service sends in response until it closes the connection."""
-    reader, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
+    reader, writer = await asyncio.open_connection(
+        caller.client.base_url.host, caller.client.base_url.port
+    )
     writer.write(data)
     try:
         return await asyncio.wait_for(reader.read(), ANSWER_SECONDS)
@@ -29,7 +31,13 @@ async def spoken(caller: Caller, data: bytes) -> bytes:
         writer.close()
 
 
-def post(caller: Caller, body: bytes, *headers: bytes, path: bytes = b"/api/v1/receipt", method: bytes = b"POST") -> bytes:
+def post(
+    caller: Caller,
+    body: bytes,
+    *headers: bytes,
+    path: bytes = b"/api/v1/receipt",
+    method: bytes = b"POST",
+) -> bytes:
     """A valid request without a length, followed by these header lines."""
     given = (
         b"Host: makegood.example",
@@ -44,7 +52,10 @@ def post(caller: Caller, body: bytes, *headers: bytes, path: bytes = b"/api/v1/r
 
 def post_head(*headers: bytes) -> bytes:
     """The head of a request without other errors."""
-    return b"\r\n".join((b"POST /api/v1/receipt HTTP/1.1", b"Host: makegood.example", *headers)) + b"\r\n\r\n"
+    return (
+        b"\r\n".join((b"POST /api/v1/receipt HTTP/1.1", b"Host: makegood.example", *headers))
+        + b"\r\n\r\n"
+    )
 
 
 def status(answer: bytes) -> int:
@@ -65,12 +76,22 @@ ODD_BODIES: tuple[tuple[tuple[bytes, ...], bytes, int], ...] = (
     ((b"Transfer-Encoding: gzip",), b"{}", 400),
     ((b"Transfer-Encoding: chunked",), b"zz\r\n{}\r\n", 400),
     ((b"Transfer-Encoding: chunked",), b"f" * 18 + b"\r\n{}", 400),
-    ((b"Transfer-Encoding: chunked",), (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 5 + b"0\r\n\r\n", 413),
+    (
+        (b"Transfer-Encoding: chunked",),
+        (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 5 + b"0\r\n\r\n",
+        413,
+    ),
     ((b"Content-Length: 0",), b"", 422),
     ((b"Content-Length: 2", b"X-Odd: \xff\xfe"), b"{}", 422),
     ((b"Content-Length: 2", b"Cookie: \xff=\xfe"), b"{}", 422),
 )
-ODD_KEYS = ((b"\xff\xfe", 422), (b"\xed\xa0\x80", 400), (b"\xf0\x9f\x8e\x89", 422), (b"\xc2\x80", 400), (b"\t", 400))
+ODD_KEYS = (
+    (b"\xff\xfe", 422),
+    (b"\xed\xa0\x80", 400),
+    (b"\xf0\x9f\x8e\x89", 422),
+    (b"\xc2\x80", 400),
+    (b"\t", 400),
+)
 ODD_LINES = (
     b"GET /events?q=\xff HTTP/1.1",
     b"GET /ev\xffents HTTP/1.1",
@@ -103,12 +124,22 @@ async def test_body_that_is_not_what_its_headers_say_is_refused(caller: Caller) 
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_chunked_body_without_a_length_is_read_and_what_follows_a_short_length_is_not_run(caller: Caller) -> None:
+async def test_chunked_body_without_a_length_is_read_and_what_follows_a_short_length_is_not_run(
+    caller: Caller,
+) -> None:
     body = json.dumps(receipt()).encode()
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\n\r\n"
+    chunks = (
+        b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:]))
+        + b"0\r\n\r\n"
+    )
 
     chunked = await spoken(caller, post(caller, chunks, KEY, b"Transfer-Encoding: chunked"))
-    smuggled = post(caller, b"{}" + post(caller, body, KEY + b"2", b"Content-Length: %d" % len(body)), KEY, b"Content-Length: 2")
+    smuggled = post(
+        caller,
+        b"{}" + post(caller, body, KEY + b"2", b"Content-Length: %d" % len(body)),
+        KEY,
+        b"Content-Length: 2",
+    )
     short = await spoken(caller, smuggled)
 
     assert status(chunked) == 202
@@ -121,7 +152,10 @@ async def test_only_an_authorized_caller_gets_100_continue(caller: Caller) -> No
     expect, length = b"Expect: 100-continue", b"Content-Length: %d" % len(body)
 
     taken = await spoken(caller, post(caller, body, KEY, expect, length))
-    refused = await spoken(caller.with_key("sk_test_unknown"), post(caller.with_key("sk_test_unknown"), b"", KEY, expect, length))
+    refused = await spoken(
+        caller.with_key("sk_test_unknown"),
+        post(caller.with_key("sk_test_unknown"), b"", KEY, expect, length),
+    )
 
     assert [status(taken), status(refused)] == [100, 401]
     assert status(taken.partition(b"\r\n\r\n")[2]) == 202
@@ -129,7 +163,9 @@ async def test_only_an_authorized_caller_gets_100_continue(caller: Caller) -> No
 
 async def test_key_of_bytes_beyond_ascii_is_text_or_refused(caller: Caller) -> None:
     for key, expected in ODD_KEYS:
-        answer = await spoken(caller, post(caller, b"{}", b"Idempotency-Key: " + key, b"Content-Length: 2"))
+        answer = await spoken(
+            caller, post(caller, b"{}", b"Idempotency-Key: " + key, b"Content-Length: 2")
+        )
 
         assert status(answer) == expected, key
 
@@ -139,7 +175,12 @@ async def test_odd_request_line_or_host_brings_nothing_down(caller: Caller) -> N
     for line in ODD_LINES:
         for host in ODD_HOSTS:
             named = line + b"\r\nHost: " + host
-            sent = named + b"\r\nConnection: close\r\nAuthorization: Bearer " + caller.api_key.encode() + b"\r\n\r\n"
+            sent = (
+                named
+                + b"\r\nConnection: close\r\nAuthorization: Bearer "
+                + caller.api_key.encode()
+                + b"\r\n\r\n"
+            )
 
             assert status(await spoken(caller, sent)) < 500, named[-100:]
     assert (await caller.client.get("/livez")).status_code == 200
@@ -152,11 +193,19 @@ async def test_client_that_hangs_up_in_mid_body_is_no_failure_of_ours(caller: Ca
         request = post(caller, b'{"a":', KEY, b"Content-Length: 50", path=path, method=method)
 
         with capture_logs() as logged:
-            _, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
-            writer.write(request.replace(b"application/json\r\nConnection", media_type + b"\r\nConnection"))
-            await wait_until_async(lambda: any(map(is_a_request, asyncio.all_tasks())), what="the request was begun")
+            _, writer = await asyncio.open_connection(
+                caller.client.base_url.host, caller.client.base_url.port
+            )
+            writer.write(
+                request.replace(b"application/json\r\nConnection", media_type + b"\r\nConnection")
+            )
+            await wait_until_async(
+                lambda: any(map(is_a_request, asyncio.all_tasks())), what="the request was begun"
+            )
             writer.close()
-            await wait_until_async(lambda: not any(map(is_a_request, asyncio.all_tasks())), what="the request ended")
+            await wait_until_async(
+                lambda: not any(map(is_a_request, asyncio.all_tasks())), what="the request ended"
+            )
 
         assert [entry for entry in logged if entry["log_level"] == "error"] == [], path
     assert "internal_error" not in (await caller.client.get("/metrics")).text
@@ -191,7 +240,9 @@ async def test_largest_head_is_taken(caller: Caller) -> None:
 
 async def test_what_follows_a_body_is_bounded_too(caller: Caller) -> None:
     request = post(caller, b"2\r\n{}\r\n0\r\nX-Trailer: ", KEY, b"Transfer-Encoding: chunked")
-    reader, writer = await asyncio.open_connection(caller.client.base_url.host, caller.client.base_url.port)
+    reader, writer = await asyncio.open_connection(
+        caller.client.base_url.host, caller.client.base_url.port
+    )
     writer.write(request)
     sent = 0
     with contextlib.suppress(ConnectionError):

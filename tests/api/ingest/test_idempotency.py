@@ -49,7 +49,9 @@ async def test_both_addresses_of_an_endpoint_share_their_keys(caller: Caller) ->
     assert short.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_keys_belong_to_their_endpoint_and_project(caller: Caller, live_project: CreatedProject) -> None:
+async def test_keys_belong_to_their_endpoint_and_project(
+    caller: Caller, live_project: CreatedProject
+) -> None:
     body = receipt()
     event_id = (await caller.send("receipt", body, key="shared")).json()["event_id"]
 
@@ -63,7 +65,16 @@ async def test_keys_belong_to_their_endpoint_and_project(caller: Caller, live_pr
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b'{"a":1,"a":2}', b'{"a":"\\ud800"}', b"[" * 5_000, b'{"a":' + b"9" * 5_000 + b"}", b'{"provider":"x"}', b""],
+    [
+        b"{",
+        b"[]",
+        b'{"a":1,"a":2}',
+        b'{"a":"\\ud800"}',
+        b"[" * 5_000,
+        b'{"a":' + b"9" * 5_000 + b"}",
+        b'{"provider":"x"}',
+        b"",
+    ],
     ids=["cut", "array", "repeated", "surrogate", "deep", "huge", "shape", "empty"],
 )
 async def test_refusal_of_the_body_is_stored(caller: Caller, body: bytes) -> None:
@@ -123,7 +134,9 @@ async def test_fifty_equal_concurrent_receipts_are_one(caller: Caller, database:
     assert await rows(database, "outbox") == 1
 
 
-async def test_fifty_concurrent_receipts_of_one_event_under_different_keys_are_one(caller: Caller, database: Database) -> None:
+async def test_fifty_concurrent_receipts_of_one_event_under_different_keys_are_one(
+    caller: Caller, database: Database
+) -> None:
     body = receipt()
 
     answers = await asyncio.gather(*(caller.send("receipt", body) for _ in range(50)))
@@ -142,13 +155,19 @@ async def test_equal_request_waits_five_seconds_at_most(caller: Caller, database
     first = asyncio.create_task(caller.send("receipt", body, key="slow"))
     await asyncio.sleep(0)
     try:
-        answers = await asyncio.gather(*(caller.send("receipt", body, key="slow") for _ in range(2)))
+        answers = await asyncio.gather(
+            *(caller.send("receipt", body, key="slow") for _ in range(2))
+        )
     finally:
         other_writer.execute("ROLLBACK")
         other_writer.close()
 
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"idempotency_in_progress"}
-    assert all(answer.headers["Retry-After"] == "1" for answer in answers if answer.status_code == 409)
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {
+        "idempotency_in_progress"
+    }
+    assert all(
+        answer.headers["Retry-After"] == "1" for answer in answers if answer.status_code == 409
+    )
     assert (await first).status_code in (202, 409)
     assert (await caller.send("receipt", body, key="slow")).status_code == 202
 

@@ -64,7 +64,9 @@ async def test_wrong_field_is_named(caller: Caller, changes: Json, pointer: str,
     answer = await caller.send("receipt", receipt(**changes))
 
     assert answer.status_code == 422, answer.text
-    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [
+        (pointer, code)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,12 @@ async def test_wrong_field_is_named(caller: Caller, changes: Json, pointer: str,
         {"occurred_at": "20261123T111355Z"},
         {"timeout_minutes": 0.01},
         {"timeout_minutes": 10_080},
-        {"payload": {"id": "evt", "nested": {"amount": 12345678901234567890123, "list": [{"a": 1}, {"a": 2}]}}},
+        {
+            "payload": {
+                "id": "evt",
+                "nested": {"amount": 12345678901234567890123, "list": [{"a": 1}, {"a": 2}]},
+            }
+        },
         {"unknown": {"field": [1, 2, 3]}, "another": None},
         {"internal_reference": ': "odd": "\\ and ümläut 🎉'},
     ],
@@ -97,10 +104,15 @@ async def test_null_is_as_good_as_absent(caller: Caller) -> None:
     assert (await caller.send("receipt", {**receipt(), **nulls})).status_code == 202
 
 
-async def test_live_project_takes_whole_minutes_only(caller: Caller, live_project: CreatedProject) -> None:
+async def test_live_project_takes_whole_minutes_only(
+    caller: Caller, live_project: CreatedProject
+) -> None:
     live = caller.with_key(live_project.api_key)
 
-    answers = [await live.send("receipt", receipt(timeout_minutes=minutes)) for minutes in (0.5, 1.5, 1, 10_080, 5.0)]
+    answers = [
+        await live.send("receipt", receipt(timeout_minutes=minutes))
+        for minutes in (0.5, 1.5, 1, 10_080, 5.0)
+    ]
 
     assert [answer.status_code for answer in answers] == [422, 422, 202, 202, 202]
     assert answers[1].json()["errors"][0]["pointer"] == "/timeout_minutes"
@@ -125,14 +137,18 @@ async def test_same_identity_again_gets_the_first_answer(caller: Caller) -> None
     first = receipt(timeout_minutes=10)
     accepted = (await caller.send("receipt", first)).json()
 
-    again = await caller.send("receipt", {**first, "timeout_minutes": 99, "occurred_at": "2026-11-24T00:00:00Z"})
+    again = await caller.send(
+        "receipt", {**first, "timeout_minutes": 99, "occurred_at": "2026-11-24T00:00:00Z"}
+    )
 
     assert again.status_code == 202
     assert again.json() == accepted
     assert "Idempotent-Replayed" not in again.headers
 
 
-@pytest.mark.parametrize("changes", [{"event_type": "invoice.paid"}, {"internal_reference": "another"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"event_type": "invoice.paid"}, {"internal_reference": "another"}], ids=str
+)
 async def test_same_identity_with_other_facts_is_a_conflict(caller: Caller, changes: Json) -> None:
     first = receipt()
     await caller.send("receipt", first)
@@ -143,7 +159,10 @@ async def test_same_identity_with_other_facts_is_a_conflict(caller: Caller, chan
 async def test_another_effect_of_one_event_is_another_receipt(caller: Caller) -> None:
     first = receipt()
 
-    ids = {await caller.accept(**first), await caller.accept(**{**first, "effect_type": "credit_grant"})}
+    ids = {
+        await caller.accept(**first),
+        await caller.accept(**{**first, "effect_type": "credit_grant"}),
+    }
 
     assert len(ids) == 2
 
@@ -157,12 +176,20 @@ async def test_payload_is_stored_encrypted_and_only_with_snapshots(
 
     assert changed.json()["snapshots"] is True
     async with database.reading() as session:
-        rows = {row.event_id: row.payload for row in await session.execute(text("SELECT event_id, payload FROM receipts"))}
+        rows = {
+            row.event_id: row.payload
+            for row in await session.execute(text("SELECT event_id, payload FROM receipts"))
+        }
         data_key = await read_data_key(session, project.project.id)
     sealed = bytes(rows[wanted])
     assert rows[unwanted] is None
     assert b"4242" not in sealed
-    place = {"project_id": project.project.id, "table": "receipts", "column": "payload", "row": wanted}
+    place = {
+        "project_id": project.project.id,
+        "table": "receipts",
+        "column": "payload",
+        "row": wanted,
+    }
     assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
 
 
@@ -193,7 +220,9 @@ LARGE, ILL_FORMED = (
     ],
     ids=lambda value: value[:30] if isinstance(value, bytes) else None,
 )
-async def test_payload_that_cannot_be_stored_is_dropped_with_a_note(caller: Caller, raw: bytes, note: str) -> None:
+async def test_payload_that_cannot_be_stored_is_dropped_with_a_note(
+    caller: Caller, raw: bytes, note: str
+) -> None:
     await caller.ask("PATCH", "/project", json={"snapshots": True})
     known = receipt()
     body = json.dumps(known).encode()[:-1] + b',"payload":' + raw + b"}"
@@ -204,7 +233,10 @@ async def test_payload_that_cannot_be_stored_is_dropped_with_a_note(caller: Call
     assert first.status_code == 202, first.text
     assert again.json() == first.json()
     event = (await caller.ask("GET", f"/events/{first.json()['event_id']}")).json()
-    assert [(entry["kind"], entry.get("text")) for entry in event["timeline"]] == [("receipt_accepted", None), ("noted", note)]
+    assert [(entry["kind"], entry.get("text")) for entry in event["timeline"]] == [
+        ("receipt_accepted", None),
+        ("noted", note),
+    ]
     assert event["internal_reference"] == known["internal_reference"]
 
 
@@ -221,11 +253,17 @@ async def test_payload_that_cannot_be_sealed_is_dropped_and_noted_and_breaks_no_
         broken = {"key": b"\x01 no key at all", "id": project.project.id}
         await session.execute(text("UPDATE projects SET data_key = :key WHERE id = :id"), broken)
 
-    said = [caller.send("receipt", receipt(payload={"card": "4242"}) if n == 3 else receipt()) for n in range(8)]
+    said = [
+        caller.send("receipt", receipt(payload={"card": "4242"}) if n == 3 else receipt())
+        for n in range(8)
+    ]
     answers = await asyncio.gather(*said)
 
     assert {answer.status_code for answer in answers} == {202}
-    assert await noted(caller, answers[3].json()["event_id"]) == [("receipt_accepted", None), ("noted", UNSEALED)]
+    assert await noted(caller, answers[3].json()["event_id"]) == [
+        ("receipt_accepted", None),
+        ("noted", UNSEALED),
+    ]
     assert await noted(caller, answers[4].json()["event_id"]) == [("receipt_accepted", None)]
 
 
@@ -297,7 +335,9 @@ def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         validated(ReceiptBody, receipt(occurred_at=occurred_at))
 
-    assert [(error.pointer, error.code) for error in refused.value.errors] == [("/occurred_at", "invalid_format")]
+    assert [(error.pointer, error.code) for error in refused.value.errors] == [
+        ("/occurred_at", "invalid_format")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +348,9 @@ def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
         ("2026-11-23T11:13:55,5-23:59", "2026-11-24T11:12:55.500Z"),
     ],
 )
-async def test_instants_at_the_ends_of_the_calendar_are_stored(caller: Caller, occurred_at: str, told: str) -> None:
+async def test_instants_at_the_ends_of_the_calendar_are_stored(
+    caller: Caller, occurred_at: str, told: str
+) -> None:
     event_id = await caller.accept(occurred_at=occurred_at)
 
     assert (await caller.ask("GET", f"/events/{event_id}")).json()["occurred_at"] == told

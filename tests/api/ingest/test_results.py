@@ -18,7 +18,10 @@ from tests.api.serving import Caller, Json, receipt
         ({"event_id": "evt_1"}, "/status"),
         ({"event_id": "evt_1", "status": "done"}, "/status"),
         ({"event_id": None, "status": "success"}, "/event_id"),
-        ({"stripe_event_id": "a", "provider_event_id": "b", "status": "success"}, "/stripe_event_id"),
+        (
+            {"stripe_event_id": "a", "provider_event_id": "b", "status": "success"},
+            "/stripe_event_id",
+        ),
         ({"stripe_event_id": "a", "provider": "shopify", "status": "success"}, "/provider"),
         ({"event_id": "evt_1", "status": "success", "effect_type": "x"}, "/effect_type"),
         ({"provider_event_id": "", "status": "success"}, "/provider_event_id"),
@@ -35,18 +38,38 @@ async def test_wrong_field_is_named(caller: Caller, body: Json, pointer: str) ->
 
 @pytest.mark.parametrize(
     "event_id",
-    ["", "x", "evt_", "evt_" + "0" * 32, "a\0b", "x" * 5_000, "ümläut", "inc_1", 5, 0.5, True, [], {"id": "evt_1"}],
+    [
+        "",
+        "x",
+        "evt_",
+        "evt_" + "0" * 32,
+        "a\0b",
+        "x" * 5_000,
+        "ümläut",
+        "inc_1",
+        5,
+        0.5,
+        True,
+        [],
+        {"id": "evt_1"},
+    ],
     ids=repr,
 )
 async def test_unknown_event_of_any_shape_is_not_found(caller: Caller, event_id: object) -> None:
-    assert (await caller.send("result", {"event_id": event_id, "status": "success"})).json()["code"] == "not_found"
+    assert (await caller.send("result", {"event_id": event_id, "status": "success"})).json()[
+        "code"
+    ] == "not_found"
 
 
-@pytest.mark.parametrize("replay_id", ["", "x", "rpl_" + "0" * 32, "a\0b", "x" * 5_000, 5, False, ["rpl_1"]], ids=repr)
+@pytest.mark.parametrize(
+    "replay_id", ["", "x", "rpl_" + "0" * 32, "a\0b", "x" * 5_000, 5, False, ["rpl_1"]], ids=repr
+)
 async def test_unknown_repair_of_any_shape_is_not_found(caller: Caller, replay_id: object) -> None:
     event_id = await caller.accept()
 
-    answer = await caller.send("result", {"event_id": event_id, "status": "success", "replay_id": replay_id})
+    answer = await caller.send(
+        "result", {"event_id": event_id, "status": "success", "replay_id": replay_id}
+    )
 
     assert answer.json()["code"] == "not_found"
 
@@ -61,13 +84,22 @@ async def test_success_while_waiting_is_applied(caller: Caller) -> None:
 
 async def test_failed_while_waiting_opens_an_incident_with_its_error(caller: Caller) -> None:
     event_id = await caller.accept()
-    failed = {"event_id": event_id, "status": "failed", "error_code": "seat_limit", "error_message": "a\0" + "b" * 3_000}
+    failed = {
+        "event_id": event_id,
+        "status": "failed",
+        "error_code": "seat_limit",
+        "error_message": "a\0" + "b" * 3_000,
+    }
 
     answer = await caller.send("result", failed)
     incident = (await caller.ask("GET", f"/events/{event_id}")).json()["incident"]
 
     assert answer.json()["state"] == "incident"
-    assert (incident["state"], incident["reason"], incident["error_code"]) == ("open", "failed_result", "seat_limit")
+    assert (incident["state"], incident["reason"], incident["error_code"]) == (
+        "open",
+        "failed_result",
+        "seat_limit",
+    )
     assert incident["error_message"] == "a\ufffd" + "b" * 2_046
 
 
@@ -114,20 +146,30 @@ async def test_failed_result_is_never_refused_for_its_error_texts(
     assert (incident["reason"], incident[name]) == ("failed_result", kept)
 
 
-@given(message=st.text(st.characters(categories=None), max_size=300), code=st.text(st.characters(categories=None), max_size=300))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    message=st.text(st.characters(categories=None), max_size=300),
+    code=st.text(st.characters(categories=None), max_size=300),
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 async def test_any_text_is_accepted_as_error_text(caller: Caller, message: str, code: str) -> None:
     event_id = await caller.accept()
     # Escaped, so that lone surrogates can be sent.
-    body = json.dumps({"event_id": event_id, "status": "failed", "error_message": message, "error_code": code}).encode()
+    body = json.dumps(
+        {"event_id": event_id, "status": "failed", "error_message": message, "error_code": code}
+    ).encode()
 
     answer = await caller.send("result", body)
 
     assert answer.status_code == 202, answer.text
     incident = (await caller.ask("GET", f"/events/{event_id}")).json()["incident"]
     # Two adjacent surrogates are a pair in JSON.
-    expected = [re.sub("[\0\ud800-\udfff]", BOX, json.loads(json.dumps(text))) or None for text in (message, code[:255])]
+    expected = [
+        re.sub("[\0\ud800-\udfff]", BOX, json.loads(json.dumps(text))) or None
+        for text in (message, code[:255])
+    ]
     assert [incident["error_message"], (incident["error_code"] or "")[:200] or None] == [
         expected[0],
         (expected[1] or "")[:200] or None,
@@ -135,16 +177,24 @@ async def test_any_text_is_accepted_as_error_text(caller: Caller, message: str, 
 
 
 @pytest.mark.parametrize("prose", ["", "left over", rb"\ud83c", None], ids=repr)
-async def test_success_with_error_texts_is_applied_without_them(caller: Caller, prose: str | bytes | None) -> None:
+async def test_success_with_error_texts_is_applied_without_them(
+    caller: Caller, prose: str | bytes | None
+) -> None:
     event_id = await caller.accept()
     said = b'"' + prose + b'"' if isinstance(prose, bytes) else json.dumps(prose).encode()
-    body = b'{"event_id":"%s","status":"success","error_code":%s,"error_message":%s}' % (event_id.encode(), said, said)
+    body = b'{"event_id":"%s","status":"success","error_code":%s,"error_message":%s}' % (
+        event_id.encode(),
+        said,
+        said,
+    )
 
     answer = await caller.send("result", body)
 
     assert answer.json() == {"accepted": True, "event_id": event_id, "state": "applied"}
     timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
-    assert [sorted(entry) for entry in timeline if entry["kind"] == "result_received"] == [["at", "kind", "status"]]
+    assert [sorted(entry) for entry in timeline if entry["kind"] == "result_received"] == [
+        ["at", "kind", "status"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +202,20 @@ async def test_success_with_error_texts_is_applied_without_them(caller: Caller, 
     [
         (b'{"event_id":"e","status":"failed","error_message":"' + b"x" * 1_048_576 + b'"}', 413),
         (b'{"event_id":"e","status":"failed","error_message":[' + b"1," * 500_000 + b"1]}", 404),
-        (b'{"event_id":"e","status":"failed","error_message":[' + b'{"a":1},' * 100_000 + b"1]}", 404),
-        (b'{"event_id":"e","status":"failed","error_message":"x",' + b'"a":1,' * 100_000 + b'"b":1}', 413),
-        (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'","error_message":"x"}', 413),
+        (
+            b'{"event_id":"e","status":"failed","error_message":[' + b'{"a":1},' * 100_000 + b"1]}",
+            404,
+        ),
+        (
+            b'{"event_id":"e","status":"failed","error_message":"x",'
+            + b'"a":1,' * 100_000
+            + b'"b":1}',
+            413,
+        ),
+        (
+            b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'","error_message":"x"}',
+            413,
+        ),
         (b'{"event_id":"e","status":"failed","a":"' + b"x" * 70_000 + b'"}', 413),
         (rb'{"event_id":"e","status":"failed","provider":"\ud83c","error_message":"\ud83c"}', 422),
         (rb'{"event_id":"e","status":"failed","error_message":"\ud83c","error_message":"b"}', 422),
@@ -179,7 +240,11 @@ async def test_other_members_are_parsed_strictly(caller: Caller, body: bytes, st
 async def test_event_is_found_by_each_of_its_ids(caller: Caller, named_by: str) -> None:
     sent = receipt()
     event_id = await caller.accept(**sent)
-    ids = {"event_id": event_id, "provider_event_id": sent["provider_event_id"], "stripe_event_id": sent["provider_event_id"]}
+    ids = {
+        "event_id": event_id,
+        "provider_event_id": sent["provider_event_id"],
+        "stripe_event_id": sent["provider_event_id"],
+    }
     names = ids if named_by == "all" else {named_by: ids[named_by]}
 
     answer = await caller.send("result", {**names, "status": "success"})
@@ -193,7 +258,12 @@ async def test_ids_of_different_events_are_refused(caller: Caller) -> None:
     await caller.accept(**other)
 
     answer = await caller.send(
-        "result", {"event_id": event_id, "provider_event_id": other["provider_event_id"], "status": "success"}
+        "result",
+        {
+            "event_id": event_id,
+            "provider_event_id": other["provider_event_id"],
+            "status": "success",
+        },
     )
 
     assert answer.status_code in (404, 422), answer.text
@@ -213,13 +283,17 @@ async def test_several_effects_need_the_effect_named(caller: Caller) -> None:
     assert named.json()["event_id"] == second
 
 
-async def test_another_projects_event_is_not_found(caller: Caller, live_project: CreatedProject) -> None:
+async def test_another_projects_event_is_not_found(
+    caller: Caller, live_project: CreatedProject
+) -> None:
     sent = receipt()
     event_id = await caller.accept(**sent)
     stranger = caller.with_key(live_project.api_key)
 
     by_id = await stranger.send("result", {"event_id": event_id, "status": "success"})
-    by_provider = await stranger.send("result", {"stripe_event_id": sent["provider_event_id"], "status": "success"})
+    by_provider = await stranger.send(
+        "result", {"stripe_event_id": sent["provider_event_id"], "status": "success"}
+    )
 
     assert by_id.json()["code"] == by_provider.json()["code"] == "not_found"
 
@@ -227,21 +301,31 @@ async def test_another_projects_event_is_not_found(caller: Caller, live_project:
 async def test_repair_succeeds_by_the_result_that_names_it(caller: Caller) -> None:
     event_id = await caller.accept()
     incident_id = await caller.incident_of(event_id)
-    replay_id = (await caller.ask("POST", f"/incidents/{incident_id}/reprocess")).json()["replay_id"]
+    replay_id = (await caller.ask("POST", f"/incidents/{incident_id}/reprocess")).json()[
+        "replay_id"
+    ]
 
-    answer = await caller.send("result", {"event_id": event_id, "status": "success", "replay_id": replay_id})
+    answer = await caller.send(
+        "result", {"event_id": event_id, "status": "success", "replay_id": replay_id}
+    )
     event = (await caller.ask("GET", f"/events/{event_id}")).json()
 
     assert answer.json()["state"] == event["state"] == "recovered"
     assert (event["incident"]["state"], event["incident"]["resolution"]) == ("resolved", "repaired")
-    assert [(repair["replay_id"], repair["state"]) for repair in event["repairs"]] == [(replay_id, "succeeded")]
+    assert [(repair["replay_id"], repair["state"]) for repair in event["repairs"]] == [
+        (replay_id, "succeeded")
+    ]
 
 
 async def test_repair_of_another_event_is_not_found(caller: Caller) -> None:
     incident_id = await caller.incident_of(await caller.accept())
-    replay_id = (await caller.ask("POST", f"/incidents/{incident_id}/reprocess")).json()["replay_id"]
+    replay_id = (await caller.ask("POST", f"/incidents/{incident_id}/reprocess")).json()[
+        "replay_id"
+    ]
     other = await caller.accept()
 
-    answer = await caller.send("result", {"event_id": other, "status": "success", "replay_id": replay_id})
+    answer = await caller.send(
+        "result", {"event_id": other, "status": "success", "replay_id": replay_id}
+    )
 
     assert answer.json()["code"] == "not_found"

@@ -21,7 +21,9 @@ class RecordingConnection:
 
     @asynccontextmanager
     async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
-        async with self._connection.transaction(short_lock_timeout=short_lock_timeout) as statements:
+        async with self._connection.transaction(
+            short_lock_timeout=short_lock_timeout
+        ) as statements:
             yield _RecordingStatements(statements, self._said)
 
     @asynccontextmanager
@@ -40,7 +42,9 @@ class _RecordingStatements:
 
     async def fetch(self, sql: str, *values: Values) -> Any:
         # Without the committer's heartbeats, which come at any time and read the clock.
-        is_heartbeat = any(part in sql for part in ("heartbeats", "outages", "LOCK TABLE")) or sql.startswith("SELECT floor(")
+        is_heartbeat = any(
+            part in sql for part in ("heartbeats", "outages", "LOCK TABLE")
+        ) or sql.startswith("SELECT floor(")
         if not is_heartbeat:
             self._said.append(sql)
         rows: list[Row] = list(await self._statements.fetch(sql, *values))

@@ -33,7 +33,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 SCHEMA = schemathesis.openapi.from_dict(document())
-OPERATIONS = [f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item]
+OPERATIONS = [
+    f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item
+]
 
 
 def test_document_is_valid() -> None:
@@ -57,10 +59,17 @@ def test_every_operation_names_its_key_its_errors_and_the_request_id() -> None:
     for path, item in told["paths"].items():
         for operation in item.values():
             assert operation["security"] == [{"key": []}], path
-            assert {"401", "402", "403", "405", "429", "500", "503"} <= set(operation["responses"]), path
-            assert all("Retry-After" in operation["responses"][status]["headers"] for status in ("429", "503")), path
+            assert {"401", "402", "403", "405", "429", "500", "503"} <= set(
+                operation["responses"]
+            ), path
+            assert all(
+                "Retry-After" in operation["responses"][status]["headers"]
+                for status in ("429", "503")
+            ), path
             assert "Allow" in operation["responses"]["405"]["headers"], path
-            assert all("Request-Id" in response["headers"] for response in operation["responses"].values()), path
+            assert all(
+                "Request-Id" in response["headers"] for response in operation["responses"].values()
+            ), path
 
 
 def test_ingest_names_every_error_that_it_gives() -> None:
@@ -73,11 +82,18 @@ def test_ingest_names_every_error_that_it_gives() -> None:
 
 
 def test_callback_names_every_class_of_answer() -> None:
-    assert set(document()["webhooks"]["repair.requested"]["post"]["responses"]) == {"2XX", "3XX", "4XX", "5XX"}
+    assert set(document()["webhooks"]["repair.requested"]["post"]["responses"]) == {
+        "2XX",
+        "3XX",
+        "4XX",
+        "5XX",
+    }
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "order 1", "bestätigt", "注文-1", "🎉", "", " a", "a ", "a\tb", "a\x7fb", "a\x80b"], ids=repr
+    "key",
+    ["a", "order 1", "bestätigt", "注文-1", "🎉", "", " a", "a ", "a\tb", "a\x7fb", "a\x80b"],
+    ids=repr,
 )
 def test_documented_idempotency_keys_are_those_that_are_taken(key: str) -> None:
     (parameter,) = document()["paths"]["/api/v1/receipt"]["post"]["parameters"]
@@ -131,7 +147,9 @@ async def test_every_code_has_its_page(caller: Caller) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_generated_requests_get_what_the_document_says(served: Served, label: str, mode: GenerationMode) -> None:
+def test_generated_requests_get_what_the_document_says(
+    served: Served, label: str, mode: GenerationMode
+) -> None:
     method, path = label.split(" ")
     operation = SCHEMA[path][method]
     headers = {"Authorization": f"Bearer {served.api_key}", "Accept": "application/json"}

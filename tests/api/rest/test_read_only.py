@@ -81,7 +81,9 @@ async def test_receipts_are_refused_and_readiness_is_red_while_the_file_is_elsew
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_readiness_is_red_while_another_process_keeps_the_writers_place(database: Database, sealer: Sealer) -> None:
+async def test_readiness_is_red_while_another_process_keeps_the_writers_place(
+    database: Database, sealer: Sealer
+) -> None:
     other = sqlite3.connect(sqlite_path(database.url), isolation_level=None)
     async with serving(create_app(parts_on(database, sealer))) as client:
         await say_alive(database, **ALIVE)

@@ -43,21 +43,30 @@ async def answered(host: str, port: int) -> tuple[Address, ...]:
 async def test_every_refused_host_gets_the_same_answer(
     database: Database, sealer: Sealer, project: CreatedProject, caplog: pytest.LogCaptureFixture
 ) -> None:
-    judge = partial(judge_url, allow=(), resolver=answered, timeout_seconds=0.1, refusal_step_seconds=0)
+    judge = partial(
+        judge_url, allow=(), resolver=answered, timeout_seconds=0.1, refusal_step_seconds=0
+    )
     parts = replace(parts_on(database, sealer), judge_repair_url=judge)
     async with serving(create_app(parts)) as client:
         caller = Caller(client, project.api_key)
         hosts = ("private", "mixed", "metadata", "empty", "silent", "unknown")
 
-        refusals = [await caller.ask("PATCH", "/project", json={"repair_url": f"https://{host}.example/"}) for host in hosts]
+        refusals = [
+            await caller.ask("PATCH", "/project", json={"repair_url": f"https://{host}.example/"})
+            for host in hosts
+        ]
         literal = await caller.ask("PATCH", "/project", json={"repair_url": f"https://{PRIVATE}/"})
-        saved = await caller.ask("PATCH", "/project", json={"repair_url": "https://public.example/"})
+        saved = await caller.ask(
+            "PATCH", "/project", json={"repair_url": "https://public.example/"}
+        )
 
     told = [{**answer.json(), "request_id": ""} for answer in (*refusals, literal)]
     assert [answer.status_code for answer in (*refusals, literal)] == [422] * 7
     assert all(one == told[0] for one in told)
     assert [error["pointer"] for error in told[0]["errors"]] == ["/repair_url"]
-    assert not [answer.text for answer in refusals if PRIVATE in answer.text or "169.254" in answer.text]
+    assert not [
+        answer.text for answer in refusals if PRIVATE in answer.text or "169.254" in answer.text
+    ]
     assert PRIVATE not in caplog.text
     assert saved.status_code == 200, saved.text
 
@@ -72,11 +81,15 @@ async def test_unresponsive_name_server_delays_its_own_project_only(
         await may_answer.wait()
         return url
 
-    async with serving(create_app(replace(parts_on(database, sealer), judge_repair_url=judge))) as client:
+    async with serving(
+        create_app(replace(parts_on(database, sealer), judge_repair_url=judge))
+    ) as client:
         caller, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
 
         def save(by: Caller) -> asyncio.Task[httpx.Response]:
-            return asyncio.create_task(by.ask("PATCH", "/project", json={"repair_url": "https://shop.example/"}))
+            return asyncio.create_task(
+                by.ask("PATCH", "/project", json={"repair_url": "https://shop.example/"})
+            )
 
         held = [save(caller) for _ in range(MAXIMUM_CONCURRENT_LOOKUPS)]
         await wait_until_async(lambda: len(asked) == MAXIMUM_CONCURRENT_LOOKUPS)
@@ -86,16 +99,29 @@ async def test_unresponsive_name_server_delays_its_own_project_only(
         may_answer.set()
 
         assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
-        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (429, "rate_limited", "1")
+        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (
+            429,
+            "rate_limited",
+            "1",
+        )
         assert (await save(caller)).status_code == 200
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(3, 5)])
 async def test_rate_limit_comes_from_the_settings_and_covers_rest_and_ingest(
-    database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject, rate: int, burst: int
+    database: Database,
+    sealer: Sealer,
+    project: CreatedProject,
+    live_project: CreatedProject,
+    rate: int,
+    burst: int,
 ) -> None:
     now = [0.0]
-    async with serving(create_app(parts_on(database, sealer, rate_limit=rate, rate_burst=burst), clock=lambda: now[0])) as client:
+    async with serving(
+        create_app(
+            parts_on(database, sealer, rate_limit=rate, rate_burst=burst), clock=lambda: now[0]
+        )
+    ) as client:
         caller, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
         reads = [await caller.ask("GET", "/project") for _ in range(burst - 1)]
         await caller.accept()
@@ -104,7 +130,11 @@ async def test_rate_limit_comes_from_the_settings_and_covers_rest_and_ingest(
         later = [await caller.ask("GET", "/project") for _ in range(rate + 1)]
 
         assert [answer.status_code for answer in reads] == [200] * (burst - 1)
-        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (429, "rate_limited", "1")
+        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (
+            429,
+            "rate_limited",
+            "1",
+        )
         assert [answer.status_code for answer in later] == [200] * rate + [429]
         assert (await other.ask("GET", "/project")).status_code == 200
 
@@ -135,7 +165,9 @@ async def test_body_of_64_kib_is_read_and_one_byte_more_is_not(
 
 @pytest.mark.parametrize(("fields", "status"), [(50, 422), (51, 413)])
 @pytest.mark.parametrize("endpoint", ["receipt", "result"])
-async def test_fifty_fields_are_taken_and_one_more_is_not(caller: Caller, endpoint: str, fields: int, status: int) -> None:
+async def test_fifty_fields_are_taken_and_one_more_is_not(
+    caller: Caller, endpoint: str, fields: int, status: int
+) -> None:
     answer = await caller.send(endpoint, {f"field_{number}": 0 for number in range(fields)})
 
     assert answer.status_code == status

@@ -63,14 +63,22 @@ async def test_objects_have_exactly_the_contracts_fields(caller: Caller) -> None
     assert list(incident) == list(event["incident"]) == INCIDENT_FIELDS
     assert list((await listed(caller, "/events"))[0]) == EVENT_FIELDS
     assert list((await listed(caller, "/incidents"))[0]) == INCIDENT_FIELDS
-    assert [entry["kind"] for entry in event["timeline"]] == ["receipt_accepted", "result_received", "incident_opened"]
+    assert [entry["kind"] for entry in event["timeline"]] == [
+        "receipt_accepted",
+        "result_received",
+        "incident_opened",
+    ]
 
 
 async def test_pages_follow_one_another_newest_first(caller: Caller) -> None:
     ids = [await caller.accept() for _ in range(5)]
     seen, cursor = [], None
     while True:
-        page = (await caller.ask("GET", "/events", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        page = (
+            await caller.ask(
+                "GET", "/events", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+            )
+        ).json()
         seen += [event["event_id"] for event in page["data"]]
         cursor = page["next_cursor"]
         assert page["has_more"] is (cursor is not None)
@@ -94,7 +102,9 @@ async def test_cursor_of_one_list_is_refused_by_the_other(caller: Caller) -> Non
 
 
 async def test_filters_narrow_the_lists(caller: Caller) -> None:
-    sent = receipt(event_type="invoice.paid", effect_type="seat_update", internal_reference="needle")
+    sent = receipt(
+        event_type="invoice.paid", effect_type="seat_update", internal_reference="needle"
+    )
     wanted = await caller.accept(**sent)
     await caller.accept()
     await caller.incident_of(wanted)
@@ -107,7 +117,9 @@ async def test_filters_narrow_the_lists(caller: Caller) -> None:
         {"q": wanted},
         {"provider": "stripe", "event_type": "invoice.paid"},
     ):
-        assert [event["event_id"] for event in await listed(caller, "/events", **query)] == [wanted], query
+        assert [event["event_id"] for event in await listed(caller, "/events", **query)] == [
+            wanted
+        ], query
     assert len(await listed(caller, "/events", created_after="2020-01-01T00:00:00Z")) == 2
     assert await listed(caller, "/events", created_before="2020-01-01T00:00:00Z") == []
     assert await listed(caller, "/events", provider="shopify") == []
@@ -132,7 +144,9 @@ async def test_filters_narrow_the_lists(caller: Caller) -> None:
 )
 @pytest.mark.parametrize("path", ["/events", "/incidents"])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_wrong_query_is_named(caller: Caller, path: str, query: dict[str, str | int], pointer: str) -> None:
+async def test_wrong_query_is_named(
+    caller: Caller, path: str, query: dict[str, str | int], pointer: str
+) -> None:
     answer = await caller.ask("GET", path, params=query)
 
     assert answer.status_code == 422, answer.text
@@ -143,12 +157,17 @@ async def test_repeated_reprocess_starts_one_repair(caller: Caller) -> None:
     event_id = await caller.accept()
     incident_id = await caller.incident_of(event_id)
 
-    answers = await asyncio.gather(*(caller.ask("POST", f"/incidents/{incident_id}/reprocess") for _ in range(20)))
+    answers = await asyncio.gather(
+        *(caller.ask("POST", f"/incidents/{incident_id}/reprocess") for _ in range(20))
+    )
     event = (await caller.ask("GET", f"/events/{event_id}")).json()
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.content for answer in answers}) == 1
-    assert answers[0].json() == {"replay_id": event["incident"]["active_replay_id"], "incident_id": incident_id}
+    assert answers[0].json() == {
+        "replay_id": event["incident"]["active_replay_id"],
+        "incident_id": incident_id,
+    }
     assert event["incident"]["state"] == "repairing"
     assert [repair["state"] for repair in event["repairs"]] == ["calling"]
 
@@ -159,7 +178,9 @@ async def test_incident_is_acknowledged_once_and_resolved_by_hand(caller: Caller
 
     first = (await caller.ask("POST", f"/incidents/{incident_id}/acknowledge")).json()
     again = (await caller.ask("POST", f"/incidents/{incident_id}/acknowledge")).json()
-    resolved = (await caller.ask("POST", f"/incidents/{incident_id}/resolve", json={"reason": "refunded"})).json()
+    resolved = (
+        await caller.ask("POST", f"/incidents/{incident_id}/resolve", json={"reason": "refunded"})
+    ).json()
     event = (await caller.ask("GET", f"/events/{event_id}")).json()
 
     assert first["acknowledged_at"] == again["acknowledged_at"] is not None
@@ -167,13 +188,22 @@ async def test_incident_is_acknowledged_once_and_resolved_by_hand(caller: Caller
     assert event["state"] == "closed"
     assert event["timeline"][-1]["reason"] == "refunded"
     for action in ("resolve", "acknowledge", "reprocess"):
-        answer = await caller.ask("POST", f"/incidents/{incident_id}/{action}", json={"reason": "again"})
+        answer = await caller.ask(
+            "POST", f"/incidents/{incident_id}/{action}", json={"reason": "again"}
+        )
         assert answer.json()["code"] == "incident_resolved", action
 
 
 async def test_resolving_needs_a_reason(caller: Caller) -> None:
     incident_id = await caller.incident_of(await caller.accept())
-    for body in ({}, {"reason": ""}, {"reason": "  "}, {"reason": None}, {"reason": "x" * 2_049}, {"reason": "a\0"}):
+    for body in (
+        {},
+        {"reason": ""},
+        {"reason": "  "},
+        {"reason": None},
+        {"reason": "x" * 2_049},
+        {"reason": "a\0"},
+    ):
         answer = await caller.ask("POST", f"/incidents/{incident_id}/resolve", json=body)
         assert answer.json()["errors"][0]["pointer"] == "/reason", body
     bare = await caller.ask("POST", f"/incidents/{incident_id}/resolve")
@@ -189,7 +219,9 @@ async def test_expired_receipt_is_due_now(caller: Caller) -> None:
     assert answer.json()["deadline_at"] < answer.json()["timeout_at"]
 
 
-async def test_a_restart_is_requested_once_while_it_waits(caller: Caller, database: Database) -> None:
+async def test_a_restart_is_requested_once_while_it_waits(
+    caller: Caller, database: Database
+) -> None:
     event_id = await caller.accept()
 
     answers = [await caller.ask("POST", f"/events/{event_id}/restart") for _ in range(2)]
@@ -216,7 +248,11 @@ async def test_project_is_read_and_changed(caller: Caller, project: CreatedProje
     assert changed.status_code == 200, changed.text
     assert read.json() == changed.json()
     told = read.json()
-    assert (told["project_id"], told["name"], told["timeout_minutes"]) == (project.project.id, "The shop", 0.5)
+    assert (told["project_id"], told["name"], told["timeout_minutes"]) == (
+        project.project.id,
+        "The shop",
+        0.5,
+    )
     assert told["alert_emails"] == ["Ops@shop.example", "you@xn--bcher-kva.example"]
     assert project.signing_secret not in read.text
 
@@ -262,12 +298,17 @@ async def test_wrong_setting_is_named_and_changes_nothing(
 async def test_refused_repair_urls_tell_nothing_about_the_network(caller: Caller) -> None:
     addresses = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "168.63.129.16", "192.0.2.1")
 
-    answers = [await caller.ask("PATCH", "/project", json={"repair_url": f"https://{host}/"}) for host in addresses]
+    answers = [
+        await caller.ask("PATCH", "/project", json={"repair_url": f"https://{host}/"})
+        for host in addresses
+    ]
 
     assert len({answer.json()["errors"][0]["message"] for answer in answers}) == 1
 
 
-async def test_another_projects_things_are_not_found(caller: Caller, live_project: CreatedProject) -> None:
+async def test_another_projects_things_are_not_found(
+    caller: Caller, live_project: CreatedProject
+) -> None:
     event_id = await caller.accept()
     incident_id = await caller.incident_of(event_id)
     stranger = caller.with_key(live_project.api_key)
@@ -279,26 +320,39 @@ async def test_another_projects_things_are_not_found(caller: Caller, live_projec
         ("POST", f"/incidents/{incident_id}/resolve"),
         ("POST", f"/incidents/{incident_id}/acknowledge"),
     ):
-        answer = await stranger.ask(method, path, **({"json": {"reason": "mine now"}} if path.endswith("resolve") else {}))
+        answer = await stranger.ask(
+            method, path, **({"json": {"reason": "mine now"}} if path.endswith("resolve") else {})
+        )
         assert answer.json()["code"] == "not_found", path
     assert await listed(stranger, "/events") == await listed(stranger, "/incidents") == []
     assert (await listed(caller, "/incidents"))[0]["state"] == "open"
 
 
-async def test_what_a_patch_does_not_know_is_ignored_and_rest_asks_for_no_accept(caller: Caller) -> None:
+async def test_what_a_patch_does_not_know_is_ignored_and_rest_asks_for_no_accept(
+    caller: Caller,
+) -> None:
     before = (await caller.ask("GET", "/project")).json()
 
-    answer = await caller.ask("PATCH", "/project", json={"snapshots": True, "colour": "red"}, headers={"Accept": "text/html"})
+    answer = await caller.ask(
+        "PATCH",
+        "/project",
+        json={"snapshots": True, "colour": "red"},
+        headers={"Accept": "text/html"},
+    )
 
     assert answer.status_code == 200
     assert answer.json() == before | {"snapshots": True}
 
 
-async def test_another_test_projects_receipt_cannot_be_expired(caller: Caller, database: Database, sealer: Sealer) -> None:
+async def test_another_test_projects_receipt_cannot_be_expired(
+    caller: Caller, database: Database, sealer: Sealer
+) -> None:
     event_id = await caller.accept()
     async with database.transaction() as session:
         now = await database.now(session)
-        other = await create_project(session, sealer, name="next door", livemode=False, scopes=frozenset(Scope), now=now)
+        other = await create_project(
+            session, sealer, name="next door", livemode=False, scopes=frozenset(Scope), now=now
+        )
 
     answer = await caller.with_key(other.api_key).ask("POST", f"/events/{event_id}/expire")
 
@@ -306,7 +360,9 @@ async def test_another_test_projects_receipt_cannot_be_expired(caller: Caller, d
 
 
 @pytest.mark.parametrize(
-    "identifier", ["%00", "evt_%00", "x" * 3_000, "%F0%9F%8E%89", "evt_1%2F..%2F"], ids=lambda text: text[:20]
+    "identifier",
+    ["%00", "evt_%00", "x" * 3_000, "%F0%9F%8E%89", "evt_1%2F..%2F"],
+    ids=lambda text: text[:20],
 )
 async def test_odd_ids_are_not_found(caller: Caller, identifier: str) -> None:
     assert (await caller.ask("GET", f"/events/{identifier}")).json()["code"] == "not_found"

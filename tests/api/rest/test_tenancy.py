@@ -80,7 +80,11 @@ def results(of: Named) -> list[Asked]:
             {"event_id": of.event_id},
             {"provider_event_id": of.provider_event_id},
             {"stripe_event_id": of.provider_event_id, "effect_type": "access_unlock"},
-            {"event_id": of.event_id, "provider_event_id": of.provider_event_id, "replay_id": of.replay_id},
+            {
+                "event_id": of.event_id,
+                "provider_event_id": of.provider_event_id,
+                "replay_id": of.replay_id,
+            },
             {"provider_event_id": "evt_of_the_asker", "replay_id": of.replay_id},
             {"event_id": of.event_id, "project_id": of.project_id},
         )
@@ -98,22 +102,39 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked(f"/events/{of.event_id}/timeline", "not_found"),
         Asked(f"/events/{of.event_id}/timeline", "not_found", {"project_id": of.project_id}),
     ],
-    "POST /api/v1/events/{event_id}/expire": lambda of: [Asked(f"/events/{of.event_id}/expire", "not_found")],
-    "POST /api/v1/events/{event_id}/restart": lambda of: [Asked(f"/events/{of.event_id}/restart", "not_found")],
+    "POST /api/v1/events/{event_id}/expire": lambda of: [
+        Asked(f"/events/{of.event_id}/expire", "not_found")
+    ],
+    "POST /api/v1/events/{event_id}/restart": lambda of: [
+        Asked(f"/events/{of.event_id}/restart", "not_found")
+    ],
     "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
-    "GET /api/v1/incidents/{incident_id}": lambda of: [Asked(f"/incidents/{of.incident_id}", "not_found")],
+    "GET /api/v1/incidents/{incident_id}": lambda of: [
+        Asked(f"/incidents/{of.incident_id}", "not_found")
+    ],
     "POST /api/v1/incidents/{incident_id}/reprocess": lambda of: [
-        Asked(f"/incidents/{of.incident_id}/reprocess", "not_found", body={"replay_id": of.replay_id})
+        Asked(
+            f"/incidents/{of.incident_id}/reprocess", "not_found", body={"replay_id": of.replay_id}
+        )
     ],
     "POST /api/v1/incidents/{incident_id}/resolve": lambda of: [
-        Asked(f"/incidents/{of.incident_id}/resolve", "not_found", body={"reason": "mine now", "project_id": of.project_id})
+        Asked(
+            f"/incidents/{of.incident_id}/resolve",
+            "not_found",
+            body={"reason": "mine now", "project_id": of.project_id},
+        )
     ],
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
     ],
     "GET /api/v1/project": lambda of: [Asked("/project", "its own", {"project_id": of.project_id})],
     "PATCH /api/v1/project": lambda of: [
-        Asked("/project", "its own", {"project_id": of.project_id}, {"project_id": of.project_id, "late_result": "note"})
+        Asked(
+            "/project",
+            "its own",
+            {"project_id": of.project_id},
+            {"project_id": of.project_id, "late_result": "note"},
+        )
     ],
     "GET /api/v1/audit": lambda of: [
         Asked("/audit", "nothing", {"actor": of.event_id}),
@@ -172,7 +193,13 @@ async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
     async with database.transaction() as session:
         now = await database.now(session)
         return await create_project(
-            session, sealer, name="next door", livemode=False, repair_url="https://b.example/", scopes=frozenset(Scope), now=now
+            session,
+            sealer,
+            name="next door",
+            livemode=False,
+            repair_url="https://b.example/",
+            scopes=frozenset(Scope),
+            now=now,
         )
 
 
@@ -186,12 +213,28 @@ async def neighbours(
     # A frozen clock, because a repeated key look-up would add a statement.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):
         asker, owner = Caller(client, other_project.api_key), Caller(client, project.api_key)
-        await asker.incident_of(await asker.accept(provider_event_id="evt_of_the_asker", internal_reference="the asker's"))
-        event_id = await owner.accept(provider_event_id="evt_next_door", internal_reference="next door's")
+        await asker.incident_of(
+            await asker.accept(
+                provider_event_id="evt_of_the_asker", internal_reference="the asker's"
+            )
+        )
+        event_id = await owner.accept(
+            provider_event_id="evt_next_door", internal_reference="next door's"
+        )
         incident_id = await owner.incident_of(event_id)
-        replay_id = (await owner.ask("POST", f"/incidents/{incident_id}/reprocess")).json()["replay_id"]
+        replay_id = (await owner.ask("POST", f"/incidents/{incident_id}/reprocess")).json()[
+            "replay_id"
+        ]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
-        named = Named(project.project.id, event_id, incident_id, replay_id, "evt_next_door", "next door's", entry_hash)
+        named = Named(
+            project.project.id,
+            event_id,
+            incident_id,
+            replay_id,
+            "evt_next_door",
+            "next door's",
+            entry_hash,
+        )
         yield Neighbours(asker, named, said, database)
 
 
@@ -211,14 +254,20 @@ def nobody(of: Named) -> Named:
 
 
 def test_every_operation_of_the_document_has_its_row() -> None:
-    told = {f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item}
+    told = {
+        f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item
+    }
 
     assert set(TABLE) == told
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_every_route_of_rest_is_in_the_document(database: Database, sealer: Sealer) -> None:
-    served = {f"{method} {path}" for method, path in routes_of(create_app(parts_on(database, sealer))) if "/v1/" in path}
+    served = {
+        f"{method} {path}"
+        for method, path in routes_of(create_app(parts_on(database, sealer)))
+        if "/v1/" in path
+    }
 
     assert served | {"POST /api/v1/receipt", "POST /api/v1/result"} == set(TABLE)
 
@@ -262,13 +311,18 @@ async def test_same_event_and_key_in_two_projects_are_two_receipts(
     callers = [other, one] if first == "other" else [one, other]
 
     if first == "together":
-        taken = await asyncio.gather(*(caller.send("receipt", sent, key="the same") for caller in callers))
+        taken = await asyncio.gather(
+            *(caller.send("receipt", sent, key="the same") for caller in callers)
+        )
     else:
         taken = [await caller.send("receipt", sent, key="the same") for caller in callers]
     ids = [answer.json()["event_id"] for answer in taken]
     foreign = await callers[0].send("result", {"event_id": ids[1], "status": "success"})
     applied = await callers[0].send("result", said, key="the same result")
-    states = [(await caller.ask("GET", f"/events/{i}")).json()["state"] for caller, i in zip(callers, ids, strict=True)]
+    states = [
+        (await caller.ask("GET", f"/events/{i}")).json()["state"]
+        for caller, i in zip(callers, ids, strict=True)
+    ]
     also = await callers[1].send("result", {**said, "status": "failed"}, key="the same result")
 
     assert [answer.status_code for answer in taken] == [202, 202]
@@ -286,9 +340,16 @@ def vars_of(of: Named) -> list[str]:
 
 def _of(of: Named, rows: dict[str, list[str]]) -> dict[str, list[str]]:
     ids = [getattr(of, name) for name in IDS]  # the next entry contains its hash
-    return {name: [row for row in found if any(value in row for value in ids)] for name, found in rows.items()}
+    return {
+        name: [row for row in found if any(value in row for value in ids)]
+        for name, found in rows.items()
+    }
 
 
 def _comparable(body: Json) -> Json:
     """The body without the request id and without ids that were just created."""
-    return {name: value for name, value in body.items() if name not in ("request_id", "timeout_at", "event_id")}
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in ("request_id", "timeout_at", "event_id")
+    }

@@ -35,25 +35,51 @@ def test_commands_are_recorded_with_user_and_machine(makegood: Makegood) -> None
     link = makegood("user", "link", "--json").json["url"]
 
     listed = makegood("audit", "list", "--json")
-    of_project = makegood("audit", "list", "--project", "shop", "--actor", "cli", "--action", "project_suspended", "--json").json
+    of_project = makegood(
+        "audit",
+        "list",
+        "--project",
+        "shop",
+        "--actor",
+        "cli",
+        "--action",
+        "project_suspended",
+        "--json",
+    ).json
     exported = [json.loads(line) for line in makegood("audit", "export").out.splitlines()]
     verdict = makegood("audit", "verify", "--expect", exported[-1]["hash"], "--json")
 
     entries = listed.json["data"]
-    assert [entry["action"] for entry in entries] == ["login_link_created", "project_suspended", "project_created"]
+    assert [entry["action"] for entry in entries] == [
+        "login_link_created",
+        "project_suspended",
+        "project_created",
+    ]
     assert {(entry["actor"], entry["address"]) for entry in entries} == {(ACTOR, platform.node())}
     assert of_project["data"] == entries[1:2]
-    assert [line["action"] for line in exported] == [*(entry["action"] for entry in reversed(entries)), "audit_exported"]
-    assert verdict.json == {"entries": 4, "head": exported[-1]["hash"], "problem": None, "sequence": None}
+    assert [line["action"] for line in exported] == [
+        *(entry["action"] for entry in reversed(entries)),
+        "audit_exported",
+    ]
+    assert verdict.json == {
+        "entries": 4,
+        "head": exported[-1]["hash"],
+        "problem": None,
+        "sequence": None,
+    }
     for secret in (made["api_key"], made["signing_secret"], link.partition("token=")[2]):
         assert secret not in listed.out
 
 
-def test_verify_names_the_first_broken_entry_and_exits_1(sqlite_makegood: Makegood, sqlite_url: str) -> None:
+def test_verify_names_the_first_broken_entry_and_exits_1(
+    sqlite_makegood: Makegood, sqlite_url: str
+) -> None:
     for name in ("one", "two"):
         sqlite_makegood("project", "create", name, "--mode", "test")
     behind_its_back(
-        sqlite_url, "DROP TRIGGER audit_log_no_update", "UPDATE audit_log SET actor = 'cli:somebody' WHERE sequence = 2"
+        sqlite_url,
+        "DROP TRIGGER audit_log_no_update",
+        "UPDATE audit_log SET actor = 'cli:somebody' WHERE sequence = 2",
     )
 
     done = sqlite_makegood("audit", "verify", "--json")
@@ -61,7 +87,11 @@ def test_verify_names_the_first_broken_entry_and_exits_1(sqlite_makegood: Makego
     assert done.code == 1
     verdict = json.loads(done.out)
     assert (verdict["entries"], verdict["sequence"]) == (1, 2)
-    assert done.err == "makegood: entry 2 of the audit log is broken: it was changed: its content does not fit its hash\n"
+    assert (
+        done.err
+        == "makegood: entry 2 of the audit log is broken: it was changed: its content does not fit"
+        " its hash\n"
+    )
 
 
 def test_unexpected_head_is_exit_code_1(makegood: Makegood) -> None:
@@ -89,6 +119,10 @@ def test_restored_store_records_backup_and_restore(makegood: Makegood, tmp_path:
 
     assert restored.code == 0, restored.err
     entries = makegood("audit", "list", "--json", **elsewhere).json["data"]
-    assert [entry["action"] for entry in entries] == ["store_restored", "backup_started", "project_created"]
+    assert [entry["action"] for entry in entries] == [
+        "store_restored",
+        "backup_started",
+        "project_created",
+    ]
     assert {entry["actor"] for entry in entries} == {ACTOR}
     assert makegood("audit", "verify", **elsewhere).code == 0

@@ -46,7 +46,9 @@ def bare_postgres_url(postgres: Postgres) -> Iterator[str]:
     postgres.drop(name)
 
 
-def test_backup_and_restore_print_the_same_summary(makegood: Makegood, new_machine: Makegood, tmp_path: Path) -> None:
+def test_backup_and_restore_print_the_same_summary(
+    makegood: Makegood, new_machine: Makegood, tmp_path: Path
+) -> None:
     path = tmp_path / "backup.jsonl.gz"
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
 
@@ -54,16 +56,28 @@ def test_backup_and_restore_print_the_same_summary(makegood: Makegood, new_machi
     restored = new_machine("restore", str(path), "--json").json
 
     assert set(backup) == {"file", "revision", "tables", "bytes", "seconds"}
-    assert (backup["file"], backup["revision"], backup["bytes"]) == (str(path), revisions()[0], path.stat().st_size)
+    assert (backup["file"], backup["revision"], backup["bytes"]) == (
+        str(path),
+        revisions()[0],
+        path.stat().st_size,
+    )
     of_project = {"projects": 1, "api_keys": 1, "signing_secrets": 1, "facts": 1}
-    of_log = {"audit_log": 2, "audit_head": 1}  # that the project was made, and that it is backed up
+    of_log = {
+        "audit_log": 2,
+        "audit_head": 1,
+    }  # that the project was made, and that it is backed up
     assert {name: rows for name, rows in backup["tables"].items() if rows} == of_project | of_log
     assert {**restored, "seconds": 0} == {**backup, "seconds": 0}
     assert path.stat().st_mode & 0o777 == 0o600
-    assert new_machine("project", "show", made["project_id"]).out == makegood("project", "show", made["project_id"]).out
+    assert (
+        new_machine("project", "show", made["project_id"]).out
+        == makegood("project", "show", made["project_id"]).out
+    )
 
 
-def test_restore_creates_missing_tables(file: Path, new_machine: Makegood, bare_postgres_url: str) -> None:
+def test_restore_creates_missing_tables(
+    file: Path, new_machine: Makegood, bare_postgres_url: str
+) -> None:
     done = new_machine("restore", str(file), MAKEGOOD_DATABASE_URL=bare_postgres_url)
 
     assert done.code == 0
@@ -71,7 +85,9 @@ def test_restore_creates_missing_tables(file: Path, new_machine: Makegood, bare_
     assert "shop" in new_machine("project", "list", MAKEGOOD_DATABASE_URL=bare_postgres_url).out
 
 
-def test_file_that_exists_is_replaced_only_when_asked(file: Path, sqlite_makegood: Makegood) -> None:
+def test_file_that_exists_is_replaced_only_when_asked(
+    file: Path, sqlite_makegood: Makegood
+) -> None:
     before = file.read_bytes()
 
     refused = sqlite_makegood("backup", str(file))
@@ -101,7 +117,9 @@ def test_directory_that_does_not_exist_is_named(sqlite_makegood: Makegood, tmp_p
 
 
 def test_key_of_another_instance_is_refused(file: Path, new_machine: Makegood) -> None:
-    done = new_machine("restore", str(file), MAKEGOOD_SECRET_KEY="the key of quite another instance")
+    done = new_machine(
+        "restore", str(file), MAKEGOOD_SECRET_KEY="the key of quite another instance"
+    )
 
     assert done.code == 1
     assert "made under another secret key: set MAKEGOOD_SECRET_KEY" in done.err
@@ -135,8 +153,8 @@ def test_store_in_use_is_refused(file: Path, makegood: Makegood) -> None:
 
     assert done.code == 1
     assert (
-        "the store is not empty, it has projects, api_keys, signing_secrets, audit_log, audit_head: restore into a new one"
-        in done.err
+        "the store is not empty, it has projects, api_keys, signing_secrets, audit_log, audit_head:"
+        " restore into a new one" in done.err
     )
     assert makegood("project", "list").out == before
 

@@ -9,7 +9,15 @@ import pytest
 from tests.cli.api_process import running_api
 from tests.cli.makegood import Done, Makegood
 
-RECEIPT = ("receipt", "send", "--event-type", "invoice.paid", "--effect-type", "credit_grant", "--json")
+RECEIPT = (
+    "receipt",
+    "send",
+    "--event-type",
+    "invoice.paid",
+    "--effect-type",
+    "credit_grant",
+    "--json",
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,24 +28,38 @@ def makegood(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Makegood]:
         yield Makegood({**command.settings, "MAKEGOOD_KEY": made["api_key"]})
 
 
-def send(makegood: Makegood, event: str, *arguments: str, reference: str = "order-1", **settings: str) -> Done:
+def send(
+    makegood: Makegood, event: str, *arguments: str, reference: str = "order-1", **settings: str
+) -> Done:
     return makegood(*RECEIPT, "--event-id", event, "--reference", reference, *arguments, **settings)
 
 
 def test_receipt_then_result(makegood: Makegood) -> None:
     accepted = send(makegood, "evt_1", "--timeout-minutes", "5").json
-    result = makegood("result", "send", "--event-id", accepted["event_id"], "--status", "success", "--json").json
+    result = makegood(
+        "result", "send", "--event-id", accepted["event_id"], "--status", "success", "--json"
+    ).json
 
     assert accepted["accepted"] is True
     assert accepted["event_id"].startswith("evt_")
     assert result == {"accepted": True, "event_id": accepted["event_id"], "state": "applied"}
-    assert makegood("receipt", "show", accepted["event_id"], "--json").json["internal_reference"] == "order-1"
+    assert (
+        makegood("receipt", "show", accepted["event_id"], "--json").json["internal_reference"]
+        == "order-1"
+    )
 
 
 def test_failed_result_by_the_providers_id(makegood: Makegood) -> None:
     send(makegood, "evt_2")
 
-    failed = ("--status", "failed", "--error-code", "locked", "--error-message", "The ledger was locked.")
+    failed = (
+        "--status",
+        "failed",
+        "--error-code",
+        "locked",
+        "--error-message",
+        "The ledger was locked.",
+    )
     result = makegood("result", "send", "--stripe-event-id", "evt_2", *failed, "--json").json
 
     assert result["accepted"] is True
@@ -46,8 +68,15 @@ def test_failed_result_by_the_providers_id(makegood: Makegood) -> None:
 def test_failed_result_whose_message_is_not_utf_8_is_taken(makegood: Makegood) -> None:
     send(makegood, "evt_not_utf_8")
 
-    failed = ("--status", "failed", "--error-message", b"caf\xe9".decode("utf-8", "surrogateescape"))
-    result = makegood("result", "send", "--stripe-event-id", "evt_not_utf_8", *failed, "--json").json
+    failed = (
+        "--status",
+        "failed",
+        "--error-message",
+        b"caf\xe9".decode("utf-8", "surrogateescape"),
+    )
+    result = makegood(
+        "result", "send", "--stripe-event-id", "evt_not_utf_8", *failed, "--json"
+    ).json
 
     shown = makegood("receipt", "show", result["event_id"], "--json").json
     assert shown["incident"]["error_message"] == "caf\ufffd"
@@ -72,9 +101,19 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
         (("--key", "sk_test_ümlaut"), 2, "--key (MAKEGOOD_KEY) must be one line"),
         (("--idempotency-key", "a\r\nX-Header: b"), 2, "--idempotency-key must be printable"),
     ],
-    ids=["unknown key", "too short", "no instant", "nobody there", "key of two lines", "key beyond ASCII", "odd idempotency key"],
+    ids=[
+        "unknown key",
+        "too short",
+        "no instant",
+        "nobody there",
+        "key of two lines",
+        "key beyond ASCII",
+        "odd idempotency key",
+    ],
 )
-def test_refusal_is_one_line_with_its_exit_code(makegood: Makegood, arguments: tuple[str, ...], code: int, expected: str) -> None:
+def test_refusal_is_one_line_with_its_exit_code(
+    makegood: Makegood, arguments: tuple[str, ...], code: int, expected: str
+) -> None:
     done = send(makegood, "evt_4", *arguments)
 
     assert done.code == code

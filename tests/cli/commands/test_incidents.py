@@ -22,7 +22,9 @@ def story(database: Database, project: CreatedProject) -> Story:
     return Story(database, project.project)
 
 
-async def test_reprocess_creates_one_repair_and_returns_it_again(makegood: Makegood, story: Story) -> None:
+async def test_reprocess_creates_one_repair_and_returns_it_again(
+    makegood: Makegood, story: Story
+) -> None:
     event_id, incident_id = await story.opened()
 
     first = makegood("incident", "reprocess", incident_id, "--json").json
@@ -30,7 +32,9 @@ async def test_reprocess_creates_one_repair_and_returns_it_again(makegood: Makeg
 
     assert first == second == {"replay_id": first["replay_id"], "incident_id": incident_id}
     repairs = makegood("receipt", "show", event_id, "--json").json["repairs"]
-    assert [(repair["replay_id"], repair["requested_by"]) for repair in repairs] == [(first["replay_id"], "cli")]
+    assert [(repair["replay_id"], repair["requested_by"]) for repair in repairs] == [
+        (first["replay_id"], "cli")
+    ]
     assert [kind for kind, _ in await story.outbox(event_id)].count("reprocess") == 1
 
 
@@ -68,7 +72,9 @@ async def test_expire_ends_the_waiting_of_a_test_receipt(makegood: Makegood, sto
 
 
 @on_sqlite
-async def test_expire_in_a_live_project_is_not_allowed(makegood: Makegood, database: Database, sealer: Sealer) -> None:
+async def test_expire_in_a_live_project_is_not_allowed(
+    makegood: Makegood, database: Database, sealer: Sealer
+) -> None:
     async with database.transaction() as session:
         now = await database.now(session)
         live = await create_project(session, sealer, name="live", livemode=True, now=now)
@@ -86,13 +92,22 @@ async def test_expire_of_a_receipt_that_ended_fails(makegood: Makegood, story: S
 
 @on_sqlite
 async def test_lists_can_be_filtered_and_paged(makegood: Makegood, story: Story) -> None:
-    waiting, (open_event, incident_id) = await story.receipt(internal_reference="order A"), await story.opened()
+    waiting, (open_event, incident_id) = (
+        await story.receipt(internal_reference="order A"),
+        await story.opened(),
+    )
 
     def ids(*arguments: str) -> list[str]:
-        return [row["event_id"] for row in makegood("receipt", "list", *arguments, "--json").json["data"]]
+        return [
+            row["event_id"]
+            for row in makegood("receipt", "list", *arguments, "--json").json["data"]
+        ]
 
     assert ids("--state", "waiting") == [waiting]
-    assert set(ids("--state", "waiting", "--state", "incident", "--project", "shop")) == {waiting, open_event}
+    assert set(ids("--state", "waiting", "--state", "incident", "--project", "shop")) == {
+        waiting,
+        open_event,
+    }
     assert ids("--reference", "order A", "--provider", "stripe") == [waiting]
     page = makegood("receipt", "list", "--limit", "1", "--json").json
     assert ids("--limit", "1", "--cursor", page["next_cursor"]) != [page["data"][0]["event_id"]]
@@ -103,16 +118,22 @@ async def test_lists_can_be_filtered_and_paged(makegood: Makegood, story: Story)
 
 @on_sqlite
 @pytest.mark.parametrize(
-    "arguments", [("incident", "show", "inc_no"), ("incident", "reprocess", "inc_no"), ("receipt", "show", "x")], ids=" ".join
+    "arguments",
+    [("incident", "show", "inc_no"), ("incident", "reprocess", "inc_no"), ("receipt", "show", "x")],
+    ids=" ".join,
 )
 def test_unknown_id_is_exit_code_3(makegood: Makegood, arguments: tuple[str, ...]) -> None:
     assert makegood(*arguments).code == 3
 
 
 @on_sqlite
-async def test_receipt_prints_its_timeline_without_control_characters(makegood: Makegood, story: Story) -> None:
+async def test_receipt_prints_its_timeline_without_control_characters(
+    makegood: Makegood, story: Story
+) -> None:
     event_id = await story.receipt(internal_reference="order \x1b[2J\x07 1")
-    await story.result(event_id, "failed", error_code="E\x1b]0;x", error_message="the ledger\nwas locked")
+    await story.result(
+        event_id, "failed", error_code="E\x1b]0;x", error_message="the ledger\nwas locked"
+    )
 
     done = makegood("receipt", "show", event_id)
 

@@ -18,7 +18,11 @@ def test_config_shows_every_setting_and_masks_secrets(bare_makegood: Makegood) -
     done = bare_makegood("config", "--json", **SECRETS, MAKEGOOD_PORT="8123")
 
     rows = {row["name"]: row for row in done.json["settings"]}
-    assert rows["MAKEGOOD_PORT"] == {"name": "MAKEGOOD_PORT", "value": 8123, "source": "environment"}
+    assert rows["MAKEGOOD_PORT"] == {
+        "name": "MAKEGOOD_PORT",
+        "value": 8123,
+        "source": "environment",
+    }
     assert rows["MAKEGOOD_SMTP_PORT"]["source"] == "default"
     assert rows["MAKEGOOD_PUBLIC_URL"]["value"] == "http://127.0.0.1:8123"
     assert all(rows[name]["value"] == "********" for name in SECRETS)
@@ -57,7 +61,9 @@ def test_migrate_creates_the_tables_once(bare_makegood: Makegood) -> None:
 
 
 def test_migrate_says_when_the_store_cannot_be_reached(bare_makegood: Makegood) -> None:
-    done = bare_makegood("migrate", MAKEGOOD_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:9/makegood")
+    done = bare_makegood(
+        "migrate", MAKEGOOD_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:9/makegood"
+    )
 
     assert done.code == 1
     assert "MAKEGOOD_DATABASE_URL" in done.err
@@ -69,4 +75,6 @@ def test_secret_read_from_a_file_is_masked(bare_makegood: Makegood, tmp_path: Pa
 
     done = bare_makegood("config", "--json", MAKEGOOD_SECRET_KEY_FILE=str(tmp_path / "key"))
 
-    assert {row["name"]: row["value"] for row in json.loads(done.out)["settings"]}["MAKEGOOD_SECRET_KEY"] == "********"
+    assert {row["name"]: row["value"] for row in json.loads(done.out)["settings"]}[
+        "MAKEGOOD_SECRET_KEY"
+    ] == "********"

@@ -9,7 +9,9 @@ from tests.cli.makegood import Makegood
 
 
 def test_created_project_shows_its_secrets_once(makegood: Makegood) -> None:
-    made = makegood("project", "create", "shop", "--mode", "test", "--alert-email", "ops@shop.example", "--json").json
+    made = makegood(
+        "project", "create", "shop", "--mode", "test", "--alert-email", "ops@shop.example", "--json"
+    ).json
     shown = makegood("project", "show", "shop", "--json")
 
     assert made["project_id"].startswith("prj_")
@@ -22,7 +24,18 @@ def test_created_project_shows_its_secrets_once(makegood: Makegood) -> None:
 
 
 def test_live_project_has_a_live_key(sqlite_makegood: Makegood) -> None:
-    made = sqlite_makegood("project", "create", "shop", "--mode", "live", "--scope", "read", "--scope", "ingest", "--json").json
+    made = sqlite_makegood(
+        "project",
+        "create",
+        "shop",
+        "--mode",
+        "live",
+        "--scope",
+        "read",
+        "--scope",
+        "ingest",
+        "--json",
+    ).json
     keys = sqlite_makegood("key", "list", made["project_id"], "--json").json
 
     assert made["api_key"].startswith("sk_live_")
@@ -39,7 +52,9 @@ def test_live_project_has_a_live_key(sqlite_makegood: Makegood) -> None:
     ],
     ids=["plain http", "loopback", "no address", "too short"],
 )
-def test_refused_value_names_its_field(sqlite_makegood: Makegood, arguments: tuple[str, ...], expected: str) -> None:
+def test_refused_value_names_its_field(
+    sqlite_makegood: Makegood, arguments: tuple[str, ...], expected: str
+) -> None:
     done = sqlite_makegood("project", "create", "shop", "--mode", "test", *arguments)
 
     assert done.code == 2
@@ -52,19 +67,27 @@ def test_repair_url_on_loopback_is_taken_where_egress_is_opened(sqlite_makegood:
     url = "http://127.0.0.1:4242/makegood/repair"
     sqlite_makegood("project", "create", "shop", "--mode", "test")
 
-    done = sqlite_makegood("project", "set", "shop", "--repair-url", url, "--json", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8")
+    done = sqlite_makegood(
+        "project", "set", "shop", "--repair-url", url, "--json", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8"
+    )
 
     assert done.json["repair_url"] == url
 
 
 def test_set_changes_what_is_named_and_nothing_else(makegood: Makegood) -> None:
-    before = makegood("project", "create", "shop", "--mode", "test", "--alert-email", "a@shop.example", "--json").json
+    before = makegood(
+        "project", "create", "shop", "--mode", "test", "--alert-email", "a@shop.example", "--json"
+    ).json
 
-    after = makegood("project", "set", "shop", "--timeout-minutes", "5", "--late-result", "note", "--json").json
+    after = makegood(
+        "project", "set", "shop", "--timeout-minutes", "5", "--late-result", "note", "--json"
+    ).json
 
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"timeout_minutes", "late_result"}
-    assert makegood("project", "set", "shop", "--no-alert-emails", "--json").json["alert_emails"] == []
+    assert (
+        makegood("project", "set", "shop", "--no-alert-emails", "--json").json["alert_emails"] == []
+    )
 
 
 def test_suspended_project_can_be_resumed(makegood: Makegood) -> None:
@@ -81,7 +104,10 @@ def test_rotation_gives_another_secret(makegood: Makegood) -> None:
 
     assert rotated["signing_secret"].startswith("whsec_")
     assert rotated["signing_secret"] != made["signing_secret"]
-    assert makegood("project", "show", "shop", "--json").json["signature_overlap_ends_at"] == rotated["overlap_ends_at"]
+    assert (
+        makegood("project", "show", "shop", "--json").json["signature_overlap_ends_at"]
+        == rotated["overlap_ends_at"]
+    )
     assert makegood("project", "finish-rotation", "shop").code == 0
 
 
@@ -89,7 +115,9 @@ def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     makegood("project", "create", "shop", "--mode", "test")
 
     expiring = ("--expires-in-days", "30")
-    made = makegood("key", "create", "shop", "--label", "laptop", "--scope", "read", *expiring, "--json").json
+    made = makegood(
+        "key", "create", "shop", "--label", "laptop", "--scope", "read", *expiring, "--json"
+    ).json
     makegood("key", "revoke", "shop", made["key_id"])
     listed = makegood("key", "list", "shop", "--json")
 
@@ -97,7 +125,9 @@ def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     assert key["label"] == "laptop"
     assert key["scopes"] == ["read"]
     assert key["revoked_at"] is not None
-    assert timedelta(days=30) == datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
+    assert timedelta(days=30) == datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(
+        key["created_at"]
+    )
     assert made["api_key"] not in listed.out
 
 
@@ -112,7 +142,9 @@ def test_key_is_shown_once_and_can_be_revoked(makegood: Makegood) -> None:
     ],
     ids=" ".join,
 )
-def test_unknown_thing_is_exit_code_3(sqlite_makegood: Makegood, arguments: tuple[str, ...]) -> None:
+def test_unknown_thing_is_exit_code_3(
+    sqlite_makegood: Makegood, arguments: tuple[str, ...]
+) -> None:
     sqlite_makegood("project", "create", "shop", "--mode", "test")
 
     done = sqlite_makegood(*arguments)
@@ -123,7 +155,9 @@ def test_unknown_thing_is_exit_code_3(sqlite_makegood: Makegood, arguments: tupl
 
 def test_table_is_never_truncated(sqlite_makegood: Makegood) -> None:
     address = "a-rather-long-address-of-someone@an-even-longer-domain-name.example"
-    made = sqlite_makegood("project", "create", "shop", "--mode", "test", "--alert-email", address, "--json").json
+    made = sqlite_makegood(
+        "project", "create", "shop", "--mode", "test", "--alert-email", address, "--json"
+    ).json
 
     done = sqlite_makegood("project", "list", COLUMNS="40")
 
@@ -148,5 +182,8 @@ def test_project_is_deleted_when_its_name_is_given_twice(makegood: Makegood) -> 
     assert (mistyped.code, "not the name of the project" in mistyped.err) == (2, True)
     assert (deleted.json["deleted"], deleted.json["receipts_ended"]) == (True, 0)
     (entry,) = makegood("audit", "list", "--action", "project_deleted", "--json").json["data"]
-    assert (entry["subject_id"], entry["actor"].partition(":")[0]) == (deleted.json["project_id"], "cli")
+    assert (entry["subject_id"], entry["actor"].partition(":")[0]) == (
+        deleted.json["project_id"],
+        "cli",
+    )
     assert makegood("key", "list", "shop").code == 3

@@ -49,11 +49,18 @@ def test_secret_in_the_data_directory_is_replaced_by_one_command(embedded: Makeg
 
     done = embedded("secret", "rotate", "--json")
 
-    assert (done.json["data_keys_wrapped"], done.json["rotated"], done.json["can_drop_previous"]) == (1, True, False)
+    assert (
+        done.json["data_keys_wrapped"],
+        done.json["rotated"],
+        done.json["can_drop_previous"],
+    ) == (1, True, False)
     assert made["key_id"] in done.json["keys_not_used_since"][0]
     assert file_of(embedded, "secret_key.previous").read_text() == SECRET_KEY
     assert file_of(embedded).read_text() != SECRET_KEY
-    assert {file_of(embedded, name).stat().st_mode & 0o777 for name in ("secret_key", "secret_key.previous")} == {0o600}
+    assert {
+        file_of(embedded, name).stat().st_mode & 0o777
+        for name in ("secret_key", "secret_key.previous")
+    } == {0o600}
     assert SECRET_KEY not in done.out
     assert file_of(embedded).read_text() not in done.out
 
@@ -94,11 +101,18 @@ def test_audit_log_records_a_rotation_and_is_valid_at_each_step(embedded: Makego
     assert went_on.json["problem"] is None
     log = embedded("audit", "list", "--json").json["data"]
     shown = {entry["action"]: entry["details"] for entry in log}
-    assert list(shown) == ["project_suspended", "secret_key_dropped", "secret_key_rotated", "project_created"]
+    assert list(shown) == [
+        "project_suspended",
+        "secret_key_dropped",
+        "secret_key_rotated",
+        "project_created",
+    ]
     in_force = embedded("secret", "status", "--json").json["in_force"]
     assert shown["secret_key_rotated"] == {"in_force": in_force, "data_keys_wrapped": 1}
     assert shown["secret_key_dropped"] == {"in_force": in_force, "keys_refused": [made["key_id"]]}
-    assert [secret for secret in (before, file_of(embedded).read_text()) if secret in str(log)] == []
+    assert [
+        secret for secret in (before, file_of(embedded).read_text()) if secret in str(log)
+    ] == []
 
 
 def test_interrupted_rotation_is_continued(embedded: Makegood) -> None:
@@ -149,7 +163,9 @@ def test_doctor_reports_the_state_of_a_rotation(makegood: Makegood) -> None:
     assert "encrypted under another secret key" in unknown
 
 
-def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Makegood, tmp_path: Path) -> None:
+def test_backup_of_either_secret_is_restored_while_both_are_known(
+    makegood: Makegood, tmp_path: Path
+) -> None:
     makegood("project", "create", "shop", "--mode", "test")
     backups = {name: str(tmp_path / name) for name in ("before", "between", "after")}
     makegood("backup", backups["before"])
@@ -162,8 +178,12 @@ def test_backup_of_either_secret_is_restored_while_both_are_known(makegood: Make
         there = {"MAKEGOOD_DATABASE_URL": "", "MAKEGOOD_DATA_DIR": str(path), **settings}
         done = makegood("restore", backups[name], **there)
         if done.code == 0:
-            assert makegood("audit", "verify", **there).code == 0, "sealed with a secret that is known"
-            assert makegood("project", "rotate-secret", "shop", **there).code == 0, "what was sealed opens"
+            assert makegood("audit", "verify", **there).code == 0, (
+                "sealed with a secret that is known"
+            )
+            assert makegood("project", "rotate-secret", "shop", **there).code == 0, (
+                "what was sealed opens"
+            )
         return done
 
     new = {"MAKEGOOD_SECRET_KEY": NEW}
@@ -187,14 +207,20 @@ async def set_up_app(database_url: str, user_id: str) -> str:
     return secret
 
 
-async def test_authenticator_apps_are_encrypted_under_the_new_secret(embedded: Makegood, sqlite_url: str) -> None:
+async def test_authenticator_apps_are_encrypted_under_the_new_secret(
+    embedded: Makegood, sqlite_url: str
+) -> None:
     user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
     secret = await set_up_app(sqlite_url, user_id)
 
     rotated = embedded("secret", "rotate", "--json").json
     dropped = embedded("secret", "drop", "--json").json
 
-    assert (rotated["data_keys_wrapped"], rotated["authenticator_apps_to_wrap"], rotated["can_drop_previous"]) == (1, 0, True)
+    assert (
+        rotated["data_keys_wrapped"],
+        rotated["authenticator_apps_to_wrap"],
+        rotated["can_drop_previous"],
+    ) == (1, 0, True)
     assert dropped == {"dropped": True}
     database, sealer = Database.open(sqlite_url), Sealer(file_of(embedded).read_text())
     later = NOW + timedelta(minutes=1)
@@ -204,12 +230,16 @@ async def test_authenticator_apps_are_encrypted_under_the_new_secret(embedded: M
     await database.close()
 
 
-async def test_authenticator_app_that_no_secret_decrypts_is_reported_with_its_user(embedded: Makegood, sqlite_url: str) -> None:
+async def test_authenticator_app_that_no_secret_decrypts_is_reported_with_its_user(
+    embedded: Makegood, sqlite_url: str
+) -> None:
     user_id = embedded("user", "create", "ada@shop.example", "--json").json["user_id"]
     await set_up_app(sqlite_url, user_id)
     database = Database.open(sqlite_url)
     async with database.transaction() as session:
-        await session.execute(text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"})
+        await session.execute(
+            text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"}
+        )
     await database.close()
     fix = "makegood user reset-totp ada@shop.example"
 
@@ -219,7 +249,11 @@ async def test_authenticator_app_that_no_secret_decrypts_is_reported_with_its_us
     reset = embedded("user", "reset-totp", "ada@shop.example")
     rotated = embedded("secret", "rotate", "--json")
 
-    assert (refused.code, "nothing was changed" in refused.err, fix in refused.err) == (1, True, True)
+    assert (refused.code, "nothing was changed" in refused.err, fix in refused.err) == (
+        1,
+        True,
+        True,
+    )
     assert secret_stays
     assert shown["authenticator_apps_not_opened"] == ["ada@shop.example"]
     assert fix in shown["next"]
@@ -228,7 +262,9 @@ async def test_authenticator_app_that_no_secret_decrypts_is_reported_with_its_us
     assert (reset.code, rotated.code) == (0, 0)
 
 
-async def test_doctor_reports_an_app_that_was_encrypted_too_late(makegood: Makegood, sqlite_url: str) -> None:
+async def test_doctor_reports_an_app_that_was_encrypted_too_late(
+    makegood: Makegood, sqlite_url: str
+) -> None:
     made = makegood("project", "create", "shop", "--mode", "test", "--json").json
     makegood("secret", "rotate", **BOTH)
     makegood("key", "revoke", "shop", made["key_id"], **BOTH)
@@ -240,7 +276,10 @@ async def test_doctor_reports_an_app_that_was_encrypted_too_late(makegood: Makeg
         await session.execute(text(f"INSERT INTO totp_factors {columns}"), late)
     await database.close()
 
-    after, shown = makegood("doctor", **BOTH).out, makegood("secret", "status", "--json", **BOTH).json
+    after, shown = (
+        makegood("doctor", **BOTH).out,
+        makegood("secret", "status", "--json", **BOTH).json,
+    )
 
     assert "nothing needs the previous secret key" in before
     assert "some were encrypted under the previous secret key" in after

@@ -12,11 +12,15 @@ SECRET = "whsec_of_the_endpoint"
 
 
 def trigger(makegood: Makegood, event_type: str, url: str, *arguments: str) -> object:
-    return makegood("trigger", event_type, "--to", url, "--secret", SECRET, "--json", *arguments).json
+    return makegood(
+        "trigger", event_type, "--to", url, "--secret", SECRET, "--json", *arguments
+    ).json
 
 
 def test_there_is_a_sample_of_every_stripe_event_type() -> None:
-    assert set(event_types()) == {event_type.value for event_type in EVENT_TYPES_OF[Provider.STRIPE]}
+    assert set(event_types()) == {
+        event_type.value for event_type in EVENT_TYPES_OF[Provider.STRIPE]
+    }
 
 
 @pytest.mark.parametrize("event_type", event_types())
@@ -25,7 +29,9 @@ def test_event_is_genuine_to_stripes_library(event_type: str, bare_makegood: Mak
         printed = trigger(bare_makegood, event_type, f"{shop.url}/hooks", "--reference", "order-7")
 
         request = shop.got[0]
-        event = stripe.Webhook.construct_event(request.body, request.headers["stripe-signature"], SECRET)
+        event = stripe.Webhook.construct_event(
+            request.body, request.headers["stripe-signature"], SECRET
+        )
     assert request.path == "/hooks"
     assert event.type == event_type
     assert event.data.object["metadata"]["reference"] == "order-7"
@@ -44,7 +50,9 @@ def test_another_secret_is_refused_by_stripes_library(bare_makegood: Makegood) -
 
         request = shop.got[0]
         with pytest.raises(stripe.SignatureVerificationError):
-            stripe.Webhook.construct_event(request.body, request.headers["stripe-signature"], "whsec_another")
+            stripe.Webhook.construct_event(
+                request.body, request.headers["stripe-signature"], "whsec_another"
+            )
 
 
 def test_the_same_event_can_be_sent_again(bare_makegood: Makegood) -> None:
@@ -60,14 +68,18 @@ def test_the_same_event_can_be_sent_again(bare_makegood: Makegood) -> None:
 def test_refusal_by_the_endpoint_is_exit_code_1(bare_makegood: Makegood) -> None:
     with receiving() as shop:
         shop.status = 400
-        done = bare_makegood("trigger", "invoice.paid", "--to", shop.url, STRIPE_WEBHOOK_SECRET=SECRET)
+        done = bare_makegood(
+            "trigger", "invoice.paid", "--to", shop.url, STRIPE_WEBHOOK_SECRET=SECRET
+        )
 
     assert done.code == 1
     assert "answered 400" in done.err
 
 
 def test_missing_endpoint_is_exit_code_1(bare_makegood: Makegood) -> None:
-    done = bare_makegood("trigger", "invoice.paid", "--to", "http://127.0.0.1:9/", "--secret", SECRET)
+    done = bare_makegood(
+        "trigger", "invoice.paid", "--to", "http://127.0.0.1:9/", "--secret", SECRET
+    )
 
     assert done.code == 1
     assert "no answer from http://127.0.0.1:9/" in done.err

@@ -37,7 +37,11 @@ class Makegood:
 
 @pytest.fixture
 def with_project(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Makegood:
-    for name, value in (("DATA_DIR", str(tmp_path)), ("DATABASE_URL", sqlite_url), ("SECRET_KEY", SECRET_KEY)):
+    for name, value in (
+        ("DATA_DIR", str(tmp_path)),
+        ("DATABASE_URL", sqlite_url),
+        ("SECRET_KEY", SECRET_KEY),
+    ):
         monkeypatch.setenv(f"MAKEGOOD_{name}", value)
     makegood = Makegood()
     makegood("project", "create", "shop", "--mode", "test")
@@ -55,7 +59,9 @@ def test_account_is_created_gets_a_role_and_is_deleted(with_project: Makegood) -
     assert "/login/link?token=" in made["url"]
     assert "token" not in made
     assert (granted["role"], revoked["role"]) == ("operator", None)
-    assert [(one["email"], one["administrator"], list(one["roles"].values())) for one in listed] == [
+    assert [
+        (one["email"], one["administrator"], list(one["roles"].values())) for one in listed
+    ] == [
         ("ada@shop.example", False, ["operator"]),
         ("root@shop.example", True, []),
     ]
@@ -122,11 +128,18 @@ def test_user_commands_are_in_the_audit_log(with_project: Makegood) -> None:
     ]
     assert {entry["actor"] for entry in entries} == {f"cli:{pwd.getpwuid(os.getuid()).pw_name}"}
     assert {entry["subject_id"] for entry in entries[3:]} == {entries[3]["subject_id"]}
-    assert [entry["action"] for entry in of_project] == ["role_revoked", "role_changed", "role_granted", "project_created"]
+    assert [entry["action"] for entry in of_project] == [
+        "role_revoked",
+        "role_changed",
+        "role_granted",
+        "project_created",
+    ]
     assert "shop.example" not in listed.out
 
 
-def in_store(url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]) -> Any:  # what the action gave
+def in_store(
+    url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]
+) -> Any:  # what the action gave
     async def act() -> Any:
         database = Database.open(url)
         async with database.transaction() as session:
@@ -142,9 +155,13 @@ def test_reset_totp_turns_it_off_for_the_person_named(
 ) -> None:
     async def enrol(database: Database, session: AsyncSession) -> UserId:
         now = await database.now(session)
-        user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+        user = await users.redeem_login_link(
+            session, token=await users.create_login_link(session, now=now), now=now
+        )
         assert user is not None
-        await users.set_password(session, user_id=user.user_id, email="ada@example.com", password="x" * 12, now=now)
+        await users.set_password(
+            session, user_id=user.user_id, email="ada@example.com", password="x" * 12, now=now
+        )
         await factors.begin_totp(session, sealer, user.user_id, now=now)
         await factors.renew_recovery_codes(session, user.user_id, now=now)
         return user.user_id
@@ -154,7 +171,11 @@ def test_reset_totp_turns_it_off_for_the_person_named(
         return secret, await factors.count_recovery_codes(session, user_id)
 
     user_id = in_store(sqlite_url, enrol)
-    for name, value in (("DATABASE_URL", sqlite_url), ("SECRET_KEY", SECRET_KEY), ("DATA_DIR", str(tmp_path))):
+    for name, value in (
+        ("DATABASE_URL", sqlite_url),
+        ("SECRET_KEY", SECRET_KEY),
+        ("DATA_DIR", str(tmp_path)),
+    ):
         monkeypatch.setenv(f"MAKEGOOD_{name}", value)
 
     stranger = CliRunner().invoke(app, ["user", "reset-totp", "eve@example.com"])

@@ -79,9 +79,17 @@ def pay(shop: httpx.Client, *, event_id: str = "evt_stripe_1", secret: str = STR
 
 
 def signed(replay_id: str, **changes: Any) -> tuple[bytes, dict[str, str]]:
-    body = json.dumps({"replay_id": replay_id, "event_id": "evt_ours", "provider_event_id": "evt_stripe_1"}).encode()
-    values: dict[str, Any] = {"timestamp": int(time.time()), "nonce": secrets.token_hex(16), "attempt_number": 1} | changes
-    headers = callback_headers(secrets=SigningSecrets(SIGNING_SECRET), replay_id=replay_id, body=body, **values)
+    body = json.dumps(
+        {"replay_id": replay_id, "event_id": "evt_ours", "provider_event_id": "evt_stripe_1"}
+    ).encode()
+    values: dict[str, Any] = {
+        "timestamp": int(time.time()),
+        "nonce": secrets.token_hex(16),
+        "attempt_number": 1,
+    } | changes
+    headers = callback_headers(
+        secrets=SigningSecrets(SIGNING_SECRET), replay_id=replay_id, body=body, **values
+    )
     return body, dict(headers)
 
 
@@ -90,7 +98,9 @@ def repair(shop: httpx.Client, body: bytes, headers: dict[str, str]) -> int:
 
 
 def results(makegood: Receiver) -> list[dict[str, Any]]:
-    return [json.loads(request.body) for request in makegood.got if request.path == "/api/v1/result"]
+    return [
+        json.loads(request.body) for request in makegood.got if request.path == "/api/v1/result"
+    ]
 
 
 def test_payment_is_sent_granted_and_reported_once(makegood: Receiver, open_shop: Open) -> None:
@@ -113,7 +123,9 @@ def test_forged_stripe_event_is_refused(makegood: Receiver, open_shop: Open) -> 
     assert makegood.got == []
 
 
-def test_stripe_retries_the_event_when_the_receipt_is_refused(makegood: Receiver, open_shop: Open) -> None:
+def test_stripe_retries_the_event_when_the_receipt_is_refused(
+    makegood: Receiver, open_shop: Open
+) -> None:
     makegood.status, makegood.answer = 402, {"code": "subscription_required", "retryable": False}
     with open_shop() as shop:
         assert pay(shop) == 503
@@ -122,7 +134,9 @@ def test_stripe_retries_the_event_when_the_receipt_is_refused(makegood: Receiver
         wait_until(lambda: results(makegood), what="the result was reported")
 
 
-def test_repair_is_done_and_reported_once_however_often_it_is_called(makegood: Receiver, open_shop: Open) -> None:
+def test_repair_is_done_and_reported_once_however_often_it_is_called(
+    makegood: Receiver, open_shop: Open
+) -> None:
     with open_shop(MERCHANT_FAULT="drop") as shop:
         pay(shop)
         for number in (1, 2, 3):
@@ -139,7 +153,9 @@ def test_repair_is_done_and_reported_once_however_often_it_is_called(makegood: R
     assert [grant["granted_by"] for grant in state["grants"]] == ["rpl_1"]
 
 
-def test_callback_that_is_not_genuine_and_fresh_is_refused(makegood: Receiver, open_shop: Open) -> None:
+def test_callback_that_is_not_genuine_and_fresh_is_refused(
+    makegood: Receiver, open_shop: Open
+) -> None:
     with open_shop(MERCHANT_FAULT="drop") as shop:
         pay(shop)
         body, headers = signed("rpl_1")
@@ -151,10 +167,18 @@ def test_callback_that_is_not_genuine_and_fresh_is_refused(makegood: Receiver, o
         assert repair(shop, body, headers) == 401
         verdicts = [callback["verdict"] for callback in shop.get("/state").json()["callbacks"]]
 
-    assert verdicts == ["bad_signature", "stale_timestamp", "missing_header", "verified", "replayed_nonce"]
+    assert verdicts == [
+        "bad_signature",
+        "stale_timestamp",
+        "missing_header",
+        "verified",
+        "replayed_nonce",
+    ]
 
 
-def test_nonce_is_remembered_and_owed_work_is_done_after_a_restart(makegood: Receiver, open_shop: Open) -> None:
+def test_nonce_is_remembered_and_owed_work_is_done_after_a_restart(
+    makegood: Receiver, open_shop: Open
+) -> None:
     with open_shop(MERCHANT_FAULT="late", MERCHANT_LATE_SECONDS="1") as shop:
         pay(shop)
         wait_until(lambda: shop.get("/state").json()["grants"], what="the effect was applied")

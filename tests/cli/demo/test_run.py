@@ -18,7 +18,11 @@ LOOPBACK = "127.0.0.0/8"
 
 def left_behind() -> set[str]:
     """The temporary directories of demos that are there now."""
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith(("makegood-demo-", "makegood-merchant-"))}
+    return {
+        name
+        for name in os.listdir(tempfile.gettempdir())
+        if name.startswith(("makegood-demo-", "makegood-merchant-"))
+    }
 
 
 def test_whole_story_is_observed_in_under_a_minute(bare_makegood: Makegood) -> None:
@@ -80,8 +84,14 @@ def test_demo_says_when_the_running_one_has_another_store(tmp_path: Path) -> Non
     ],
 )
 def test_interrupted_demo_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
-    environment = {"MAKEGOOD_DATA_DIR": str(tmp_path), "MAKEGOOD_PORT": str(free_ports(1)[0]), "TMPDIR": str(tmp_path)}
-    with running(*python("-u", "-m", "cli.main", "demo", "--fresh"), environment=environment) as program:
+    environment = {
+        "MAKEGOOD_DATA_DIR": str(tmp_path),
+        "MAKEGOOD_PORT": str(free_ports(1)[0]),
+        "TMPDIR": str(tmp_path),
+    }
+    with running(
+        *python("-u", "-m", "cli.main", "demo", "--fresh"), environment=environment
+    ) as program:
         program.wait_for("the receipt is stored", seconds=45)
         below = program.descendants()
 

@@ -30,7 +30,9 @@ async def serving(make: Callable[[], SMTP]) -> AsyncIterator[int]:
 def with_password() -> SMTP:
     """A server that knows one password, and takes it in clear text."""
 
-    def is_right(server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object) -> AuthResult:
+    def is_right(
+        server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object
+    ) -> AuthResult:
         del server, session, envelope, mechanism
         return AuthResult(success=given == LoginPassword(b"robot", b"right"), handled=False)
 
@@ -57,9 +59,16 @@ async def test_built_in_mailbox_is_ok_and_gets_no_mail(tmp_path: Path) -> None:
         ("robot:right@", "?starttls=required", Verdict.FAIL, "SMTPException"),
         ("", "", Verdict.OK, "answers"),
     ],
-    ids=["right password in clear text", "wrong password", "no TLS where it is required", "no password"],
+    ids=[
+        "right password in clear text",
+        "wrong password",
+        "no TLS where it is required",
+        "no password",
+    ],
 )
-async def test_password_and_encryption_are_tried(user: str, query: str, verdict: Verdict, expected: str) -> None:
+async def test_password_and_encryption_are_tried(
+    user: str, query: str, verdict: Verdict, expected: str
+) -> None:
     async with serving(with_password) as port:
         finding = await check_mail(settings_with(f"smtp://{user}127.0.0.1:{port}{query}"))
 

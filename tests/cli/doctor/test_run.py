@@ -48,11 +48,15 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
 
 
 def beat(*, role: str = "worker", age_seconds: float = 1.0, **report: object) -> Beat:
-    return Beat(process="w1", role=role, started_at=NOW, at=NOW, age_seconds=age_seconds, report=report)
+    return Beat(
+        process="w1", role=role, started_at=NOW, at=NOW, age_seconds=age_seconds, report=report
+    )
 
 
 def test_every_failure_on_a_fresh_machine_has_a_fix(bare_makegood: Makegood) -> None:
-    done = bare_makegood("doctor", "--json", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9")
+    done = bare_makegood(
+        "doctor", "--json", MAKEGOOD_PORT="9", MAKEGOOD_TEMPORAL_PORT="9", MAKEGOOD_SMTP_PORT="9"
+    )
 
     report = json.loads(done.out)
     assert done.code == 1
@@ -78,7 +82,9 @@ async def test_current_store_is_ok(makegood: Makegood) -> None:
 
 
 def test_password_of_an_unreachable_store_is_not_shown(bare_makegood: Makegood) -> None:
-    done = bare_makegood("doctor", MAKEGOOD_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:9/makegood")
+    done = bare_makegood(
+        "doctor", MAKEGOOD_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:9/makegood"
+    )
 
     assert done.code == 1
     assert "hunter2" not in done.out + done.err
@@ -101,9 +107,15 @@ def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
 
 
 def test_worker_that_cannot_poll_temporal_is_reported_with_its_reason() -> None:
-    problem = {"kind": "namespace_taken", "detail": "it belongs to another installation, ins_1", "fix": "set TEMPORAL_NAMESPACE"}
+    problem = {
+        "kind": "namespace_taken",
+        "detail": "it belongs to another installation, ins_1",
+        "fix": "set TEMPORAL_NAMESPACE",
+    }
 
-    finding = judge_beats([beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)])
+    finding = judge_beats(
+        [beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)]
+    )
 
     assert finding.verdict is Verdict.FAIL
     assert finding.detail == "w1 cannot poll Temporal: it belongs to another installation, ins_1"
@@ -114,18 +126,29 @@ def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
     finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail == "workers of another store poll this one's task queue: worker-copy-1-abc"
+    assert (
+        finding.detail == "workers of another store poll this one's task queue: worker-copy-1-abc"
+    )
 
 
 def test_missing_temporal_features_are_a_warning() -> None:
-    finding = judge_beats([beat(engine_reachable=True, canary_fresh=None, missing=["search attribute MgState: not registered"])])
+    finding = judge_beats(
+        [
+            beat(
+                engine_reachable=True,
+                canary_fresh=None,
+                missing=["search attribute MgState: not registered"],
+            )
+        ]
+    )
 
     assert finding.verdict is Verdict.WARN
     assert finding.detail.endswith("Temporal lacks search attribute MgState: not registered")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "verdict"), [(0.1, Verdict.OK), (-5, Verdict.WARN), (120, Verdict.FAIL), (-120, Verdict.FAIL)]
+    ("seconds", "verdict"),
+    [(0.1, Verdict.OK), (-5, Verdict.WARN), (120, Verdict.FAIL), (-120, Verdict.FAIL)],
 )
 def test_clock_skew_is_judged(seconds: float, verdict: Verdict) -> None:
     assert judge_skew(seconds).verdict is verdict
@@ -136,16 +159,21 @@ ASYNCHRONOUS = Flaw("synchronous_commit", "user", "other programs lose commits",
 
 
 @pytest.mark.parametrize(
-    ("flaws", "verdict"), [((), Verdict.OK), ((ASYNCHRONOUS,), Verdict.WARN), ((FSYNC, ASYNCHRONOUS), Verdict.FAIL)]
+    ("flaws", "verdict"),
+    [((), Verdict.OK), ((ASYNCHRONOUS,), Verdict.WARN), ((FSYNC, ASYNCHRONOUS), Verdict.FAIL)],
 )
-def test_durability_is_judged_and_what_is_off_is_named(flaws: tuple[Flaw, ...], verdict: Verdict) -> None:
+def test_durability_is_judged_and_what_is_off_is_named(
+    flaws: tuple[Flaw, ...], verdict: Verdict
+) -> None:
     finding = judge_flaws(flaws)
 
     assert finding.verdict is verdict
     assert all(f"{flaw.setting} is off" in finding.detail for flaw in flaws)
 
 
-def test_database_without_durable_commits_or_writes_fails(makegood: Makegood, postgres: Postgres, postgres_url: str) -> None:
+def test_database_without_durable_commits_or_writes_fails(
+    makegood: Makegood, postgres: Postgres, postgres_url: str
+) -> None:
     asked = {"MAKEGOOD_DATABASE_URL": postgres_url, "MAKEGOOD_PORT": "9"}
     not_durable = makegood("doctor", **asked)
     name = postgres_url.rpartition("/")[2]
@@ -162,15 +190,35 @@ def test_database_without_durable_commits_or_writes_fails(makegood: Makegood, po
 @pytest.mark.parametrize(
     ("beats", "verdict", "named"),
     [
-        ([beat(clock_ahead_seconds=59.0), beat(role="api", clock_ahead_seconds=-60.0)], Verdict.OK, "differ by 0.1 s"),
-        ([beat(clock_ahead_seconds=300.2)], Verdict.WARN, "The clock of w1 is 300 s ahead of the store's."),
-        ([beat(role="api", clock_ahead_seconds=-301.0)], Verdict.WARN, "The clock of w1 is 301 s behind the store's."),
+        (
+            [beat(clock_ahead_seconds=59.0), beat(role="api", clock_ahead_seconds=-60.0)],
+            Verdict.OK,
+            "differ by 0.1 s",
+        ),
+        (
+            [beat(clock_ahead_seconds=300.2)],
+            Verdict.WARN,
+            "The clock of w1 is 300 s ahead of the store's.",
+        ),
+        (
+            [beat(role="api", clock_ahead_seconds=-301.0)],
+            Verdict.WARN,
+            "The clock of w1 is 301 s behind the store's.",
+        ),
         ([beat(age_seconds=60, clock_ahead_seconds=300.0)], Verdict.OK, "differ by 0.1 s"),
         ([beat(clock_ahead_seconds=300.0, ended=True)], Verdict.OK, "differ by 0.1 s"),
     ],
-    ids=["within a minute", "a worker ahead", "an API behind", "one that is gone", "one that ended"],
+    ids=[
+        "within a minute",
+        "a worker ahead",
+        "an API behind",
+        "one that is gone",
+        "one that ended",
+    ],
 )
-def test_process_with_a_wrong_clock_is_named(beats: list[Beat], verdict: Verdict, named: str) -> None:
+def test_process_with_a_wrong_clock_is_named(
+    beats: list[Beat], verdict: Verdict, named: str
+) -> None:
     found = judge_clocks(0.1, beats)
 
     assert found.verdict is verdict
@@ -190,14 +238,18 @@ def test_process_with_a_wrong_clock_is_named(beats: list[Beat], verdict: Verdict
     ],
     ids=lambda value: ",".join(value) if isinstance(value, tuple) else None,
 )
-def test_allowed_egress_is_judged(ranges: tuple[str, ...], verdict: Verdict, tmp_path: Path) -> None:
+def test_allowed_egress_is_judged(
+    ranges: tuple[str, ...], verdict: Verdict, tmp_path: Path
+) -> None:
     settings = settings_of(tmp_path, egress_allow=tuple(map(ip_network, ranges)))
 
     assert check_egress(settings).verdict is verdict
 
 
 @pytest.mark.parametrize(("mode", "verdict"), [(0o700, Verdict.OK), (0o755, Verdict.WARN)])
-def test_data_directory_open_to_others_is_a_warning(mode: int, verdict: Verdict, tmp_path: Path) -> None:
+def test_data_directory_open_to_others_is_a_warning(
+    mode: int, verdict: Verdict, tmp_path: Path
+) -> None:
     settings = settings_of(tmp_path)
     settings.data_dir.mkdir()
     settings.data_dir.chmod(mode)
@@ -229,10 +281,14 @@ async def test_temporal_without_tls_is_reported_as_such(tmp_path: Path) -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finding = await check_temporal(settings_of(tmp_path, temporal_address=target, temporal_tls=True))
+        finding = await check_temporal(
+            settings_of(tmp_path, temporal_address=target, temporal_tls=True)
+        )
 
     assert finding.verdict is Verdict.FAIL
-    assert finding.detail.startswith(f"{target} accepts connections, but not TLS with these settings")
+    assert finding.detail.startswith(
+        f"{target} accepts connections, but not TLS with these settings"
+    )
     assert finding.fix == "correct TEMPORAL_TLS and TEMPORAL_TLS_*"
 
 

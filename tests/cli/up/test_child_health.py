@@ -17,7 +17,14 @@ MINE = f"worker-{socket.gethostname()}-{os.getpid()}-abc123"
 
 
 def beat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Beat:
-    return Beat(process=process, role="worker", started_at=START, at=START, age_seconds=age_seconds, report=dict(report))
+    return Beat(
+        process=process,
+        role="worker",
+        started_at=START,
+        at=START,
+        age_seconds=age_seconds,
+        report=dict(report),
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,11 +35,23 @@ def beat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Be
         ([beat(age_seconds=11)], "no heartbeat"),
         ([beat(engine_reachable=True, canary_fresh=False, pollers_alive=False)], None),
         ([beat(process="worker-elsewhere-1-abc", age_seconds=60)], None),
-        ([beat(process=f"worker-{socket.gethostname()}-1-abc"), beat(age_seconds=11)], "no heartbeat"),
+        (
+            [beat(process=f"worker-{socket.gethostname()}-1-abc"), beat(age_seconds=11)],
+            "no heartbeat",
+        ),
     ],
-    ids=["none yet", "well", "silent", "ends by itself", "another host's", "another group's vouches not"],
+    ids=[
+        "none yet",
+        "well",
+        "silent",
+        "ends by itself",
+        "another host's",
+        "another group's vouches not",
+    ],
 )
-def test_worker_is_judged_by_the_heartbeat_of_its_own_group(beats: list[Beat], problem: str | None) -> None:
+def test_worker_is_judged_by_the_heartbeat_of_its_own_group(
+    beats: list[Beat], problem: str | None
+) -> None:
     assert judge_worker(beats, os.getpgid(0), silent_seconds=10) == problem
 
 

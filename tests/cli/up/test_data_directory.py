@@ -70,7 +70,10 @@ def test_second_process_gets_the_process_id_of_the_lock_owner(tmp_path: Path) ->
         program.wait_for("locked")
 
         with (
-            pytest.raises(DataDirectoryError, match=rf"already running in .* \(process {program.process.pid}\)"),
+            pytest.raises(
+                DataDirectoryError,
+                match=rf"already running in .* \(process {program.process.pid}\)",
+            ),
             locked(tmp_path),
         ):
             pass

@@ -17,8 +17,10 @@ from tests.support.processes import Program, free_ports, python, running
 from tests.support.waiting import wait_until
 
 SERVE = (
-    "import sys; from pathlib import Path; from config.settings import Settings; from cli.up.mailbox_server import run_mailbox;"
-    "sys.exit(run_mailbox(Settings(data_dir=Path(sys.argv[1]), smtp_port=int(sys.argv[2]))))"
+    "import sys; from pathlib import Path; from config.settings import Settings; from"
+    " cli.up.mailbox_server import"
+    " run_mailbox;sys.exit(run_mailbox(Settings(data_dir=Path(sys.argv[1]),"
+    " smtp_port=int(sys.argv[2]))))"
 )
 
 
@@ -32,7 +34,11 @@ def mailbox(data_dir: Path) -> Iterator[tuple[Program, int]]:
 
 def test_mail_to_any_recipient_is_stored(tmp_path: Path) -> None:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "makegood@localhost", "ops@example.com", "It did not happen"
+    message["From"], message["To"], message["Subject"] = (
+        "makegood@localhost",
+        "ops@example.com",
+        "It did not happen",
+    )
     message.set_content("order-1001\n.a line with a dot\n")
 
     with mailbox(tmp_path) as (_, port), smtplib.SMTP("127.0.0.1", port, timeout=5) as client:
@@ -66,7 +72,10 @@ def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     with mailbox(data_dir) as (_, port), smtplib.SMTP("127.0.0.1", port, timeout=5) as client:
         client.sendmail("a@b.example", ["c@d.example"], "Subject: private\r\n\r\n")
 
-    modes = {path.stat().st_mode & 0o077 for path in (data_dir / "mailbox", *(data_dir / "mailbox").iterdir())}
+    modes = {
+        path.stat().st_mode & 0o077
+        for path in (data_dir / "mailbox", *(data_dir / "mailbox").iterdir())
+    }
     assert modes == {0}
 
 

@@ -1,4 +1,7 @@
-"""`makegood up` as an operator runs it: the real command and a real Temporal server, on free ports."""
+"""`makegood up` as an operator runs it:
+
+the real command and a real Temporal server, on free ports.
+"""
 
 import json
 import re
@@ -26,9 +29,9 @@ UP = python("-m", "cli.main", "up")
 # The same, with shorter liveness limits.
 IMPATIENT_UP = python(
     "-c",
-    "import sys; from cli.up.child_health import LivenessLimits; from cli.up.run import run_up; "
-    "from config.settings import load_settings; "
-    "sys.exit(run_up(load_settings(), limits=LivenessLimits(interval_seconds=0.5, failing_seconds=1.5, silent_seconds=6)))",
+    "import sys; from cli.up.child_health import LivenessLimits; from cli.up.run import run_up;"
+    " from config.settings import load_settings; sys.exit(run_up(load_settings(),"
+    " limits=LivenessLimits(interval_seconds=0.5, failing_seconds=1.5, silent_seconds=6)))",
 )
 PARTS = ("temporal", "mailbox", "worker", "api")
 
@@ -110,7 +113,9 @@ def status(url: str) -> int:
         return int(answer.status)
 
 
-def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(shared: tuple[Instance, Program]) -> None:
+def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(
+    shared: tuple[Instance, Program],
+) -> None:
     _, program = shared
 
     ready = re.search(r"Makegood is ready in ([\d.]+) s", program.output)
@@ -131,7 +136,9 @@ def test_every_printed_address_answers(shared: tuple[Instance, Program]) -> None
 def test_sign_in_link_is_printed(shared: tuple[Instance, Program]) -> None:
     instance, program = shared
 
-    links = re.findall(rf"http://127\.0\.0\.1:{instance.api}/login/link\?token=(\S+)", program.output)
+    links = re.findall(
+        rf"http://127\.0\.0\.1:{instance.api}/login/link\?token=(\S+)", program.output
+    )
 
     assert len(links) == 1
     assert status(f"http://127.0.0.1:{instance.api}/login/link?token={links[0]}") == 200
@@ -142,16 +149,23 @@ def test_printed_curl_command_is_accepted(shared: tuple[Instance, Program]) -> N
     _, program = shared
     call = program.output[program.output.index("  curl -sS") :].partition("\n\n")[0]
 
-    answer = json.loads(subprocess.run(["sh", "-c", call], capture_output=True, check=True, timeout=20).stdout)
+    answer = json.loads(
+        subprocess.run(["sh", "-c", call], capture_output=True, check=True, timeout=20).stdout
+    )
 
     assert answer["accepted"] is True
     assert answer["event_id"].startswith("evt_")
 
 
-def test_data_directory_and_all_in_it_are_for_the_owner_alone(shared: tuple[Instance, Program]) -> None:
+def test_data_directory_and_all_in_it_are_for_the_owner_alone(
+    shared: tuple[Instance, Program],
+) -> None:
     instance, _ = shared
 
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in instance.data_dir.rglob("*")}
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) & 0o077
+        for path in instance.data_dir.rglob("*")
+    }
 
     assert stat.S_IMODE(instance.data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((instance.data_dir / "secret_key").stat().st_mode) == 0o600
@@ -165,11 +179,15 @@ def test_secret_key_is_never_printed(shared: tuple[Instance, Program]) -> None:
 
 
 @pytest.mark.parametrize("part", ["api", "worker"])
-def test_health_check_of_the_image_passes_for_both(shared: tuple[Instance, Program], part: str) -> None:
+def test_health_check_of_the_image_passes_for_both(
+    shared: tuple[Instance, Program], part: str
+) -> None:
     instance, _ = shared
 
     def is_well() -> bool:
-        with running(*python("-m", "cli.healthcheck", part), environment=instance.environment) as check:
+        with running(
+            *python("-m", "cli.healthcheck", part), environment=instance.environment
+        ) as check:
             return check.ended() == 0
 
     wait_until(is_well, seconds=20, what=f"{part} is well")
@@ -180,12 +198,19 @@ def test_second_up_in_the_same_directory_is_refused(shared: tuple[Instance, Prog
 
     with running(*UP, environment=instance.environment) as second:
         assert second.ended() == 1
-        assert f"already running in {instance.data_dir} (process {program.process.pid})" in second.output
+        assert (
+            f"already running in {instance.data_dir} (process {program.process.pid})"
+            in second.output
+        )
 
 
 def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program]) -> None:
     _, program = shared
-    worker = next(process for process in program.descendants() if process.cmdline()[-3:] == ["-m", "cli.main", "worker"])
+    worker = next(
+        process
+        for process in program.descendants()
+        if process.cmdline()[-3:] == ["-m", "cli.main", "worker"]
+    )
 
     worker.kill()
 
@@ -209,7 +234,11 @@ def test_frozen_children_are_killed_and_the_next_receipt_is_handled(instance: In
         wait_until(lambda: is_ready(instance), seconds=30, what="all of it is well again")
         key = re.findall(r"Bearer (\S+)\"", program.output)[0]
         assert accept(instance, key)
-        wait_until(lambda: list_mails(instance.data_dir / "mailbox"), seconds=30, what="the mail of its incident")
+        wait_until(
+            lambda: list_mails(instance.data_dir / "mailbox"),
+            seconds=30,
+            what="the mail of its incident",
+        )
 
 
 def is_ready(instance: Instance) -> bool:
@@ -221,7 +250,11 @@ def is_ready(instance: Instance) -> bool:
 
 def accept(instance: Instance, key: str) -> bool:
     """Whether a receipt was accepted whose deadline comes in a second."""
-    headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+    }
     request = urllib.request.Request(
         f"http://127.0.0.1:{instance.api}/api/v1/receipt",
         data=json.dumps(RECEIPT).encode(),
@@ -238,7 +271,9 @@ def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Insta
     ):
         assert program.ended() == 1
 
-    assert program.output.startswith(f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is in use")
+    assert program.output.startswith(
+        f"makegood up: port {instance.temporal_ui} (MAKEGOOD_TEMPORAL_UI_PORT) is in use"
+    )
     assert not (instance.data_dir / "temporal.db").exists()
 
 
@@ -254,8 +289,13 @@ def test_sigterm_ends_all_within_ten_seconds_with_exit_code_0(two_runs: TwoRuns)
     assert "did not stop in time" not in two_runs.second.output
 
 
-def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(two_runs: TwoRuns) -> None:
-    keys = re.findall(r"Bearer (\S+)\"", two_runs.first.output), re.findall(r"Bearer (\S+)\"", two_runs.second.output)
+def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(
+    two_runs: TwoRuns,
+) -> None:
+    keys = (
+        re.findall(r"Bearer (\S+)\"", two_runs.first.output),
+        re.findall(r"Bearer (\S+)\"", two_runs.second.output),
+    )
 
     assert keys[0][0].startswith("sk_test_")
     assert keys[1] == ["$MAKEGOOD_KEY"]

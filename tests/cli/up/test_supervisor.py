@@ -20,11 +20,9 @@ from tests.support.waiting import wait_until
 
 WAITS = "import signal; print('ready'); signal.pause()"
 STUBBORN = (
-    "import signal, subprocess, sys\n"
-    "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
-    "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
-    "print('ready', flush=True)\n"
-    "while True: signal.pause()\n"
+    "import signal, subprocess, sys\nfor number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):"
+    " signal.signal(number, signal.SIG_IGN)\nsubprocess.Popen([sys.executable, '-c', 'import"
+    " signal; signal.pause()'])\nprint('ready', flush=True)\nwhile True: signal.pause()\n"
 )
 SAYS_GOODBYE = (
     "import signal, sys\n"
@@ -41,7 +39,11 @@ def supervise(tmp_path: Path) -> Supervise:
     @contextmanager
     def _supervise(**programs: str | dict[str, object]) -> Iterator[Program]:
         described = [
-            {"name": name, "ready_line": "ready", **({"program": child} if isinstance(child, str) else child)}
+            {
+                "name": name,
+                "ready_line": "ready",
+                **({"program": child} if isinstance(child, str) else child),
+            }
             for name, child in programs.items()
         ]
         path = tmp_path / "children.json"
@@ -89,7 +91,9 @@ def test_sigkill_is_never_counted(ended_with: int) -> None:
 
 
 def test_child_that_waits_for_another_starts_after_it_is_ready(supervise: Supervise) -> None:
-    with supervise(second={"program": WAITS, "after": ["first", "preparation"]}, first=WAITS) as program:
+    with supervise(
+        second={"program": WAITS, "after": ["first", "preparation"]}, first=WAITS
+    ) as program:
         program.wait_for("ALL READY")
 
         lines = [line.strip() for line in program.output.splitlines()]
@@ -97,13 +101,24 @@ def test_child_that_waits_for_another_starts_after_it_is_ready(supervise: Superv
         assert lines == ["PREPARED", "first  | ready", "second | ready", "ALL READY"]
 
 
-def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(supervise: Supervise) -> None:
-    with supervise(fine=SAYS_GOODBYE, broken="import sys; print('no disk'); sys.exit(3)") as program:
+def test_child_that_never_gets_ready_stops_everything_with_its_last_lines(
+    supervise: Supervise,
+) -> None:
+    with supervise(
+        fine=SAYS_GOODBYE, broken="import sys; print('no disk'); sys.exit(3)"
+    ) as program:
         code = program.ended()
 
         assert code == 1
-        assert re.findall(r"restarting it in (.*) s", program.output) == ["0.2", "0.4", "0.8", "1.6"]
-        assert "broken ended with exit code 3, 5 times in a row before it was ready" in program.output
+        assert re.findall(r"restarting it in (.*) s", program.output) == [
+            "0.2",
+            "0.4",
+            "0.8",
+            "1.6",
+        ]
+        assert (
+            "broken ended with exit code 3, 5 times in a row before it was ready" in program.output
+        )
         assert "The last lines of broken:\n    no disk\n" in program.output
         assert "fine   | goodbye" in program.output
 
@@ -185,7 +200,9 @@ def test_sigkill_of_the_supervisor_leaves_no_orphan(supervise: Supervise) -> Non
         program.process.kill()
 
         assert len(below) == 6
-        wait_until(lambda: all_gone(below), seconds=5, what="every process below the supervisor is gone")
+        wait_until(
+            lambda: all_gone(below), seconds=5, what="every process below the supervisor is gone"
+        )
 
 
 @pytest.mark.parametrize("killed", ["launcher", "program"])
@@ -200,10 +217,14 @@ def test_killed_child_leaves_no_process_and_is_restarted(supervise: Supervise, k
 
         program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
-        wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+        wait_until(
+            lambda: all_gone(below), seconds=5, what="what the first life left behind is gone"
+        )
 
 
-def test_child_that_fails_its_liveness_check_is_killed_and_restarted(supervise: Supervise, tmp_path: Path) -> None:
+def test_child_that_fails_its_liveness_check_is_killed_and_restarted(
+    supervise: Supervise, tmp_path: Path
+) -> None:
     red = tmp_path / "red"
     with supervise(one={"program": STUBBORN, "failing_while": str(red)}) as program:
         program.wait_for("ALL READY")
@@ -215,7 +236,9 @@ def test_child_that_fails_its_liveness_check_is_killed_and_restarted(supervise: 
         red.unlink()
         program.wait_for("one was ended by SIGKILL; restarting it in 0.2 s")
         program.wait_for("one | ready", count=2)
-        wait_until(lambda: all_gone(below), seconds=5, what="what the first life left behind is gone")
+        wait_until(
+            lambda: all_gone(below), seconds=5, what="what the first life left behind is gone"
+        )
 
 
 async def test_only_a_problem_at_every_check_is_lasting() -> None:
@@ -227,7 +250,9 @@ async def test_only_a_problem_at_every_check_is_lasting() -> None:
         looks += 1
         return next(problems)
 
-    found = await wait_for_lasting_problem(LivenessCheck(problem=problem, interval_seconds=0.01, failing_seconds=0.03), 1)
+    found = await wait_for_lasting_problem(
+        LivenessCheck(problem=problem, interval_seconds=0.01, failing_seconds=0.03), 1
+    )
 
     assert (found, looks) == ("gone", 3 + 4)
 

@@ -69,8 +69,12 @@ CALLS = {
 }
 COMMANDS = {
     **dict.fromkeys(("up", "api", "worker", "mailbox"), SERVES),
-    **dict.fromkeys(("doctor", "config", "openapi", "version", "signature make", "signature verify"), READS),
-    **{f"{what} list": READS for what in ("project", "key", "user", "incident", "receipt", "audit")},
+    **dict.fromkeys(
+        ("doctor", "config", "openapi", "version", "signature make", "signature verify"), READS
+    ),
+    **{
+        f"{what} list": READS for what in ("project", "key", "user", "incident", "receipt", "audit")
+    },
     **{f"{what} show": READS for what in ("project", "incident", "receipt")},
     "receipt timeline": READS,
     **dict.fromkeys(("user sessions", "secret status"), READS),
@@ -137,7 +141,11 @@ def test_every_form_is_in_the_table(parts: ConsoleDependencies) -> None:
 
 
 def test_every_changing_call_is_in_the_table() -> None:
-    operations = {f"{method.upper()} {path}" for path, methods in document()["paths"].items() for method in methods}
+    operations = {
+        f"{method.upper()} {path}"
+        for path, methods in document()["paths"].items()
+        for method in methods
+    }
 
     assert set(CALLS) == {operation for operation in operations if not operation.startswith("GET ")}
 
@@ -149,17 +157,27 @@ def test_every_command_is_in_the_table() -> None:
 def test_every_action_is_audited_or_has_a_reason() -> None:
     reasons = {ON_THE_TIMELINE, NOTHING_YET, READS, SERVES, ON_THE_TABLES}
 
-    assert {name: line for name, line in TABLES.items() if not actions(line) and line not in reasons} == {}
+    assert {
+        name: line for name, line in TABLES.items() if not actions(line) and line not in reasons
+    } == {}
     reached = {action for line in TABLES.values() for action in actions(line)} | set(INDIRECT)
     assert reached == {action.value for action in AuditAction}
 
 
 def test_every_audit_action_is_asserted_by_another_test() -> None:
-    texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
+    texts = [
+        path.read_text(encoding="utf-8")
+        for path in TESTS.rglob("test_*.py")
+        if path != Path(__file__)
+    ]
     looked_for = {
         action.value
         for action in AuditAction
-        if any(re.search(rf'"{action.value}"|AuditAction\.{action.name}\b', text) for text in texts if "audit" in text)
+        if any(
+            re.search(rf'"{action.value}"|AuditAction\.{action.name}\b', text)
+            for text in texts
+            if "audit" in text
+        )
     }
 
     assert {action.value for action in AuditAction} - looked_for == set()

@@ -27,22 +27,33 @@ ROW = '<span class="act'
 
 
 async def enter(
-    parts: ConsoleDependencies, project_id: ProjectId | None, action: AuditAction, actor: str, times: int = 1
+    parts: ConsoleDependencies,
+    project_id: ProjectId | None,
+    action: AuditAction,
+    actor: str,
+    times: int = 1,
 ) -> None:
     async with parts.database.transaction() as session:
         for _ in range(times):
-            await audit.record(session, parts.sealer, Actor(actor), action, now=START, project_id=project_id)
+            await audit.record(
+                session, parts.sealer, Actor(actor), action, now=START, project_id=project_id
+            )
 
 
 async def entries(parts: ConsoleDependencies) -> list[dict[str, Any]]:
     """The whole log, newest first."""
-    found: list[dict[str, Any]] = (await parts.operations.audit.list_audit(None, AuditFilters(), limit=200))["data"]
+    found: list[dict[str, Any]] = (
+        await parts.operations.audit.list_audit(None, AuditFilters(), limit=200)
+    )["data"]
     return found
 
 
 @pytest.fixture
 async def owner(
-    world: ConsoleWorld, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
+    world: ConsoleWorld,
+    parts: ConsoleDependencies,
+    project: CreatedProject,
+    other_project: CreatedProject,
 ) -> Person:
     """The owner of one of two projects. Entries of both and of the installation alternate."""
     for _ in range(2):
@@ -76,20 +87,34 @@ async def test_page_has_only_entries_of_the_owners_project(
     assert FOREIGN_ACTOR not in page or FOREIGN_ACTOR in filters
 
 
-async def test_paging_covers_only_the_owners_entries(owner: Person, parts: ConsoleDependencies, project: CreatedProject) -> None:
+async def test_paging_covers_only_the_owners_entries(
+    owner: Person, parts: ConsoleDependencies, project: CreatedProject
+) -> None:
     await enter(parts, project.project.id, AuditAction.KEY_CREATED, "temporal", times=49)
 
     first = (await owner.get(f"/audit?project={project.project.id}")).text
-    older = (await owner.get(html.unescape(re.findall(r'rel="next" href="([^"]*)"', first)[0]))).text
+    older = (
+        await owner.get(html.unescape(re.findall(r'rel="next" href="([^"]*)"', first)[0]))
+    ).text
 
-    assert (first.count(ROW), first.count("Key created</span>"), first.count("Key revoked</span>")) == (50, 49, 1)
-    assert (older.count(ROW), older.count("Key revoked</span>"), older.count('rel="next"')) == (1, 1, 0)
+    assert (
+        first.count(ROW),
+        first.count("Key created</span>"),
+        first.count("Key revoked</span>"),
+    ) == (50, 49, 1)
+    assert (older.count(ROW), older.count("Key revoked</span>"), older.count('rel="next"')) == (
+        1,
+        1,
+        0,
+    )
 
 
 async def test_cursor_of_another_project_is_answered_like_an_unknown_one(
     owner: Person, parts: ConsoleDependencies, project: CreatedProject
 ) -> None:
-    foreign = [entry["hash"] for entry in await entries(parts) if entry["project_id"] != project.project.id]
+    foreign = [
+        entry["hash"] for entry in await entries(parts) if entry["project_id"] != project.project.id
+    ]
     path = f"/audit?project={project.project.id}&cursor="
 
     answers = [await owner.get(path + cursor) for cursor in (*foreign, UNKNOWN_HASH)]
@@ -99,31 +124,57 @@ async def test_cursor_of_another_project_is_answered_like_an_unknown_one(
 
 
 async def test_owner_without_a_chosen_project_is_redirected_to_their_first_one(
-    world: ConsoleWorld, owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
+    world: ConsoleWorld,
+    owner: Person,
+    parts: ConsoleDependencies,
+    project: CreatedProject,
+    other_project: CreatedProject,
 ) -> None:
     """Projects are sorted by name: "Elsewhere" comes before "shop"."""
     both = await world.member("both", project.project.id, Role.OWNER)
     async with parts.database.transaction() as session:
-        await members.grant(session, project_id=other_project.project.id, user_id=both.user_id, role=Role.OWNER, now=START)
+        await members.grant(
+            session,
+            project_id=other_project.project.id,
+            user_id=both.user_id,
+            role=Role.OWNER,
+            now=START,
+        )
     both = await world.browser(both.user_id)
 
-    led = [(await one.get("/audit?action=key_revoked")).headers["location"] for one in (owner, both)]
+    led = [
+        (await one.get("/audit?action=key_revoked")).headers["location"] for one in (owner, both)
+    ]
     page = (await both.get(f"/audit?project={project.project.id}&action=key_revoked")).text
     links = {html.unescape(link) for link in re.findall(r'href="(/audit\?[^"]*)"', page)}
 
-    assert led == [f"/audit?project={one.project.id}&action=key_revoked" for one in (project, other_project)]
-    assert links == {f"/audit?project={project.project.id}{rest}" for rest in ("", "&actor=temporal")}
+    assert led == [
+        f"/audit?project={one.project.id}&action=key_revoked" for one in (project, other_project)
+    ]
+    assert links == {
+        f"/audit?project={project.project.id}{rest}" for rest in ("", "&actor=temporal")
+    }
     assert "All projects" not in page
     assert all(f'<option value="{one.project.id}"' in page for one in (project, other_project))
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
-async def test_user_who_owns_no_project_sees_no_log(world: ConsoleWorld, project: CreatedProject, role: Role) -> None:
+async def test_user_who_owns_no_project_sees_no_log(
+    world: ConsoleWorld, project: CreatedProject, role: Role
+) -> None:
     person = await world.member("person", project.project.id, role)
 
-    asked = ["/audit", f"/audit?project={project.project.id}", "/audit?project=prj_none", "/audit?actor=temporal"]
+    asked = [
+        "/audit",
+        f"/audit?project={project.project.id}",
+        "/audit?project=prj_none",
+        "/audit?actor=temporal",
+    ]
     answers = [await person.get(path) for path in asked]
-    answers += [await person.post("/audit/export"), await person.post("/audit/export", project=project.project.id)]
+    answers += [
+        await person.post("/audit/export"),
+        await person.post("/audit/export", project=project.project.id),
+    ]
 
     assert [answer.status_code for answer in answers] == [404] * 6
     assert len({answer.text for answer in answers}) == 1
@@ -143,10 +194,19 @@ async def test_export_has_only_entries_of_the_owners_project_without_positions(
 
 
 async def test_export_of_another_project_is_neither_made_nor_recorded(
-    owner: Person, parts: ConsoleDependencies, project: CreatedProject, other_project: CreatedProject
+    owner: Person,
+    parts: ConsoleDependencies,
+    project: CreatedProject,
+    other_project: CreatedProject,
 ) -> None:
     before = await entries(parts)
-    asked = [{}, {"project": ""}, {"project": other_project.project.id}, {"project": "prj_none"}, {"actor": "temporal"}]
+    asked = [
+        {},
+        {"project": ""},
+        {"project": other_project.project.id},
+        {"project": "prj_none"},
+        {"actor": "temporal"},
+    ]
 
     answers = [await owner.post("/audit/export", **fields) for fields in asked]
     # All values of a repeated field are joined.
@@ -164,9 +224,16 @@ async def test_export_of_another_project_is_neither_made_nor_recorded(
 async def test_export_filtered_to_others_actions_is_empty(
     owner: Person, project: CreatedProject, other_project: CreatedProject
 ) -> None:
-    asked = [{"actor": FOREIGN_ACTOR}, {"action": "project_suspended"}, {"actor": other_project.key.id}, {"actor": "cli"}]
+    asked = [
+        {"actor": FOREIGN_ACTOR},
+        {"action": "project_suspended"},
+        {"actor": other_project.key.id},
+        {"actor": "cli"},
+    ]
 
-    answers = [await owner.post("/audit/export", project=project.project.id, **fields) for fields in asked]
+    answers = [
+        await owner.post("/audit/export", project=project.project.id, **fields) for fields in asked
+    ]
 
     assert [(answer.status_code, answer.text) for answer in answers] == [(200, "")] * 4
 
@@ -178,7 +245,9 @@ async def test_administrator_sees_and_exports_the_whole_log(
 
     page = (await administrator.get("/audit")).text
     narrowed = (await administrator.get(f"/audit?project={other_project.project.id}")).text
-    lines = [json.loads(line) for line in (await administrator.post("/audit/export")).text.splitlines()]
+    lines = [
+        json.loads(line) for line in (await administrator.post("/audit/export")).text.splitlines()
+    ]
 
     assert (page.count(ROW), narrowed.count(ROW)) == (6, 2)
     assert "All projects" in page
@@ -188,13 +257,22 @@ async def test_administrator_sees_and_exports_the_whole_log(
     ]
 
 
-async def test_navigation_shows_the_log_only_to_owners(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+async def test_navigation_shows_the_log_only_to_owners(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     project_id = project.project.id
-    people = [await world.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)]
+    people = [
+        await world.member(role.value, project_id, role) for role in (Role.VIEWER, Role.OPERATOR)
+    ]
     people += [owner, await world.administrator()]
 
-    rails = ['href="/audit"' in (await person.get("/rail?section=events")).text for person in people]
-    links = [f'href="/audit?project={project_id}"' in (await person.get(f"/projects/{project_id}")).text for person in people]
+    rails = [
+        'href="/audit"' in (await person.get("/rail?section=events")).text for person in people
+    ]
+    links = [
+        f'href="/audit?project={project_id}"' in (await person.get(f"/projects/{project_id}")).text
+        for person in people
+    ]
 
     assert rails == links == [False, False, True, True]
 

@@ -51,7 +51,9 @@ async def test_membership_changes_are_recorded_with_their_actor(
     await owner.post(f"{path}/members/{ada_id}/role", role="operator")
     await owner.post(f"{path}/members/{ada_id}/remove")
     await invited(owner, project, email="bob@shop.example")
-    (withdraw,) = re.findall(rf'action="({path}/invitations/\w+/withdraw)"', (await owner.get(path)).text)
+    (withdraw,) = re.findall(
+        rf'action="({path}/invitations/\w+/withdraw)"', (await owner.get(path)).text
+    )
     await owner.post(withdraw)
 
     entries = await log(world.parts)
@@ -70,7 +72,9 @@ async def test_membership_changes_are_recorded_with_their_actor(
     assert not re.search(f"shop.example|{token}", json.dumps(entries))
 
 
-async def test_owner_sees_members_by_email_address(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+async def test_owner_sees_members_by_email_address(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     ada = await world.member("ada", project.project.id, Role.VIEWER)
     await ada.post("/account/sessions/end-others")
     await owner.post(f"/projects/{project.project.id}/members/{ada.user_id}/role", role="operator")
@@ -87,7 +91,9 @@ async def test_ending_own_sessions_is_recorded(world: ConsoleWorld) -> None:
     person = await world.administrator()
     await world.browser(person.user_id)
     await world.browser(person.user_id)
-    end = re.findall(r'action="(/account/sessions/\w+/end)"', (await person.get("/account")).text)[0]
+    end = re.findall(r'action="(/account/sessions/\w+/end)"', (await person.get("/account")).text)[
+        0
+    ]
     await person.post(end)
     await person.post("/account/sessions/end-others")
 
@@ -108,7 +114,9 @@ async def test_failed_proofs_and_used_recovery_codes_are_recorded(
     async with parts.database.transaction() as session:
         now = await parts.database.now(session)
         totp = pyotp.TOTP(await factors.begin_totp(session, parts.sealer, UserId(user_id), now=now))
-        codes = await factors.confirm_totp(session, parts.sealer, UserId(user_id), code=totp.at(now), now=now)
+        codes = await factors.confirm_totp(
+            session, parts.sealer, UserId(user_id), code=totp.at(now), now=now
+        )
     assert codes is not None
     await submit_proof(member, asked, PASSWORD)  # a code is required now
     await submit_proof(member, asked, codes[0])

@@ -20,7 +20,9 @@ async def nadia(database: Database) -> User:
     """A user with an account."""
     async with database.transaction() as session:
         now = await database.now(session)
-        user = await users.redeem_login_link(session, token=await users.create_login_link(session, now=now), now=now)
+        user = await users.redeem_login_link(
+            session, token=await users.create_login_link(session, now=now), now=now
+        )
         assert user is not None
         await session.execute(text("UPDATE users SET email = :email"), {"email": EMAIL})
         return user

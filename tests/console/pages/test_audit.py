@@ -39,7 +39,10 @@ async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
     entries = await log(parts)
 
     user_id = entries[0]["subject_id"]
-    recorded = [(entry["action"], entry["actor"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    recorded = [
+        (entry["action"], entry["actor"], entry["subject_id"], entry["details"].get("by"))
+        for entry in entries
+    ]
     assert recorded == [
         ("user_created", user_id, user_id, "link"),
         ("signed_in", user_id, user_id, "link"),
@@ -53,12 +56,18 @@ async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
     assert not re.search(f"{EMAIL}|{PASSWORD}|secret|hunter2", json.dumps(entries))
 
 
-async def test_used_link_is_recorded_as_a_failed_sign_in(operator: Visitor, parts: ConsoleDependencies, login_token: str) -> None:
+async def test_used_link_is_recorded_as_a_failed_sign_in(
+    operator: Visitor, parts: ConsoleDependencies, login_token: str
+) -> None:
     await operator.post("/login/link", page=f"/login/link?token={login_token}")
 
     last = (await log(parts))[-1]
 
-    assert (last["action"], last["actor"], last["details"]) == ("sign_in_failed", "visitor", {"by": "link"})
+    assert (last["action"], last["actor"], last["details"]) == (
+        "sign_in_failed",
+        "visitor",
+        {"by": "link"},
+    )
     assert login_token not in json.dumps(last)
 
 
@@ -85,7 +94,12 @@ async def test_forms_record_the_signed_in_user_as_actor(
 ) -> None:
     event_id, incident_id = await story.opened()
     path, page = f"/projects/{project.project.id}", f"/events/{event_id}"
-    settings = {"name": "shop", "timeout_minutes": "30", "alert_emails": "ops@shop.example", "late_result": "note"}
+    settings = {
+        "name": "shop",
+        "timeout_minutes": "30",
+        "alert_emails": "ops@shop.example",
+        "late_result": "note",
+    }
     await operator.post(path, page=path, repair_url="https://shop.example/repair", **settings)
     await operator.post(f"{path}/keys", page=path, label="CI", scopes="read")
     await operator.post(f"{path}/signing-secret", page=path)
@@ -103,12 +117,26 @@ async def test_forms_record_the_signed_in_user_as_actor(
     assert {entry["actor"] for entry in entries} == {entries[0]["subject_id"]}
     assert entries[2]["details"] == {"fields": ["late_result"]}
     assert [entry["action"] for entry in entries[2:]] == [
-        *("project_changed", "key_created", "signing_secret_rotated", "signing_secret_rotation_finished", "key_revoked"),
-        *("incident_acknowledged", "reprocess_requested", "incident_resolved", "receipt_expired", "project_created"),
+        *(
+            "project_changed",
+            "key_created",
+            "signing_secret_rotated",
+            "signing_secret_rotation_finished",
+            "key_revoked",
+        ),
+        *(
+            "incident_acknowledged",
+            "reprocess_requested",
+            "incident_resolved",
+            "receipt_expired",
+            "project_created",
+        ),
     ]
 
 
-async def test_page_shows_actor_and_action_with_links(operator: Visitor, story: Story, project: CreatedProject) -> None:
+async def test_page_shows_actor_and_action_with_links(
+    operator: Visitor, story: Story, project: CreatedProject
+) -> None:
     event_id, incident_id = await story.opened()
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
     await operator.post(f"/incidents/{incident_id}/reprocess", page=f"/events/{event_id}")
@@ -117,10 +145,17 @@ async def test_page_shows_actor_and_action_with_links(operator: Visitor, story: 
 
     assert "Reprocess requested" in page
     assert f'href="/incidents/{incident_id}"' in page
-    assert page.index("Reprocess requested</span>") < page.index("Password set</span>") < page.index("Signed in</span>")
+    assert (
+        page.index("Reprocess requested</span>")
+        < page.index("Password set</span>")
+        < page.index("Signed in</span>")
+    )
     assert len(re.findall(rf'<a href="/audit\?actor=\w+" title="\w+">{EMAIL}</a>', page)) == 4
     assert '<a href="/audit" aria-current="page">' in page
-    assert f'href="/audit?project={project.project.id}"' in (await operator.open(f"/projects/{project.project.id}")).text
+    assert (
+        f'href="/audit?project={project.project.id}"'
+        in (await operator.open(f"/projects/{project.project.id}")).text
+    )
 
 
 async def test_filters_are_in_the_address_and_kept_by_paging(
@@ -129,7 +164,12 @@ async def test_filters_are_in_the_address_and_kept_by_paging(
     async with parts.database.transaction() as session:
         for _ in range(52):
             await audit.record(
-                session, parts.sealer, Actor("temporal"), AuditAction.KEY_REVOKED, now=START, project_id=project.project.id
+                session,
+                parts.sealer,
+                Actor("temporal"),
+                AuditAction.KEY_REVOKED,
+                now=START,
+                project_id=project.project.id,
             )
     filters = "actor=temporal&action=key_revoked&from=2026-11-23&to=2026-11-23"
     address = f"/audit?project={project.project.id}&{filters}"
@@ -148,17 +188,25 @@ async def test_filters_are_in_the_address_and_kept_by_paging(
     assert (short.status_code, short.headers["location"]) == (303, "/audit?action=signed_in")
 
 
-async def test_export_is_a_file_of_the_filtered_entries_and_is_recorded(operator: Visitor, parts: ConsoleDependencies) -> None:
+async def test_export_is_a_file_of_the_filtered_entries_and_is_recorded(
+    operator: Visitor, parts: ConsoleDependencies
+) -> None:
     action = await operator.post("/audit/export", page="/audit?action=signed_in")
 
     lines = [json.loads(line) for line in action.text.splitlines()]
     last = (await log(parts))[-1]
     assert action.headers["content-disposition"] == 'attachment; filename="makegood-audit.jsonl"'
     assert [line["action"] for line in lines] == ["signed_in"]
-    assert (last["action"], last["actor"], last["details"]) == ("audit_exported", lines[0]["actor"], {"filters": ["action"]})
+    assert (last["action"], last["actor"], last["details"]) == (
+        "audit_exported",
+        lines[0]["actor"],
+        {"filters": ["action"]},
+    )
 
 
-async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, parts: ConsoleDependencies) -> None:
+async def test_export_needs_its_form_and_the_page_a_session(
+    operator: Visitor, parts: ConsoleDependencies
+) -> None:
     before = await log(parts)
 
     forged = await operator.client.post("/audit/export", data={"form_token": "0" * 64})
@@ -170,7 +218,12 @@ async def test_export_needs_its_form_and_the_page_a_session(operator: Visitor, p
 
 
 def test_entry_of_a_newer_version_is_still_rendered() -> None:
-    entry = {"at": "2026-11-23T12:00:00.000Z", "actor": "robot_1", "action": "moon_landed", "subject_type": "moon"}
+    entry = {
+        "at": "2026-11-23T12:00:00.000Z",
+        "actor": "robot_1",
+        "action": "moon_landed",
+        "subject_type": "moon",
+    }
     entry |= {"subject_id": None, "project_id": "prj_gone", "address": None}
 
     line = render_entry({**entry, "details": {"stage": 2, "crew": ["a", "b"]}}, {}, {})

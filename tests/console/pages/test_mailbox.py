@@ -37,7 +37,10 @@ async def test_an_empty_mailbox_explains_itself(operator: Visitor) -> None:
 async def test_the_html_of_a_mail_can_run_nothing(operator: Visitor, tmp_path: Path) -> None:
     name = mail(tmp_path / "mailbox", html="<script>alert(1)</script>")
 
-    page, frame = await operator.open(f"/mailbox/{name}"), await operator.open(f"/mailbox/{name}/html")
+    page, frame = (
+        await operator.open(f"/mailbox/{name}"),
+        await operator.open(f"/mailbox/{name}/html"),
+    )
 
     assert 'sandbox="allow-popups allow-popups-to-escape-sandbox"' in page.text
     assert frame.headers["content-security-policy"].startswith("sandbox allow-popups")

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ADA = "ada@shop.example"
 
 
-async def invite(owner: Person, project: CreatedProject, *, email: str = ADA, role: str = "operator") -> str:
+async def invite(
+    owner: Person, project: CreatedProject, *, email: str = ADA, role: str = "operator"
+) -> str:
     """Invite a person. Returns the token of the link, which is shown once."""
     path = f"/projects/{project.project.id}"
     await owner.post(f"{path}/members", email=email, role=role)
@@ -43,7 +45,10 @@ async def test_invitation_creates_an_account_and_a_member_once(
     assert f"{ADA} is invited as operator" in offered.text
     assert (taken.status_code, taken.headers["location"]) == (303, "/login/password")
     assert (await ada.get(f"/projects/{project.project.id}")).status_code == 200
-    assert "You have the operator role in this project" in (await ada.get(f"/projects/{project.project.id}")).text
+    assert (
+        "You have the operator role in this project"
+        in (await ada.get(f"/projects/{project.project.id}")).text
+    )
     assert (again.status_code, late.token) == (422, "")
     assert "no longer valid" in again.text
 
@@ -84,11 +89,15 @@ async def test_invitation_of_an_existing_account_is_accepted_only_by_that_accoun
 
 
 @pytest.mark.parametrize("how", ["withdrawn", "invited again", "owner gone"])
-async def test_invalidated_invitation_is_refused(world: ConsoleWorld, owner: Person, project: CreatedProject, how: str) -> None:
+async def test_invalidated_invitation_is_refused(
+    world: ConsoleWorld, owner: Person, project: CreatedProject, how: str
+) -> None:
     token, path = await invite(owner, project), f"/projects/{project.project.id}"
     match how:
         case "withdrawn":
-            (withdraw,) = re.findall(rf'action="({path}/invitations/\w+/withdraw)"', (await owner.get(path)).text)
+            (withdraw,) = re.findall(
+                rf'action="({path}/invitations/\w+/withdraw)"', (await owner.get(path)).text
+            )
             await owner.post(withdraw)
         case "invited again":
             assert await invite(owner, project) != token
@@ -103,7 +112,9 @@ async def test_invalidated_invitation_is_refused(world: ConsoleWorld, owner: Per
     assert (answer.status_code, ada.token) == (422, "")
 
 
-async def test_invitation_never_lowers_a_role(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+async def test_invitation_never_lowers_a_role(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     token = await invite(owner, project, email=owner.email, role="viewer")
 
     await owner.post_anonymously("/join", token=token)
@@ -131,11 +142,16 @@ async def test_deleted_project_is_gone_for_its_members_who_stay_signed_in(
     assert ada.token == ""
 
 
-async def test_last_owner_cannot_be_removed(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+async def test_last_owner_cannot_be_removed(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}/members"
     administrator = await world.administrator()
 
-    for action, role in ((f"{path}/{owner.user_id}/remove", ""), (f"{path}/{owner.user_id}/role", "viewer")):
+    for action, role in (
+        (f"{path}/{owner.user_id}/remove", ""),
+        (f"{path}/{owner.user_id}/role", "viewer"),
+    ):
         await administrator.post(action, role=role)
         assert "last owner" in (await administrator.get(f"/projects/{project.project.id}")).text
     await world.member("second", project.project.id, Role.OWNER)
@@ -144,7 +160,9 @@ async def test_last_owner_cannot_be_removed(world: ConsoleWorld, owner: Person, 
     assert owner.email not in (await administrator.get(f"/projects/{project.project.id}")).text
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [("email", "nobody", "no"), ("role", "root", "A role is one of")])
+@pytest.mark.parametrize(
+    ("field", "value", "message"), [("email", "nobody", "no"), ("role", "root", "A role is one of")]
+)
 async def test_invalid_invitation_is_reported(
     owner: Person, project: CreatedProject, field: str, value: str, message: str
 ) -> None:
@@ -158,7 +176,9 @@ async def test_invalid_invitation_is_reported(
     assert message in page
 
 
-async def test_only_roles_of_members_can_be_changed(world: ConsoleWorld, owner: Person, project: CreatedProject) -> None:
+async def test_only_roles_of_members_can_be_changed(
+    world: ConsoleWorld, owner: Person, project: CreatedProject
+) -> None:
     """Owners cannot find out who has an account, and cannot add users without an invitation."""
     stranger = await world.administrator()
     path = f"/projects/{project.project.id}"
@@ -166,7 +186,9 @@ async def test_only_roles_of_members_can_be_changed(world: ConsoleWorld, owner: 
     notices = []
     for user_id in (stranger.user_id, "usr_none"):
         await owner.post(f"{path}/members/{user_id}/role", role="viewer")
-        notices.append(re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL))
+        notices.append(
+            re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL)
+        )
 
     assert notices[0] == notices[1]
     assert "no such member" in notices[0][0]

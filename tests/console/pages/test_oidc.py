@@ -42,7 +42,9 @@ async def test_first_oidc_sign_in_ends_password_sessions_and_links_of_the_accoun
 ) -> None:
     """A squatter accepts an invitation for another person's address and waits for them."""
     people = People.build(parts.database, parts.sealer)
-    token = await people.invitations.invite(project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none"))
+    token = await people.invitations.invite(
+        project.project.id, email="ada@shop.example", role="viewer", actor=Actor("usr_none")
+    )
     async with visiting(parts) as squatter:
         await squatter.post("/join", page=f"/join?token={token}")
         known = {"email": "ada@shop.example", "password": PASSWORD}
@@ -92,7 +94,11 @@ async def test_unknown_or_unverified_addresses_are_refused(browsers: OidcBrowser
 
 async def test_known_users_are_identified_by_subject_not_by_address(browsers: OidcBrowsers) -> None:
     await browsers.sign_in()
-    browsers.provider.person = {"sub": "248289761001", "email": "married@shop.example", "email_verified": True}
+    browsers.provider.person = {
+        "sub": "248289761001",
+        "email": "married@shop.example",
+        "email_verified": True,
+    }
     same_person = await browsers.sign_in()
     browsers.provider.person = {"sub": "999", "email": EMAIL, "email_verified": True}
     successor = await browsers.sign_in()
@@ -119,29 +125,48 @@ async def test_without_a_provider_there_is_no_oidc_sign_in(operator: Visitor) ->
     assert "/login/oidc" not in (await operator.open("/login")).text
 
 
-async def test_step_up_needs_a_new_sign_in_at_the_provider(browsers: OidcBrowsers, database: Database) -> None:
+async def test_step_up_needs_a_new_sign_in_at_the_provider(
+    browsers: OidcBrowsers, database: Database
+) -> None:
     await browsers.sign_in()
     database.clock.skew = timedelta(minutes=11)
     later = int(time.time()) + 660
     fresh = {"iat": later, "exp": later + 300, "auth_time": later}
     answers = []
     async with database.transaction() as session:
-        await session.execute(text("INSERT INTO users (id, email, created_at) VALUES ('usr_eve', 'eve@shop.example', 0)"))
+        await session.execute(
+            text(
+                "INSERT INTO users (id, email, created_at) VALUES ('usr_eve',"
+                " 'eve@shop.example', 0)"
+            )
+        )
 
     away = await browsers.visitor.open("/login/oidc?back=/projects")
-    for claims in ({"auth_time": later - 300}, {"auth_time": None}, {"sub": "999", "email": "eve@shop.example"}, {}):
+    for claims in (
+        {"auth_time": later - 300},
+        {"auth_time": None},
+        {"sub": "999", "email": "eve@shop.example"},
+        {},
+    ):
         browsers.provider.change = changed_claims(**{**fresh, **claims})
         answers.append((await browsers.sign_in("/login/oidc?back=/projects")).status_code)
         async with database.reading() as session:
-            proved_at = await factors.read_proved_at(session, token=browsers.visitor.client.cookies["makegood_session"])
-            answers.append(proved_at is not None and proved_at > await database.now(session) - timedelta(minutes=1))
+            proved_at = await factors.read_proved_at(
+                session, token=browsers.visitor.client.cookies["makegood_session"]
+            )
+            answers.append(
+                proved_at is not None
+                and proved_at > await database.now(session) - timedelta(minutes=1)
+            )
 
     asked = parse_qs(urlsplit(away.headers["location"]).query)
     assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
     assert answers == [403, False] * 3 + [303, True]
 
 
-async def test_user_without_a_password_confirms_at_the_provider(browsers: OidcBrowsers, database: Database) -> None:
+async def test_user_without_a_password_confirms_at_the_provider(
+    browsers: OidcBrowsers, database: Database
+) -> None:
     await browsers.sign_in()
     database.clock.skew = timedelta(minutes=11)
 
@@ -150,13 +175,19 @@ async def test_user_without_a_password_confirms_at_the_provider(browsers: OidcBr
     assert 'href="/login/oidc?back=/projects"' in asked.text
 
 
-async def test_oidc_sign_ins_are_in_the_audit_log(browsers: OidcBrowsers, parts: ConsoleDependencies, nadia: User) -> None:
+async def test_oidc_sign_ins_are_in_the_audit_log(
+    browsers: OidcBrowsers, parts: ConsoleDependencies, nadia: User
+) -> None:
     """Failures, unknown identities and linked accounts, without address and subject."""
     browsers.provider.answer = {"code": "made up"}
     await browsers.sign_in()
     browsers.provider.answer = {}
     await browsers.visitor.open("/login/oidc/callback?code=x&state=y")
-    browsers.provider.person = {"sub": "eve there", "email": "eve@shop.example", "email_verified": True}
+    browsers.provider.person = {
+        "sub": "eve there",
+        "email": "eve@shop.example",
+        "email_verified": True,
+    }
     await browsers.sign_in()
     browsers.provider.person = {"sub": "248289761001", "email": EMAIL, "email_verified": True}
     await browsers.sign_in()
@@ -178,7 +209,9 @@ async def test_oidc_sign_ins_are_in_the_audit_log(browsers: OidcBrowsers, parts:
         (*proof, nadia.user_id),
         (*failed, nadia.user_id),
     ]
-    assert [entry["details"] for entry in entries] == [{} if "linked" in action else {"by": "oidc"} for action, *_ in in_order]
+    assert [entry["details"] for entry in entries] == [
+        {} if "linked" in action else {"by": "oidc"} for action, *_ in in_order
+    ]
     assert not re.search("shop.example|eve there|made up", json.dumps(entries))
 
 
@@ -187,7 +220,11 @@ async def test_verified_strangers_are_rate_limited(
 ) -> None:
     """Every attempt leaves an entry, so that the number must be limited."""
     await address_with_one_try(database)
-    browsers.provider.person = {"sub": "eve there", "email": "eve@shop.example", "email_verified": True}
+    browsers.provider.person = {
+        "sub": "eve there",
+        "email": "eve@shop.example",
+        "email_verified": True,
+    }
 
     answers = [(await browsers.sign_in()).status_code for _ in range(3)]
 

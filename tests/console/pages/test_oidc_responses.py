@@ -22,9 +22,14 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def test_every_authorization_request_has_new_secrets(browsers: OidcBrowsers) -> None:
-    asked = [parse_qs(urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query) for _ in range(2)]
+    asked = [
+        parse_qs(urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query)
+        for _ in range(2)
+    ]
 
-    assert not any(asked[0][name] == asked[1][name] for name in ("state", "nonce", "code_challenge"))
+    assert not any(
+        asked[0][name] == asked[1][name] for name in ("state", "nonce", "code_challenge")
+    )
 
 
 WRONG = {
@@ -50,7 +55,11 @@ async def test_a_token_with_a_wrong_claim_is_refused(browsers: OidcBrowsers) -> 
     for name, change in WRONG.items():
         browsers.provider.change = change
         answer = await browsers.sign_in()
-        if answer.status_code != 403 or await browsers.is_in() or browsers.provider.requests[-1] != "jwks":
+        if (
+            answer.status_code != 403
+            or await browsers.is_in()
+            or browsers.provider.requests[-1] != "jwks"
+        ):
             taken.append(name)
 
     assert taken == []
@@ -79,7 +88,11 @@ async def test_a_token_that_the_provider_did_not_sign_is_refused(browsers: OidcB
     for name, sign in FORGED.items():
         browsers.provider.sign = sign
         answer = await browsers.sign_in()
-        if answer.status_code != 403 or await browsers.is_in() or browsers.provider.requests[-1] != "jwks":
+        if (
+            answer.status_code != 403
+            or await browsers.is_in()
+            or browsers.provider.requests[-1] != "jwks"
+        ):
             taken.append(name)
 
     assert taken == []
@@ -87,10 +100,16 @@ async def test_a_token_that_the_provider_did_not_sign_is_refused(browsers: OidcB
 
 @pytest.mark.parametrize(
     ("answer", "is_redeemed"),
-    [({"state": "another"}, False), ({"iss": "https://evil.example"}, False), ({"code": "made up"}, True)],
+    [
+        ({"state": "another"}, False),
+        ({"iss": "https://evil.example"}, False),
+        ({"code": "made up"}, True),
+    ],
     ids=["state", "issuer", "code"],
 )
-async def test_an_unexpected_response_is_refused(browsers: OidcBrowsers, answer: dict[str, str], is_redeemed: bool) -> None:
+async def test_an_unexpected_response_is_refused(
+    browsers: OidcBrowsers, answer: dict[str, str], is_redeemed: bool
+) -> None:
     browsers.provider.answer = answer
 
     refused = await browsers.sign_in()
@@ -100,9 +119,13 @@ async def test_an_unexpected_response_is_refused(browsers: OidcBrowsers, answer:
     assert ("token" in browsers.provider.requests) is is_redeemed
 
 
-async def test_a_response_is_valid_once_and_only_in_its_browser(browsers: OidcBrowsers, parts: ConsoleDependencies) -> None:
+async def test_a_response_is_valid_once_and_only_in_its_browser(
+    browsers: OidcBrowsers, parts: ConsoleDependencies
+) -> None:
     address = await browsers.leave()
-    async with visiting(replace(parts, oidc_provider=oidc_provider_at(browsers.provider.issuer))) as other:
+    async with visiting(
+        replace(parts, oidc_provider=oidc_provider_at(browsers.provider.issuer))
+    ) as other:
         elsewhere = await other.open(address)
     first = await browsers.visitor.open(address)
     second = await browsers.visitor.open(address)
@@ -118,7 +141,9 @@ async def test_a_late_response_is_refused(browsers: OidcBrowsers, database: Data
 
 
 async def test_a_refusal_of_the_provider_is_shown(browsers: OidcBrowsers) -> None:
-    state = parse_qs(urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query)["state"][0]
+    state = parse_qs(
+        urlsplit((await browsers.visitor.open("/login/oidc")).headers["location"]).query
+    )["state"][0]
 
     answer = await browsers.visitor.open(f"/login/oidc/callback?error=access_denied&state={state}")
 
@@ -144,8 +169,15 @@ async def test_a_provider_with_invalid_metadata_is_not_used(browsers: OidcBrowse
     assert used == []
 
 
-async def test_each_request_to_the_provider_passes_the_egress_guard(parts: ConsoleDependencies, browsers: OidcBrowsers) -> None:
-    guarded = replace(parts, oidc_provider=oidc_provider_at(browsers.provider.issuer, transport=GuardedTransport(allow=())))
+async def test_each_request_to_the_provider_passes_the_egress_guard(
+    parts: ConsoleDependencies, browsers: OidcBrowsers
+) -> None:
+    guarded = replace(
+        parts,
+        oidc_provider=oidc_provider_at(
+            browsers.provider.issuer, transport=GuardedTransport(allow=())
+        ),
+    )
     async with visiting(guarded) as visitor:
         at_once = await visitor.open("/login/oidc")
     asked_before = len(browsers.provider.requests)

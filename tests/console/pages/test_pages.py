@@ -18,7 +18,9 @@ def seen_in(page: str) -> str:
     return page.split('name="seen" value="')[-1].split('"')[0]
 
 
-async def test_an_open_incident_is_listed_with_its_reference(operator: Visitor, story: Story) -> None:
+async def test_an_open_incident_is_listed_with_its_reference(
+    operator: Visitor, story: Story
+) -> None:
     event_id, _ = await story.opened(internal_reference="order <10482>")
 
     page = (await operator.open("/incidents")).text
@@ -35,7 +37,10 @@ async def test_an_open_incident_is_listed_with_its_reference(operator: Visitor, 
         ("/incidents", {LifecycleState.OPEN}),
         ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
         ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
-        ("/incidents?state=all", set(LifecycleState) - {LifecycleState.WAITING, LifecycleState.APPLIED}),
+        (
+            "/incidents?state=all",
+            set(LifecycleState) - {LifecycleState.WAITING, LifecycleState.APPLIED},
+        ),
         ("/events", set(LifecycleState)),
         ("/events?state=waiting", {LifecycleState.WAITING}),
         ("/events?state=applied&provider=stripe", {LifecycleState.APPLIED}),
@@ -43,7 +48,9 @@ async def test_an_open_incident_is_listed_with_its_reference(operator: Visitor, 
         ("/events?q=nothing-of-that-kind", set()),
     ],
 )
-async def test_tabs_and_filters_select_receipts(operator: Visitor, story: Story, path: str, states: set[LifecycleState]) -> None:
+async def test_tabs_and_filters_select_receipts(
+    operator: Visitor, story: Story, path: str, states: set[LifecycleState]
+) -> None:
     events = {(await story.reach(state))[0]: state for state in LifecycleState}
 
     page = (await operator.open(path)).text
@@ -75,7 +82,9 @@ async def test_an_empty_installation_shows_how_to_send_the_first_receipt(operato
 
 
 @pytest.mark.parametrize("state", LifecycleState)
-async def test_every_lifecycle_state_has_an_event_page(operator: Visitor, story: Story, state: LifecycleState) -> None:
+async def test_every_lifecycle_state_has_an_event_page(
+    operator: Visitor, story: Story, state: LifecycleState
+) -> None:
     event_id, replay_id = await story.reach(state)
 
     answer = await operator.open(f"/events/{event_id}")
@@ -150,7 +159,9 @@ async def test_a_refusal_is_shown_on_the_page_of_the_form(operator: Visitor, sto
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", ""])
-async def test_no_form_redirects_to_another_site(operator: Visitor, story: Story, back: str) -> None:
+async def test_no_form_redirects_to_another_site(
+    operator: Visitor, story: Story, back: str
+) -> None:
     event_id, incident_id = await story.opened()
 
     action = f"/incidents/{incident_id}/acknowledge"
@@ -171,10 +182,14 @@ async def test_a_waiting_test_receipt_can_expire(operator: Visitor, story: Story
 async def test_an_alert_may_link_to_the_incident(operator: Visitor, story: Story) -> None:
     event_id, incident_id = await story.opened()
 
-    assert (await operator.open(f"/incidents/{incident_id}")).headers["location"] == f"/events/{event_id}"
+    assert (await operator.open(f"/incidents/{incident_id}")).headers[
+        "location"
+    ] == f"/events/{event_id}"
 
 
-@pytest.mark.parametrize("path", ["/events/evt_none", "/incidents/inc_none", "/projects/prj_none", "/mailbox/none.eml"])
+@pytest.mark.parametrize(
+    "path", ["/events/evt_none", "/incidents/inc_none", "/projects/prj_none", "/mailbox/none.eml"]
+)
 async def test_unknown_objects_have_a_not_found_page(operator: Visitor, path: str) -> None:
     answer = await operator.open(path)
 
@@ -199,7 +214,9 @@ async def test_the_navigation_counts_incidents_and_names_failed_checks(
     assert '<b class="count">1<' in rail
 
 
-async def test_a_project_shows_its_settings_and_never_its_secrets(operator: Visitor, project: CreatedProject) -> None:
+async def test_a_project_shows_its_settings_and_never_its_secrets(
+    operator: Visitor, project: CreatedProject
+) -> None:
     page = (await operator.open(f"/projects/{project.project.id}")).text
 
     assert "https://shop.example/repair" in page

@@ -25,11 +25,15 @@ async def settings_of(visitor: Visitor, project: CreatedProject, **changes: str)
         "late_result": "resolve",
     }
     answer = await visitor.post(path, page=path, **(fields | changes))
-    return answer.status_code, (await visitor.open(path)).text if answer.status_code == 303 else answer.text
+    return answer.status_code, (
+        await visitor.open(path)
+    ).text if answer.status_code == 303 else answer.text
 
 
 async def test_a_new_project_shows_its_secrets_once(operator: Visitor) -> None:
-    answer = await operator.post("/projects", page="/projects", name="Acme", mode="live", repair_url="", alert_emails="")
+    answer = await operator.post(
+        "/projects", page="/projects", name="Acme", mode="live", repair_url="", alert_emails=""
+    )
 
     path = answer.headers["location"]
     first, second = (await operator.open(path)).text, (await operator.open(path)).text
@@ -39,7 +43,9 @@ async def test_a_new_project_shows_its_secrets_once(operator: Visitor) -> None:
     assert "This project has no repair URL" in second
 
 
-async def test_a_taken_name_is_reported_at_its_field(operator: Visitor, project: CreatedProject) -> None:
+async def test_a_taken_name_is_reported_at_its_field(
+    operator: Visitor, project: CreatedProject
+) -> None:
     answer = await operator.post("/projects", page="/projects", name="shop", mode="test")
 
     assert answer.status_code == 422
@@ -69,7 +75,13 @@ async def test_settings_are_saved(operator: Visitor, project: CreatedProject) ->
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", " "), ("timeout_minutes", "soon"), ("timeout_minutes", "0"), ("alert_emails", "nobody"), ("late_result", "shrug")],
+    [
+        ("name", " "),
+        ("timeout_minutes", "soon"),
+        ("timeout_minutes", "0"),
+        ("alert_emails", "nobody"),
+        ("late_result", "shrug"),
+    ],
 )
 async def test_an_invalid_setting_is_reported_at_its_field(
     operator: Visitor, project: CreatedProject, field: str, value: str
@@ -80,7 +92,9 @@ async def test_an_invalid_setting_is_reported_at_its_field(
     assert f'id="{field}-problem"' in page
 
 
-async def test_a_new_key_is_shown_once_and_can_be_revoked(operator: Visitor, project: CreatedProject) -> None:
+async def test_a_new_key_is_shown_once_and_can_be_revoked(
+    operator: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}"
     await operator.post(f"{path}/keys", page=path, label="Support tool", scopes="read")
     shown = (await operator.open(path)).text
@@ -100,14 +114,19 @@ async def test_several_scopes_can_be_given(operator: Visitor, project: CreatedPr
     path = f"/projects/{project.project.id}"
     token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
 
-    await operator.client.post(f"{path}/keys", data={"form_token": token, "label": "CI", "scopes": ["ingest", "operate", "root"]})
+    await operator.client.post(
+        f"{path}/keys",
+        data={"form_token": token, "label": "CI", "scopes": ["ingest", "operate", "root"]},
+    )
 
     page = (await operator.open(path)).text
     assert '<span class="tag">ingest</span> <span class="tag">operate</span>' in page
     assert "root" not in page
 
 
-async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: Visitor, project: CreatedProject) -> None:
+async def test_a_rotation_shows_the_next_secret_once_and_is_finished(
+    operator: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}"
     before = (await operator.open(path)).text
     await operator.post(f"{path}/signing-secret", page=path)
@@ -120,10 +139,16 @@ async def test_a_rotation_shows_the_next_secret_once_and_is_finished(operator: V
     assert secrets_in(second) == {}
     assert "both signatures until <time" in second
     assert "no longer signed with the old secret" in finished
-    assert [page for page in (before, after) if "Rotation in progress" in page or "/signing-secret/finish" in page] == []
+    assert [
+        page
+        for page in (before, after)
+        if "Rotation in progress" in page or "/signing-secret/finish" in page
+    ] == []
 
 
-async def test_finishing_without_a_rotation_is_reported(operator: Visitor, project: CreatedProject) -> None:
+async def test_finishing_without_a_rotation_is_reported(
+    operator: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}"
     token = re.findall(r'name="form_token" value="(\w+)"', (await operator.open(path)).text)[0]
 
@@ -132,10 +157,14 @@ async def test_finishing_without_a_rotation_is_reported(operator: Visitor, proje
     assert 'class="notice bad"' in (await operator.open(path)).text
 
 
-async def test_an_expired_key_is_shown_as_expired(operator: Visitor, project: CreatedProject, stubs: ConsoleStubs) -> None:
+async def test_an_expired_key_is_shown_as_expired(
+    operator: Visitor, project: CreatedProject, stubs: ConsoleStubs
+) -> None:
     path = f"/projects/{project.project.id}"
     stubs.at = datetime.now(UTC)
-    await operator.post(f"{path}/keys", page=path, label="Trial", scopes="read", expires_in_days="30")
+    await operator.post(
+        f"{path}/keys", page=path, label="Trial", scopes="read", expires_in_days="30"
+    )
 
     fresh = (await operator.open(path)).text
     stubs.at += timedelta(days=31)
@@ -146,7 +175,9 @@ async def test_an_expired_key_is_shown_as_expired(operator: Visitor, project: Cr
     assert "expired <time" not in fresh
 
 
-async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story: Story, project: CreatedProject) -> None:
+async def test_a_project_is_deleted_by_typing_its_name(
+    operator: Visitor, story: Story, project: CreatedProject
+) -> None:
     await story.receipt()
     path = f"/projects/{project.project.id}"
     mistyped = await operator.post(f"{path}/delete", page=path, confirmation="shap", end_open="on")
@@ -156,7 +187,11 @@ async def test_a_project_is_deleted_by_typing_its_name(operator: Visitor, story:
 
     deleted = await operator.post(f"{path}/delete", page=path, confirmation="shop", end_open="on")
 
-    assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [path, path, "/projects"]
+    assert [answer.headers["location"] for answer in (mistyped, open_ones, deleted)] == [
+        path,
+        path,
+        "/projects",
+    ]
     assert "not the name of the project" in mistyped_page
     assert "1 receipts have not ended" in kept
     assert "shop is deleted" in (await operator.open("/projects")).text

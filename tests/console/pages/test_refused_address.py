@@ -60,7 +60,12 @@ async def test_page_response_and_log_reveal_nothing_behind_the_host_name(
             event = await parts.operations.events.read_event(story.project.id, event_id)
             page = (await operator.client.get(f"/events/{event_id}")).text
             assert PRIVATE not in str(event) + page
-            attempts.append([(a["status"], a["error_class"], a["duration_ms"]) for a in event["repairs"][0]["attempts"]])
+            attempts.append(
+                [
+                    (a["status"], a["error_class"], a["duration_ms"])
+                    for a in event["repairs"][0]["attempts"]
+                ]
+            )
             shown.append(re.findall(r'class="answer bad">([^<]*)<', page))
 
     assert attempts == [[(None, "no_permitted_address", 1000)]] * len(BEHIND)

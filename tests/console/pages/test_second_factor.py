@@ -58,7 +58,9 @@ async def phone(member: Visitor, database: Database) -> Phone:
     assert begun.headers["location"] == "/account/totp"
     secret = shown_secrets((await member.open("/account/totp")).text)[0].replace(" ", "")
     phone = Phone(member, database, secret, ())
-    confirmed = await member.post("/account/totp/confirm", page="/account/totp", code=await phone.code())
+    confirmed = await member.post(
+        "/account/totp/confirm", page="/account/totp", code=await phone.code()
+    )
     assert confirmed.status_code == 303
     codes = shown_secrets((await member.open("/account/security")).text)
     phone.later(minutes=1)
@@ -114,8 +116,17 @@ async def test_password_alone_does_not_sign_in(phone: Phone) -> None:
     still = await phone.is_in()
     right = await phone.give_code(await phone.code())
 
-    assert (half.headers["location"], inside, wrong.status_code, still) == ("/login/code", False, 422, False)
-    assert (right.status_code, right.headers["location"], await phone.is_in()) == (303, "/incidents", True)
+    assert (half.headers["location"], inside, wrong.status_code, still) == (
+        "/login/code",
+        False,
+        422,
+        False,
+    )
+    assert (right.status_code, right.headers["location"], await phone.is_in()) == (
+        303,
+        "/incidents",
+        True,
+    )
 
 
 async def test_a_code_signs_in_once(phone: Phone, parts: ConsoleDependencies) -> None:
@@ -205,7 +216,9 @@ async def test_turning_it_off_needs_a_code(phone: Phone) -> None:
     assert (await phone.give_password()).headers["location"] == "/incidents"
 
 
-async def test_second_factor_actions_are_in_the_audit_log(phone: Phone, parts: ConsoleDependencies) -> None:
+async def test_second_factor_actions_are_in_the_audit_log(
+    phone: Phone, parts: ConsoleDependencies
+) -> None:
     await phone.visitor.post("/account/recovery-codes", page="/account/security")
     new = shown_secrets((await phone.visitor.open("/account/security")).text)
     await phone.leave()
@@ -221,7 +234,11 @@ async def test_second_factor_actions_are_in_the_audit_log(phone: Phone, parts: C
     await phone.visitor.post(**form, code=new[1])
 
     entries = (await log(parts))[2:]
-    recorded = [(entry["action"], entry["actor"], entry["details"]) for entry in entries if entry["action"] != "signed_out"]
+    recorded = [
+        (entry["action"], entry["actor"], entry["details"])
+        for entry in entries
+        if entry["action"] != "signed_out"
+    ]
     ada = entries[0]["actor"]
     assert recorded == [
         ("second_factor_enabled", ada, {}),

@@ -54,7 +54,9 @@ async def test_a_link_works_once(operator: Visitor, login_token: str) -> None:
 
 
 async def test_the_password_signs_in_after_signing_out(operator: Visitor) -> None:
-    chosen = await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
+    chosen = await operator.post(
+        "/login/password", page="/login/password", email=EMAIL, password=PASSWORD
+    )
     left = await operator.post("/logout", page="/incidents")
     outside = await operator.open("/incidents")
     back = await operator.post("/login", page="/login", email=EMAIL, password=PASSWORD)
@@ -64,8 +66,12 @@ async def test_the_password_signs_in_after_signing_out(operator: Visitor) -> Non
     assert (await operator.open("/incidents")).status_code == 200
 
 
-@pytest.mark.parametrize(("email", "password"), [(EMAIL, "wrong"), ("nobody@shop.example", PASSWORD), ("", "")])
-async def test_wrong_credentials_get_one_message(operator: Visitor, email: str, password: str) -> None:
+@pytest.mark.parametrize(
+    ("email", "password"), [(EMAIL, "wrong"), ("nobody@shop.example", PASSWORD), ("", "")]
+)
+async def test_wrong_credentials_get_one_message(
+    operator: Visitor, email: str, password: str
+) -> None:
     await operator.post("/login/password", page="/login/password", email=EMAIL, password=PASSWORD)
     await operator.post("/logout", page="/incidents")
 
@@ -75,9 +81,15 @@ async def test_wrong_credentials_get_one_message(operator: Visitor, email: str, 
     assert "Email or password is incorrect" in answer.text
 
 
-@pytest.mark.parametrize(("email", "password"), [(EMAIL, "short"), ("nobody", PASSWORD), (EMAIL, "x" * 257)])
-async def test_an_invalid_password_or_address_is_not_saved(operator: Visitor, email: str, password: str) -> None:
-    answer = await operator.post("/login/password", page="/login/password", email=email, password=password)
+@pytest.mark.parametrize(
+    ("email", "password"), [(EMAIL, "short"), ("nobody", PASSWORD), (EMAIL, "x" * 257)]
+)
+async def test_an_invalid_password_or_address_is_not_saved(
+    operator: Visitor, email: str, password: str
+) -> None:
+    answer = await operator.post(
+        "/login/password", page="/login/password", email=email, password=password
+    )
 
     assert answer.status_code == 422
     assert 'role="alert"' in answer.text
@@ -93,22 +105,30 @@ async def test_a_session_closed_elsewhere_is_over_everywhere(operator: Visitor) 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "ä"])
 async def test_a_form_without_its_token_changes_nothing(operator: Visitor, token: str) -> None:
-    answer = await operator.client.post("/projects", data={"form_token": token, "name": "stolen", "mode": "test"})
+    answer = await operator.client.post(
+        "/projects", data={"form_token": token, "name": "stolen", "mode": "test"}
+    )
 
     assert answer.status_code == 403
     assert "stolen" not in (await operator.open("/projects")).text
 
 
 async def test_a_form_before_sign_in_needs_its_cookie(visitor: Visitor, login_token: str) -> None:
-    answer = await visitor.client.post("/login/link", data={"form_token": "mine", "token": login_token})
+    answer = await visitor.client.post(
+        "/login/link", data={"form_token": "mine", "token": login_token}
+    )
 
     assert answer.status_code == 403
 
 
-async def test_cookies_are_hidden_from_scripts_and_other_sites(visitor: Visitor, login_token: str) -> None:
+async def test_cookies_are_hidden_from_scripts_and_other_sites(
+    visitor: Visitor, login_token: str
+) -> None:
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
 
-    session = next(value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value)
+    session = next(
+        value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value
+    )
     assert "httponly" in session.lower()
     assert "samesite=lax" in session.lower()
     assert "secure" not in session.lower()
@@ -124,19 +144,25 @@ async def test_every_answer_carries_the_strict_policy(operator: Visitor) -> None
         assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_over_https_the_cookies_are_bound_to_this_host(parts: ConsoleDependencies, login_token: str) -> None:
+async def test_over_https_the_cookies_are_bound_to_this_host(
+    parts: ConsoleDependencies, login_token: str
+) -> None:
     async with visiting(replace(parts, public_url="https://makegood.example")) as visitor:
         answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
         inside = await visitor.open("/incidents")
 
-    session = next(value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value)
+    session = next(
+        value for value in answer.headers.get_list("set-cookie") if "makegood_session=" in value
+    )
     assert session.startswith("__Host-makegood_session=")
     assert "secure" in session.lower()
     assert "domain=" not in session.lower()
     assert inside.status_code == 200
 
 
-async def test_unreachable_database_has_an_error_page(parts: ConsoleDependencies, tmp_path: Path) -> None:
+async def test_unreachable_database_has_an_error_page(
+    parts: ConsoleDependencies, tmp_path: Path
+) -> None:
     nowhere = Database.open(f"sqlite:///{tmp_path / 'no' / 'such' / 'makegood.db'}")
     async with visiting(replace(parts, database=nowhere)) as visitor:
         visitor.client.cookies.set("makegood_session", "some token")

@@ -12,7 +12,9 @@ from tests.store.slowness import slow_searches
 from tests.support.given import Story
 
 
-async def test_slow_search_asks_to_narrow_it(operator: Visitor, story: Story, database: Database) -> None:
+async def test_slow_search_asks_to_narrow_it(
+    operator: Visitor, story: Story, database: Database
+) -> None:
     for _ in range(20):
         await story.receipt()
     with slow_searches(database.url):

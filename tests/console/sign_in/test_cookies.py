@@ -21,7 +21,10 @@ def test_a_notice_of_another_session_is_not_read() -> None:
 
 
 def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
-    assert ConsoleKeys("x" * 40).unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine") is None
+    assert (
+        ConsoleKeys("x" * 40).unseal(KEYS.seal(NOTICE, session_token="mine"), session_token="mine")
+        is None
+    )
 
 
 def test_an_unauthentic_cookie_is_not_read() -> None:
@@ -43,12 +46,21 @@ def test_a_form_token_belongs_to_one_session() -> None:
 
 
 def test_state_is_valid_for_its_purpose_until_it_expires() -> None:
-    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10))
+    sealed = KEYS.seal_state(
+        {"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10)
+    )
 
-    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
+    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {
+        "user_id": "usr_1"
+    }
     assert KEYS.unseal_state(sealed, purpose="device", now=NOW) is None
-    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW + timedelta(minutes=10)) is None
-    assert ConsoleKeys("x" * 40).unseal_state(sealed, purpose="pending_second_factor", now=NOW) is None
+    assert (
+        KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW + timedelta(minutes=10))
+        is None
+    )
+    assert (
+        ConsoleKeys("x" * 40).unseal_state(sealed, purpose="pending_second_factor", now=NOW) is None
+    )
     assert "usr_1" not in sealed
 
 
@@ -59,7 +71,12 @@ def test_unauthentic_state_is_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("made_by", "read_by"),
-    [((OLD, None), (NEW, OLD)), ((NEW, OLD), (OLD, None)), ((NEW, OLD), (NEW, None)), ((NEW, None), (NEW, OLD))],
+    [
+        ((OLD, None), (NEW, OLD)),
+        ((NEW, OLD), (OLD, None)),
+        ((NEW, OLD), (NEW, None)),
+        ((NEW, None), (NEW, OLD)),
+    ],
     ids=["old, both", "both, old", "both, new", "new, both"],
 )
 def test_forms_and_notices_work_across_processes_during_a_rotation(
@@ -69,9 +86,15 @@ def test_forms_and_notices_work_across_processes_during_a_rotation(
 
     assert read.is_form_token(made.form_token("session"), session_token="session")
     assert not read.is_form_token(made.form_token("session"), session_token="another")
-    assert read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
-    sealed = made.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10))
-    assert read.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {"user_id": "usr_1"}
+    assert (
+        read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
+    )
+    sealed = made.seal_state(
+        {"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10)
+    )
+    assert read.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {
+        "user_id": "usr_1"
+    }
 
 
 def test_dropped_secret_signs_no_form_and_decrypts_no_notice() -> None:
@@ -84,7 +107,10 @@ def test_dropped_secret_signs_no_form_and_decrypts_no_notice() -> None:
 
 def test_notice_expires_by_the_clock_of_the_database() -> None:
     """The page after the POST may be served by another process with the same clock."""
-    made, read = ConsoleKeys("k" * 40, now=lambda: NOW), ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=3))
+    made, read = (
+        ConsoleKeys("k" * 40, now=lambda: NOW),
+        ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=3)),
+    )
     late = ConsoleKeys("k" * 40, now=lambda: NOW + timedelta(seconds=121))
     sealed = made.seal(NOTICE, session_token="mine")
 

@@ -28,7 +28,9 @@ async def owner(member: Visitor) -> Visitor:
     return member
 
 
-async def guess(visitor: Visitor, email: str = EMAIL, password: str = "a wrong guess") -> httpx.Response:
+async def guess(
+    visitor: Visitor, email: str = EMAIL, password: str = "a wrong guess"
+) -> httpx.Response:
     return await visitor.post("/login", page="/login", email=email, password=password)
 
 
@@ -38,13 +40,20 @@ async def exhausted(database: Database, email: str, failures: int = ACCOUNT.free
     async with database.transaction() as session:
         now = await database.now(session)
         for number in range(failures):
-            assert await throttling.charge(session, counters, now=now - timedelta(minutes=2 * (failures - number))) is None
+            assert (
+                await throttling.charge(
+                    session, counters, now=now - timedelta(minutes=2 * (failures - number))
+                )
+                is None
+            )
         assert await throttling.charge(session, counters, now=now) is None
 
 
 async def address_with_one_try(database: Database) -> None:
     """Leave the test client's address one attempt before the longest wait."""
-    counters = [throttling.counter("address", address_block(ip_address("127.0.0.1")), ADDRESS, kept=True)]
+    counters = [
+        throttling.counter("address", address_block(ip_address("127.0.0.1")), ADDRESS, kept=True)
+    ]
     async with database.transaction() as session:
         now = await database.now(session)
         for number in range(ADDRESS.free + 6):
@@ -56,7 +65,9 @@ def without_tokens(page: str) -> str:
     return re.sub(r'name="form_token" value="[^"]*"', "", page)
 
 
-async def test_known_and_unknown_accounts_are_answered_alike(owner: Visitor, database: Database) -> None:
+async def test_known_and_unknown_accounts_are_answered_alike(
+    owner: Visitor, database: Database
+) -> None:
     for email in (EMAIL, "nobody@shop.example"):
         await exhausted(database, email, failures=ACCOUNT.free - 2)
     known = [await guess(owner, EMAIL) for _ in range(2)]
@@ -66,10 +77,14 @@ async def test_known_and_unknown_accounts_are_answered_alike(owner: Visitor, dat
     for mine, theirs in zip(known, unknown, strict=True):
         assert mine.status_code == theirs.status_code
         assert mine.headers.get("retry-after") == theirs.headers.get("retry-after")
-        assert without_tokens(mine.text).replace(EMAIL, "nobody@shop.example") == without_tokens(theirs.text)
+        assert without_tokens(mine.text).replace(EMAIL, "nobody@shop.example") == without_tokens(
+            theirs.text
+        )
 
 
-async def test_known_and_unknown_accounts_cost_the_same_work(owner: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_known_and_unknown_accounts_cost_the_same_work(
+    owner: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, judged = PasswordHasher.verify, list[str]()
 
     def verify(self: PasswordHasher, password_hash: str, password: str) -> bool:
@@ -81,10 +96,14 @@ async def test_known_and_unknown_accounts_cost_the_same_work(owner: Visitor, mon
     await guess(owner, "nobody@shop.example")
 
     assert len(judged) == 2
-    assert judged[0] == judged[1], "the hash that stands in for nobody's has other parameters than a new one"
+    assert judged[0] == judged[1], (
+        "the hash that stands in for nobody's has other parameters than a new one"
+    )
 
 
-async def test_a_refused_attempt_names_the_wait_after_which_the_next_succeeds(owner: Visitor, database: Database) -> None:
+async def test_a_refused_attempt_names_the_wait_after_which_the_next_succeeds(
+    owner: Visitor, database: Database
+) -> None:
     await exhausted(database, EMAIL)
 
     too_early = await guess(owner, EMAIL, PASSWORD)
@@ -117,7 +136,9 @@ async def test_strangers_do_not_lock_out_the_owners_browser(
     assert (shut_out.status_code, let_in.status_code) == (429, 303)
 
 
-async def test_a_known_browser_has_no_counter_of_its_own_for_another_account(owner: Visitor, database: Database) -> None:
+async def test_a_known_browser_has_no_counter_of_its_own_for_another_account(
+    owner: Visitor, database: Database
+) -> None:
     await guess(owner, EMAIL, PASSWORD)
     await owner.post("/logout", page="/incidents")
     await exhausted(database, "other@shop.example")
@@ -133,13 +154,18 @@ async def redeem(visitor: Visitor, forwarded: str = "") -> int:
 
 
 async def test_attempts_of_an_address_are_limited_for_all_accounts(visitor: Visitor) -> None:
-    answers = [await redeem(visitor, forwarded=f"198.51.100.{number}") for number in range(ADDRESS.free + 1)]
+    answers = [
+        await redeem(visitor, forwarded=f"198.51.100.{number}")
+        for number in range(ADDRESS.free + 1)
+    ]
 
     assert answers == [422] * ADDRESS.free + [429]
     assert (await guess(visitor, "nobody@shop.example")).status_code == 429
 
 
-async def test_attempts_behind_a_trusted_proxy_count_for_the_client(parts: ConsoleDependencies) -> None:
+async def test_attempts_behind_a_trusted_proxy_count_for_the_client(
+    parts: ConsoleDependencies,
+) -> None:
     async with visiting(replace(parts, trusted_proxies=(ip_network("127.0.0.0/8"),))) as visitor:
         one = [await redeem(visitor, forwarded="198.51.100.1") for _ in range(ADDRESS.free + 1)]
         another = await redeem(visitor, forwarded="198.51.100.1, 198.51.100.2")
@@ -149,9 +175,15 @@ async def test_attempts_behind_a_trusted_proxy_count_for_the_client(parts: Conso
 
 async def test_processes_share_their_counters(parts: ConsoleDependencies) -> None:
     async with visiting(parts) as here, visiting(parts) as there:
-        answers = [await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)]
+        answers = [
+            await redeem(visitor) for _ in range(ADDRESS.free // 2) for visitor in (here, there)
+        ]
 
-        assert (answers, await redeem(here), await redeem(there)) == ([422] * ADDRESS.free, 429, 429)
+        assert (answers, await redeem(here), await redeem(there)) == (
+            [422] * ADDRESS.free,
+            429,
+            429,
+        )
 
 
 async def test_refused_attempts_are_recorded_once_per_wait(
@@ -161,7 +193,9 @@ async def test_refused_attempts_are_recorded_once_per_wait(
     at_first = len(await log(parts))
     for email in (EMAIL, "nobody@shop.example"):
         await exhausted(database, email, failures=10)
-    early = [await guess(owner, email) for email in (EMAIL, "nobody@shop.example") for _ in range(3)]
+    early = [
+        await guess(owner, email) for email in (EMAIL, "nobody@shop.example") for _ in range(3)
+    ]
     database.clock.skew += timedelta(seconds=int(early[-1].headers["retry-after"]))
     await guess(owner)
     await guess(owner)
@@ -169,7 +203,9 @@ async def test_refused_attempts_are_recorded_once_per_wait(
 
     entries = (await log(parts))[at_first:]
     user_id = entries[0]["subject_id"]
-    recorded = [(entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries]
+    recorded = [
+        (entry["action"], entry["subject_id"], entry["details"].get("by")) for entry in entries
+    ]
     assert recorded == [
         ("tries_refused", user_id, "password"),
         ("tries_refused", None, "password"),

@@ -42,7 +42,12 @@ class Balancer:
     def _app(self) -> ASGIApp:
         if self.at not in self.apps:
             secret_key, previous = self.at
-            parts = replace(self.parts, sealer=Sealer(*self.at), secret_key=secret_key, previous_secret_key=previous)
+            parts = replace(
+                self.parts,
+                sealer=Sealer(*self.at),
+                secret_key=secret_key,
+                previous_secret_key=previous,
+            )
             app = FastAPI()
             app.include_router(console_router(parts))
             self.apps[self.at] = app
@@ -79,7 +84,9 @@ class Person:
 
 
 @pytest.fixture
-async def person(parts: ConsoleDependencies, database: Database, project: CreatedProject) -> AsyncIterator[Person]:
+async def person(
+    parts: ConsoleDependencies, database: Database, project: CreatedProject
+) -> AsyncIterator[Person]:
     balancer = Balancer(parts)
     secret = await set_up(database)
     transport = httpx.ASGITransport(app=balancer)
@@ -95,14 +102,18 @@ async def set_up(database: Database) -> str:
         token = await users.create_login_link(session, now=now)
         user = await users.redeem_login_link(session, token=token, now=now)
         assert user is not None
-        await users.set_password(session, user_id=user.user_id, email=EMAIL, password=PASSWORD, now=now)
+        await users.set_password(
+            session, user_id=user.user_id, email=EMAIL, password=PASSWORD, now=now
+        )
         secret = await factors.begin_totp(session, sealer, user.user_id, now=now)
         code = pyotp.TOTP(secret).at(now)
         assert await factors.confirm_totp(session, sealer, user.user_id, code=code, now=now)
     return secret
 
 
-async def test_a_code_signs_in_at_every_step_of_a_rotation_at_any_process(person: Person, database: Database) -> None:
+async def test_a_code_signs_in_at_every_step_of_a_rotation_at_any_process(
+    person: Person, database: Database
+) -> None:
     before = [(OLD_ALONE, BOTH), (BOTH, OLD_ALONE), (BOTH, BOTH)]
     after = [(BOTH, NEW_ALONE), (NEW_ALONE, BOTH), (NEW_ALONE, NEW_ALONE)]
 

@@ -32,7 +32,9 @@ def later(world: ConsoleWorld, **span: float) -> None:
 
 
 @pytest.mark.parametrize(("hours", "is_alive"), [(11.9, True), (12, False)])
-async def test_session_ends_after_the_idle_timeout(world: ConsoleWorld, hours: float, is_alive: bool) -> None:
+async def test_session_ends_after_the_idle_timeout(
+    world: ConsoleWorld, hours: float, is_alive: bool
+) -> None:
     person = await world.administrator()
 
     later(world, hours=hours)
@@ -88,7 +90,9 @@ async def test_sign_in_replaces_the_session_id(world: ConsoleWorld) -> None:
 
 async def test_planted_session_id_is_never_used(world: ConsoleWorld) -> None:
     person = await world.nobody()
-    person.client.cookies.set(SESSION_COOKIE, "planted", domain=person.client.base_url.host, path="/")
+    person.client.cookies.set(
+        SESSION_COOKIE, "planted", domain=person.client.base_url.host, path="/"
+    )
     async with world.parts.database.transaction() as session:
         link = await users.create_login_link(session, now=await world.parts.database.now(session))
 
@@ -97,7 +101,9 @@ async def test_planted_session_id_is_never_used(world: ConsoleWorld) -> None:
     assert person.token not in ("", "planted")
 
 
-async def test_new_password_replaces_the_session_id_and_ends_other_sessions(world: ConsoleWorld) -> None:
+async def test_new_password_replaces_the_session_id_and_ends_other_sessions(
+    world: ConsoleWorld,
+) -> None:
     person = await world.administrator()
     other, before = await world.browser(person.user_id), person.token
 
@@ -110,17 +116,23 @@ async def test_new_password_replaces_the_session_id_and_ends_other_sessions(worl
 
 
 @pytest.mark.parametrize("change", ["role", "remove"])
-async def test_changed_role_ends_the_sessions_of_the_member(world: ConsoleWorld, project: CreatedProject, change: str) -> None:
+async def test_changed_role_ends_the_sessions_of_the_member(
+    world: ConsoleWorld, project: CreatedProject, change: str
+) -> None:
     administrator = await world.administrator()
     member = await world.member("member", project.project.id, Role.OPERATOR)
 
-    await administrator.post(f"/projects/{project.project.id}/members/{member.user_id}/{change}", role="viewer")
+    await administrator.post(
+        f"/projects/{project.project.id}/members/{member.user_id}/{change}", role="viewer"
+    )
 
     assert not await is_signed_in(member)
     assert await is_signed_in(administrator)
 
 
-async def test_changed_own_role_replaces_the_session_id(world: ConsoleWorld, project: CreatedProject) -> None:
+async def test_changed_own_role_replaces_the_session_id(
+    world: ConsoleWorld, project: CreatedProject
+) -> None:
     await world.member("first", project.project.id, Role.OWNER)
     owner = await world.member("second", project.project.id, Role.OWNER)
     before = owner.token
@@ -165,11 +177,15 @@ async def test_one_session_or_all_others_can_be_ended(world: ConsoleWorld) -> No
     assert [await is_signed_in(one) for one in (person, second, third)] == [False, True, False]
 
 
-async def test_sessions_of_other_users_cannot_be_ended(world: ConsoleWorld, project: CreatedProject) -> None:
+async def test_sessions_of_other_users_cannot_be_ended(
+    world: ConsoleWorld, project: CreatedProject
+) -> None:
     administrator = await world.administrator()
     member = await world.member("member", project.project.id, Role.OWNER)
     second = await world.browser(administrator.user_id)
-    (end,) = re.findall(r'action="(/account/sessions/\w+/end)"', (await administrator.get("/account")).text)
+    (end,) = re.findall(
+        r'action="(/account/sessions/\w+/end)"', (await administrator.get("/account")).text
+    )
 
     await member.post(end)
     await member.post("/account/sessions/end-others")

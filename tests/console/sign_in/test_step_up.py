@@ -43,7 +43,16 @@ ORDINARY = {
 }
 # Tables that sensitive actions change.
 CHANGED_TABLES = (
-    *("projects", "api_keys", "signing_secrets", "users", "totp_factors", "recovery_codes", "members", "invitations"),
+    *(
+        "projects",
+        "api_keys",
+        "signing_secrets",
+        "users",
+        "totp_factors",
+        "recovery_codes",
+        "members",
+        "invitations",
+    ),
     "audit_log",
 )
 
@@ -63,7 +72,9 @@ async def send(visitor: Visitor, path: str, **fields: str) -> httpx.Response:
     return await visitor.client.post(path, data={"form_token": token[1], **fields})
 
 
-async def submit_proof(visitor: Visitor, asked: httpx.Response, proof: str, *, path: str = "") -> httpx.Response:
+async def submit_proof(
+    visitor: Visitor, asked: httpx.Response, proof: str, *, path: str = ""
+) -> httpx.Response:
     """Submit the step-up form with this proof, optionally to another path."""
     assert asks_for_proof(asked), asked.text
     action = re.search(r'<form method="post" action="([^"]*)"', asked.text)
@@ -89,30 +100,56 @@ async def test_every_sensitive_form_asks_first_and_changes_nothing(
 ) -> None:
     before = await everything(database)
     # Enough fields for every action.
-    fields = {"name": "new", "mode": "test", "label": "new", "email": EMAIL, "password": "another sentence to keep"}
-    fields |= {"role": "viewer", "confirmation": project.project.name, "timeout_minutes": "5", "late_result": "note"}
+    fields = {
+        "name": "new",
+        "mode": "test",
+        "label": "new",
+        "email": EMAIL,
+        "password": "another sentence to keep",
+    }
+    fields |= {
+        "role": "viewer",
+        "confirmation": project.project.name,
+        "timeout_minutes": "5",
+        "late_result": "note",
+    }
 
     named = {"project_id": project.project.id, "user_id": "usr_none"}
-    answers = {path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS}
+    answers = {
+        path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS
+    }
 
     assert [path for path, answer in answers.items() if not asks_for_proof(answer)] == []
-    assert [path for path, answer in answers.items() if SENSITIVE_ACTIONS[path].description not in answer.text] == []
+    assert [
+        path
+        for path, answer in answers.items()
+        if SENSITIVE_ACTIONS[path].description not in answer.text
+    ] == []
     assert await everything(database) == before
     assert not any("another sentence to keep" in answer.text for answer in answers.values())
 
 
 async def everything(database: Database) -> list[object]:
     async with database.reading() as session:
-        return [(await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all() for table in CHANGED_TABLES]
+        return [
+            (await session.execute(text(f"SELECT * FROM {table} ORDER BY 1"))).all()
+            for table in CHANGED_TABLES
+        ]
 
 
-async def test_every_sensitive_form_names_a_page_that_exists(stale: Visitor, project: CreatedProject) -> None:
-    pages = {one.page.format(project_id=project.project.id) for one in SENSITIVE_ACTIONS.values()} - {"/account/totp"}
+async def test_every_sensitive_form_names_a_page_that_exists(
+    stale: Visitor, project: CreatedProject
+) -> None:
+    pages = {
+        one.page.format(project_id=project.project.id) for one in SENSITIVE_ACTIONS.values()
+    } - {"/account/totp"}
 
     assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
 
 
-async def test_proven_action_continues_and_the_next_one_does_not_ask(stale: Visitor, project: CreatedProject) -> None:
+async def test_proven_action_continues_and_the_next_one_does_not_ask(
+    stale: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}/keys"
 
     asked = await send(stale, path, label="Production <app>", scopes="read")
@@ -126,7 +163,9 @@ async def test_proven_action_continues_and_the_next_one_does_not_ask(stale: Visi
     assert next_one.status_code == 303
 
 
-async def test_a_wrong_proof_changes_nothing_and_can_be_repeated(stale: Visitor, project: CreatedProject) -> None:
+async def test_a_wrong_proof_changes_nothing_and_can_be_repeated(
+    stale: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}/keys"
 
     asked = await send(stale, path, label="mine")
@@ -145,7 +184,9 @@ async def test_proof_attempts_are_rate_limited(
     await with_app(database, sealer)
     asked = await send(stale, f"/projects/{project.project.id}/keys", label="mine")
 
-    answers = [(await submit_proof(stale, asked, "no code")).status_code for _ in range(CODE.free + 1)]
+    answers = [
+        (await submit_proof(stale, asked, "no code")).status_code for _ in range(CODE.free + 1)
+    ]
 
     assert answers == [422] * CODE.free + [429]
 
@@ -156,7 +197,9 @@ async def with_app(database: Database, sealer: Sealer) -> str:
         (user,) = await list_users(session)
         before = await database.now(session) - timedelta(minutes=5)
         secret = await factors.begin_totp(session, sealer, user.user_id, now=before)
-        await factors.confirm_totp(session, sealer, user.user_id, code=pyotp.TOTP(secret).at(before), now=before)
+        await factors.confirm_totp(
+            session, sealer, user.user_id, code=pyotp.TOTP(secret).at(before), now=before
+        )
     return secret
 
 
@@ -180,14 +223,22 @@ async def test_a_new_password_needs_a_proof(stale: Visitor) -> None:
     wrong = await submit_proof(stale, asked, "a wrong guess")
     right = await submit_proof(stale, wrong, PASSWORD)
 
-    assert (wrong.status_code, right.status_code, right.headers["location"]) == (422, 303, "/incidents")
+    assert (wrong.status_code, right.status_code, right.headers["location"]) == (
+        422,
+        303,
+        "/incidents",
+    )
 
 
-async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject, world: ConsoleWorld) -> None:
+async def test_an_invitation_is_no_proof(
+    stale: Visitor, project: CreatedProject, world: ConsoleWorld
+) -> None:
     """A session that is opened by an invitation keeps the time of the last proof."""
     path, before = f"/projects/{project.project.id}", stale.client.cookies["makegood_session"]
     people = People.build(world.parts.database, world.parts.sealer)
-    token = await people.invitations.invite(project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none"))
+    token = await people.invitations.invite(
+        project.project.id, email=EMAIL, role="owner", actor=Actor("usr_none")
+    )
 
     taken = await stale.post("/join", page=f"/join?token={token}")
 
@@ -196,7 +247,9 @@ async def test_an_invitation_is_no_proof(stale: Visitor, project: CreatedProject
     assert asks_for_proof(await send(stale, f"{path}/keys", label="mine"))
 
 
-async def test_carried_fields_are_valid_for_their_own_action_only(stale: Visitor, project: CreatedProject) -> None:
+async def test_carried_fields_are_valid_for_their_own_action_only(
+    stale: Visitor, project: CreatedProject
+) -> None:
     path = f"/projects/{project.project.id}"
     asked = await send(stale, f"{path}/keys", label="mine")
 
@@ -205,7 +258,9 @@ async def test_carried_fields_are_valid_for_their_own_action_only(stale: Visitor
     assert asks_for_proof(other)
 
 
-async def test_a_proof_lasts_ten_minutes(member: Visitor, project: CreatedProject, database: Database) -> None:
+async def test_a_proof_lasts_ten_minutes(
+    member: Visitor, project: CreatedProject, database: Database
+) -> None:
     path = f"/projects/{project.project.id}/keys"
 
     database.clock.skew = timedelta(minutes=9)
@@ -216,13 +271,19 @@ async def test_a_proof_lasts_ten_minutes(member: Visitor, project: CreatedProjec
     assert (within.status_code, asks_for_proof(after)) == (303, True)
 
 
-async def test_form_without_its_token_is_rejected_before_the_proof(stale: Visitor, project: CreatedProject) -> None:
-    answer = await stale.client.post(f"/projects/{project.project.id}/keys", data={"form_token": "0" * 64, "proof": PASSWORD})
+async def test_form_without_its_token_is_rejected_before_the_proof(
+    stale: Visitor, project: CreatedProject
+) -> None:
+    answer = await stale.client.post(
+        f"/projects/{project.project.id}/keys", data={"form_token": "0" * 64, "proof": PASSWORD}
+    )
 
     assert answer.status_code == 403
 
 
-async def test_user_without_any_proof_is_told_what_to_do(operator: Visitor, database: Database) -> None:
+async def test_user_without_any_proof_is_told_what_to_do(
+    operator: Visitor, database: Database
+) -> None:
     database.clock.skew = timedelta(minutes=11)
 
     answer = await send(operator, "/projects", name="new", mode="test")

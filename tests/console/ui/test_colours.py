@@ -29,12 +29,17 @@ def schemes() -> dict[str, dict[str, str]]:
 
 def named(block: str) -> dict[str, str]:
     found = re.findall(r"--([a-z0-9-]+): #([0-9a-f]{3,6});", block)
-    return {name: digits if len(digits) == 6 else "".join(digit * 2 for digit in digits) for name, digits in found}
+    return {
+        name: digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+        for name, digits in found
+    }
 
 
 def luminance(colour: str) -> float:
     shares = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    red, green, blue = (
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -42,6 +47,8 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize(("text", "background"), PAIRS, ids=lambda name: str(name))
 def test_text_has_enough_contrast(scheme: str, text: str, background: str) -> None:
     colours = schemes()[scheme]
-    brighter, darker = sorted((luminance(colours[text]), luminance(colours[background])), reverse=True)
+    brighter, darker = sorted(
+        (luminance(colours[text]), luminance(colours[background])), reverse=True
+    )
 
     assert (brighter + 0.05) / (darker + 0.05) >= AA

@@ -10,7 +10,12 @@ from domain.receipts import EffectType, EventType, Provider, ReceiptState
 def test_the_bare_address_is_the_first_tab_with_nothing_chosen() -> None:
     address = read_address("/incidents", {}, tabs=INCIDENT_TABS)
 
-    assert (address.tab, address.state, dict(address.chosen), str(address)) == ("open", "open", {}, "/incidents")
+    assert (address.tab, address.state, dict(address.chosen), str(address)) == (
+        "open",
+        "open",
+        {},
+        "/incidents",
+    )
 
 
 def test_the_tab_of_all_asks_for_no_state() -> None:
@@ -18,7 +23,13 @@ def test_the_tab_of_all_asks_for_no_state() -> None:
 
 
 def test_unknown_parameters_are_left_out() -> None:
-    query = {"state": "exploded", "provider": "paypal", "from": "yesterday", "colour": "red", "q": "  order  "}
+    query = {
+        "state": "exploded",
+        "provider": "paypal",
+        "from": "yesterday",
+        "colour": "red",
+        "q": "  order  ",
+    }
 
     address = read_address("/events", query, tabs=EVENT_TABS)
 
@@ -26,7 +37,12 @@ def test_unknown_parameters_are_left_out() -> None:
 
 
 def test_an_address_survives_being_written_and_read() -> None:
-    query = {"state": "resolved", "event_type": "orders/paid", "internal_reference": "a&b=c", "cursor": "xyz"}
+    query = {
+        "state": "resolved",
+        "event_type": "orders/paid",
+        "internal_reference": "a&b=c",
+        "cursor": "xyz",
+    }
 
     address = read_address("/incidents", query, tabs=INCIDENT_TABS)
 
@@ -35,7 +51,9 @@ def test_an_address_survives_being_written_and_read() -> None:
 
 
 def test_changing_the_tab_or_a_filter_drops_the_cursor() -> None:
-    address = read_address("/incidents", {"q": "x", "provider": "stripe", "cursor": "c"}, tabs=INCIDENT_TABS)
+    address = read_address(
+        "/incidents", {"q": "x", "provider": "stripe", "cursor": "c"}, tabs=INCIDENT_TABS
+    )
 
     assert address.with_tab("all") == "/incidents?state=all&provider=stripe&q=x"
     assert address.without("q") == "/incidents?provider=stripe"

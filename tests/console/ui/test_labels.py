@@ -46,7 +46,9 @@ def test_duration_has_two_units(seconds: float, expected: str) -> None:
     assert labels.exact_duration(seconds) == expected
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(30, "30 min"), (0.01, "0.6 s"), (0.5, "30 s"), (90, "1 h 30 min")])
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [(30, "30 min"), (0.01, "0.6 s"), (0.5, "30 s"), (90, "1 h 30 min")]
+)
 def test_minutes_are_formatted_as_a_duration(minutes: float, expected: str) -> None:
     assert labels.format_minutes(minutes) == expected
 
@@ -80,9 +82,18 @@ def test_every_reason_cause_resolution_flag_alert_and_error_has_a_label() -> Non
 @pytest.mark.parametrize(
     ("user_agent", "expected"),
     [
-        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
-        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Firefox on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1",
+            "Safari on iPhone",
+        ),
         ("Mozilla/5.0 (Linux; Android 15) Chrome/140.0 Mobile Safari/537.36", "Chrome on Android"),
         ("curl/8.5.0", "Unknown browser"),
         ("", "Unknown browser"),

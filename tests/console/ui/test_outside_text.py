@@ -20,7 +20,10 @@ NASTY = "<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028 half \ud83d"
 @settings(max_examples=60, deadline=None)
 @given(outside=ANY_TEXT)
 def test_page_with_any_text_is_well_formed_and_escaped(outside: str) -> None:
-    answer = PAGES.page("problem.html", {"title": f"<b>{outside}", "detail": f"'\"<i>{outside}", "section": "", "address": ""})
+    answer = PAGES.page(
+        "problem.html",
+        {"title": f"<b>{outside}", "detail": f"'\"<i>{outside}", "section": "", "address": ""},
+    )
 
     page = bytes(answer.body).decode("utf-8")
     assert not any(is_control(character) for character in page if character not in "\n\t")
@@ -28,8 +31,12 @@ def test_page_with_any_text_is_well_formed_and_escaped(outside: str) -> None:
     assert "<i>" not in page
 
 
-async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(operator: Visitor, story: Story) -> None:
-    event_id, incident_id = await story.opened(internal_reference="<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028")
+async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(
+    operator: Visitor, story: Story
+) -> None:
+    event_id, incident_id = await story.opened(
+        internal_reference="<script>alert(1)</script> \u202egnp \x1b[31m \x9b \u2028"
+    )
     # A JSON column may hold an escaped lone surrogate.
     await story.do(_note, event_id)
 
@@ -37,7 +44,9 @@ async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(operator: 
         answer = await operator.open(path)
         assert answer.status_code == 200
         assert "<script>alert" not in answer.text
-        assert not any(is_control(character) for character in answer.text if character not in "\n\t")
+        assert not any(
+            is_control(character) for character in answer.text if character not in "\n\t"
+        )
     assert incident_id
 
 
@@ -58,8 +67,12 @@ def test_return_path_is_a_path_of_this_site_on_one_line(back: str) -> None:
 
 def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
-    reviewed = re.compile(r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address")
-    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+    reviewed = re.compile(
+        r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address"
+    )
+    sources = [
+        path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))
+    ]
     attribute = re.compile(r"\b(?:href|src|action|formaction|hx-\w+)=\"\{\{\s*(.*?)\s*\}\}")
 
     named = [expression for source in sources for expression in attribute.findall(source)]
@@ -69,6 +82,8 @@ def test_every_address_in_a_template_is_built_by_our_code() -> None:
 
 
 def test_no_template_disables_escaping() -> None:
-    sources = [path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))]
+    sources = [
+        path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))
+    ]
 
     assert not [source for source in sources if re.search(r"\|\s*safe\b|autoescape|Markup", source)]

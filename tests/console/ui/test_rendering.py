@@ -19,7 +19,15 @@ def pages() -> Pages:
 
 
 def asked(query: str) -> Request:
-    return Request({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": query.encode()})
+    return Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "headers": [],
+            "query_string": query.encode(),
+        }
+    )
 
 
 def test_the_vendored_htmx_is_the_published_one() -> None:
@@ -57,7 +65,9 @@ def test_a_static_file_is_cached_forever_only_by_its_version() -> None:
 def test_a_template_needs_no_inline_script_or_style(template: Path) -> None:
     text = template.read_text()
 
-    assert not re.search(r"""<style|\sstyle=|\son\w+=|hx-on|javascript:|js:|<script(?![^>]*\ssrc=)""", text)
+    assert not re.search(
+        r"""<style|\sstyle=|\son\w+=|hx-on|javascript:|js:|<script(?![^>]*\ssrc=)""", text
+    )
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)

@@ -12,7 +12,9 @@ KEY = keys.api_key_text(bytes(range(32)), livemode=False)
 
 
 @given(st.binary(min_size=32, max_size=32), st.booleans())
-def test_every_key_made_looks_like_one_and_says_its_mode(random_bytes: bytes, livemode: bool) -> None:
+def test_every_key_made_looks_like_one_and_says_its_mode(
+    random_bytes: bytes, livemode: bool
+) -> None:
     key = keys.api_key_text(random_bytes, livemode=livemode)
 
     assert keys.looks_like_key(key)
@@ -36,7 +38,16 @@ def test_one_wrong_character_is_noticed(position: int, character: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sk_test_", KEY[:-1], KEY + "0", KEY.replace("test", "live"), f" {KEY}", f"{KEY}\n", "sk_test_" + "é" * 49],
+    [
+        "",
+        "sk_test_",
+        KEY[:-1],
+        KEY + "0",
+        KEY.replace("test", "live"),
+        f" {KEY}",
+        f"{KEY}\n",
+        "sk_test_" + "é" * 49,
+    ],
     ids=["empty", "prefix", "cut", "longer", "other mode", "space", "newline", "not ascii"],
 )
 def test_what_is_not_a_key_does_not_look_like_one(text: str) -> None:
@@ -49,7 +60,9 @@ def test_a_hint_shows_prefix_and_last_four_characters() -> None:
 
 def test_a_digest_depends_on_key_and_pepper() -> None:
     other = keys.api_key_text(bytes(32), livemode=False)
-    digests = {keys.key_digest(key, pepper=pepper) for key in (KEY, other) for pepper in (b"one", b"two")}
+    digests = {
+        keys.key_digest(key, pepper=pepper) for key in (KEY, other) for pepper in (b"one", b"two")
+    }
 
     assert len(digests) == 4
     assert all(len(digest) == 64 for digest in digests)

@@ -1,4 +1,7 @@
-"""How long who guesses wrong waits: nothing at first, then twice as long each time, and never for long."""
+"""How long who guesses wrong waits:
+
+nothing at first, then twice as long each time, and never for long.
+"""
 
 from datetime import timedelta
 
@@ -9,7 +12,9 @@ from domain.security.login_backoff import ACCOUNT, ADDRESS, CODE, Limit, wait_af
 LIMIT = Limit(free=3, first_seconds=2, longest_seconds=60, forgotten_hours=1)
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(0, 0), (2, 0), (3, 2), (4, 4), (5, 8), (7, 32), (8, 60), (10**6, 60)])
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 0), (2, 0), (3, 2), (4, 4), (5, 8), (7, 32), (8, 60), (10**6, 60)]
+)
 def test_each_wait_is_twice_the_last_up_to_the_cap(failures: int, seconds: int) -> None:
     assert wait_after(failures, LIMIT) == timedelta(seconds=seconds)
 

@@ -1,4 +1,7 @@
-"""Text from outside on its way to people: whatever it is, it stays on its line, moves no cursor, and is well-formed."""
+"""Text from outside on its way to people:
+
+whatever it is, it stays on its line, moves no cursor, and is well-formed.
+"""
 
 import json
 import unicodedata
@@ -45,7 +48,12 @@ def test_printable_text_is_one_line_that_a_terminal_prints(text: str) -> None:
     assert len(printable(text)) == len(text)
 
 
-@given(value=st.recursive(ANY_TEXT, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3)))
+@given(
+    value=st.recursive(
+        ANY_TEXT,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    )
+)
 @settings(deadline=None)
 def test_json_for_a_terminal_is_the_same_value(value: object) -> None:
     told = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
@@ -77,7 +85,9 @@ def test_long_text_is_cut_with_an_ellipsis_and_costs_no_more() -> None:
 
 
 @given(ANY_TEXT, st.integers(8, 4_000), st.integers(1, 600))
-def test_any_text_is_cut_to_its_encoded_size_and_no_further(text: str, most_bytes: int, most_characters: int) -> None:
+def test_any_text_is_cut_to_its_encoded_size_and_no_further(
+    text: str, most_bytes: int, most_characters: int
+) -> None:
     cut = cut_encoded(text, most_bytes=most_bytes, most_characters=most_characters)
 
     longer = cut_encoded(text, most_bytes=10**6, most_characters=10**6)[: len(cut) + 1]

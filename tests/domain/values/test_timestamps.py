@@ -14,7 +14,10 @@ from domain.values.timestamps import EPOCH, from_unix_ms, to_iso, to_iso_or_none
     [
         (datetime(2026, 11, 23, 11, 13, 55, 123_999, tzinfo=UTC), "2026-11-23T11:13:55.123Z"),
         (datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC), "2026-11-23T11:13:55.000Z"),
-        (datetime(2026, 11, 23, 1, 0, tzinfo=timezone(timedelta(hours=2))), "2026-11-22T23:00:00.000Z"),
+        (
+            datetime(2026, 11, 23, 1, 0, tzinfo=timezone(timedelta(hours=2))),
+            "2026-11-22T23:00:00.000Z",
+        ),
     ],
     ids=["cut to milliseconds", "whole second", "another zone"],
 )
@@ -31,7 +34,13 @@ def test_milliseconds_come_back_exactly(count: int) -> None:
     assert to_unix_ms(from_unix_ms(count)) == count
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(
+    st.datetimes(
+        min_value=datetime(1970, 1, 1),  # noqa: DTZ001
+        max_value=datetime(9999, 1, 1),  # noqa: DTZ001
+        timezones=st.just(UTC),
+    )
+)
 def test_stored_instant_is_less_than_a_millisecond_earlier(at: datetime) -> None:
     stored = from_unix_ms(to_unix_ms(at))
 

@@ -1,7 +1,10 @@
-"""Fills a store with N receipts of one project that wait for a week: `python -m tests.faults.installation.crowd URL PROJECT N`.
+"""Fills a store with N receipts of one project that wait for a week: `python -m
+tests.faults.installation.crowd URL PROJECT N`.
 
-Written through the front door's own statements, before any process of the installation is at work. Their rows in the outbox are
-leased for a week, so that they stand for receipts whose workflows are not started yet, and cost Temporal nothing.
+Written through the front door's own statements, before any process of the installation is at work.
+Their rows in the outbox are leased for a week, so that they stand for receipts whose workflows are
+not started yet, and cost
+Temporal nothing.
 """
 
 import asyncio
@@ -27,14 +30,19 @@ async def fill(url: str, project_id: str, count: int) -> None:
     """Store so many receipts that wait."""
     front_door = open_ingest_connection(url)
     for start in range(0, count, BATCH):
-        requests = [_request(ProjectId(project_id), number) for number in range(start, min(start + BATCH, count))]
+        requests = [
+            _request(ProjectId(project_id), number)
+            for number in range(start, min(start + BATCH, count))
+        ]
         async with front_door.transaction() as statements:
             await process_batch(statements, Clock(), requests)
     await front_door.close()
     database = Database.open(url)
     async with database.transaction() as session:
         leased_until = to_unix_ms(datetime.now(UTC) + timedelta(days=7))
-        await session.execute(text("UPDATE outbox SET claimed_until = :until"), {"until": leased_until})
+        await session.execute(
+            text("UPDATE outbox SET claimed_until = :until"), {"until": leased_until}
+        )
         if database.dialect == "sqlite":
             await session.execute(text("ANALYZE"))
     await database.close()
@@ -55,7 +63,9 @@ def _request(project_id: ProjectId, number: int) -> IngestRequest:
         timeout_minutes=WEEK_MINUTES,
         request_id=f"req_{number}",
     )
-    return IngestRequest(project_id, "receipt", f"crowd-{number}", f"{number:064x}", receipt, _render)
+    return IngestRequest(
+        project_id, "receipt", f"crowd-{number}", f"{number:064x}", receipt, _render
+    )
 
 
 def _render(refusal: Refusal) -> bytes:

@@ -1,21 +1,28 @@
-"""The history of one run of the fault harness: what was sent, answered, mailed, called back, broken and mended, and when.
+"""The history of one run of the fault harness: what was sent, answered, mailed, called back, broken
+and mended, and when.
 
-The checker decides from this alone. Instants are unix seconds of the host's clock, which no fault touches in the harness itself.
-Written by everything in this folder; `save` and `load` keep it as JSON lines. The kinds of entries and their fields:
+The checker decides from this alone. Instants are unix seconds of the host's clock, which no fault
+touches in the harness itself. Written by everything in this folder; `save` and `load` keep it as
+JSON lines. The kinds of entries and their fields:
 
-- `sent`: `request` (unique to this HTTP request), `endpoint` (`receipt`, `result`, `reprocess`), `key` (Idempotency-Key, None for
-  a reprocess), `body` (the JSON object; for a reprocess `incident_id` and `event_id`), `api` (which process, from 0), `order`
-  (the reference of what it is about)
+- `sent`: `request` (unique to this HTTP request), `endpoint` (`receipt`, `result`, `reprocess`),
+  `key` (Idempotency-Key, None for a reprocess), `body` (the JSON object; for a reprocess
+  `incident_id` and `event_id`), `api` (which process, from 0), `order` (the reference of what it is
+  about)
 - `answered`: `request`, `status`, `body` (JSON), `replayed` (whether `Idempotent-Replayed` was set)
 - `unknown`: `request`, `error`: no whole answer came, so that nobody knows what became of it
-- `fault_began`, `fault_ended`: `fault` (unique), `kind` (`kill`, `stop`, `store_away`, `store_read_only`, `disk_full`,
-  `mail_hangs`, …), `target` (`worker-1`, `temporal`, `store`, `mail`, `endpoint`, …); ended when what it hit is at work again
+- `fault_began`, `fault_ended`: `fault` (unique), `kind` (`kill`, `stop`, `store_away`,
+  `store_read_only`, `disk_full`, `mail_hangs`, …), `target` (`worker-1`, `temporal`, `store`,
+  `mail`, `endpoint`, …); ended when what it hit is at work again
 - `signalled`: `event`, `name`: somebody typed a signal into Temporal that may act
 - `stranger_wronged`: `what` went wrong for others than the merchant
-- `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; noted when the whole mail was read, before it is acknowledged
-- `callback`: `headers` (names in lower case), `body` (the raw text), `answered` (the status, None when it was reset or left)
+- `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; noted when the whole mail was read,
+  before it is acknowledged
+- `callback`: `headers` (names in lower case), `body` (the raw text), `answered` (the status, None
+  when it was reset or left)
 - `observed`: `event`: an event as REST shows it at the end, timeline and repairs included
-- `settled`: `seconds` until nothing was left to do, `outbox` (rows left), `stuck` (ids of workflows whose task does not end)
+- `settled`: `seconds` until nothing was left to do, `outbox` (rows left), `stuck` (ids of workflows
+  whose task does not end)
 """
 
 import json

@@ -1,6 +1,8 @@
-"""An installation of the production shape for a run: two API and two worker processes on one store, Temporal, and their world.
+"""An installation of the production shape for a run: two API and two worker processes on one store,
+Temporal, and their world.
 
-Everything is on loopback. The store has a directory of its own, which may be a file system that can be filled.
+Everything is on loopback. The store has a directory of its own, which may be a file system that can
+be filled.
 """
 
 import asyncio
@@ -73,16 +75,22 @@ class Installation:
             await self.before_work(self)
         self._keep(self._temporal())
         for number, url in enumerate(self.apis, 1):
-            self._keep(self._ours(f"api-{number}", "api", {"MAKEGOOD_PORT": url.rpartition(":")[2]}))
+            self._keep(
+                self._ours(f"api-{number}", "api", {"MAKEGOOD_PORT": url.rpartition(":")[2]})
+            )
         for number in (1, 2):
             self._keep(self._ours(f"worker-{number}", "worker", {}))
-        await asyncio.gather(*(kept.start() for name, kept in self.kept.items() if name != "postgres"))
+        await asyncio.gather(
+            *(kept.start() for name, kept in self.kept.items() if name != "postgres")
+        )
 
     async def end(self) -> None:
         """Everything, the store last."""
         if hasattr(self, "merchant"):
             self.merchant.ends.set()
-        await asyncio.gather(*(kept.end() for name, kept in self.kept.items() if name != "postgres"))
+        await asyncio.gather(
+            *(kept.end() for name, kept in self.kept.items() if name != "postgres")
+        )
         if "postgres" in self.kept:
             await self.kept["postgres"].end()
         await self.endpoint.finish_jobs()
@@ -93,32 +101,57 @@ class Installation:
         """What the command line prints."""
         command = python("-m", "cli.main", *arguments)
         done = subprocess.run(
-            command, cwd=ROOT, env={**temporal_environment(), **self.environment}, capture_output=True, text=True
+            command,
+            cwd=ROOT,
+            env={**temporal_environment(), **self.environment},
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     async def left_to_do(self) -> tuple[int, bool]:
-        """Rows in the outbox, and whether an overdue deadline or an unsent alert is left beside them, as `/metrics` tells."""
+        """Rows in the outbox, and whether an overdue deadline or an unsent alert is left beside
+        them, as `/metrics` tells.
+        """
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
             page = (await http.get(f"{self.apis[0]}/metrics")).raise_for_status().text
         told = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
-        others = float(told["makegood_deadline_lag_seconds"]) + float(told["makegood_alerts_unsent"])
+        others = float(told["makegood_deadline_lag_seconds"]) + float(
+            told["makegood_alerts_unsent"]
+        )
         return int(float(told["makegood_outbox_rows"])) - self.waiting_outbox_rows, others > 0
 
     def _create_project(self) -> tuple[str, ...]:
-        scopes = [word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)]
-        arguments = ("--mode", "test", "--repair-url", self.endpoint.url, "--alert-email", "ops@shop.example")
+        scopes = [
+            word for scope in ("ingest", "read", "operate", "admin") for word in ("--scope", scope)
+        ]
+        arguments = (
+            "--mode",
+            "test",
+            "--repair-url",
+            self.endpoint.url,
+            "--alert-email",
+            "ops@shop.example",
+        )
         return ("project", "create", "shop", *arguments, *scopes, "--json")
 
     def _keep(self, service: Service) -> None:
         self.kept[service.name] = Kept(service, self.directory)
 
     def _ours(self, name: str, role: str, changes: Mapping[str, str]) -> Service:
-        module = ("-m", "cli.main") if self.planted is None else ("-m", "tests.faults.rules.planted", self.planted)
+        module = (
+            ("-m", "cli.main")
+            if self.planted is None
+            else ("-m", "tests.faults.rules.planted", self.planted)
+        )
         environment = {**temporal_environment(), **self.environment, **changes}
         if name in self.clock_off:
-            environment |= {"LD_PRELOAD": self.clock_off[name], "FAKETIME": "+120s", "DONT_FAKE_MONOTONIC": "1"}
+            environment |= {
+                "LD_PRELOAD": self.clock_off[name],
+                "FAKETIME": "+120s",
+                "DONT_FAKE_MONOTONIC": "1",
+            }
         word = "worker_ready" if role == "worker" else "Uvicorn running"
 
         async def is_ready(log: str) -> bool:
@@ -128,7 +161,9 @@ class Installation:
 
     def _temporal(self) -> Service:
         port = int(self.temporal_address.rpartition(":")[2])
-        engine = Settings(data_dir=self.directory, temporal_port=port, temporal_ui_port=free_ports(1)[0])
+        engine = Settings(
+            data_dir=self.directory, temporal_port=port, temporal_ui_port=free_ports(1)[0]
+        )
         command = start_dev_command(find_temporal_program(self.directory), engine)
 
         async def is_ready(log: str) -> bool:
@@ -142,7 +177,9 @@ class Installation:
 
         async def is_ready(log: str) -> bool:
             with suppress(OSError, asyncpg.PostgresError):
-                connection = await asyncpg.connect(self.database_url.replace("/makegood", "/postgres"), timeout=3)
+                connection = await asyncpg.connect(
+                    self.database_url.replace("/makegood", "/postgres"), timeout=3
+                )
                 with suppress(asyncpg.DuplicateDatabaseError):
                     await connection.execute("CREATE DATABASE makegood")
                 await connection.close()
@@ -164,7 +201,10 @@ async def installation(
     before_work: Callable[[Installation], Awaitable[None]] | None = None,
     **settings: str,
 ) -> AsyncIterator[Installation]:
-    """One that is at work while the block runs. `settings` are more of the processes' environment."""
+    """One that is at work while the block runs.
+
+    `settings` are more of the processes' environment.
+    """
     ports = free_ports(4)
     database_url = f"sqlite:///{store_directory / 'makegood.db'}"
     if store == "postgresql":

@@ -1,7 +1,10 @@
-"""The merchant's side of a run: seeded orders, each with a receipt, perhaps a result, perhaps a repair; all is recorded.
+"""The merchant's side of a run: seeded orders, each with a receipt, perhaps a result, perhaps a
+repair; all is recorded.
 
-A request that was not answered, or refused for now, is sent again with the same key, as the contract tells an app to do; a few
-give up at once. One in five is sent twice at once. What an order does depends on its seed and on the answers alone.
+A request that was not answered, or refused for now, is sent again with the same key, as the
+contract tells an app to do; a few give up at once. One in five is sent twice at once. What an order
+does depends on its seed and on
+the answers alone.
 """
 
 import asyncio
@@ -26,7 +29,10 @@ FAR_MINUTES = 30
 
 
 class Fate(StrEnum):
-    """What becomes of an order: applied soon or close to its deadline; failed; not a word; a word too late."""
+    """What becomes of an order:
+
+    applied soon or close to its deadline; failed; not a word; a word too late.
+    """
 
     APPLIED = "applied"
     CLOSE = "close"
@@ -37,7 +43,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One payment. `arrives_after` is in seconds; `repair_fails` says how many repairs fail before one works."""
+    """One payment.
+
+    `arrives_after` is in seconds; `repair_fails` says how many repairs fail before one works.
+    """
 
     reference: str
     fate: Fate
@@ -48,7 +57,9 @@ class Order:
     seed: int
 
 
-def plan_orders(count: int, *, over_seconds: float, deadlines: tuple[float, float], seed: int) -> list[Order]:
+def plan_orders(
+    count: int, *, over_seconds: float, deadlines: tuple[float, float], seed: int
+) -> list[Order]:
     """So many orders, arriving over a time, their deadlines (where they matter) between the two."""
     draw = random.Random(seed)
     orders = []
@@ -71,7 +82,11 @@ def plan_orders(count: int, *, over_seconds: float, deadlines: tuple[float, floa
 
 @dataclass(slots=True)
 class Merchant:
-    """The app. `apis` are the base URLs of the API processes; `ends` is set when nothing is to be sent again any more."""
+    """The app.
+
+    `apis` are the base URLs of the API processes; `ends` is set when nothing is to be sent again
+    any more.
+    """
 
     history: History
     apis: tuple[str, ...]
@@ -79,7 +94,9 @@ class Merchant:
     ends: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: dict[str, Order] = field(default_factory=dict)  # by event
     orders: dict[str, Order] = field(default_factory=dict)
-    accepted_at: dict[int, float] = field(default_factory=dict)  # when each API last did, by the monotonic clock
+    accepted_at: dict[int, float] = field(
+        default_factory=dict
+    )  # when each API last did, by the monotonic clock
     _repaired: dict[str, int] = field(default_factory=dict)
     _handled: set[str] = field(default_factory=set)
     _numbers: int = 0
@@ -88,13 +105,16 @@ class Merchant:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
-        # So many at once to each API: the client's own pool loses its places when many give up waiting.
+        # So many at once to each API: the client's own pool loses its places when many give up
+        # waiting.
         self._turns = tuple(asyncio.Semaphore(AT_ONCE) for _ in self.apis)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE)
-        self._http = httpx.AsyncClient(headers=headers, trust_env=False, timeout=REQUEST_SECONDS, limits=limits)
+        self._http = httpx.AsyncClient(
+            headers=headers, trust_env=False, timeout=REQUEST_SECONDS, limits=limits
+        )
 
     async def trade(self, orders: list[Order]) -> None:
-        """Every order, each from its arrival on; returns when all have said what they had to say."""
+        """Run every order from its arrival. Returns when all have sent what they had to send."""
         self.orders.update((order.reference, order) for order in orders)
         began = time.monotonic()
         await asyncio.gather(*(self._live(order, began) for order in orders))
@@ -106,7 +126,9 @@ class Merchant:
     async def _live(self, order: Order, began: float) -> None:
         draw = random.Random(order.seed)
         await asyncio.sleep(max(0.0, began + order.arrives_after - time.monotonic()))
-        answer = await self._say("receipt", f"receipt {order.reference}", _receipt(order), order.reference, draw)
+        answer = await self._say(
+            "receipt", f"receipt {order.reference}", _receipt(order), order.reference, draw
+        )
         if answer is None or answer["status"] != 202:
             return
         event_id = answer["body"]["event_id"]
@@ -127,7 +149,10 @@ class Merchant:
         await self._say("result", f"result {order.reference}", result, order.reference, draw)
 
     async def repair(self, body: str) -> None:
-        """The job behind the repair endpoint: idempotent per `replay_id`, and it reports what became of it."""
+        """The job behind the repair endpoint:
+
+        idempotent per `replay_id`, and it reports what became of it.
+        """
         asked = json.loads(body)
         replay_id, order = asked["replay_id"], self.orders.get(asked["internal_reference"])
         if order is None or replay_id in self._handled:
@@ -141,7 +166,11 @@ class Merchant:
         await self._say("result", f"repair {replay_id}", result, order.reference, draw)
 
     async def operate(self) -> None:
-        """The operator: presses Reprocess on every open incident of an order that is to be repaired, until cancelled."""
+        """The operator:
+
+        presses Reprocess on every open incident of an order that is to be repaired, until
+        cancelled.
+        """
         draw = random.Random(len(self.orders))
         pressing: set[asyncio.Task[None]] = set()
         busy: set[str] = set()
@@ -162,23 +191,37 @@ class Merchant:
         cursor: str | None = None
         while True:
             query = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
-            page = (await self._http.get(f"{self.apis[0]}/api/v1/events", params=query)).raise_for_status().json()
+            page = (
+                (await self._http.get(f"{self.apis[0]}/api/v1/events", params=query))
+                .raise_for_status()
+                .json()
+            )
             event_ids += [event["event_id"] for event in page["data"]]
             cursor = page["next_cursor"]
             if not page["has_more"]:
                 break
-        return [(await self._http.get(f"{self.apis[0]}/api/v1/events/{one}")).raise_for_status().json() for one in event_ids]
+        return [
+            (await self._http.get(f"{self.apis[0]}/api/v1/events/{one}")).raise_for_status().json()
+            for one in event_ids
+        ]
 
     async def _open_incidents(self, draw: random.Random) -> list[dict[str, Any]]:
         try:
-            answer = await self._http.get(f"{draw.choice(self.apis)}/api/v1/incidents", params={"state": "open", "limit": "100"})
+            answer = await self._http.get(
+                f"{draw.choice(self.apis)}/api/v1/incidents",
+                params={"state": "open", "limit": "100"},
+            )
             return list(answer.json()["data"]) if answer.status_code == 200 else []
         except httpx.HTTPError:
             return []
 
-    async def _press(self, incident: dict[str, Any], order: Order, draw: random.Random, busy: set[str]) -> None:
+    async def _press(
+        self, incident: dict[str, Any], order: Order, draw: random.Random, busy: set[str]
+    ) -> None:
         body = {"incident_id": incident["id"], "event_id": incident["event_id"]}
-        await self._send("reprocess", None, body, order.reference, draw.choice(range(len(self.apis))))
+        await self._send(
+            "reprocess", None, body, order.reference, draw.choice(range(len(self.apis)))
+        )
         await asyncio.sleep(2.0)
         busy.discard(incident["id"])
 
@@ -188,10 +231,17 @@ class Merchant:
         """The answer that counts, after as many tries as it takes; None when it was given up."""
         if draw.random() < REPEATED:
             api = draw.randrange(len(self.apis))
-            await asyncio.gather(*(self._send(endpoint, key, body, reference, one % len(self.apis)) for one in (api, api + 1)))
+            await asyncio.gather(
+                *(
+                    self._send(endpoint, key, body, reference, one % len(self.apis))
+                    for one in (api, api + 1)
+                )
+            )
         gives_up = draw.random() < GIVES_UP
         while True:
-            answer = await self._send(endpoint, key, body, reference, draw.randrange(len(self.apis)))
+            answer = await self._send(
+                endpoint, key, body, reference, draw.randrange(len(self.apis))
+            )
             if answer is not None and not _is_for_later(answer):
                 return answer
             if self.ends.is_set() or gives_up:
@@ -210,11 +260,19 @@ class Merchant:
     ) -> dict[str, Any] | None:
         self._numbers += 1
         request = f"{endpoint}-{self._numbers}"
-        self.history.note("sent", request=request, endpoint=endpoint, key=key, body=body, api=api, order=reference)
+        self.history.note(
+            "sent", request=request, endpoint=endpoint, key=key, body=body, api=api, order=reference
+        )
         if endpoint == "reprocess":
-            call = self._http.post(f"{self.apis[api]}/api/v1/incidents/{body['incident_id']}/reprocess")
+            call = self._http.post(
+                f"{self.apis[api]}/api/v1/incidents/{body['incident_id']}/reprocess"
+            )
         else:
-            call = self._http.post(f"{self.apis[api]}/api/v1/{endpoint}", json=body, headers={"Idempotency-Key": str(key)})
+            call = self._http.post(
+                f"{self.apis[api]}/api/v1/{endpoint}",
+                json=body,
+                headers={"Idempotency-Key": str(key)},
+            )
         try:
             answer = await call
             content = answer.json()
@@ -224,7 +282,9 @@ class Merchant:
         if endpoint == "receipt" and answer.status_code == 202:
             self.accepted_at[api] = time.monotonic()
         replayed = answer.headers.get("Idempotent-Replayed") == "true"
-        self.history.note("answered", request=request, status=answer.status_code, body=content, replayed=replayed)
+        self.history.note(
+            "answered", request=request, status=answer.status_code, body=content, replayed=replayed
+        )
         return {"status": answer.status_code, "body": content}
 
 

@@ -1,7 +1,10 @@
-"""The processes of an installation under attack: each with its log in a file, and started again when it dies.
+"""The processes of an installation under attack: each with its log in a file, and started again
+when it dies.
 
-Two API and two worker processes, Temporal, and a PostgreSQL of the run's own where that is the store. Nothing of the product runs
-in the harness's process; what it knows of them it knows as an operator would: a port that answers, a line in a log.
+Two API and two worker processes, Temporal, and a PostgreSQL of the run's own where that is the
+store. Nothing of the product runs in the harness's process; what it knows of them it knows as an
+operator would: a port that answers,
+a line in a log.
 """
 
 import asyncio
@@ -26,7 +29,10 @@ END_SECONDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How a process is started, and what shows that it is at work: given its log so far, true or false."""
+    """How a process is started, and what shows that it is at work:
+
+    given its log so far, true or false.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -37,7 +43,10 @@ class Service:
 
 @dataclass(slots=True)
 class Kept:
-    """A service that is kept running. `ready` is set while its present life has been seen at work."""
+    """A service that is kept running.
+
+    `ready` is set while its present life has been seen at work.
+    """
 
     service: Service
     directory: Path
@@ -60,7 +69,9 @@ class Kept:
             async with asyncio.timeout(START_SECONDS):
                 await self.ready.wait()
         except TimeoutError:
-            raise AssertionError(f"{self.service.name} was not ready within {START_SECONDS} s:\n{self.log[-3000:]}") from None
+            raise AssertionError(
+                f"{self.service.name} was not ready within {START_SECONDS} s:\n{self.log[-3000:]}"
+            ) from None
 
     def kill(self) -> None:
         """SIGKILL; it is started again."""
@@ -74,7 +85,9 @@ class Kept:
         self.resume()
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGINT if self.service.name == "postgres" else signal.SIGTERM)
+                self.process.send_signal(
+                    signal.SIGINT if self.service.name == "postgres" else signal.SIGTERM
+                )
             try:
                 async with asyncio.timeout(END_SECONDS):
                     await self.process.wait()
@@ -88,7 +101,9 @@ class Kept:
     def freeze(self) -> None:
         """SIGSTOP, to all below it as well."""
         for process in self._tree():
-            with contextlib.suppress(psutil.NoSuchProcess):  # ended since it was listed, as a connection's does
+            with contextlib.suppress(
+                psutil.NoSuchProcess
+            ):  # ended since it was listed, as a connection's does
                 process.suspend()
 
     def resume(self) -> None:

@@ -1,4 +1,5 @@
-"""Which fault strikes when: a plan drawn from a seed, and how each is done to an installation and undone.
+"""Which fault strikes when: a plan drawn from a seed, and how each is done to an installation and
+undone.
 
 A fault is in the history from the moment it begins until what it hit is at work again.
 """
@@ -27,7 +28,10 @@ SPARE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to whom, `at` seconds after the load began, for how long (a kill: until it is started again)."""
+    """What happens to whom, `at` seconds after the load began, for how long (a kill:
+
+    until it is started again).
+    """
 
     number: int
     at: float
@@ -37,16 +41,35 @@ class Fault:
 
 
 def plan_faults(
-    targets: Sequence[str], *, kills: int, over_seconds: float, seed: int, is_full: bool, can_fill_disk: bool
+    targets: Sequence[str],
+    *,
+    kills: int,
+    over_seconds: float,
+    seed: int,
+    is_full: bool,
+    can_fill_disk: bool,
 ) -> list[Fault]:
-    """So many kills spread over the time, each target in turn; with `is_full` one of each other fault as well."""
+    """So many kills spread over the time, each target in turn; with `is_full` one of each other
+    fault as well.
+    """
     draw = random.Random(seed + 1)
     struck = [("kill", targets[number % len(targets)], 0.0) for number in range(kills)]
     if is_full:
         struck += [("stop", target, STOP_SECONDS) for target in targets]
-        struck += [(kind, "store", OTHER_SECONDS) for kind in ("store_away", "store_read_only", "disk_full")]
-        struck += [(f"mail_{mode.value}", "mail", OTHER_SECONDS) for mode in MailMode if mode is not MailMode.WELL]
-        struck += [(f"calls_{mode.value}", "endpoint", OTHER_SECONDS) for mode in CallMode if mode is not CallMode.WELL]
+        struck += [
+            (kind, "store", OTHER_SECONDS)
+            for kind in ("store_away", "store_read_only", "disk_full")
+        ]
+        struck += [
+            (f"mail_{mode.value}", "mail", OTHER_SECONDS)
+            for mode in MailMode
+            if mode is not MailMode.WELL
+        ]
+        struck += [
+            (f"calls_{mode.value}", "endpoint", OTHER_SECONDS)
+            for mode in CallMode
+            if mode is not CallMode.WELL
+        ]
         if not can_fill_disk:
             struck.remove(("disk_full", "store", OTHER_SECONDS))
     draw.shuffle(struck)
@@ -129,7 +152,10 @@ async def _do(fault: Fault, built: Installation) -> None:
 
 
 async def _until_it_just_answered(target: str, built: Installation) -> None:
-    """An API is killed right after it said yes to a receipt, if it does so before long: what else would it lose."""
+    """An API is killed right after it said yes to a receipt, if it does so before long:
+
+    what else would it lose.
+    """
     name, _, number = target.partition("-")
     if name != "api":
         return
@@ -140,9 +166,11 @@ async def _until_it_just_answered(target: str, built: Installation) -> None:
 
 
 async def _with_read_only_store(built: Installation, seconds: float) -> None:
-    """PostgreSQL takes no writes for a while, in every session at once; SQLite's file is elsewhere."""
+    """Make PostgreSQL read-only in every session at once, or move SQLite's file away."""
     if "postgres" in built.kept:
-        await _administered(built.database_url, "ALTER SYSTEM SET default_transaction_read_only = on")
+        await _administered(
+            built.database_url, "ALTER SYSTEM SET default_transaction_read_only = on"
+        )
         await asyncio.sleep(seconds)
         await _administered(built.database_url, "ALTER SYSTEM RESET default_transaction_read_only")
         return
@@ -159,7 +187,11 @@ async def _administered(url: str, statement: str) -> None:
     async def is_done() -> bool:
         with suppress(OSError, asyncpg.PostgresError):
             connection = await asyncpg.connect(url, timeout=3)
-            for one in ("SET default_transaction_read_only = off", statement, "SELECT pg_reload_conf()"):
+            for one in (
+                "SET default_transaction_read_only = off",
+                statement,
+                "SELECT pg_reload_conf()",
+            ):
                 await connection.execute(one)
             await connection.close()
             return True
@@ -169,7 +201,9 @@ async def _administered(url: str, statement: str) -> None:
 
 
 async def _without_store(built: Installation, seconds: float) -> None:
-    """PostgreSQL is gone for a while; of SQLite, somebody else holds the writer's place for longer than anyone waits."""
+    """PostgreSQL is gone for a while; of SQLite, somebody else holds the writer's place for longer
+    than anyone waits.
+    """
     if "postgres" in built.kept:
         postgres = built.kept["postgres"]
         postgres.pause_seconds, usual = seconds, postgres.pause_seconds
@@ -178,7 +212,9 @@ async def _without_store(built: Installation, seconds: float) -> None:
         postgres.pause_seconds = usual
         await postgres.is_at_work()
         return
-    connection = sqlite3.connect(built.store_directory / "makegood.db", isolation_level=None, timeout=0)
+    connection = sqlite3.connect(
+        built.store_directory / "makegood.db", isolation_level=None, timeout=0
+    )
 
     def is_held() -> bool:
         try:
@@ -194,7 +230,10 @@ async def _without_store(built: Installation, seconds: float) -> None:
 
 
 async def _with_full_disk(directory: Path, seconds: float) -> None:
-    """Fill the store's file system to its last blocks, again and again: what is freed meanwhile is taken at once."""
+    """Fill the store's file system to its last blocks, again and again:
+
+    what is freed meanwhile is taken at once.
+    """
     filler = directory / "filler"
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds

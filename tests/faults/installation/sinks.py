@@ -1,7 +1,8 @@
-"""The world around an installation: a mail server and a merchant's repair endpoint that record everything, and can misbehave.
+"""The world around an installation: a mail server and a merchant's repair endpoint that record
+everything, and can misbehave.
 
-Both run in the harness's event loop. What they are told is in the history before they answer, so that nothing an installation was
-told yes to can be missing there.
+Both run in the harness's event loop. What they are told is in the history before they answer, so
+that nothing an installation was told yes to can be missing there.
 """
 
 import asyncio
@@ -22,7 +23,10 @@ DRIP_SECONDS = 0.5
 
 
 class MailMode(StrEnum):
-    """How the mail server behaves: as it should; 4xx to each mail; connections closed at once; no answer after the mail."""
+    """How the mail server behaves:
+
+    as it should; 4xx to each mail; connections closed at once; no answer after the mail.
+    """
 
     WELL = "well"
     PUTS_OFF = "puts_off"
@@ -31,7 +35,10 @@ class MailMode(StrEnum):
 
 
 class CallMode(StrEnum):
-    """How the repair endpoint behaves: 202; no answer; an answer byte by byte; the connection reset; 500."""
+    """How the repair endpoint behaves:
+
+    202; no answer; an answer byte by byte; the connection reset; 500.
+    """
 
     WELL = "well"
     HANGS = "hangs"
@@ -50,7 +57,12 @@ class MailServer:
     _healed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle_EHLO(
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        hostname: str,
+        responses: list[str],
     ) -> list[str]:
         session.host_name = hostname
         if self.mode is MailMode.REFUSES:
@@ -90,7 +102,9 @@ class MailServer:
     async def serving(self) -> AsyncIterator[None]:
         """Listening on a free port while the block runs."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SMTP(self, hostname="sink.example", loop=loop), "127.0.0.1", 0)
+        server = await loop.create_server(
+            lambda: SMTP(self, hostname="sink.example", loop=loop), "127.0.0.1", 0
+        )
         self.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield
@@ -101,7 +115,9 @@ class MailServer:
 
 @dataclass(slots=True)
 class RepairEndpoint:
-    """A merchant's repair endpoint on loopback; `take` is told the body of each call that was answered with 202."""
+    """A merchant's repair endpoint on loopback; `take` is told the body of each call that was
+    answered with 202.
+    """
 
     history: History
     take: Callable[[str], Coroutine[None, None, None]]
@@ -152,13 +168,17 @@ class RepairEndpoint:
     async def _answer(self, mode: CallMode, writer: asyncio.StreamWriter) -> None:
         match mode:
             case CallMode.WELL:
-                writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
             case CallMode.FAILS:
                 writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             case CallMode.HANGS:
                 await self._healed.wait()
             case CallMode.DRIPS:
-                for byte in b"HTTP/1.1 202 Accepted\r\nContent-Length: 100000\r\n\r\n" + b"." * 1000:
+                for byte in (
+                    b"HTTP/1.1 202 Accepted\r\nContent-Length: 100000\r\n\r\n" + b"." * 1000
+                ):
                     writer.write(bytes([byte]))
                     await writer.drain()
                     await asyncio.sleep(DRIP_SECONDS)  # it is the drip

@@ -1,7 +1,10 @@
-"""What other people do to an installation all the while: wrong signals, heavy searches, odd ids, and a crowd that waits.
+"""What other people do to an installation all the while: wrong signals, heavy searches, odd ids,
+and a crowd that waits.
 
-None of it may cost the orders of the run anything. The strangers' own receipts are judged here as well: each odd one has one
-incident, in time. Signals go to a tenth of the orders; every `reprocess` among them is in the history, since it may act.
+None of it may cost the orders of the run anything. The strangers' own receipts are judged here as
+well: each odd one has one incident, in time. Signals go to a tenth of the orders; every `reprocess`
+among them is in the
+history, since it may act.
 """
 
 import asyncio
@@ -57,14 +60,20 @@ class Strangers:
     signalled: int = 0
     _greedy_key: str = ""
     _odd_key: str = ""
-    _odd: dict[str, float] = field(default_factory=dict)  # when the deadline of each accepted one is, by event
+    _odd: dict[str, float] = field(
+        default_factory=dict
+    )  # when the deadline of each accepted one is, by event
 
     async def arrive(self) -> None:
         """Before any process is at work: their projects, and the crowd that waits."""
         greedy, odd = await self._project("greedy"), await self._project("odd")
         self._greedy_key, self._odd_key = greedy["api_key"], odd["api_key"]
         command = python(
-            "-m", "tests.faults.installation.crowd", self.built.database_url, greedy["project_id"], str(self.crowd.waiting)
+            "-m",
+            "tests.faults.installation.crowd",
+            self.built.database_url,
+            greedy["project_id"],
+            str(self.crowd.waiting),
         )
         await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=True, timeout=FILL_SECONDS)
 
@@ -84,8 +93,14 @@ class Strangers:
         await asyncio.sleep(max(0.0, min(last_at - time.time(), ODD_WITHIN_SECONDS)))
         async with self._http(self._odd_key) as http:
             for event_id, due_at in self._odd.items():
-                event = (await http.get(f"{self.built.apis[0]}/api/v1/events/{event_id}")).raise_for_status().json()
-                opened = [entry for entry in event["timeline"] if entry["kind"] == "incident_opened"]
+                event = (
+                    (await http.get(f"{self.built.apis[0]}/api/v1/events/{event_id}"))
+                    .raise_for_status()
+                    .json()
+                )
+                opened = [
+                    entry for entry in event["timeline"] if entry["kind"] == "incident_opened"
+                ]
                 at = [datetime.fromisoformat(entry["at"]).timestamp() - due_at for entry in opened]
                 if len(opened) != 1 or at[0] < -0.01 or at[0] > ODD_WITHIN_SECONDS:
                     told = ", ".join(f"{late:.1f} s after its deadline" for late in at) or "never"
@@ -105,7 +120,9 @@ class Strangers:
     def _http(self, api_key: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
         limits = httpx.Limits(max_connections=None)
-        return httpx.AsyncClient(headers=headers, trust_env=False, timeout=SEARCH_SECONDS, limits=limits)
+        return httpx.AsyncClient(
+            headers=headers, trust_env=False, timeout=SEARCH_SECONDS, limits=limits
+        )
 
     async def _search(self, number: int, until: float) -> None:
         """Look for what nobody has, which reads everything, again and again."""
@@ -116,7 +133,9 @@ class Strangers:
                 try:
                     answer = await http.get(url, params={"q": f"nobody-has-this-{number}"})
                     self.searched[str(answer.status_code)] += 1
-                    await asyncio.sleep(0.0 if answer.status_code == 200 else min(2.0, _retry_after(answer)))
+                    await asyncio.sleep(
+                        0.0 if answer.status_code == 200 else min(2.0, _retry_after(answer))
+                    )
                 except httpx.HTTPError as error:
                     self.searched[type(error).__name__] += 1
                     await asyncio.sleep(0.5)
@@ -129,7 +148,9 @@ class Strangers:
                 await self._send_odd_receipt(http, number, deadline)
                 await asyncio.sleep(over_seconds / self.crowd.odd)
 
-    async def _send_odd_receipt(self, http: httpx.AsyncClient, number: int, deadline_seconds: float) -> None:
+    async def _send_odd_receipt(
+        self, http: httpx.AsyncClient, number: int, deadline_seconds: float
+    ) -> None:
         body = {
             "provider": "shopify",
             "provider_event_id": f"{ODD_ID}{number}",
@@ -143,10 +164,14 @@ class Strangers:
         while not self.built.merchant.ends.is_set():
             with suppress(httpx.HTTPError, ValueError):
                 url = f"{self.built.apis[number % len(self.built.apis)]}/api/v1/receipt"
-                answer = await http.post(url, json=body, headers={"Idempotency-Key": f"odd-{number}"})
+                answer = await http.post(
+                    url, json=body, headers={"Idempotency-Key": f"odd-{number}"}
+                )
                 if answer.status_code == 202:
                     told = answer.json()
-                    self._odd[told["event_id"]] = datetime.fromisoformat(told["timeout_at"]).timestamp()
+                    self._odd[told["event_id"]] = datetime.fromisoformat(
+                        told["timeout_at"]
+                    ).timestamp()
                     return
             await asyncio.sleep(0.5)
 
@@ -168,20 +193,41 @@ class Strangers:
         payloads = Payloads(payloads=[_payload(draw) for _ in range(draw.choice((0, 1, 1, 2, 7)))])
         service = client.workflow_service
         if draw.random() < 0.3:
-            query = WorkflowQuery(query_type=draw.choice(("state", "timeline", "Zustand", "")), query_args=payloads)
-            await service.query_workflow(QueryWorkflowRequest(namespace="default", execution=run, query=query))
+            query = WorkflowQuery(
+                query_type=draw.choice(("state", "timeline", "Zustand", "")), query_args=payloads
+            )
+            await service.query_workflow(
+                QueryWorkflowRequest(namespace="default", execution=run, query=query)
+            )
             return
-        name = draw.choice(("result", "result", "resolve", "expire", "reprocess", "repocess", "\U0001f4a9", "__temporal"))
+        name = draw.choice(
+            (
+                "result",
+                "result",
+                "resolve",
+                "expire",
+                "reprocess",
+                "repocess",
+                "\U0001f4a9",
+                "__temporal",
+            )
+        )
         if name == "reprocess":
             self.built.history.note("signalled", event=event_id, name=name)
-        request = SignalWorkflowExecutionRequest(namespace="default", workflow_execution=run, signal_name=name, input=payloads)
+        request = SignalWorkflowExecutionRequest(
+            namespace="default", workflow_execution=run, signal_name=name, input=payloads
+        )
         await service.signal_workflow_execution(request)
         self.signalled += 1
 
 
 def _chosen(merchant: Merchant, draw: random.Random) -> str | None:
     """One of the tenth of the accepted orders that strangers signal, the newer ones rather."""
-    meant = [event_id for event_id, order in merchant.accepted.items() if order.seed % SIGNALLED_SHARE == 0]
+    meant = [
+        event_id
+        for event_id, order in merchant.accepted.items()
+        if order.seed % SIGNALLED_SHARE == 0
+    ]
     return draw.choice(meant[-20:]) if meant else None
 
 

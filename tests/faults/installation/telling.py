@@ -1,7 +1,10 @@
-"""A small run, told by hand: four orders that keep every rule, for tests to bend one thing at a time.
+"""A small run, told by hand: four orders that keep every rule, for tests to bend one thing at a
+time.
 
-Order 1 succeeds; 2 says nothing and is repaired; 3 fails, and its repair fails too; 4 is unknown at first, then accepted, and its
-deadline is far away. Instants are seconds from `START`. Used by the tests of the checker and of the report.
+Order 1 succeeds; 2 says nothing and is repaired; 3 fails, and its repair fails too; 4 is unknown at
+first, then accepted, and its deadline is far away. Instants are seconds from `START`. Used by the
+tests of the checker and of the
+report.
 """
 
 import base64
@@ -35,57 +38,120 @@ class Run:
         self.entries.append(entry)
         return entry
 
-    def say(self, at: float, endpoint: str, key: str | None, body: Json, *, status: int | None = 202, **answer: Any) -> str:
+    def say(
+        self,
+        at: float,
+        endpoint: str,
+        key: str | None,
+        body: Json,
+        *,
+        status: int | None = 202,
+        **answer: Any,
+    ) -> str:
         """A request and its answer 20 ms later; with None as status nobody knows."""
         self.requests += 1
         request = f"{endpoint}-{self.requests}"
         order = body.get("internal_reference") or body["event_id"].replace("evt_", "order-")
-        self.note(at, "sent", request=request, endpoint=endpoint, key=key, body=body, api=0, order=order)
+        self.note(
+            at, "sent", request=request, endpoint=endpoint, key=key, body=body, api=0, order=order
+        )
         if status is None:
             self.note(at + 0.02, "unknown", request=request, error="ReadTimeout")
         else:
-            self.note(at + 0.02, "answered", request=request, status=status, body=answer, replayed=False)
+            self.note(
+                at + 0.02, "answered", request=request, status=status, body=answer, replayed=False
+            )
         return request
 
-    def receipt(self, at: float, number: int, *, timeout: float = 60.0, key: str = "", **answered: Any) -> str:
+    def receipt(
+        self, at: float, number: int, *, timeout: float = 60.0, key: str = "", **answered: Any
+    ) -> str:
         """A receipt of an order; accepted unless something else is answered."""
-        answer: Json = {"accepted": True, "event_id": f"evt_{number}", "timeout_at": wire(at + timeout)}
-        body = {"provider": "stripe", "stripe_event_id": f"evt_stripe_{number}", "effect_type": "access_unlock"}
+        answer: Json = {
+            "accepted": True,
+            "event_id": f"evt_{number}",
+            "timeout_at": wire(at + timeout),
+        }
+        body = {
+            "provider": "stripe",
+            "stripe_event_id": f"evt_stripe_{number}",
+            "effect_type": "access_unlock",
+        }
         body |= {"event_type": "invoice.paid", "internal_reference": f"order-{number}"}
         return self.say(at, "receipt", key or f"receipt {number}", body, **(answer | answered))
 
-    def result(self, at: float, number: int, said: str, *, key: str = "", replay_id: str = "", **answered: Any) -> str:
+    def result(
+        self,
+        at: float,
+        number: int,
+        said: str,
+        *,
+        key: str = "",
+        replay_id: str = "",
+        **answered: Any,
+    ) -> str:
         """A result of an order, accepted unless something else is answered."""
-        body = {"event_id": f"evt_{number}", "status": said} | ({"replay_id": replay_id} if replay_id else {})
+        body = {"event_id": f"evt_{number}", "status": said} | (
+            {"replay_id": replay_id} if replay_id else {}
+        )
         answer: Json = {"accepted": True, "event_id": f"evt_{number}", "state": "applied"}
-        return self.say(at, "result", key or f"result {number} {replay_id}", body, **(answer | answered))
+        return self.say(
+            at, "result", key or f"result {number} {replay_id}", body, **(answer | answered)
+        )
 
     def reprocess(self, at: float, number: int, **answered: Any) -> str:
         body = {"incident_id": f"inc_{number}", "event_id": f"evt_{number}"}
         return self.say(
-            at, "reprocess", None, body, **({"replay_id": f"rpl_{number}", "incident_id": f"inc_{number}"} | answered)
+            at,
+            "reprocess",
+            None,
+            body,
+            **({"replay_id": f"rpl_{number}", "incident_id": f"inc_{number}"} | answered),
         )
 
-    def mail(self, at: float, number: int, title: str, *, replay_id: str = "", message_id: str = "") -> Entry:
+    def mail(
+        self, at: float, number: int, title: str, *, replay_id: str = "", message_id: str = ""
+    ) -> Entry:
         """A mail as the product writes it, its Message-ID made from what it tells."""
-        lines = ["Look", "", f"Incident id   inc_{number}", *([f"Replay id     {replay_id}"] if replay_id else [])]
+        lines = [
+            "Look",
+            "",
+            f"Incident id   inc_{number}",
+            *([f"Replay id     {replay_id}"] if replay_id else []),
+        ]
         return self.note(
             at,
             "mail",
-            message_id=message_id or f"<{number}.{title.replace(' ', '-')}.{replay_id}@example.com>",
+            message_id=message_id
+            or f"<{number}.{title.replace(' ', '-')}.{replay_id}@example.com>",
             in_reply_to=None,
             subject=f"[test] {title}: order-{number} · invoice.paid · missing_result",
             to="ops@example.com",
             text="\n".join([*lines, "", f"Review: http://127.0.0.1:8000/events/evt_{number}", ""]),
         )
 
-    def callback(self, at: float, number: int, attempt: int, *, body: str = "", nonce: str = "", secret: str = SECRET) -> Entry:
+    def callback(
+        self,
+        at: float,
+        number: int,
+        attempt: int,
+        *,
+        body: str = "",
+        nonce: str = "",
+        secret: str = SECRET,
+    ) -> Entry:
         """A signed call of the repair endpoint."""
-        said = {"replay_id": f"rpl_{number}", "incident_id": f"inc_{number}", "event_id": f"evt_{number}"}
+        said = {
+            "replay_id": f"rpl_{number}",
+            "incident_id": f"inc_{number}",
+            "event_id": f"evt_{number}",
+        }
         body, timestamp = body or json.dumps(said), str(int(START + at))
         nonce = nonce or hashlib.md5(f"{at} {number}".encode()).hexdigest()
         key = base64.b64decode(secret.removeprefix("whsec_"))
-        standard = hmac.new(key, f"rpl_{number}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
+        standard = hmac.new(
+            key, f"rpl_{number}.{timestamp}.{body}".encode(), hashlib.sha256
+        ).digest()
         headers = {
             "x-sendpromptly-timestamp": timestamp,
             "x-sendpromptly-nonce": nonce,
@@ -99,7 +165,9 @@ class Run:
         }
         return self.note(at, "callback", headers=headers, body=body, answered=202)
 
-    def fault(self, began: float, ended: float | None, kind: str = "kill", target: str = "worker-1") -> None:
+    def fault(
+        self, began: float, ended: float | None, kind: str = "kill", target: str = "worker-1"
+    ) -> None:
         name = f"{kind} {target} {began}"
         self.note(began, "fault_began", fault=name, kind=kind, target=target)
         if ended is not None:
@@ -133,29 +201,61 @@ class Run:
             "opened_at": wire(at),
             "resolved_at": None if resolved is None else wire(resolved),
         }
-        event["timeline"].append({"at": wire(at), "kind": "incident_opened", "incident_id": f"inc_{number}", "reason": reason})
+        event["timeline"].append(
+            {
+                "at": wire(at),
+                "kind": "incident_opened",
+                "incident_id": f"inc_{number}",
+                "reason": reason,
+            }
+        )
         if resolved is not None:
-            event["timeline"].append({"at": wire(resolved), "kind": "incident_resolved", "incident_id": f"inc_{number}"})
+            event["timeline"].append(
+                {"at": wire(resolved), "kind": "incident_resolved", "incident_id": f"inc_{number}"}
+            )
 
     def received(self, number: int, at: float, said: str, replay_id: str = "") -> None:
         """A result on the timeline of an order."""
         replay = {"replay_id": replay_id} if replay_id else {}
-        self.events[number]["timeline"].append({"at": wire(at), "kind": "result_received", "status": said} | replay)
+        self.events[number]["timeline"].append(
+            {"at": wire(at), "kind": "result_received", "status": said} | replay
+        )
 
-    def repair(self, number: int, at: float, attempts: list[float], *, failed: float | None = None, name: str = "") -> None:
+    def repair(
+        self,
+        number: int,
+        at: float,
+        attempts: list[float],
+        *,
+        failed: float | None = None,
+        name: str = "",
+    ) -> None:
         """A repair of an order, as it will be observed: failed at an instant, or else a success."""
         event, replay_id = self.events[number], name or f"rpl_{number}"
-        tried = [{"number": count, "at": wire(one), "status": 202} for count, one in enumerate(attempts, 1)]
+        tried = [
+            {"number": count, "at": wire(one), "status": 202}
+            for count, one in enumerate(attempts, 1)
+        ]
         state, cause = ("succeeded", None) if failed is None else ("failed", "failed_result")
         event["repairs"].append(
-            {"replay_id": replay_id, "state": state, "cause": cause, "requested_at": wire(at), "attempts": tried}
+            {
+                "replay_id": replay_id,
+                "state": state,
+                "cause": cause,
+                "requested_at": wire(at),
+                "attempts": tried,
+            }
         )
         if failed is not None:
-            event["timeline"].append({"at": wire(failed), "kind": "repair_failed", "replay_id": replay_id})
+            event["timeline"].append(
+                {"at": wire(failed), "kind": "repair_failed", "replay_id": replay_id}
+            )
 
     def entry(self, kind: str, index: int = 0, **having: Any) -> Entry:
         """The entry of this kind, of those that have these fields, so far down."""
-        found = [one for one in self.entries if one.kind == kind and having.items() <= one.fields.items()]
+        found = [
+            one for one in self.entries if one.kind == kind and having.items() <= one.fields.items()
+        ]
         return found[index]
 
     def drop(self, entry: Entry) -> None:
@@ -167,13 +267,19 @@ class Run:
 
     def history(self) -> History:
         """The history, in order, with every event observed at the end."""
-        observed = [Entry(START + OBSERVED, "observed", {"event": event}) for event in self.events.values()]
+        observed = [
+            Entry(START + OBSERVED, "observed", {"event": event}) for event in self.events.values()
+        ]
         return History(sorted([*self.entries, *observed], key=lambda entry: entry.at))
 
 
 def wire(at: float) -> str:
     """Seconds from `START` as the contract writes an instant."""
-    return datetime.fromtimestamp(START + at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(START + at, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def a_good_run() -> Run:

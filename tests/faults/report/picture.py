@@ -1,4 +1,5 @@
-"""The run as one picture: a lane for each target with its faults, and lanes for what came in, was refused, and followed.
+"""The run as one picture: a lane for each target with its faults, and lanes for what came in, was
+refused, and followed.
 
 SVG as text, drawn with the classes of `report.html`. It judges nothing. Called by `report`.
 """
@@ -40,7 +41,9 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Instants to be drawn as how many there are in each stretch of time; per second where `is_rate`."""
+    """Instants to be drawn as how many there are in each stretch of time; per second where
+    `is_rate`.
+    """
 
     name: str
     tone: str
@@ -61,7 +64,10 @@ def picture(history: History, verdict: Verdict) -> str:
     lanes = _lanes(record, verdict)
     faults_height = FAULT_HEIGHT * len(targets) + (GAP if targets else 0)
     height = TOP + faults_height + (LANE_HEIGHT + GAP) * len(lanes) + 26
-    parts = [f'<svg class="run" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="The run over time">']
+    parts = [
+        f'<svg class="run" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="The run over'
+        ' time">'
+    ]
     parts += _ground(record, scale, height)
     for row, target in enumerate(targets):
         hits = [fault for fault in record.faults if fault.target == target]
@@ -72,9 +78,17 @@ def picture(history: History, verdict: Verdict) -> str:
 
 
 def _lanes(record: Record, verdict: Verdict) -> list[Lane]:
-    accepted = (one.answered_at for one in record.requests if one.endpoint == "receipt" and one.is_acknowledged)
+    accepted = (
+        one.answered_at
+        for one in record.requests
+        if one.endpoint == "receipt" and one.is_acknowledged
+    )
     opened = (event.incident.opened_at for event in record.events.values() if event.incident)
-    resolved = (instant(one["at"]) for event in record.events.values() for one in event.timeline("incident_resolved"))
+    resolved = (
+        instant(one["at"])
+        for event in record.events.values()
+        for one in event.timeline("incident_resolved")
+    )
     refused = (one.answered_at or one.sent_at for one in record.requests if not one.is_acknowledged)
     lanes = [
         Lane("receipts accepted", "accent", tuple(at for at in accepted if at), True),
@@ -93,7 +107,10 @@ def _ground(record: Record, scale: Scale, height: int) -> Iterable[str]:
     bottom = height - 22
     for fault in record.faults:
         x, width = _span(fault, scale)
-        yield f'<rect class="shadow" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{bottom - TOP}"/>'
+        yield (
+            f'<rect class="shadow" x="{x:.1f}" y="{TOP}" width="{width:.1f}"'
+            f' height="{bottom - TOP}"/>'
+        )
     for seconds in _ticks(scale):
         x = scale.x(scale.began_at + seconds)
         yield f'<line class="grid" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}"/>'
@@ -105,13 +122,17 @@ def _fault_lane(target: str, faults: list[Fault], scale: Scale, y: int) -> Itera
     yield f'<line class="rail" x1="{LEFT}" y1="{middle}" x2="{WIDTH - RIGHT}" y2="{middle}"/>'
     for fault in faults:
         x, width = _span(fault, scale)
-        lasted = f"{escape(fault.kind)} of {escape(target)}, {fault.began_at - scale.began_at:.1f} s to "
+        lasted = (
+            f"{escape(fault.kind)} of {escape(target)}, {fault.began_at - scale.began_at:.1f} s to "
+        )
         lasted += f"{fault.ended_at - scale.began_at:.1f} s"
         place = f'x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{FAULT_HEIGHT - 8}" rx="3"'
         yield f'<rect class="fault {_tone(fault.kind)}" {place}>'
         yield f"<title>{lasted}</title></rect>"
         if width > CHARACTER * len(fault.kind) + 8:
-            yield f'<text class="kind" x="{x + 6:.1f}" y="{middle + 3.5}">{escape(fault.kind)}</text>'
+            yield (
+                f'<text class="kind" x="{x + 6:.1f}" y="{middle + 3.5}">{escape(fault.kind)}</text>'
+            )
 
 
 def _lane(lane: Lane, scale: Scale, y: int) -> Iterable[str]:
@@ -120,16 +141,31 @@ def _lane(lane: Lane, scale: Scale, y: int) -> Iterable[str]:
     binned = Counter(int((at - scale.began_at) // wide) for at in lane.instants)
     most = max(binned.values(), default=0)
     peak = f"{most / wide:.4g}/s" if lane.is_rate else f"{most} in {wide:g} s"
-    yield f'<text class="name" x="{LEFT - 12}" y="{base - LANE_HEIGHT / 2}">{escape(lane.name)}</text>'
-    yield f'<text class="sum" x="{LEFT - 12}" y="{base - LANE_HEIGHT / 2 + 15}">{len(lane.instants):,}</text>'
+    yield (
+        f'<text class="name" x="{LEFT - 12}"'
+        f' y="{base - LANE_HEIGHT / 2}">{escape(lane.name)}</text>'
+    )
+    yield (
+        f'<text class="sum" x="{LEFT - 12}"'
+        f' y="{base - LANE_HEIGHT / 2 + 15}">{len(lane.instants):,}</text>'
+    )
     yield f'<line class="rail" x1="{LEFT}" y1="{base}" x2="{WIDTH - RIGHT}" y2="{base}"/>'
     if most:
         yield f'<text class="peak" x="{WIDTH - RIGHT + 8}" y="{y + 9}">{peak}</text>'
     for number, count in sorted(binned.items()):
         begin, end = scale.began_at + number * wide, scale.began_at + (number + 1) * wide
-        x, width, tall = scale.x(begin), max(1.2, scale.x(end) - scale.x(begin) - 0.6), max(1.5, LANE_HEIGHT * count / most)
-        yield f'<rect class="bar {lane.tone}" x="{x:.1f}" y="{base - tall:.1f}" width="{width:.1f}" height="{tall:.1f}">'
-        yield f"<title>{escape(lane.name)}: {count} from {begin - scale.began_at:g} s</title></rect>"
+        x, width, tall = (
+            scale.x(begin),
+            max(1.2, scale.x(end) - scale.x(begin) - 0.6),
+            max(1.5, LANE_HEIGHT * count / most),
+        )
+        yield (
+            f'<rect class="bar {lane.tone}" x="{x:.1f}" y="{base - tall:.1f}" width="{width:.1f}"'
+            f' height="{tall:.1f}">'
+        )
+        yield (
+            f"<title>{escape(lane.name)}: {count} from {begin - scale.began_at:g} s</title></rect>"
+        )
 
 
 def _axis(scale: Scale, height: int) -> Iterable[str]:
@@ -139,7 +175,9 @@ def _axis(scale: Scale, height: int) -> Iterable[str]:
 
 
 def _ticks(scale: Scale) -> range:
-    step = next((one for one in TICK_SECONDS if scale.seconds / one <= MOST_TICKS), TICK_SECONDS[-1])
+    step = next(
+        (one for one in TICK_SECONDS if scale.seconds / one <= MOST_TICKS), TICK_SECONDS[-1]
+    )
     return range(0, int(scale.seconds) + 1, step)
 
 

@@ -1,7 +1,8 @@
-"""One run as one HTML file that stands alone: the verdict, the figures, a picture of the run, and each violation with its story.
+"""One run as one HTML file that stands alone: the verdict, the figures, a picture of the run, and
+each violation with its story.
 
-No script, nothing loaded from elsewhere. It decides nothing: what it says of right and wrong is the verdict's. Called by `run`'s
-command line; a saved history and its verdict give the same file.
+No script, nothing loaded from elsewhere. It decides nothing: what it says of right and wrong is the
+verdict's. Called by `run`'s command line; a saved history and its verdict give the same file.
 """
 
 import json
@@ -31,7 +32,10 @@ _NAMES = ("request", "key", "message_id", "order")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a violation's story: seconds since the run began, what it is, and the rest as text."""
+    """One line of a violation's story:
+
+    seconds since the run began, what it is, and the rest as text.
+    """
 
     seconds: float
     kind: str
@@ -58,8 +62,12 @@ class RuleTold:
     violations: list[Told]
 
 
-def write_report(history: History, verdict: Verdict, path: Path, *, parameters: Mapping[str, object]) -> None:
-    """Write the file; `parameters` say how the run was made (its seed, above all) and are shown as they are."""
+def write_report(
+    history: History, verdict: Verdict, path: Path, *, parameters: Mapping[str, object]
+) -> None:
+    """Write the file; `parameters` say how the run was made (its seed, above all) and are shown as
+    they are.
+    """
     scale = scale_of(history)
     story = Story(history)
     template = jinja2.Environment(
@@ -82,7 +90,10 @@ def write_report(history: History, verdict: Verdict, path: Path, *, parameters: 
 
 
 class Story:
-    """Finds the entries about something: those that name one of its ids, and those of the same order."""
+    """Finds the entries about something:
+
+    those that name one of its ids, and those of the same order.
+    """
 
     def __init__(self, history: History) -> None:
         self._began_at = scale_of(history).began_at
@@ -100,7 +111,11 @@ class Story:
         found = self._named(violation.ids)
         # Twice: from an event to its requests' orders, and from those to every request of theirs.
         for _ in range(2):
-            found |= self._named(str(self._entries[one].fields[name]) for one in found for name in _links(self._entries[one]))
+            found |= self._named(
+                str(self._entries[one].fields[name])
+                for one in found
+                for name in _links(self._entries[one])
+            )
         lines = [line for one in sorted(found) for line in self._lines(self._entries[one])]
         return sorted([*lines, *self._faults_around(violation)], key=lambda line: line.seconds)
 
@@ -112,22 +127,35 @@ class Story:
             yield Line(self.seconds(entry.at), entry.kind, _shortened(entry.fields))
             return
         event = entry["event"]
-        yield Line(self.seconds(entry.at), "observed", _shortened({k: v for k, v in event.items() if k != "timeline"}))
+        yield Line(
+            self.seconds(entry.at),
+            "observed",
+            _shortened({k: v for k, v in event.items() if k != "timeline"}),
+        )
         for told in event["timeline"]:
             rest = {name: value for name, value in told.items() if name not in ("at", "kind")}
-            yield Line(self.seconds(instant(told["at"])), f"timeline: {told['kind']}", _shortened(rest))
+            yield Line(
+                self.seconds(instant(told["at"])), f"timeline: {told['kind']}", _shortened(rest)
+            )
 
     def _faults_around(self, violation: Violation) -> Iterable[Line]:
         if violation.at:
             start, end = min(violation.at) - AROUND_SECONDS, max(violation.at)
             for entry in self._entries:
                 if entry.kind in ("fault_began", "fault_ended") and start <= entry.at <= end:
-                    yield Line(self.seconds(entry.at), entry.kind, f"{entry['kind']} of {entry['target']}")
+                    yield Line(
+                        self.seconds(entry.at), entry.kind, f"{entry['kind']} of {entry['target']}"
+                    )
 
 
 def _rule_told(rule: Rule, verdict: Verdict, story: Story) -> RuleTold:
     violations = verdict.violated(rule)
-    return RuleTold(rule, MEANINGS[rule], len(violations), [_told(one, story) for one in violations[:MOST_OF_A_RULE]])
+    return RuleTold(
+        rule,
+        MEANINGS[rule],
+        len(violations),
+        [_told(one, story) for one in violations[:MOST_OF_A_RULE]],
+    )
 
 
 def _told(violation: Violation, story: Story) -> Told:
@@ -144,9 +172,14 @@ def _names(entry: Entry) -> set[str]:
 
 def _links(entry: Entry) -> tuple[str, ...]:
     """What leads from a request on to what else belongs to it."""
-    return {"sent": ("request", "order"), "answered": ("request",), "unknown": ("request",)}.get(entry.kind, ())
+    return {"sent": ("request", "order"), "answered": ("request",), "unknown": ("request",)}.get(
+        entry.kind, ()
+    )
 
 
 def _shortened(fields: Mapping[str, object]) -> str:
-    text = "  ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
+    text = "  ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in fields.items()
+    )
     return text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + " …"

@@ -80,7 +80,13 @@ def test_a_run_that_did_not_hold_tells_each_violation_with_its_story(tmp_path: P
 
     assert "<h1>The promise did not hold</h1>" in page
     lost = page[page.index('id="lost_receipt"') :].partition('class="violated"')[0]
-    for told in ("evt_4 was acknowledged, and is not there", "sent", "unknown", "answered", "receipt 4"):
+    for told in (
+        "evt_4 was acknowledged, and is not there",
+        "sent",
+        "unknown",
+        "answered",
+        "receipt 4",
+    ):
         assert told in lost
     copied = page[page.index('id="mail_copy"') :]
     assert "timeline: incident_opened" in copied
@@ -122,7 +128,14 @@ def test_the_picture_is_well_formed_and_has_its_lanes(run: Run) -> None:
     drawn = ElementTree.fromstring(picture(history, check(history, signing_secrets=[SECRET])))
 
     names = [one.text for one in drawn.iter("text") if one.get("class") == "name"]
-    lanes = ["receipts accepted", "refused or unknown", "incidents opened", "mails", "callbacks", "incidents resolved"]
+    lanes = [
+        "receipts accepted",
+        "refused or unknown",
+        "incidents opened",
+        "mails",
+        "callbacks",
+        "incidents resolved",
+    ]
     assert [name for name in names if name in lanes] == lanes
     targets = {entry["target"] for entry in history.of("fault_began")}
     assert targets <= set(names)

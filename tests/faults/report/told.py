@@ -1,4 +1,7 @@
-"""What the tests of this folder that watch one `Product` count: incidents on timelines, mails, calls of the repair endpoint."""
+"""What the tests of this folder that watch one `Product` count:
+
+incidents on timelines, mails, calls of the repair endpoint.
+"""
 
 import re
 from collections import Counter
@@ -23,21 +26,30 @@ def kinds(event: Event) -> Counter[str]:
 
 
 def opening_mails(mails: list[EmailMessage]) -> Counter[str]:
-    """How many mails told of the opening of each incident: by its id, which the Message-ID begins with."""
+    """How many mails told of the opening of each incident:
+
+    by its id, which the Message-ID begins with.
+    """
     parts = [str(mail["Message-ID"]).strip("<>").split(".") for mail in mails]
     return Counter(incident_id for incident_id, kind, *_ in parts if kind == "incident_opened")
 
 
 def copies(mails: list[EmailMessage]) -> list[str]:
     """The Message-IDs that came more than once."""
-    return [name for name, count in Counter(str(mail["Message-ID"]) for mail in mails).items() if count > 1]
+    return [
+        name
+        for name, count in Counter(str(mail["Message-ID"]) for mail in mails).items()
+        if count > 1
+    ]
 
 
 def series(calls: list[Call]) -> dict[str, list[int]]:
     """The attempts that came in of each repair, by `replay_id`."""
     found: dict[str, list[int]] = {}
     for call in calls:
-        found.setdefault(call.body["replay_id"], []).append(int(call.headers["x-sendpromptly-attempt"]))
+        found.setdefault(call.body["replay_id"], []).append(
+            int(call.headers["x-sendpromptly-attempt"])
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Rules about what the client says: no receipt and no result is lost, none counts twice, and every refusal has its reason.
+"""Rules about what the client says: no receipt and no result is lost, none counts twice, and every
+refusal has its reason.
 
 Each function takes a record and yields what it violates. Called by `checker`.
 """
@@ -15,52 +16,84 @@ FOR_NOW = {429, 503}
 
 
 def receipts_are_kept(record: Record) -> Iterator[Violation]:
-    """Every acknowledged receipt is an observed event, as it was answered; every observed event is one receipt that was sent."""
+    """Every acknowledged receipt is an observed event, as it was answered; every observed event is
+    one receipt that was sent.
+    """
     by_identity: defaultdict[Identity, list[Said]] = defaultdict(list)
     for said in record.receipts:
         by_identity[identity_of(said.body)].append(said)
     for identity, group in by_identity.items():
-        yield from _answers_of_one_receipt(record, identity, [answer for said in group for answer in said.answers])
+        yield from _answers_of_one_receipt(
+            record, identity, [answer for said in group for answer in said.answers]
+        )
     for event in record.events.values():
         sent = by_identity.get(event.identity, [])
-        if event.shown["internal_reference"] not in {said.body["internal_reference"] for said in sent if said.may_hold_from}:
-            yield Violation(Rule.UNEXPLAINED_EVENT, f"no receipt that was sent explains {event.id}", (event.id,))
+        if event.shown["internal_reference"] not in {
+            said.body["internal_reference"] for said in sent if said.may_hold_from
+        }:
+            yield Violation(
+                Rule.UNEXPLAINED_EVENT, f"no receipt that was sent explains {event.id}", (event.id,)
+            )
     counted = Counter(event.identity for event in record.events.values())
     for event in record.events.values():
         if counted[event.identity] > 1:
             what = f"{counted[event.identity]} events are {' '.join(event.identity)}"
-            yield Violation(Rule.DOUBLED_RECEIPT, what, (event.id, *_ids(by_identity.get(event.identity, []))))
+            yield Violation(
+                Rule.DOUBLED_RECEIPT, what, (event.id, *_ids(by_identity.get(event.identity, [])))
+            )
 
 
 def results_are_kept(record: Record) -> Iterator[Violation]:
-    """Every acknowledged result is on the timeline of the event that it names, and what it decides is the state."""
+    """Every acknowledged result is on the timeline of the event that it names, and what it decides
+    is the state.
+    """
     for said in record.results:
         if said.acknowledged_at is None:
             continue
         event = record.events.get(said.event_id or "")
         at, ids = (said.acknowledged_at,), (said.event_id or "", *said.ids)
         if event is None:
-            yield Violation(Rule.LOST_RESULT, f"{_told(said)} was acknowledged, and its event is not known", ids, at)
+            yield Violation(
+                Rule.LOST_RESULT,
+                f"{_told(said)} was acknowledged, and its event is not known",
+                ids,
+                at,
+            )
         elif any(answer.answer.get("event_id") != event.id for answer in said.answers):
-            yield Violation(Rule.LOST_RESULT, f"{_told(said)} was acknowledged for another event", ids, at)
+            yield Violation(
+                Rule.LOST_RESULT, f"{_told(said)} was acknowledged for another event", ids, at
+            )
         elif said.acknowledged_at <= event.observed_at:
             if _fingerprint(said.body) not in _stored(event):
-                yield Violation(Rule.LOST_RESULT, f"{_told(said)} was acknowledged, and is not on the timeline", ids, at)
+                yield Violation(
+                    Rule.LOST_RESULT,
+                    f"{_told(said)} was acknowledged, and is not on the timeline",
+                    ids,
+                    at,
+                )
             if (what := _ineffective(event, said)) is not None:
                 yield Violation(Rule.INEFFECTIVE_RESULT, what, ids, at)
 
 
 def results_are_explained(record: Record) -> Iterator[Violation]:
-    """Nothing is stored as a result, and no receipt ends well, that nobody reported; nothing is stored more often than said."""
+    """Nothing is stored as a result, and no receipt ends well, that nobody reported; nothing is
+    stored more often than said.
+    """
     for event in record.events.values():
-        sent = Counter(_fingerprint(said.body) for said in event.results if said.may_hold_from is not None)
+        sent = Counter(
+            _fingerprint(said.body) for said in event.results if said.may_hold_from is not None
+        )
         for fingerprint, count in _stored(event).items():
             if count > sent[fingerprint]:
                 told = " ".join(part for part in fingerprint if part)
                 what = f"{told} is stored {count} times and was said {sent[fingerprint]} times"
                 yield Violation(Rule.UNEXPLAINED_RESULT, what, (event.id,))
         if event.state in {"applied", "recovered"} and not event.said("success"):
-            yield Violation(Rule.UNEXPLAINED_RESULT, f"{event.id} is {event.state}, and nobody reported success", (event.id,))
+            yield Violation(
+                Rule.UNEXPLAINED_RESULT,
+                f"{event.id} is {event.state}, and nobody reported success",
+                (event.id,),
+            )
 
 
 def answers_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
@@ -69,13 +102,27 @@ def answers_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
         different = [one for one in said.answers if one.answer != said.answers[0].answer]
         if different:
             at = tuple(one.answered_at or one.sent_at for one in said.answers)
-            yield Violation(Rule.UNEQUAL_ANSWERS, f"{said.endpoint} {said.key} was answered in different ways", said.ids, at)
+            yield Violation(
+                Rule.UNEQUAL_ANSWERS,
+                f"{said.endpoint} {said.key} was answered in different ways",
+                said.ids,
+                at,
+            )
     refusals = Refusals(record, bounds)
     for request in record.requests:
-        if request.status is not None and not request.is_acknowledged and not refusals.is_right(request):
+        if (
+            request.status is not None
+            and not request.is_acknowledged
+            and not refusals.is_right(request)
+        ):
             code = request.answer.get("code", "")
             what = f"{request.endpoint} was refused with {request.status} {code} without a reason"
-            yield Violation(Rule.WRONG_STATUS, what, (request.id, request.order), (request.sent_at, request.answered_at or 0.0))
+            yield Violation(
+                Rule.WRONG_STATUS,
+                what,
+                (request.id, request.order),
+                (request.sent_at, request.answered_at or 0.0),
+            )
 
 
 class Refusals:
@@ -105,50 +152,81 @@ class Refusals:
                 return False
 
     def _is_unknown(self, request: Request) -> bool:
-        """A result for a receipt that was not acknowledged before, or of a repair that is not the event's."""
+        """A result for a receipt that was not acknowledged before, or of a repair that is not the
+        event's.
+        """
         if request.endpoint != "result":
             return False
         named = next((one for one in self._record.results if request in one.requests), None)
         event = self._record.events.get(named.event_id or "") if named else None
         replay_id = request.body.get("replay_id")
-        if event is None or (replay_id and replay_id not in {repair["replay_id"] for repair in event.repairs}):
+        if event is None or (
+            replay_id and replay_id not in {repair["replay_id"] for repair in event.repairs}
+        ):
             return True
-        return all((said.acknowledged_at or request.sent_at) >= request.sent_at for said in event.receipts)
+        return all(
+            (said.acknowledged_at or request.sent_at) >= request.sent_at for said in event.receipts
+        )
 
     def _conflicts(self, request: Request) -> bool:
-        others = [one for one in self._by_key[request.endpoint, request.key] if one.id != request.id]
+        others = [
+            one for one in self._by_key[request.endpoint, request.key] if one.id != request.id
+        ]
         match request.answer.get("code"):
             case "idempotency_in_progress":
                 end = request.answered_at or request.sent_at
-                return any(one.sent_at <= end and (one.answered_at or end) >= request.sent_at for one in others)
+                return any(
+                    one.sent_at <= end and (one.answered_at or end) >= request.sent_at
+                    for one in others
+                )
             case "idempotency_conflict":
                 return any(one.body != request.body for one in others)
             case "receipt_conflict":
                 facts = ("event_type", "internal_reference", "shopify_shop_domain")
                 same = self._by_identity[identity_of(request.body)]
-                return any(one.body.get(fact) != request.body.get(fact) for one in same for fact in facts)
+                return any(
+                    one.body.get(fact) != request.body.get(fact) for one in same for fact in facts
+                )
             case "incident_resolved":
                 event = self._record.events.get(request.body.get("event_id", ""))
                 resolved_at = event.incident.resolved_at if event and event.incident else None
-                return resolved_at is not None and resolved_at <= (request.answered_at or request.sent_at)
+                return resolved_at is not None and resolved_at <= (
+                    request.answered_at or request.sent_at
+                )
             case _:
                 return False
 
 
-def _answers_of_one_receipt(record: Record, identity: Identity, answers: list[Request]) -> Iterator[Violation]:
-    told = {(answer.answer.get("event_id", ""), answer.answer.get("timeout_at")) for answer in answers}
+def _answers_of_one_receipt(
+    record: Record, identity: Identity, answers: list[Request]
+) -> Iterator[Violation]:
+    told = {
+        (answer.answer.get("event_id", ""), answer.answer.get("timeout_at")) for answer in answers
+    }
     ids = (*sorted({event_id for event_id, _ in told}), *(answer.id for answer in answers))
     at = tuple(answer.answered_at or answer.sent_at for answer in answers)
     if len(told) > 1:
-        yield Violation(Rule.UNSTABLE_RECEIPT, f"one receipt was answered with {len(told)} events or timeouts", ids, at)
+        yield Violation(
+            Rule.UNSTABLE_RECEIPT,
+            f"one receipt was answered with {len(told)} events or timeouts",
+            ids,
+            at,
+        )
     for event_id, timeout_at in sorted(told):
         event = record.events.get(event_id)
         if event is None:
-            yield Violation(Rule.LOST_RECEIPT, f"{event_id} was acknowledged, and is not there", ids, at)
+            yield Violation(
+                Rule.LOST_RECEIPT, f"{event_id} was acknowledged, and is not there", ids, at
+            )
         elif event.identity != identity:
-            yield Violation(Rule.UNSTABLE_RECEIPT, f"{event_id} was answered to another receipt", ids, at)
+            yield Violation(
+                Rule.UNSTABLE_RECEIPT, f"{event_id} was answered to another receipt", ids, at
+            )
         elif timeout_at is None or instant(timeout_at) != event.timeout_at:
-            what = f"{event_id} was acknowledged with timeout {timeout_at}, and has {event.shown['timeout_at']}"
+            what = (
+                f"{event_id} was acknowledged with timeout {timeout_at}, and has"
+                f" {event.shown['timeout_at']}"
+            )
             yield Violation(Rule.UNSTABLE_RECEIPT, what, ids, at)
 
 
@@ -161,8 +239,15 @@ def _ineffective(event: Event, said: Said) -> str | None:
         return f"success was acknowledged, and {event.id} is {event.state}"
     if status == "success" and replay_id and not is_resolved:
         return f"success of {replay_id} was acknowledged, and the incident is not resolved"
-    if status == "failed" and replay_id and (repair is None or repair["state"] in {"calling", "awaiting_result"}):
-        return f"failure of {replay_id} was acknowledged, and it is {repair['state'] if repair else 'unknown'}"
+    if (
+        status == "failed"
+        and replay_id
+        and (repair is None or repair["state"] in {"calling", "awaiting_result"})
+    ):
+        return (
+            f"failure of {replay_id} was acknowledged, and it is"
+            f" {repair['state'] if repair else 'unknown'}"
+        )
     return None
 
 
@@ -171,7 +256,10 @@ def _fingerprint(result: dict[str, str]) -> tuple[str | None, ...]:
 
 
 def _stored(event: Event) -> Counter[tuple[str | None, ...]]:
-    """How often each result is on the timeline: one that was repeated without changing anything is there once, with its count."""
+    """How often each result is on the timeline:
+
+    one that was repeated without changing anything is there once, with its count.
+    """
     stored: Counter[tuple[str | None, ...]] = Counter()
     for entry in event.timeline("result_received"):
         stored[_fingerprint(entry)] += 1 + entry.get("repeats", 0)

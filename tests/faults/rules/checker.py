@@ -1,7 +1,9 @@
-"""Decides from a run's history alone whether the promise held: nothing lost, nothing doubled, never early.
+"""Decides from a run's history alone whether the promise held: nothing lost, nothing doubled, never
+early.
 
-Pure, and an oracle of its own: it knows the contract, and nothing of the product's code. The rules are in `rules_*`, each a
-function that yields what it violates. Called by `run`, and by whoever reads a saved history.
+Pure, and an oracle of its own: it knows the contract, and nothing of the product's code. The rules
+are in `rules_*`, each a function that yields what it violates. Called by `run`, and by whoever
+reads a saved history.
 """
 
 from collections import Counter
@@ -20,7 +22,9 @@ from tests.faults.rules.record import ACKNOWLEDGED, Record, Request
 from tests.faults.rules.verdict import Bounds, Rule, Verdict, Violation
 
 
-def check(history: History, *, signing_secrets: Sequence[str], bounds: Bounds | None = None) -> Verdict:
+def check(
+    history: History, *, signing_secrets: Sequence[str], bounds: Bounds | None = None
+) -> Verdict:
     """The verdict on a history; a callback's signature has to be by one of the secrets."""
     bounds = bounds or Bounds()
     record = read(history)
@@ -46,7 +50,10 @@ def check(history: History, *, signing_secrets: Sequence[str], bounds: Bounds | 
         settled_in_the_end(record, bounds),
         rules_said.answers_are_right(record, bounds),
         credits_are_earned(history, record, bounds),
-        (Violation(Rule.STRANGER_WRONGED, entry["what"], (), (entry.at,)) for entry in history.of("stranger_wronged")),
+        (
+            Violation(Rule.STRANGER_WRONGED, entry["what"], (), (entry.at,))
+            for entry in history.of("stranger_wronged")
+        ),
     )
     return Verdict(
         violations=tuple(violations),
@@ -63,27 +70,52 @@ def settled_in_the_end(record: Record, bounds: Bounds) -> Iterator[Violation]:
         return
     last = record.settled[-1]
     if last["outbox"]:
-        yield Violation(Rule.NOT_SETTLED, f"{last['outbox']} rows are left in the outbox", (), (last.at,))
+        yield Violation(
+            Rule.NOT_SETTLED, f"{last['outbox']} rows are left in the outbox", (), (last.at,)
+        )
     if last["stuck"]:
         what = f"{len(last['stuck'])} workflows are stuck"
-        yield Violation(Rule.NOT_SETTLED, what, tuple(one.removeprefix("receipt-") for one in last["stuck"]), (last.at,))
+        yield Violation(
+            Rule.NOT_SETTLED,
+            what,
+            tuple(one.removeprefix("receipt-") for one in last["stuck"]),
+            (last.at,),
+        )
     if last["seconds"] > bounds.settles_within_seconds:
         yield Violation(Rule.NOT_SETTLED, f"settling took {last['seconds']:.1f} s", (), (last.at,))
 
 
 def credits_are_earned(history: History, record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A deadline is credited for time in which no receipt and no result was acknowledged, and for no other."""
-    answered = sorted(entry.at for entry in history.of("answered") if entry["status"] == ACKNOWLEDGED)
-    gaps = [(before, after) for before, after in pairwise([*answered, inf]) if after - before > bounds.outage_seconds]
+    """A deadline is credited for time in which no receipt and no result was acknowledged, and for
+    no other.
+    """
+    answered = sorted(
+        entry.at for entry in history.of("answered") if entry["status"] == ACKNOWLEDGED
+    )
+    gaps = [
+        (before, after)
+        for before, after in pairwise([*answered, inf])
+        if after - before > bounds.outage_seconds
+    ]
     for event in record.events.values():
         for entry in event.timeline("deadline_credited"):
             at = instant(entry["at"])
-            if not any(before + bounds.outage_seconds < at < after + bounds.settling_seconds for before, after in gaps):
-                yield Violation(Rule.UNEARNED_CREDIT, f"{event.id} was credited, and ingest was answering", (event.id,), (at,))
+            if not any(
+                before + bounds.outage_seconds < at < after + bounds.settling_seconds
+                for before, after in gaps
+            ):
+                yield Violation(
+                    Rule.UNEARNED_CREDIT,
+                    f"{event.id} was credited, and ingest was answering",
+                    (event.id,),
+                    (at,),
+                )
 
 
 def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
-    expected = Counter(rules_incidents.expectation(record, event, bounds) for event in record.events.values())
+    expected = Counter(
+        rules_incidents.expectation(record, event, bounds) for event in record.events.values()
+    )
     repairs = [repair for event in record.events.values() for repair in event.repairs]
     return {
         "requests": len(record.requests),
@@ -108,7 +140,10 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
 
 
 def _said_counts(name: str, groups: Iterable[Sequence[Request]]) -> dict[str, int]:
-    """Each counted once, however often it had to be sent: acknowledged, or unknown, or else refused."""
+    """Each counted once, however often it had to be sent:
+
+    acknowledged, or unknown, or else refused.
+    """
     became = Counter(_became(group) for group in groups)
     return {f"{name} sent": sum(became.values())} | {
         f"{name} {one}": became[one] for one in ("acknowledged", "unknown", "refused")

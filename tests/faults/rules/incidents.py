@@ -1,7 +1,8 @@
-"""Rules about incidents: exactly those that had to open, none twice, none early, and each in time with its mail.
+"""Rules about incidents: exactly those that had to open, none twice, none early, and each in time
+with its mail.
 
-What had to open follows from what was sent and acknowledged around the deadline; where the order of two of them cannot be known
-from outside, either is allowed. Called by `checker`.
+What had to open follows from what was sent and acknowledged around the deadline; where the order of
+two of them cannot be known from outside, either is allowed. Called by `checker`.
 """
 
 from collections import defaultdict
@@ -40,20 +41,35 @@ class Due:
 def expectation(record: Record, event: Event, bounds: Bounds) -> Expectation:
     """Whether the event had to have an incident by the time it was observed.
 
-    A success that comes after the deadline, but while the incident may still be opening, finds the receipt waiting and ends it:
-    either is right then.
+    A success that comes after the deadline, but while the incident may still be opening, finds the
+    receipt waiting and ends it: either is right then.
     """
     # One that names a repair presupposes the incident.
     successes, failures = (
-        [one for one in event.said(status) if not one.body.get("replay_id")] for status in ("success", "failed")
+        [one for one in event.said(status) if not one.body.get("replay_id")]
+        for status in ("success", "failed")
     )
-    success_from = min((one.may_hold_from for one in successes if one.may_hold_from is not None), default=float("inf"))
-    success_by = min((one.acknowledged_at for one in successes if one.acknowledged_at is not None), default=float("inf"))
-    failed_from = min((one.may_hold_from for one in failures if one.may_hold_from is not None), default=float("inf"))
-    failed_by = min((one.acknowledged_at for one in failures if one.acknowledged_at is not None), default=float("inf"))
+    success_from = min(
+        (one.may_hold_from for one in successes if one.may_hold_from is not None),
+        default=float("inf"),
+    )
+    success_by = min(
+        (one.acknowledged_at for one in successes if one.acknowledged_at is not None),
+        default=float("inf"),
+    )
+    failed_from = min(
+        (one.may_hold_from for one in failures if one.may_hold_from is not None),
+        default=float("inf"),
+    )
+    failed_by = min(
+        (one.acknowledged_at for one in failures if one.acknowledged_at is not None),
+        default=float("inf"),
+    )
     if failed_by < success_from and failed_by < event.observed_at:
         return Expectation.INCIDENT
-    if success_from > min(opens_by(record, event, bounds), event.observed_at) and _is_overdue(event, bounds):
+    if success_from > min(opens_by(record, event, bounds), event.observed_at) and _is_overdue(
+        event, bounds
+    ):
         return Expectation.INCIDENT
     if success_by < event.deadline_at - bounds.clock_seconds and failed_from > success_by:
         return Expectation.NONE
@@ -72,7 +88,11 @@ def overtaken(record: Record) -> int:
     """How many receipts missed their deadline, and succeeded before their incident had opened."""
     return sum(
         event.incident is None
-        and all(one.may_hold_from > event.deadline_at for one in event.said("success") if one.may_hold_from)
+        and all(
+            one.may_hold_from > event.deadline_at
+            for one in event.said("success")
+            if one.may_hold_from
+        )
         for event in record.events.values()
         if event.state == "applied"
     )
@@ -92,13 +112,25 @@ def incidents_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
             continue
         ids, at = (event.id, event.incident.id), (event.incident.opened_at,)
         if expected is Expectation.NONE:
-            yield Violation(Rule.FALSE_INCIDENT, f"{event.id} succeeded before its deadline, and has an incident", ids, at)
+            yield Violation(
+                Rule.FALSE_INCIDENT,
+                f"{event.id} succeeded before its deadline, and has an incident",
+                ids,
+                at,
+            )
         elif event.incident.reason == "failed_result" and not event.said("failed"):
-            yield Violation(Rule.FALSE_INCIDENT, f"{event.id} has an incident for a failure that nobody reported", ids, at)
+            yield Violation(
+                Rule.FALSE_INCIDENT,
+                f"{event.id} has an incident for a failure that nobody reported",
+                ids,
+                at,
+            )
 
 
 def incidents_are_single(record: Record) -> Iterator[Violation]:
-    """Wherever an incident of an event is named, it is the same one, and the timeline opens it once."""
+    """Wherever an incident of an event is named, it is the same one, and the timeline opens it
+    once.
+    """
     named: defaultdict[str, set[str]] = defaultdict(set)
     for mail in record.mails:
         if mail.event_id and mail.incident_id:
@@ -117,16 +149,25 @@ def incidents_are_single(record: Record) -> Iterator[Violation]:
             yield Violation(Rule.DUPLICATE_INCIDENT, what, (event.id, *sorted(incidents)))
         elif len(opened) > 1:
             at = tuple(instant(entry["at"]) for entry in opened)
-            yield Violation(Rule.DUPLICATE_INCIDENT, f"{event.id} was opened {len(opened)} times", (event.id, *incidents), at)
+            yield Violation(
+                Rule.DUPLICATE_INCIDENT,
+                f"{event.id} was opened {len(opened)} times",
+                (event.id, *incidents),
+                at,
+            )
 
 
 def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A deadline is never before the timeout; no incident opens, and no mail says so, before the deadline."""
+    """A deadline is never before the timeout; no incident opens, and no mail says so, before the
+    deadline.
+    """
     first = _first_mails(record)
     for event in record.events.values():
         if event.deadline_at < event.timeout_at - bounds.clock_seconds:
             what = f"{event.id} has its deadline before its timeout"
-            yield Violation(Rule.EARLY_INCIDENT, what, (event.id,), (event.deadline_at, event.timeout_at))
+            yield Violation(
+                Rule.EARLY_INCIDENT, what, (event.id,), (event.deadline_at, event.timeout_at)
+            )
         incident = event.incident
         if incident is None or incident.reason != "missing_result":
             continue
@@ -136,12 +177,18 @@ def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violat
             yield Violation(Rule.EARLY_INCIDENT, what, ids, (incident.opened_at, due_at))
         mail = first.get(incident.id)
         if mail is not None and mail.at < event.timeout_at - bounds.clock_seconds:
-            what = f"a mail told {incident.id} {event.timeout_at - mail.at:.3f} s before its timeout"
-            yield Violation(Rule.EARLY_INCIDENT, what, (*ids, mail.message_id), (mail.at, event.timeout_at))
+            what = (
+                f"a mail told {incident.id} {event.timeout_at - mail.at:.3f} s before its timeout"
+            )
+            yield Violation(
+                Rule.EARLY_INCIDENT, what, (*ids, mail.message_id), (mail.at, event.timeout_at)
+            )
 
 
 def incidents_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """Without faults almost all open within the bound; and each, at the latest, within another one of the last heal."""
+    """Without faults almost all open within the bound; and each, at the latest, within another one
+    of the last heal.
+    """
     yield from _in_time(opened(record, bounds), bounds, Rule.LATE_INCIDENT)
 
 
@@ -189,8 +236,16 @@ def _in_time(dues: list[Due], bounds: Bounds, rule: Rule) -> Iterator[Violation]
     p99 = rank([due.late_seconds for due in calm], 0.99)
     if len(calm) >= bounds.fewest_for_p99 and p99 > bounds.within_seconds:
         late = [due for due in calm if due.late_seconds > bounds.within_seconds]
-        what = f"without faults, p99 is {p99:.1f} s over {len(calm)}, and {len(late)} came later than {bounds.within_seconds:g} s"
-        yield Violation(rule, what, tuple(name for due in late for name in due.ids), tuple(due.came_at for due in late))
+        what = (
+            f"without faults, p99 is {p99:.1f} s over {len(calm)}, and {len(late)} came later than"
+            f" {bounds.within_seconds:g} s"
+        )
+        yield Violation(
+            rule,
+            what,
+            tuple(name for due in late for name in due.ids),
+            tuple(due.came_at for due in late),
+        )
     for due in dues:
         if due.late_seconds > bounds.heals_within_seconds:
             after = "it was due, without a fault" if due.healed_at is None else "the last heal"
@@ -198,11 +253,18 @@ def _in_time(dues: list[Due], bounds: Bounds, rule: Rule) -> Iterator[Violation]
             yield Violation(rule, what, due.ids, (due.due_at, due.came_at))
 
 
-def _due(record: Record, bounds: Bounds, ids: tuple[str, ...], due_at: float, came_at: float) -> Due:
+def _due(
+    record: Record, bounds: Bounds, ids: tuple[str, ...], due_at: float, came_at: float
+) -> Due:
     start, end = due_at - bounds.settling_seconds, due_at + bounds.eve_seconds
     if not record.is_disturbed(start, end):
         return Due(ids, due_at, came_at, None)
-    return Due(ids, due_at, came_at, record.healed_at(start, end, apart_seconds=bounds.heals_within_seconds))
+    return Due(
+        ids,
+        due_at,
+        came_at,
+        record.healed_at(start, end, apart_seconds=bounds.heals_within_seconds),
+    )
 
 
 def _is_overdue(event: Event, bounds: Bounds) -> bool:
@@ -213,7 +275,14 @@ def _is_overdue(event: Event, bounds: Bounds) -> bool:
 def _due_at(event: Event) -> float | None:
     """The deadline, or when the first failure was acknowledged; None when that is not known."""
     if event.incident and event.incident.reason == "failed_result":
-        return min((one.acknowledged_at for one in event.said("failed") if one.acknowledged_at is not None), default=None)
+        return min(
+            (
+                one.acknowledged_at
+                for one in event.said("failed")
+                if one.acknowledged_at is not None
+            ),
+            default=None,
+        )
     return event.deadline_at
 
 

@@ -1,6 +1,8 @@
-"""Rules about mail: everything is told, nothing that is not so, and once unless a fault came between sending and recording.
+"""Rules about mail: everything is told, nothing that is not so, and once unless a fault came
+between sending and recording.
 
-What a mail tells is read from its words; that its `Message-ID` is the same for a copy is what is checked. Called by `checker`.
+What a mail tells is read from its words; that its `Message-ID` is the same for a copy is what is
+checked. Called by `checker`.
 """
 
 from collections import defaultdict
@@ -24,11 +26,16 @@ def mails_are_all_there(record: Record) -> Iterator[Violation]:
             assert event.incident is not None
             if (kind, event.incident.id, replay_id) not in told:
                 ids = tuple(name for name in (event.id, event.incident.id, replay_id) if name)
-                yield Violation(Rule.MISSING_MAIL, f"no mail tells {kind} of {event.incident.id}", ids)
+                yield Violation(
+                    Rule.MISSING_MAIL, f"no mail tells {kind} of {event.incident.id}", ids
+                )
 
 
 def mails_are_true(record: Record) -> Iterator[Violation]:
-    """Each mail tells of something that is so: a known incident of that event, its end, or a failed repair of it."""
+    """Each mail tells of something that is so:
+
+    a known incident of that event, its end, or a failed repair of it.
+    """
     for mail in record.mails:
         event = record.by_incident.get(mail.incident_id or "")
         what = f"a mail with subject {mail.subject!r} tells of no incident that is known"
@@ -36,18 +43,35 @@ def mails_are_true(record: Record) -> Iterator[Violation]:
             if mail.kind == "incident_opened" or (mail.kind, mail.replay_id) in _true(event):
                 continue
             what = f"a mail tells {mail.kind} of {mail.incident_id}, which is not so"
-        ids = tuple(name for name in (mail.event_id, mail.incident_id, mail.replay_id, mail.message_id) if name)
+        ids = tuple(
+            name
+            for name in (mail.event_id, mail.incident_id, mail.replay_id, mail.message_id)
+            if name
+        )
         yield Violation(Rule.FALSE_MAIL, what, ids, (mail.at,))
 
 
 def mails_are_single(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A `Message-ID` comes once, except across a fault that can strike between sending and recording."""
+    """A `Message-ID` comes once, except across a fault that can strike between sending and
+    recording.
+    """
     for copies in _by_message_id(record).values():
         for before, copy in pairwise(copies):
-            start, end = before.at - bounds.copy_eve_seconds, before.at + bounds.mail_recorded_within_seconds
+            start, end = (
+                before.at - bounds.copy_eve_seconds,
+                before.at + bounds.mail_recorded_within_seconds,
+            )
             if not record.is_disturbed(start, min(end, copy.at), bounds.mail_copying_faults):
-                what = f"{copy.message_id} came again after {copy.at - before.at:.1f} s, without a fault between"
-                yield Violation(Rule.MAIL_COPY, what, (copy.message_id, copy.incident_id or ""), (before.at, copy.at))
+                what = (
+                    f"{copy.message_id} came again after {copy.at - before.at:.1f} s, without a"
+                    " fault between"
+                )
+                yield Violation(
+                    Rule.MAIL_COPY,
+                    what,
+                    (copy.message_id, copy.incident_id or ""),
+                    (before.at, copy.at),
+                )
 
 
 def mails_have_one_identity(record: Record) -> Iterator[Violation]:
@@ -58,11 +82,18 @@ def mails_have_one_identity(record: Record) -> Iterator[Violation]:
     for ((kind, incident_id, _), _), mails in by_told.items():
         if len(mails) > 1:
             what = f"{kind} of {incident_id} was told under {len(mails)} Message-IDs"
-            yield Violation(Rule.MAIL_IDENTITY, what, (incident_id or "", *mails), tuple(one.at for one in mails.values()))
+            yield Violation(
+                Rule.MAIL_IDENTITY,
+                what,
+                (incident_id or "", *mails),
+                tuple(one.at for one in mails.values()),
+            )
     for message_id, copies in _by_message_id(record).items():
         if not message_id or len({(_told(mail), mail.to) for mail in copies}) > 1:
             what = f"{message_id or 'no Message-ID'} tells different things"
-            yield Violation(Rule.MAIL_IDENTITY, what, (message_id,), tuple(mail.at for mail in copies))
+            yield Violation(
+                Rule.MAIL_IDENTITY, what, (message_id,), tuple(mail.at for mail in copies)
+            )
 
 
 def extra_mails(record: Record) -> int:
@@ -83,8 +114,16 @@ def _expected(event: Event) -> set[tuple[str, str | None]]:
 
 def _true(event: Event) -> set[tuple[str, str | None]]:
     """What of the event may be told beside its opening."""
-    resolved = {("incident_resolved", None)} if event.incident and event.incident.state == "resolved" else set()
-    return resolved | {("repair_failed", repair["replay_id"]) for repair in event.repairs if repair["state"] == "failed"}
+    resolved = (
+        {("incident_resolved", None)}
+        if event.incident and event.incident.state == "resolved"
+        else set()
+    )
+    return resolved | {
+        ("repair_failed", repair["replay_id"])
+        for repair in event.repairs
+        if repair["state"] == "failed"
+    }
 
 
 def _repair(event: Event, replay_id: str | None) -> Json:

@@ -1,7 +1,8 @@
-"""Runs a `makegood` command with a bug planted in it, so that the harness can be shown to catch one: `planted BUG api|worker`.
+"""Runs a `makegood` command with a bug planted in it, so that the harness can be shown to catch
+one: `planted BUG api|worker`.
 
-Each bug is one that a release could have: the answer before the commit, no unique key, the mail before its record. Only the
-harness's own tests run this.
+Each bug is one that a release could have: the answer before the commit, no unique key, the mail
+before its record. Only the harness's own tests run this.
 """
 
 import asyncio
@@ -33,30 +34,40 @@ def answer_before_commit() -> None:
             connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def transaction(door: SqliteIngestConnection, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+    async def transaction(
+        door: SqliteIngestConnection, *, short_lock_timeout: bool = False
+    ) -> AsyncIterator[Statements]:
         connection = door._connect()
         if not connection.in_transaction:
             connection.execute("PRAGMA busy_timeout = 5000")
             connection.execute("BEGIN IMMEDIATE")
         yield SqliteStatements(connection)
         if not pending:
-            pending.append(asyncio.get_running_loop().call_later(COMMITTED_AFTER_SECONDS, commit, connection))
+            pending.append(
+                asyncio.get_running_loop().call_later(COMMITTED_AFTER_SECONDS, commit, connection)
+            )
 
     SqliteIngestConnection.transaction = transaction  # type: ignore[method-assign,assignment]  # this is the bug
 
 
 def no_unique_key() -> None:
-    """A receipt's key and identity are not unique: whoever asks first is not found by who asks again."""
-    store.ingest.insert_receipts._SQLITE_KEY = store.ingest.insert_receipts._SQLITE_KEY.partition("ON CONFLICT")[0].replace(
-        "INSERT", "INSERT OR REPLACE", 1
-    ) + (" RETURNING 1, $6")
+    """A receipt's key and identity are not unique:
+
+    whoever asks first is not found by who asks again.
+    """
+    store.ingest.insert_receipts._SQLITE_KEY = store.ingest.insert_receipts._SQLITE_KEY.partition(
+        "ON CONFLICT"
+    )[0].replace("INSERT", "INSERT OR REPLACE", 1) + (" RETURNING 1, $6")
     store.ingest.insert_receipts._SQLITE_RECEIPT = (
         store.ingest.insert_receipts._SQLITE_RECEIPT.partition("ON CONFLICT")[0] + " RETURNING 1"
     )
 
 
 def mail_before_record() -> None:
-    """A mail is sent by whoever finds it, and written down long after: nobody else is kept from sending it meanwhile."""
+    """A mail is sent by whoever finds it, and written down long after:
+
+    nobody else is kept from sending it meanwhile.
+    """
     activities.alerts.send.LEASE_SECONDS = 0
     record: Callable[..., Any] = AlertDelivery.record
 

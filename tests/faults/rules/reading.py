@@ -1,4 +1,7 @@
-"""Reads a history for the checker: finds what belongs together, and decides nothing. Called by `checker` and `report`."""
+"""Reads a history for the checker:
+
+finds what belongs together, and decides nothing. Called by `checker` and `report`.
+"""
 
 import json
 import re
@@ -8,9 +11,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from tests.faults.installation.history import Entry, History
-from tests.faults.rules.record import Callback, Event, Fault, Identity, Incident, Json, Mail, Record, Request, Said
+from tests.faults.rules.record import (
+    Callback,
+    Event,
+    Fault,
+    Identity,
+    Incident,
+    Json,
+    Mail,
+    Record,
+    Request,
+    Said,
+)
 
-_KINDS = {"Incident open": "incident_opened", "Repair failed": "repair_failed", "Incident resolved": "incident_resolved"}
+_KINDS = {
+    "Incident open": "incident_opened",
+    "Repair failed": "repair_failed",
+    "Incident resolved": "incident_resolved",
+}
 _SUBJECT = re.compile(r"(?:\[test\] )?(" + "|".join(_KINDS) + "):")
 
 
@@ -21,7 +39,11 @@ def instant(text: str) -> float:
 
 def identity_of(body: Json) -> Identity:
     """The identity that a receipt's body, or an event, has within its project."""
-    return (body["provider"], body.get("provider_event_id") or body.get("stripe_event_id") or "", body["effect_type"])
+    return (
+        body["provider"],
+        body.get("provider_event_id") or body.get("stripe_event_id") or "",
+        body["effect_type"],
+    )
 
 
 def read(history: History) -> Record:
@@ -31,7 +53,10 @@ def read(history: History) -> Record:
     for event in events.values():
         by_provider_event[event.identity[1]].append(event)
     requests = _requests(history)
-    receipts, results = _said(requests, "receipt", by_provider_event), _said(requests, "result", by_provider_event)
+    receipts, results = (
+        _said(requests, "receipt", by_provider_event),
+        _said(requests, "result", by_provider_event),
+    )
     reprocesses = tuple(request for request in requests if request.endpoint == "reprocess")
     _attach(events, by_provider_event, receipts, results, reprocesses)
     for entry in history.of("signalled"):
@@ -55,25 +80,50 @@ def _requests(history: History) -> tuple[Request, ...]:
     answers = {entry["request"]: entry for entry in history.of("answered")}
     made = []
     for sent in history.of("sent"):
-        said = (sent["request"], sent["endpoint"], sent["key"], sent["body"], sent["order"], sent.at)
+        said = (
+            sent["request"],
+            sent["endpoint"],
+            sent["key"],
+            sent["body"],
+            sent["order"],
+            sent.at,
+        )
         answer = answers.get(sent["request"])
-        made.append(Request(*said, answer.at, answer["status"], answer["body"] or {}) if answer else Request(*said))
+        made.append(
+            Request(*said, answer.at, answer["status"], answer["body"] or {})
+            if answer
+            else Request(*said)
+        )
     return tuple(made)
 
 
-def _said(requests: Iterable[Request], endpoint: str, by_provider_event: dict[str, list[Event]]) -> tuple[Said, ...]:
+def _said(
+    requests: Iterable[Request], endpoint: str, by_provider_event: dict[str, list[Event]]
+) -> tuple[Said, ...]:
     grouped: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
     for request in requests:
         if request.endpoint == endpoint:
-            grouped[request.key or request.id, json.dumps(request.body, sort_keys=True)].append(request)
-    return tuple(_as_said(endpoint, key, group, by_provider_event) for (key, _), group in grouped.items())
+            grouped[request.key or request.id, json.dumps(request.body, sort_keys=True)].append(
+                request
+            )
+    return tuple(
+        _as_said(endpoint, key, group, by_provider_event) for (key, _), group in grouped.items()
+    )
 
 
-def _as_said(endpoint: str, key: str, group: list[Request], by_provider_event: dict[str, list[Event]]) -> Said:
+def _as_said(
+    endpoint: str, key: str, group: list[Request], by_provider_event: dict[str, list[Event]]
+) -> Said:
     may_hold_from = min((one.sent_at for one in group if one.may_hold), default=None)
-    acknowledged = [one.answered_at for one in group if one.is_acknowledged and one.answered_at is not None]
-    said = Said(endpoint, key, group[0].body, tuple(group), may_hold_from, min(acknowledged, default=None))
-    return said if endpoint == "receipt" else replace(said, event_id=_named(said, by_provider_event))
+    acknowledged = [
+        one.answered_at for one in group if one.is_acknowledged and one.answered_at is not None
+    ]
+    said = Said(
+        endpoint, key, group[0].body, tuple(group), may_hold_from, min(acknowledged, default=None)
+    )
+    return (
+        said if endpoint == "receipt" else replace(said, event_id=_named(said, by_provider_event))
+    )
 
 
 def _event(entry: Entry) -> Event:
@@ -88,18 +138,34 @@ def _event(entry: Entry) -> Event:
     )
     timeout_at, deadline_at = instant(shown["timeout_at"]), instant(shown["deadline_at"])
     return Event(
-        shown["event_id"], entry.at, shown, identity_of(shown), shown["state"], timeout_at, deadline_at, incident or None
+        shown["event_id"],
+        entry.at,
+        shown,
+        identity_of(shown),
+        shown["state"],
+        timeout_at,
+        deadline_at,
+        incident or None,
     )
 
 
 def _named(said: Said, by_provider_event: dict[str, list[Event]]) -> str | None:
-    """The id of the event that a result names: its own word, or what its ids and effect leave, or else what the answer says."""
+    """The id of the event that a result names:
+
+    its own word, or what its ids and effect leave, or else what the answer says.
+    """
     if said.body.get("event_id"):
         return str(said.body["event_id"])
     effect = said.body.get("effect_type")
-    named = by_provider_event.get(said.body.get("provider_event_id") or said.body.get("stripe_event_id") or "", [])
+    named = by_provider_event.get(
+        said.body.get("provider_event_id") or said.body.get("stripe_event_id") or "", []
+    )
     left = [event.id for event in named if effect in (None, event.identity[2])]
-    return left[0] if len(left) == 1 else next((one.answer.get("event_id") for one in said.answers), None)
+    return (
+        left[0]
+        if len(left) == 1
+        else next((one.answer.get("event_id") for one in said.answers), None)
+    )
 
 
 def _attach(
@@ -126,7 +192,10 @@ def _faults(history: History) -> tuple[Fault, ...]:
     last = history.entries[-1].at if history.entries else 0.0
     ended = {entry["fault"]: entry.at for entry in history.of("fault_ended")}
     began = sorted(history.of("fault_began"), key=lambda entry: entry.at)
-    return tuple(Fault(one["fault"], one["kind"], one["target"], one.at, ended.get(one["fault"], last)) for one in began)
+    return tuple(
+        Fault(one["fault"], one["kind"], one["target"], one.at, ended.get(one["fault"], last))
+        for one in began
+    )
 
 
 def _mail(entry: Entry) -> Mail:
@@ -159,4 +228,11 @@ def _callback(entry: Entry) -> Callback:
     said = said if isinstance(said, dict) else {}
     number = entry["headers"].get("x-sendpromptly-attempt", "")
     replay_id = str(said.get("replay_id", ""))
-    return Callback(entry.at, entry["headers"], entry["body"], said, replay_id, int(number) if number.isdigit() else 0)
+    return Callback(
+        entry.at,
+        entry["headers"],
+        entry["body"],
+        said,
+        replay_id,
+        int(number) if number.isdigit() else 0,
+    )

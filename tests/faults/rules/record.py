@@ -1,7 +1,8 @@
-"""What a history tells, as values: requests with what came of them, events, faults, mails and callbacks. Made by `reading`.
+"""What a history tells, as values: requests with what came of them, events, faults, mails and
+callbacks. Made by `reading`.
 
-A `Said` is what the client says with one key and one body, however often it had to be sent: it may hold from
-the first sending that was not plainly refused, and surely holds once it is acknowledged.
+A `Said` is what the client says with one key and one body, however often it had to be sent: it may
+hold from the first sending that was not plainly refused, and surely holds once it is acknowledged.
 """
 
 from collections.abc import Iterable
@@ -45,8 +46,8 @@ class Request:
 class Said:
     """The requests with one endpoint, key and body.
 
-    `may_hold_from` is None when each was refused, `acknowledged_at` when none was acknowledged. `event_id` is what a result
-    names, None for a receipt or when nothing says.
+    `may_hold_from` is None when each was refused, `acknowledged_at` when none was acknowledged.
+    `event_id` is what a result names, None for a receipt or when nothing says.
     """
 
     endpoint: str
@@ -90,7 +91,9 @@ class Event:
     receipts: list[Said] = field(default_factory=list)
     results: list[Said] = field(default_factory=list)
     reprocesses: list[Request] = field(default_factory=list)
-    signals: list[float] = field(default_factory=list)  # when somebody typed a `reprocess` into Temporal
+    signals: list[float] = field(
+        default_factory=list
+    )  # when somebody typed a `reprocess` into Temporal
 
     @property
     def repairs(self) -> list[Json]:
@@ -101,7 +104,11 @@ class Event:
 
     def said(self, status: str) -> list[Said]:
         """The results of this status that may hold."""
-        return [said for said in self.results if said.body["status"] == status and said.may_hold_from is not None]
+        return [
+            said
+            for said in self.results
+            if said.body["status"] == status and said.may_hold_from is not None
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail as it came. `kind`, `incident_id` and `event_id` are None when its words do not say."""
+    """A mail as it came.
+
+    `kind`, `incident_id` and `event_id` are None when its words do not say.
+    """
 
     at: float
     message_id: str
@@ -137,7 +147,10 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A call of the repair endpoint. `said` is its body's JSON, empty when it is none; `number` is 0 when it has none."""
+    """A call of the repair endpoint.
+
+    `said` is its body's JSON, empty when it is none; `number` is 0 when it has none.
+    """
 
     at: float
     headers: dict[str, str]
@@ -149,7 +162,10 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything of a history, found by its ids. `observed` holds each observation, `events` the last of each event."""
+    """Everything of a history, found by its ids.
+
+    `observed` holds each observation, `events` the last of each event.
+    """
 
     requests: tuple[Request, ...]
     receipts: tuple[Said, ...]
@@ -167,8 +183,12 @@ class Record:
         return any(fault.overlaps(start, end) and fault.matches(patterns) for fault in self.faults)
 
     def healed_at(self, start: float, end: float, *, apart_seconds: float) -> float:
-        """When the last fault that overlaps the time was mended, or one that began within `apart_seconds` of a heal before it."""
-        healed = max((fault.ended_at for fault in self.faults if fault.overlaps(start, end)), default=start)
+        """When the last fault that overlaps the time was mended, or one that began within
+        `apart_seconds` of a heal before it.
+        """
+        healed = max(
+            (fault.ended_at for fault in self.faults if fault.overlaps(start, end)), default=start
+        )
         for fault in self.faults:  # in the order of their beginning
             if start <= fault.began_at <= healed + apart_seconds:
                 healed = max(healed, fault.ended_at)

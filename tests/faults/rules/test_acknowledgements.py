@@ -1,4 +1,7 @@
-"""Receipts, results and answers: each rule is kept by a good run and catches the run that is bent against it."""
+"""Receipts, results and answers:
+
+each rule is kept by a good run and catches the run that is bent against it.
+"""
 
 import copy
 from collections.abc import Callable
@@ -13,7 +16,9 @@ from tests.faults.rules.verdict import Rule
 def _violated(bend: Callable[[Run], object]) -> set[Rule]:
     run = a_good_run()
     bend(run)
-    return {violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations}
+    return {
+        violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations
+    }
 
 
 def _forget_the_event(run: Run) -> None:
@@ -94,7 +99,9 @@ def _answer_a_repeated_result_differently(run: Run) -> None:
     run.result(1.5, 1, "success", state="recovered")
 
 
-def _refuse(status: int, code: str = "", *, number: int = 4, key: str = "a new key") -> Callable[[Run], object]:
+def _refuse(
+    status: int, code: str = "", *, number: int = 4, key: str = "a new key"
+) -> Callable[[Run], object]:
     return lambda run: run.receipt(20.0, number, status=status, key=key, code=code)
 
 
@@ -140,7 +147,10 @@ def _lose_a_repair_for_its_result(run: Run) -> None:
         (_be_in_progress_before_anybody_asked, {Rule.WRONG_STATUS}),
         (_lose_a_receipt_for_its_result, {Rule.WRONG_STATUS}),
         (_lose_a_repair_for_its_result, {Rule.WRONG_STATUS}),
-        (lambda run: run.reprocess(20.0, 3, status=409, code="incident_resolved"), {Rule.WRONG_STATUS}),
+        (
+            lambda run: run.reprocess(20.0, 3, status=409, code="incident_resolved"),
+            {Rule.WRONG_STATUS},
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -244,9 +254,15 @@ def test_a_violation_names_its_event_and_its_requests() -> None:
     ],
     ids=["its effect", "provider_event_id", "what is answered", "another effect", "another event"],
 )
-def test_a_result_may_name_its_event_by_the_providers_id(named: dict[str, str], rules: set[Rule]) -> None:
+def test_a_result_may_name_its_event_by_the_providers_id(
+    named: dict[str, str], rules: set[Rule]
+) -> None:
     run = a_good_run()
-    second = copy.deepcopy(run.events[1]) | {"event_id": "evt_8", "effect_type": "credit_grant", "state": "waiting"}
+    second = copy.deepcopy(run.events[1]) | {
+        "event_id": "evt_8",
+        "effect_type": "credit_grant",
+        "state": "waiting",
+    }
     run.events[8] = second | {"timeline": [], "timeout_at": wire(900), "deadline_at": wire(900)}
     run.receipt(0.0, 1, key="another effect", event_id="evt_8", timeout_at=wire(900))
     sent = run.entry("sent", key="another effect")
@@ -259,7 +275,9 @@ def test_a_result_may_name_its_event_by_the_providers_id(named: dict[str, str], 
 
 
 def _credit_while_ingest_answers(run: Run) -> None:
-    run.events[4]["timeline"].append({"at": wire(5.0), "kind": "deadline_credited", "credited_seconds": 90})
+    run.events[4]["timeline"].append(
+        {"at": wire(5.0), "kind": "deadline_credited", "credited_seconds": 90}
+    )
 
 
 def _wrong_a_stranger(run: Run) -> None:
@@ -268,7 +286,10 @@ def _wrong_a_stranger(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("bend", "rule"),
-    [(_credit_while_ingest_answers, Rule.UNEARNED_CREDIT), (_wrong_a_stranger, Rule.STRANGER_WRONGED)],
+    [
+        (_credit_while_ingest_answers, Rule.UNEARNED_CREDIT),
+        (_wrong_a_stranger, Rule.STRANGER_WRONGED),
+    ],
 )
 def test_strangers_cost_nothing(bend: Callable[[Run], object], rule: Rule) -> None:
     assert _violated(bend) == {rule}
@@ -279,8 +300,12 @@ def test_credit_after_a_time_in_which_ingest_was_silent_is_earned() -> None:
     for entry in list(run.entries):
         if entry.kind in ("sent", "answered") and 20.0 < entry.at - START < 80.0:
             run.entries.remove(entry)
-    run.events[4]["timeline"].append({"at": wire(85.0), "kind": "deadline_credited", "credited_seconds": 60})
+    run.events[4]["timeline"].append(
+        {"at": wire(85.0), "kind": "deadline_credited", "credited_seconds": 60}
+    )
 
-    violated = {violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations}
+    violated = {
+        violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations
+    }
 
     assert Rule.UNEARNED_CREDIT not in violated

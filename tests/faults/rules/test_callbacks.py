@@ -1,4 +1,7 @@
-"""Repairs and their callbacks: signed, explained, in one series each, and none begun after the success."""
+"""Repairs and their callbacks:
+
+signed, explained, in one series each, and none begun after the success.
+"""
 
 from collections.abc import Callable
 
@@ -15,7 +18,10 @@ BOUNDS = Bounds(callback_attempts=3)
 def _violated(bend: Callable[[Run], object]) -> set[Rule]:
     run = a_good_run()
     bend(run)
-    return {violation.rule for violation in check(run.history(), signing_secrets=[SECRET], bounds=BOUNDS).violations}
+    return {
+        violation.rule
+        for violation in check(run.history(), signing_secrets=[SECRET], bounds=BOUNDS).violations
+    }
 
 
 def _bend_header(name: str, value: str) -> Callable[[Run], object]:
@@ -79,7 +85,10 @@ def _send_an_attempt_again_near_a_fault_of_another(run: Run) -> None:
 
 
 def _send_an_attempt_again_after_a_fault_long_after_it(run: Run) -> None:
-    run.events[2]["incident"] = run.events[2]["incident"] | {"state": "resolved", "resolved_at": wire(80.0)}
+    run.events[2]["incident"] = run.events[2]["incident"] | {
+        "state": "resolved",
+        "resolved_at": wire(80.0),
+    }
     resolved = next(one for one in run.events[2]["timeline"] if one["kind"] == "incident_resolved")
     resolved["at"] = wire(80.0)
     for entry in [one for one in run.entries if one.fields.get("key") == "result 2 rpl_2"]:

@@ -1,4 +1,7 @@
-"""The verdict as a whole: what a good run counts, the settling at the end, and that no rule is without a test that it catches."""
+"""The verdict as a whole:
+
+what a good run counts, the settling at the end, and that no rule is without a test that it catches.
+"""
 
 import re
 from collections.abc import Callable
@@ -23,8 +26,19 @@ def test_a_good_run_holds_and_is_counted() -> None:
     assert verdict.violations == ()
     assert verdict.held
     assert verdict.faults == {"kill": 2, "stop": 1}
-    expected = {"requests": 11, "requests without an answer": 1, "receipts acknowledged": 4, "results acknowledged": 4}
-    expected |= {"incidents expected": 2, "incidents found": 2, "incidents allowed either way": 1, "mails": 4, "callbacks": 3}
+    expected = {
+        "requests": 11,
+        "requests without an answer": 1,
+        "receipts acknowledged": 4,
+        "results acknowledged": 4,
+    }
+    expected |= {
+        "incidents expected": 2,
+        "incidents found": 2,
+        "incidents allowed either way": 1,
+        "mails": 4,
+        "callbacks": 3,
+    }
     assert expected.items() <= verdict.counts.items()
 
 
@@ -36,7 +50,11 @@ def test_what_was_said_is_counted_once_by_what_became_of_it() -> None:
 
     counts = check(run.history(), signing_secrets=[SECRET]).counts
 
-    assert (counts["receipts sent"], counts["receipts acknowledged"], counts["receipts unknown"]) == (5, 4, 1)
+    assert (
+        counts["receipts sent"],
+        counts["receipts acknowledged"],
+        counts["receipts unknown"],
+    ) == (5, 4, 1)
     assert (counts["results sent"], counts["results refused"]) == (5, 1)
     assert (counts["requests without an answer"], counts["requests refused"]) == (3, 1)
 
@@ -74,7 +92,11 @@ def test_an_empty_history_does_not_hold() -> None:
 def test_a_bound_can_be_set() -> None:
     run = a_good_run()
 
-    verdict = check(run.history(), signing_secrets=[SECRET], bounds=Bounds(callback_attempts=1, settles_within_seconds=2.0))
+    verdict = check(
+        run.history(),
+        signing_secrets=[SECRET],
+        bounds=Bounds(callback_attempts=1, settles_within_seconds=2.0),
+    )
 
     assert {one.rule for one in verdict.violations} == {Rule.TOO_MANY_ATTEMPTS, Rule.NOT_SETTLED}
 

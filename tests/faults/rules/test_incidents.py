@@ -16,15 +16,25 @@ NEVER = None
 def _violated(bend: Callable[[Run], object]) -> set[Rule]:
     run = a_good_run()
     bend(run)
-    return {violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations}
+    return {
+        violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations
+    }
 
 
 def _order(
-    run: Run, number: int, *, deadline: float, opened: float | None, told: float | None = None, state: str = "incident"
+    run: Run,
+    number: int,
+    *,
+    deadline: float,
+    opened: float | None,
+    told: float | None = None,
+    state: str = "incident",
 ) -> None:
     """A silent order, with its incident and its mail."""
     run.receipt(deadline - 10.0, number, timeout=10.0)
-    run.observe(number, at=deadline - 10.0, timeout=10.0, state=state if opened is not None else "waiting")
+    run.observe(
+        number, at=deadline - 10.0, timeout=10.0, state=state if opened is not None else "waiting"
+    )
     if opened is not None:
         run.open(number, opened, "missing_result")
         run.mail(opened + 0.2 if told is None else told, number, "Incident open")
@@ -32,7 +42,13 @@ def _order(
 
 def _silent_orders(run: Run, count: int, *, opened_after: float, told_after: float = 0.2) -> None:
     for number in range(100, 100 + count):
-        _order(run, number, deadline=20.0, opened=20.0 + opened_after, told=20.0 + opened_after + told_after)
+        _order(
+            run,
+            number,
+            deadline=20.0,
+            opened=20.0 + opened_after,
+            told=20.0 + opened_after + told_after,
+        )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +71,9 @@ def _silent_orders(run: Run, count: int, *, opened_after: float, told_after: flo
     ],
 )
 def test_expectation_follows_from_what_was_sent_and_acknowledged(
-    success: tuple[float, float | None] | None, failure: tuple[float, float | None] | None, expected: Expectation
+    success: tuple[float, float | None] | None,
+    failure: tuple[float, float | None] | None,
+    expected: Expectation,
 ) -> None:
     run = a_good_run()
     _order(run, 7, deadline=20.0, opened=None)
@@ -70,7 +88,9 @@ def test_expectation_follows_from_what_was_sent_and_acknowledged(
     assert expectation(record, record.events["evt_7"], Bounds()) is expected
 
 
-@pytest.mark.parametrize(("at", "expected"), [(81.0, Expectation.EITHER), (83.0, Expectation.INCIDENT)])
+@pytest.mark.parametrize(
+    ("at", "expected"), [(81.0, Expectation.EITHER), (83.0, Expectation.INCIDENT)]
+)
 def test_near_a_fault_a_late_success_may_come_before_the_incident_until_a_minute_after_the_heal(
     at: float, expected: Expectation
 ) -> None:
@@ -85,9 +105,12 @@ def test_near_a_fault_a_late_success_may_come_before_the_incident_until_a_minute
 
 
 @pytest.mark.parametrize(
-    ("deadline", "expected"), [(84.0, Expectation.INCIDENT), (93.0, Expectation.EITHER), (200.0, Expectation.EITHER)]
+    ("deadline", "expected"),
+    [(84.0, Expectation.INCIDENT), (93.0, Expectation.EITHER), (200.0, Expectation.EITHER)],
 )
-def test_a_deadline_ahead_at_the_end_expects_nothing(deadline: float, expected: Expectation) -> None:
+def test_a_deadline_ahead_at_the_end_expects_nothing(
+    deadline: float, expected: Expectation
+) -> None:
     run = a_good_run()
     _order(run, 7, deadline=deadline, opened=None)
 
@@ -106,7 +129,9 @@ def _lose_a_failed_one(run: Run) -> None:
 
 
 def _leave_an_unknown_one_waiting(run: Run) -> None:
-    """Its success may or may not have come; that it is neither success nor incident is wrong either way."""
+    """Its success may or may not have come; that it is neither success nor incident is wrong either
+    way.
+    """
     _order(run, 7, deadline=20.0, opened=None)
     run.result(15.0, 7, "success", status=None)
 
@@ -168,9 +193,15 @@ def _hasten_the_deadline(run: Run) -> None:
         (_open_early, {Rule.EARLY_INCIDENT}),
         (_tell_early, {Rule.EARLY_INCIDENT}),
         (_hasten_the_deadline, {Rule.EARLY_INCIDENT}),
-        (lambda run: _silent_orders(run, 1, opened_after=61.0), {Rule.LATE_INCIDENT, Rule.LATE_MAIL}),
+        (
+            lambda run: _silent_orders(run, 1, opened_after=61.0),
+            {Rule.LATE_INCIDENT, Rule.LATE_MAIL},
+        ),
         (_tell_the_end_before_the_opening, {Rule.LATE_MAIL}),
-        (lambda run: _silent_orders(run, 6, opened_after=11.0), {Rule.LATE_INCIDENT, Rule.LATE_MAIL}),
+        (
+            lambda run: _silent_orders(run, 6, opened_after=11.0),
+            {Rule.LATE_INCIDENT, Rule.LATE_MAIL},
+        ),
         (lambda run: _silent_orders(run, 6, opened_after=1.0, told_after=11.0), {Rule.LATE_MAIL}),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -260,7 +291,9 @@ def test_lateness_is_told_apart_without_and_after_faults() -> None:
     run.fault(30.0, 35.0)
     _order(run, 7, deadline=32.0, opened=38.0, told=39.0)
 
-    calm, mended, whole, calm_mail, mended_mail, _ = check(run.history(), signing_secrets=[SECRET]).lateness
+    calm, mended, whole, calm_mail, mended_mail, _ = check(
+        run.history(), signing_secrets=[SECRET]
+    ).lateness
 
     assert (calm.count, mended.count, calm_mail.count, mended_mail.count) == (2, 1, 2, 1)
     assert (mended.max, whole.max, mended_mail.p50) == pytest.approx((3.0, 6.0, 4.0))

@@ -1,4 +1,8 @@
-"""Mail: everything is told, nothing that is not so, and once unless a fault came between sending and recording."""
+"""Mail:
+
+everything is told, nothing that is not so, and once unless a fault came between sending and
+recording.
+"""
 
 from collections.abc import Callable
 
@@ -12,11 +16,15 @@ from tests.faults.rules.verdict import Rule
 def _violated(bend: Callable[[Run], object]) -> set[Rule]:
     run = a_good_run()
     bend(run)
-    return {violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations}
+    return {
+        violation.rule for violation in check(run.history(), signing_secrets=[SECRET]).violations
+    }
 
 
 def _drop_mail(title: str) -> Callable[[Run], object]:
-    return lambda run: run.drop(next(one for one in run.entries if one.kind == "mail" and title in one["subject"]))
+    return lambda run: run.drop(
+        next(one for one in run.entries if one.kind == "mail" and title in one["subject"])
+    )
 
 
 def _tell_of_what_is_not_known(run: Run) -> None:
@@ -44,7 +52,9 @@ def _send_again(at: float) -> Callable[[Run], object]:
     return lambda run: run.mail(at, 2, "Incident open")
 
 
-def _send_again_across(kind: str, target: str, *, began: float = 10.7, ended: float = 12.0) -> Callable[[Run], object]:
+def _send_again_across(
+    kind: str, target: str, *, began: float = 10.7, ended: float = 12.0
+) -> Callable[[Run], object]:
     def bend(run: Run) -> None:
         run.fault(began, ended, kind, target)
         run.mail(41.0, 2, "Incident open")

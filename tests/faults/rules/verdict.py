@@ -1,14 +1,16 @@
-"""What the checker is given beside a history, and what it says of one: bounds, violations, counts, lateness.
+"""What the checker is given beside a history, and what it says of one: bounds, violations, counts,
+lateness.
 
-Values only. `Rule` names everything that can be violated; `MEANINGS` says what each rule holds, for the report and the command
-line.
+Values only. `Rule` names everything that can be violated; `MEANINGS` says what each rule holds, for
+the report and the command line.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
-# Faults that can strike between sending and recording, as `kind:target` patterns: a copy is allowed across one of them only.
+# Faults that can strike between sending and recording, as `kind:target` patterns: a copy is allowed
+# across one of them only.
 _STORE = ("kill:postgres", "stop:postgres", "store_away:*", "store_read_only:*", "disk_full:*")
 _BETWEEN = ("kill:worker*", "stop:worker*", *_STORE)
 
@@ -51,19 +53,27 @@ class Rule(StrEnum):
 
 MEANINGS: dict[Rule, str] = {
     Rule.LOST_RECEIPT: "Every acknowledged receipt is an event in the end.",
-    Rule.UNSTABLE_RECEIPT: "The same receipt is always answered with the same event and the same timeout.",
+    Rule.UNSTABLE_RECEIPT: (
+        "The same receipt is always answered with the same event and the same timeout."
+    ),
     Rule.UNEXPLAINED_EVENT: "Every event is a receipt that was sent.",
     Rule.DOUBLED_RECEIPT: "No two events have one identity.",
     Rule.LOST_RESULT: "Every acknowledged result is on its event's timeline.",
     Rule.INEFFECTIVE_RESULT: "What an acknowledged result decides is the state.",
-    Rule.UNEXPLAINED_RESULT: "No result is stored, and no receipt ends, that nobody reported; none is stored twice.",
+    Rule.UNEXPLAINED_RESULT: (
+        "No result is stored, and no receipt ends, that nobody reported; none is stored twice."
+    ),
     Rule.MISSING_INCIDENT: "Every failed or overdue receipt has its incident.",
     Rule.FALSE_INCIDENT: "No receipt that succeeded in time has an incident.",
     Rule.DUPLICATE_INCIDENT: "An event has one incident at most.",
     Rule.EARLY_INCIDENT: "No incident opens, and no mail says so, before the deadline.",
     Rule.LATE_INCIDENT: "Incidents open in time: without faults, and after the last heal.",
-    Rule.LATE_MAIL: "Mails about new incidents come in time: without faults, and after the last heal.",
-    Rule.MISSING_MAIL: "Every opened and every resolved incident, and every failed repair, is told.",
+    Rule.LATE_MAIL: (
+        "Mails about new incidents come in time: without faults, and after the last heal."
+    ),
+    Rule.MISSING_MAIL: (
+        "Every opened and every resolved incident, and every failed repair, is told."
+    ),
     Rule.FALSE_MAIL: "No mail says what is not so.",
     Rule.MAIL_COPY: "A mail comes twice only across a fault between sending and recording.",
     Rule.MAIL_IDENTITY: "One thing told has one Message-ID, and one Message-ID tells one thing.",
@@ -77,7 +87,9 @@ MEANINGS: dict[Rule, str] = {
     Rule.TOO_MANY_ATTEMPTS: "A repair has no more attempts than the schedule.",
     Rule.CALLBACK_AFTER_SUCCESS: "No attempt begins after a success is acknowledged.",
     Rule.LOST_REPROCESS: "Every acknowledged reprocess is a repair in the end.",
-    Rule.TWO_REPAIRS: "An incident has one active repair at a time, and whoever asks is told of it.",
+    Rule.TWO_REPAIRS: (
+        "An incident has one active repair at a time, and whoever asks is told of it."
+    ),
     Rule.NOT_SETTLED: "In the end nothing is left to do.",
     Rule.UNEQUAL_ANSWERS: "A repeated request gets the same answer.",
     Rule.WRONG_STATUS: "No request is refused without a reason.",
@@ -90,9 +102,12 @@ MEANINGS: dict[Rule, str] = {
 class Bounds:
     """How late, how often and how near is allowed.
 
-    An instant is disturbed when a fault overlaps the time from `settling_seconds` before it to `eve_seconds` after it.
-    A copy is allowed when a fault overlaps the time from `copy_eve_seconds` before the first (a mail's only) to when that would
-    long have been recorded. `clock_seconds` is the difference between an instant in milliseconds, cut off, and the harness's own.
+    An instant is disturbed when a fault overlaps the time from `settling_seconds` before it to
+    `eve_seconds` after it. A copy is allowed when a fault overlaps the time from `copy_eve_seconds`
+    before the first (a mail's only) to when that would long have been recorded. `clock_seconds` is
+    the difference
+    between an instant in milliseconds,
+    cut off, and the harness's own.
     """
 
     within_seconds: float = 10.0
@@ -136,7 +151,10 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the promise held, and the figures beside it. `counts` are named as they are printed; `faults` counts by kind."""
+    """Whether the promise held, and the figures beside it.
+
+    `counts` are named as they are printed; `faults` counts by kind.
+    """
 
     violations: tuple[Violation, ...]
     counts: dict[str, int]
@@ -157,4 +175,6 @@ def rank(values: list[float], fraction: float) -> float:
 
 
 def lateness_of(name: str, seconds: list[float]) -> Lateness:
-    return Lateness(name, len(seconds), rank(seconds, 0.5), rank(seconds, 0.99), max(seconds, default=0.0))
+    return Lateness(
+        name, len(seconds), rank(seconds, 0.5), rank(seconds, 0.99), max(seconds, default=0.0)
+    )

@@ -1,4 +1,7 @@
-"""Projects take turns at the mail server: one with thousands of failing alerts keeps nobody else's waiting."""
+"""Projects take turns at the mail server:
+
+one with thousands of failing alerts keeps nobody else's waiting.
+"""
 
 import time
 from datetime import timedelta
@@ -12,15 +15,23 @@ from store.projects.projects import create_project
 from tests.support.given import Story
 
 _MANY = """
-INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id, destination, created_at, due_at, tries, failing_since)
+INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id, destination, created_at,
+  due_at, tries, failing_since)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
-SELECT :project_id, 'inc_' || i, 'evt_' || i, 'incident_opened', '', :destination, 0, :due_at, :tries, 0 FROM n"""
+SELECT :project_id, 'inc_' || i, 'evt_' || i, 'incident_opened', '', :destination, 0, :due_at,
+  :tries, 0 FROM n"""
 
 
 async def pile_up(story: Story, count: int, *, tries: int, to: str = "bad@shop.example") -> None:
     """So many alerts of the project that are due, and long have been."""
     async with story.database.transaction() as session:
-        values = {"project_id": story.project.id, "count": count, "due_at": 0, "tries": tries, "destination": to}
+        values = {
+            "project_id": story.project.id,
+            "count": count,
+            "due_at": 0,
+            "tries": tries,
+            "destination": to,
+        }
         await session.execute(text(_MANY), values)
 
 
@@ -40,13 +51,20 @@ async def other_project(story: Story, sealer: Sealer, name: str = "other") -> St
     return other
 
 
-async def claimed(story: Story, *, limit: int = 8, places: Places = WITHOUT_BOUND, **later: float) -> list[str]:
+async def claimed(
+    story: Story, *, limit: int = 8, places: Places = WITHOUT_BOUND, **later: float
+) -> list[str]:
     async with story.database.transaction() as session:
         now = story.at + timedelta(days=1, **later)
-        return [alert.destination for alert in await claim_alerts(session, now, limit=limit, places=places)]
+        return [
+            alert.destination
+            for alert in await claim_alerts(session, now, limit=limit, places=places)
+        ]
 
 
-async def test_ten_thousand_failing_alerts_keep_no_other_projects_waiting(story: Story, sealer: Sealer) -> None:
+async def test_ten_thousand_failing_alerts_keep_no_other_projects_waiting(
+    story: Story, sealer: Sealer
+) -> None:
     await pile_up(story, 10_000, tries=3)
     other = await other_project(story, sealer)
     await other.opened()
@@ -58,7 +76,9 @@ async def test_ten_thousand_failing_alerts_keep_no_other_projects_waiting(story:
     assert time.monotonic() - began < 2
 
 
-async def test_ten_thousand_new_alerts_keep_no_other_projects_waiting(story: Story, sealer: Sealer) -> None:
+async def test_ten_thousand_new_alerts_keep_no_other_projects_waiting(
+    story: Story, sealer: Sealer
+) -> None:
     await pile_up(story, 10_000, tries=0)
     other = await other_project(story, sealer)
     for _ in range(2):
@@ -85,7 +105,9 @@ async def test_new_alerts_leave_a_share_to_what_failed_before(story: Story, seal
     assert sorted(tries) == [0] * 6 + [1] * 2
 
 
-async def test_with_more_projects_than_places_each_has_its_turn(story: Story, sealer: Sealer) -> None:
+async def test_with_more_projects_than_places_each_has_its_turn(
+    story: Story, sealer: Sealer
+) -> None:
     for number in range(12):
         one = await other_project(story, sealer, f"other {number}")
         await pile_up(one, 100, tries=0, to=f"bad{number}@shop.example")
@@ -104,20 +126,28 @@ async def test_claims_read_their_own_lane_by_its_index(story: Story) -> None:
     async with story.database.reading() as session:
         for tries, index in (("= 0", "alerts_fresh"), ("> 0", "alerts_retried")):
             query = (
-                "EXPLAIN QUERY PLAN SELECT id FROM alerts WHERE project_id = 'x' AND sent_at IS NULL AND ended_at IS NULL "
-                f"AND tries {tries} AND due_at <= 5 ORDER BY due_at, id LIMIT 8"
+                "EXPLAIN QUERY PLAN SELECT id FROM alerts WHERE project_id = 'x' AND sent_at IS"
+                f" NULL AND ended_at IS NULL AND tries {tries} AND due_at <= 5 ORDER BY due_at, id"
+                " LIMIT 8"
             )
             plans.append((index, [row.detail for row in await session.execute(text(query))]))
 
-    assert all(index in plan[0] and "TEMP B-TREE" not in "".join(plan) for index, plan in plans), plans
+    assert all(index in plan[0] and "TEMP B-TREE" not in "".join(plan) for index, plan in plans), (
+        plans
+    )
 
 
-async def test_silent_addresses_of_many_projects_that_have_their_place_are_not_drawn(story: Story, sealer: Sealer) -> None:
+async def test_silent_addresses_of_many_projects_that_have_their_place_are_not_drawn(
+    story: Story, sealer: Sealer
+) -> None:
     silent, taken = {}, {}
     for number in range(12):
         one = await other_project(story, sealer, f"other {number}")
         await pile_up(one, 5, tries=0, to=f"silent@{number}.example")
-        silent[str(one.project.id)], taken[str(one.project.id)] = frozenset({f"silent@{number}.example"}), 1
+        silent[str(one.project.id)], taken[str(one.project.id)] = (
+            frozenset({f"silent@{number}.example"}),
+            1,
+        )
     await story.opened()
     places = Places(taken=taken, of_each=4, silent=silent, silent_taken=frozenset(silent))
 
@@ -136,7 +166,9 @@ async def test_of_silent_addresses_one_is_claimed_beside_the_others(story: Story
     assert found.count("fine@shop.example") == 3
 
 
-async def test_silent_addresses_of_all_projects_have_half_of_the_places(story: Story, sealer: Sealer) -> None:
+async def test_silent_addresses_of_all_projects_have_half_of_the_places(
+    story: Story, sealer: Sealer
+) -> None:
     silent = {}
     for number in range(12):
         one = await other_project(story, sealer, f"other {number}")
@@ -146,6 +178,8 @@ async def test_silent_addresses_of_all_projects_have_half_of_the_places(story: S
     taken = list(silent)[:4]
     await story.opened()
 
-    full = Places(taken=dict.fromkeys(taken, 1), of_each=4, silent=silent, silent_taken=frozenset(taken))
+    full = Places(
+        taken=dict.fromkeys(taken, 1), of_each=4, silent=silent, silent_taken=frozenset(taken)
+    )
     assert len(first) == 4
     assert await claimed(story, limit=4, places=full) == ["ops@shop.example"]

@@ -26,7 +26,9 @@ async def facts_of(story: Story, alert: AlertDue) -> AlertFacts:
 
 async def fail(story: Story, alert: AlertDue, *, retry_at: datetime) -> None:
     async with story.database.transaction() as session:
-        await alerts.record_alert_failed(session, alert.alert_id, story.at, error="refused\0", retry_at=retry_at)
+        await alerts.record_alert_failed(
+            session, alert.alert_id, story.at, error="refused\0", retry_at=retry_at
+        )
 
 
 async def send(story: Story, alert: AlertDue) -> None:
@@ -40,7 +42,11 @@ async def test_a_claimed_alert_has_all_that_a_mail_needs(story: Story) -> None:
     (alert,) = await claim(story)
     facts = await facts_of(story, alert)
 
-    assert (alert.kind, alert.destination, facts.project_name) == (AlertKind.INCIDENT_OPENED, "ops@shop.example", "shop")
+    assert (alert.kind, alert.destination, facts.project_name) == (
+        AlertKind.INCIDENT_OPENED,
+        "ops@shop.example",
+        "shop",
+    )
     assert (alert.replay_id, facts.cause, alert.tries) == (None, None, 0)
     assert (facts.incident.id, facts.incident.state) == (incident_id, IncidentState.OPEN)
     assert (facts.receipt.event_id, facts.alert_emails) == (event_id, ("ops@shop.example",))
@@ -51,7 +57,9 @@ async def test_an_alert_of_a_failed_repair_names_the_repair_and_its_cause(story:
 
     failed = [alert for alert in await claim(story) if alert.kind is AlertKind.REPAIR_FAILED]
 
-    assert [(alert.replay_id, (await facts_of(story, alert)).cause) for alert in failed] == [(replay_id, RepairCause.REJECTED)]
+    assert [(alert.replay_id, (await facts_of(story, alert)).cause) for alert in failed] == [
+        (replay_id, RepairCause.REJECTED)
+    ]
 
 
 async def test_nobody_else_gets_a_claimed_alert_during_its_lease(story: Story) -> None:
@@ -97,7 +105,11 @@ async def test_a_sent_alert_is_told_once_and_never_claimed_again(story: Story) -
     await send(story, alert)
     await fail(story, alert, retry_at=START)
 
-    told = [row["fields"] for row in await story.rows("timeline", event_id) if row["kind"].startswith("alert")]
+    told = [
+        row["fields"]
+        for row in await story.rows("timeline", event_id)
+        if row["kind"].startswith("alert")
+    ]
     assert told == [{"alert_kind": "incident_opened", "destination": "ops@shop.example"}]
     assert await claim(story, now=story.at + timedelta(days=1)) == []
 
@@ -120,6 +132,10 @@ async def test_the_first_failure_and_each_doubling_is_told(story: Story) -> None
     for _ in range(9):
         await fail(story, alert, retry_at=story.at)
 
-    told = [row["fields"] for row in await story.rows("timeline", event_id) if row["kind"] == "alert_failed"]
+    told = [
+        row["fields"]
+        for row in await story.rows("timeline", event_id)
+        if row["kind"] == "alert_failed"
+    ]
     assert [fields["tries"] for fields in told] == [1, 2, 4, 8]
     assert {fields["error"] for fields in told} == {"refused"}

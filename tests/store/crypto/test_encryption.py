@@ -7,7 +7,12 @@ import pytest
 from store.crypto.encryption import SealBroken, Sealer
 
 SECRET = "a root secret of more than thirty-two characters"
-PLACE: dict[str, Any] = {"project_id": "prj_1", "table": "signing_secrets", "column": "sealed", "row": "sec_1"}
+PLACE: dict[str, Any] = {
+    "project_id": "prj_1",
+    "table": "signing_secrets",
+    "column": "sealed",
+    "row": "sec_1",
+}
 
 
 @pytest.fixture
@@ -41,7 +46,9 @@ def test_sealed_value_opens_for_no_other_location(sealer: Sealer, part: str) -> 
 
 def test_locations_that_join_to_the_same_text_differ(sealer: Sealer) -> None:
     data_key = sealer.current.new_data_key("prj_1")
-    sealed = sealer.seal(data_key, project_id="prj_1", table="ab", column="c", row="d", plaintext=b"x")
+    sealed = sealer.seal(
+        data_key, project_id="prj_1", table="ab", column="c", row="d", plaintext=b"x"
+    )
 
     with pytest.raises(SealBroken):
         sealer.open(data_key, project_id="prj_1", table="a", column="bc", row="d", sealed=sealed)
@@ -51,7 +58,9 @@ def test_data_key_of_another_project_does_not_open_it(sealer: Sealer) -> None:
     sealed = sealer.seal(sealer.current.new_data_key("prj_1"), **PLACE, plaintext=b"x")
 
     with pytest.raises(SealBroken):
-        sealer.open(sealer.current.new_data_key("prj_2"), **(PLACE | {"project_id": "prj_2"}), sealed=sealed)
+        sealer.open(
+            sealer.current.new_data_key("prj_2"), **(PLACE | {"project_id": "prj_2"}), sealed=sealed
+        )
 
 
 def test_data_key_works_only_for_its_own_project(sealer: Sealer) -> None:
@@ -66,7 +75,11 @@ def test_another_root_secret_opens_nothing_and_gives_other_digests(sealer: Seale
 
     with pytest.raises(SealBroken):
         other.open(data_key, **PLACE, sealed=sealed)
-    assert other.key_digest("sk_test_x") != sealer.key_digest("sk_test_x") == Sealer(SECRET).key_digest("sk_test_x")
+    assert (
+        other.key_digest("sk_test_x")
+        != sealer.key_digest("sk_test_x")
+        == Sealer(SECRET).key_digest("sk_test_x")
+    )
 
 
 @pytest.mark.parametrize("position", [0, 1, 12, 13, -1])

@@ -23,7 +23,9 @@ from store.crypto import tokens as minting
     ],
     ids=["event", "incident", "repair", "result", "project", "key", "user", "secret"],
 )
-def test_ids_are_unique_ordered_and_of_the_wires_shape(create: Callable[[], str], prefix: str) -> None:
+def test_ids_are_unique_ordered_and_of_the_wires_shape(
+    create: Callable[[], str], prefix: str
+) -> None:
     ids = [create() for _ in range(2_000)]
 
     assert len(set(ids)) == 2_000
@@ -32,7 +34,11 @@ def test_ids_are_unique_ordered_and_of_the_wires_shape(create: Callable[[], str]
 
 
 def test_secrets_are_never_the_same() -> None:
-    for create in (minting.new_token, minting.new_signing_secret, lambda: minting.new_api_key(livemode=True)):
+    for create in (
+        minting.new_token,
+        minting.new_signing_secret,
+        lambda: minting.new_api_key(livemode=True),
+    ):
         assert len({create() for _ in range(100)}) == 100
     assert looks_like_key(minting.new_api_key(livemode=False))
 
@@ -41,5 +47,9 @@ def test_digest_does_not_reveal_the_token() -> None:
     token = minting.new_token()
 
     assert len(token) >= 43
-    assert minting.token_digest(token) == minting.token_digest(token) != minting.token_digest(minting.new_token())
+    assert (
+        minting.token_digest(token)
+        == minting.token_digest(token)
+        != minting.token_digest(minting.new_token())
+    )
     assert token not in minting.token_digest(token)

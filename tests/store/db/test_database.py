@@ -48,7 +48,9 @@ async def test_reading_cannot_write(database: Database) -> None:
         await write_fact(session, "colour", "green")  # the connection that read does not block it
 
 
-async def test_reading_works_during_an_open_transaction_and_keeps_its_snapshot(database: Database) -> None:
+async def test_reading_works_during_an_open_transaction_and_keeps_its_snapshot(
+    database: Database,
+) -> None:
     async with database.transaction() as session:
         await write_fact(session, "colour", "green")
     async with database.reading() as reader:
@@ -64,10 +66,16 @@ async def test_reading_works_during_an_open_transaction_and_keeps_its_snapshot(d
 async def test_concurrent_read_then_write_transactions_all_commit(database: Database) -> None:
     async def count_up() -> None:
         async with database.transaction() as session:
-            await session.execute(text("INSERT INTO facts (name, value) VALUES ('n', '0') ON CONFLICT DO NOTHING"))
+            await session.execute(
+                text("INSERT INTO facts (name, value) VALUES ('n', '0') ON CONFLICT DO NOTHING")
+            )
             lock = " FOR UPDATE" if database.dialect == "postgresql" else ""
-            value = (await session.execute(text(f"SELECT value FROM facts WHERE name = 'n'{lock}"))).scalar_one()
-            await session.execute(text("UPDATE facts SET value = :v WHERE name = 'n'"), {"v": str(int(value) + 1)})
+            value = (
+                await session.execute(text(f"SELECT value FROM facts WHERE name = 'n'{lock}"))
+            ).scalar_one()
+            await session.execute(
+                text("UPDATE facts SET value = :v WHERE name = 'n'"), {"v": str(int(value) + 1)}
+            )
 
     second = Database.open(database.url)
     await asyncio.gather(*(count_up() for _ in range(20)))
@@ -142,7 +150,9 @@ async def test_a_store_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> 
 async def test_a_statement_at_fault_is_not_unavailable(database: Database) -> None:
     with pytest.raises(IntegrityError):
         async with database.transaction() as session:
-            await session.execute(text("INSERT INTO facts (name, value) VALUES ('a', 'b'), ('a', 'c')"))
+            await session.execute(
+                text("INSERT INTO facts (name, value) VALUES ('a', 'b'), ('a', 'c')")
+            )
 
 
 async def test_lost_connection_is_unavailable_once_and_then_replaced(postgres_url: str) -> None:
@@ -158,7 +168,9 @@ async def test_lost_connection_is_unavailable_once_and_then_replaced(postgres_ur
     assert answer == 1
 
 
-async def test_time_limit_of_the_driver_is_unavailable_and_that_of_the_caller_is_not(postgres_url: str) -> None:
+async def test_time_limit_of_the_driver_is_unavailable_and_that_of_the_caller_is_not(
+    postgres_url: str,
+) -> None:
     database = Database.open(postgres_url, statement_seconds=1)
 
     with pytest.raises(Unavailable):
@@ -178,7 +190,9 @@ async def test_idle_session_of_postgresql_is_ended_soon(postgres_url: str) -> No
     database = Database.open(postgres_url)
 
     async with database.reading() as session:
-        found = (await session.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one()
+        found = (
+            await session.execute(text("SHOW idle_in_transaction_session_timeout"))
+        ).scalar_one()
 
     await database.close()
     assert found == "15s"
@@ -217,12 +231,18 @@ async def test_cancelled_transactions_leave_no_rows_and_no_locks(database: Datab
 
     async with asyncio.timeout(5), database.transaction() as session:
         first = set(await session.scalars(text("SELECT name FROM facts WHERE name LIKE 'fact %'")))
-        second = set(await session.scalars(text("SELECT substr(name, 8) FROM facts WHERE name LIKE 'second %'")))
+        second = set(
+            await session.scalars(
+                text("SELECT substr(name, 8) FROM facts WHERE name LIKE 'second %'")
+            )
+        )
         await write_fact(session, "last", "x")
     assert first == second
 
 
-async def test_cancelled_transaction_releases_the_write_lock_although_its_error_is_kept(sqlite_url: str) -> None:
+async def test_cancelled_transaction_releases_the_write_lock_although_its_error_is_kept(
+    sqlite_url: str,
+) -> None:
     # The stored error references the frames of the cancelled task, and these a half-read cursor.
     database = Database.open(sqlite_url)
     loop, is_reading = asyncio.get_running_loop(), asyncio.Event()
@@ -232,7 +252,9 @@ async def test_cancelled_transaction_releases_the_write_lock_although_its_error_
             await write_fact(session, "colour", "green")
             driver = (await (await session.connection()).get_raw_connection()).driver_connection
             assert driver is not None
-            await driver.create_function("told", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row)
+            await driver.create_function(
+                "told", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row
+            )
             await session.execute(text("SELECT told(1) UNION ALL SELECT 2"))
 
     cancelled = asyncio.create_task(write_and_read())

@@ -22,7 +22,13 @@ from tests.support.given import new_receipt
 
 # `off` becomes `on`. Any other value is the owner's choice, also `local`, which waits for this
 # server's disk.
-KEPT = {"off": "on", "on": "on", "local": "local", "remote_write": "remote_write", "remote_apply": "remote_apply"}
+KEPT = {
+    "off": "on",
+    "on": "on",
+    "local": "local",
+    "remote_write": "remote_write",
+    "remote_apply": "remote_apply",
+}
 
 
 @pytest.fixture
@@ -35,8 +41,14 @@ async def administrator(postgres_url: str) -> AsyncIterator["asyncpg.Connection[
     await connection.close()
 
 
-async def set_for(administrator: "asyncpg.Connection[asyncpg.Record]", what: str, value: str) -> None:
-    name = await administrator.fetchval("SELECT current_database()") if what == "DATABASE" else "postgres"
+async def set_for(
+    administrator: "asyncpg.Connection[asyncpg.Record]", what: str, value: str
+) -> None:
+    name = (
+        await administrator.fetchval("SELECT current_database()")
+        if what == "DATABASE"
+        else "postgres"
+    )
     await administrator.execute(f"ALTER {what} {name} SET synchronous_commit = {value}")
 
 
@@ -49,7 +61,11 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
     database, front_door = Database.open(postgres_url), open_ingest_connection(postgres_url)
 
     found = set()
-    for opened in (database.transaction(), database.heartbeat(), database.for_loops().transaction()):
+    for opened in (
+        database.transaction(),
+        database.heartbeat(),
+        database.for_loops().transaction(),
+    ):
         async with opened as session:
             found.add(await session.scalar(text("SHOW synchronous_commit")))
     for short_lock_timeout in (False, True):
@@ -66,7 +82,9 @@ async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_i
 ) -> None:
     database = Database.open(postgres_url)
     async with database.transaction() as session:
-        shop = await create_project(session, sealer, name="shop", livemode=False, now=await database.now(session))
+        shop = await create_project(
+            session, sealer, name="shop", livemode=False, now=await database.now(session)
+        )
     await set_for(administrator, "DATABASE", "off")
     front_door = open_ingest_connection(postgres_url)
     is_flushed = []
@@ -77,7 +95,9 @@ async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_i
         async with front_door.autocommit() as statements:
             assert statements is not None
             await insert_receipts(statements, timedelta(), [row], retention=RESPONSE_RETENTION)
-            (flushed,) = await statements.fetch("SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()")
+            (flushed,) = await statements.fetch(
+                "SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()"
+            )
             is_flushed.append(flushed[0])
 
     await front_door.close()
@@ -132,8 +152,14 @@ async def test_sqlite_has_no_settings_to_check(sqlite_url: str) -> None:
     ("url", "hosts"),
     [
         ("postgresql://a:b@one/d?sslmode=require", ("postgresql://a:b@one/d?sslmode=require",)),
-        ("postgresql://a:b@one:1,two:2/d", ("postgresql://a:b@one:1/d", "postgresql://a:b@two:2/d")),
-        ("postgresql://one,[::1]:5/d?x=1", ("postgresql://one/d?x=1", "postgresql://[::1]:5/d?x=1")),
+        (
+            "postgresql://a:b@one:1,two:2/d",
+            ("postgresql://a:b@one:1/d", "postgresql://a:b@two:2/d"),
+        ),
+        (
+            "postgresql://one,[::1]:5/d?x=1",
+            ("postgresql://one/d?x=1", "postgresql://[::1]:5/d?x=1"),
+        ),
         ("postgresql:///d?host=one,two", ("postgresql:///d?host=one,two",)),
     ],
 )
@@ -142,10 +168,14 @@ def test_url_of_several_hosts_names_each(url: str, hosts: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("name", sorted(OF_LIBPQ_ALONE))
-async def test_options_that_settings_reject_are_those_that_the_server_rejects(name: str, postgres_url: str) -> None:
+async def test_options_that_settings_reject_are_those_that_the_server_rejects(
+    name: str, postgres_url: str
+) -> None:
     value = "127.0.0.1" if name == "hostaddr" else "1"
 
-    with pytest.raises(asyncpg.PostgresError, match=f'unrecognized configuration parameter "{name}"'):
+    with pytest.raises(
+        asyncpg.PostgresError, match=f'unrecognized configuration parameter "{name}"'
+    ):
         await connect_postgres(f"{postgres_url}{'&' if '?' in postgres_url else '?'}{name}={value}")
 
 

@@ -22,7 +22,13 @@ ROWS = re.findall(r"^\| `([0-9A-Z_]+)` \| (.+?) \| (\w+) \|$", PAGE, flags=re.MU
 # In the order of https://www.sqlite.org/rescode.html, "Primary Result Code List"; without OK,
 # NOTICE, WARNING, ROW and DONE.
 PRIMARY_CODES = (*range(1, 27),)
-KNOWN = sorted({sqlstate for one in vars(asyncpg.exceptions).values() if (sqlstate := getattr(one, "sqlstate", None))})
+KNOWN = sorted(
+    {
+        sqlstate
+        for one in vars(asyncpg.exceptions).values()
+        if (sqlstate := getattr(one, "sqlstate", None))
+    }
+)
 
 
 def test_every_class_of_sqlstate_that_the_driver_knows_is_classified() -> None:
@@ -36,7 +42,11 @@ def test_every_code_of_sqlite_is_classified() -> None:
 
 
 def test_page_of_database_errors_says_what_the_tables_say() -> None:
-    names = {code: name for name, code in vars(sqlite3).items() if name.startswith("SQLITE_") and name.count("_") == 1}
+    names = {
+        code: name
+        for name, code in vars(sqlite3).items()
+        if name.startswith("SQLITE_") and name.count("_") == 1
+    }
     expected = [(code, meaning, follows.value) for code, (follows, meaning) in SQLSTATES.items()]
     expected += [
         (next(name for number, name in _primary_names() if number == code), meaning, follows.value)
@@ -50,7 +60,8 @@ def test_page_of_database_errors_says_what_the_tables_say() -> None:
 def _primary_names() -> list[tuple[int, str]]:
     """The names of SQLite's result codes; others of its constants have the same numbers."""
     results = (
-        "ERROR INTERNAL PERM ABORT BUSY LOCKED NOMEM READONLY INTERRUPT IOERR CORRUPT NOTFOUND FULL CANTOPEN PROTOCOL EMPTY "
+        "ERROR INTERNAL PERM ABORT BUSY LOCKED NOMEM READONLY INTERRUPT IOERR CORRUPT NOTFOUND FULL"
+        " CANTOPEN PROTOCOL EMPTY "
     )
     results += "SCHEMA TOOBIG CONSTRAINT MISMATCH MISUSE NOLFS AUTH FORMAT RANGE NOTADB"
     return [(getattr(sqlite3, f"SQLITE_{name}"), f"SQLITE_{name}") for name in results.split()]
@@ -119,7 +130,11 @@ def test_batch_is_retried_singly_when_its_members_may_succeed() -> None:
         asyncpg.UniqueViolationError("c"),
     )
 
-    assert [is_store_failure(error) for error in (deadlock, read_only, wrong)] == [False, True, False]
+    assert [is_store_failure(error) for error in (deadlock, read_only, wrong)] == [
+        False,
+        True,
+        False,
+    ]
     assert [is_transient(error) for error in (deadlock, read_only, wrong)] == [True, False, False]
     assert judge(asyncpg.TargetServerAttributeNotMatched("d")) is Follows.RECONNECT
     assert judge(ConnectionResetError()) is Follows.RECONNECT

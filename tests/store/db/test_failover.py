@@ -43,10 +43,17 @@ async def is_taken_in(front_door: IngestConnection, name: str) -> bool:
 
 
 @asynccontextmanager
-async def read_only(postgres: Postgres, *, for_all_sessions: bool, name: str) -> AsyncIterator[None]:
-    """A provider's disk guard or a node that takes no writes: for the whole server, or for new sessions only."""
+async def read_only(
+    postgres: Postgres, *, for_all_sessions: bool, name: str
+) -> AsyncIterator[None]:
+    """A provider's disk guard or a node that takes no writes:
+
+    for the whole server, or for new sessions only.
+    """
     whom = "SYSTEM" if for_all_sessions else f"DATABASE {name}"
-    postgres.execute(f"ALTER {whom} SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+    postgres.execute(
+        f"ALTER {whom} SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
+    )
     try:
         yield
     finally:
@@ -56,7 +63,9 @@ async def read_only(postgres: Postgres, *, for_all_sessions: bool, name: str) ->
             "ALTER SYSTEM RESET default_transaction_read_only",
             "SELECT pg_reload_conf()",
         )
-        await wait_until_async(lambda: shows_writing(postgres.url("postgres")), what="the server has read its settings")
+        await wait_until_async(
+            lambda: shows_writing(postgres.url("postgres")), what="the server has read its settings"
+        )
 
 
 async def shows_writing(url: str) -> bool:
@@ -66,7 +75,9 @@ async def shows_writing(url: str) -> bool:
     return bool(shown == "off")
 
 
-@pytest.mark.parametrize("for_all_sessions", [True, False], ids=["of every session", "of new sessions"])
+@pytest.mark.parametrize(
+    "for_all_sessions", [True, False], ids=["of every session", "of new sessions"]
+)
 async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_written_again(
     postgres: Postgres, postgres_url: str, for_all_sessions: bool
 ) -> None:
@@ -74,15 +85,20 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
     assert await is_written(database, "before")
     assert await is_taken_in(front_door, "before too")
 
-    async with read_only(postgres, for_all_sessions=for_all_sessions, name=postgres_url.rpartition("/")[2]):
+    async with read_only(
+        postgres, for_all_sessions=for_all_sessions, name=postgres_url.rpartition("/")[2]
+    ):
         if not for_all_sessions:  # existing sessions go on until they end
             postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'makegood'",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ="
+                " 'makegood'",
                 database=postgres_url.rpartition("/")[2],
             )
 
         async def refused() -> bool:
-            return not await is_written(database, "during") and not await is_taken_in(front_door, "during too")
+            return not await is_written(database, "during") and not await is_taken_in(
+                front_door, "during too"
+            )
 
         await wait_until_async(refused, what="nothing can be written")
         with pytest.raises(Unavailable):
@@ -92,18 +108,24 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
             assert await read_fact(session, "before") == "x"
 
     await wait_until_async(lambda: is_written(database, "after"), what="sessions write again")
-    await wait_until_async(lambda: is_taken_in(front_door, "after too"), what="the front door writes again")
+    await wait_until_async(
+        lambda: is_taken_in(front_door, "after too"), what="the front door writes again"
+    )
     await database.check_writable()
     await front_door.close()
     await database.close()
 
 
-async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgres: Postgres) -> None:
+async def test_new_primary_is_found_among_several_hosts_and_reads_follow(
+    postgres: Postgres,
+) -> None:
     name = postgres.create(template=TEMPLATE)
     with running_postgres() as second:
         second.create(name)
         await asyncio.to_thread(migrate, second.url(name))
-        first_host, second_host = (server.url(name).partition("@")[2].partition("/")[0] for server in (postgres, second))
+        first_host, second_host = (
+            server.url(name).partition("@")[2].partition("/")[0] for server in (postgres, second)
+        )
         url = f"postgresql://postgres@127.0.0.1:1,{first_host},{second_host}/{name}"
         database, front_door = Database.open(url), open_ingest_connection(url)
         assert await is_written(database, "on the first")
@@ -112,8 +134,12 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgre
             assert await read_fact(session, "on the first") == "x"
 
         async with read_only(postgres, for_all_sessions=True, name=name):
-            await wait_until_async(lambda: is_written(database, "on the second"), what="sessions write to the second")
-            await wait_until_async(lambda: is_taken_in(front_door, "on the second too"), what="the front door does")
+            await wait_until_async(
+                lambda: is_written(database, "on the second"), what="sessions write to the second"
+            )
+            await wait_until_async(
+                lambda: is_taken_in(front_door, "on the second too"), what="the front door does"
+            )
             async with database.key_lookup() as session:
                 assert await read_fact(session, "on the second") == "x"
                 assert await read_fact(session, "on the first") is None
@@ -123,7 +149,9 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(postgre
     postgres.drop(name)
 
 
-async def test_listener_and_writers_do_not_connect_to_a_standby(postgres: Postgres, postgres_url: str) -> None:
+async def test_listener_and_writers_do_not_connect_to_a_standby(
+    postgres: Postgres, postgres_url: str
+) -> None:
     from store.db.postgres import connect_postgres
 
     async with read_only(postgres, for_all_sessions=True, name=postgres_url.rpartition("/")[2]):
@@ -139,13 +167,20 @@ async def test_listener_and_writers_do_not_connect_to_a_standby(postgres: Postgr
         await wait_until_async(is_refused, what="new connections are refused")
         connection = await connect_postgres(postgres_url, may_be_standby=True)
         assert not connection.is_expired
-        await wait_until_async(lambda: connection.is_expired, what="it is used for a short time only")
+        await wait_until_async(
+            lambda: connection.is_expired, what="it is used for a short time only"
+        )
         await connection.close()
 
 
 @pytest.mark.parametrize("writes_on_loop", [False, True], ids=["thread", "loop"])
-async def test_moved_file_takes_no_writes_until_it_is_back(sqlite_url: str, writes_on_loop: bool) -> None:
-    database, front_door = Database.open(sqlite_url, writes_on_loop=writes_on_loop), open_ingest_connection(sqlite_url)
+async def test_moved_file_takes_no_writes_until_it_is_back(
+    sqlite_url: str, writes_on_loop: bool
+) -> None:
+    database, front_door = (
+        Database.open(sqlite_url, writes_on_loop=writes_on_loop),
+        open_ingest_connection(sqlite_url),
+    )
     path = sqlite_path(sqlite_url)
     away = path.with_name("away.db")
     assert await is_written(database, "before")
@@ -177,7 +212,12 @@ async def test_removed_write_ahead_log_is_noticed_before_the_next_receipt(sqlite
 
     await front_door.close()
     with sqlite3.connect(sqlite_path(sqlite_url)) as connection:
-        found = {name for (name,) in connection.execute("SELECT name FROM facts WHERE name IN ('before', 'during', 'after')")}
+        found = {
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM facts WHERE name IN ('before', 'during', 'after')"
+            )
+        }
     connection.close()
     assert found == {"before", "after"}
 
@@ -209,7 +249,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(("umount", "--lazy", str(path)), check=True)
 
 
-async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(sqlite_template: Path, disk: Path) -> None:
+async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(
+    sqlite_template: Path, disk: Path
+) -> None:
     path = disk / "makegood.db"
     shutil.copyfile(sqlite_template, path)
     remount = ("mount", "-o", "remount,{}", str(disk))

@@ -1,4 +1,7 @@
-"""Ingest on PostgreSQL while another process holds a lock that it needs: an equal request, or a stuck one."""
+"""Ingest on PostgreSQL while another process holds a lock that it needs:
+
+an equal request, or a stuck one.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -21,7 +24,9 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 
 @pytest.fixture
-async def desk(database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+async def desk(
+    database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
     monkeypatch.setattr(store.ingest.connection, "LOCK_TIMEOUT", "100ms")
     async with committing(database, project) as desk:
         yield desk
@@ -36,7 +41,9 @@ async def other(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_result_for_a_locked_receipt_is_unavailable(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_result_for_a_locked_receipt_is_unavailable(
+    desk: Desk, other: asyncpg.Connection
+) -> None:
     event_id = await desk.stored()
     await other.execute("SELECT 1 FROM receipts FOR UPDATE")
 
@@ -47,7 +54,9 @@ async def test_result_for_a_locked_receipt_is_unavailable(desk: Desk, other: asy
     await desk.say(new_result(desk.project_id, event_id))
 
 
-async def test_many_locked_receipts_cost_their_neighbours_one_wait(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_many_locked_receipts_cost_their_neighbours_one_wait(
+    desk: Desk, other: asyncpg.Connection
+) -> None:
     held = [await desk.stored() for _ in range(30)]
     free = await desk.stored()
     await other.execute("SELECT 1 FROM receipts WHERE event_id <> $1 FOR UPDATE", free)
@@ -73,8 +82,12 @@ async def test_locked_receipt_is_waited_for_once_under_any_key_and_name(
 
     monkeypatch.setattr(store.ingest.connection, "LOCK_TIMEOUT", "5s")
     await desk.committer._connection.close()  # the next connection waits 5 s
-    again = [desk.say(result, f"key {n}") for n in range(5)] + [desk.say(replace(result, event_id=None), "by another name")]
-    answers, seconds = await timed(asyncio.gather(*again, desk.say(desk.receipt()), return_exceptions=True))
+    again = [desk.say(result, f"key {n}") for n in range(5)] + [
+        desk.say(replace(result, event_id=None), "by another name")
+    ]
+    answers, seconds = await timed(
+        asyncio.gather(*again, desk.say(desk.receipt()), return_exceptions=True)
+    )
 
     assert [type(answer) for answer in answers] == [Unavailable] * 6 + [StoredResponse]
     assert seconds < 2
@@ -99,7 +112,9 @@ async def test_lock_timeout_does_not_delay_neighbours_again_for_a_while(
     assert seconds < 2
 
 
-async def test_batch_waits_a_bounded_time_for_a_locked_table(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_batch_waits_a_bounded_time_for_a_locked_table(
+    desk: Desk, other: asyncpg.Connection
+) -> None:
     events = [await desk.stored() for _ in range(60)]
     await other.execute("LOCK TABLE results IN SHARE MODE")
 
@@ -123,8 +138,14 @@ async def test_server_time_limit_instead_of_ours_rejects_no_neighbour(
             await other.execute("BEGIN")
             await other.execute("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", held)
 
-            said = [new_result(desk.project_id, held), new_result(desk.project_id, free), desk.receipt()]  # type: ignore[arg-type]
-            answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
+            said = [
+                new_result(desk.project_id, held),
+                new_result(desk.project_id, free),
+                desk.receipt(),
+            ]  # type: ignore[arg-type]
+            answers = await asyncio.gather(
+                *(desk.say(value) for value in said), return_exceptions=True
+            )
     finally:
         await other.execute(f"ROLLBACK; ALTER DATABASE {name} RESET statement_timeout")
 
@@ -139,7 +160,9 @@ async def timed(work: Awaitable[T]) -> tuple[T, float]:
     return await work, asyncio.get_running_loop().time() - began
 
 
-async def test_key_claimed_by_an_equal_request_is_in_progress(desk: Desk, other: asyncpg.Connection) -> None:
+async def test_key_claimed_by_an_equal_request_is_in_progress(
+    desk: Desk, other: asyncpg.Connection
+) -> None:
     await other.execute(
         "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at) "
         "VALUES ($1, 'receipt', 'same', 'x', 0, 0)",

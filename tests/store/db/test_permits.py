@@ -1,4 +1,7 @@
-"""Permits: first in first out, a limit for each name, and no permit is lost when a wait is cancelled."""
+"""Permits:
+
+first in first out, a limit for each name, and no permit is lost when a wait is cancelled.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""A pool for each purpose: none uses up the connections of another, and heavy queries are limited."""
+"""A pool for each purpose:
+
+none uses up the connections of another, and heavy queries are limited.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -41,7 +44,9 @@ def is_slow(database: Database) -> Iterator[None]:
         yield
 
 
-async def use_up(stack: AsyncExitStack, database: Database, open_session: Open, connections: int) -> None:
+async def use_up(
+    stack: AsyncExitStack, database: Database, open_session: Open, connections: int
+) -> None:
     for _ in range(connections):
         await stack.enter_async_context(open_session(database))
 
@@ -65,7 +70,9 @@ async def test_exhausted_pool_does_not_block_another_pool(database: Database, na
                 await write_fact(session, "shape", "round")
 
 
-async def test_blocked_transactions_do_not_block_heartbeats_loops_or_reads(postgres_url: str) -> None:
+async def test_blocked_transactions_do_not_block_heartbeats_loops_or_reads(
+    postgres_url: str,
+) -> None:
     # On SQLite there is one writer, and its transaction blocks all other writes.
     database = Database.open(postgres_url)
     async with AsyncExitStack() as stack:
@@ -78,7 +85,10 @@ async def test_blocked_transactions_do_not_block_heartbeats_loops_or_reads(postg
 
 async def test_process_stays_within_its_connection_limit(postgres_url: str) -> None:
     database = Database.open(postgres_url)
-    counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+    counted = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type"
+        " = 'client backend'"
+    )
     api = (("transaction", 5), ("heartbeat", 1))
     reads = (("reading", 3), ("key_lookup", 2), ("watching", 1), ("measuring", 1))
 
@@ -109,7 +119,9 @@ async def test_name_may_search_twice_at_once_and_another_name_is_served(database
     assert refused.value.retry_after_seconds == 1
 
 
-async def test_cooldown_is_three_times_the_search_and_does_not_delay_another_name(database: Database) -> None:
+async def test_cooldown_is_three_times_the_search_and_does_not_delay_another_name(
+    database: Database,
+) -> None:
     clock = asyncio.get_running_loop().time
     used_seconds = 0.2
     async with database.searching("greedy"), database.searching("greedy"):
@@ -161,7 +173,9 @@ async def test_search_waits_at_most_two_seconds_for_a_permit(database: Database)
 
 
 @pytest.mark.parametrize("is_writing", [False, True], ids=["reading", "transaction"])
-async def test_name_with_many_requests_lets_another_name_go_first(database: Database, is_writing: bool) -> None:
+async def test_name_with_many_requests_lets_another_name_go_first(
+    database: Database, is_writing: bool
+) -> None:
     opened, order = (database.transaction if is_writing else database.reading), []
 
     async def ask(name: str) -> None:
@@ -179,7 +193,9 @@ async def test_name_with_many_requests_lets_another_name_go_first(database: Data
 
 
 @pytest.mark.usefixtures("is_slow")
-async def test_search_longer_than_two_seconds_ends_with_advice(story: Story, database: Database) -> None:
+async def test_search_longer_than_two_seconds_ends_with_advice(
+    story: Story, database: Database
+) -> None:
     for _ in range(30):
         await story.receipt()
     began = asyncio.get_running_loop().time()
@@ -192,7 +208,9 @@ async def test_search_longer_than_two_seconds_ends_with_advice(story: Story, dat
     assert refused.value.retry_after_seconds
     # The interrupt does not affect the next search.
     async with database.searching("shop") as session:
-        page = await list_events(session, ListFilters(project_id=ProjectId(story.project.id)), limit=20, cursor=None)
+        page = await list_events(
+            session, ListFilters(project_id=ProjectId(story.project.id)), limit=20, cursor=None
+        )
     assert len(page.rows) == 20
 
 

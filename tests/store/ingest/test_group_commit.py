@@ -1,4 +1,7 @@
-"""Group commit on SQLite and PostgreSQL: each response, when it is sent, and what is stored by then."""
+"""Group commit on SQLite and PostgreSQL:
+
+each response, when it is sent, and what is stored by then.
+"""
 
 import asyncio
 import hashlib
@@ -14,7 +17,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from domain.errors import Code, FieldError, IdempotencyConflict, NotFound, Refusal, TooManyFields, Unavailable, ValidationFailed
+from domain.errors import (
+    Code,
+    FieldError,
+    IdempotencyConflict,
+    NotFound,
+    Refusal,
+    TooManyFields,
+    Unavailable,
+    ValidationFailed,
+)
 from domain.ids import ProjectId
 from domain.projects import CreatedProject
 from domain.receipts import NewReceipt
@@ -37,13 +49,19 @@ class Desk:
         self.committer = committer
         self._keys = 0
 
-    def request(self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = "") -> IngestRequest:
+    def request(
+        self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = ""
+    ) -> IngestRequest:
         self._keys += 1
         endpoint = "result" if isinstance(value, NewResult) else "receipt"
         fingerprint = hashlib.sha256((body or repr(value)).encode()).hexdigest()
-        return IngestRequest(self.project_id, endpoint, key or f"key {self._keys}", fingerprint, value, rendered)
+        return IngestRequest(
+            self.project_id, endpoint, key or f"key {self._keys}", fingerprint, value, rendered
+        )
 
-    async def say(self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = "") -> StoredResponse:
+    async def say(
+        self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = ""
+    ) -> StoredResponse:
         return await self.committer.accept(self.request(value, key, body))
 
     def receipt(self, **changes: Any) -> NewReceipt:
@@ -63,12 +81,18 @@ def told(answer: StoredResponse) -> dict[str, Any]:
 
 async def count(database: Database, table: str, where: str = "1 = 1") -> int:
     async with database.reading() as session:
-        return int((await session.execute(text(f"SELECT count(*) FROM {table} WHERE {where}"))).scalar_one())
+        return int(
+            (
+                await session.execute(text(f"SELECT count(*) FROM {table} WHERE {where}"))
+            ).scalar_one()
+        )
 
 
 @asynccontextmanager
 async def committing(
-    database: Database, project: CreatedProject, wrap: Callable[[IngestConnection], IngestConnection] = lambda real: real
+    database: Database,
+    project: CreatedProject,
+    wrap: Callable[[IngestConnection], IngestConnection] = lambda real: real,
 ) -> AsyncIterator[Desk]:
     committer = Committer(wrap(open_ingest_connection(database.url)), database.clock)
     await committer.start()
@@ -82,7 +106,9 @@ async def desk(database: Database, project: CreatedProject) -> AsyncIterator[Des
         yield desk
 
 
-async def test_receipt_is_stored_with_its_deadline_and_a_start_for_temporal(desk: Desk, database: Database) -> None:
+async def test_receipt_is_stored_with_its_deadline_and_a_start_for_temporal(
+    desk: Desk, database: Database
+) -> None:
     answer = await desk.say(desk.receipt(timeout_minutes=0.5, internal_reference="order 7"))
 
     body = told(answer)
@@ -90,12 +116,18 @@ async def test_receipt_is_stored_with_its_deadline_and_a_start_for_temporal(desk
         row = (await session.execute(text("SELECT * FROM receipts"))).mappings().one()
         outbox = (await session.execute(text("SELECT event_id, kind, fields FROM outbox"))).all()
     assert (answer.status, answer.is_replayed, body["accepted"]) == (202, False, True)
-    assert (row["event_id"], row["state"], row["internal_reference"]) == (body["event_id"], "waiting", "order 7")
+    assert (row["event_id"], row["state"], row["internal_reference"]) == (
+        body["event_id"],
+        "waiting",
+        "order 7",
+    )
     assert row["timeout_at"] == row["deadline_at"] == row["accepted_at"] + 30_000
     assert [tuple(each) for each in outbox] == [(body["event_id"], "start", "{}")]
 
 
-async def test_equal_body_under_the_same_key_gets_the_stored_response(desk: Desk, database: Database) -> None:
+async def test_equal_body_under_the_same_key_gets_the_stored_response(
+    desk: Desk, database: Database
+) -> None:
     receipt = desk.receipt()
     first = await desk.say(receipt, "same")
 
@@ -135,23 +167,32 @@ async def test_stored_response_is_kept_for_24_hours(desk: Desk, database: Databa
     assert await count(database, "receipts") == 2
 
 
-async def test_same_identity_and_facts_under_a_new_key_is_the_first_receipt(desk: Desk, database: Database) -> None:
+async def test_same_identity_and_facts_under_a_new_key_is_the_first_receipt(
+    desk: Desk, database: Database
+) -> None:
     receipt = desk.receipt(timeout_minutes=30.0)
     first = await desk.say(receipt)
 
-    again = await desk.say(replace(receipt, timeout_minutes=5.0, occurred_at=receipt.occurred_at + timedelta(days=1)), "new")
+    again = await desk.say(
+        replace(receipt, timeout_minutes=5.0, occurred_at=receipt.occurred_at + timedelta(days=1)),
+        "new",
+    )
 
     assert (again.status, again.body, again.is_replayed) == (202, first.body, False)
     assert await count(database, "receipts") == await count(database, "outbox") == 1
 
 
-@pytest.mark.parametrize("changed", [{"internal_reference": "other"}, {"event_type": "charge.refunded"}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{"internal_reference": "other"}, {"event_type": "charge.refunded"}], ids=str
+)
 async def test_same_identity_with_other_facts_conflicts_and_the_conflict_is_stored(
     desk: Desk, database: Database, changed: dict[str, Any]
 ) -> None:
     receipt = desk.receipt()
     await desk.say(receipt)
-    other = replace(receipt, **{name: type(getattr(receipt, name))(value) for name, value in changed.items()})
+    other = replace(
+        receipt, **{name: type(getattr(receipt, name))(value) for name, value in changed.items()}
+    )
 
     answer = await desk.say(other, "new")
 
@@ -178,7 +219,9 @@ async def test_receipt_is_processed_before_its_result_in_one_batch(desk: Desk) -
     assert told(answers[0])["state"] == "applied"
 
 
-async def test_refusals_that_are_not_stored_leave_the_key_free(desk: Desk, database: Database) -> None:
+async def test_refusals_that_are_not_stored_leave_the_key_free(
+    desk: Desk, database: Database
+) -> None:
     receipt = desk.receipt()
     result = new_result(desk.project_id, provider_event_id=receipt.provider_event_id)
     with pytest.raises(NotFound):
@@ -193,14 +236,20 @@ async def test_refusals_that_are_not_stored_leave_the_key_free(desk: Desk, datab
     assert (answer.status, answer.is_replayed) == (202, False)
 
 
-async def test_validation_refusal_is_stored_and_the_stored_response_comes_first(desk: Desk, database: Database) -> None:
+async def test_validation_refusal_is_stored_and_the_stored_response_comes_first(
+    desk: Desk, database: Database
+) -> None:
     invalid = ValidationFailed(errors=(FieldError("/provider", "missing", "Is required."),))
     refusal = await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{")
     accepted = await desk.say(desk.receipt(), "valid", body="{}")
 
     assert (refusal.status, told(refusal)) == (422, {"code": Code.VALIDATION_ERROR})
-    assert await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{") == replace(refusal, is_replayed=True)
-    assert await desk.say(PreRejected(invalid, 422, is_stored=True), "valid", body="{}") == replace(accepted, is_replayed=True)
+    assert await desk.say(
+        PreRejected(invalid, 422, is_stored=True), "invalid", body="{"
+    ) == replace(refusal, is_replayed=True)
+    assert await desk.say(PreRejected(invalid, 422, is_stored=True), "valid", body="{}") == replace(
+        accepted, is_replayed=True
+    )
     with pytest.raises(IdempotencyConflict):
         await desk.say(PreRejected(invalid, 422, is_stored=True), "valid", body="{")
     assert await count(database, "receipts") == 1
@@ -215,10 +264,15 @@ async def test_ambiguous_result_is_a_stored_refusal(desk: Desk) -> None:
     result = new_result(desk.project_id, provider_event_id=receipt.provider_event_id)
     answers = [await desk.say(result, "same") for _ in range(2)]
 
-    assert [(answer.status, answer.is_replayed) for answer in answers] == [(422, False), (422, True)]
+    assert [(answer.status, answer.is_replayed) for answer in answers] == [
+        (422, False),
+        (422, True),
+    ]
 
 
-async def test_fifty_equal_requests_at_once_get_the_response_of_the_first(desk: Desk, database: Database) -> None:
+async def test_fifty_equal_requests_at_once_get_the_response_of_the_first(
+    desk: Desk, database: Database
+) -> None:
     receipt = desk.receipt()
 
     answers = await asyncio.gather(*(desk.say(receipt, "same") for _ in range(50)))
@@ -228,7 +282,9 @@ async def test_fifty_equal_requests_at_once_get_the_response_of_the_first(desk: 
     assert await count(database, "receipts") == await count(database, "outbox") == 1
 
 
-async def test_requests_that_wait_together_are_committed_together(database: Database, project: CreatedProject) -> None:
+async def test_requests_that_wait_together_are_committed_together(
+    database: Database, project: CreatedProject
+) -> None:
     watched: list[WatchedFrontDoor] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
@@ -238,20 +294,37 @@ async def test_requests_that_wait_together_are_committed_together(database: Data
     async with committing(database, project, watch) as desk:
         answers = await asyncio.gather(*(desk.say(desk.receipt()) for _ in range(500)))
 
-    assert len({told(answer)["event_id"] for answer in answers}) == await count(database, "receipts") == 500
+    assert (
+        len({told(answer)["event_id"] for answer in answers})
+        == await count(database, "receipts")
+        == 500
+    )
     assert watched[0].commits <= 5
 
 
-async def test_bad_item_fails_alone(desk: Desk, database: Database, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bad_item_fails_alone(
+    desk: Desk, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL, logger="store.ingest.group_commit")
     bad = desk.receipt(internal_reference="a lone surrogate \ud800")
     event_id = await desk.stored()
-    said = [desk.receipt(), bad, desk.receipt(), new_result(desk.project_id, event_id), new_result(desk.project_id, "evt_no")]
+    said = [
+        desk.receipt(),
+        bad,
+        desk.receipt(),
+        new_result(desk.project_id, event_id),
+        new_result(desk.project_id, "evt_no"),
+    ]
 
     answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
 
     failed = answers.pop(1)
-    assert [type(answer) for answer in answers] == [StoredResponse, StoredResponse, StoredResponse, NotFound]
+    assert [type(answer) for answer in answers] == [
+        StoredResponse,
+        StoredResponse,
+        StoredResponse,
+        NotFound,
+    ]
     assert isinstance(failed, Exception)
     assert not isinstance(failed, Refusal)
     assert await count(database, "receipts") == 3
@@ -277,12 +350,20 @@ async def test_no_response_before_the_commit(database: Database, project: Create
     assert await count(database, "receipts") == 3
 
 
-async def test_failed_commit_is_unavailable_and_stores_nothing(database: Database, project: CreatedProject) -> None:
-    async with committing(database, project, lambda real: WatchedFrontDoor(real, OSError("disk gone"))) as desk:
-        answers = await asyncio.gather(*(desk.say(desk.receipt(), f"k{n}") for n in range(3)), return_exceptions=True)
+async def test_failed_commit_is_unavailable_and_stores_nothing(
+    database: Database, project: CreatedProject
+) -> None:
+    async with committing(
+        database, project, lambda real: WatchedFrontDoor(real, OSError("disk gone"))
+    ) as desk:
+        answers = await asyncio.gather(
+            *(desk.say(desk.receipt(), f"k{n}") for n in range(3)), return_exceptions=True
+        )
 
         assert [type(answer) for answer in answers] == [Unavailable] * 3
-        assert {answer.retry_after_seconds for answer in answers if isinstance(answer, Unavailable)} == {1}
+        assert {
+            answer.retry_after_seconds for answer in answers if isinstance(answer, Unavailable)
+        } == {1}
         assert await count(database, "receipts") == await count(database, "idempotency") == 0
         assert (await desk.say(desk.receipt(), "k0")).status == 202
 
@@ -290,12 +371,20 @@ async def test_failed_commit_is_unavailable_and_stores_nothing(database: Databas
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"])
 async def test_missing_store_is_unavailable(url: str, tmp_path: Path) -> None:
     project_id = ProjectId("prj_1")
-    url = f"sqlite:///{tmp_path / 'no such directory' / 'x.db'}" if url == "sqlite" else "postgresql://nobody@127.0.0.1:1/none"
+    url = (
+        f"sqlite:///{tmp_path / 'no such directory' / 'x.db'}"
+        if url == "sqlite"
+        else "postgresql://nobody@127.0.0.1:1/none"
+    )
     committer = Committer(open_ingest_connection(url), Clock())
     await committer.start()
 
     with pytest.raises(Unavailable):
-        await committer.accept(IngestRequest(project_id, "receipt", "key", "fingerprint", new_receipt(project_id), rendered))
+        await committer.accept(
+            IngestRequest(
+                project_id, "receipt", "key", "fingerprint", new_receipt(project_id), rendered
+            )
+        )
 
     await committer.stop()
 
@@ -307,7 +396,9 @@ async def test_queue_is_bounded(sqlite_url: str) -> None:
     refused = PreRejected(TooManyFields(), 413, is_stored=False)
 
     def ask(key: str) -> asyncio.Task[StoredResponse]:
-        request = IngestRequest(ProjectId("prj_1"), "receipt", key, "fingerprint", refused, rendered)
+        request = IngestRequest(
+            ProjectId("prj_1"), "receipt", key, "fingerprint", refused, rendered
+        )
         return asyncio.create_task(committer.accept(request))
 
     first = ask("first")
@@ -324,7 +415,9 @@ async def test_queue_is_bounded(sqlite_url: str) -> None:
     assert {type(answer) for answer in answers} == {TooManyFields}
 
 
-async def test_stop_commits_pending_requests_and_accepts_no_new_ones(database: Database, project: CreatedProject) -> None:
+async def test_stop_commits_pending_requests_and_accepts_no_new_ones(
+    database: Database, project: CreatedProject
+) -> None:
     async with committing(database, project) as desk:
         asked = [asyncio.create_task(desk.say(desk.receipt())) for _ in range(20)]
         await asyncio.sleep(0)
@@ -335,7 +428,9 @@ async def test_stop_commits_pending_requests_and_accepts_no_new_ones(database: D
     assert await count(database, "receipts") == 20
 
 
-async def test_receipt_of_a_disconnected_caller_is_stored_with_its_key(desk: Desk, database: Database) -> None:
+async def test_receipt_of_a_disconnected_caller_is_stored_with_its_key(
+    desk: Desk, database: Database
+) -> None:
     receipt = desk.receipt()
     asked = asyncio.create_task(desk.say(receipt, "same"))
     await asyncio.sleep(0)
@@ -343,11 +438,15 @@ async def test_receipt_of_a_disconnected_caller_is_stored_with_its_key(desk: Des
 
     answer = await desk.say(receipt, "same")
 
-    await wait_until_async(lambda: count(database, "receipts"), what="the receipt of the caller that hung up")
+    await wait_until_async(
+        lambda: count(database, "receipts"), what="the receipt of the caller that hung up"
+    )
     assert (answer.status, answer.is_replayed) == (202, True)
 
 
-async def test_key_of_a_disconnected_caller_is_in_flight_until_its_commit(database: Database, project: CreatedProject) -> None:
+async def test_key_of_a_disconnected_caller_is_in_flight_until_its_commit(
+    database: Database, project: CreatedProject
+) -> None:
     held: list[HeldFrontDoor] = []
 
     def hold(real: IngestConnection) -> IngestConnection:
@@ -375,8 +474,9 @@ async def test_key_without_a_response_is_free_for_a_refusal(desk: Desk, database
     async with database.transaction() as session:
         await session.execute(
             text(
-                "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at) "
-                "VALUES (:project_id, 'receipt', 'left', :fingerprint, 202, 'evt_of_nobody', :at)"
+                "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject,"
+                " created_at) VALUES (:project_id, 'receipt', 'left', :fingerprint, 202,"
+                " 'evt_of_nobody', :at)"
             ),
             {
                 "project_id": desk.project_id,
@@ -387,4 +487,7 @@ async def test_key_without_a_response_is_free_for_a_refusal(desk: Desk, database
 
     answers = [await desk.committer.accept(refused) for _ in range(2)]
 
-    assert [(answer.status, answer.is_replayed) for answer in answers] == [(422, False), (422, True)]
+    assert [(answer.status, answer.is_replayed) for answer in answers] == [
+        (422, False),
+        (422, True),
+    ]

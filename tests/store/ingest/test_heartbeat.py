@@ -1,4 +1,6 @@
-"""The ingest heartbeat proves that ingest was up, and every deadline includes the outages it records."""
+"""The ingest heartbeat proves that ingest was up, and every deadline includes the outages it
+records.
+"""
 
 import asyncio
 import itertools
@@ -70,7 +72,9 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
         story.at = await database.now(session)
     event_id = await story.receipt(timeout_minutes=1.5 / 60)
     other = await asyncpg.connect(database.url)
-    mode = "ACCESS EXCLUSIVE" if table == "api_keys" else "SHARE"  # what is only read is not stopped by less
+    mode = (
+        "ACCESS EXCLUSIVE" if table == "api_keys" else "SHARE"
+    )  # what is only read is not stopped by less
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
 
     async def is_long() -> bool:
@@ -88,7 +92,10 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
     await committer.stop()
     await other.close()
 
-    assert (held.status.state, judged.status.state) == (LifecycleState.WAITING, LifecycleState.WAITING)
+    assert (held.status.state, judged.status.state) == (
+        LifecycleState.WAITING,
+        LifecycleState.WAITING,
+    )
     assert held.retry_after_ms is not None
     assert (await story.told(event_id)).count("deadline_credited") == 1
     assert await credit_all(database) == 0
@@ -100,28 +107,48 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
     [
         *(
             (table, "SHARE")
-            for table in ("receipts", "results", "idempotency", "outbox", "timeline", "incidents", "repairs", "alerts")
+            for table in (
+                "receipts",
+                "results",
+                "idempotency",
+                "outbox",
+                "timeline",
+                "incidents",
+                "repairs",
+                "alerts",
+            )
         ),
         *((table, "ACCESS EXCLUSIVE") for table in ("projects", "api_keys", "outages")),
     ],
 )
-async def test_lock_on_any_table_that_a_request_needs_stops_the_heartbeat(database: Database, table: str, mode: str) -> None:
+async def test_lock_on_any_table_that_a_request_needs_stops_the_heartbeat(
+    database: Database, table: str, mode: str
+) -> None:
     other = await asyncpg.connect(database.url)
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
     front_door = open_ingest_connection(database.url)
 
     with pytest.raises(LockTimeout):
         async with front_door.transaction(short_lock_timeout=True) as statements:
-            await write_ingest_heartbeat(statements, database.clock, process="ingest_1", outage_seconds=60)
+            await write_ingest_heartbeat(
+                statements, database.clock, process="ingest_1", outage_seconds=60
+            )
 
     await other.close()
     await front_door.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_heartbeat_locks_every_table_that_requests_need(database: Database, project: CreatedProject) -> None:
-    in_transaction = "SELECT relation::regclass::text FROM pg_locks JOIN pg_class c ON c.oid = relation "
-    in_transaction += "WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+async def test_heartbeat_locks_every_table_that_requests_need(
+    database: Database, project: CreatedProject
+) -> None:
+    in_transaction = (
+        "SELECT relation::regclass::text FROM pg_locks JOIN pg_class c ON c.oid = relation "
+    )
+    in_transaction += (
+        "WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relnamespace ="
+        " 'public'::regnamespace"
+    )
     event_id = await Story(database, project.project).receipt()
     wanted = [
         request(project, new_receipt(project.project.id)),
@@ -134,10 +161,18 @@ async def test_heartbeat_locks_every_table_that_requests_need(database: Database
         needed = {row[0] for row in await statements.fetch(in_transaction)}
     async with database.key_lookup() as session:
         assert await find_key(session, "no such digest") is None
-        await find_key(session, *[row[0] for row in await SessionStatements(session).fetch("SELECT digest FROM api_keys")])
+        await find_key(
+            session,
+            *[
+                row[0]
+                for row in await SessionStatements(session).fetch("SELECT digest FROM api_keys")
+            ],
+        )
         needed |= {row[0] for row in await SessionStatements(session).fetch(in_transaction)}
     async with front_door.transaction() as statements:
-        await write_ingest_heartbeat(statements, database.clock, process="ingest_1", outage_seconds=60)
+        await write_ingest_heartbeat(
+            statements, database.clock, process="ingest_1", outage_seconds=60
+        )
         locked = {row[0] for row in await statements.fetch(in_transaction)}
     await front_door.close()
 
@@ -163,7 +198,9 @@ async def test_failing_key_lookups_stop_the_heartbeat(
             statuses.add((await caller.send("receipt", receipt())).status_code)
             return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
 
-        await wait_until_async(is_long, seconds=20, what="an outage of keys that nobody could look up")
+        await wait_until_async(
+            is_long, seconds=20, what="an outage of keys that nobody could look up"
+        )
     await of_the_api.close()
 
     assert statuses == {503}
@@ -175,13 +212,20 @@ async def test_failing_key_lookups_stop_the_heartbeat(
     [("every project's", True), ("one project's of two", False), ("the only project's", True)],
 )
 async def test_locked_receipts_are_an_outage_unless_they_are_of_one_project_among_several(
-    database: Database, project: CreatedProject, sealer: Sealer, locked: str, is_outage: bool, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    project: CreatedProject,
+    sealer: Sealer,
+    locked: str,
+    is_outage: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("store.ingest.connection.LOCK_TIMEOUT", "100ms")
     committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=1)
     async with database.transaction() as session:
-        other = await create_project(session, sealer, name="next door", livemode=False, now=await database.now(session))
+        other = await create_project(
+            session, sealer, name="next door", livemode=False, now=await database.now(session)
+        )
     those = [project] if locked == "the only project's" else [project, other]
     events = {of.project.id: await stored(committer, of) for of in those}
     holder = await asyncpg.connect(database.url)
@@ -193,7 +237,9 @@ async def test_locked_receipts_are_an_outage_unless_they_are_of_one_project_amon
     async def is_over() -> bool:
         for of in those:
             with suppress(Unavailable):
-                await committer.accept(request(of, new_result(of.project.id, events[of.project.id])))
+                await committer.accept(
+                    request(of, new_result(of.project.id, events[of.project.id]))
+                )
         return asyncio.get_running_loop().time() - began > 2.5
 
     await wait_until_async(is_over, what="more than two outages' time of receipts that are held")
@@ -223,7 +269,9 @@ async def test_working_committer_is_no_outage_even_without_the_heartbeat_of_its_
     async def is_over() -> bool:
         return asyncio.get_running_loop().time() - began > 2.5
 
-    await wait_until_async(is_over, what="more than two outages' time without any heartbeat of the API")
+    await wait_until_async(
+        is_over, what="more than two outages' time without any heartbeat of the API"
+    )
     await committer.stop()
 
     assert await pending(database) == 0
@@ -259,7 +307,9 @@ async def test_full_queue_stops_the_heartbeat_and_its_time_is_credited(
     assert await story.told(event_id) == ["deadline_credited"]
 
 
-async def test_requests_at_fault_do_not_stop_the_heartbeat(database: Database, project: CreatedProject) -> None:
+async def test_requests_at_fault_do_not_stop_the_heartbeat(
+    database: Database, project: CreatedProject
+) -> None:
     committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=1)
     began = asyncio.get_running_loop().time()
@@ -279,13 +329,17 @@ async def test_requests_at_fault_do_not_stop_the_heartbeat(database: Database, p
 async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credit(
     database: Database, project: CreatedProject, sealer: Sealer
 ) -> None:
-    """The host's clock was three hours ahead when an API process was killed, and was then corrected."""
+    """The host's clock was three hours ahead when an API process was killed, and was then
+    corrected.
+    """
     story, front_door = Story(database, project.project), open_ingest_connection(database.url)
     ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=60)
 
     async def beat(process: str) -> Outage | None:
         async with front_door.transaction() as statements:
-            return await write_ingest_heartbeat(statements, database.clock, process=process, outage_seconds=60)
+            return await write_ingest_heartbeat(
+                statements, database.clock, process=process, outage_seconds=60
+            )
 
     database.clock.skew = timedelta(hours=3)
     await beat("ingest_killed")
@@ -310,7 +364,9 @@ def request(project: CreatedProject, value: NewReceipt | NewResult | None = None
     """A result for an unknown receipt, unless another value is given."""
     of, value = project.project.id, value or new_result(project.project.id, new_event_id())
     endpoint: Endpoint = "receipt" if isinstance(value, NewReceipt) else "result"
-    return IngestRequest(of, endpoint, secrets.token_hex(8), "0" * 64, value, lambda _refusal: b"{}")
+    return IngestRequest(
+        of, endpoint, secrets.token_hex(8), "0" * 64, value, lambda _refusal: b"{}"
+    )
 
 
 async def stored(committer: Committer, project: CreatedProject) -> EventId:
@@ -332,7 +388,9 @@ class Counting:
 
 
 @pytest.mark.parametrize("stored", [0, 200])
-async def test_heartbeat_needs_a_fixed_number_of_statements(database: Database, project: CreatedProject, stored: int) -> None:
+async def test_heartbeat_needs_a_fixed_number_of_statements(
+    database: Database, project: CreatedProject, stored: int
+) -> None:
     story = Story(database, project.project)
     front_door = open_ingest_connection(database.url)
     for _ in range(stored):
@@ -341,16 +399,21 @@ async def test_heartbeat_needs_a_fixed_number_of_statements(database: Database, 
     for _ in range(3):
         async with front_door.transaction() as st:
             counting = Counting(st)
-            await write_ingest_heartbeat(counting, database.clock, process="ingest_1", outage_seconds=60)
+            await write_ingest_heartbeat(
+                counting, database.clock, process="ingest_1", outage_seconds=60
+            )
         counts.append(len(counting.sent))
     database.clock.skew += timedelta(seconds=61)
     async with front_door.transaction() as st:
         counting = Counting(st)
-        outage = await write_ingest_heartbeat(counting, database.clock, process="ingest_1", outage_seconds=60)
+        outage = await write_ingest_heartbeat(
+            counting, database.clock, process="ingest_1", outage_seconds=60
+        )
     await front_door.close()
 
     assert outage is not None
-    # The table locks, the time, the latest heartbeat, the heartbeat. For an outage also: the lock, the
+    # The table locks, the time, the latest heartbeat, the heartbeat. For an outage also: the lock,
+    # the
     # latest heartbeat again, and its row.
     usual = {"sqlite": 2, "postgresql": 5}[database.dialect]
     assert (counts, len(counting.sent)) == ([usual] * 3, usual + 3)

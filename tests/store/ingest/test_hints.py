@@ -1,4 +1,7 @@
-"""Signals to re-read the store: one in the outbox, however many results arrive before it is leased."""
+"""Signals to re-read the store:
+
+one in the outbox, however many results arrive before it is leased.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Several writers on one database: API processes, and other transactions that need SQLite's write lock."""
+"""Several writers on one database:
+
+API processes, and other transactions that need SQLite's write lock.
+"""
 
 import asyncio
 import random
@@ -19,40 +22,57 @@ from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
 
 
-async def test_two_processes_give_one_response_for_each_key_and_identity(database: Database, project: CreatedProject) -> None:
+async def test_two_processes_give_one_response_for_each_key_and_identity(
+    database: Database, project: CreatedProject
+) -> None:
     async with committing(database, project) as one, committing(database, project) as other:
         receipts = [one.receipt() for _ in range(60)]
-        by_key = [(desk, receipt, f"key {n}") for n, receipt in enumerate(receipts) for desk in (one, other)]
+        by_key = [
+            (desk, receipt, f"key {n}")
+            for n, receipt in enumerate(receipts)
+            for desk in (one, other)
+        ]
         by_identity = [
-            (desk, receipt, f"{name} {n}") for n, receipt in enumerate(receipts) for name, desk in [("a", one), ("b", other)]
+            (desk, receipt, f"{name} {n}")
+            for n, receipt in enumerate(receipts)
+            for name, desk in [("a", one), ("b", other)]
         ]
         said = by_key + by_identity
         random.Random(7).shuffle(said)
 
         answers = await asyncio.gather(*(desk.say(receipt, key) for desk, receipt, key in said))
 
-    bodies = {(receipt.provider_event_id, answer.body) for (_, receipt, _), answer in zip(said, answers, strict=True)}
+    bodies = {
+        (receipt.provider_event_id, answer.body)
+        for (_, receipt, _), answer in zip(said, answers, strict=True)
+    }
     assert {answer.status for answer in answers} == {202}
     assert len(bodies) == 60
     assert await count(database, "receipts") == await count(database, "outbox") == 60
     assert await count(database, "idempotency") == 180
 
 
-async def test_two_processes_with_results_for_the_same_events_lose_none(database: Database, project: CreatedProject) -> None:
+async def test_two_processes_with_results_for_the_same_events_lose_none(
+    database: Database, project: CreatedProject
+) -> None:
     async with committing(database, project) as one, committing(database, project) as other:
         events = [await one.stored() for _ in range(20)]
         said = [(one, event, f"{n:02}") for n, event in enumerate(events)] + [
             (other, event, f"{99 - n:02}") for n, event in enumerate(events)
         ]
 
-        answers = await asyncio.gather(*(desk.say(new_result(desk.project_id, event), key) for desk, event, key in said))
+        answers = await asyncio.gather(
+            *(desk.say(new_result(desk.project_id, event), key) for desk, event, key in said)
+        )
 
     assert {told(answer)["state"] for answer in answers} == {"applied"}
     assert await count(database, "results") == 20
     assert await count(database, "outbox", "kind = 'result'") == 20
 
 
-async def test_ingest_under_load_lets_another_writer_write(database: Database, project: CreatedProject) -> None:
+async def test_ingest_under_load_lets_another_writer_write(
+    database: Database, project: CreatedProject
+) -> None:
     async def write(event_id: str) -> None:
         for _ in range(10):
             async with database.transaction() as session:
@@ -95,7 +115,9 @@ async def test_ingest_reconnects_after_its_connection_was_cut(postgres_url: str)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_cut_connection_is_a_503_and_never_a_202(database: Database, project: CreatedProject) -> None:
+async def test_cut_connection_is_a_503_and_never_a_202(
+    database: Database, project: CreatedProject
+) -> None:
     async with committing(database, project) as desk:
         await desk.stored()
         admin = await asyncpg.connect(database.url)
@@ -105,9 +127,13 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            answers = await asyncio.gather(*(desk.say(desk.receipt()) for _ in range(5)), return_exceptions=True)
+            answers = await asyncio.gather(
+                *(desk.say(desk.receipt()) for _ in range(5)), return_exceptions=True
+            )
             assert {type(answer) for answer in answers} <= {StoredResponse, Unavailable}
-            accepted |= {told(answer)["event_id"] for answer in answers if isinstance(answer, StoredResponse)}
+            accepted |= {
+                told(answer)["event_id"] for answer in answers if isinstance(answer, StoredResponse)
+            }
         rows = await admin.fetch("SELECT event_id FROM receipts")
         await admin.close()
 
@@ -115,25 +141,35 @@ async def test_cut_connection_is_a_503_and_never_a_202(database: Database, proje
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_results_of_two_processes_never_deadlock(database: Database, project: CreatedProject) -> None:
+async def test_results_of_two_processes_never_deadlock(
+    database: Database, project: CreatedProject
+) -> None:
     doors: list[WatchedFrontDoor] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
         doors.append(WatchedFrontDoor(real))
         return doors[-1]
 
-    async with committing(database, project, watch) as one, committing(database, project, watch) as other:
+    async with (
+        committing(database, project, watch) as one,
+        committing(database, project, watch) as other,
+    ):
         receipts = [one.receipt() for _ in range(60)]
         ids = [told(await one.say(receipt))["event_id"] for receipt in receipts]
         before = sum(door.commits for door in doors)
         # By our id or by the provider's, in reverse order in the other process.
-        named = [{"event_id": a, "provider_event_id": b.provider_event_id} for a, b in zip(ids, receipts, strict=True)]
+        named = [
+            {"event_id": a, "provider_event_id": b.provider_event_id}
+            for a, b in zip(ids, receipts, strict=True)
+        ]
         said = []
         for n, names in enumerate(named):
             first, second = sorted(names, reverse=n % 2 == 0)
             said += [(one, {first: names[first]}), (other, {second: names[second]})]
 
-        answers = await asyncio.gather(*(desk.say(new_result(desk.project_id, **name)) for desk, name in said))
+        answers = await asyncio.gather(
+            *(desk.say(new_result(desk.project_id, **name)) for desk, name in said)
+        )
 
     assert {told(answer)["state"] for answer in answers} == {"applied"}
     # After a deadlock, the members of a batch are committed one by one.
@@ -141,7 +177,9 @@ async def test_results_of_two_processes_never_deadlock(database: Database, proje
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_key_locked_by_another_process_delays_its_neighbours_once(database: Database, project: CreatedProject) -> None:
+async def test_key_locked_by_another_process_delays_its_neighbours_once(
+    database: Database, project: CreatedProject
+) -> None:
     holder = await asyncpg.connect(database.url)
     clock = asyncio.get_running_loop().time
     async with committing(database, project) as desk:

@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 
 from store.crypto.encryption import Sealer
-from store.maintenance.backup_file import ROWS_AT_ONCE, BackupError, BackupReader, BackupWriter, Batch, fingerprint, written_whole
+from store.maintenance.backup_file import (
+    ROWS_AT_ONCE,
+    BackupError,
+    BackupReader,
+    BackupWriter,
+    Batch,
+    fingerprint,
+    written_whole,
+)
 
 KEY = Sealer("a root secret for the backups, long enough").current.backup_key
-ROWS = [[f"prj_{number}", None, number, 0.25, True, "naïve – 🦆\n"] for number in range(ROWS_AT_ONCE + 1)]
+ROWS = [
+    [f"prj_{number}", None, number, 0.25, True, "naïve – 🦆\n"]
+    for number in range(ROWS_AT_ONCE + 1)
+]
 COLUMNS = ("id", "a", "b", "c", "d", "e")
 
 Lines = list[Any]  # JSON
@@ -25,7 +36,9 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "backup.jsonl.gz"
     with written_whole(path) as file:
         writer = BackupWriter(file)
-        writer.begin(key=KEY, made_at=datetime(2026, 11, 23, tzinfo=UTC), made_by="0.1.0", revision="0001")
+        writer.begin(
+            key=KEY, made_at=datetime(2026, 11, 23, tzinfo=UTC), made_by="0.1.0", revision="0001"
+        )
         writer.begin_table("projects", COLUMNS)
         writer.add(ROWS)
         writer.begin_table("receipts", ("event_id",))
@@ -41,7 +54,9 @@ def read(path: Path) -> list[Batch]:
 def changed(path: Path, change: Callable[[Lines], Lines]) -> None:
     """A backup forged by somebody who knows the format but not the key."""
     lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-    path.write_bytes(gzip.compress("".join(f"{json.dumps(line)}\n" for line in change(lines)).encode()))
+    path.write_bytes(
+        gzip.compress("".join(f"{json.dumps(line)}\n" for line in change(lines)).encode())
+    )
 
 
 def test_every_row_is_read_as_it_was_written(path: Path) -> None:
@@ -58,7 +73,11 @@ def test_header_names_the_version_and_does_not_reveal_the_key(path: Path) -> Non
     with BackupReader.open(path) as backup:
         header = backup.header
 
-    assert (header.made_at, header.made_by, header.revision) == ("2026-11-23T00:00:00.000Z", "0.1.0", "0001")
+    assert (header.made_at, header.made_by, header.revision) == (
+        "2026-11-23T00:00:00.000Z",
+        "0.1.0",
+        "0001",
+    )
     assert header.key_fingerprint == fingerprint(KEY) != fingerprint(b"another key")
     assert KEY.hex() not in gzip.decompress(path.read_bytes()).decode()
 
@@ -90,7 +109,9 @@ def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.999], ids=["its beginning", "half of it", "all but its last bytes"])
+@pytest.mark.parametrize(
+    "share", [0.05, 0.5, 0.999], ids=["its beginning", "half of it", "all but its last bytes"]
+)
 def test_truncated_file_is_refused(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -123,9 +144,22 @@ def test_file_with_a_flipped_bit_is_refused(path: Path, place: float) -> None:
         lambda lines: [*lines[:2], "mac", *lines[2:]],
         lambda lines: [*lines[:1], *lines[2:]],
     ],
-    ids=["value", "row gone", "short row", "no end", "more", "header", "count", "number", "text", "no table"],
+    ids=[
+        "value",
+        "row gone",
+        "short row",
+        "no end",
+        "more",
+        "header",
+        "count",
+        "number",
+        "text",
+        "no table",
+    ],
 )
-def test_file_changed_by_somebody_without_the_key_is_refused(path: Path, change: Callable[[Lines], Lines]) -> None:
+def test_file_changed_by_somebody_without_the_key_is_refused(
+    path: Path, change: Callable[[Lines], Lines]
+) -> None:
     changed(path, change)
 
     with pytest.raises(BackupError, match="is damaged"):
@@ -135,13 +169,22 @@ def test_file_changed_by_somebody_without_the_key_is_refused(path: Path, change:
 def test_format_of_a_later_version_is_named(path: Path) -> None:
     changed(path, lambda lines: [lines[0] | {"version": 2, "made_by": "9.1.0"}, *lines[1:]])
 
-    with pytest.raises(BackupError, match=r"has the format 2.* reads 1: restore it with the version that made it, 9\.1\.0"):
+    with pytest.raises(
+        BackupError,
+        match=r"has the format 2.* reads 1: restore it with the version that made it, 9\.1\.0",
+    ):
         read(path)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"SQLite format 3\0", gzip.compress(b""), gzip.compress(b"[]\n"), gzip.compress(b'{"format": "tar"}\n')],
+    [
+        b"",
+        b"SQLite format 3\0",
+        gzip.compress(b""),
+        gzip.compress(b"[]\n"),
+        gzip.compress(b'{"format": "tar"}\n'),
+    ],
     ids=["empty", "another format", "nothing packed", "a list", "another object"],
 )
 def test_other_file_is_no_backup(tmp_path: Path, content: bytes) -> None:

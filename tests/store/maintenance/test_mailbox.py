@@ -1,4 +1,7 @@
-"""The mailbox's files: written atomically, the newest kept, and never read outside the directory."""
+"""The mailbox's files:
+
+written atomically, the newest kept, and never read outside the directory.
+"""
 
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -40,7 +43,9 @@ def test_mail_is_read_back_with_both_parts(tmp_path: Path) -> None:
 
 def test_list_is_newest_first_and_limited(tmp_path: Path) -> None:
     for minute in range(5):
-        store_mail(tmp_path, mail(f"mail {minute}"), received_at=ARRIVED_AT + timedelta(minutes=minute))
+        store_mail(
+            tmp_path, mail(f"mail {minute}"), received_at=ARRIVED_AT + timedelta(minutes=minute)
+        )
 
     subjects = [summary.subject for summary in list_mails(tmp_path, limit=3)]
 
@@ -70,7 +75,15 @@ def test_no_directory_is_no_mail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret_key", "..", "", "/etc/passwd", "x.eml", "20261123T111355123456Z-00000000.eml/../../secret_key", "a\0b"],
+    [
+        "../secret_key",
+        "..",
+        "",
+        "/etc/passwd",
+        "x.eml",
+        "20261123T111355123456Z-00000000.eml/../../secret_key",
+        "a\0b",
+    ],
 )
 def test_name_that_is_not_ours_reads_nothing(tmp_path: Path, name: str) -> None:
     directory = tmp_path / "mailbox"
@@ -98,7 +111,10 @@ def test_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
         b"\xff\xfe\x00nothing like a mail",
         b"Subject: =?nonsense?Q?x?=\nContent-Type: text/plain; charset=nonsense\n\n\xe4\n",
         b"Subject: \xe4\xf6\nFrom: =?utf-8?B?!!?=\n\nbody",
-        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\nContent-Transfer-Encoding: base64\n\n*",
+        (
+            b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type:"
+            b" text/html\nContent-Transfer-Encoding: base64\n\n*"
+        ),
         b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" * 3_000,
     ],
     ids=["empty", "binary", "unknown charsets", "raw bytes in headers", "broken base64", "nested"],

@@ -41,7 +41,9 @@ async def read(story: Story) -> dict[str, float]:
 
 
 async def filled(story: Story) -> None:
-    """Receipts at every stage, with two attempts of a repair for each incident but the resolved ones."""
+    """Receipts at every stage, with two attempts of a repair for each incident but the resolved
+    ones.
+    """
     for _ in range(5):
         await story.reach(LifecycleState.WAITING)
     for position in (LifecycleState.OPEN, LifecycleState.AWAITING_RESULT):
@@ -78,7 +80,10 @@ async def test_metrics_read_only_an_index_of_what_they_count(story: Story) -> No
             numbers = {f"p{number}": 1 for number in range(statement.count("?"))}
             for name in numbers:
                 statement = statement.replace("?", f":{name}", 1)
-            plans += [row.detail for row in await session.execute(text(f"EXPLAIN QUERY PLAN {statement}"), numbers)]
+            plans += [
+                row.detail
+                for row in await session.execute(text(f"EXPLAIN QUERY PLAN {statement}"), numbers)
+            ]
     scanned = {plan for plan in plans if plan.startswith("SCAN") and "anon" not in plan}
     assert scanned == BOUNDED
 

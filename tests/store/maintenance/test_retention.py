@@ -35,7 +35,9 @@ async def keep_answers(story: Story, count: int) -> None:
 
 
 @pytest.mark.parametrize(("hours", "expected"), [(23.99, 0), (24, 3)])
-async def test_stored_responses_are_deleted_after_24_hours(story: Story, hours: float, expected: int) -> None:
+async def test_stored_responses_are_deleted_after_24_hours(
+    story: Story, hours: float, expected: int
+) -> None:
     await keep_answers(story, 3)
 
     assert (await purged(story, hours=hours)).answers == expected
@@ -50,10 +52,17 @@ async def test_batch_deletes_at_most_its_limit(story: Story) -> None:
 
 
 @pytest.mark.parametrize(("days", "expected"), [(29.99, 0), (30, 1)])
-async def test_payloads_are_deleted_after_30_days_and_their_receipts_are_kept(story: Story, days: float, expected: int) -> None:
+async def test_payloads_are_deleted_after_30_days_and_their_receipts_are_kept(
+    story: Story, days: float, expected: int
+) -> None:
     event_id = await story.receipt()
     await story.receipt()
-    await run(story, "UPDATE receipts SET payload = :payload WHERE event_id = :id", payload=b"sealed", id=event_id)
+    await run(
+        story,
+        "UPDATE receipts SET payload = :payload WHERE event_id = :id",
+        payload=b"sealed",
+        id=event_id,
+    )
 
     first, second = await purged(story, days=days), await purged(story, days=days)
 

@@ -1,4 +1,7 @@
-"""One form of an address: what every mail server takes, made when it is saved, compared and sent in that form."""
+"""One form of an address:
+
+what every mail server takes, made when it is saved, compared and sent in that form.
+"""
 
 import re
 
@@ -11,7 +14,12 @@ from domain.errors import ValidationFailed
 from domain.users import Role
 from store.db.database import Database
 from store.people import invitations, users
-from store.people.email_addresses import AddressRefused, canonical_address, same_address, sign_in_address
+from store.people.email_addresses import (
+    AddressRefused,
+    canonical_address,
+    same_address,
+    sign_in_address,
+)
 from tests.domain.values.test_text import ANY_TEXT
 from tests.support.given import START, Story
 
@@ -105,10 +113,18 @@ def test_same_mailbox_is_known_in_either_spelling(one: str, other: str, is_same:
     assert same_address(one, other) is is_same
 
 
-async def test_person_is_found_and_signs_in_in_either_spelling_of_the_domain(database: Database) -> None:
+async def test_person_is_found_and_signs_in_in_either_spelling_of_the_domain(
+    database: Database,
+) -> None:
     async with database.transaction() as session:
         made = await users.create_user(session, email="Nadia@bücher.example", now=START)
-        await users.set_password(session, user_id=made.user_id, email="Nadia@bücher.example", password="long enough", now=START)
+        await users.set_password(
+            session,
+            user_id=made.user_id,
+            email="Nadia@bücher.example",
+            password="long enough",
+            now=START,
+        )
 
     async with database.reading() as session:
         for spelling in ("nadia@bücher.example", "nadia@xn--bcher-kva.example"):
@@ -121,21 +137,37 @@ async def test_person_is_found_and_signs_in_in_either_spelling_of_the_domain(dat
 async def test_person_stored_by_an_earlier_version_still_signs_in(database: Database) -> None:
     async with database.transaction() as session:
         made = await users.create_user(session, email="nadia@shop.example", now=START)
-        await users.set_password(session, user_id=made.user_id, email="nadia@shop.example", password="long enough", now=START)
+        await users.set_password(
+            session,
+            user_id=made.user_id,
+            email="nadia@shop.example",
+            password="long enough",
+            now=START,
+        )
         await session.execute(sql("UPDATE users SET email = 'jörg@bücher.example'"))
 
     async with database.reading() as session:
-        assert await users.check_password(session, email="Jörg@bücher.example", password="long enough") is not None
+        assert (
+            await users.check_password(session, email="Jörg@bücher.example", password="long enough")
+            is not None
+        )
 
 
-@pytest.mark.parametrize("email", ["jörg@shop.example", "a b@shop.example", "x@shop.example\r\nBcc: y@example.net"])
+@pytest.mark.parametrize(
+    "email", ["jörg@shop.example", "a b@shop.example", "x@shop.example\r\nBcc: y@example.net"]
+)
 async def test_odd_address_of_a_person_is_refused_when_saved(story: Story, email: str) -> None:
     async with story.database.transaction() as session:
         with pytest.raises(ValidationFailed):
             await users.create_user(session, email=email, now=START)
         with pytest.raises(ValidationFailed):
             await invitations.invite(
-                session, project_id=story.project.id, email=email, role=Role.VIEWER, invited_by="usr_1", now=START
+                session,
+                project_id=story.project.id,
+                email=email,
+                role=Role.VIEWER,
+                invited_by="usr_1",
+                now=START,
             )
 
 

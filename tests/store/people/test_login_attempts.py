@@ -1,4 +1,7 @@
-"""Tries to sign in are counted in the store, before they are judged: none made at once slips through."""
+"""Tries to sign in are counted in the store, before they are judged:
+
+none made at once slips through.
+"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -45,7 +48,9 @@ async def test_a_try_while_waiting_makes_the_wait_no_longer(database: Database) 
     assert await tried(database, ACCOUNT, seconds=10) is None
 
 
-async def test_either_counter_stops_a_try_and_the_other_then_does_not_count_it(database: Database) -> None:
+async def test_either_counter_stops_a_try_and_the_other_then_does_not_count_it(
+    database: Database,
+) -> None:
     other = counter("account", "eve@example.com", LIMIT)
     for _ in range(3):
         await tried(database, ACCOUNT, ADDRESS)

@@ -1,4 +1,7 @@
-"""Members, administrators and invitations in the store: two rules hold whoever asks, and of several at once one wins."""
+"""Members, administrators and invitations in the store:
+
+two rules hold whoever asks, and of several at once one wins.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -39,7 +42,9 @@ async def access(database: Database, user_id: UserId) -> Access:
         return await members.read_access(session, user_id)
 
 
-async def test_first_user_is_administrator_and_the_next_belongs_nowhere(database: Database, project: CreatedProject) -> None:
+async def test_first_user_is_administrator_and_the_next_belongs_nowhere(
+    database: Database, project: CreatedProject
+) -> None:
     first, second = await first_user(database), await person(database, "ada")
 
     assert (await access(database, first.user_id)).role_in(project.project.id) is Role.OWNER
@@ -57,7 +62,10 @@ async def test_role_is_given_changed_and_taken(database: Database, project: Crea
     as_viewer = await access(database, ada)
     await revoked(database, project_id, ada)
 
-    allowed = [[one.allows(role, project_id=project_id) for role in Role] for one in (as_operator, as_viewer)]
+    allowed = [
+        [one.allows(role, project_id=project_id) for role in Role]
+        for one in (as_operator, as_viewer)
+    ]
     assert allowed == [[True, True, False], [True, False, False]]
     assert await access(database, ada) == Access(is_administrator=False, roles={})
     with pytest.raises(NotFound):
@@ -71,16 +79,25 @@ async def test_nobody_is_made_member_of_nothing(
     ada = await person(database, "ada")
 
     with pytest.raises(NotFound):
-        await granted(database, ProjectId(project_id or project.project.id), UserId(user_id or ada), Role.OWNER)
+        await granted(
+            database,
+            ProjectId(project_id or project.project.id),
+            UserId(user_id or ada),
+            Role.OWNER,
+        )
 
 
-async def test_two_owners_who_leave_at_once_do_not_leave_none(database: Database, project: CreatedProject) -> None:
+async def test_two_owners_who_leave_at_once_do_not_leave_none(
+    database: Database, project: CreatedProject
+) -> None:
     project_id = project.project.id
     people = [await person(database, name) for name in ("ada", "bob")]
     for user_id in people:
         await granted(database, project_id, user_id, Role.OWNER)
 
-    left = await asyncio.gather(*(revoked(database, project_id, user_id) for user_id in people), return_exceptions=True)
+    left = await asyncio.gather(
+        *(revoked(database, project_id, user_id) for user_id in people), return_exceptions=True
+    )
 
     assert sorted(type(one) for one in left if one is not None) == [ValidationFailed]
     async with database.reading() as session:
@@ -125,7 +142,9 @@ async def test_deleted_user_leaves_nothing_behind_that_lets_him_in(
         assert not await has_identity(session, issuer="https://id.example", user_id=ada)
 
 
-async def test_last_owner_and_last_administrator_cannot_be_deleted(database: Database, project: CreatedProject) -> None:
+async def test_last_owner_and_last_administrator_cannot_be_deleted(
+    database: Database, project: CreatedProject
+) -> None:
     first, ada = (await first_user(database)).user_id, await person(database, "ada")
     await granted(database, project.project.id, ada, Role.OWNER)
 
@@ -141,17 +160,26 @@ async def test_last_owner_and_last_administrator_cannot_be_deleted(database: Dat
 async def test_invitation_is_good_once_and_for_a_week(
     database: Database, project: CreatedProject, days: float, is_good: bool
 ) -> None:
-    asked = {"project_id": project.project.id, "role": Role.VIEWER, "invited_by": "usr_1", "now": NOW}
+    asked = {
+        "project_id": project.project.id,
+        "role": Role.VIEWER,
+        "invited_by": "usr_1",
+        "now": NOW,
+    }
     async with database.transaction() as session:
         token, _ = await invitations.invite(session, email=" Ada@Shop.example", **asked)
 
     async def use() -> Invitation | None:
         async with database.transaction() as session:
-            return await invitations.use_invitation(session, token=token, now=NOW + timedelta(days=days))
+            return await invitations.use_invitation(
+                session, token=token, now=NOW + timedelta(days=days)
+            )
 
     used = [one for one in await asyncio.gather(*(use() for _ in range(3))) if one is not None]
 
-    assert [(one.email, one.role, one.project_name) for one in used] == [("ada@shop.example", Role.VIEWER, "shop")] * is_good
+    assert [(one.email, one.role, one.project_name) for one in used] == [
+        ("ada@shop.example", Role.VIEWER, "shop")
+    ] * is_good
 
 
 @pytest.mark.parametrize("names", [(), ("shop",), ("elsewhere",), None])
@@ -160,7 +188,11 @@ async def test_lists_and_counts_are_narrowed_to_the_projects_given(
 ) -> None:
     event_id, _ = await story.opened()
     await story.receipt()
-    within = None if names is None else tuple(story.project.id if name == "shop" else ProjectId("prj_else") for name in names)
+    within = (
+        None
+        if names is None
+        else tuple(story.project.id if name == "shop" else ProjectId("prj_else") for name in names)
+    )
     sees = names is None or "shop" in names
 
     async with database.reading() as session:

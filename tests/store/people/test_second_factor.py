@@ -1,4 +1,8 @@
-"""Codes: a step's code once, one step to either side, recovery codes once; the secret sealed, the codes digested."""
+"""Codes:
+
+a step's code once, one step to either side, recovery codes once; the secret sealed, the codes
+digested.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -25,19 +29,30 @@ def code_at(secret: str, **later: float) -> str:
     return pyotp.TOTP(secret).at(NOW + timedelta(**later))
 
 
-async def enrolled(database: Database, sealer: Sealer, user_id: UserId = ADA) -> tuple[str, tuple[str, ...]]:
-    """The secret and the recovery codes of a person whose TOTP is on, by the code of a minute ago."""
+async def enrolled(
+    database: Database, sealer: Sealer, user_id: UserId = ADA
+) -> tuple[str, tuple[str, ...]]:
+    """Turn TOTP on with the code of a minute ago. Returns the secret and the recovery codes."""
     async with database.transaction() as session:
         secret = await factors.begin_totp(session, sealer, user_id, now=NOW)
         before = NOW - timedelta(seconds=60)
-        codes = await factors.confirm_totp(session, sealer, user_id, code=code_at(secret, seconds=-60), now=before)
+        codes = await factors.confirm_totp(
+            session, sealer, user_id, code=code_at(secret, seconds=-60), now=before
+        )
     assert codes is not None
     return secret, codes
 
 
-async def accepted(database: Database, sealer: Sealer, code: str, user_id: UserId = ADA, **later: float) -> bool:
+async def accepted(
+    database: Database, sealer: Sealer, code: str, user_id: UserId = ADA, **later: float
+) -> bool:
     async with database.transaction() as session:
-        return await factors.accept_code(session, sealer, user_id, code=code, now=NOW + timedelta(**later)) is not None
+        return (
+            await factors.accept_code(
+                session, sealer, user_id, code=code, now=NOW + timedelta(**later)
+            )
+            is not None
+        )
 
 
 async def test_nothing_is_asked_before_a_code_confirms(database: Database, sealer: Sealer) -> None:
@@ -51,7 +66,9 @@ async def test_nothing_is_asked_before_a_code_confirms(database: Database, seale
     assert not await accepted(database, sealer, code_at(secret))
 
 
-async def test_a_confirmed_secret_is_never_given_out_again(database: Database, sealer: Sealer) -> None:
+async def test_a_confirmed_secret_is_never_given_out_again(
+    database: Database, sealer: Sealer
+) -> None:
     await enrolled(database, sealer)
 
     async with database.transaction() as session:
@@ -60,14 +77,20 @@ async def test_a_confirmed_secret_is_never_given_out_again(database: Database, s
         assert await factors.confirm_totp(session, sealer, ADA, code="000000", now=NOW) is None
 
 
-@pytest.mark.parametrize(("seconds", "is_good"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)])
-async def test_a_code_is_good_one_step_to_either_side(database: Database, sealer: Sealer, seconds: float, is_good: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "is_good"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)]
+)
+async def test_a_code_is_good_one_step_to_either_side(
+    database: Database, sealer: Sealer, seconds: float, is_good: bool
+) -> None:
     secret, _ = await enrolled(database, sealer)
 
     assert await accepted(database, sealer, code_at(secret, seconds=seconds)) is is_good
 
 
-async def test_a_code_is_taken_once_however_many_ask_at_once(database: Database, sealer: Sealer) -> None:
+async def test_a_code_is_taken_once_however_many_ask_at_once(
+    database: Database, sealer: Sealer
+) -> None:
     secret, _ = await enrolled(database, sealer)
 
     at_once = await asyncio.gather(*(accepted(database, sealer, code_at(secret)) for _ in range(5)))
@@ -76,7 +99,9 @@ async def test_a_code_is_taken_once_however_many_ask_at_once(database: Database,
     assert not await accepted(database, sealer, code_at(secret), seconds=29)
 
 
-async def test_an_older_step_is_not_taken_after_a_newer_one(database: Database, sealer: Sealer) -> None:
+async def test_an_older_step_is_not_taken_after_a_newer_one(
+    database: Database, sealer: Sealer
+) -> None:
     secret, _ = await enrolled(database, sealer)
 
     assert await accepted(database, sealer, code_at(secret))
@@ -119,25 +144,39 @@ async def test_codes_are_of_one_person(database: Database, sealer: Sealer) -> No
     assert not await accepted(database, sealer, code_at(secret), EVE)
 
 
-@pytest.mark.parametrize("code", ["", " ", "-", "12345", "1234567", "abcdef", "१२३४५६", "0" * 1_000, "\0"])
+@pytest.mark.parametrize(
+    "code", ["", " ", "-", "12345", "1234567", "abcdef", "१२३४५६", "0" * 1_000, "\0"]
+)
 async def test_what_is_no_code_is_refused(database: Database, sealer: Sealer, code: str) -> None:
     await enrolled(database, sealer)
 
     assert not await accepted(database, sealer, code)
 
 
-async def test_neither_secret_nor_codes_can_be_read_in_the_store(database: Database, sealer: Sealer) -> None:
+async def test_neither_secret_nor_codes_can_be_read_in_the_store(
+    database: Database, sealer: Sealer
+) -> None:
     secret, codes = await enrolled(database, sealer)
 
     async with database.reading() as session:
         stored = [*(await session.execute(text("SELECT * FROM totp_factors"))).one()]
-        stored += [value for row in await session.execute(text("SELECT * FROM recovery_codes")) for value in row]
-    told = b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in stored)
+        stored += [
+            value
+            for row in await session.execute(text("SELECT * FROM recovery_codes"))
+            for value in row
+        ]
+    told = b"\n".join(
+        value if isinstance(value, bytes) else str(value).encode() for value in stored
+    )
     assert secret.encode() not in told
-    assert not any(form.encode() in told for code in codes for form in (code, code.replace("-", "")))
+    assert not any(
+        form.encode() in told for code in codes for form in (code, code.replace("-", ""))
+    )
 
 
-async def test_a_secret_moved_to_another_person_does_not_open(database: Database, sealer: Sealer) -> None:
+async def test_a_secret_moved_to_another_person_does_not_open(
+    database: Database, sealer: Sealer
+) -> None:
     secret, _ = await enrolled(database, sealer)
     async with database.transaction() as session:
         await session.execute(text("UPDATE totp_factors SET user_id = :eve"), {"eve": EVE})
@@ -146,7 +185,9 @@ async def test_a_secret_moved_to_another_person_does_not_open(database: Database
     assert not await accepted(database, sealer, code_at(secret), EVE)
 
 
-async def test_removed_means_no_code_is_asked_and_none_is_good(database: Database, sealer: Sealer) -> None:
+async def test_removed_means_no_code_is_asked_and_none_is_good(
+    database: Database, sealer: Sealer
+) -> None:
     secret, codes = await enrolled(database, sealer)
 
     async with database.transaction() as session:
@@ -173,12 +214,20 @@ async def test_a_provider_names_known_people_alone(database: Database) -> None:
         link = await users.create_login_link(session, now=NOW)
         ada = await users.redeem_login_link(session, token=link, now=NOW)
         assert ada is not None
-        ada = await users.set_password(session, user_id=ada.user_id, email="ada@example.com", password="x" * 12, now=NOW)
+        ada = await users.set_password(
+            session, user_id=ada.user_id, email="ada@example.com", password="x" * 12, now=NOW
+        )
 
-        stranger = await adopt_identity(session, issuer=ISSUER, subject="9", email="eve@example.com", now=NOW)
-        known = await adopt_identity(session, issuer=ISSUER, subject="1", email="Ada@Example.com", now=NOW)
+        stranger = await adopt_identity(
+            session, issuer=ISSUER, subject="9", email="eve@example.com", now=NOW
+        )
+        known = await adopt_identity(
+            session, issuer=ISSUER, subject="1", email="Ada@Example.com", now=NOW
+        )
         # The address was given to somebody else over there.
-        successor = await adopt_identity(session, issuer=ISSUER, subject="2", email="ada@example.com", now=NOW)
+        successor = await adopt_identity(
+            session, issuer=ISSUER, subject="2", email="ada@example.com", now=NOW
+        )
 
         # Whoever chose the password may be another than whose address it is.
         ada = replace(ada, has_password=False)

@@ -1,4 +1,7 @@
-"""Authenticator apps while the root secret is replaced: each goes on, also one that is set up or taken away meanwhile."""
+"""Authenticator apps while the root secret is replaced:
+
+each goes on, also one that is set up or taken away meanwhile.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -44,14 +47,18 @@ class Phone:
     async def confirm(self, sealer: Sealer) -> tuple[str, ...] | None:
         code = self.next_code()
         async with self._database.transaction() as session:
-            return await factors.confirm_totp(session, sealer, self.user_id, code=code, now=self._at)
+            return await factors.confirm_totp(
+                session, sealer, self.user_id, code=code, now=self._at
+            )
 
     async def is_let_in(self, sealer: Sealer) -> bool:
         return await self.is_taken(sealer, self.next_code())
 
     async def is_taken(self, sealer: Sealer, code: str) -> bool:
         async with self._database.transaction() as session:
-            return bool(await factors.accept_code(session, sealer, self.user_id, code=code, now=self._at))
+            return bool(
+                await factors.accept_code(session, sealer, self.user_id, code=code, now=self._at)
+            )
 
     async def remove(self) -> bool:
         async with self._database.transaction() as session:
@@ -79,13 +86,18 @@ async def status(database: Database, sealer: Sealer = BOTH) -> SecretStatus:
 
 
 async def held_up(database: Database, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """The work, begun while another transaction is open; it waits for that one, on SQLite for its turn to write."""
+    """The work, begun while another transaction is open; it waits for that one, on SQLite for its
+    turn to write.
+    """
     task = asyncio.create_task(work)
 
     async def waits() -> bool:
         if database.dialect == "sqlite":
             return True
-        locked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        locked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
+            " current_database()"
+        )
         async with database.reading() as session:
             return bool(await session.scalar(text(locked)))
 
@@ -94,7 +106,9 @@ async def held_up(database: Database, work: Coroutine[Any, Any, Any]) -> asyncio
     return task
 
 
-async def test_codes_are_taken_at_every_step_and_once_the_old_secret_is_gone(database: Database, phone: Phone) -> None:
+async def test_codes_are_taken_at_every_step_and_once_the_old_secret_is_gone(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     codes = await phone.confirm(OLD)
     assert codes is not None
@@ -110,7 +124,9 @@ async def test_codes_are_taken_at_every_step_and_once_the_old_secret_is_gone(dat
     assert (await status(database)).old_factors == 0
 
 
-async def test_app_begun_under_one_secret_is_confirmed_under_the_other(database: Database, phone: Phone) -> None:
+async def test_app_begun_under_one_secret_is_confirmed_under_the_other(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(BOTH)
     begun = phone.secret
     await rotate(database)
@@ -121,7 +137,9 @@ async def test_app_begun_under_one_secret_is_confirmed_under_the_other(database:
     assert await phone.is_let_in(NEW)
 
 
-async def test_app_that_is_begun_while_a_rotation_waits_is_wrapped_with_it(database: Database, phone: Phone) -> None:
+async def test_app_that_is_begun_while_a_rotation_waits_is_wrapped_with_it(
+    database: Database, phone: Phone
+) -> None:
     async with database.transaction() as session:
         phone.secret = await factors.begin_totp(session, BOTH, ADA, now=NOW)
         rotating = await held_up(database, rotate(database))
@@ -130,7 +148,9 @@ async def test_app_that_is_begun_while_a_rotation_waits_is_wrapped_with_it(datab
     assert await phone.confirm(NEW)
 
 
-async def test_app_that_is_begun_during_a_rotation_is_sealed_with_the_new_secret(database: Database, phone: Phone) -> None:
+async def test_app_that_is_begun_during_a_rotation_is_sealed_with_the_new_secret(
+    database: Database, phone: Phone
+) -> None:
     async with database.transaction() as session:
         await rotation.rotate(session, BOTH, await database.now(session))
         beginning = await held_up(database, phone.begin(BOTH))
@@ -143,7 +163,9 @@ async def test_app_that_is_begun_during_a_rotation_is_sealed_with_the_new_secret
 async def make_key(database: Database, project: CreatedProject) -> Key:
     async with database.transaction() as session:
         scopes = frozenset({Scope.READ})
-        key, _ = await keys.create_key(session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW)
+        key, _ = await keys.create_key(
+            session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW
+        )
     return key
 
 
@@ -152,7 +174,9 @@ async def test_api_key_that_is_made_while_a_rotation_waits_is_seen_to_need_the_o
 ) -> None:
     async with database.transaction() as session:
         scopes = frozenset({Scope.READ})
-        late, _ = await keys.create_key(session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW)
+        late, _ = await keys.create_key(
+            session, BOTH, project_id=project.project.id, label="late", scopes=scopes, now=NOW
+        )
         rotating = await held_up(database, rotate(database))
     await rotating
 
@@ -170,7 +194,9 @@ async def test_api_key_that_is_made_during_a_rotation_needs_the_new_secret_alone
     assert late.id not in {key.id for key in (await status(database)).old_keys}
 
 
-async def test_code_that_is_given_during_a_rotation_is_taken_once(database: Database, phone: Phone) -> None:
+async def test_code_that_is_given_during_a_rotation_is_taken_once(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     await phone.confirm(OLD)
     code = phone.next_code()
@@ -184,7 +210,9 @@ async def test_code_that_is_given_during_a_rotation_is_taken_once(database: Data
     assert await phone.is_let_in(NEW)
 
 
-async def test_app_that_is_taken_away_during_a_rotation_stays_away(database: Database, phone: Phone) -> None:
+async def test_app_that_is_taken_away_during_a_rotation_stays_away(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     await phone.confirm(OLD)
 
@@ -198,8 +226,11 @@ async def test_app_that_is_taken_away_during_a_rotation_stays_away(database: Dat
         assert await session.scalar(text("SELECT count(*) FROM totp_factors")) == 0
 
 
-async def test_rotation_holds_the_apps_that_it_does_not_wrap_anew(database: Database, phone: Phone) -> None:
-    # Else one that is taken away and set up again in between would get the data key of the one before, and never open.
+async def test_rotation_holds_the_apps_that_it_does_not_wrap_anew(
+    database: Database, phone: Phone
+) -> None:
+    # Else one that is taken away and set up again in between would get the data key of the one
+    # before, and never open.
     await phone.begin(OLD)
     await phone.confirm(OLD)
     await rotate(database)
@@ -213,7 +244,9 @@ async def test_rotation_holds_the_apps_that_it_does_not_wrap_anew(database: Data
     assert await phone.confirm(NEW)
 
 
-async def test_rotation_waits_for_an_app_that_is_being_taken_away(database: Database, phone: Phone) -> None:
+async def test_rotation_waits_for_an_app_that_is_being_taken_away(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     await phone.confirm(OLD)
 
@@ -225,7 +258,9 @@ async def test_rotation_waits_for_an_app_that_is_being_taken_away(database: Data
     assert (await status(database)).can_drop_previous is False, "its API key was not used yet"
 
 
-async def test_status_counts_the_apps_that_need_the_old_secret(database: Database, phone: Phone) -> None:
+async def test_status_counts_the_apps_that_need_the_old_secret(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     other = Phone(database, EVE)
     await other.begin(OLD)
@@ -237,7 +272,9 @@ async def test_status_counts_the_apps_that_need_the_old_secret(database: Databas
     # As a process leaves it that was not asked, since it was silent for long.
     late = {"key": OLD.current.new_data_key(EVE)}
     async with database.transaction() as session:
-        await session.execute(text("UPDATE totp_factors SET data_key = :key WHERE user_id = 'usr_eve'"), late)
+        await session.execute(
+            text("UPDATE totp_factors SET data_key = :key WHERE user_id = 'usr_eve'"), late
+        )
 
     found = await status(database)
     assert (found.old_factors, found.unopened_factors, found.can_drop_previous) == (1, (), False)
@@ -245,7 +282,9 @@ async def test_status_counts_the_apps_that_need_the_old_secret(database: Databas
     assert (await status(database)).can_drop_previous
 
 
-async def test_app_that_no_secret_opens_is_told_by_the_person(database: Database, phone: Phone) -> None:
+async def test_app_that_no_secret_opens_is_told_by_the_person(
+    database: Database, phone: Phone
+) -> None:
     async with database.transaction() as session:
         user = await users.create_user(session, email="eve@shop.example", now=NOW)
     other = Phone(database, user.user_id)
@@ -256,7 +295,9 @@ async def test_app_that_no_secret_opens_is_told_by_the_person(database: Database
     async with database.transaction() as session:
         lost = Sealer("a root secret that nobody knows any more").current
         broken = {"key": lost.new_data_key(user.user_id), "id": user.user_id}
-        await session.execute(text("UPDATE totp_factors SET data_key = :key WHERE user_id = :id"), broken)
+        await session.execute(
+            text("UPDATE totp_factors SET data_key = :key WHERE user_id = :id"), broken
+        )
 
     with pytest.raises(SealBroken):
         await rotate(database)
@@ -271,11 +312,15 @@ async def test_app_that_no_secret_opens_is_told_by_the_person(database: Database
     assert await phone.confirm(NEW)
 
 
-async def test_app_that_was_begun_and_does_not_open_is_begun_anew(database: Database, phone: Phone) -> None:
+async def test_app_that_was_begun_and_does_not_open_is_begun_anew(
+    database: Database, phone: Phone
+) -> None:
     await phone.begin(OLD)
     lost = phone.secret
     async with database.transaction() as session:
-        await session.execute(text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"})
+        await session.execute(
+            text("UPDATE totp_factors SET data_key = :key"), {"key": b"\x01 broken"}
+        )
 
     await phone.begin(OLD)
 
@@ -294,7 +339,9 @@ async def test_app_that_is_begun_twice_at_once_is_one(database: Database, phone:
     assert await phone.confirm(OLD)
 
 
-async def test_first_app_names_the_root_secret_where_there_is_no_project(database: Database) -> None:
+async def test_first_app_names_the_root_secret_where_there_is_no_project(
+    database: Database,
+) -> None:
     await Phone(database).begin(OLD)
 
     with pytest.raises(rotation.SecretUnknown):

@@ -1,4 +1,7 @@
-"""Sessions in the store: a token is stored as a digest, and each session ends by time or by hand."""
+"""Sessions in the store:
+
+a token is stored as a digest, and each session ends by time or by hand.
+"""
 
 from datetime import timedelta
 
@@ -21,7 +24,9 @@ async def opened(database: Database, user: User, **origin: str) -> str:
     [(0, 11.9, True), (0, 12, False), (167, 167.9, True), (167, 168, False)],
     ids=["in use", "idle", "within a week", "after a week"],
 )
-async def test_session_ends_by_idleness_and_age(database: Database, seen_at: float, hours: float, is_good: bool) -> None:
+async def test_session_ends_by_idleness_and_age(
+    database: Database, seen_at: float, hours: float, is_good: bool
+) -> None:
     user = await first_user(database)
     token = await opened(database, user)
     async with database.transaction() as session:
@@ -42,7 +47,9 @@ async def test_ended_session_is_not_begun_anew_by_being_seen(database: Database)
 
     async with database.transaction() as session:
         await sessions.see_session(session, token=token, now=NOW + timedelta(hours=12))
-        assert await sessions.read_session(session, token=token, now=NOW + timedelta(hours=12)) is None
+        assert (
+            await sessions.read_session(session, token=token, now=NOW + timedelta(hours=12)) is None
+        )
 
 
 async def test_closed_session_is_over_and_the_others_are_not(database: Database) -> None:
@@ -76,7 +83,11 @@ async def test_one_session_is_ended_by_its_own_name_alone(database: Database, na
     token, other = await opened(database, user), await opened(database, user)
 
     async with database.transaction() as session:
-        (this,) = (one for one in await sessions.list_sessions(session, user.user_id, now=NOW, token=token) if one.is_this)
+        (this,) = (
+            one
+            for one in await sessions.list_sessions(session, user.user_id, now=NOW, token=token)
+            if one.is_this
+        )
         assert not await sessions.end_session(session, user.user_id, session_id=name)
         assert await sessions.end_session(session, user.user_id, session_id=this.id)
 

@@ -27,7 +27,9 @@ async def first_user(database: Database) -> User:
 
 async def give_password(database: Database, user: User, email: str = "Ada@Example.com ") -> User:
     async with database.transaction() as session:
-        return await users.set_password(session, user_id=user.user_id, email=email, password=PASSWORD, now=NOW)
+        return await users.set_password(
+            session, user_id=user.user_id, email=email, password=PASSWORD, now=NOW
+        )
 
 
 async def test_the_first_link_makes_the_first_user(database: Database) -> None:
@@ -100,13 +102,19 @@ async def test_an_address_belongs_to_one_user(database: Database) -> None:
     user = await give_password(database, await first_user(database))
     other = User(new_user_id(), None, False)
     async with database.transaction() as session:
-        await session.execute(text("INSERT INTO users (id, created_at) VALUES (:id, 0)"), {"id": other.user_id})
+        await session.execute(
+            text("INSERT INTO users (id, created_at) VALUES (:id, 0)"), {"id": other.user_id}
+        )
 
     with pytest.raises(ValidationFailed) as refused:
         await give_password(database, other)
 
     assert refused.value.errors[0].pointer == "/email"
     with pytest.raises(NotFound):
-        await give_password(database, User(UserId("usr_none"), None, False), email="nobody@example.com")
+        await give_password(
+            database, User(UserId("usr_none"), None, False), email="nobody@example.com"
+        )
     async with database.reading() as session:
-        assert await users.check_password(session, email="ada@example.com", password=PASSWORD) == user
+        assert (
+            await users.check_password(session, email="ada@example.com", password=PASSWORD) == user
+        )

@@ -16,7 +16,9 @@ from store.projects import api_keys as keys
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-async def test_a_key_is_found_by_its_digest_with_its_project(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_a_key_is_found_by_its_digest_with_its_project(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     async with database.reading() as session:
         found = await keys.find_key(session, sealer.key_digest(project.api_key))
 
@@ -24,7 +26,9 @@ async def test_a_key_is_found_by_its_digest_with_its_project(database: Database,
     assert (found.key, found.project) == (project.key, project.project)
 
 
-async def test_an_unknown_digest_finds_nothing(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_an_unknown_digest_finds_nothing(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     async with database.reading() as session:
         assert await keys.find_key(session, sealer.key_digest("sk_test_unknown")) is None
 
@@ -37,7 +41,9 @@ async def test_the_text_of_a_key_is_not_stored(database: Database, project: Crea
     assert not any(project.api_key[8:] in str(value) for value in row)
 
 
-async def test_a_second_key_has_its_own_scopes_and_label(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_a_second_key_has_its_own_scopes_and_label(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     scopes = frozenset({Scope.READ, Scope.OPERATE})
 
     async with database.transaction() as session:
@@ -55,14 +61,23 @@ async def test_a_key_needs_a_project(database: Database, sealer: Sealer) -> None
     async with database.transaction() as session:
         with pytest.raises(NotFound):
             await keys.create_key(
-                session, sealer, project_id=ProjectId("prj_none"), label="x", scopes=frozenset({Scope.READ}), now=NOW
+                session,
+                sealer,
+                project_id=ProjectId("prj_none"),
+                label="x",
+                scopes=frozenset({Scope.READ}),
+                now=NOW,
             )
 
 
-async def test_a_revoked_key_is_listed_but_not_found(database: Database, sealer: Sealer, project: CreatedProject) -> None:
+async def test_a_revoked_key_is_listed_but_not_found(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
         first = await keys.revoke_key(session, project.project.id, project.key.id, NOW)
-        again = await keys.revoke_key(session, project.project.id, project.key.id, NOW + timedelta(hours=1))
+        again = await keys.revoke_key(
+            session, project.project.id, project.key.id, NOW + timedelta(hours=1)
+        )
         found = await keys.find_key(session, sealer.key_digest(project.api_key))
         every = await keys.list_keys(session, project.project.id)
 
@@ -71,7 +86,9 @@ async def test_a_revoked_key_is_listed_but_not_found(database: Database, sealer:
     assert every == [first]
 
 
-async def test_another_projects_key_cannot_be_revoked(database: Database, project: CreatedProject) -> None:
+async def test_another_projects_key_cannot_be_revoked(
+    database: Database, project: CreatedProject
+) -> None:
     async with database.transaction() as session:
         with pytest.raises(NotFound):
             await keys.revoke_key(session, ProjectId("prj_other"), project.key.id, NOW)

@@ -1,4 +1,7 @@
-"""Deadlines that have passed: which receipts and repairs are past theirs, and whether one counts while ingest is silent."""
+"""Deadlines that have passed:
+
+which receipts and repairs are past theirs, and whether one counts while ingest is silent.
+"""
 
 from datetime import timedelta
 
@@ -27,9 +30,13 @@ async def test_overdue_are_those_that_wait_past_their_deadline_part_by_part(stor
     settled = await story.receipt(timeout_minutes=1.0)
     await story.result(settled)
 
-    async def overdue(seconds: float, *, limit: int = 10, after: OverdueReceipt | None = None) -> list[OverdueReceipt]:
+    async def overdue(
+        seconds: float, *, limit: int = 10, after: OverdueReceipt | None = None
+    ) -> list[OverdueReceipt]:
         async with story.database.reading() as session:
-            return await overdue_receipts(session, START + timedelta(seconds=seconds), after=after, limit=limit)
+            return await overdue_receipts(
+                session, START + timedelta(seconds=seconds), after=after, limit=limit
+            )
 
     def ids(found: list[OverdueReceipt]) -> list[EventId]:
         return [one.event_id for one in found]
@@ -42,7 +49,9 @@ async def test_overdue_are_those_that_wait_past_their_deadline_part_by_part(stor
     assert ids(await overdue(120, limit=2, after=part[-1])) == [third]
 
 
-async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_deadline(story: Story) -> None:
+async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_deadline(
+    story: Story,
+) -> None:
     event_id, replay_id = await story.awaiting_result()
     await story.repairing()
     due_at = (await story.standing(event_id)).result_deadline_at
@@ -53,7 +62,11 @@ async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_dead
         at = await overdue_repairs(session, due_at, after=None, limit=10)
         rest = await overdue_repairs(session, due_at, after=at[-1], limit=10)
 
-    assert (before, [(one.event_id, one.replay_id) for one in at], rest) == ([], [(event_id, replay_id)], [])
+    assert (before, [(one.event_id, one.replay_id) for one in at], rest) == (
+        [],
+        [(event_id, replay_id)],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +81,9 @@ async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
     now = START + timedelta(minutes=30, seconds=overdue_seconds)
     async with story.database.transaction() as session:
         said_at = now - timedelta(seconds=silent_seconds)
-        await beat(session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={})
+        await beat(
+            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        )
 
     async with story.database.transaction() as session:
         until = await deadlines_count_until(session, now, outage_seconds=60)
@@ -76,7 +91,9 @@ async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
 
     assert isinstance(outcome, Opened if opens else NotYet)
     assert until == (now if silent_seconds == 2 else said_at)
-    assert (await story.standing(event_id)).position is (LifecycleState.OPEN if opens else LifecycleState.WAITING)
+    assert (await story.standing(event_id)).position is (
+        LifecycleState.OPEN if opens else LifecycleState.WAITING
+    )
 
 
 async def test_a_second_opening_is_not_new(story: Story) -> None:
@@ -101,7 +118,9 @@ async def test_a_repair_fails_past_its_deadline_and_not_before(story: Story) -> 
     assert due_at is not None
 
     async with story.database.transaction() as session:
-        early = await fail_due_repair(session, event_id, replay_id, due_at - timedelta(seconds=1), outage_seconds=0)
+        early = await fail_due_repair(
+            session, event_id, replay_id, due_at - timedelta(seconds=1), outage_seconds=0
+        )
         late = await fail_due_repair(session, event_id, replay_id, due_at, outage_seconds=0)
 
     assert (early, late) == (NotYet(1000), LifecycleState.OPEN)

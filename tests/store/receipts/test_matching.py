@@ -19,7 +19,9 @@ SHOPIFY = {
 
 async def matched(story: Story, project_id: ProjectId | None = None, **named: object) -> str:
     async with story.database.reading() as session:
-        return await match_event(SessionStatements(session), new_result(project_id or story.project.id, **named))
+        return await match_event(
+            SessionStatements(session), new_result(project_id or story.project.id, **named)
+        )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,9 @@ async def matched(story: Story, project_id: ProjectId | None = None, **named: ob
     ],
     ids=" and ".join,
 )
-async def test_any_id_or_several_that_agree_name_the_receipt(story: Story, names: tuple[str, ...]) -> None:
+async def test_any_id_or_several_that_agree_name_the_receipt(
+    story: Story, names: tuple[str, ...]
+) -> None:
     event_id = await story.receipt(provider_event_id="evt_1", stripe_event_id="evt_1")
     await story.receipt()
     ids = {"event_id": event_id, "provider_event_id": "evt_1", "stripe_event_id": "evt_1"}
@@ -53,14 +57,19 @@ async def test_any_id_or_several_that_agree_name_the_receipt(story: Story, names
     ],
     ids=str,
 )
-async def test_ids_that_name_different_events_are_invalid(story: Story, names: dict[str, str]) -> None:
+async def test_ids_that_name_different_events_are_invalid(
+    story: Story, names: dict[str, str]
+) -> None:
     event_id = await story.receipt(provider_event_id="evt_1", stripe_event_id="evt_1")
     await story.receipt(provider_event_id="evt_2", stripe_event_id="evt_2")
 
     with pytest.raises(ValidationFailed) as refused:
         await matched(story, event_id=event_id, **names)
 
-    assert {error.pointer for error in refused.value.errors} <= {"/provider_event_id", "/stripe_event_id"}
+    assert {error.pointer for error in refused.value.errors} <= {
+        "/provider_event_id",
+        "/stripe_event_id",
+    }
 
 
 async def test_two_provider_ids_that_differ_are_invalid_without_an_event_id(story: Story) -> None:
@@ -80,7 +89,9 @@ async def test_several_effects_of_one_event_need_the_effect_named(story: Story) 
         await matched(story, stripe_event_id="evt_1")
 
     assert [error.pointer for error in refused.value.errors] == ["/effect_type"]
-    assert await matched(story, stripe_event_id="evt_1", effect_type=EffectType.CREDIT_GRANT) == credit
+    assert (
+        await matched(story, stripe_event_id="evt_1", effect_type=EffectType.CREDIT_GRANT) == credit
+    )
     assert await matched(story, event_id=unlock) == unlock
 
 
@@ -97,7 +108,13 @@ async def test_stripe_event_id_implies_stripe(story: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    "named", [{"event_id": "of any shape"}, {"provider_event_id": "unknown"}, {"stripe_event_id": "evt_shop"}], ids=str
+    "named",
+    [
+        {"event_id": "of any shape"},
+        {"provider_event_id": "unknown"},
+        {"stripe_event_id": "evt_shop"},
+    ],
+    ids=str,
 )
 async def test_unknown_ids_are_not_found(story: Story, named: dict[str, str]) -> None:
     await story.receipt(provider_event_id="evt_shop", **SHOPIFY)

@@ -1,4 +1,7 @@
-"""What an operator does by hand: resolve, acknowledge, expire; each refused where the contract says so."""
+"""What an operator does by hand:
+
+resolve, acknowledge, expire; each refused where the contract says so.
+"""
 
 import asyncio
 
@@ -16,7 +19,12 @@ RESOLVED = (LifecycleState.RECOVERED, LifecycleState.CLOSED)
 
 
 async def resolved(story: Story, event_id: EventId) -> EventId:
-    return await story.do(resolve_manually, await story.incident_id(event_id), reason="refunded", requested_by=OPERATOR)
+    return await story.do(
+        resolve_manually,
+        await story.incident_id(event_id),
+        reason="refunded",
+        requested_by=OPERATOR,
+    )
 
 
 async def acknowledged(story: Story, event_id: EventId) -> EventId:
@@ -24,7 +32,9 @@ async def acknowledged(story: Story, event_id: EventId) -> EventId:
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Story, position: LifecycleState) -> None:
+async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, _ = await story.reach(position)
 
     assert await resolved(story, event_id) == event_id
@@ -35,7 +45,10 @@ async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Stor
     entry = (await story.rows("timeline", event_id))[-1]
     assert snapshot.position is LifecycleState.CLOSED
     assert (incident["state"], incident["resolution"]) == ("resolved", "manual")
-    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is LifecycleState.OPEN else "closed")
+    assert (repair["state"], repair["cause"]) == (
+        "failed",
+        "rejected" if position is LifecycleState.OPEN else "closed",
+    )
     assert (entry["kind"], entry["fields"]["reason"], entry["fields"]["requested_by"]) == (
         "incident_resolved",
         "refunded",
@@ -46,7 +59,9 @@ async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(story: Stor
 
 @pytest.mark.parametrize("ask", [resolved, acknowledged])
 @pytest.mark.parametrize("position", RESOLVED)
-async def test_nothing_is_done_to_a_resolved_incident(story: Story, position: LifecycleState, ask: object) -> None:
+async def test_nothing_is_done_to_a_resolved_incident(
+    story: Story, position: LifecycleState, ask: object
+) -> None:
     event_id, _ = await story.reach(position)
     told = await story.told(event_id)
 
@@ -59,10 +74,14 @@ async def test_nothing_is_done_to_a_resolved_incident(story: Story, position: Li
 async def test_resolving_at_once_by_many_happens_once(story: Story) -> None:
     event_id, _ = await story.opened()
 
-    answers = await asyncio.gather(*(resolved(story, event_id) for _ in range(10)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(resolved(story, event_id) for _ in range(10)), return_exceptions=True
+    )
 
     assert answers.count(event_id) == 1
-    assert all(isinstance(answer, IncidentAlreadyResolved) for answer in answers if answer != event_id)
+    assert all(
+        isinstance(answer, IncidentAlreadyResolved) for answer in answers if answer != event_id
+    )
     assert (await story.told(event_id)).count("incident_resolved") == 1
 
 
@@ -102,7 +121,9 @@ async def test_expiring_never_moves_a_passed_deadline_back(story: Story) -> None
     assert (await story.standing(event_id)).deadline_at == before
 
 
-@pytest.mark.parametrize("position", [p for p, move in TRANSITIONS[Trigger.EXPIRE].items() if move.refusal])
+@pytest.mark.parametrize(
+    "position", [p for p, move in TRANSITIONS[Trigger.EXPIRE].items() if move.refusal]
+)
 async def test_only_a_waiting_receipt_expires(story: Story, position: LifecycleState) -> None:
     event_id, _ = await story.reach(position)
     outbox = await story.outbox(event_id)

@@ -1,4 +1,7 @@
-"""An outage of ingest and the deadlines that were open in it, on both engines: whose move, by how much, and at what cost."""
+"""An outage of ingest and the deadlines that were open in it, on both engines:
+
+whose move, by how much, and at what cost.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -20,7 +23,9 @@ from worker.loops.outage_credit import PAUSE_SECONDS, credit_all
 NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES ($1, $2, $3, '')"
 
 
-async def notice(st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None) -> None:
+async def notice(
+    st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None
+) -> None:
     """Record an outage as the front door does with its first beat after it."""
     await st.fetch(NOTICE, to_unix_ms(down_from), to_unix_ms(up_at), to_unix_ms(up_at) - 2_000)
 
@@ -80,7 +85,9 @@ async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) 
         assert "deadline_credited" not in await story.told(other)
 
 
-async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for_one(story: Story) -> None:
+async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for_one(
+    story: Story,
+) -> None:
     async def credited(receipts: int) -> tuple[int, list[str]]:
         event_ids = [await story.receipt(timeout_minutes=30.0) for _ in range(receipts)]
         story.later(minutes=5)
@@ -96,7 +103,9 @@ async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for
             moved = await story.do(outage_credited(down_from))
         finally:
             event.remove(Engine, "before_cursor_execute", count)
-        assert [await story.told(event_id) for event_id in event_ids] == [["deadline_credited"]] * receipts
+        assert [await story.told(event_id) for event_id in event_ids] == [
+            ["deadline_credited"]
+        ] * receipts
         for event_id in event_ids:
             await story.result(event_id)
         return moved, sent
@@ -135,7 +144,9 @@ async def test_credited_deadline_decides_when_the_incident_opens(story: Story) -
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_locked_receipt_is_passed_by_and_credited_in_the_second_pass(story: Story, database: Database) -> None:
+async def test_locked_receipt_is_passed_by_and_credited_in_the_second_pass(
+    story: Story, database: Database
+) -> None:
     first, locked, last = [await story.receipt(timeout_minutes=30.0) for _ in range(3)]
     down_from = START + timedelta(minutes=5)
     story.later(minutes=7)
@@ -157,7 +168,9 @@ async def test_locked_receipt_is_passed_by_and_credited_in_the_second_pass(story
         assert await moved_ms(story, event_id) == 120_000
 
 
-async def test_two_pending_outages_reach_a_locked_receipt_in_their_order_and_once(story: Story) -> None:
+async def test_two_pending_outages_reach_a_locked_receipt_in_their_order_and_once(
+    story: Story,
+) -> None:
     event_id = await story.receipt(timeout_minutes=30.0)
     story.later(minutes=7)
     await story.do(record, START + timedelta(minutes=5))
@@ -189,7 +202,10 @@ async def test_results_between_batches_leave_one_credit_for_each_deadline(story:
         return await credit_batch(st, now, limit=2)
 
     steps = [await story.do(two)]
-    for event_id in (events[0], events[4]):  # one that the loop has passed, one that it has not reached
+    for event_id in (
+        events[0],
+        events[4],
+    ):  # one that the loop has passed, one that it has not reached
         await story.result(event_id)
     while not steps[-1].is_over:
         steps.append(await story.do(two))
@@ -201,15 +217,28 @@ async def test_results_between_batches_leave_one_credit_for_each_deadline(story:
     assert (await story.told(events[4])).count("deadline_credited") == 1
 
 
-async def test_batch_among_twenty_thousand_waiting_receipts_takes_less_than_a_second(story: Story) -> None:
+async def test_batch_among_twenty_thousand_waiting_receipts_takes_less_than_a_second(
+    story: Story,
+) -> None:
     original = await story.receipt(timeout_minutes=30.0)
-    columns = [name for name in (await story.rows("receipts", original))[0] if name not in ("event_id", "provider_event_id")]
+    columns = [
+        name
+        for name in (await story.rows("receipts", original))[0]
+        if name not in ("event_id", "provider_event_id")
+    ]
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
     rest = ", ".join(columns)
-    name = {"sqlite": "printf('%032d', i)", "postgresql": "lpad(CAST(i AS text), 32, '0')"}[story.database.dialect]
-    copies = f"{numbers} SELECT 'evt_' || {name}, 'evt_' || {name}, {rest} FROM n, receipts WHERE event_id = '{original}'"
+    name = {"sqlite": "printf('%032d', i)", "postgresql": "lpad(CAST(i AS text), 32, '0')"}[
+        story.database.dialect
+    ]
+    copies = (
+        f"{numbers} SELECT 'evt_' || {name}, 'evt_' || {name}, {rest} FROM n, receipts WHERE"
+        f" event_id = '{original}'"
+    )
     async with story.database.transaction() as session:
-        await session.execute(text(f"INSERT INTO receipts (event_id, provider_event_id, {rest}) {copies}"))
+        await session.execute(
+            text(f"INSERT INTO receipts (event_id, provider_event_id, {rest}) {copies}")
+        )
     story.later(minutes=7)
     await story.do(record, START + timedelta(minutes=5))
 

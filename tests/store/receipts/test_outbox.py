@@ -1,4 +1,7 @@
-"""The outbox: everything of one event to one dispatcher at a time, nothing lost, nothing twice during a lease."""
+"""The outbox:
+
+everything of one event to one dispatcher at a time, nothing lost, nothing twice during a lease.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -16,9 +19,13 @@ from store.receipts.stuck_runs import request_restart
 from tests.support.given import OPERATOR, START, Story
 
 
-async def claim(story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0) -> list[OutboxBatch]:
+async def claim(
+    story: Story, *, after_seconds: float = 0, limit: int = 100, due_limit: int = 0
+) -> list[OutboxBatch]:
     async with story.database.transaction() as session:
-        return await outbox.claim(session, START + timedelta(seconds=after_seconds), limit=limit, due_limit=due_limit)
+        return await outbox.claim(
+            session, START + timedelta(seconds=after_seconds), limit=limit, due_limit=due_limit
+        )
 
 
 async def settle(story: Story, event: OutboxBatch) -> None:
@@ -97,7 +104,9 @@ async def test_released_rows_wait_until_told_and_hold_back_their_event(story: St
     event_id = await started(story)
     (claimed,) = await claim(story)
     async with story.database.transaction() as session:
-        await outbox.retry_later(session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START)
+        await outbox.retry_later(
+            session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START
+        )
     await tell(story, event_id, "result")
 
     before, after = await claim(story, after_seconds=59), await claim(story, after_seconds=60)
@@ -105,8 +114,14 @@ async def test_released_rows_wait_until_told_and_hold_back_their_event(story: St
     assert (before, [len(event.rows) for event in after]) == ([], [2])
 
 
-@pytest.mark.parametrize("is_requested_first", [True, False], ids=["while the row is sent", "while the row is backed off"])
-async def test_restart_waits_ten_seconds_at_most_for_a_row_that_is_backed_off(story: Story, is_requested_first: bool) -> None:
+@pytest.mark.parametrize(
+    "is_requested_first",
+    [True, False],
+    ids=["while the row is sent", "while the row is backed off"],
+)
+async def test_restart_waits_ten_seconds_at_most_for_a_row_that_is_backed_off(
+    story: Story, is_requested_first: bool
+) -> None:
     event_id, other = await started(story), await started(story)
     claimed = await claim(story)
 
@@ -121,7 +136,9 @@ async def test_restart_waits_ten_seconds_at_most_for_a_row_that_is_backed_off(st
     before, after = await claim(story, after_seconds=9), await claim(story, after_seconds=10)
     others = await claim(story, after_seconds=600)
     assert before == []
-    assert [(event.event_id, [row.kind for row in event.rows]) for event in after] == [(event_id, ["start", "restart"])]
+    assert [(event.event_id, [row.kind for row in event.rows]) for event in after] == [
+        (event_id, ["start", "restart"])
+    ]
     assert other in [event.event_id for event in others]
 
 
@@ -139,7 +156,9 @@ async def test_a_claim_takes_the_oldest_up_to_its_limit(story: Story) -> None:
     assert [event.event_id for event in second] == event_ids[2:]
 
 
-async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first(story: Story) -> None:
+async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first(
+    story: Story,
+) -> None:
     far = [await started(story) for _ in range(3)]
     near = [await story.receipt(timeout_minutes=minutes) for minutes in (0.15, 0.1)]
     for event_id in near:
@@ -160,7 +179,10 @@ async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Stor
     claimed = await claim(story, limit=1, due_limit=2)
     rest = await claim(story, limit=2, due_limit=10)
 
-    assert [(event.event_id, event.is_due) for event in claimed] == [(near[0], True), (near[1], True)]
+    assert [(event.event_id, event.is_due) for event in claimed] == [
+        (near[0], True),
+        (near[1], True),
+    ]
     assert [(event.event_id, event.is_due) for event in rest] == [(far[0], False), (near[2], True)]
 
 
@@ -212,7 +234,10 @@ async def test_what_a_person_waits_for_is_claimed_before_what_is_older(story: St
         others = await outbox.claim(session, START, limit=2, urgent_limit=2)
 
     assert [[row.kind for row in event.rows] for event in urgent] == [["start", "reprocess"]]
-    assert ([event.event_id for event in urgent], [event.event_id for event in others]) == ([asked], older[:2])
+    assert ([event.event_id for event in urgent], [event.event_id for event in others]) == (
+        [asked],
+        older[:2],
+    )
 
 
 async def test_urgent_events_leave_the_oldest_its_turn(story: Story) -> None:

@@ -1,4 +1,7 @@
-"""What says that Temporal is behind with incidents: receipts past their deadline, but for those with a cause of their own."""
+"""What says that Temporal is behind with incidents:
+
+receipts past their deadline, but for those with a cause of their own.
+"""
 
 from datetime import timedelta
 
@@ -29,7 +32,10 @@ async def late(story: Story, count: int = 1) -> list[EventId]:
 
 
 async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(story: Story) -> None:
-    told, untold = await story.receipt(timeout_minutes=0.1), await story.receipt(timeout_minutes=0.1)
+    told, untold = (
+        await story.receipt(timeout_minutes=0.1),
+        await story.receipt(timeout_minutes=0.1),
+    )
     async with story.database.transaction() as session:
         await enqueue_start_again(session, untold, START)
 
@@ -52,7 +58,15 @@ async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(st
         ((500, 500, 0), False),
         ((1, 1, 1), True),
     ],
-    ids=["alone", "alone, two", "one of two", "both of two", "one of three", "two of three", "three of three"],
+    ids=[
+        "alone",
+        "alone, two",
+        "one of two",
+        "both of two",
+        "one of three",
+        "two of three",
+        "three of three",
+    ],
 )
 async def test_overdue_of_some_projects_show_nothing_while_others_have_none(
     story: Story, counts: tuple[int, ...], is_behind: bool
@@ -73,20 +87,27 @@ async def test_runs_that_are_known_to_be_stuck_are_not_counted(story: Story) -> 
     assert await count(story, seconds=3) == 1
 
 
-async def test_deadlines_whose_credit_is_pending_or_that_came_after_the_last_word_of_ingest_are_not_counted(
+async def test_deadlines_with_pending_credit_or_after_the_last_ingest_heartbeat_are_not_counted(
     story: Story,
 ) -> None:
     await late(story, 4)
     before = await count(story, seconds=30)
     async with story.database.transaction() as session:
         said_at = OVERDUE - timedelta(seconds=1)
-        await beat(session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={})
+        await beat(
+            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        )
     while_silent = await count(story, seconds=30)
     async with story.database.transaction() as session:
         said_at = OVERDUE + timedelta(seconds=29)
-        await beat(session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={})
+        await beat(
+            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        )
         await session.execute(
-            text("INSERT INTO outages (down_from, up_at, accepted_until, cursor, has_skipped) VALUES (1, 2, 3, '', :no)"),
+            text(
+                "INSERT INTO outages (down_from, up_at, accepted_until, cursor, has_skipped) VALUES"
+                " (1, 2, 3, '', :no)"
+            ),
             {"no": False},
         )
     while_pending = await count(story, seconds=30)

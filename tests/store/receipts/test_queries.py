@@ -17,14 +17,22 @@ from store.receipts.reconcile_queries import open_receipts
 from tests.support.given import START, Story
 
 
-async def events(story: Story, *, limit: int = 100, cursor: str | None = None, **filters: Any) -> Page[EventRow]:
+async def events(
+    story: Story, *, limit: int = 100, cursor: str | None = None, **filters: Any
+) -> Page[EventRow]:
     async with story.database.reading() as session:
-        return await reading.list_events(session, ListFilters(**filters), limit=limit, cursor=cursor)
+        return await reading.list_events(
+            session, ListFilters(**filters), limit=limit, cursor=cursor
+        )
 
 
-async def incidents(story: Story, *, limit: int = 100, cursor: str | None = None, **filters: Any) -> Page[IncidentRow]:
+async def incidents(
+    story: Story, *, limit: int = 100, cursor: str | None = None, **filters: Any
+) -> Page[IncidentRow]:
     async with story.database.reading() as session:
-        return await reading.list_incidents(session, ListFilters(**filters), limit=limit, cursor=cursor)
+        return await reading.list_incidents(
+            session, ListFilters(**filters), limit=limit, cursor=cursor
+        )
 
 
 async def event(story: Story, event_id: EventId) -> EventFull:
@@ -46,7 +54,10 @@ async def test_a_waiting_event_is_its_receipt_alone(story: Story) -> None:
     assert (found.receipt.state, found.incident, found.repairs) == (ReceiptState.WAITING, None, ())
     assert found.receipt.deadline_at == found.receipt.timeout_at == START + timedelta(minutes=30)
     assert [entry.kind for entry in found.timeline] == ["receipt_accepted"]
-    assert found.timeline[0].fields == {"timeout_at": "2026-11-23T12:30:00.000Z", "request_id": found.receipt.request_id}
+    assert found.timeline[0].fields == {
+        "timeout_at": "2026-11-23T12:30:00.000Z",
+        "request_id": found.receipt.request_id,
+    }
 
 
 async def test_a_recovered_event_tells_its_whole_life_in_order(story: Story) -> None:
@@ -58,11 +69,22 @@ async def test_a_recovered_event_tells_its_whole_life_in_order(story: Story) -> 
     repair = ["reprocess_requested", "attempt", "result_received", "incident_resolved"]
     assert [entry.kind for entry in found.timeline] == opening + repair
     assert found.incident is not None
-    assert (found.incident.resolution, found.incident.resolving_replay_id) == (Resolution.REPAIRED, replay_id)
-    assert [(repair.replay_id, repair.state) for repair in found.repairs] == [(replay_id, RepairState.SUCCEEDED)]
+    assert (found.incident.resolution, found.incident.resolving_replay_id) == (
+        Resolution.REPAIRED,
+        replay_id,
+    )
+    assert [(repair.replay_id, repair.state) for repair in found.repairs] == [
+        (replay_id, RepairState.SUCCEEDED)
+    ]
     assert [(attempt.number, attempt.status) for attempt in found.repairs[0].attempts] == [(1, 200)]
     attempt = next(entry for entry in found.timeline if entry.kind == "attempt")
-    assert attempt.fields == {"replay_id": replay_id, "number": 1, "status": 200, "duration_ms": 12, "error_class": None}
+    assert attempt.fields == {
+        "replay_id": replay_id,
+        "number": 1,
+        "status": 200,
+        "duration_ms": 12,
+        "error_class": None,
+    }
 
 
 async def test_a_result_is_told_with_what_it_said(story: Story) -> None:
@@ -72,8 +94,16 @@ async def test_a_result_is_told_with_what_it_said(story: Story) -> None:
     found = await event(story, event_id)
 
     received = next(entry for entry in found.timeline if entry.kind == "result_received")
-    assert received.fields == {"status": "failed", "error_code": "no_seat", "error_message": "None left"}
-    assert [entry.kind for entry in found.timeline] == ["receipt_accepted", "result_received", "incident_opened"]
+    assert received.fields == {
+        "status": "failed",
+        "error_code": "no_seat",
+        "error_message": "None left",
+    }
+    assert [entry.kind for entry in found.timeline] == [
+        "receipt_accepted",
+        "result_received",
+        "incident_opened",
+    ]
 
 
 async def test_a_failed_repair_names_its_cause_and_the_active_one_is_known(story: Story) -> None:
@@ -86,7 +116,10 @@ async def test_a_failed_repair_names_its_cause_and_the_active_one_is_known(story
     assert failed.incident is not None
     assert failed.incident.active_replay_id is None
     assert active.incident is not None
-    assert (active.incident.state, active.incident.active_replay_id) == (IncidentState.REPAIRING, replay_id)
+    assert (active.incident.state, active.incident.active_replay_id) == (
+        IncidentState.REPAIRING,
+        replay_id,
+    )
 
 
 async def test_another_projects_things_are_not_there(story: Story) -> None:
@@ -102,7 +135,11 @@ async def test_another_projects_things_are_not_there(story: Story) -> None:
         found = await reading.read_incident(session, None, incident_id)
     assert found is not None
     assert (found.incident.id, found.receipt.event_id) == (incident_id, event_id)
-    assert (await events(story, project_id=other)).rows == (await incidents(story, project_id=other)).rows == ()
+    assert (
+        (await events(story, project_id=other)).rows
+        == (await incidents(story, project_id=other)).rows
+        == ()
+    )
 
 
 async def test_pages_hold_every_event_once_newest_first(story: Story) -> None:
@@ -183,7 +220,9 @@ async def test_each_filter_narrows_the_list(story: Story) -> None:
     assert await found(q=" ") == [stripe, shopify]
 
 
-async def test_incidents_are_narrowed_by_their_own_state_and_their_receipts_traits(story: Story) -> None:
+async def test_incidents_are_narrowed_by_their_own_state_and_their_receipts_traits(
+    story: Story,
+) -> None:
     event_id, open_id = await story.opened(internal_reference="seat 7")
     await story.reach(LifecycleState.CALLING)
 

@@ -1,4 +1,6 @@
-"""Equal results that change nothing are counted; the timeline of an event is read a page at a time, however long it is."""
+"""Equal results that change nothing are counted; the timeline of an event is read a page at a time,
+however long it is.
+"""
 
 from collections import Counter
 from datetime import timedelta
@@ -36,7 +38,9 @@ async def receipt_of(story: Story, event_id: EventId) -> Receipt:
     return row.receipt
 
 
-async def page(story: Story, event_id: EventId, limit: int, cursor: str | None = None) -> TimelinePage:
+async def page(
+    story: Story, event_id: EventId, limit: int, cursor: str | None = None
+) -> TimelinePage:
     receipt = await receipt_of(story, event_id)
     async with story.database.reading() as session:
         return await read_timeline(session, receipt, limit=limit, cursor=cursor)
@@ -70,7 +74,9 @@ async def test_equal_failures_of_an_open_incident_are_one_row_with_a_count(story
     assert Counter(kind for kind, _ in await story.outbox(event_id))["result"] == 1
 
 
-@pytest.mark.parametrize("other", [{"error_code": "b"}, {"error_message": "b"}, {"error_code": None}], ids=repr)
+@pytest.mark.parametrize(
+    "other", [{"error_code": "b"}, {"error_message": "b"}, {"error_code": None}], ids=repr
+)
 async def test_another_failure_is_no_repeat(story: Story, other: dict[str, str | None]) -> None:
     event_id = await story.receipt()
     said = {"error_code": "a", "error_message": "a"}
@@ -78,11 +84,15 @@ async def test_another_failure_is_no_repeat(story: Story, other: dict[str, str |
 
     await story.result(event_id, "failed", **said | other)
 
-    assert [entry.fields.get("repeats") for entry in await entries(story, event_id, "result_received")] == [None, None]
+    assert [
+        entry.fields.get("repeats") for entry in await entries(story, event_id, "result_received")
+    ] == [None, None]
     assert (await story.told(event_id))[-1] == "noted"
 
 
-async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_before(story: Story) -> None:
+async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_before(
+    story: Story,
+) -> None:
     event_id, replay_id = await story.awaiting_result()
 
     first = await story.result(event_id, "failed", replay_id=replay_id)
@@ -91,21 +101,31 @@ async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_be
     assert (first.state, second.state) == (ReceiptState.INCIDENT, ReceiptState.INCIDENT)
     assert (await story.standing(event_id)).position is LifecycleState.OPEN
     assert (await story.told(event_id)).count("repair_failed") == 1
-    (received,) = [entry for entry in await entries(story, event_id, "result_received") if "replay_id" in entry.fields]
+    (received,) = [
+        entry
+        for entry in await entries(story, event_id, "result_received")
+        if "replay_id" in entry.fields
+    ]
     assert received.fields["repeats"] == 1
 
 
 async def test_success_that_was_noted_resolves_once_the_project_wants_that(story: Story) -> None:
     event_id, _ = await story.opened()
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(late_result=LateResult.NOTE))
+        await change_project(
+            session, story.project.id, changes=ProjectChanges(late_result=LateResult.NOTE)
+        )
     noted = [await story.result(event_id) for _ in range(3)]
     async with story.database.transaction() as session:
-        await change_project(session, story.project.id, changes=ProjectChanges(late_result=LateResult.RESOLVE))
+        await change_project(
+            session, story.project.id, changes=ProjectChanges(late_result=LateResult.RESOLVE)
+        )
 
     resolved = await story.result(event_id)
 
-    assert [one.state for one in (*noted, resolved)] == [ReceiptState.INCIDENT] * 3 + [ReceiptState.RECOVERED]
+    assert [one.state for one in (*noted, resolved)] == [ReceiptState.INCIDENT] * 3 + [
+        ReceiptState.RECOVERED
+    ]
 
 
 async def test_rows_from_before_digests_were_kept_are_repeated_too(story: Story) -> None:
@@ -130,7 +150,11 @@ async def test_pages_of_a_timeline_join_to_the_whole(story: Story, limit: int) -
     told = await whole(story, event_id, limit)
 
     assert told == await whole(story, event_id, 1_000)
-    assert [entry.kind for entry in told][:3] == ["receipt_accepted", "deadline_passed", "incident_opened"]
+    assert [entry.kind for entry in told][:3] == [
+        "receipt_accepted",
+        "deadline_passed",
+        "incident_opened",
+    ]
     assert Counter(entry.kind for entry in told)["result_received"] == 7
     assert [entry.at for entry in told] == sorted(entry.at for entry in told)
 
@@ -140,7 +164,10 @@ async def test_entries_of_one_millisecond_are_on_one_page_each(story: Story) -> 
     for number in range(20):
         await story.result(event_id, "failed", error_code=f"{number}")
 
-    paged, at_once = [[(entry.kind, entry.fields) for entry in await whole(story, event_id, limit)] for limit in (3, 1_000)]
+    paged, at_once = [
+        [(entry.kind, entry.fields) for entry in await whole(story, event_id, limit)]
+        for limit in (3, 1_000)
+    ]
 
     assert sorted(paged, key=repr) == sorted(at_once, key=repr)
     assert len(paged) == 1 + 2 + 40  # accepted; passed and opened; each result and its note
@@ -151,7 +178,12 @@ async def test_page_of_an_event_with_twenty_thousand_entries_is_bounded(story: S
     last_at = (await receipt_of(story, event_id)).deadline_at + timedelta(hours=1)
     fields = '{"text":"' + "x" * 300 + '"}'
     rows = [
-        {"event_id": event_id, "at": last_at + timedelta(milliseconds=number), "kind": "noted", "fields": fields}
+        {
+            "event_id": event_id,
+            "at": last_at + timedelta(milliseconds=number),
+            "kind": "noted",
+            "fields": fields,
+        }
         for number in range(20_000)
     ]
     async with story.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""One timeline from stored entries and from what receipt, results and attempts tell by themselves."""
+"""One timeline from stored entries and from the rows of receipt, results and attempts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,13 @@ from domain.ids import EventId, IncidentId, ProjectId, ReplayId, ResultId
 from domain.incidents import Attempt, AttemptState, Repair, RepairState, TimelineEntry, TimelineKind
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
 from domain.results import Result, ResultFacts, ResultStatus
-from store.receipts.timeline import accepted_line, attempt_lines, merged_page, result_lines, stored_lines
+from store.receipts.timeline import (
+    accepted_line,
+    attempt_lines,
+    merged_page,
+    result_lines,
+    stored_lines,
+)
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 EVENT_ID = EventId("evt_1")
@@ -32,7 +38,9 @@ RECEIPT = Receipt(
 
 
 def result(status: str, *, at: datetime = AT, replay_id: str | None = None) -> Result:
-    said = ResultFacts(ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None)
+    said = ResultFacts(
+        ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None
+    )
     return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, said=said)
 
 
@@ -59,8 +67,14 @@ def merged_timeline(
 ) -> tuple[TimelineEntry, ...]:
     """The whole timeline in one page; each list in the order of writing."""
     attempts = [(one.replay_id, attempt) for one in repairs for attempt in one.attempts]
-    newest_first = (result_lines(results), attempt_lines(attempts), stored_lines(enumerate(entries, 1)))
-    page = merged_page([accepted_line(receipt)], *(lines[::-1] for lines in newest_first), limit=100)
+    newest_first = (
+        result_lines(results),
+        attempt_lines(attempts),
+        stored_lines(enumerate(entries, 1)),
+    )
+    page = merged_page(
+        [accepted_line(receipt)], *(lines[::-1] for lines in newest_first), limit=100
+    )
     assert page.next_cursor is None
     return page.entries
 
@@ -69,18 +83,41 @@ def test_entries_stand_in_the_order_of_time() -> None:
     attempt = Attempt(1, AT + timedelta(seconds=2), AttemptState.STARTED, None, None, None)
     noted = TimelineEntry(AT + timedelta(seconds=1), TimelineKind.NOTED, {})
 
-    told = merged_timeline(RECEIPT, [result("success", at=AT + timedelta(seconds=3))], [repair(attempt)], [noted])
+    told = merged_timeline(
+        RECEIPT, [result("success", at=AT + timedelta(seconds=3))], [repair(attempt)], [noted]
+    )
 
-    assert [entry.kind for entry in told] == ["receipt_accepted", "noted", "attempt", "result_received"]
+    assert [entry.kind for entry in told] == [
+        "receipt_accepted",
+        "noted",
+        "attempt",
+        "result_received",
+    ]
 
 
 def test_within_a_millisecond_causes_stand_before_effects() -> None:
     attempt = Attempt(1, AT, AttemptState.FINISHED, 500, 3, "status")
-    kinds = (TimelineKind.INCIDENT_OPENED, TimelineKind.REPROCESS_REQUESTED, TimelineKind.REPAIR_FAILED)
+    kinds = (
+        TimelineKind.INCIDENT_OPENED,
+        TimelineKind.REPROCESS_REQUESTED,
+        TimelineKind.REPAIR_FAILED,
+    )
 
-    told = merged_timeline(RECEIPT, [result("failed", replay_id="rpl_1"), result("failed")], [repair(attempt)], stored(*kinds))
+    told = merged_timeline(
+        RECEIPT,
+        [result("failed", replay_id="rpl_1"), result("failed")],
+        [repair(attempt)],
+        stored(*kinds),
+    )
 
-    middle = ["result_received", "incident_opened", "reprocess_requested", "attempt", "result_received", "repair_failed"]
+    middle = [
+        "result_received",
+        "incident_opened",
+        "reprocess_requested",
+        "attempt",
+        "result_received",
+        "repair_failed",
+    ]
     assert [entry.kind for entry in told] == ["receipt_accepted", *middle]
 
 

@@ -1,4 +1,7 @@
-"""What results and deadlines do to a stored receipt, on both engines: the contract's "Life of a receipt", clause by clause."""
+"""What results and deadlines do to a stored receipt, on both engines:
+
+the contract's "Life of a receipt", clause by clause.
+"""
 
 import asyncio
 from datetime import datetime
@@ -39,7 +42,9 @@ async def test_success_while_waiting_is_applied_and_the_engine_is_told(story: St
 
     assert applied.state is ReceiptState.APPLIED
     assert (await story.standing(event_id)).position is LifecycleState.APPLIED
-    assert await story.outbox(event_id) == [("result", {"result_id": applied.result_id, "status": "success"})]
+    assert await story.outbox(event_id) == [
+        ("result", {"result_id": applied.result_id, "status": "success"})
+    ]
     assert await story.alerts(event_id) == []
     assert await story.rows("incidents", event_id) == []
 
@@ -48,11 +53,17 @@ async def test_failed_while_waiting_opens_the_incident_at_once_with_its_error(st
     event_id = await story.receipt()
     story.later(minutes=1)
 
-    applied = await story.result(event_id, "failed", error_code="job_died", error_message="out of memory")
+    applied = await story.result(
+        event_id, "failed", error_code="job_died", error_message="out of memory"
+    )
 
     (incident,) = await story.rows("incidents", event_id)
     assert applied.state is ReceiptState.INCIDENT
-    assert (incident["state"], incident["reason"], incident["error_code"]) == ("open", "failed_result", "job_died")
+    assert (incident["state"], incident["reason"], incident["error_code"]) == (
+        "open",
+        "failed_result",
+        "job_died",
+    )
     assert (incident["error_message"], incident["resolved_at"]) == ("out of memory", None)
     assert await story.told(event_id) == ["incident_opened"]
     assert await story.alerts(event_id) == [("incident_opened", "", OPS)]
@@ -70,7 +81,11 @@ async def test_deadline_opens_the_incident_with_one_alert_to_each_destination(st
 
     (incident,) = await story.rows("incidents", event_id)
     assert opened == Opened(incident["id"])
-    assert (incident["state"], incident["reason"], incident["error_code"]) == ("open", "missing_result", None)
+    assert (incident["state"], incident["reason"], incident["error_code"]) == (
+        "open",
+        "missing_result",
+        None,
+    )
     assert await story.told(event_id) == ["deadline_passed", "incident_opened"]
     assert sorted(await story.alerts(event_id)) == [
         ("incident_opened", "", "cto@shop.example"),
@@ -110,11 +125,15 @@ async def test_opening_twice_finds_the_same_incident(story: Story) -> None:
     assert len(await story.alerts(event_id)) == 1
 
 
-async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(story: Story) -> None:
+async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
+    story: Story,
+) -> None:
     event_id = await story.receipt()
     story.later(minutes=30)
 
-    *answers, applied = await asyncio.gather(*(story.do(open_incident, event_id) for _ in range(20)), story.result(event_id))
+    *answers, applied = await asyncio.gather(
+        *(story.do(open_incident, event_id) for _ in range(20)), story.result(event_id)
+    )
 
     incidents = await story.rows("incidents", event_id)
     assert {type(answer) for answer in answers} <= {Opened, Settled}
@@ -124,7 +143,9 @@ async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_success_with_any_replay_recovers_it_from_any_open_state(story: Story, position: LifecycleState) -> None:
+async def test_success_with_any_replay_recovers_it_from_any_open_state(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, replay_id = await story.reach(position)
 
     applied = await story.result(event_id, replay_id=replay_id)
@@ -132,14 +153,20 @@ async def test_success_with_any_replay_recovers_it_from_any_open_state(story: St
     (incident,) = await story.rows("incidents", event_id)
     (repair,) = await story.rows("repairs", event_id)
     assert applied.state is ReceiptState.RECOVERED
-    assert (incident["state"], incident["resolution"], incident["resolving_replay_id"]) == ("resolved", "repaired", replay_id)
+    assert (incident["state"], incident["resolution"], incident["resolving_replay_id"]) == (
+        "resolved",
+        "repaired",
+        replay_id,
+    )
     assert repair["state"] == "succeeded"
     assert (await story.told(event_id))[-1] == "incident_resolved"
     assert ("incident_resolved", "", OPS) in await story.alerts(event_id)
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_recovers_it_and_ends_an_active_repair(story: Story, position: LifecycleState) -> None:
+async def test_late_success_recovers_it_and_ends_an_active_repair(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, _ = await story.reach(position)
 
     applied = await story.result(event_id)
@@ -148,11 +175,16 @@ async def test_late_success_recovers_it_and_ends_an_active_repair(story: Story, 
     (repair,) = await story.rows("repairs", event_id)
     assert applied.state is ReceiptState.RECOVERED
     assert (incident["resolution"], incident["resolving_replay_id"]) == ("late_result", None)
-    assert (repair["state"], repair["cause"]) == ("failed", "rejected" if position is LifecycleState.OPEN else "superseded")
+    assert (repair["state"], repair["cause"]) == (
+        "failed",
+        "rejected" if position is LifecycleState.OPEN else "superseded",
+    )
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_is_only_noted_where_the_project_wants_that(story: Story, position: LifecycleState) -> None:
+async def test_late_success_is_only_noted_where_the_project_wants_that(
+    story: Story, position: LifecycleState
+) -> None:
     await only_note_late_results(story)
     event_id, _ = await story.reach(position)
 
@@ -188,7 +220,9 @@ async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_inci
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_failed_without_replay_while_an_incident_is_open_is_noted(story: Story, position: LifecycleState) -> None:
+async def test_failed_without_replay_while_an_incident_is_open_is_noted(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, _ = await story.reach(position)
     alerts = await story.alerts(event_id)
 
@@ -211,9 +245,14 @@ async def test_failed_with_an_inactive_replay_is_noted(story: Story) -> None:
 
 
 @pytest.mark.parametrize("position", [LifecycleState.APPLIED, LifecycleState.RECOVERED])
-async def test_equal_repeat_after_the_end_changes_nothing(story: Story, position: LifecycleState) -> None:
+async def test_equal_repeat_after_the_end_changes_nothing(
+    story: Story, position: LifecycleState
+) -> None:
     event_id, replay_id = await story.reach(position)
-    before = {table: await story.rows(table, event_id) for table in ("receipts", "results", "timeline", "outbox", "alerts")}
+    before = {
+        table: await story.rows(table, event_id)
+        for table in ("receipts", "results", "timeline", "outbox", "alerts")
+    }
     story.later(minutes=1)
 
     again = await story.result(event_id, replay_id=replay_id)
@@ -240,15 +279,22 @@ async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
     event_id, replay_id = await story.reach(position)
     told, outbox = await story.told(event_id), await story.outbox(event_id)
 
-    applied = [await story.result(event_id, status, replay_id=replay_id if with_replay else None) for _ in range(2)]
+    applied = [
+        await story.result(event_id, status, replay_id=replay_id if with_replay else None)
+        for _ in range(2)
+    ]
 
     assert {each.state.value for each in applied} == {position.value}
     assert (await story.standing(event_id)).flags == (flag,)
     assert await story.told(event_id) == [*told, "noted", "flagged"]
-    assert await story.outbox(event_id) == outbox, "what comes after the end goes to the store alone"
+    assert await story.outbox(event_id) == outbox, (
+        "what comes after the end goes to the store alone"
+    )
 
 
-async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction(story: Story) -> None:
+async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction(
+    story: Story,
+) -> None:
     event_id, _ = await story.reach(LifecycleState.CLOSED)
     await story.result(event_id, "failed", error_code="early")
     before = (await story.standing(event_id)).flags
@@ -261,7 +307,9 @@ async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction
     assert (await story.told(event_id))[-5:] == ["noted", "noted", "flagged", "noted", "flagged"]
 
 
-async def test_success_under_another_replay_than_the_one_that_ended_it_is_double(story: Story) -> None:
+async def test_success_under_another_replay_than_the_one_that_ended_it_is_double(
+    story: Story,
+) -> None:
     event_id, first = await story.reach(LifecycleState.OPEN)
     story.later(minutes=1)
     second = (await story.do(reprocess, event_id)).replay_id
@@ -294,13 +342,20 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
     changes = {"replay": ReplayId("anything"), "another event's replay": other_replay}
 
     with pytest.raises(NotFound):
-        await story.result(EventId("no such") if named == "event" else event_id, replay_id=changes.get(named))
+        await story.result(
+            EventId("no such") if named == "event" else event_id, replay_id=changes.get(named)
+        )
 
     assert await story.rows("results", event_id) == []
 
 
-@pytest.mark.parametrize("trigger", [h for h in TRANSITIONS if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}])
-async def test_store_moves_as_the_table_says_from_every_position(story: Story, trigger: Trigger) -> None:
+@pytest.mark.parametrize(
+    "trigger",
+    [h for h in TRANSITIONS if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}],
+)
+async def test_store_moves_as_the_table_says_from_every_position(
+    story: Story, trigger: Trigger
+) -> None:
     for position in TRANSITIONS[trigger]:
         event_id, _ = await story.reach(position)
         story.later(days=1)
@@ -308,7 +363,9 @@ async def test_store_moves_as_the_table_says_from_every_position(story: Story, t
         if trigger is Trigger.DEADLINE_PASSED:
             await story.do(open_incident, event_id)
         else:
-            await story.result(event_id, trigger.value, error_code="x" if trigger is Trigger.FAILED else None)
+            await story.result(
+                event_id, trigger.value, error_code="x" if trigger is Trigger.FAILED else None
+            )
 
         assert (await story.standing(event_id)).position is transition(position, trigger).to
 

@@ -15,40 +15,55 @@ from store.schema import tables
 from tests.support.postgres import Postgres
 
 SCHEMA = {
-    "sqlite": "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'alembic%'",
+    "sqlite": "SELECT type, name, tbl_name, sql FROM sqlite_master "
+    "WHERE tbl_name NOT LIKE 'alembic%'",
     "postgresql": (
-        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM "
+        "information_schema.columns "
         "WHERE table_schema = 'public' AND table_name NOT LIKE 'alembic%' "
         "UNION ALL SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes "
         "WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%' "
-        "UNION ALL SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(pg_trigger.oid), prosrc, '' "
+        "UNION ALL SELECT tgrelid::regclass::text, tgname, "
+        "pg_get_triggerdef(pg_trigger.oid), prosrc, '' "
         "FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE NOT tgisinternal"
     ),
 }
 
 
 async def schema_of(url: str, *, made_from_tables: bool = False) -> list[tuple[str, ...]]:
-    """What the database says of its tables, columns and indexes; spelling, quotes and order of DDL apart."""
+    """What the database says of its tables, columns and indexes; spelling, quotes and order of DDL
+    apart.
+    """
     dialect = dialect_of(url)
-    engine = create_async_engine(url.replace("://", "+aiosqlite://" if dialect == "sqlite" else "+asyncpg://"))
+    engine = create_async_engine(
+        url.replace("://", "+aiosqlite://" if dialect == "sqlite" else "+asyncpg://")
+    )
     async with engine.begin() as connection:
         if made_from_tables:
             await connection.run_sync(tables.Project.metadata.create_all)
         rows = (await connection.execute(text(SCHEMA[dialect]))).all()
     await engine.dispose()
-    return sorted(tuple(" ".join(str(value).replace('"', "").split()) for value in row) for row in rows)
+    return sorted(
+        tuple(" ".join(str(value).replace('"', "").split()) for value in row) for row in rows
+    )
 
 
-async def test_the_migrations_make_the_tables_of_the_code_on_sqlite(sqlite_url: str, tmp_path: Path) -> None:
+async def test_the_migrations_make_the_tables_of_the_code_on_sqlite(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     expected = await schema_of(f"sqlite:///{tmp_path / 'expected.db'}", made_from_tables=True)
 
     migrated = await schema_of(sqlite_url)
 
     assert migrated == expected
-    assert len({row[2] for row in migrated if row[0] == "table"} - {"sqlite_sequence"}) == len(SQLModel.metadata.tables)
+    assert len({row[2] for row in migrated if row[0] == "table"} - {"sqlite_sequence"}) == len(
+        SQLModel.metadata.tables
+    )
 
 
-async def test_the_migrations_make_the_tables_of_the_code_on_postgresql(postgres_url: str, postgres: Postgres) -> None:
+async def test_the_migrations_make_the_tables_of_the_code_on_postgresql(
+    postgres_url: str, postgres: Postgres
+) -> None:
     name = postgres.create()
     expected = await schema_of(postgres.url(name), made_from_tables=True)
 

@@ -35,7 +35,9 @@ SEALED = {
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A ciphertext as it stands in the store, with the data key of its project, or of the person whose it is."""
+    """A ciphertext as it stands in the store, with the data key of its project, or of the person
+    whose it is.
+    """
 
     project_id: str
     data_key: bytes
@@ -46,7 +48,9 @@ class Sealed:
 
 
 async def make_project(database: Database, sealer: Sealer, name: str) -> ProjectId:
-    """A project with two signing secrets and two payloads, and a user's app, sealed by the real code."""
+    """A project with two signing secrets and two payloads, and a user's app, sealed by the real
+    code.
+    """
     async with database.transaction() as session:
         created = await projects.create_project(session, sealer, name=name, livemode=False, now=NOW)
         project_id = created.project.id
@@ -56,13 +60,21 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
         async with database.reading() as session:
             return await data_keys.read_data_key(session, of)
 
-    seal = await PayloadEncryption(sealer=sealer, read_data_key=read_data_key).sealer_for(project_id)
+    seal = await PayloadEncryption(sealer=sealer, read_data_key=read_data_key).sealer_for(
+        project_id
+    )
     committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start()
     for number in range(2):
         receipt, event_id = new_receipt(project_id, payload='{"card": "4242"}'), new_event_id()
         sealed = SealedPayload(event_id, seal(event_id, '{"card": "4242"}'))
-        request = partial(IngestRequest, project_id=project_id, endpoint="receipt", key=f"key {number}", fingerprint="f")
+        request = partial(
+            IngestRequest,
+            project_id=project_id,
+            endpoint="receipt",
+            key=f"key {number}",
+            fingerprint="f",
+        )
         await committer.accept(request(value=receipt, render=lambda refusal: b"", sealed=sealed))
     await committer.stop()
     async with database.transaction() as session:
@@ -72,12 +84,25 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
 
 async def all_sealed(database: Database) -> list[Sealed]:
     async with database.reading() as session:
-        keys = {row.id: bytes(row.data_key) for row in await session.execute(text("SELECT id, data_key FROM projects"))}
+        keys = {
+            row.id: bytes(row.data_key)
+            for row in await session.execute(text("SELECT id, data_key FROM projects"))
+        }
         found = [Sealed(of, key, "projects", "data_key", of, key) for of, key in keys.items()]
-        for table, column, row_id in (("signing_secrets", "sealed", "id"), ("receipts", "payload", "event_id")):
-            rows = await session.execute(text(f"SELECT project_id, {row_id} AS row_id, {column} AS content FROM {table}"))
-            found += [Sealed(r.project_id, keys[r.project_id], table, column, r.row_id, bytes(r.content)) for r in rows]
-        for row in await session.execute(text("SELECT user_id AS of, data_key, sealed FROM totp_factors")):
+        for table, column, row_id in (
+            ("signing_secrets", "sealed", "id"),
+            ("receipts", "payload", "event_id"),
+        ):
+            rows = await session.execute(
+                text(f"SELECT project_id, {row_id} AS row_id, {column} AS content FROM {table}")
+            )
+            found += [
+                Sealed(r.project_id, keys[r.project_id], table, column, r.row_id, bytes(r.content))
+                for r in rows
+            ]
+        for row in await session.execute(
+            text("SELECT user_id AS of, data_key, sealed FROM totp_factors")
+        ):
             key, content = bytes(row.data_key), bytes(row.sealed)
             found.append(Sealed(row.of, key, "totp_factors", "data_key", row.of, key))
             found.append(Sealed(row.of, key, "totp_factors", "sealed", row.of, content))
@@ -103,7 +128,9 @@ def test_every_column_of_bytes_is_sealed_or_listed_as_not_secret() -> None:
     assert held - NOT_SEALED == SEALED
 
 
-async def test_ciphertext_opens_only_in_its_own_location(database: Database, sealer: Sealer) -> None:
+async def test_ciphertext_opens_only_in_its_own_location(
+    database: Database, sealer: Sealer
+) -> None:
     for name in ("one", "two"):
         await make_project(database, sealer, name)
     found = await all_sealed(database)
@@ -116,12 +143,19 @@ async def test_ciphertext_opens_only_in_its_own_location(database: Database, sea
             opened(sealer, there, here.content)
 
 
-async def test_project_with_the_data_key_and_secrets_of_another_opens_none(database: Database, sealer: Sealer) -> None:
+async def test_project_with_the_data_key_and_secrets_of_another_opens_none(
+    database: Database, sealer: Sealer
+) -> None:
     one, two = [await make_project(database, sealer, name) for name in ("one", "two")]
     async with database.transaction() as session:
-        copy = "UPDATE projects SET data_key = (SELECT data_key FROM projects WHERE id = :one) WHERE id = :two"
+        copy = (
+            "UPDATE projects SET data_key = (SELECT data_key FROM projects WHERE id = :one) WHERE"
+            " id = :two"
+        )
         await session.execute(text(copy), {"one": one, "two": two})
-        await session.execute(text("DELETE FROM signing_secrets WHERE project_id = :two"), {"two": two})
+        await session.execute(
+            text("DELETE FROM signing_secrets WHERE project_id = :two"), {"two": two}
+        )
         await session.execute(text("UPDATE signing_secrets SET project_id = :two"), {"two": two})
 
     async with database.reading() as session:

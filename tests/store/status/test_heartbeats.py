@@ -10,9 +10,18 @@ from store.status.heartbeats import INGEST
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-async def beat(database: Database, process: str, at: datetime, *, role: str = "worker", **report: object) -> None:
+async def beat(
+    database: Database, process: str, at: datetime, *, role: str = "worker", **report: object
+) -> None:
     async with database.transaction() as session:
-        await heartbeats.beat(session, process=process, role=role, started_at=NOW - timedelta(days=1), now=at, report=report)
+        await heartbeats.beat(
+            session,
+            process=process,
+            role=role,
+            started_at=NOW - timedelta(days=1),
+            now=at,
+            report=report,
+        )
 
 
 async def test_last_heartbeat_of_each_process_is_read(database: Database) -> None:
@@ -23,12 +32,17 @@ async def test_last_heartbeat_of_each_process_is_read(database: Database) -> Non
     async with database.reading() as session:
         beats = await heartbeats.read_beats(session, NOW + timedelta(seconds=3))
 
-    assert [(found.process, found.role, found.age_seconds) for found in beats] == [("one", "worker", 1), ("two", "api", 2)]
+    assert [(found.process, found.role, found.age_seconds) for found in beats] == [
+        ("one", "worker", 1),
+        ("two", "api", 2),
+    ]
     assert beats[0].report == {"engine": True}
     assert beats[0].started_at == NOW - timedelta(days=1)
 
 
-async def test_heartbeat_from_before_the_stores_clock_was_set_back_is_not_fresh(database: Database) -> None:
+async def test_heartbeat_from_before_the_stores_clock_was_set_back_is_not_fresh(
+    database: Database,
+) -> None:
     await beat(database, "dead", NOW + timedelta(hours=1))
 
     async with database.reading() as session:
@@ -54,7 +68,9 @@ async def test_latest_ingest_heartbeat_is_kept_however_old(database: Database) -
     assert [found.process for found in beats] == ["worker", "api 2"]
 
 
-async def test_ingest_is_alive_while_a_process_that_has_not_stopped_writes_heartbeats(database: Database) -> None:
+async def test_ingest_is_alive_while_a_process_that_has_not_stopped_writes_heartbeats(
+    database: Database,
+) -> None:
     async def heard() -> IngestBeats | None:
         async with database.reading() as session:
             return await heartbeats.read_ingest_beats(session)
@@ -77,12 +93,19 @@ async def test_process_silent_for_less_than_ten_minutes_is_not_deleted(database:
 
     async with database.transaction() as session:
         assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10)) == 0
-        assert await heartbeats.forget_stale(session, NOW + timedelta(minutes=10, milliseconds=1)) == 1
+        assert (
+            await heartbeats.forget_stale(session, NOW + timedelta(minutes=10, milliseconds=1)) == 1
+        )
 
 
 async def test_heartbeat_from_the_future_is_deleted(database: Database) -> None:
     for process, minutes in (("past", -60), ("worker", 0), ("ahead", 1), ("future", 180)):
-        await beat(database, process, NOW + timedelta(minutes=minutes), role=INGEST if process != "worker" else "worker")
+        await beat(
+            database,
+            process,
+            NOW + timedelta(minutes=minutes),
+            role=INGEST if process != "worker" else "worker",
+        )
 
     async with database.transaction() as session:
         assert await heartbeats.forget_stale(session, NOW) == 2

@@ -56,13 +56,19 @@ async def test_first_namespace_is_adopted_and_nothing_is_started_again(database:
         assert await read_restart(session) is None
 
 
-async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(database: Database) -> None:
-    answers = await asyncio.gather(*(adopt(database, name, f"worker-{name}") for name in ("one", "two", "three")))
+async def test_workers_that_race_on_two_namespaces_are_decided_by_the_store(
+    database: Database,
+) -> None:
+    answers = await asyncio.gather(
+        *(adopt(database, name, f"worker-{name}") for name in ("one", "two", "three"))
+    )
 
     adoptions = [answer.adoption for answer in answers]
     assert sorted(adoption.name for adoption in adoptions) == ["ELSEWHERE", "ELSEWHERE", "KNOWN"]
     winner = ("one", "two", "three")[adoptions.index(Adoption.KNOWN)]
-    assert {answer.other.process for answer in answers if answer.other is not None} == {f"worker-{winner}"}
+    assert {answer.other.process for answer in answers if answer.other is not None} == {
+        f"worker-{winner}"
+    }
     async with database.reading() as session:
         assert await read_fact(session, NAMESPACE_FACT) == winner
         assert await read_restart(session) is None
@@ -104,17 +110,23 @@ async def test_restart_only_advances_and_only_in_its_own_namespace(database: Dat
     assert await advance("one", "evt_c") == Restart("two", EventId("evt_b"))
 
 
-async def test_worker_that_just_reached_the_store_waits_longer_for_other_workers(database: Database) -> None:
+async def test_worker_that_just_reached_the_store_waits_longer_for_other_workers(
+    database: Database,
+) -> None:
     await adopt(database, "one", "worker-1")
     async with database.transaction() as session:
         after = await database.now(session) + timedelta(seconds=LIVE_SECONDS + 1)
-        unsure = await adopt_namespace(session, "two", process="worker-2", now=after, live_seconds=UNSURE_SECONDS)
+        unsure = await adopt_namespace(
+            session, "two", process="worker-2", now=after, live_seconds=UNSURE_SECONDS
+        )
         sure = await adopt_namespace(session, "two", process="worker-2", now=after)
 
     assert (unsure.adoption, sure.adoption) == (Adoption.ELSEWHERE, Adoption.NEW)
 
 
-async def test_dead_worker_with_a_heartbeat_in_the_future_does_not_keep_its_namespace(database: Database) -> None:
+async def test_dead_worker_with_a_heartbeat_in_the_future_does_not_keep_its_namespace(
+    database: Database,
+) -> None:
     await adopt(database, "one", "worker-1")
 
     async with database.transaction() as session:

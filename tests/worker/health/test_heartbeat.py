@@ -68,7 +68,9 @@ async def canaries(
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_timed_out_canaries_end_the_process_when_temporal_sees_no_poll(heartbeat: Heartbeat) -> None:
+async def test_timed_out_canaries_end_the_process_when_temporal_sees_no_poll(
+    heartbeat: Heartbeat,
+) -> None:
     runs = Runs(hang=True)
 
     with pytest.raises(PollingDied):
@@ -77,7 +79,9 @@ async def test_timed_out_canaries_end_the_process_when_temporal_sees_no_poll(hea
     assert THRESHOLDS.timed_out_without_polls <= runs.count < THRESHOLDS.timed_out_with_polls
 
 
-async def test_timed_out_canaries_end_the_process_later_when_temporal_sees_polls(heartbeat: Heartbeat) -> None:
+async def test_timed_out_canaries_end_the_process_later_when_temporal_sees_polls(
+    heartbeat: Heartbeat,
+) -> None:
     runs = Runs(hang=True)
 
     with pytest.raises(PollingDied):
@@ -86,47 +90,72 @@ async def test_timed_out_canaries_end_the_process_later_when_temporal_sees_polls
     assert runs.count >= THRESHOLDS.timed_out_with_polls
 
 
-async def test_timed_out_canaries_do_not_end_the_process_while_temporal_is_unavailable(heartbeat: Heartbeat) -> None:
+async def test_timed_out_canaries_do_not_end_the_process_while_temporal_is_unavailable(
+    heartbeat: Heartbeat,
+) -> None:
     runs = Runs(hang=True)
 
     async with canaries(heartbeat, runs, PollTimes(None)) as running:
-        await wait_until_async(lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls, what="many canaries that timed out")
+        await wait_until_async(
+            lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls,
+            what="many canaries that timed out",
+        )
 
         assert not running.done()
 
 
-async def test_canary_that_cannot_be_started_does_not_count_as_timed_out(heartbeat: Heartbeat) -> None:
+async def test_canary_that_cannot_be_started_does_not_count_as_timed_out(
+    heartbeat: Heartbeat,
+) -> None:
     runs = Runs(hang=True, error=_unavailable())
 
     async with canaries(heartbeat, runs, PollTimes(_moving())) as running:
-        await wait_until_async(lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls, what="many canaries that were refused")
+        await wait_until_async(
+            lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls,
+            what="many canaries that were refused",
+        )
 
         assert not running.done()
 
 
-async def test_canary_that_temporal_refuses_is_reported_and_ends_nothing(heartbeat: Heartbeat) -> None:
+async def test_canary_that_temporal_refuses_is_reported_and_ends_nothing(
+    heartbeat: Heartbeat,
+) -> None:
     runs = Runs(error=_denied())
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(PollTimes(_moving())))
 
     async with canaries(heartbeat, runs, PollTimes(_moving())) as running:
-        await wait_until_async(lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls, what="many canaries that were refused")
+        await wait_until_async(
+            lambda: runs.count >= 3 * THRESHOLDS.timed_out_with_polls,
+            what="many canaries that were refused",
+        )
 
         assert not running.done()
-        assert heartbeat._report() == HEALTHY_WITHOUT_CANARIES | {"missing": ["canary: PERMISSION_DENIED: not permitted"]}
+        assert heartbeat._report() == HEALTHY_WITHOUT_CANARIES | {
+            "missing": ["canary: PERMISSION_DENIED: not permitted"]
+        }
     await _end(checking)
 
 
-async def test_worker_whose_polls_are_not_listed_is_healthy_while_canaries_complete(heartbeat: Heartbeat) -> None:
+async def test_worker_whose_polls_are_not_listed_is_healthy_while_canaries_complete(
+    heartbeat: Heartbeat,
+) -> None:
     runs, workflow_client = Runs(), PollTimes(None, _denied())
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(workflow_client))
 
     async with canaries(heartbeat, runs, workflow_client) as running:
-        await wait_until_async(lambda: runs.count > 3 and workflow_client.calls > 3, what="canaries and checks")
+        await wait_until_async(
+            lambda: runs.count > 3 and workflow_client.calls > 3, what="canaries and checks"
+        )
 
         assert not running.done()
         assert not checking.done()
         report = heartbeat._report()
-        assert (report["engine_reachable"], report["pollers_alive"], report["canary_fresh"]) == (True, True, True)
+        assert (report["engine_reachable"], report["pollers_alive"], report["canary_fresh"]) == (
+            True,
+            True,
+            True,
+        )
         assert report["missing"] == ["DescribeTaskQueue: PERMISSION_DENIED: not permitted"]
     await _end(checking)
 
@@ -136,10 +165,15 @@ async def test_worker_whose_checks_are_all_refused_is_unhealthy(heartbeat: Heart
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(workflow_client))
 
     async with canaries(heartbeat, runs, workflow_client) as running:
-        await wait_until_async(lambda: runs.count > 3 and workflow_client.calls > 3, what="canaries and checks")
+        await wait_until_async(
+            lambda: runs.count > 3 and workflow_client.calls > 3, what="canaries and checks"
+        )
 
         assert not running.done()
-        assert (heartbeat._report()["engine_reachable"], heartbeat._report()["pollers_alive"]) == (True, False)
+        assert (heartbeat._report()["engine_reachable"], heartbeat._report()["pollers_alive"]) == (
+            True,
+            False,
+        )
     await _end(checking)
 
 
@@ -147,7 +181,9 @@ async def test_canary_that_completes_now_and_then_keeps_the_process(heartbeat: H
     runs = Runs(hang_all_but=THRESHOLDS.timed_out_without_polls)
 
     async with canaries(heartbeat, runs, PollTimes(itertools.repeat(POLLED_AT))) as running:
-        await wait_until_async(lambda: runs.count >= 5 * THRESHOLDS.timed_out_with_polls, what="many canaries")
+        await wait_until_async(
+            lambda: runs.count >= 5 * THRESHOLDS.timed_out_with_polls, what="many canaries"
+        )
 
         assert not running.done()
 
@@ -164,7 +200,9 @@ async def test_process_ends_when_temporal_sees_no_poll_of_it(heartbeat: Heartbea
 class Runs:
     """Counted canaries: each one hangs or fails, or all but every n-th one hang."""
 
-    def __init__(self, *, hang: bool = False, hang_all_but: int = 1, error: Exception | None = None) -> None:
+    def __init__(
+        self, *, hang: bool = False, hang_all_but: int = 1, error: Exception | None = None
+    ) -> None:
         self.count = 0
         self._hang, self._hang_all_but, self._error = hang, hang_all_but, error
 

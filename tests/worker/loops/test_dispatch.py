@@ -34,7 +34,9 @@ class RecordingClient(ReceiptWorkflowClient):
 
 
 @asynccontextmanager
-async def dispatching(story: Story, client: RecordingClient, limiter: StartRateLimiter) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    story: Story, client: RecordingClient, limiter: StartRateLimiter
+) -> AsyncIterator[Dispatcher]:
     dispatcher = Dispatcher(story.database, client, limiter, is_notified=False)
     running = asyncio.create_task(dispatcher.run())
     yield dispatcher
@@ -61,7 +63,9 @@ async def test_requests_of_people_pass_the_backlog_and_the_rate_limit(story: Sto
     client = RecordingClient()
 
     async with dispatching(story, client, StartRateLimiter(1)):
-        await wait_until_async(lambda: _is_in(requested, client.delivered), what="the reprocess is delivered")
+        await wait_until_async(
+            lambda: _is_in(requested, client.delivered), what="the reprocess is delivered"
+        )
 
         assert len(set(backlog) - set(client.delivered)) > 30
 
@@ -72,9 +76,13 @@ async def test_receipt_whose_delivery_times_out_stops_no_other(story: Story) -> 
 
     with capture_logs() as logs:
         async with dispatching(story, client, StartRateLimiter(40)):
-            await wait_until_async(lambda: _has("dispatch_refused", logs), what="the slow delivery times out")
+            await wait_until_async(
+                lambda: _has("dispatch_refused", logs), what="the slow delivery times out"
+            )
             other = await enqueued(story, "start")
-            await wait_until_async(lambda: _is_in(other, client.delivered), what="the other receipt is delivered")
+            await wait_until_async(
+                lambda: _is_in(other, client.delivered), what="the other receipt is delivered"
+            )
 
     assert "temporal_unavailable" not in [line["event"] for line in logs]
 
@@ -92,7 +100,9 @@ async def test_many_rows_are_sent_as_one_signal(makegood: World, signals: int) -
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")
 
     # A signal that arrives during a workflow task is in the history once that task has completed.
-    await makegood.eventually(lambda: _has_signals(makegood, event_id, 1), "a signal in the history")
+    await makegood.eventually(
+        lambda: _has_signals(makegood, event_id, 1), "a signal in the history"
+    )
     assert await _count_signals(makegood, event_id) == 1
 
 
@@ -112,7 +122,9 @@ async def test_dispatch_continues_after_a_temporary_fault_of_the_store(story: St
         async with dispatching(story, client, StartRateLimiter(40)):
             await wait_until_async(lambda: _has("dispatch_turn_failed", logs), what="a turn failed")
             await rename(story, "hidden", "claimed_until")
-            await wait_until_async(lambda: _is_in(event_id, client.delivered), what="the receipt is delivered")
+            await wait_until_async(
+                lambda: _is_in(event_id, client.delivered), what="the receipt is delivered"
+            )
 
     async with story.database.reading() as session:
         assert await count(session) == 0
@@ -127,7 +139,9 @@ async def test_failed_read_of_the_load_stops_no_delivery(story: Story) -> None:
 
     with capture_logs() as logs:
         async with dispatching(story, client, StartRateLimiter(40)):
-            await wait_until_async(lambda: _is_in(event_id, client.delivered), what="the receipt is delivered")
+            await wait_until_async(
+                lambda: _is_in(event_id, client.delivered), what="the receipt is delivered"
+            )
 
     assert await _has("dispatch_load_failed", logs)
     assert not await _has("dispatch_turn_failed", logs)

@@ -69,7 +69,9 @@ async def test_new_worker_reports_healthy_before_the_next_regular_check(story: S
             beats = await read_beats(session, datetime.now(UTC))
         return any(one.report["engine_reachable"] and one.report["pollers_alive"] for one in beats)
 
-    await wait_until_async(is_healthy, seconds=DEFAULT_THRESHOLDS.check_seconds - 1, what="a healthy heartbeat")
+    await wait_until_async(
+        is_healthy, seconds=DEFAULT_THRESHOLDS.check_seconds - 1, what="a healthy heartbeat"
+    )
 
     for task in tasks:
         await _end(task)

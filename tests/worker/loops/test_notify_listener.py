@@ -26,12 +26,19 @@ async def test_listener_leaves_a_read_only_server_for_the_writable_one(postgres:
         return len(notified) > before
 
     with running_postgres() as second:
-        hosts = (server.url("postgres").partition("@")[2].partition("/")[0] for server in (postgres, second))
+        hosts = (
+            server.url("postgres").partition("@")[2].partition("/")[0]
+            for server in (postgres, second)
+        )
         url = f"postgresql://postgres@{','.join(hosts)}/postgres"
-        listening = asyncio.create_task(listen_loop(url, lambda: notified.append("notified"), alive_every_seconds=0.2))
+        listening = asyncio.create_task(
+            listen_loop(url, lambda: notified.append("notified"), alive_every_seconds=0.2)
+        )
         await wait_until_async(lambda: is_notified_by(postgres), what="the first server notifies")
         async with read_only(postgres, for_all_sessions=True, name="postgres"):
-            await wait_until_async(lambda: is_notified_by(second), what="the second server notifies")
+            await wait_until_async(
+                lambda: is_notified_by(second), what="the second server notifies"
+            )
         listening.cancel()
         await asyncio.wait([listening])
 
@@ -51,7 +58,9 @@ async def test_listener_reconnects_after_an_unexpected_error(postgres: Postgres)
         return len(notified) > 2
 
     with capture_logs() as logs:
-        listening = asyncio.create_task(listen_loop(postgres.url("postgres"), notify, pause=_at_once))
+        listening = asyncio.create_task(
+            listen_loop(postgres.url("postgres"), notify, pause=_at_once)
+        )
         await wait_until_async(is_notified, what="a notification after the error")
 
     assert not listening.done()
@@ -69,7 +78,11 @@ async def test_listener_without_a_server_backs_off_and_logs_it() -> None:
             raise asyncio.CancelledError
 
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await listen_loop(f"postgresql://postgres@127.0.0.1:{free_ports(1)[0]}/postgres", lambda: None, pause=pause)
+        await listen_loop(
+            f"postgresql://postgres@127.0.0.1:{free_ports(1)[0]}/postgres",
+            lambda: None,
+            pause=pause,
+        )
 
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert [line["event"] for line in logs] == ["listen_lost"] * 6

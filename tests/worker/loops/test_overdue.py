@@ -41,15 +41,25 @@ async def test_projects_left_out_of_a_turn_are_first_in_the_next(
     database: Database, story: Story, sealer: Sealer, late: EventId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overdue, "TURN_SECONDS", 0.0)
-    stories = [story, *[await other_project(story, sealer, name) for name in ("second", "third", "fourth")]]
+    stories = [
+        story,
+        *[await other_project(story, sealer, name) for name in ("second", "third", "fourth")],
+    ]
     events = [(one, await one.receipt(timeout_minutes=1.0)) for one in stories for _ in range(3)]
     opener = OverdueOpener(database, outage_seconds=0)
 
     opened = []
     for _ in range(2):
         await opener.open_overdue()
-        positions = [(one.project.id, (await one.standing(event_id)).position) for one, event_id in [*events, (story, late)]]
-        opened.append(sorted(project_id for project_id, position in positions if position is LifecycleState.OPEN))
+        positions = [
+            (one.project.id, (await one.standing(event_id)).position)
+            for one, event_id in [*events, (story, late)]
+        ]
+        opened.append(
+            sorted(
+                project_id for project_id, position in positions if position is LifecycleState.OPEN
+            )
+        )
 
     assert [len(ids) for ids in opened] == [2, 4]
     assert opened[1] == sorted(one.project.id for one in stories)
@@ -90,7 +100,9 @@ async def test_locked_receipts_of_one_project_delay_neither_repairs_nor_other_pr
     connection = await asyncpg.connect(database.url.replace("+asyncpg", ""))
     try:
         await connection.execute("BEGIN")
-        await connection.execute("SELECT 1 FROM receipts WHERE event_id = ANY($1) FOR UPDATE", locked)
+        await connection.execute(
+            "SELECT 1 FROM receipts WHERE event_id = ANY($1) FOR UPDATE", locked
+        )
         # With a counter of failures in a row, so many turns would have stopped all items.
         for _ in range(3):
             await opener.open_overdue()
@@ -98,12 +110,18 @@ async def test_locked_receipts_of_one_project_delay_neither_repairs_nor_other_pr
         await connection.close()
 
     assert (await story.standing(awaited)).position is LifecycleState.OPEN
-    assert {(await other.standing(event_id)).position for event_id in late_of_other} == {LifecycleState.OPEN}
-    assert {(await story.standing(event_id)).position for event_id in locked} == {LifecycleState.WAITING}
+    assert {(await other.standing(event_id)).position for event_id in late_of_other} == {
+        LifecycleState.OPEN
+    }
+    assert {(await story.standing(event_id)).position for event_id in locked} == {
+        LifecycleState.WAITING
+    }
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_overdue_repairs_fail_although_receipts_cannot_be_read(database: Database, story: Story) -> None:
+async def test_overdue_repairs_fail_although_receipts_cannot_be_read(
+    database: Database, story: Story
+) -> None:
     awaited, _ = await story.awaiting_result()
     await make_repairs_late(database)
     async with database.transaction() as session:

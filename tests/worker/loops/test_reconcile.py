@@ -42,7 +42,9 @@ class WithoutVisibility(ReceiptWorkflowClient):
     async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
         raise _unavailable()
 
-    async def find_unexpectedly_closed(self, since: datetime, *, limit: int) -> AsyncIterator[EventId]:
+    async def find_unexpectedly_closed(
+        self, since: datetime, *, limit: int
+    ) -> AsyncIterator[EventId]:
         raise _unavailable()
         yield EventId("never")
 
@@ -57,7 +59,9 @@ class TwoChecked(WithoutVisibility):
     async def find_missing_runs(self, event_ids: Sequence[EventId]) -> MissingRuns:
         self.calls.append(list(event_ids))
         unchecked = event_ids[2:]
-        return MissingRuns(found=list(event_ids[:2]), first_unchecked=unchecked[0] if unchecked else None)
+        return MissingRuns(
+            found=list(event_ids[:2]), first_unchecked=unchecked[0] if unchecked else None
+        )
 
 
 class AnotherNamespace(WithoutVisibility):
@@ -84,7 +88,9 @@ async def read_outbox(story: Story, event_id: EventId) -> list[str]:
     return [kind for kind, _ in await story.outbox(event_id)]
 
 
-async def test_long_overdue_receipt_is_enqueued_although_visibility_is_unavailable(story: Story) -> None:
+async def test_long_overdue_receipt_is_enqueued_although_visibility_is_unavailable(
+    story: Story,
+) -> None:
     event_id = await _long_overdue(story)
 
     with capture_logs() as logs:
@@ -146,7 +152,9 @@ async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story
     async def stuck(*, grace_seconds: float | None, **after: float) -> set[EventId]:
         async with story.database.reading() as session:
             now = story.at + timedelta(**after)
-            found = await stuck_repairs(session, now, grace_seconds=grace_seconds, silent_seconds=60, limit=10)
+            found = await stuck_repairs(
+                session, now, grace_seconds=grace_seconds, silent_seconds=60, limit=10
+            )
         return {receipt.event_id for receipt in found}
 
     assert await stuck(grace_seconds=60, minutes=31) == {uncalled, unanswered}
@@ -165,7 +173,15 @@ async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story
         ([None], True, 660),
         ([503, None], True, 660),
     ],
-    ids=["first", "second", "third", "429", "no schedule known", "first in flight", "second in flight"],
+    ids=[
+        "first",
+        "second",
+        "third",
+        "429",
+        "no schedule known",
+        "first in flight",
+        "second in flight",
+    ],
 )
 async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
     story: Story, ended: list[int | None], is_schedule_known: bool, overdue_after: float
@@ -185,7 +201,9 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
         now = story.at + timedelta(seconds=seconds)
         async with story.database.transaction() as session:
             found = await stuck_repairs(session, now, grace_seconds=60, silent_seconds=60, limit=10)
-            is_suspected = await suspect_stalled_repairs(session, now, silent_seconds=60, limit=10, after="")
+            is_suspected = await suspect_stalled_repairs(
+                session, now, silent_seconds=60, limit=10, after=""
+            )
             is_forgotten = await is_repair_stalled(session, event_id, now, silent_seconds=60)
         return is_forgotten, bool(found), len(is_suspected)
 
@@ -217,7 +235,9 @@ async def test_runs_of_stuck_repairs_are_signalled(story: Story) -> None:
     assert workflow_client.signalled == [uncalled, unanswered]
 
 
-async def test_restart_of_all_receipts_continues_in_another_process(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restart_of_all_receipts_continues_in_another_process(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(new_namespace, "AT_ONCE", 2)
     monkeypatch.setattr(new_namespace, "BATCHES", 2)
     monkeypatch.setattr(new_namespace, "PAUSE_SECONDS", 0.0)

@@ -22,7 +22,9 @@ from worker.loops import retention
 
 
 @asynccontextmanager
-async def broken(database: Database, table: str, change: str, condition: str) -> AsyncIterator[None]:
+async def broken(
+    database: Database, table: str, change: str, condition: str
+) -> AsyncIterator[None]:
     """Make the table refuse such changes during the block, as a damaged page would."""
     is_sqlite = database.dialect == "sqlite"
     body = "BEGIN RAISE EXCEPTION 'a broken row'; END"
@@ -49,7 +51,11 @@ async def insert_expired(database: Database) -> None:
         at = to_unix_ms(await database.now(session) - timedelta(days=2))
     columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
     await run(database, f"{columns} VALUES ('prj_1', 'receipt', 'key', 'f', 202, :at)", at=at)
-    await run(database, "INSERT INTO login_links (digest, user_id, expires_at) VALUES ('d', NULL, :at)", at=at)
+    await run(
+        database,
+        "INSERT INTO login_links (digest, user_id, expires_at) VALUES ('d', NULL, :at)",
+        at=at,
+    )
 
 
 async def count_rows(database: Database, table: str) -> int:
@@ -91,9 +97,13 @@ async def test_receipt_of_a_deleted_project_that_cannot_be_closed_is_backed_off_
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "UPDATE", f"OLD.event_id = '{bad}'"):
             erasing = asyncio.create_task(retention.erasure_loop(story.database))
-            await wait_until_async(lambda: has_ended(story, good), what="the other receipt is closed")
+            await wait_until_async(
+                lambda: has_ended(story, good), what="the other receipt is closed"
+            )
             later = await story.receipt()  # another process accepted it a moment ago
-            await wait_until_async(lambda: has_ended(story, later), what="the later receipt is closed")
+            await wait_until_async(
+                lambda: has_ended(story, later), what="the later receipt is closed"
+            )
 
     assert not erasing.done()
     assert Counter(line["event_id"] for line in logs if line["event"] == "purge_failed") == {bad: 1}
@@ -101,7 +111,9 @@ async def test_receipt_of_a_deleted_project_that_cannot_be_closed_is_backed_off_
     await end(erasing)
 
 
-async def test_erasure_continues_after_passes_that_fail_as_a_whole(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_erasure_continues_after_passes_that_fail_as_a_whole(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "ERASE_EVERY_SECONDS", 0.05)
     event_id = await story.receipt()
     await delete(story)
@@ -110,7 +122,9 @@ async def test_erasure_continues_after_passes_that_fail_as_a_whole(story: Story,
     with capture_logs() as logs:
         erasing = asyncio.create_task(retention.erasure_loop(story.database))
         try:
-            await wait_until_async(lambda: count(logs, "purge_failed") >= 2, what="two passes that failed")
+            await wait_until_async(
+                lambda: count(logs, "purge_failed") >= 2, what="two passes that failed"
+            )
         finally:
             await run(story.database, "ALTER TABLE hidden RENAME TO projects")
         await wait_until_async(lambda: has_ended(story, event_id), what="the receipt is closed")
@@ -120,7 +134,9 @@ async def test_erasure_continues_after_passes_that_fail_as_a_whole(story: Story,
     await end(erasing)
 
 
-async def test_purge_ends_although_rows_keep_expiring(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purge_ends_although_rows_keep_expiring(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "BATCH", 3)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
     await insert_expired_responses(database, 7)
@@ -164,7 +180,12 @@ async def insert_expired_responses(database: Database, count: int, *, of: str = 
     """Insert so many expired stored responses."""
     columns = "INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, created_at)"
     for _ in range(count):
-        await run(database, f"{columns} VALUES (:of, 'receipt', :key, 'f', 202, 1)", of=of, key=uuid4().hex)
+        await run(
+            database,
+            f"{columns} VALUES (:of, 'receipt', :key, 'f', 202, 1)",
+            of=of,
+            key=uuid4().hex,
+        )
 
 
 def test_backoff_doubles_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +206,9 @@ def test_backoff_doubles_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def delete(story: Story) -> None:
     async with story.database.transaction() as session:
-        await deletion.delete_project(session, story.project.id, end_open=True, now=await story.database.now(session))
+        await deletion.delete_project(
+            session, story.project.id, end_open=True, now=await story.database.now(session)
+        )
 
 
 async def has_ended(story: Story, event_id: EventId) -> bool:

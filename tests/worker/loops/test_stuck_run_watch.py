@@ -7,7 +7,14 @@ import pytest
 from domain.ids import EventId
 from domain.runs import RunCondition, RunLook, StuckCause
 from store.receipts.outbox import claim, enqueue_start_again, retry_later
-from store.receipts.stuck_runs import count_stuck, mark_stuck, request_restart, runs_to_look_at, stuck_run, suspect_run
+from store.receipts.stuck_runs import (
+    count_stuck,
+    mark_stuck,
+    request_restart,
+    runs_to_look_at,
+    stuck_run,
+    suspect_run,
+)
 from tests.support.given import Story
 from worker.loops.stuck_runs import StuckRunWatch
 from worker.temporal.workflow_client import ReceiptWorkflowClient
@@ -66,7 +73,9 @@ async def test_start_that_temporal_refuses_is_stuck(story: Story) -> None:
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         (event,) = await claim(session, now, limit=1)
-        await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
+        await retry_later(
+            session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now
+        )
 
     assert await look(story, RunCondition.MISSING) == 1
 
@@ -82,13 +91,17 @@ async def test_refused_start_before_a_restart_is_stuck(story: Story) -> None:
         now = await story.database.now(session)
         (event,) = await claim(session, now, limit=1)
         await request_restart(session, event_id, now, requested_by="cli:ops")
-        await retry_later(session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now)
+        await retry_later(
+            session, [row.id for row in event.rows], now + timedelta(seconds=27), now=now
+        )
     story.database.clock.skew += timedelta(seconds=6)
 
     assert await look(story, RunCondition.MISSING) == 1
 
 
-async def test_run_that_was_stuck_for_another_cause_is_not_called_refused_while_its_start_waits(story: Story) -> None:
+async def test_run_that_was_stuck_for_another_cause_is_not_called_refused_while_its_start_waits(
+    story: Story,
+) -> None:
     event_id = await suspected(story, seconds_ago=600)
     async with story.database.transaction() as session:
         (run,) = await runs_to_look_at(session, story.at, limit=1, of_each=1)
@@ -108,8 +121,12 @@ async def test_task_that_runs_is_not_stuck(story: Story) -> None:
     assert await look(story, RunCondition.TASK_RUNS) == 0
 
 
-@pytest.mark.parametrize(("seconds", "is_same", "count"), [(20, True, 0), (31, True, 1), (31, False, 0)])
-async def test_task_is_stuck_when_the_same_one_waits_for_long(story: Story, seconds: int, is_same: bool, count: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "is_same", "count"), [(20, True, 0), (31, True, 1), (31, False, 0)]
+)
+async def test_task_is_stuck_when_the_same_one_waits_for_long(
+    story: Story, seconds: int, is_same: bool, count: int
+) -> None:
     """By the store's clock alone: Temporal's, which dates the task, is hours ahead."""
     await suspected(story, seconds_ago=600)
     task_at = story.at + timedelta(hours=3)

@@ -11,7 +11,13 @@ from typing import Any  # of the library's handles
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WorkflowHandle,
+)
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
@@ -46,7 +52,9 @@ def operations(makegood: World, sealer: Sealer) -> Operations:
 
 
 async def runs_check(makegood: World) -> Check:
-    return next(check for check in await Health(database=makegood.database).checks() if check.name == "runs")
+    return next(
+        check for check in await Health(database=makegood.database).checks() if check.name == "runs"
+    )
 
 
 async def with_failing_task(makegood: World) -> EventId:
@@ -75,11 +83,15 @@ async def is_found(makegood: World, event_id: EventId) -> bool:
 
 async def was_looked_at(makegood: World, event_id: EventId) -> bool:
     async with makegood.database.reading() as session:
-        looks = await session.scalar(text("SELECT looks FROM stuck_runs WHERE event_id = :id"), {"id": event_id})
+        looks = await session.scalar(
+            text("SELECT looks FROM stuck_runs WHERE event_id = :id"), {"id": event_id}
+        )
     return bool(looks)
 
 
-async def test_run_whose_task_fails_is_shown_and_restarted_and_its_incident_opens(makegood: World, sealer: Sealer) -> None:
+async def test_run_whose_task_fails_is_shown_and_restarted_and_its_incident_opens(
+    makegood: World, sealer: Sealer
+) -> None:
     event_id = await with_failing_task(makegood)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
         # Only the store's clock moves, to 26 s after the deadline. The signalled run then replays
@@ -87,19 +99,29 @@ async def test_run_whose_task_fails_is_shown_and_restarted_and_its_incident_open
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
         await makegood.signal(event_id, "expire")
 
-        await makegood.eventually(lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
+        await makegood.eventually(
+            lambda: _has_state(makegood, event_id, LifecycleState.OPEN),
+            "the incident, from the store",
+        )
         await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
 
         assert OPENED in await makegood.notes(event_id)
-        note_text = f"its workflow task keeps failing. To restart it: makegood receipt restart {event_id}"
+        note_text = (
+            f"its workflow task keeps failing. To restart it: makegood receipt restart {event_id}"
+        )
         assert any(note_text in note for note in await makegood.notes(event_id))
         check = await runs_check(makegood)
-        assert (check.status, check.detail[:46]) == ("failed", "1 receipts have a workflow that cannot go on: ")
+        assert (check.status, check.detail[:46]) == (
+            "failed",
+            "1 receipts have a workflow that cannot go on: ",
+        )
         finding = await _check_runs(makegood.database)
         assert (finding.verdict, finding.fix) == ("fail", "makegood receipt restart --stuck")
         await makegood.reprocess(event_id)
 
-        restarted = await operations(makegood, sealer).runs.restart_stuck(after=None, actor=Actor("cli:ops"))
+        restarted = await operations(makegood, sealer).runs.restart_stuck(
+            after=None, actor=Actor("cli:ops")
+        )
 
         assert restarted == [event_id]
         await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
@@ -113,7 +135,9 @@ async def test_run_whose_task_no_worker_takes_is_found(makegood: World) -> None:
     event_id = await with_failing_task(makegood)
     makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
     await makegood.signal(event_id, "expire")
-    await makegood.eventually(lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store")
+    await makegood.eventually(
+        lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store"
+    )
 
     await makegood.eventually(lambda: was_looked_at(makegood, event_id), "the run is looked at")
     makegood.database.clock.skew += timedelta(seconds=31)
@@ -169,7 +193,11 @@ def refusing() -> Refusing:
 
 @pytest.fixture
 async def refused(
-    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer, refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+    engine: WorkflowEnvironment,
+    sqlite_url: str,
+    sealer: Sealer,
+    refusing: Refusing,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     """A world whose Temporal refuses the starts that `refusing` selects."""
     connect = Client.connect
@@ -182,7 +210,9 @@ async def refused(
         yield made
 
 
-async def test_start_that_is_refused_for_its_attributes_is_retried_without_them(refused: World, refusing: Refusing) -> None:
+async def test_start_that_is_refused_for_its_attributes_is_retried_without_them(
+    refused: World, refusing: Refusing
+) -> None:
     refusing.attributes = True
 
     event_id = await refused.accept()
@@ -202,7 +232,9 @@ async def test_id_of_200_emoji_is_cut_and_its_run_starts(makegood: World) -> Non
     assert described.search_attributes["MgProviderEventId"] == ["\N{FIRE}" * 166]
 
 
-async def test_refused_receipts_of_one_project_delay_no_other_project(refused: World, refusing: Refusing, sealer: Sealer) -> None:
+async def test_refused_receipts_of_one_project_delay_no_other_project(
+    refused: World, refusing: Refusing, sealer: Sealer
+) -> None:
     async with refused.database.transaction() as session:
         now = await refused.database.now(session)
         other = await create_project(session, sealer, name="other", livemode=False, now=now)
@@ -217,7 +249,9 @@ async def test_refused_receipts_of_one_project_delay_no_other_project(refused: W
     async with refused.database.transaction() as session:
         await enqueue_start_again(session, ours, now)
 
-    await refused.eventually(lambda: _has_state(refused, ours, LifecycleState.OPEN), "ours, by its own run")
+    await refused.eventually(
+        lambda: _has_state(refused, ours, LifecycleState.OPEN), "ours, by its own run"
+    )
 
     async with refused.database.reading() as session:
         late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
@@ -227,7 +261,9 @@ async def test_refused_receipts_of_one_project_delay_no_other_project(refused: W
     assert await refused.stored(theirs[0]) is LifecycleState.WAITING
     refused.database.clock.skew += timedelta(seconds=26)
     for event_id in theirs:
-        await refused.eventually(lambda event_id=event_id: _has_state(refused, event_id, LifecycleState.OPEN), "theirs")
+        await refused.eventually(
+            lambda event_id=event_id: _has_state(refused, event_id, LifecycleState.OPEN), "theirs"
+        )
     refused.database.clock.skew += timedelta(seconds=31)
     await refused.eventually(lambda: _are_found(refused, 50), "all are shown")
 

@@ -43,16 +43,22 @@ async def test_unreadable_row_is_backed_off_stops_no_other_and_its_incident_open
         await makegood.eventually(lambda: is_logged(event_id, logs, caplog), "the log names it")
         assert await is_backed_off(makegood, event_id)
         makegood.database.clock.skew += timedelta(minutes=30, seconds=26)
-        await makegood.eventually(lambda: has_open_incident(makegood, event_id), "the incident, from the store")
+        await makegood.eventually(
+            lambda: has_open_incident(makegood, event_id), "the incident, from the store"
+        )
         makegood.database.clock.skew += timedelta(seconds=31)
         if is_json(fields):
             # The reconciler starts it, whatever is behind its start in the outbox.
             await makegood.started(event_id)
         else:
-            await makegood.eventually(lambda: is_found(makegood, event_id), "its run is found missing")
+            await makegood.eventually(
+                lambda: is_found(makegood, event_id), "its run is found missing"
+            )
 
     assert OPENED in await makegood.notes(event_id)
-    checks = {check.name: check.status for check in await Health(database=makegood.database).checks()}
+    checks = {
+        check.name: check.status for check in await Health(database=makegood.database).checks()
+    }
     assert is_json(fields) or checks["runs"] == "failed"
     # The store's clock was moved past the backoff, so there are a few more attempts.
     assert count_logged(event_id, logs, caplog) <= 8
@@ -73,12 +79,19 @@ async def insert_row(world: World, event_id: EventId, kind: str, fields: str) ->
     values = "VALUES (:event_id, :kind, :fields, :at)"
     async with world.database.transaction() as session:
         at = to_unix_ms(await world.database.now(session))
-        await session.execute(text(f"{insert} {values}"), {"event_id": event_id, "kind": kind, "fields": fields, "at": at})
+        await session.execute(
+            text(f"{insert} {values}"),
+            {"event_id": event_id, "kind": kind, "fields": fields, "at": at},
+        )
 
 
-def count_logged(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> int:
+def count_logged(
+    event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture
+) -> int:
     """How often the dispatcher or the store logged the receipt."""
-    dispatched = [line for line in logs if line["event"] == "dispatch_failed" and line["event_id"] == event_id]
+    dispatched = [
+        line for line in logs if line["event"] == "dispatch_failed" and line["event_id"] == event_id
+    ]
     claimed = [record for record in caplog.records if event_id in getattr(record, "event_ids", ())]
     return len(dispatched) + len(claimed)
 
@@ -87,7 +100,9 @@ async def is_backed_off(world: World, event_id: EventId) -> bool:
     """Whether the row cannot be leased now."""
     async with world.database.reading() as session:
         now = to_unix_ms(await world.database.now(session))
-        rows = await session.execute(text("SELECT claimed_until FROM outbox WHERE event_id = :id"), {"id": event_id})
+        rows = await session.execute(
+            text("SELECT claimed_until FROM outbox WHERE event_id = :id"), {"id": event_id}
+        )
         return all(row.claimed_until is not None and row.claimed_until > now for row in rows)
 
 
@@ -104,5 +119,7 @@ async def is_mailed(world: World, event_id: EventId) -> bool:
     return any(event_id.encode() in raw.replace(b"=\r\n", b"") for raw in world.post.raw)
 
 
-async def is_logged(event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture) -> bool:
+async def is_logged(
+    event_id: EventId, logs: Sequence[Mapping[str, object]], caplog: pytest.LogCaptureFixture
+) -> bool:
     return count_logged(event_id, logs, caplog) > 0

@@ -23,7 +23,9 @@ from worker.temporal.search_attributes import SEARCH_ATTRIBUTES
 class Refusing:
     """A real client of which Temporal refuses some calls. `named` is its namespace."""
 
-    def __init__(self, client: Client, *refused: str, named: str | None = None, status: RPCStatusCode) -> None:
+    def __init__(
+        self, client: Client, *refused: str, named: str | None = None, status: RPCStatusCode
+    ) -> None:
         self._client, self._refused, self._status = client, refused, status
         self.namespace = named or client.namespace
 
@@ -50,7 +52,9 @@ class _Service:
         return refuse
 
 
-def refusing(client: Client, *calls: str, named: str | None = None, status: str = "PERMISSION_DENIED") -> Client:
+def refusing(
+    client: Client, *calls: str, named: str | None = None, status: str = "PERMISSION_DENIED"
+) -> Client:
     made: Any = Refusing(client, *calls, named=named, status=RPCStatusCode[status])
     client_like: Client = made
     return client_like
@@ -72,7 +76,10 @@ async def plain_server() -> AsyncIterator[int]:
 
 async def problem_at(target: str, *, tls: bool = False) -> ProblemKind:
     with pytest.raises(TemporalProblem) as raised:
-        await connect(TemporalEndpoint(target=target, namespace="default", identity="tests", tls=tls), quiet_runtime())
+        await connect(
+            TemporalEndpoint(target=target, namespace="default", identity="tests", tls=tls),
+            quiet_runtime(),
+        )
     assert target in raised.value.problem.detail
     return raised.value.problem.kind
 
@@ -106,7 +113,9 @@ def test_failed_calls_are_classified(status: str, kind: ProblemKind) -> None:
     assert f"{status}: first line second" in problem.detail
 
 
-async def test_missing_namespace_that_may_not_be_registered_is_reported(engine: WorkflowEnvironment) -> None:
+async def test_missing_namespace_that_may_not_be_registered_is_reported(
+    engine: WorkflowEnvironment,
+) -> None:
     client = refusing(engine.client, "register_namespace", named="missing")
 
     with pytest.raises(TemporalProblem) as raised:
@@ -116,7 +125,9 @@ async def test_missing_namespace_that_may_not_be_registered_is_reported(engine: 
     assert "TEMPORAL_NAMESPACE" in raised.value.problem.fix
 
 
-async def test_namespace_that_may_not_be_described_is_reported_as_unauthorized(engine: WorkflowEnvironment) -> None:
+async def test_namespace_that_may_not_be_described_is_reported_as_unauthorized(
+    engine: WorkflowEnvironment,
+) -> None:
     with pytest.raises(TemporalProblem) as raised:
         await prepare_namespace(refusing(engine.client, "describe_namespace"), is_ours=True)
 
@@ -129,7 +140,9 @@ async def test_without_the_operator_service_attributes_are_known_by_their_aliase
     status: str, engine: WorkflowEnvironment
 ) -> None:
     before = await prepare_namespace(engine.client, is_ours=True)
-    client = refusing(engine.client, "list_search_attributes", "add_search_attributes", status=status)
+    client = refusing(
+        engine.client, "list_search_attributes", "add_search_attributes", status=status
+    )
 
     prepared = await prepare_namespace(client, is_ours=True)
 
@@ -137,7 +150,9 @@ async def test_without_the_operator_service_attributes_are_known_by_their_aliase
     assert prepared.missing == ()
 
 
-async def test_namespace_that_accepts_no_attribute_is_used_without_any(engine: WorkflowEnvironment) -> None:
+async def test_namespace_that_accepts_no_attribute_is_used_without_any(
+    engine: WorkflowEnvironment,
+) -> None:
     name = f"bare-{secrets.token_hex(4)}"
     client = refusing(engine.client, "add_search_attributes", "update_namespace", named=name)
 
@@ -148,8 +163,12 @@ async def test_namespace_that_accepts_no_attribute_is_used_without_any(engine: W
     prepared = await prepare_namespace(client, is_ours=True)
 
     assert prepared.registered.names == frozenset()
-    assert {line.partition(":")[0] for line in prepared.missing} == {f"search attribute {one}" for one in SEARCH_ATTRIBUTES}
-    assert all("PERMISSION_DENIED" in line or "does not list it" in line for line in prepared.missing)
+    assert {line.partition(":")[0] for line in prepared.missing} == {
+        f"search attribute {one}" for one in SEARCH_ATTRIBUTES
+    }
+    assert all(
+        "PERMISSION_DENIED" in line or "does not list it" in line for line in prepared.missing
+    )
 
 
 async def test_retention_that_may_not_be_shortened_is_reported(engine: WorkflowEnvironment) -> None:
@@ -157,6 +176,8 @@ async def test_retention_that_may_not_be_shortened_is_reported(engine: WorkflowE
     register.workflow_execution_retention_period.FromSeconds(3 * 86_400)
     await engine.client.workflow_service.register_namespace(register)
 
-    prepared = await prepare_namespace(refusing(engine.client, "update_namespace", named=name), is_ours=True)
+    prepared = await prepare_namespace(
+        refusing(engine.client, "update_namespace", named=name), is_ours=True
+    )
 
     assert "a retention of 1 day: PERMISSION_DENIED: not permitted" in prepared.missing

@@ -58,7 +58,9 @@ def test_long_failure_is_cut_and_keeps_the_error_and_its_place(causes: int) -> N
 
 def test_short_failure_is_kept_whole() -> None:
     try:
-        raise ApplicationError("the mail server refused", type="MailRefused", non_retryable=True) from OSError("no route")
+        raise ApplicationError(
+            "the mail server refused", type="MailRefused", non_retryable=True
+        ) from OSError("no route")
     except ApplicationError as error:
         failure = failure_of(error)
 
@@ -80,15 +82,22 @@ class BrokenWorkflow:
     @workflow.run
     async def run(self) -> None:
         retries = RetryPolicy(initial_interval=timedelta(minutes=5))
-        await workflow.execute_activity(break_for_good, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries)
+        await workflow.execute_activity(
+            break_for_good, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries
+        )
 
 
-async def test_temporal_keeps_the_failure_of_a_retried_activity(engine: WorkflowEnvironment) -> None:
+async def test_temporal_keeps_the_failure_of_a_retried_activity(
+    engine: WorkflowEnvironment,
+) -> None:
     address = engine.client.service_client.config.target_host
     client = await connect(
-        TemporalEndpoint(target=address, namespace=engine.client.namespace, identity="tests"), Runtime.default()
+        TemporalEndpoint(target=address, namespace=engine.client.namespace, identity="tests"),
+        Runtime.default(),
     )
-    async with Worker(client, task_queue="broken", workflows=[BrokenWorkflow], activities=[break_for_good]):
+    async with Worker(
+        client, task_queue="broken", workflows=[BrokenWorkflow], activities=[break_for_good]
+    ):
         handle = await client.start_workflow(BrokenWorkflow.run, id="broken", task_queue="broken")
 
         async def last_failure() -> str:

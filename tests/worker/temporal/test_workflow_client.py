@@ -37,7 +37,9 @@ class WithoutVisibility:
 
 
 def workflow_client_over(client: Any) -> ReceiptWorkflowClient:
-    return ReceiptWorkflowClient(client, public_url="https://makegood.example.com", owns_namespace=True)
+    return ReceiptWorkflowClient(
+        client, public_url="https://makegood.example.com", owns_namespace=True
+    )
 
 
 async def test_runs_that_are_gone_are_found_without_visibility(makegood: World) -> None:
@@ -47,7 +49,9 @@ async def test_runs_that_are_gone_are_found_without_visibility(makegood: World) 
     makegood.built.reconciler.stop()
     await makegood.handle(gone).terminate()
 
-    missing = await workflow_client_over(WithoutVisibility(makegood.client)).find_missing_runs([gone, there])
+    missing = await workflow_client_over(WithoutVisibility(makegood.client)).find_missing_runs(
+        [gone, there]
+    )
 
     assert (missing.found, missing.first_unchecked) == ([gone], None)
 
@@ -59,18 +63,29 @@ async def test_closed_runs_are_not_searched_without_the_state_attribute(makegood
     await makegood.started(event_id)
     await makegood.handle(event_id).terminate()
 
-    found = [one async for one in workflow_client.find_unexpectedly_closed(datetime.now(UTC) - timedelta(hours=1), limit=10)]
+    found = [
+        one
+        async for one in workflow_client.find_unexpectedly_closed(
+            datetime.now(UTC) - timedelta(hours=1), limit=10
+        )
+    ]
 
     assert found == []
 
 
-async def test_start_in_a_namespace_without_attributes_has_none(engine: WorkflowEnvironment, makegood: World) -> None:
+async def test_start_in_a_namespace_without_attributes_has_none(
+    engine: WorkflowEnvironment, makegood: World
+) -> None:
     client = await _bare_client(engine)
     event_id = await makegood.accept(enqueue=False)
     async with makegood.database.reading() as session:
-        stored = (await session.execute(RECEIPTS.select().with_only_columns(*RECEIPT_COLUMNS))).one()
+        stored = (
+            await session.execute(RECEIPTS.select().with_only_columns(*RECEIPT_COLUMNS))
+        ).one()
 
-    await wait_until_async(lambda: _is_started(workflow_client_over(client), stored), what="a run in the namespace")
+    await wait_until_async(
+        lambda: _is_started(workflow_client_over(client), stored), what="a run in the namespace"
+    )
 
     described = await client.get_workflow_handle(workflow_id(event_id)).describe()
     assert dict(described.search_attributes) == {}
@@ -96,7 +111,9 @@ async def _is_started(workflow_client: ReceiptWorkflowClient, stored: Any) -> bo
     try:
         await workflow_client.ensure_running(receipt_from(stored))
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:  # a new namespace is not known everywhere at once
+        if (
+            error.status is not RPCStatusCode.NOT_FOUND
+        ):  # a new namespace is not known everywhere at once
             raise
         return False
     return True
