@@ -1,7 +1,7 @@
 """Settings of the processes, read from the environment, and the setup of logging.
 
 - `settings` names every variable and its default.
-- `fields` has the types that reject wrong values.
+- `fields` has the types that reject wrong values, `service_urls` those of URLs.
 - `secret_files` reads secrets from files.
 - `logging` formats log lines.
 

@@ -8,7 +8,6 @@ file and never opens a connection.
 
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -26,9 +25,11 @@ from config.fields import (
     Delays,
     HeaderSecret,
     HostAndPort,
+    IssuerUrl,
     ListenHost,
     LogFormat,
     LogLevel,
+    MailAddress,
     Namespace,
     Networks,
     Port,
@@ -74,14 +75,14 @@ class Settings(BaseSettings):
     smtp_port: Port = 2525
     database_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
-    mail_from: str = "makegood@localhost"
+    mail_from: MailAddress = "makegood@localhost"
     public_url: WebOrigin | None = None
     temporal_ui_url: WebOrigin | None = None
     secret_key: RootSecretText | None = None
     secret_key_previous: RootSecretText | None = None
     egress_allow: Networks = ()
     trusted_proxies: Networks = ()
-    oidc_issuer: str | None = None
+    oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
     log_level: LogLevel = LogLevel.INFO
@@ -217,31 +218,10 @@ class Settings(BaseSettings):
             return None
         return read_root_secret(self.previous_secret_key_path)
 
-    @field_validator("mail_from")
-    @classmethod
-    def _mail_from_is_an_address(cls, value: str) -> str:
-        from store.people.email_addresses import canonical_address
-
-        return canonical_address(value.strip())
-
     @field_validator("*", mode="before")
     @classmethod
     def _is_one_line(cls, value: object) -> object:
         return one_line(value)
-
-    @field_validator("oidc_issuer")
-    @classmethod
-    def _oidc_issuer_is_a_url(cls, value: str | None) -> str | None:
-        try:
-            parts = urlsplit(value or "https://none")
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # its text would quote the value
-            is_url = False
-        if not is_url or parts.query or parts.fragment or parts.username:
-            raise ValueError(
-                "must look like https://id.example.com, as the provider itself spells it"
-            )
-        return value
 
     @model_validator(mode="after")
     def _oidc_client_is_whole(self) -> Self:

@@ -80,7 +80,7 @@ def check_migrations(settings: "Settings") -> Finding:
     except (OSError, SQLAlchemyError) as error:
         return fail(
             f"cannot be reached: {first_line_of(error, characters=200)}",
-            fix="start the database, or correct MAKEGOOD_DATABASE_URL",
+            fix="start the database, or correct MAKEGOOD_DATABASE_URL or MAKEGOOD_DATA_DIR",
         )
     if current is None:
         return fail("there are no tables yet", fix="run `makegood up` once, or `makegood migrate`")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Unavailable
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db import pool_limits as limits
+from store.db.outage_log import OutageLog
 from store.db.pools import (
     Generation,
     Pool,
@@ -221,26 +223,27 @@ def sqlite_path(url: str) -> Path:
 
 
 def _sqlite_pools(path: Path, *, on_loop: bool) -> Pools:
-    writing = sqlite_pool(path, limits.WRITING, writes=True, on_loop=on_loop)
+    pool = partial(sqlite_pool, path, outages=OutageLog())
+    writing = pool(limits.WRITING, writes=True, on_loop=on_loop)
     return Pools(
         writing=writing,
-        reading=sqlite_pool(path, limits.READING),
-        searching=sqlite_pool(path, limits.SEARCHING),
-        key_lookup=sqlite_pool(path, limits.KEY_LOOKUP),
-        heartbeat=sqlite_pool(path, limits.HEARTBEAT, writes=True, on_loop=on_loop),
-        watching=sqlite_pool(path, limits.WATCHING),
-        measuring=sqlite_pool(path, limits.MEASURING),
+        reading=pool(limits.READING),
+        searching=pool(limits.SEARCHING),
+        key_lookup=pool(limits.KEY_LOOKUP),
+        heartbeat=pool(limits.HEARTBEAT, writes=True, on_loop=on_loop),
+        watching=pool(limits.WATCHING),
+        measuring=pool(limits.MEASURING),
         looping=writing,
-        looping_reading=sqlite_pool(path, limits.LOOPING),
+        looping_reading=pool(limits.LOOPING),
     )
 
 
 def _postgres_pools(url: str, statement_seconds: float) -> Pools:
-    generation = Generation()
+    generation, outages = Generation(), OutageLog()
 
     def pool(of: limits.PoolLimits, *, writes: bool = False) -> Pool:
         return postgres_pool(
-            url, of, generation, statement_seconds=statement_seconds, writes=writes
+            url, of, generation, outages, statement_seconds=statement_seconds, writes=writes
         )
 
     looping = pool(limits.LOOPING, writes=True)
@@ -253,7 +256,7 @@ def _postgres_pools(url: str, statement_seconds: float) -> Pools:
         watching=pool(limits.WATCHING),
         measuring=pool(limits.MEASURING),
         looping=looping,
-        looping_reading=Pool(snapshots(looping.engine), looping.limits, looping.permits),
+        looping_reading=Pool(snapshots(looping.engine), looping.limits, looping.permits, outages),
     )
 
 

@@ -30,6 +30,7 @@ from store.db.errors import (
     judge,
     unavailable,
 )
+from store.db.outage_log import OutageLog
 from store.db.permits import Permits
 from store.db.pool_limits import PoolLimits
 from store.db.postgres import DURABLE, ONE_PROCESS, connect_postgres
@@ -67,6 +68,7 @@ class Pool:
     engine: AsyncEngine
     limits: PoolLimits
     permits: Permits
+    outages: OutageLog
 
     @asynccontextmanager
     async def session(self, name: str = "") -> AsyncIterator[AsyncSession]:
@@ -85,18 +87,34 @@ class Pool:
                 AsyncSession(self.engine, expire_on_commit=False) as session,
                 session.begin(),
             ):
-                await _connected(session)
+                await self._connect(session)
                 with time_limit(await _sqlite_connection(session), self.limits.limit_seconds):
                     yield session
         except DBAPIError as error:
             if self.limits.each is not None and is_time_limit(error):
                 raise _too_slow(self.limits.limit_seconds) from error
-            if judge(error) is not Follows.STATEMENT:
+            follows = judge(error)
+            if follows in {Follows.RECONNECT, Follows.UNAVAILABLE}:
+                self.outages.failed(error.orig or error)
+            if follows is not Follows.STATEMENT:
                 raise unavailable() from error
             raise
         finally:
             cooldown_seconds = self.limits.cooldown_after(time.monotonic() - began)
             self.permits.release(name, cooldown_seconds=cooldown_seconds)
+
+    async def _connect(self, session: AsyncSession) -> None:
+        """Check out a connection. An error here is the store's, one of the block the caller's."""
+        try:
+            await session.connection()
+        # InvalidRequestError: connections are lost as fast as they are made.
+        except (*BROKEN, InvalidRequestError) as error:
+            self.outages.failed(error)
+            raise unavailable() from error
+        except Unavailable as error:
+            self.outages.failed(error.__cause__ or error)
+            raise
+        self.outages.succeeded()
 
     def _no_permit(self, name: str) -> RateLimited | Unavailable:
         if self.limits.each is None:
@@ -118,15 +136,6 @@ def _too_slow(seconds: float | None) -> TooSlow:
     )
 
 
-async def _connected(session: AsyncSession) -> None:
-    """Check out a connection. An error here is the store's, one of the block the caller's."""
-    try:
-        await session.connection()
-    # InvalidRequestError: connections are lost as fast as they are made.
-    except (*BROKEN, InvalidRequestError) as error:
-        raise unavailable() from error
-
-
 async def _sqlite_connection(session: AsyncSession) -> sqlite3.Connection | None:
     """The raw connection of a SQLite session. None on PostgreSQL, which has its own time limits."""
     if session.get_bind().dialect.name != "sqlite":
@@ -137,7 +146,12 @@ async def _sqlite_connection(session: AsyncSession) -> sqlite3.Connection | None
 
 
 def sqlite_pool(
-    path: Path, limits: PoolLimits, *, writes: bool = False, on_loop: bool = False
+    path: Path,
+    limits: PoolLimits,
+    outages: OutageLog,
+    *,
+    writes: bool = False,
+    on_loop: bool = False,
 ) -> Pool:
     """A pool on a file that exists. A pool that writes has one connection.
 
@@ -146,7 +160,7 @@ def sqlite_pool(
     # SQLite has one writer anyway. Waiting for a permit is fair; polling the write lock is not.
     connections = 1 if writes else limits.connections
     engine = sqlite_engine(path, connections=connections, writes=writes, on_loop=on_loop)
-    return Pool(engine, limits, Permits(connections, each=limits.each))
+    return Pool(engine, limits, Permits(connections, each=limits.each), outages)
 
 
 def sqlite_engine(
@@ -202,6 +216,7 @@ def postgres_pool(
     url: str,
     limits: PoolLimits,
     generation: Generation,
+    outages: OutageLog,
     *,
     statement_seconds: float,
     writes: bool = False,
@@ -221,7 +236,7 @@ def postgres_pool(
         may_be_standby=not writes,
     )
     permits = Permits(limits.connections, each=limits.each)
-    return Pool(engine if writes else snapshots(engine), limits, permits)
+    return Pool(engine if writes else snapshots(engine), limits, permits, outages)
 
 
 def snapshots(engine: AsyncEngine) -> AsyncEngine:

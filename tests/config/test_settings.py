@@ -235,6 +235,10 @@ RESERVED = [
     f"postgresql://makegood:{READ_WRONGLY}@db:99999/makegood",
     f"postgresql://makegood:{READ_WRONGLY}\n@db/makegood",
     f"postgresql://makegood:{READ_WRONGLY}@db/makegood?sslmode=on",
+    *[
+        f"postgresql://makegood:{READ_WRONGLY}@db/makegood?{option}=/nowhere/file.pem"
+        for option in ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+    ],
     f"postgresql:makegood:{READ_WRONGLY}@db/makegood",
     *[
         f"postgresql://makegood:{READ_WRONGLY}@{host}/makegood"

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr, TypeAdapter
 from sqlalchemy import text
 
-from config.fields import OF_LIBPQ_ALONE, DatabaseUrl
+from config.fields import DatabaseUrl
+from config.service_urls import OF_LIBPQ_ALONE
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
