@@ -214,9 +214,8 @@ async def _note_unknown_result(
     named = sanitize(result_id)
     if await result_is_stored(st, event_id, ResultId(named)):
         return
-    await _load_status(
-        st, event_id
-    )  # Raises for an unknown receipt, which must not get a timeline.
+    # Raises for an unknown receipt, which must not get a timeline.
+    await _load_status(st, event_id)
     text = "A signal named a result that is not stored; it was ignored."
     await note(st, event_id, now, text=text, result_id=named)
 

@@ -74,9 +74,8 @@ class CallbackSlots:
         self._pairs: Counter[tuple[str, str]] = Counter()  # by project and host
         self._last_retry_at: dict[ProjectId, float] = {}
         self._retry_at: dict[str, float] = {}  # by the name of a waiting caller
-        self._held_seconds: dict[
-            ProjectId, float
-        ] = {}  # by the project's last slot that was released
+        # by the project's last slot that was released
+        self._held_seconds: dict[ProjectId, float] = {}
         # When a project with slots last acquired or released one.
         self._changed_at: dict[ProjectId, float] = {}
         self._waiting: dict[ProjectId, deque[asyncio.Future[None]]] = {}

@@ -132,9 +132,8 @@ def read_order(trace: Path) -> Order:
     written_at: dict[str, int] = {}
     synced_from = 0  # every write to the log before this one is on disk
     begun: dict[str, tuple[int, str]] = {}
-    on_disk_at_head: dict[
-        str, int
-    ] = {}  # by connection; the head of a response leaves before its body
+    # by connection; the head of a response leaves before its body
+    on_disk_at_head: dict[str, int] = {}
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             number += 1

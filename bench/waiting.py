@@ -94,9 +94,8 @@ async def memory_while_waiting(installation: Installation, counts: tuple[int, ..
             )
             waiting = count
             await wait_until_dispatched(database)
-            await asyncio.sleep(
-                SETTLE_SECONDS
-            )  # the last workflows are still running their first task
+            # the last workflows are still running their first task
+            await asyncio.sleep(SETTLE_SECONDS)
             found.append(mebibytes(process))
             print(
                 f"  worker with {count} waiting: {found[-1]:.0f} MiB (none: {found[0]:.0f} MiB)",

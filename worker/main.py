@@ -146,9 +146,8 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, thresholds: Health
         secrets_known=secrets_known,
     )
     heartbeat_task = asyncio.create_task(heartbeat.heartbeat_loop())
-    credit_task = asyncio.create_task(
-        outage_credit_loop(dependencies.database.for_loops())
-    )  # needs no Temporal
+    # needs no Temporal
+    credit_task = asyncio.create_task(outage_credit_loop(dependencies.database.for_loops()))
     try:
         with watched_loop():
             await refuse_unknown_secret(dependencies.database, dependencies.sealer)

@@ -95,9 +95,8 @@ class Supervisor:
         if self._stop.is_set():
             self._kill_now.set()
         self._stop.set()
-        for (
-            child
-        ) in self._children:  # Releases tasks that wait for a child; they check `_stop` next.
+        # Releases tasks that wait for a child; they check `_stop` next.
+        for child in self._children:
             child.ready.set()
         self._prepared.set()
 
@@ -169,9 +168,8 @@ class Supervisor:
         liveness_task = self._create_task(self._kill_when_failing(child, process.pid))
         ended_with = await process.wait()
         liveness_task.cancel()
-        child.signal(
-            signal.SIGKILL
-        )  # If the launcher died, its program can still run in the group.
+        # If the launcher died, its program can still run in the group.
+        child.signal(signal.SIGKILL)
         await asyncio.wait({reader}, timeout=1.0)
         reader.cancel()
         pipe.close()

@@ -108,8 +108,7 @@ def _readable(stored: RowMapping) -> dict[str, Stored] | None:
             row[name] = int(text) if name in _NUMBERS and isinstance(text, str) else text
         except ValueError:
             return None
-        if name in _NUMBERS and str(row[name]) != str(
-            text
-        ):  # `int` also takes spaces, underscores, a sign
+        # `int` also takes spaces, underscores, a sign
+        if name in _NUMBERS and str(row[name]) != str(text):
             return None
     return row

@@ -255,9 +255,8 @@ async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[Key
     """Replace the digests of used keys with the current root secret, once it is in force."""
     if not used or await read_fact(session, SECRET_FACT) != sealer.current.fingerprint:
         return
-    for key_id, digest in sorted(
-        used.items()
-    ):  # the same order in every process, against deadlocks
+    # the same order in every process, against deadlocks
+    for key_id, digest in sorted(used.items()):
         values = {"digest": digest, "digested_with": sealer.current.fingerprint}
         await session.execute(update(KEYS).where(KEYS.c.id == key_id).values(values))
 

@@ -46,9 +46,8 @@ class Permits:
             async with asyncio.timeout(seconds):
                 await waiter
         except BaseException:
-            if (
-                waiter.done() and not waiter.cancelled()
-            ):  # the permit was granted at the same moment
+            # the permit was granted at the same moment
+            if waiter.done() and not waiter.cancelled():
                 self.release(name)
             else:
                 self._dequeue(name, waiter)

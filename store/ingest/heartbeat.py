@@ -78,9 +78,8 @@ class IngestHeartbeat:
                         extra={"outage": outage.id, "seconds": seconds},
                     )
             self._log_failing(is_refusing, "refuses")
-        except (
-            Exception
-        ) as error:  # a process edge: a later heartbeat succeeds, or this is an outage
+        # a process edge: a later heartbeat succeeds, or this is an outage
+        except Exception as error:
             self._log_failing(True, type(error).__name__)
 
     def _log_failing(self, is_failing: bool, reason: str) -> None:

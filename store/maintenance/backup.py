@@ -211,9 +211,8 @@ def _plain(table: Table) -> Table:
     return Table(table.name, MetaData(), *columns)
 
 
-async def _stored(
-    session: AsyncSession, table: Table
-) -> AsyncIterator[list[list[Any]]]:  # Any: JSON, by the column
+# Any: JSON, by the column
+async def _stored(session: AsyncSession, table: Table) -> AsyncIterator[list[list[Any]]]:
     sealed = [i for i, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
     found = await session.stream(_selected(table), execution_options={"yield_per": ROWS_AT_ONCE})
     async for part in found.partitions():
@@ -231,9 +230,8 @@ def _selected(table: Table) -> Select[Any]:
     return select(table).where(table.c.role == INGEST).order_by(table.c.at.desc()).limit(1)
 
 
-def _row(
-    table: Table, columns: tuple[str, ...], values: Any
-) -> dict[str, Any]:  # Any: JSON, by the column
+# Any: JSON, by the column
+def _row(table: Table, columns: tuple[str, ...], values: Any) -> dict[str, Any]:
     row = dict(zip(columns, values, strict=True))
     for column in table.columns:
         if isinstance(column.type, LargeBinary) and row[column.name] is not None:

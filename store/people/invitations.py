@@ -91,9 +91,8 @@ async def use_invitation(session: AsyncSession, *, token: str, now: datetime) ->
     found = await find_invitation(session, token=token, now=now)
     if found is None:
         return None
-    await lock_project(
-        session, found.project_id
-    )  # before the invitation's row, in the same order as its deletion
+    # before the invitation's row, in the same order as its deletion
+    await lock_project(session, found.project_id)
     unused = update(INVITATIONS).where(
         INVITATIONS.c.id == found.id, INVITATIONS.c.used_at.is_(None)
     )

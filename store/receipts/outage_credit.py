@@ -154,9 +154,8 @@ async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCr
     return PendingCredit(pending[0], (to_unix_ms(now) - pending[0].up_at) / 1000)
 
 
-async def credited_receipts(
-    session: AsyncSession, rows: Sequence[Row[Any]]
-) -> list[Receipt]:  # Any: columns, as named
+# Any: columns, as named
+async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:
     """The receipts of these rows, with every pending outage applied to their deadlines. Writes
     nothing.
     """

@@ -40,9 +40,8 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else from_unix_ms(value)
 
 
-def _instant(
-    *, nullable: bool = False, index: bool = False
-) -> Any:  # Any: SQLModel's Field is typed so
+# Any: SQLModel's Field is typed so
+def _instant(*, nullable: bool = False, index: bool = False) -> Any:
     return Field(default=None, sa_column=Column(Instant(), nullable=nullable, index=index))
 
 
@@ -107,14 +106,12 @@ class Project(SQLModel, table=True):
     late_result: str = _text()  # resolve | note
     snapshots: bool = Field(default=False)
     alert_emails: str = _text()  # JSON array of addresses
-    data_key: bytes = Field(
-        sa_column=Column(LargeBinary, nullable=False)
-    )  # sealed by the master key
+    # sealed by the master key
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _instant()
     suspended_at: datetime | None = _instant(nullable=True)
-    deleted_at: datetime | None = _instant(
-        nullable=True
-    )  # from then on it is nobody's: its rows are erased
+    # from then on it is nobody's: its rows are erased
+    deleted_at: datetime | None = _instant(nullable=True)
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
 
 
@@ -180,9 +177,8 @@ class Receipt(SQLModel, table=True):
     ended_at: datetime | None = _instant(nullable=True)
     flags: str = _text()  # space-separated
     request_id: str = _text()
-    payload: bytes | None = Field(
-        default=None, sa_column=Column(LargeBinary, nullable=True)
-    )  # sealed JSON text
+    # sealed JSON text
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     credited_outage: int = _newest_outage()
 
 
@@ -202,9 +198,8 @@ class Incident(SQLModel, table=True):
     resolved_at: datetime | None = _instant(nullable=True)
     resolution: str | None = _text(nullable=True)
     resolving_replay_id: str | None = _text(nullable=True)
-    request_marks: str | None = _text(
-        nullable=True
-    )  # JSON object: the latest `reprocess` signal seen of each series
+    # JSON object: the latest `reprocess` signal seen of each series
+    request_marks: str | None = _text(nullable=True)
 
 
 class Repair(SQLModel, table=True):
@@ -242,9 +237,8 @@ class Attempt(SQLModel, table=True):
     status: int | None = Field(default=None)
     duration_ms: int | None = Field(default=None)
     error_class: str | None = _text(nullable=True)
-    holder: str | None = _text(
-        nullable=True
-    )  # the process that sends it, as its heartbeat names it
+    # the process that sends it, as its heartbeat names it
+    holder: str | None = _text(nullable=True)
 
 
 class Result(SQLModel, table=True):
@@ -263,9 +257,8 @@ class Result(SQLModel, table=True):
     received_at: datetime = _instant()
     # Of status, `replay_id` and error; '' in rows from before it was kept.
     digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
-    repeats: int = Field(
-        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
-    )  # equal ones that came later and changed nothing
+    # equal ones that came later and changed nothing
+    repeats: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     repeated_at: datetime | None = _instant(nullable=True)
 
 
@@ -370,12 +363,10 @@ class Idempotency(SQLModel, table=True):
     key: str = _text(primary_key=True)
     fingerprint: str = _text()  # SHA-256 of the raw body, hex
     status: int = Field()
-    subject: str | None = _text(
-        nullable=True
-    )  # the event, for an accepted receipt: its answer is made from that row
-    body: bytes | None = Field(
-        default=None, sa_column=Column(LargeBinary, nullable=True)
-    )  # every other answer, as sent
+    # the event, for an accepted receipt: its answer is made from that row
+    subject: str | None = _text(nullable=True)
+    # every other answer, as sent
+    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     created_at: datetime = _instant(index=True)
 
 
@@ -499,15 +490,13 @@ class TotpFactor(SQLModel, table=True):
     __tablename__: ClassVar[str] = "totp_factors"
 
     user_id: str = _text(primary_key=True)
-    data_key: bytes = Field(
-        sa_column=Column(LargeBinary, nullable=False)
-    )  # sealed by the master key
+    # sealed by the master key
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _instant()
     confirmed_at: datetime | None = _instant(nullable=True)
-    last_step: int | None = Field(
-        default=None, sa_column=Column(BigInteger, nullable=True)
-    )  # the newest that was accepted
+    # the newest that was accepted
+    last_step: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
 class RecoveryCode(SQLModel, table=True):
@@ -527,9 +516,8 @@ class Throttle(SQLModel, table=True):
     name: str = _text(primary_key=True)  # what is counted, and the digest of whose it is
     failures: int = Field()
     open_at: datetime = _instant()  # not to be tried before
-    told_until: datetime | None = _instant(
-        nullable=True
-    )  # until this `open_at`, a refused attempt is already in the audit log
+    # until this `open_at`, a refused attempt is already in the audit log
+    told_until: datetime | None = _instant(nullable=True)
     forgotten_at: datetime = _instant(index=True)
 
 

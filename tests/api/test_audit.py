@@ -252,9 +252,8 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
         assert await rows_of(database) == before
         accepted = await caller.accept()
 
-    assert (
-        await caller.ask("GET", f"/events/{accepted}")
-    ).status_code == 200  # ingest does not need the log
+    # ingest does not need the log
+    assert (await caller.ask("GET", f"/events/{accepted}")).status_code == 200
 
 
 async def test_log_is_paged_narrowed_and_for_this_project_alone(

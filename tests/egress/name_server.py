@@ -58,9 +58,8 @@ class NameServer(asyncio.DatagramProtocol):
         )
         await asyncio.start_server(self._serve, host, port)
 
-    def connection_made(
-        self, transport: Any
-    ) -> None:  # Any: asyncio's own datagram transport is no `DatagramTransport`
+    # Any: asyncio's own datagram transport is no `DatagramTransport`
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

@@ -381,9 +381,8 @@ def test_tls_handshake_gets_no_more_time_than_the_call_has_left(language: str) -
         ended: list[float] = []
 
         def serve() -> None:
-            time.sleep(
-                0.6
-            )  # as long as the client's first SYN finds no place: it is sent again after a second
+            # as long as the client's first SYN finds no place: it is sent again after a second
+            time.sleep(0.6)
             first, _ = listener.accept()
             second, _ = listener.accept()
             with first, second:

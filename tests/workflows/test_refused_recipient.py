@@ -20,9 +20,8 @@ async def test_recipient_refused_for_good_ends_visibly_and_the_others_are_notifi
 
     event_id = await opened(makegood)
     await makegood.eventually(lambda: has_ended(makegood, event_id), "the refused alert has ended")
-    await makegood.subjects(
-        4
-    )  # the alert and the notice about the refused address, to each of the two
+    # the alert and the notice about the refused address, to each of the two
+    await makegood.subjects(4)
 
     assert await alerts_ended(makegood, event_id) == [
         {

@@ -181,9 +181,8 @@ async def test_signals_sent_while_no_worker_runs_are_all_consumed_and_the_good_o
     await makegood.start_worker()
 
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
-    assert (await makegood.event_types(event_id)).count(
-        "WORKFLOW_EXECUTION_SIGNALED"
-    ) == 21  # one of them moved the deadline
+    # one of them moved the deadline
+    assert (await makegood.event_types(event_id)).count("WORKFLOW_EXECUTION_SIGNALED") == 21
     not_understood = "(its payload was not understood, or only in part)"
     odd_lines = [
         f"signal result {not_understood}",

@@ -23,9 +23,8 @@ class WorkerReport:
         self.changed = asyncio.Event()
         self._namespace: dict[str, object] = {}
         self._problem: Problem | None = None
-        self._missing: dict[
-            str, tuple[str, ...]
-        ] = {}  # what this process works without, by the check that found it
+        # what this process works without, by the check that found it
+        self._missing: dict[str, tuple[str, ...]] = {}
         self._foreign_workers: tuple[str, ...] = ()
         self._additional: Callable[[], Mapping[str, object]] = dict
 

@@ -149,9 +149,8 @@ class SelfCheck:
                 self._canaries_timed_out = 0
                 return
             self._record_refused_poll_check(refusal)
-            polled_at = datetime.now(
-                UTC
-            )  # always another instant, so that the higher limit applies
+            # always another instant, so that the higher limit applies
+            polled_at = datetime.now(UTC)
         if not self._canaries_timed_out:
             self._canary_polled_at = polled_at
         self._canaries_timed_out += 1

@@ -71,9 +71,8 @@ class Backoffs:
     """
 
     def __init__(self) -> None:
-        self._failed: dict[
-            str, tuple[int, float]
-        ] = {}  # tries and until when, by the monotonic clock
+        # tries and until when, by the monotonic clock
+        self._failed: dict[str, tuple[int, float]] = {}
 
     def is_ready(self, item: str) -> bool:
         """Whether the item's backoff is over."""

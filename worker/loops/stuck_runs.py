@@ -57,9 +57,8 @@ class StuckRunWatch:
         self._database = database
         self._workflow_client = workflow_client
         self._suspected_until = ""
-        self._waiting: dict[
-            EventId, tuple[datetime | None, datetime]
-        ] = {}  # the task of each, and since when it was seen
+        # the task of each, and since when it was seen
+        self._waiting: dict[EventId, tuple[datetime | None, datetime]] = {}
 
     async def check(self) -> None:
         """Suspect runs of stalled repairs, then check each suspected run that is due.

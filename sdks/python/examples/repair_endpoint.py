@@ -26,9 +26,8 @@ async def repair(request: Request, background: BackgroundTasks) -> dict[str, boo
         callback = verifier.verify(request.headers, await request.body())
     except InvalidCallback as invalid:
         raise HTTPException(401, invalid.reason) from None
-    background.add_task(
-        apply_and_report, callback
-    )  # in earnest: enqueue it durably before answering
+    # in earnest: enqueue it durably before answering
+    background.add_task(apply_and_report, callback)
     return {"accepted": True}
 
 

@@ -48,9 +48,8 @@ class Fleet:
         """
         await self.stop(name)
         stack = self._stacks[name] = AsyncExitStack()
-        parts = parts_on(
-            self._database, Sealer(*secrets), outage_seconds=1
-        )  # four heartbeats a second
+        # four heartbeats a second
+        parts = parts_on(self._database, Sealer(*secrets), outage_seconds=1)
         app = create_app(parts, clock=lambda: self.seconds)
         client = await stack.enter_async_context(serving(app))
         self._callers[name] = Caller(client, self.api_keys[0])

@@ -63,9 +63,8 @@ async def test_first_check_of_the_contract_wins(
         )
     chosen = SPOILED_ONE_BY_ONE[: SPOILED_ONE_BY_ONE.index(spoiled_until) + 1]
     burst = 2 if Code.RATE_LIMITED in chosen else 100
-    app = create_app(
-        parts_on(database, sealer, rate_limit=1, rate_burst=burst), clock=lambda: 0.0
-    )  # a frozen clock adds no tokens
+    # a frozen clock adds no tokens
+    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=burst), clock=lambda: 0.0)
     async with serving(app) as client:
         caller = Caller(client, project.api_key)
         await caller.accept()

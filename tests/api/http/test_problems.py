@@ -224,9 +224,8 @@ async def test_suspended_project_is_refused(
 async def test_rate_limited_response_has_the_seconds_to_wait(
     database: Database, sealer: Sealer, project: CreatedProject, live_project: CreatedProject
 ) -> None:
-    app = create_app(
-        parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0
-    )  # a frozen clock adds no tokens
+    # a frozen clock adds no tokens
+    app = create_app(parts_on(database, sealer, rate_limit=1, rate_burst=2), clock=lambda: 0.0)
     async with serving(app) as client:
         fast, other = Caller(client, project.api_key), Caller(client, live_project.api_key)
 

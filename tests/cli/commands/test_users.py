@@ -137,9 +137,8 @@ def test_user_commands_are_in_the_audit_log(with_project: Makegood) -> None:
     assert "shop.example" not in listed.out
 
 
-def in_store(
-    url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]
-) -> Any:  # what the action gave
+# what the action gave
+def in_store(url: str, action: Callable[[Database, AsyncSession], Awaitable[Any]]) -> Any:
     async def act() -> Any:
         database = Database.open(url)
         async with database.transaction() as session:

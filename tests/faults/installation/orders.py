@@ -94,9 +94,8 @@ class Merchant:
     ends: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: dict[str, Order] = field(default_factory=dict)  # by event
     orders: dict[str, Order] = field(default_factory=dict)
-    accepted_at: dict[int, float] = field(
-        default_factory=dict
-    )  # when each API last did, by the monotonic clock
+    # when each API last did, by the monotonic clock
+    accepted_at: dict[int, float] = field(default_factory=dict)
     _repaired: dict[str, int] = field(default_factory=dict)
     _handled: set[str] = field(default_factory=set)
     _numbers: int = 0

@@ -101,9 +101,8 @@ class Kept:
     def freeze(self) -> None:
         """SIGSTOP, to all below it as well."""
         for process in self._tree():
-            with contextlib.suppress(
-                psutil.NoSuchProcess
-            ):  # ended since it was listed, as a connection's does
+            # ended since it was listed, as a connection's does
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
 
     def resume(self) -> None:

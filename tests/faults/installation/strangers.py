@@ -60,9 +60,8 @@ class Strangers:
     signalled: int = 0
     _greedy_key: str = ""
     _odd_key: str = ""
-    _odd: dict[str, float] = field(
-        default_factory=dict
-    )  # when the deadline of each accepted one is, by event
+    # when the deadline of each accepted one is, by event
+    _odd: dict[str, float] = field(default_factory=dict)
 
     async def arrive(self) -> None:
         """Before any process is at work: their projects, and the crowd that waits."""

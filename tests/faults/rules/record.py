@@ -91,9 +91,8 @@ class Event:
     receipts: list[Said] = field(default_factory=list)
     results: list[Said] = field(default_factory=list)
     reprocesses: list[Request] = field(default_factory=list)
-    signals: list[float] = field(
-        default_factory=list
-    )  # when somebody typed a `reprocess` into Temporal
+    # when somebody typed a `reprocess` into Temporal
+    signals: list[float] = field(default_factory=list)
 
     @property
     def repairs(self) -> list[Json]:

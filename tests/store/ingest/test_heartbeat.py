@@ -72,9 +72,8 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
         story.at = await database.now(session)
     event_id = await story.receipt(timeout_minutes=1.5 / 60)
     other = await asyncpg.connect(database.url)
-    mode = (
-        "ACCESS EXCLUSIVE" if table == "api_keys" else "SHARE"
-    )  # what is only read is not stopped by less
+    # what is only read is not stopped by less
+    mode = "ACCESS EXCLUSIVE" if table == "api_keys" else "SHARE"
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
 
     async def is_long() -> bool:

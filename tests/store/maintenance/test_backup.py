@@ -252,9 +252,8 @@ async def test_every_row_comes_back(
 
     after = await rows_of(empty)
     counted = {name: len(rows) for name, rows in before.items() if name not in LEFT_OUT}
-    assert (
-        stored == written == counted | {"heartbeats": 1, "audit_log": 2}
-    )  # the backup itself is in the log
+    # the backup itself is in the log
+    assert stored == written == counted | {"heartbeats": 1, "audit_log": 2}
     changed = {"outbox", "alerts", "facts", "heartbeats", *AUDITED, *LEFT_OUT}
     assert without(after, changed) == without(before, changed)
     assert without(await rows_of(story.database), AUDITED) == without(before, AUDITED)

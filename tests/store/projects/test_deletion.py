@@ -410,9 +410,8 @@ async def test_its_data_key_is_gone_from_the_file(sqlite_url: str, sealer: Seale
 
     async with database.transaction() as session:
         await deleting.delete_project(session, project.id, end_open=False, now=LATER)
-    await (
-        database.close()
-    )  # checkpoints: what the write-ahead log had is in the file, and it is gone
+    # checkpoints: what the write-ahead log had is in the file, and it is gone
+    await database.close()
 
     assert not path.with_name(f"{path.name}-wal").exists()
     assert data_key not in path.read_bytes()

@@ -111,9 +111,8 @@ async def _is_started(workflow_client: ReceiptWorkflowClient, stored: Any) -> bo
     try:
         await workflow_client.ensure_running(receipt_from(stored))
     except RPCError as error:
-        if (
-            error.status is not RPCStatusCode.NOT_FOUND
-        ):  # a new namespace is not known everywhere at once
+        # a new namespace is not known everywhere at once
+        if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return False
     return True
