@@ -68,7 +68,7 @@ class Run:
 
     def mail(self, at: float, number: int, title: str, *, replay_id: str = "", message_id: str = "") -> Entry:
         """A mail as the product writes it, its Message-ID made from what it tells."""
-        lines = ["Look", "", f"Incident id   inc_{number}", *([f"Replay id     {replay_id}"] if replay_id else [])]
+        lines = ["Look", "", f"Incident ID   inc_{number}", *([f"Repair ID     {replay_id}"] if replay_id else [])]
         return self.note(
             at,
             "mail",
