@@ -230,7 +230,7 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Reference", receipt.internal_reference),
         ("Event", str(receipt.event_type)),
         ("Effect", _words(receipt.effect_type)),
-        ("Reason", _REASONS[incident.reason]),
+        ("Reason", f"{_REASONS[incident.reason]} ({incident.reason})"),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
         ("Cause", _sentence(_CAUSES[facts.cause]) if facts.cause else ""),
         ("Not reached", facts.failing or ""),

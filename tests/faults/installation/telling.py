@@ -116,8 +116,8 @@ class Run:
         lines = [
             "Look",
             "",
-            f"Incident id   inc_{number}",
-            *([f"Replay id     {replay_id}"] if replay_id else []),
+            f"Incident ID   inc_{number}",
+            *([f"Repair ID     {replay_id}"] if replay_id else []),
         ]
         return self.note(
             at,

@@ -208,9 +208,9 @@ def _mail(entry: Entry) -> Mail:
         to=to if isinstance(to, str) else json.dumps(to),
         subject=subject,
         kind=_KINDS[titled[1]] if titled else None,
-        incident_id=_found(r"^Incident id\s+(inc_\S+)$", text),
+        incident_id=_found(r"^Incident ID\s+(inc_\S+)$", text),
         event_id=_found(r"/events/(evt_\w+)", text),
-        replay_id=_found(r"^Replay id\s+(rpl_\S+)$", text),
+        replay_id=_found(r"^Repair ID\s+(rpl_\S+)$", text),
     )
 
 
