@@ -51,32 +51,47 @@ async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> 
     return Purged(**{kind: await purge_kind(session, kind, now, limit=limit) for kind in KINDS})
 
 
-async def purge_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 1_000) -> int:
-    """Delete one batch of at most `limit` rows of `kind`, one of `KINDS`. Return how many."""
-    return await KINDS[kind](session, now, limit)
+async def purge_kind(
+    session: AsyncSession, kind: str, now: datetime, *, limit: int = 1_000, skip: int | None = None
+) -> int:
+    """Delete one batch of at most `limit` rows of `kind`, one of `KINDS`. Return how many.
+
+    `skip`: leave out so many rows, oldest first, because they cannot be deleted.
+    """
+    return await KINDS[kind](session, now, limit, skip or 0)
 
 
-async def _purge_answers(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _purge_answers(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
     columns = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
     is_old = IDEMPOTENCY.c.created_at <= now - RESPONSE_RETENTION
-    old = _locked(select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit))
+    old = _locked(
+        select(*columns).where(is_old).order_by(IDEMPOTENCY.c.created_at).limit(limit).offset(skip)
+    )
     # The age is checked again: a key used again meanwhile has a new row.
     purged = delete(IDEMPOTENCY).where(tuple_(*columns).in_(old), is_old)
     return len((await session.execute(purged.returning(IDEMPOTENCY.c.key))).all())
 
 
-async def _purge_payloads(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _purge_payloads(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
     is_old = (RECEIPTS.c.payload.is_not(None), RECEIPTS.c.accepted_at <= now - PAYLOAD_RETENTION)
     old = _locked(
-        select(RECEIPTS.c.event_id).where(*is_old).order_by(RECEIPTS.c.accepted_at).limit(limit)
+        select(RECEIPTS.c.event_id)
+        .where(*is_old)
+        .order_by(RECEIPTS.c.accepted_at)
+        .limit(limit)
+        .offset(skip)
     )
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
 
 
-async def _purge_links(session: AsyncSession, table: Table, now: datetime, limit: int) -> int:
+async def _purge_links(
+    session: AsyncSession, table: Table, now: datetime, limit: int, skip: int
+) -> int:
     is_spent = or_(table.c.expires_at <= now, table.c.used_at.is_not(None))
-    spent = _locked(select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit))
+    spent = _locked(
+        select(table.c.digest).where(is_spent).order_by(table.c.digest).limit(limit).offset(skip)
+    )
     return len(
         (
             await session.execute(
@@ -86,17 +101,27 @@ async def _purge_links(session: AsyncSession, table: Table, now: datetime, limit
     )
 
 
-async def _purge_sessions(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _purge_sessions(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
     is_over = or_(SESSIONS.c.expires_at <= now, SESSIONS.c.seen_at <= now - IDLE_LIFETIME)
-    old = _locked(select(SESSIONS.c.digest).where(is_over).order_by(SESSIONS.c.digest).limit(limit))
+    old = _locked(
+        select(SESSIONS.c.digest)
+        .where(is_over)
+        .order_by(SESSIONS.c.digest)
+        .limit(limit)
+        .offset(skip)
+    )
     purged = delete(SESSIONS).where(SESSIONS.c.digest.in_(old))
     return len((await session.execute(purged.returning(SESSIONS.c.digest))).all())
 
 
-async def _purge_throttles(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _purge_throttles(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
     is_old = THROTTLES.c.forgotten_at <= now
     old = _locked(
-        select(THROTTLES.c.name).where(is_old).order_by(THROTTLES.c.forgotten_at).limit(limit)
+        select(THROTTLES.c.name)
+        .where(is_old)
+        .order_by(THROTTLES.c.forgotten_at)
+        .limit(limit)
+        .offset(skip)
     )
     # The age is checked again: a new login attempt may have refreshed the row meanwhile.
     purged = delete(THROTTLES).where(THROTTLES.c.name.in_(old), is_old)
@@ -109,16 +134,16 @@ def _locked(chosen: Select[Any]) -> Select[Any]:
     return select(chosen.with_for_update(skip_locked=True).cte("chosen"))
 
 
-async def _purge_login_links(session: AsyncSession, now: datetime, limit: int) -> int:
-    return await _purge_links(session, LINKS, now, limit)
+async def _purge_login_links(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
+    return await _purge_links(session, LINKS, now, limit, skip)
 
 
-async def _purge_invitations(session: AsyncSession, now: datetime, limit: int) -> int:
-    return await _purge_links(session, INVITATIONS, now, limit)
+async def _purge_invitations(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
+    return await _purge_links(session, INVITATIONS, now, limit, skip)
 
 
 # By the names of `Purged`.
-KINDS: Mapping[str, Callable[[AsyncSession, datetime, int], Awaitable[int]]] = {
+KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int], Awaitable[int]]] = {
     "answers": _purge_answers,
     "payloads": _purge_payloads,
     "login_links": _purge_login_links,

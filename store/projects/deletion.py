@@ -160,9 +160,14 @@ async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 20
     return Erased(**{kind: await erase_kind(session, kind, now, limit=limit) for kind in KINDS})
 
 
-async def erase_kind(session: AsyncSession, kind: str, now: datetime, *, limit: int = 200) -> int:
-    """Erase one batch of a kind, one of `KINDS`; returns how many rows."""
-    return await KINDS[kind](session, now, limit)
+async def erase_kind(
+    session: AsyncSession, kind: str, now: datetime, *, limit: int = 200, skip: int | None = None
+) -> int:
+    """Erase one batch of a kind, one of `KINDS`; returns how many rows.
+
+    `skip`: leave out so many rows, in the order of their keys, because they cannot be erased.
+    """
+    return await KINDS[kind](session, now, limit, skip)
 
 
 async def mark_erased(session: AsyncSession, now: datetime) -> int:
@@ -186,44 +191,52 @@ async def unmark_erased(session: AsyncSession) -> int:
     return len((await session.execute(late.returning(PROJECTS.c.id))).all())
 
 
-async def _erase_receipts(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _erase_receipts(
+    session: AsyncSession, now: datetime, limit: int, skip: int | None
+) -> int:
     is_dispatched = ~exists().where(OUTBOX.c.event_id == RECEIPTS.c.event_id)
     ended = select(RECEIPTS.c.event_id).where(
         _is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_dispatched
     )
-    erased = await _ids(session, ended.limit(limit))
+    erased = await _ids(session, _window(ended, limit, skip, RECEIPTS.c.event_id))
     for name in OF_A_RECEIPT:
         await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
     await session.execute(delete(RECEIPTS).where(RECEIPTS.c.event_id.in_(erased)))
     return len(erased)
 
 
-async def _erase_answers(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _erase_answers(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
     del now
     of_project = (IDEMPOTENCY.c.project_id, IDEMPOTENCY.c.endpoint, IDEMPOTENCY.c.key)
     is_theirs = IDEMPOTENCY.c.project_id.in_(_deleted_projects())
-    found = (await session.execute(select(*of_project).where(is_theirs).limit(limit))).all()
+    query = _window(select(*of_project).where(is_theirs), limit, skip, *of_project)
+    found = (await session.execute(query)).all()
     for row in found:
         is_it = (column == value for column, value in zip(of_project, row, strict=True))
         await session.execute(delete(IDEMPOTENCY).where(*is_it))
     return len(found)
 
 
-async def _erase_alerts(session: AsyncSession, now: datetime, limit: int) -> int:
+async def _erase_alerts(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
     """Erase unsent alerts, by the partial indexes of pending ones."""
     del now
     erased = 0
     for lane in ALERT_LANES:
-        unsent = (
-            select(ALERTS.c.id)
-            .where(ALERTS.c.project_id.in_(_deleted_projects()), text(lane))
-            .limit(limit)
-        )
+        of_lane = (ALERTS.c.project_id.in_(_deleted_projects()), text(lane))
+        unsent = _window(select(ALERTS.c.id).where(*of_lane), limit, skip, ALERTS.c.id)
         # Locked alerts are skipped: the next batch erases them.
         locked = list(await session.scalars(unsent.with_for_update(skip_locked=True)))
         await session.execute(delete(ALERTS).where(ALERTS.c.id.in_(locked)))
         erased += len(locked)
     return erased
+
+
+def _window(
+    query: Select[Any], limit: int, skip: int | None, *keys: ColumnElement[Any]
+) -> Select[Any]:
+    """One batch, unsorted if `skip` is None, because sorting reads all rows."""
+    batch = query.limit(limit)
+    return batch if skip is None else batch.order_by(*keys).offset(skip)
 
 
 def _deleted_projects() -> Select[Any]:
@@ -261,7 +274,7 @@ async def _ids(session: AsyncSession, query: Select[Any]) -> list[EventId]:
 
 
 # By the names of `Erased`.
-KINDS: Mapping[str, Callable[[AsyncSession, datetime, int], Awaitable[int]]] = {
+KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int | None], Awaitable[int]]] = {
     "receipts": _erase_receipts,
     "answers": _erase_answers,
     "alerts": _erase_alerts,

@@ -7,7 +7,9 @@ by `worker.main`. Several workers share the work.
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -31,7 +33,9 @@ from store.status.heartbeats import forget_stale
 EVERY_SECONDS = 3600.0
 ERASE_EVERY_SECONDS = 10.0
 BATCH = 1_000
-ENDED_AT_ONCE = 200
+ENDED_AT_ONCE = ERASED_AT_ONCE = 200
+# Of one kind in one pass. With so many rows that cannot be deleted, the table itself is broken.
+MAX_FAILED = 100
 PAUSE_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 20.0, 3_600.0
 
@@ -101,7 +105,10 @@ async def erase_all(database: Database, backoffs: Backoffs) -> None:
         if not await has_deleted(session):
             return
     ended = await _guarded("end_all", _end_all(database, backoffs)) or 0
-    erased = {kind: await _guarded(kind, _erase_kind(database, kind)) or 0 for kind in ERASED_KINDS}
+    erased = {
+        kind: await _guarded(kind, _erase_kind(database, kind, backoffs)) or 0
+        for kind in ERASED_KINDS
+    }
     await _guarded("mark_erased", _mark_erased(database))
     if ended or any(erased.values()):
         log.info("deleted_projects_erased", ended=ended, **erased)
@@ -129,15 +136,18 @@ async def _end(database: Database, event_id: EventId) -> bool:
     return True
 
 
-async def _erase_kind(database: Database, kind: str) -> int:
-    total = 0
-    while True:
+async def _erase_kind(database: Database, kind: str, backoffs: Backoffs) -> int:
+    async def erase_batch(limit: int, skip: int | None) -> int:
         async with database.transaction() as session:
-            erased = await erase_kind(session, kind, await database.now(session))
-        total += erased
-        if not erased:
-            return total
-        await asyncio.sleep(PAUSE_SECONDS)
+            now = await database.now(session)
+            return await erase_kind(session, kind, now, limit=limit, skip=skip)
+
+    if not backoffs.is_ready(kind):
+        return 0
+    done = await _in_batches(kind, erase_batch, size=ERASED_AT_ONCE)
+    if done.failed:
+        backoffs.back_off(kind)
+    return done.rows
 
 
 async def _mark_erased(database: Database) -> None:
@@ -188,15 +198,51 @@ async def _purge_kind(database: Database, kind: str) -> None:
 
     Rows that expire meanwhile wait for the next pass, so that the other kinds are purged too.
     """
-    total, purged = 0, BATCH
-    while purged >= BATCH:
-        purged = await _purge_batch(database, kind)
-        total += purged
-        await asyncio.sleep(PAUSE_SECONDS)
-    if total:
-        log.info("purged", kind=kind, rows=total)
+    done = await _in_batches(kind, partial(_purge_batch, database, kind), size=BATCH)
+    if done.rows:
+        log.info("purged", kind=kind, rows=done.rows)
 
 
-async def _purge_batch(database: Database, kind: str) -> int:
+async def _purge_batch(database: Database, kind: str, limit: int, skip: int | None) -> int:
     async with database.transaction() as session:
-        return await purge_kind(session, kind, await database.now(session), limit=BATCH)
+        now = await database.now(session)
+        return await purge_kind(session, kind, now, limit=limit, skip=skip)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many rows were deleted, and how many could not be."""
+
+    rows: int
+    failed: int
+
+
+async def _in_batches(
+    kind: str, run_batch: Callable[[int, int | None], Awaitable[int]], *, size: int
+) -> Done:
+    """Run batches until one is not full, without the rows that cannot be deleted.
+
+    `run_batch` takes a limit and how many rows it skips. A batch that fails is tried in smaller
+    parts, until the row at fault is alone. That row is logged and skipped.
+
+    Raises:
+        Unavailable: the store is unavailable.
+    """
+    rows, limit, failed, is_isolating = 0, size, 0, False
+    while failed < MAX_FAILED:
+        try:
+            done = await run_batch(limit, failed if is_isolating else None)
+        except Unavailable:
+            raise
+        except Exception:
+            if limit == 1:
+                log.exception("purge_failed", what=kind)
+                failed += 1
+            limit, is_isolating = size if limit == 1 else max(1, limit // 10), True
+        else:
+            rows += done
+            if done < limit:
+                break
+            limit = min(size, limit * 10)
+        await asyncio.sleep(PAUSE_SECONDS)
+    return Done(rows, failed)

@@ -143,8 +143,10 @@ async def test_purge_ends_although_rows_keep_expiring(
     batches: list[int] = []
     purge_batch = retention._purge_batch
 
-    async def while_more_expires(database: Database, kind: str) -> int:
-        purged = await purge_batch(database, kind)
+    async def while_more_expires(
+        database: Database, kind: str, limit: int, skip: int | None
+    ) -> int:
+        purged = await purge_batch(database, kind, limit, skip)
         if kind == "answers":
             batches.append(purged)
             assert len(batches) < 10
@@ -174,6 +176,43 @@ async def test_kind_that_cannot_be_erased_does_not_stop_the_others(story: Story)
     assert await count_rows(story.database, "receipts") == 1
     await retention.erase_all(story.database, retention.Backoffs())
     assert await count_rows(story.database, "receipts") == 0
+
+
+async def test_row_that_cannot_be_erased_keeps_no_other(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
+    await delete(story)
+    event_ids = [(await story.reach(LifecycleState.APPLIED))[0] for _ in range(12)]
+    await run(story.database, "DELETE FROM outbox")
+    bad = sorted(event_ids)[3]
+
+    with capture_logs() as logs:
+        async with broken(story.database, "receipts", "DELETE", f"OLD.event_id = '{bad}'"):
+            await retention.erase_all(story.database, retention.Backoffs())
+            assert await count_rows(story.database, "receipts") == 1
+    await retention.erase_all(story.database, retention.Backoffs())
+
+    assert [line["what"] for line in logs if line["event"] == "purge_failed"] == ["receipts"]
+    assert await count_rows(story.database, "receipts") == 0
+
+
+async def test_row_that_cannot_be_purged_keeps_no_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
+    await insert_expired_responses(database, 25)
+    await insert_expired(database)
+
+    with capture_logs() as logs:
+        async with broken(database, "idempotency", "DELETE", "OLD.key = 'key'"):
+            await retention.purge_all(database)
+
+    assert [line["what"] for line in logs if line["event"] == "purge_failed"] == ["answers"]
+    assert await count_rows(database, "idempotency") == 1
+    await retention.purge_all(database)
+    assert await count_rows(database, "idempotency") == 0
 
 
 async def insert_expired_responses(database: Database, count: int, *, of: str = "prj_1") -> None:
