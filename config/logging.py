@@ -49,7 +49,8 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> N
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            # ExtraAdder: the fields of records from `logging`, which store and libraries use.
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_colors, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_rendering(log_format),
@@ -89,6 +90,14 @@ def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     written = StringIO()
     structlog.dev.plain_traceback(written, exc_info)
     stream.write(readable(written.getvalue()))
+
+
+def _without_colors(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Remove uvicorn's second, colored copy of its message."""
+    event.pop("color_message", None)
+    return event
 
 
 def _with_role(role: str) -> structlog.typing.Processor:

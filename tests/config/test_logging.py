@@ -26,7 +26,8 @@ def logged(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, text: str) ->
     try:
         configure_logging(LogLevel.INFO, log_format, role="worker")
         structlog.get_logger("ours").info("happened", reason=text, parts=[text])
-        logging.getLogger("library").warning("said %s", text)
+        fields = {"cause": text, "color_message": text}
+        logging.getLogger("library").warning("said %s", text, extra=fields)
         try:
             raise ValueError(text)
         except ValueError:
@@ -46,6 +47,8 @@ def test_json_line_is_one_object(monkeypatch: pytest.MonkeyPatch, text: str) -> 
 
     ours, library, broken = map(json.loads, lines)
     assert (ours["reason"], library["event"], broken["event"]) == (text, f"said {text}", "broken")
+    assert library["cause"] == text
+    assert "color_message" not in library
 
 
 @FIXTURE
