@@ -60,8 +60,12 @@ INSIDE = {
     "store/people": {"store/db", "store/schema", "store/crypto"},
     "store/audit": {"store/db", "store/schema", "store/crypto"},
     "store/receipts": {"store/db", "store/schema", "store/crypto", "store/status"},
-    "store/alerts": {"store/db", "store/schema", "store/people", "store/receipts"},
-    "store/projects": {"store/db", "store/schema", "store/crypto", "store/receipts"},
+    "store/alerts": {
+        *("store/db", "store/schema", "store/crypto", "store/people", "store/receipts"),
+    },
+    "store/projects": {
+        *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
+    },
     "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
     "store/maintenance": {
         *(
