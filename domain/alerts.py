@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.ids import DestinationId
-from domain.incidents import AlertKind
 
 _ID = re.compile(r"dst_[0-9a-f]{32}")
 
@@ -24,14 +23,15 @@ class AlertChannel(StrEnum):
 class AlertDestination:
     """One place that a project's alerts go to.
 
-    `target` is what the channel sends to, such as an address. None: it is a secret, and only the
-    sender decrypts it. `events` are the kinds of alerts that it gets; None: all.
+    `channel` is an `AlertChannel`, or the text of a newer version. `target` is what the channel
+    sends to, such as an address. None: it is a secret, and only the sender decrypts it. `events`
+    are the kinds of alerts that it gets, as `AlertKind` spells them; None: all.
     """
 
     id: DestinationId
-    channel: AlertChannel
+    channel: str
     target: str | None
-    events: frozenset[AlertKind] | None = None
+    events: frozenset[str] | None = None
 
     @property
     def name(self) -> str:

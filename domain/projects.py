@@ -45,7 +45,7 @@ class Project:
         return tuple(
             destination.target
             for destination in self.alert_destinations
-            if destination.channel is AlertChannel.EMAIL and destination.target is not None
+            if destination.channel == AlertChannel.EMAIL and destination.target is not None
         )
 
 

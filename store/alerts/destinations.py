@@ -20,8 +20,6 @@ from store.schema.mappers import destination_from
 
 DESTINATIONS = tables.AlertDestination.metadata.tables["alert_destinations"]
 _ORDER = (DESTINATIONS.c.channel, DESTINATIONS.c.position)
-# A newer version may have stored others.
-_IS_KNOWN = DESTINATIONS.c.channel.in_([channel.value for channel in AlertChannel])
 
 
 async def read_destinations(
@@ -29,7 +27,7 @@ async def read_destinations(
 ) -> Mapping[ProjectId, tuple[AlertDestination, ...]]:
     """The destinations of each of the projects, in their order, without secret targets."""
     found: dict[ProjectId, list[AlertDestination]] = {of: [] for of in project_ids}
-    listed = select(DESTINATIONS).where(DESTINATIONS.c.project_id.in_(found), _IS_KNOWN)
+    listed = select(DESTINATIONS).where(DESTINATIONS.c.project_id.in_(found))
     for row in await session.execute(listed.order_by(*_ORDER)):
         found[ProjectId(row.project_id)].append(destination_from(row))
     return {project_id: tuple(listed) for project_id, listed in found.items()}
