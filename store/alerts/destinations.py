@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertChannel, AlertDestination
+from domain.errors import NotFound
 from domain.ids import DestinationId, ProjectId
 from store.alerts.delivery import PROJECTS, AlertDue
 from store.crypto.encryption import Sealer
@@ -92,6 +93,19 @@ async def add_secret_destination(
     values = {"id": destination_id, "position": position, "sealed_target": sealed}
     await _insert(session, project_id, channel, values)
     return destination_id
+
+
+async def remove_destination(
+    session: AsyncSession, project_id: ProjectId, destination_id: DestinationId
+) -> None:
+    """Remove a destination of the project. Its unsent alerts end when they are due.
+
+    Raises: NotFound.
+    """
+    is_it = (DESTINATIONS.c.id == destination_id, DESTINATIONS.c.project_id == project_id)
+    removed = delete(DESTINATIONS).where(*is_it).returning(DESTINATIONS.c.id)
+    if (await session.execute(removed)).first() is None:
+        raise NotFound("There is no such alert destination.")
 
 
 async def read_secret_target(session: AsyncSession, sealer: Sealer, alert: AlertDue) -> str | None:

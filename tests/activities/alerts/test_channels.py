@@ -13,7 +13,7 @@ from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
 from domain.alerts import AlertChannel
 from domain.ids import DestinationId, EventId
-from store.alerts.destinations import DESTINATIONS, add_secret_destination
+from store.alerts.destinations import add_secret_destination, remove_destination
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.activities.alerts.by_mail import PUBLIC_URL, WRITER, alerts_by_mail
@@ -86,7 +86,7 @@ async def test_secret_destination_that_was_removed_gets_nothing(
 ) -> None:
     order, destination_id = await opened_with_secret(story, sealer)
     async with database.transaction() as session:
-        await session.execute(DESTINATIONS.delete().where(DESTINATIONS.c.id == destination_id))
+        await remove_destination(session, story.project.id, destination_id)
     server = Server()
 
     with serving(server) as url:

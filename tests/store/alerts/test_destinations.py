@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select, text
 
 from domain.alerts import AlertChannel, AlertDestination, is_destination_id
+from domain.errors import NotFound
 from domain.ids import DestinationId, ProjectId
 from domain.incidents import AlertKind
 from domain.lifecycle import LifecycleState
@@ -17,6 +18,7 @@ from store.alerts.destinations import (
     add_secret_destination,
     read_destinations,
     read_secret_target,
+    remove_destination,
 )
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import rotate
@@ -173,8 +175,19 @@ async def test_target_of_another_project_or_of_none_is_not_opened(
         assert await read_secret_target(session, sealer, foreign) is None
         assert await read_secret_target(session, sealer, alert) == SECRET
     async with story.database.transaction() as session:
-        await session.execute(DESTINATIONS.delete())
+        await remove_destination(session, other.project.id, theirs)
         assert await read_secret_target(session, sealer, alert) is None
+
+
+async def test_destination_of_another_project_is_not_removed(story: Story, sealer: Sealer) -> None:
+    other = await other_project(story, sealer)
+    ours = await add_secret(story, sealer)
+
+    async with story.database.transaction() as session:
+        with pytest.raises(NotFound):
+            await remove_destination(session, other.project.id, ours)
+
+    assert ours in [one.id for one in await listed(story)]
 
 
 async def test_deleted_project_has_no_destinations_and_no_others_lose_theirs(
