@@ -60,8 +60,12 @@ INSIDE = {
     "store/people": {"store/db", "store/schema", "store/crypto"},
     "store/audit": {"store/db", "store/schema", "store/crypto"},
     "store/receipts": {"store/db", "store/schema", "store/crypto", "store/status"},
-    "store/alerts": {"store/db", "store/schema", "store/people", "store/receipts"},
-    "store/projects": {"store/db", "store/schema", "store/crypto", "store/receipts"},
+    "store/alerts": {
+        *("store/db", "store/schema", "store/crypto", "store/people", "store/receipts"),
+    },
+    "store/projects": {
+        *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
+    },
     "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
     "store/maintenance": {
         *(
@@ -134,8 +138,9 @@ CATCHES_EVERYTHING = {
     "store/ingest/heartbeat.py": "a beat that cannot be written is written later, or is an outage",
     "activities/alerts/send.py": "an alert whose facts cannot be read is sent with its ids only",
     "activities/alerts/delivery.py": (
-        "a mail that cannot be rendered or sent is recorded, and blocks no other"
+        "an alert that cannot be written or sent is recorded, and blocks no other"
     ),
+    "activities/alerts/email.py": "a mail that cannot be rendered goes out with ids only",
     "activities/callback/send.py": "an attempt that breaks is recorded as ended",
     "worker/temporal/payloads.py": "a payload that no decoder takes is said to be so",
     "worker/loops/dispatch.py": "a row that cannot be told does not stop the others",

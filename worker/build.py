@@ -15,12 +15,14 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities.alerts.delivery import Mailer
+from activities.alerts.channels import Channels
+from activities.alerts.email import EmailChannel, Mailer
 from activities.alerts.email_message import MailWriter
 from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
+from domain.alerts import AlertChannel
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from worker.loops.alert_retries import alert_retry_loop
@@ -183,8 +185,12 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
     workflow_client = ReceiptWorkflowClient(
         None, public_url=dependencies.public_url, owns_namespace=dependencies.owns_namespace
     )
-    writer = MailWriter(mail_from=dependencies.mail_from, public_url=dependencies.public_url)
-    alerts = AlertActivities(dependencies.database, writer=writer, mailer=dependencies.mailer)
+    alerts = AlertActivities(
+        dependencies.database,
+        sealer=dependencies.sealer,
+        channels=alert_channels(dependencies),
+        public_url=dependencies.public_url,
+    )
     reconciler = Reconciler(
         dependencies.database.for_loops(),
         workflow_client,
@@ -213,6 +219,14 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         slots,
         every_seconds=dependencies.reconcile_seconds,
     )
+
+
+def alert_channels(dependencies: WorkerDependencies) -> Channels:
+    """Every channel that sends alerts, one line for each."""
+    writer = MailWriter(mail_from=dependencies.mail_from)
+    return {
+        AlertChannel.EMAIL: EmailChannel(dependencies.mailer, writer),
+    }
 
 
 def build_worker(

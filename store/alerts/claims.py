@@ -227,6 +227,7 @@ def _alert_due(row: Row[Any]) -> AlertDue:
     return AlertDue(
         alert_id=row.id,
         kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
+        channel=row.channel,
         destination=row.destination,
         event_id=EventId(row.event_id),
         incident_id=IncidentId(row.incident_id),

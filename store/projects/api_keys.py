@@ -19,8 +19,9 @@ from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_that_writes
 from store.crypto.tokens import new_api_key, new_key_id
 from store.db.paging import LISTED_AT_MOST
+from store.projects.data_keys import projects_of
 from store.schema import tables
-from store.schema.mappers import key_from, project_from
+from store.schema.mappers import key_from
 
 KEYS = tables.ApiKey.metadata.tables["api_keys"]
 PROJECTS = tables.Project.metadata.tables["projects"]
@@ -100,9 +101,10 @@ async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | N
     ).first()
     if row is None:
         return None
-    project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
+    of_key = await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))
+    (project,) = await projects_of(session, of_key.all())
     return AuthenticatedKey(
-        key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0]
+        key=key_from(row), project=project, is_outdated=row.digest != digests[0]
     )
 
 

@@ -32,6 +32,7 @@ from store.schema.mappers import RECEIPTS
 TABLES = tables.Project.metadata.tables
 PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signing_secrets"]
 MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
+DESTINATIONS = TABLES["alert_destinations"]
 ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
 OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
 # By then the run has received the signal.
@@ -69,8 +70,8 @@ async def delete_project(
     ends all of them.
 
     The work does not grow with the number of its receipts and alerts: alerts have no destination
-    from now on, and the loop erases them. The data key, signing secrets and API keys are destroyed
-    here. An earlier backup still has them, sealed.
+    from now on, and the loop erases them. The data key, signing secrets, API keys and alert
+    destinations are destroyed here. An earlier backup still has them, sealed.
 
     Raises:
         NotFound: no such project.
@@ -93,13 +94,12 @@ async def delete_project(
     gone = {
         "name": project_id,
         "repair_url": None,
-        "alert_emails": "[]",
         "snapshots": False,
         "data_key": b"",
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (KEYS, SECRETS, MEMBERS, INVITATIONS):
+    for table in (KEYS, SECRETS, MEMBERS, INVITATIONS, DESTINATIONS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
     return unended
 

@@ -9,8 +9,18 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import EventId, IncidentId, KeyId, ProjectId, ReplayId, ResultId, UserId
+from domain.ids import (
+    DestinationId,
+    EventId,
+    IncidentId,
+    KeyId,
+    ProjectId,
+    ReplayId,
+    ResultId,
+    UserId,
+)
 from domain.incidents import (
     Attempt,
     AttemptState,
@@ -36,7 +46,7 @@ RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
 
-def project_from(row: Row[Any]) -> Project:
+def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
     return Project(
         id=ProjectId(row.id),
         name=row.name,
@@ -46,9 +56,18 @@ def project_from(row: Row[Any]) -> Project:
         timeout_minutes=row.timeout_minutes,
         late_result=LateResult(row.late_result),
         snapshots=row.snapshots,
-        alert_emails=tuple(json.loads(row.alert_emails)),
+        alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
         created_at=row.created_at,
+    )
+
+
+def destination_from(row: Row[Any]) -> AlertDestination:
+    return AlertDestination(
+        id=DestinationId(row.id),
+        channel=row.channel,
+        target=row.target,
+        events=None if row.events is None else frozenset(row.events.split()),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Dialect,
     Index,
@@ -105,7 +106,6 @@ class Project(SQLModel, table=True):
     timeout_minutes: float = Field(default=30.0)
     late_result: str = _text()  # resolve | note
     snapshots: bool = Field(default=False)
-    alert_emails: str = _text()  # JSON array of addresses
     # sealed by the master key
     data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _instant()
@@ -318,6 +318,28 @@ class StuckRun(SQLModel, table=True):
     restarted_at: datetime | None = _instant(nullable=True)
 
 
+class AlertDestination(SQLModel, table=True):
+    """A place that a project's alerts go to. Either `target` or `sealed_target` is set."""
+
+    __tablename__: ClassVar[str] = "alert_destinations"
+    __table_args__ = (
+        # Also the index by project. Sealed targets are NULL there, which are never equal.
+        UniqueConstraint("project_id", "channel", "target", name="alert_destinations_once"),
+        CheckConstraint(
+            "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
+        ),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    channel: str = _text()
+    position: int = Field()  # the order of the channel's destinations
+    target: str | None = _text(nullable=True)  # if it is no secret, such as an address
+    # sealed by the project's data key
+    sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+
+
 class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
@@ -343,6 +365,7 @@ class Alert(SQLModel, table=True):
     # The subject of the kind: a repair, or the digest of a failing destination. '' for none,
     # because NULLs are not unique.
     replay_id: str = _text()
+    # the target, or the id of a destination whose target is sealed
     destination: str = _text()
     created_at: datetime = _instant()
     due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
@@ -353,6 +376,9 @@ class Alert(SQLModel, table=True):
     failing_since: datetime | None = _instant(nullable=True)  # the first failure
     ended_at: datetime | None = _instant(nullable=True)  # not sent, and not tried any more
     end_reason: str | None = _text(nullable=True)
+    channel: str = Field(
+        default="email", sa_column=Column(Text, nullable=False, server_default="email")
+    )
 
 
 class Idempotency(SQLModel, table=True):

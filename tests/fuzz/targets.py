@@ -257,7 +257,7 @@ def _project(*, livemode: bool) -> Project:
         timeout_minutes=30.0,
         late_result=LateResult.RESOLVE,
         snapshots=True,
-        alert_emails=(),
+        alert_destinations=(),
         is_suspended=False,
         created_at=NOW,
     )

@@ -28,7 +28,7 @@ PROJECT = Project(
     timeout_minutes=30.0,
     late_result=LateResult.RESOLVE,
     snapshots=False,
-    alert_emails=(),
+    alert_destinations=(),
     is_suspended=False,
     created_at=AT,
 )

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+from domain.alerts import AlertChannel
 from domain.incidents import AlertKind, IncidentState, RepairCause
 from domain.lifecycle import LifecycleState
 from store.alerts import claims as alert_claims
@@ -49,7 +50,9 @@ async def test_a_claimed_alert_has_all_that_a_mail_needs(story: Story) -> None:
     )
     assert (alert.replay_id, facts.cause, alert.tries) == (None, None, 0)
     assert (facts.incident.id, facts.incident.state) == (incident_id, IncidentState.OPEN)
-    assert (facts.receipt.event_id, facts.alert_emails) == (event_id, ("ops@shop.example",))
+    (destination,) = facts.destinations
+    assert (facts.receipt.event_id, destination.target) == (event_id, "ops@shop.example")
+    assert (alert.channel, destination.channel) == (AlertChannel.EMAIL, AlertChannel.EMAIL)
 
 
 async def test_an_alert_of_a_failed_repair_names_the_repair_and_its_cause(story: Story) -> None:
