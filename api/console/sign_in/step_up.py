@@ -23,6 +23,7 @@ from store.people import users
 from store.people.identities import has_identity
 
 PROOF_LIFETIME = timedelta(minutes=10)
+PROOF_SECONDS = int(PROOF_LIFETIME.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,11 @@ class StepUpAuth:
             now = await self._parts.database.now(session)
             proved_at = await factors.read_proved_at(session, token=viewer.token)
         carried = self._sessions.unseal_fields(
-            fields.get("carried", ""), viewer=viewer, path=request.url.path, now=now
+            fields.get("carried", ""),
+            viewer=viewer,
+            path=request.url.path,
+            now=now,
+            seconds=PROOF_SECONDS,
         )
         if carried is None:
             if is_fresh(proved_at, now):
@@ -161,15 +166,12 @@ class StepUpAuth:
         is_wrong: bool = False,
     ) -> Response:
         path, back = request.url.path, sensitive.page.format_map(request.path_params)
-        seconds = int(PROOF_LIFETIME.total_seconds())
         values: Values = {
             "viewer": viewer,
             "description": sensitive.description,
             "action": path,
             "back": back,
-            "carried": self._sessions.seal_fields(
-                fields, viewer=viewer, path=path, now=now, seconds=seconds
-            ),
+            "carried": self._sessions.seal_fields(fields, viewer=viewer, path=path, now=now),
             "kind": await self._kind(viewer),
             "is_wrong": is_wrong,
         }
