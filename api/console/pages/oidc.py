@@ -55,7 +55,7 @@ class OidcPages:
         """
         provider, now = self._provider(), await self._now()
         is_step_up = "back" in request.query_params
-        user_id = (await self._console.viewer(request)).user_id if is_step_up else ""
+        user_id = (await self._sessions.viewer(request)).user_id if is_step_up else ""
         try:
             url, expected = await provider.begin(now=now, force_login=is_step_up)
         except OidcProviderFailed as failure:
@@ -145,7 +145,7 @@ class OidcPages:
         asked_at: float,
         back: str,
     ) -> Response:
-        viewer = await self._console.viewer(request)
+        viewer = await self._sessions.viewer(request)
         is_new = (
             identity.authenticated_at is not None
             and identity.authenticated_at >= asked_at - CLOCK_SECONDS

@@ -44,7 +44,11 @@ class FormRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The signed-in user. `token` is the secret of the session and is never sent out."""
+    """The signed-in user. `token` is the secret of the session and is never sent out.
+
+    `proved_at` is the time of the last proof of identity before this request: long ago if there is
+    none in this session. `read_at` is the database's time when the session was read.
+    """
 
     user_id: UserId
     email: str
@@ -52,6 +56,8 @@ class Viewer:
     token: str
     form_token: str
     access: Access
+    proved_at: datetime
+    read_at: datetime
 
 
 class Sessions:
@@ -76,10 +82,10 @@ class Sessions:
             found = await sessions.read_session(session, token=token, now=now)
             if found is None:
                 raise SignInNeeded
-            user, seen_at = found
+            user = found.user
             access = await members.read_access(session, user.user_id)
         # A self-updating page is not user activity.
-        if now - seen_at >= sessions.SEEN_EVERY and not is_htmx_request(request):
+        if now - found.seen_at >= sessions.SEEN_EVERY and not is_htmx_request(request):
             await self._record_activity(token)
         return Viewer(
             user.user_id,
@@ -88,6 +94,8 @@ class Sessions:
             token,
             self._keys.form_token(token),
             access,
+            found.proved_at or LONG_AGO,
+            now,
         )
 
     async def open(
@@ -134,10 +142,6 @@ class Sessions:
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The fields of a form with a valid token. Raises: FormRejected."""
-        # Fields that were sent before a step-up. The form that carried them had a valid token.
-        carried: dict[str, str] | None = getattr(request.state, "carried_fields", None)
-        if carried is not None:
-            return dict(carried)
         fields = await parse_form(request)
         if not self._keys.is_form_token(fields.pop("form_token", ""), session_token=viewer.token):
             raise FormRejected
