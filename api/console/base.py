@@ -4,7 +4,7 @@ An action (a POST) calls one function of `Operations`, as REST does. It answers 
 a notice. The access rule of its route has been checked before.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -19,9 +19,6 @@ from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from domain.errors import RateLimited, Refusal, Unavailable
 from operations.people.composition import People
-
-# The handler of a page or form. Its parameters are dependencies and path parameters.
-Handler = Callable[..., Awaitable[Response]]
 
 
 class Console:

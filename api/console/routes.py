@@ -3,7 +3,10 @@
 `api.app` includes this router. It is not part of the OpenAPI document.
 """
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter, Depends
+from starlette.responses import Response
 
 from api.console.access import (
     ADMINISTRATOR,
@@ -18,7 +21,7 @@ from api.console.access import (
     AccessRule,
     check_origin,
 )
-from api.console.base import Console, Handler
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.dependencies import confirm_form, provide
 from api.console.error_pages import ConsoleRoute
@@ -34,6 +37,8 @@ from api.console.pages.projects import ProjectPages
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 
+# The handler of a page or form. Its parameters are dependencies and path parameters.
+Handler = Callable[..., Awaitable[Response]]
 RouteSpec = tuple[str, str, Handler, AccessRule]
 
 
