@@ -133,7 +133,7 @@ class ConsoleKeys:
         # Fernet compares whole seconds and accepts the last one.
         ttl = seconds - 1
         for token in sealed.split(SEPARATOR)[:MAXIMUM_SECRETS]:
-            with suppress(InvalidToken):
+            with suppress(InvalidToken, UnicodeEncodeError):
                 content: dict[str, Any] = orjson.loads(
                     fernet.decrypt_at_time(token.encode(), ttl=ttl, current_time=at)
                 )

@@ -28,7 +28,7 @@ def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
 
 
 def test_an_unauthentic_cookie_is_not_read() -> None:
-    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+    for cookie in ("", "A", "AAAA", "ä", "\ud800", "x" * 200):
         assert KEYS.unseal(cookie, session_token="mine") is None
 
 
@@ -68,7 +68,7 @@ def test_state_is_valid_for_its_purpose_until_it_expires() -> None:
 
 
 def test_unauthentic_state_is_not_read() -> None:
-    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+    for cookie in ("", "A", "AAAA", "ä", "\ud800", "x" * 200):
         assert (
             KEYS.unseal_state(cookie, purpose="pending_second_factor", seconds=600, now=NOW) is None
         )
