@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from api.console.base import Console, console_route
+from api.console.access import AccessRule
 from api.console.composition import ConsoleDependencies
 from domain.ids import EventId, IncidentId
 from domain.projects import CreatedProject
@@ -193,14 +192,26 @@ def test_every_address_is_in_the_table(world: ConsoleWorld) -> None:
     ) == sorted((method, path) for method, path, _ in ROWS)
 
 
-def test_address_without_an_access_level_is_not_served(parts: ConsoleDependencies) -> None:
+def test_every_address_has_one_access_rule(world: ConsoleWorld) -> None:
+    routes = [route for route in world.router.routes if isinstance(route, APIRoute)]
+    rules = {
+        f"{method} {route.path}": [one for one in route.dependencies if isinstance(one, AccessRule)]
+        for route in routes
+        for method in route.methods or ()
+    }
+
+    assert len(rules) == len(ROWS)
+    assert [address for address, found in rules.items() if len(found) != 1] == []
+
+
+def test_address_without_an_access_rule_is_not_served(world: ConsoleWorld) -> None:
     async def page() -> Response:
         return Response()
 
-    router = APIRouter(route_class=console_route(Console(parts), {}))
+    with pytest.raises(LookupError, match="/new has no access rule"):
+        world.router.add_api_route("/new", page, methods=["GET"])
 
-    with pytest.raises(KeyError):
-        router.add_api_route("/new", page, methods=["GET"])
+    assert "/new" not in [getattr(route, "path", "") for route in world.router.routes]
 
 
 async def test_each_role_has_the_access_of_the_table(

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects, project_names, redirect_to_short_address
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels
@@ -56,8 +56,7 @@ class AuditPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_audit_address(request.query_params)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
@@ -92,20 +91,20 @@ class AuditPages:
             request, viewer, page="audit.html", section="audit", values=values
         )
 
-    async def export(self, request: Request) -> Response:
+    async def export(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
+    ) -> Response:
         """The filtered entries as a file. A POST, because the export writes an audit entry.
 
         The export of an owner omits positions in the whole log, which would reveal the activity of
         others.
         """
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
         address = read_audit_address(fields)
         self._check(viewer, address)
         lines = await self._operations.audit.export_audit(
             address.chosen.get("project"),
             _filters(address),
-            actor=actor_of(request, viewer.user_id),
+            actor=actor,
             with_chain=viewer.access.is_administrator,
         )
         return StreamingResponse(lines, media_type="application/jsonl", headers={**HEADERS, **FILE})

@@ -6,8 +6,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.ui import timeline
 from api.console.ui.filters import EVENT_TABS, read_address
@@ -25,8 +25,7 @@ class EventPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
@@ -43,8 +42,7 @@ class EventPages:
             region="_events.html",
         )
 
-    async def one(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
+    async def one(self, request: Request, viewer: CurrentViewer, event_id: str) -> Response:
         cursor = request.query_params.get("older") or None
         event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         values = {
@@ -64,22 +62,14 @@ class EventPages:
             request, viewer, page="event.html", section=section, values=values, region="_event.html"
         )
 
-    async def expire(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.events.expire(
-            None, event_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def expire(self, viewer: CurrentViewer, actor: CurrentActor, event_id: str) -> Response:
+        action = self._operations.events.expire(None, event_id, actor=actor)
         return await self._console.perform(
             viewer, action, success="The deadline has expired.", back=f"/events/{quote(event_id)}"
         )
 
-    async def restart(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.runs.restart(
-            None, event_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def restart(self, viewer: CurrentViewer, actor: CurrentActor, event_id: str) -> Response:
+        action = self._operations.runs.restart(None, event_id, actor=actor)
         success = "Restart requested. The workflow restarts in a few seconds."
         return await self._console.perform(
             viewer, action, success=success, back=f"/events/{quote(event_id)}"

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console, error_message
+from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
@@ -32,23 +32,21 @@ class ProjectPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         return await self._list_page(request, viewer, typed={}, refusal=None)
 
-    async def one(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
+    async def one(self, request: Request, viewer: CurrentViewer, project_id: str) -> Response:
         project = await self._operations.projects.read_project(project_id)
         return await self._page(request, viewer, project, typed=project, refusal=None)
 
-    async def create(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def create(
+        self, request: Request, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
+    ) -> Response:
         try:
             created = await self._operations.projects.create_project(
                 name=fields.get("name", "").strip(),
                 mode=fields.get("mode", "test"),
-                actor=actor_of(request, viewer.user_id),
+                actor=actor,
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
             )
@@ -65,15 +63,18 @@ class ProjectPages:
             notice=Notice("good", text, secrets),
         )
 
-    async def save(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def save(
+        self,
+        request: Request,
+        viewer: CurrentViewer,
+        fields: FormFields,
+        actor: CurrentActor,
+        project_id: str,
+    ) -> Response:
         project = await self._operations.projects.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.projects.change_project(
-                project_id, changes, actor=actor_of(request, viewer.user_id)
-            )
+            await self._operations.projects.change_project(project_id, changes, actor=actor)
         except Refusal as refusal:
             return await self._page(
                 request, viewer, project, typed={**project, **changes}, refusal=refusal
@@ -82,15 +83,14 @@ class ProjectPages:
             _path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
         )
 
-    async def delete(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def delete(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
+    ) -> Response:
         confirmation, end_open = (
             fields.get("confirmation", "").strip(),
             fields.get("end_open") == "on",
         )
         try:
-            actor = actor_of(request, viewer.user_id)
             gone = await self._operations.projects.delete_project(
                 project_id, confirmation=confirmation, end_open=end_open, actor=actor
             )
@@ -102,9 +102,9 @@ class ProjectPages:
         )
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
-    async def create_key(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def create_key(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
+    ) -> Response:
         scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
         label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
@@ -113,7 +113,7 @@ class ProjectPages:
                 label=label,
                 scopes=scopes or ["ingest"],
                 expires_in_days=days or None,
-                actor=actor_of(request, viewer.user_id),
+                actor=actor,
             )
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
@@ -125,22 +125,20 @@ class ProjectPages:
             )
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
-    async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.api_keys.revoke_key(
-            project_id, key_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def revoke_key(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str, key_id: str
+    ) -> Response:
+        action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor)
         return await self._console.perform(
             viewer, action, success="The API key is revoked.", back=_path(project_id)
         )
 
-    async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
+    async def rotate_signing_secret(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
+    ) -> Response:
         try:
             created = await self._operations.signing_secrets.rotate_signing_secret(
-                project_id, actor=actor_of(request, viewer.user_id)
+                project_id, actor=actor
             )
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
@@ -149,12 +147,10 @@ class ProjectPages:
             notice = Notice("good", text, (Secret("Signing secret", created["signing_secret"]),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
-    async def finish_rotation(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.signing_secrets.finish_rotation(
-            project_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def finish_rotation(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
+    ) -> Response:
+        action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor)
         success = "Calls are no longer signed with the old secret."
         return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 

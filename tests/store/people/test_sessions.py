@@ -38,7 +38,8 @@ async def test_session_ends_by_idleness_and_age(
         found = await sessions.read_session(session, token=token, now=NOW + timedelta(hours=hours))
         stored = (await session.execute(text("SELECT * FROM sessions"))).one()
 
-    assert found == ((user, NOW + timedelta(hours=seen_at)) if is_good else None)
+    seen = sessions.LiveSession(user, seen_at=NOW + timedelta(hours=seen_at), proved_at=NOW)
+    assert found == (seen if is_good else None)
     assert token not in map(str, stored)
 
 
@@ -61,7 +62,9 @@ async def test_closed_session_is_over_and_the_others_are_not(database: Database)
         await sessions.close_session(session, token=token)
 
         assert await sessions.read_session(session, token=token, now=NOW) is None
-        assert await sessions.read_session(session, token=other, now=NOW) == (user, NOW)
+        assert await sessions.read_session(session, token=other, now=NOW) == sessions.LiveSession(
+            user, seen_at=NOW, proved_at=NOW
+        )
 
 
 async def test_list_names_where_each_was_signed_in(database: Database) -> None:
