@@ -9,6 +9,13 @@ from domain.ids import KeyId, ProjectId
 from domain.results import LateResult
 
 
+class Mode(StrEnum):
+    """Whether a project is for tests or for production."""
+
+    TEST = "test"
+    LIVE = "live"
+
+
 class Scope(StrEnum):
     """The rights of a key. A new key has `ingest` only, unless others are requested."""
 
@@ -35,6 +42,10 @@ class Project:
     alert_emails: tuple[str, ...]
     is_suspended: bool
     created_at: datetime
+
+    @property
+    def mode(self) -> Mode:
+        return Mode.LIVE if self.livemode else Mode.TEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ a notice. `Guard` has checked access before.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -117,9 +118,10 @@ class Console:
         All are None if counting takes too long: the page is shown without them.
         """
         try:
-            return await self.operations.incidents.counts(
+            counted = await self.operations.incidents.counts(
                 project_id, viewer.access.projects, asked_by=viewer.user_id
             )
+            return asdict(counted)
         except (Unavailable, RateLimited):
             return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 

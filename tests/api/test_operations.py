@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 
 import pytest
+from operations.serializers import int_if_whole
 
 from domain.audit import Actor
 from domain.errors import NotFound, ValidationFailed
 from domain.projects import CreatedProject
 from operations.composition import Operations
 from operations.lists import ListFilters
-from operations.serializers import int_if_whole
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.signing_secrets import signing_secrets

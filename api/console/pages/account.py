@@ -17,8 +17,8 @@ class AccountPages:
 
     async def sessions(self, request: Request) -> Response:
         viewer = await self._console.viewer(request)
-        answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
-        values = {"sessions": answer["data"]}
+        listed = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
+        values = {"sessions": listed}
         return await self._console.render_page(
             request, viewer, page="account.html", section="account", values=values
         )

@@ -41,7 +41,7 @@ class IncidentPages:
         """Redirect to the event page. Alerts may link to this address."""
         await self._console.viewer(request)
         incident = await self._operations.incidents.read_incident(None, incident_id)
-        return self._console.sessions.redirect(f"/events/{incident['event_id']}")
+        return self._console.sessions.redirect(f"/events/{incident.event_id}")
 
     async def reprocess(self, request: Request, incident_id: str) -> Response:
         viewer = await self._console.viewer(request)
