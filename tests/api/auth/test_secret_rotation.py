@@ -115,7 +115,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         made = await operations(database, BOTH).projects.create_project(
             name="made meanwhile", mode="test", actor=OPERATOR
         )
-        fleet.api_keys.append(made["api_key"])
+        fleet.api_keys.append(made.api_key)
         await fleet.call()
         with pytest.raises(
             NotEverywhere, match="1 running processes do not know the new secret key"
@@ -145,7 +145,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         assert await rotate(database) == 0
         await fleet.start("one", NEW_ALONE)
         await fleet.start("two", NEW_ALONE)
-        fleet.api_keys.append(unused["api_key"])
+        fleet.api_keys.append(unused.api_key)
         await fleet.call()
 
         assert set(fleet.statuses) == {202}
@@ -234,7 +234,7 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
         await rotate(database)
 
     found = await status(database)
-    assert (found.is_rotated, found.unopened) == (False, (other["project_id"],))
+    assert (found.is_rotated, found.unopened) == (False, (other.project.id,))
     async with database.reading() as session:
         data_key = await data_keys.read_data_key(session, project.project.id)
     assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
