@@ -124,13 +124,10 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         await fleet.start("two", BOTH)
 
         assert await rotate(database) == 2
-        fleet.api_keys.append(
-            (
-                await operations(database, BOTH).api_keys.create_key(
-                    project.project.id, label="after", actor=OPERATOR
-                )
-            )["api_key"]
+        made = await operations(database, BOTH).api_keys.create_key(
+            project.project.id, label="after", actor=OPERATOR
         )
+        fleet.api_keys.append(made.api_key)
         unused = await operations(database, BOTH).api_keys.create_key(
             project.project.id, label="of the new secret, never used", actor=OPERATOR
         )
