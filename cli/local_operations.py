@@ -8,8 +8,8 @@ It opens the store, builds `Operations`, runs the action and closes the store. A
 import asyncio
 import os
 import platform
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from cli.output import CommandFailed, ExitCode, command_failure, first_line_of
 from cli.settings import read_settings
@@ -17,13 +17,13 @@ from domain.audit import CLI, Actor
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from domain.ids import ProjectId
+    from domain.projects import Project
     from operations.composition import Operations
     from store.crypto.encryption import Sealer
     from store.db.database import Database
 
 T = TypeVar("T")
-# A JSON object as REST returns it; values are of any JSON type.
-Json = Mapping[str, Any]
 
 
 def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
@@ -114,7 +114,7 @@ def read_sealer(settings: "Settings") -> "Sealer":
         raise CommandFailed(str(error)) from None
 
 
-async def find_project(operations: "Operations", name_or_id: str) -> Json:
+async def find_project(operations: "Operations", name_or_id: str) -> "Project":
     """The project with this id or name.
 
     Raises: CommandFailed when there is none.
@@ -131,16 +131,12 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
         raise CommandFailed(message, ExitCode.NOT_FOUND) from None
 
 
-async def find_project_id(operations: "Operations", name_or_id: str | None) -> str | None:
+async def find_project_id(operations: "Operations", name_or_id: str | None) -> "ProjectId | None":
     """The project's id; None when no project is given, which means all.
 
     Raises: CommandFailed when it does not exist.
     """
-    return (
-        None
-        if name_or_id is None
-        else str((await find_project(operations, name_or_id))["project_id"])
-    )
+    return None if name_or_id is None else (await find_project(operations, name_or_id)).id
 
 
 async def _with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:

@@ -134,11 +134,6 @@ def format_value(value: object) -> str:
             return printable(str(value))
 
 
-def join_states(states: Sequence[str] | None) -> str | None:
-    """The states as one comma-separated filter; None for all."""
-    return ",".join(states) if states else None
-
-
 def print_notice(message: str) -> None:
     """Print one or more lines to stderr."""
     print("\n".join(printable(line) for line in message.split("\n")), file=sys.stderr, flush=True)

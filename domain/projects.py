@@ -12,6 +12,13 @@ from domain.ids import KeyId, ProjectId
 from domain.results import LateResult
 
 
+class Mode(StrEnum):
+    """Whether a project is for tests or for production."""
+
+    TEST = "test"
+    LIVE = "live"
+
+
 class Scope(StrEnum):
     """The rights of a key. A new key has `ingest` only, unless others are requested."""
 
@@ -47,6 +54,9 @@ class Project:
             for destination in self.alert_destinations
             if destination.channel == AlertChannel.EMAIL and destination.target is not None
         )
+
+    def mode(self) -> Mode:
+        return Mode.LIVE if self.livemode else Mode.TEST
 
 
 @dataclass(frozen=True, slots=True)

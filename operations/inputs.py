@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
-from domain.projects import UNSET, Project, ProjectChanges, Scope
+from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import LateResult
 from egress.policy import UnsafeUrl, public_refusal_message
@@ -87,7 +87,7 @@ class NewProject(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: Name
-    mode: Annotated[str, StringConstraints(pattern="^(test|live)$")]
+    mode: Mode
     repair_url: str | None
     alert_emails: AlertEmails
     timeout_minutes: Minutes

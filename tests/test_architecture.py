@@ -80,6 +80,7 @@ INSIDE = {
         "store/ingest",
     },
     "operations/people": set(),
+    "operations/responses": {"operations/people"},
     "activities/alerts": set(),
     "activities/callback": set(),
     "worker/temporal": set(),

@@ -5,6 +5,7 @@ a notice. The access rule of its route has been checked before.
 """
 
 from collections.abc import Awaitable
+from dataclasses import asdict
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -97,9 +98,10 @@ class Console:
         All are None if counting takes too long: the page is shown without them.
         """
         try:
-            return await self.operations.incidents.counts(
+            counted = await self.operations.incidents.counts(
                 project_id, viewer.access.projects, asked_by=viewer.user_id
             )
+            return asdict(counted)
         except (Unavailable, RateLimited):
             return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.local_operations import Json, cli_actor, read_sealer, with_store
+from cli.local_operations import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_notice, print_record
 from cli.settings import read_settings, read_whole_settings
@@ -93,7 +93,7 @@ def drop(
     print_record({"dropped": found.has_previous}, as_json=as_json)
 
 
-def _rotate_store(settings: "Settings") -> Json:
+def _rotate_store(settings: "Settings") -> dict[str, object]:
     from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
     from store.crypto.encryption import SealBroken
@@ -172,7 +172,7 @@ def _status(settings: "Settings") -> "SecretStatus":
     return with_store(settings, act)
 
 
-def _status_record(found: "SecretStatus", settings: "Settings") -> Json:
+def _status_record(found: "SecretStatus", settings: "Settings") -> dict[str, object]:
     return {
         "in_force": found.in_force,
         "rotated": found.is_rotated,

@@ -8,17 +8,19 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.demo.processes import DemoProcess, free_ports, run_process
 from cli.output import CommandFailed
+from domain.projects import Mode, Scope
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from domain.projects import CreatedProject
     from store.db.database import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,23 +87,22 @@ async def temporary_instance() -> AsyncIterator["Settings"]:
             yield settings
 
 
-async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
-    """Create a test project in the instance's store, with a key of all scopes. Values are of any
-    JSON type.
+async def make_project(settings: "Settings", *, name: str) -> "CreatedProject":
+    """Create a test project in the instance's store, with a key of all scopes.
 
     Raises: CommandFailed when the store cannot be reached from here.
     """
     from cli.local_operations import build_operations, cli_actor, with_open_store
 
-    async def make(database: "Database") -> Mapping[str, Any]:
+    async def make(database: "Database") -> "CreatedProject":
         return await build_operations(settings, database).projects.create_project(
             name=name,
-            mode="test",
+            mode=Mode.TEST,
             actor=cli_actor(),
             # No demo mail goes to a real mail server.
             alert_emails=[ALERT_EMAIL] if settings.smtp_url is None else [],
             timeout_minutes=0.5,
-            scopes=["ingest", "read", "operate", "admin"],
+            scopes=list(Scope),
         )
 
     return await with_open_store(settings, make)

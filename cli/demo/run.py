@@ -8,10 +8,10 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cli.demo.observer import Observer
     from config.settings import Settings
+    from domain.projects import CreatedProject
 
 TOTAL_SECONDS = 60
 
@@ -94,8 +95,8 @@ async def _run(
     from cli.demo.observer import Observer
 
     url = settings.public_url_or_default
-    project = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
-    headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
+    created = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
+    headers = {"Authorization": f"Bearer {created.api_key}", "Accept": "application/json"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
             observer = Observer(
@@ -104,30 +105,29 @@ async def _run(
             observer.begin_story(
                 f"Makegood at {url}" + (", started for this demo" if is_temporary else "")
             )
-            await _run_with_merchant(observer, url, project)
+            await _run_with_merchant(observer, url, created)
     finally:
         if not is_temporary:
-            await asyncio.shield(retire_project(settings, project["project_id"]))
+            await asyncio.shield(retire_project(settings, created.project.id))
     return observer
 
 
-# Any: JSON values.
-async def _run_with_merchant(observer: "Observer", url: str, project: Mapping[str, Any]) -> None:
+async def _run_with_merchant(observer: "Observer", url: str, created: "CreatedProject") -> None:
     from cli.demo.merchant import demo_merchant, merchant_port
     from cli.demo.stories import Stage, run_stories
 
     with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
         merchant_process = demo_merchant(
             makegood_url=url,
-            api_key=project["api_key"],
-            signing_secret=project["signing_secret"],
+            api_key=created.api_key,
+            signing_secret=created.signing_secret,
             port=merchant_port(),
             directory=Path(directory),
         )
         async with merchant_process as merchant:
             await _save_repair_url(observer.client, url, merchant.repair_url)
             observer.record_step(
-                f"test project {project['name']} has the repair URL {merchant.repair_url}"
+                f"test project {created.project.name} has the repair URL {merchant.repair_url}"
             )
             await run_stories(Stage(merchant, observer))
 

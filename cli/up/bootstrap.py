@@ -48,7 +48,7 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
 async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
     from cli.local_operations import cli_actor
 
-    if (await operations.projects.list_projects())["data"]:
+    if await operations.projects.list_projects():
         return None
     created = await operations.projects.create_project(
         name=PROJECT_NAME,
@@ -58,4 +58,4 @@ async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str
         alert_emails=[ALERT_EMAIL] if catches_mail else [],
         scopes=["ingest"],
     )
-    return str(created["api_key"])
+    return created.api_key

@@ -47,16 +47,18 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """The filters of a list; None means no filter. `after` and `before` exclude the instant itself.
+    """The filters of a list; None means no filter. `created_after` and `created_before` exclude the
+    instant itself.
 
-    `actor` is an actor's id. `cli` matches every user of the command line.
+    `project_id` is always given, because None means the whole log. `actor` is an actor's id. `cli`
+    matches every user of the command line.
     """
 
-    project_id: ProjectId | None = None
+    project_id: ProjectId | None
     actor: str | None = None
     action: str | None = None
-    after: datetime | None = None
-    before: datetime | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +204,10 @@ def _filtered(filters: AuditFilters) -> Select[tuple[object, ...]]:
         )
     if filters.action is not None:
         conditions.append(LOG.c.action == filters.action)
-    if filters.after is not None:
-        conditions.append(LOG.c.at > filters.after)
-    if filters.before is not None:
-        conditions.append(LOG.c.at < filters.before)
+    if filters.created_after is not None:
+        conditions.append(LOG.c.at > filters.created_after)
+    if filters.created_before is not None:
+        conditions.append(LOG.c.at < filters.created_before)
     return select(LOG).where(*conditions)
 
 

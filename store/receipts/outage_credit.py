@@ -185,7 +185,7 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
         if after.deadline_at > before.deadline_at:
             moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
             fields = {
-                "down_from": to_iso(from_unix_ms(outage.down_from)),
+                "down_from": from_unix_ms(outage.down_from),
                 "credited_seconds": moved_seconds,
             }
             entries.append(

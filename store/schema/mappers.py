@@ -5,6 +5,7 @@ A row is a SQLAlchemy row with the column names of `tables.py`. It may have furt
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -22,6 +23,7 @@ from domain.ids import (
     UserId,
 )
 from domain.incidents import (
+    TIMELINE_INSTANTS,
     Attempt,
     AttemptState,
     Incident,
@@ -174,12 +176,17 @@ def result_from(row: Row[Any]) -> Result:
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
-    # JSON may contain lone surrogates, which cannot be encoded in a response.
-    fields = {
-        name: well_formed(value, characters=len(value)) if isinstance(value, str) else value
-        for name, value in json.loads(row.fields).items()
-    }
+    fields = {name: _timeline_field(name, value) for name, value in json.loads(row.fields).items()}
     return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=fields)
+
+
+def _timeline_field(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if name in TIMELINE_INSTANTS:
+        return datetime.fromisoformat(value)
+    # JSON may contain lone surrogates, which cannot be encoded in a response.
+    return well_formed(value, characters=len(value))
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:

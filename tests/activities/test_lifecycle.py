@@ -198,7 +198,9 @@ async def test_signal_whose_repair_failed_at_once_is_in_the_audit_log(
     await lifecycle.begin_repair(BeginRepair(event_id))
 
     async with story.database.reading() as session:
-        (entry,) = (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows
+        (entry,) = (
+            await list_audit(session, AuditFilters(project_id=None), limit=10, cursor=None)
+        ).rows
     assert json.loads(entry.details) == {"event_id": event_id, "cause": "repair_url_missing"}
 
 
@@ -210,7 +212,9 @@ async def test_repair_created_by_the_store_is_not_audited_again(
     await lifecycle.begin_repair(BeginRepair(event_id, replay_id=replay_id, requested_by="usr_1"))
 
     async with story.database.reading() as session:
-        assert (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows == ()
+        assert (
+            await list_audit(session, AuditFilters(project_id=None), limit=10, cursor=None)
+        ).rows == ()
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,9 @@ async def test_list_of_people_needs_a_constant_number_of_statements(
     many = await statements_of(database, people)
 
     assert len(few) == len(many)
-    (ada, *others) = (await people.accounts.list_users())["data"]
-    assert (ada["email"], ada["roles"]) == ("ada@shop.example", {project.project.id: "owner"})
-    assert [one["roles"] for one in others] == [{}] * 20
+    (ada, *others) = await people.accounts.list_users()
+    assert (ada.user.email, ada.roles) == ("ada@shop.example", {project.project.id: "owner"})
+    assert [one.roles for one in others] == [{}] * 20
 
 
 async def statements_of(database: Database, people: People) -> list[str]:

@@ -16,8 +16,8 @@ class AccountPages:
         self._people = console.people
 
     async def sessions(self, request: Request, viewer: CurrentViewer) -> Response:
-        answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
-        values = {"sessions": answer["data"]}
+        listed = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
+        values = {"sessions": listed}
         return await self._console.render_page(
             request, viewer, page="account.html", section="account", values=values
         )

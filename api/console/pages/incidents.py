@@ -39,7 +39,7 @@ class IncidentPages:
     async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""
         incident = await self._operations.incidents.read_incident(None, incident_id)
-        return self._console.sessions.redirect(f"/events/{incident['event_id']}")
+        return self._console.sessions.redirect(f"/events/{incident.event_id}")
 
     async def reprocess(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str

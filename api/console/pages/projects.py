@@ -15,14 +15,15 @@ from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.list_queries import Json
 from domain.errors import Refusal
+from domain.projects import Mode, Project, Scope
 from domain.users import Role
-from domain.values.timestamps import to_iso
+from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
-SCOPES = ("ingest", "read", "operate", "admin")
 KEY_LIFETIMES = (30, 90, 365)  # days
+# The values of a form's fields, as typed or as stored.
+Typed = Mapping[str, object]
 
 
 class ProjectPages:
@@ -37,7 +38,7 @@ class ProjectPages:
 
     async def one(self, request: Request, viewer: CurrentViewer, project_id: str) -> Response:
         project = await self._operations.projects.read_project(project_id)
-        return await self._page(request, viewer, project, typed=project, refusal=None)
+        return await self._page(request, viewer, project, typed=_settings(project), refusal=None)
 
     async def create(
         self, request: Request, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
@@ -45,7 +46,7 @@ class ProjectPages:
         try:
             created = await self._operations.projects.create_project(
                 name=fields.get("name", "").strip(),
-                mode=fields.get("mode", "test"),
+                mode=fields.get("mode", Mode.TEST),
                 actor=actor,
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
@@ -53,12 +54,12 @@ class ProjectPages:
         except Refusal as refusal:
             return await self._list_page(request, viewer, typed=fields, refusal=refusal)
         secrets = (
-            Secret("API key", created["api_key"]),
-            Secret("Signing secret", created["signing_secret"]),
+            Secret("API key", created.api_key),
+            Secret("Signing secret", created.signing_secret),
         )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            f"/projects/{quote(created['project_id'])}",
+            f"/projects/{quote(created.project.id)}",
             viewer=viewer,
             notice=Notice("good", text, secrets),
         )
@@ -77,7 +78,7 @@ class ProjectPages:
             await self._operations.projects.change_project(project_id, changes, actor=actor)
         except Refusal as refusal:
             return await self._page(
-                request, viewer, project, typed={**project, **changes}, refusal=refusal
+                request, viewer, project, typed={**_settings(project), **changes}, refusal=refusal
             )
         return self._console.sessions.redirect(
             _path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
@@ -98,20 +99,20 @@ class ProjectPages:
             notice = Notice("bad", error_message(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
         notice = Notice(
-            "good", f"{gone['name']} is deleted. Calls with its API keys fail within 5 seconds."
+            "good", f"{gone.name} is deleted. Calls with its API keys fail within 5 seconds."
         )
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
     async def create_key(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
     ) -> Response:
-        scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
+        scopes = [scope for scope in Scope if scope in fields.get("scopes", "").split()]
         label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
             created = await self._operations.api_keys.create_key(
                 project_id,
                 label=label,
-                scopes=scopes or ["ingest"],
+                scopes=scopes or [Scope.INGEST],
                 expires_in_days=days or None,
                 actor=actor,
             )
@@ -121,7 +122,7 @@ class ProjectPages:
             notice = Notice(
                 "good",
                 "API key created. Copy it now: it is not shown again.",
-                (Secret("API key", created["api_key"]),),
+                (Secret("API key", created.api_key),),
             )
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
@@ -144,7 +145,7 @@ class ProjectPages:
             notice = Notice("bad", error_message(refusal))
         else:
             text = "Signing secret created. Copy it now. For 24 hours, calls carry both signatures."
-            notice = Notice("good", text, (Secret("Signing secret", created["signing_secret"]),))
+            notice = Notice("good", text, (Secret("Signing secret", created.signing_secret),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
     async def finish_rotation(
@@ -155,7 +156,7 @@ class ProjectPages:
         return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 
     async def _list_page(
-        self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None
+        self, request: Request, viewer: Viewer, *, typed: Typed, refusal: Refusal | None
     ) -> Response:
         listed = await own_projects(self._console, viewer)
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
@@ -178,32 +179,25 @@ class ProjectPages:
         self,
         request: Request,
         viewer: Viewer,
-        project: Json,
+        project: Project,
         *,
-        typed: Json,
+        typed: Typed,
         refusal: Refusal | None,
     ) -> Response:
-        project_id, now = project["project_id"], to_iso(self._console.parts.now())
-        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
-        if values["role"] is Role.OWNER:
-            keys = (await self._operations.api_keys.list_keys(project_id))["data"]
+        role = viewer.access.role_in(project.id)
+        values: dict[str, object] = {"project": project, "role": role}
+        if role is Role.OWNER:
+            people = await self._console.people.members.list_members(project.id)
             values |= {
                 "typed": typed,
                 "problems": _problems(refusal),
-                # ISO instants in UTC sort like their text.
-                "keys": [
-                    {
-                        **key,
-                        "is_expired": key["expires_at"] is not None and key["expires_at"] <= now,
-                    }
-                    for key in keys
-                ],
-                "scopes": SCOPES,
+                "keys": await self._operations.api_keys.list_keys(project.id),
+                "now": self._console.parts.now(),
+                "scopes": tuple(Scope),
                 "lifetimes": KEY_LIFETIMES,
-                "overlap_ends_at": (
-                    await self._operations.signing_secrets.read_rotation(project_id)
-                )["overlap_ends_at"],
-                "people": await self._console.people.members.list_members(project_id),
+                "overlap_ends_at": await self._operations.signing_secrets.read_rotation(project.id),
+                "members": people.members,
+                "invitations": people.invitations,
                 "roles": tuple(Role),
             }
         return await self._console.render_page(
@@ -216,14 +210,26 @@ class ProjectPages:
         )
 
 
-# The body of a PATCH. Values are of any JSON type.
-def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
+def _settings(project: Project) -> Typed:
+    """The stored settings as the form's fields."""
+    return {
+        "name": project.name,
+        "repair_url": project.repair_url,
+        "timeout_minutes": int_if_whole(project.timeout_minutes),
+        "alert_emails": project.alert_emails,
+        "late_result": project.late_result,
+        "snapshots": project.snapshots,
+    }
+
+
+# The body of a PATCH. Any: values are of any JSON type.
+def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
     """The form as the body of the REST API's PATCH.
 
     An unchanged repair URL is left out, because saving it would resolve and check its host again.
     """
     repair_url = fields.get("repair_url", "").strip() or None
-    is_saved = repair_url != project["repair_url"] or project["repair_url_gone"]
+    is_saved = repair_url != project.repair_url or project.repair_url_gone
     return {
         "name": fields.get("name", "").strip(),
         **({"repair_url": repair_url} if is_saved else {}),

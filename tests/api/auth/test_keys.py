@@ -90,7 +90,7 @@ async def test_key_is_refused_once_it_has_expired(
         project.project.id, label="trial", expires_in_days=1, actor=OPERATOR
     )
     async with serving(app) as client:
-        caller = Caller(client, made["api_key"])
+        caller = Caller(client, made.api_key)
         before = await caller.send("receipt", receipt())
         clock.skew, seconds = timedelta(days=1), seconds + TRUST_SECONDS
         after = await caller.send("receipt", receipt())

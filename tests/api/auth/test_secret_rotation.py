@@ -115,7 +115,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         made = await operations(database, BOTH).projects.create_project(
             name="made meanwhile", mode="test", actor=OPERATOR
         )
-        fleet.api_keys.append(made["api_key"])
+        fleet.api_keys.append(made.api_key)
         await fleet.call()
         with pytest.raises(
             NotEverywhere, match="1 running processes do not know the new secret key"
@@ -124,13 +124,10 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         await fleet.start("two", BOTH)
 
         assert await rotate(database) == 2
-        fleet.api_keys.append(
-            (
-                await operations(database, BOTH).api_keys.create_key(
-                    project.project.id, label="after", actor=OPERATOR
-                )
-            )["api_key"]
+        made = await operations(database, BOTH).api_keys.create_key(
+            project.project.id, label="after", actor=OPERATOR
         )
+        fleet.api_keys.append(made.api_key)
         unused = await operations(database, BOTH).api_keys.create_key(
             project.project.id, label="of the new secret, never used", actor=OPERATOR
         )
@@ -145,7 +142,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         assert await rotate(database) == 0
         await fleet.start("one", NEW_ALONE)
         await fleet.start("two", NEW_ALONE)
-        fleet.api_keys.append(unused["api_key"])
+        fleet.api_keys.append(unused.api_key)
         await fleet.call()
 
         assert set(fleet.statuses) == {202}
@@ -234,7 +231,7 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
         await rotate(database)
 
     found = await status(database)
-    assert (found.is_rotated, found.unopened) == (False, (other["project_id"],))
+    assert (found.is_rotated, found.unopened) == (False, (other.project.id,))
     async with database.reading() as session:
         data_key = await data_keys.read_data_key(session, project.project.id)
     assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"

@@ -145,7 +145,7 @@ async def test_last_use_of_a_key_is_written_down(
         await Caller(client, project.api_key).accept()
     keys = await app.state.shared.operations.api_keys.list_keys(project.project.id)
 
-    assert keys["data"][0]["last_used_at"] is not None
+    assert keys[0].last_used_at is not None
 
 
 def clock_off_by(minutes: int) -> Callable[[], datetime]:

@@ -59,7 +59,7 @@ async def behind_its_back(database: Database, *statements: str, **values: Any) -
 
 async def actions(database: Database) -> list[str]:
     async with database.reading() as session:
-        page = await list_audit(session, AuditFilters(), limit=100, cursor=None)
+        page = await list_audit(session, AuditFilters(project_id=None), limit=100, cursor=None)
     return [entry.action for entry in reversed(page.rows)]
 
 
@@ -67,7 +67,9 @@ async def test_entry_has_actor_action_subject_and_time(database: Database, seale
     await written(database, sealer, NADIA)
 
     async with database.reading() as session:
-        (entry,) = (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows
+        (entry,) = (
+            await list_audit(session, AuditFilters(project_id=None), limit=10, cursor=None)
+        ).rows
     assert (entry.sequence, entry.at, entry.previous_hash) == (1, START, GENESIS)
     assert (entry.actor, entry.address, entry.request_id) == ("usr_nadia", "192.0.2.7", "req_1")
     assert (entry.action, entry.subject_type, entry.subject_id) == (
@@ -395,12 +397,17 @@ async def test_cursor_of_another_project_is_refused(database: Database, sealer: 
 @pytest.mark.parametrize(
     ("filters", "found"),
     [
-        (AuditFilters(actor="usr_nadia"), [0]),
-        (AuditFilters(actor="cli"), [1, 2]),
-        (AuditFilters(actor="cli:zoë"), [1]),
-        (AuditFilters(actor="cl_"), []),
-        (AuditFilters(action="key_revoked"), [1]),
-        (AuditFilters(after=START, before=START + timedelta(minutes=2)), [1]),
+        (AuditFilters(project_id=None, actor="usr_nadia"), [0]),
+        (AuditFilters(project_id=None, actor="cli"), [1, 2]),
+        (AuditFilters(project_id=None, actor="cli:zoë"), [1]),
+        (AuditFilters(project_id=None, actor="cl_"), []),
+        (AuditFilters(project_id=None, action="key_revoked"), [1]),
+        (
+            AuditFilters(
+                project_id=None, created_after=START, created_before=START + timedelta(minutes=2)
+            ),
+            [1],
+        ),
     ],
     ids=["user", "command line", "its user", "no pattern", "action", "time"],
 )

@@ -196,7 +196,7 @@ async def test_lists_and_counts_are_narrowed_to_the_projects_given(
     sees = names is None or "shop" in names
 
     async with database.reading() as session:
-        filters = reading.ListFilters(within=within)
+        filters = reading.ListFilters(project_id=None, within=within)
         events = await reading.list_events(session, filters, limit=9, cursor=None)
         incidents = await reading.list_incidents(session, filters, limit=9, cursor=None)
         counted = await reading.counts(session, None, story.at, within=within)

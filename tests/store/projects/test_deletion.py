@@ -287,8 +287,10 @@ async def test_receipt_that_another_process_took_meanwhile_is_ended_and_erased_t
     story.at = LATER
     late, _ = await story.reach(LifecycleState.WAITING)
     async with story.database.reading() as session:
-        listed = await list_events(session, ListFilters(), limit=20, cursor=None)
-        incidents = await list_incidents(session, ListFilters(), limit=20, cursor=None)
+        listed = await list_events(session, ListFilters(project_id=None), limit=20, cursor=None)
+        incidents = await list_incidents(
+            session, ListFilters(project_id=None), limit=20, cursor=None
+        )
 
     ended = await erase(story)
     await tell_engine_everything(story)

@@ -3,7 +3,7 @@ however long it is.
 """
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
@@ -69,7 +69,7 @@ async def test_equal_failures_of_an_open_incident_are_one_row_with_a_count(story
     assert applied.state is ReceiptState.INCIDENT
     (received,) = await entries(story, event_id, "result_received")
     assert received.fields["repeats"] == 999
-    assert received.fields["repeated_at"] == "2026-11-23T12:16:40.000Z"
+    assert received.fields["repeated_at"] == datetime(2026, 11, 23, 12, 16, 40, tzinfo=UTC)
     assert await story.told(event_id) == ["incident_opened"]
     assert Counter(kind for kind, _ in await story.outbox(event_id))["result"] == 1
 
