@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from domain.ids import EventId
 from domain.values.timestamps import to_unix_ms
-from store.receipts import deadlines as overdue
+from store.receipts import reconcile_queries as overdue
 from store.receipts.outbox import enqueue_start_again
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.transitions import open_incident

@@ -15,7 +15,7 @@ from tests.store.alerts.test_claims import other_project
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import Story
 from tests.worker.loops.test_retention import broken
-from worker.loops import overdue
+from worker.loops import overdue, overdue_selection
 from worker.loops.overdue import OverdueOpener
 
 
@@ -68,8 +68,8 @@ async def test_projects_left_out_of_a_turn_are_first_in_the_next(
 async def test_receipt_behind_many_failing_ones_is_opened(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overdue, "OF_EACH", 5)
-    monkeypatch.setattr(overdue, "WALKED_PART", 5)
+    monkeypatch.setattr(overdue_selection, "OF_EACH", 5)
+    monkeypatch.setattr(overdue_selection, "WALKED_PART", 5)
     story.at = await now(database) - timedelta(hours=2)
     for _ in range(12):
         await story.receipt(timeout_minutes=1.0, internal_reference="failing")
