@@ -6,25 +6,11 @@ An exception is named here beside its reason, so that adding one is a decision t
 
 import ast
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = (
-    "config",
-    "domain",
-    "egress",
-    "store",
-    "operations",
-    "activities",
-    "workflows",
-    "worker",
-    "api",
-    "cli",
-)
-LONGEST_FILE, LONGEST_TEST, MOST_FILES = 300, 400, 15
+from tests.support.source_files import PACKAGES, ROOT, called, imports, parsed, sources
+
 # Whom each package may import beside itself: docs/architecture.md.
 ALLOWED = {
     "config": {"domain", "store"},  # of the store only what an e-mail address looks like
@@ -48,6 +34,8 @@ ALLOWED = {
         "api",
     },
 }
+
+
 # Whom each folder may import of its own package's other folders; each row names only folders of
 # rows above it.
 INSIDE = {
@@ -92,9 +80,13 @@ INSIDE = {
     "cli/doctor": {"cli/up"},
     "cli/demo": {"cli/up", "cli/commands"},
 }
+
+
 # The compositions of the two processes turn settings into plain values and set up logging; nothing
 # else below `cli` may.
 COMPOSITIONS = {"worker/main.py", "api/main.py"}
+
+
 # What may not be in `domain`, nor where a workflow's sandbox looks away: it would make a replay
 # differ.
 IMPURE_MODULES = {
@@ -110,6 +102,8 @@ IMPURE_MODULES = {
     "threading",
     "time",
 }
+
+
 IMPURE_CALLS = {
     "now",
     "utcnow",
@@ -124,10 +118,16 @@ IMPURE_CALLS = {
     "print",
     "getenv",
 }
+
+
 # Reached past the sandbox, beside all of `workflows`: the messages, and what they are made of.
 PASSED_THROUGH = ("activities/messages.py",)
+
+
 # The engine's own clock and chance, the same in every replay.
 ENGINE_CLOCK = {"workflow.now", "workflow.uuid4"}
+
+
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
     "store/ingest/group_commit.py": "a request that cannot be stored fails alone",
@@ -157,11 +157,15 @@ CATCHES_EVERYTHING = {
         "a check that breaks is a failure of its own, and does not stop the others"
     ),
 }
+
+
 # Who may call what a user named, handing the guard in.
 OPENS_A_GUARDED_CLIENT = {
     "activities/callback/transport.py",
     "api/console/sign_in/oidc_provider.py",
 }
+
+
 CONNECTS = {
     "open_connection",
     "create_connection",
@@ -170,43 +174,17 @@ CONNECTS = {
     "HTTPConnection",
     "HTTPSConnection",
 }
+
+
 # Who may use a database driver outside the store.
 USES_A_DRIVER = {
     "worker/loops/notify_listener.py": (
         "LISTEN needs a connection of its own for as long as the process lives"
     )
 }
+
+
 DRIVERS = {"sqlalchemy", "sqlmodel", "asyncpg", "aiosqlite", "sqlite3", "alembic"}
-MAY_BE_LONGER = {"store/schema/tables.py": "every table on one page"}
-
-
-def sources(*packages: str) -> list[str]:
-    return [
-        path.relative_to(ROOT).as_posix()
-        for package in packages
-        for path in sorted((ROOT / package).rglob("*.py"))
-    ]
-
-
-def parsed(name: str) -> ast.Module:
-    return ast.parse((ROOT / name).read_text(encoding="utf-8"), filename=name)
-
-
-def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each module that is imported, anywhere in the file, with the names taken from it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, ()) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield node.module or "", tuple(alias.name for alias in node.names)
-
-
-def called(tree: ast.AST) -> Iterator[str]:
-    """What is called, dotted as it is written."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
 
 
 def ours(tree: ast.AST) -> set[str]:
@@ -287,28 +265,6 @@ def test_every_folder_has_its_row_below_those_that_it_imports() -> None:
         "store/migrations"
     } == set(rows)
     assert [row for place, row in enumerate(rows) if not INSIDE[row] <= set(rows[:place])] == []
-
-
-def test_no_folder_holds_more_than_a_reader_takes_in() -> None:
-    folders = {
-        path.parent
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if "migrations" not in path.parts
-    }
-    counts = {path.relative_to(ROOT).as_posix(): len([*path.glob("*.py")]) - 1 for path in folders}
-
-    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_package_files_say_what_lives_there_and_hold_no_code(package: str) -> None:
-    files = [name for name in sources(package) if name.endswith("__init__.py")]
-
-    assert files
-    assert [
-        name for name in files if not ast.get_docstring(parsed(name)) or len(parsed(name).body) > 1
-    ] == []
 
 
 def test_no_connection_is_made_past_the_guard() -> None:
@@ -405,46 +361,3 @@ def test_temporals_client_is_used_by_the_worker_alone() -> None:
         for m, _ in imports(parsed(n))
         if m.startswith("temporalio")
     ] == []
-
-
-def test_every_file_opens_with_what_it_is_for() -> None:
-    files = sources(*PACKAGES)
-
-    assert [name for name in files if not ast.get_docstring(parsed(name))] == []
-
-
-@pytest.mark.parametrize(
-    ("packages", "longest"),
-    [(PACKAGES, LONGEST_FILE), (("tests",), LONGEST_TEST)],
-    ids=["code", "tests"],
-)
-def test_files_are_not_too_long(packages: tuple[str, ...], longest: int) -> None:
-    lengths = {
-        name: len((ROOT / name).read_text(encoding="utf-8").splitlines())
-        for name in sources(*packages)
-    }
-
-    assert {
-        name: length
-        for name, length in lengths.items()
-        if length > longest and name not in MAY_BE_LONGER
-    } == {}
-
-
-def test_nothing_is_built_at_import() -> None:
-    """A client, application or settings object at module level would make imports have effects."""
-    built = {
-        "FastAPI",
-        "Settings",
-        "load_settings",
-        "AsyncClient",
-        "create_app",
-        "create_async_engine",
-        "Database.open",
-    }
-    wrong = []
-    for name in sources(*PACKAGES):
-        for node in parsed(name).body:
-            if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr):
-                wrong += [(name, call) for call in called(node) if call in built]
-    assert not wrong

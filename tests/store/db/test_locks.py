@@ -17,7 +17,7 @@ from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.ingest.requests import StoredResponse
-from tests.store.ingest.test_group_commit import Desk, committing, told
+from tests.store.ingest.desk import Desk, committing, told
 from tests.support.given import new_result
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

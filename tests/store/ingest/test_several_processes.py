@@ -16,7 +16,7 @@ from store.db.sql import SessionStatements
 from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
 from store.ingest.requests import StoredResponse
 from store.receipts.timeline import note
-from tests.store.ingest.test_group_commit import committing, count, told
+from tests.store.ingest.desk import committing, count, told
 from tests.support.fakes import WatchedFrontDoor
 from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
