@@ -1,4 +1,4 @@
-"""What every test may ask for: an empty, migrated database on both engines, the sealer, a project.
+"""Fixtures of every test: an empty, migrated database, the sealer, a project.
 
 A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
 database is a copy of one that was migrated once a session.
@@ -129,7 +129,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty, migrated database: the test runs once on each engine."""
+    """The address of an empty, migrated database: the test runs on SQLite and on PostgreSQL."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url

@@ -124,27 +124,27 @@ IMPURE_CALLS = {
 PASSED_THROUGH = ("activities/messages.py",)
 
 
-# The engine's own clock and chance, the same in every replay.
-ENGINE_CLOCK = {"workflow.now", "workflow.uuid4"}
+# Temporal's own clock and random ids, the same in every replay.
+TEMPORAL_CLOCK = {"workflow.now", "workflow.uuid4"}
 
 
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
     "store/ingest/group_commit.py": "a request that cannot be stored fails alone",
-    "store/ingest/heartbeat.py": "a beat that cannot be written is written later, or is an outage",
+    "store/ingest/heartbeat.py": "a heartbeat that fails is written later, or is an outage",
     "activities/alerts/send.py": "an alert whose facts cannot be read is sent with its ids only",
     "activities/alerts/delivery.py": (
         "a mail that cannot be rendered or sent is recorded, and blocks no other"
     ),
     "activities/callback/send.py": "an attempt that breaks is recorded as ended",
     "worker/temporal/payloads.py": "a payload that no decoder takes is said to be so",
-    "worker/loops/dispatch.py": "a row that cannot be told does not stop the others",
+    "worker/loops/dispatch.py": "a row that cannot be delivered does not stop the others",
     "worker/loops/reconcile.py": "a broken step does not stop the others",
     "worker/loops/overdue.py": "an incident that cannot be opened does not stop the others",
     "worker/loops/stuck_runs.py": "a run that cannot be looked at does not stop the others",
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",
-    "worker/health/heartbeat.py": "a failed beat is not the end of the heart",
+    "worker/health/heartbeat.py": "a failed heartbeat does not end the loop",
     "worker/connection_loop.py": (
         "what cannot be done for Temporal does not end what needs the store alone"
     ),
@@ -152,7 +152,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/retention.py": "what cannot be purged now does not end the worker",
     "api/middleware.py": "a bug is a 500 with a request id",
     "api/ingest/endpoint.py": "a bug in the hot path is a 500 with a request id",
-    "api/health/heartbeat.py": "a failed beat is not the end of the heart",
+    "api/health/heartbeat.py": "a failed heartbeat does not end the loop",
     "cli/doctor/run.py": (
         "a check that breaks is a failure of its own, and does not stop the others"
     ),
@@ -202,7 +202,7 @@ def test_imports_point_one_way(package: str) -> None:
     assert not wrong
 
 
-def test_domain_imports_the_standard_library_alone_and_none_of_its_impure_parts() -> None:
+def test_domain_imports_only_the_pure_parts_of_the_standard_library() -> None:
     wrong = {}
     for name in sources("domain"):
         tops = {module.partition(".")[0] for module, _ in imports(parsed(name))} - {"domain"}
@@ -214,12 +214,12 @@ def test_domain_imports_the_standard_library_alone_and_none_of_its_impure_parts(
 
 
 @pytest.mark.parametrize("name", [*sources("domain", "workflows"), *PASSED_THROUGH])
-def test_no_clock_and_no_chance_where_a_replay_must_come_out_the_same(name: str) -> None:
+def test_no_clock_and_no_randomness_where_a_replay_must_be_the_same(name: str) -> None:
     tree = parsed(name)
     calls = {
         call
         for call in called(tree)
-        if call not in ENGINE_CLOCK and call.rpartition(".")[2] in IMPURE_CALLS
+        if call not in TEMPORAL_CLOCK and call.rpartition(".")[2] in IMPURE_CALLS
     }
     modules = {module for module, _ in imports(tree) if module.partition(".")[0] in IMPURE_MODULES}
 
@@ -264,7 +264,7 @@ def test_every_folder_has_its_row_below_those_that_it_imports() -> None:
     assert {folder.removesuffix("/__init__.py") for folder in folders} - {
         "store/migrations"
     } == set(rows)
-    assert [row for place, row in enumerate(rows) if not INSIDE[row] <= set(rows[:place])] == []
+    assert [row for index, row in enumerate(rows) if not INSIDE[row] <= set(rows[:index])] == []
 
 
 def test_no_connection_is_made_past_the_guard() -> None:
@@ -294,12 +294,12 @@ def test_no_connection_is_made_past_the_guard() -> None:
     assert not wrong
 
 
-def test_no_query_stands_outside_the_store() -> None:
+def test_no_query_is_outside_the_store() -> None:
     wrong = []
     for name in sources(*(package for package in PACKAGES if package != "store")):
         for module, taken in imports(parsed(name)):
-            # The type of a session that is passed on, and the failures that a process edge tells
-            # of, query nothing.
+            # The type of a session that is passed on, and the errors that a process edge
+            # reports, query nothing.
             is_harmless = module == "sqlalchemy.exc" or (
                 module == "sqlalchemy.ext.asyncio" and set(taken) == {"AsyncSession"}
             )

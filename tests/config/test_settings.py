@@ -35,7 +35,7 @@ def test_defaults_run_on_one_machine() -> None:
 
 
 def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
+    environment = {
         "MAKEGOOD_DATA_DIR": "/data",
         "MAKEGOOD_EGRESS_ALLOW": "10.0.0.0/8, fd00::/8",
         "MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,1,5",
@@ -48,7 +48,7 @@ def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> Non
         "TEMPORAL_NAMESPACE": "payments",
         "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca.pem",
     }
-    for name, value in told.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
     settings = load_settings()
@@ -58,7 +58,7 @@ def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.callback_schedule_seconds == (0, 1, 5)
     assert (settings.callbacks_per_project, settings.callbacks_per_host) == (3, 7)
     assert settings.public_url_or_default == "https://makegood.example.com"
-    assert settings.database_url_or_default == told["MAKEGOOD_DATABASE_URL"]
+    assert settings.database_url_or_default == environment["MAKEGOOD_DATABASE_URL"]
     assert settings.temporal_port == 17_233
     assert settings.temporal_target == "temporal.example.com:7233"
     assert settings.temporal_namespace == "payments"

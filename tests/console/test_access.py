@@ -152,7 +152,7 @@ def expected(needs: str, who: str) -> str:
     if needs == "owner of what is chosen":
         # The filter names the project. For all others it is not found.
         return "in" if who == "owner" else "not found"
-    if who == "stranger":
+    if who == "other_tenant":
         return "not found"
     return "in" if ROLES.index(who) >= ROLES.index(needs) else "not allowed"
 
@@ -209,7 +209,7 @@ async def test_each_role_has_the_access_of_the_table(
     project_id = place.project.project.id
     people = {
         "nobody": await world.nobody(),
-        "stranger": await world.member("stranger", other_project.project.id, Role.OWNER),
+        "other_tenant": await world.member("other_tenant", other_project.project.id, Role.OWNER),
         **{role.value: await world.member(role.value, project_id, role) for role in Role},
         "administrator": await world.administrator(),
     }
@@ -224,7 +224,7 @@ async def test_each_role_has_the_access_of_the_table(
             if outcome(answer) != right and not (path == "/logout" and who == "nobody"):
                 wrong[who, method, path] = (outcome(answer), right)
         if who == "viewer":
-            assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
+            assert await story.timeline(place.event_id) == ["deadline_passed", "incident_opened"]
             assert await story.rows("repairs", place.event_id) == []
 
     assert not wrong
@@ -233,12 +233,12 @@ async def test_each_role_has_the_access_of_the_table(
 async def test_object_of_another_project_is_answered_like_an_unknown_one(
     world: ConsoleWorld, place: Objects, other_project: CreatedProject
 ) -> None:
-    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
+    other = await world.member("other_tenant", other_project.project.id, Role.OWNER)
 
     for method, path, needs in ROWS:
         if needs in ROLES:
-            foreign = await ask(stranger, method, place.path(path), needs)
-            unknown = await ask(stranger, method, path.format(**UNKNOWN), needs)
+            foreign = await ask(other, method, place.path(path), needs)
+            unknown = await ask(other, method, path.format(**UNKNOWN), needs)
             assert (foreign.status_code, foreign.content) == (404, unknown.content), path
             assert foreign.headers == unknown.headers
 
@@ -246,13 +246,13 @@ async def test_object_of_another_project_is_answered_like_an_unknown_one(
 async def test_lists_and_counts_hold_only_own_projects(
     world: ConsoleWorld, place: Objects, other_project: CreatedProject
 ) -> None:
-    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
+    other = await world.member("other_tenant", other_project.project.id, Role.OWNER)
     viewer = await world.member("viewer", place.project.project.id, Role.VIEWER)
 
     for path in ("/events", "/incidents", "/projects", "/rail"):
         for narrowed in ("", f"?project={place.project.project.id}", "?q=order"):
             theirs, own = (
-                (await stranger.get(path + narrowed)).text,
+                (await other.get(path + narrowed)).text,
                 (await viewer.get(path + narrowed)).text,
             )
             shown = {
@@ -303,7 +303,7 @@ async def test_form_of_another_session_or_site_is_rejected(
                 wrong[path, name] = answer.status_code
 
     assert not wrong
-    assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
+    assert await story.timeline(place.event_id) == ["deadline_passed", "incident_opened"]
     assert (await administrator.get("/account")).text.count("<tr>") == 3
 
 

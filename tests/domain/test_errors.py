@@ -53,9 +53,11 @@ def test_every_code_of_ours_has_one_class() -> None:
 
 
 def test_tree_in_the_docstring_is_the_code() -> None:
-    told = {tuple(line.split()[1:]) for line in (errors.__doc__ or "").splitlines() if "──" in line}
+    documented = {
+        tuple(line.split()[1:]) for line in (errors.__doc__ or "").splitlines() if "──" in line
+    }
 
-    assert told == {(refusal.__name__, refusal.code.value) for refusal in REFUSALS}
+    assert documented == {(refusal.__name__, refusal.code.value) for refusal in REFUSALS}
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.__name__)

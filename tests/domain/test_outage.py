@@ -20,12 +20,14 @@ def beaten(seconds_ago: float, *, has_ended: bool = False) -> IngestBeats:
 @pytest.mark.parametrize(
     ("outage_seconds", "seconds"), [(0, 2), (1, 0.25), (4, 1), (8, 2), (60, 2), (3_600, 2)]
 )
-def test_several_beats_fit_into_the_shortest_outage(outage_seconds: int, seconds: float) -> None:
+def test_several_heartbeats_fit_into_the_shortest_outage(
+    outage_seconds: int, seconds: float
+) -> None:
     assert beat_interval(outage_seconds) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("outage_seconds", [1, 2, 5, 8, 60])
-def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: int) -> None:
+def test_silence_begins_after_a_late_heartbeat_and_before_an_outage(outage_seconds: int) -> None:
     every = beat_interval(outage_seconds).total_seconds()
 
     assert not is_ingest_down(beaten(1.4 * every), NOW, outage_seconds=outage_seconds)
@@ -50,7 +52,7 @@ def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: i
         "one ended, one is gone",
     ],
 )
-def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
+def test_ingest_is_up_while_any_process_that_has_not_ended_writes_heartbeats(
     beats: IngestBeats | None, outage_seconds: int, expected: bool
 ) -> None:
     assert is_ingest_down(beats, NOW, outage_seconds=outage_seconds) is expected
@@ -67,13 +69,13 @@ def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
     ],
     ids=["beats come", "silent", "due at the last beat", "due after the last beat", "not due"],
 )
-def test_deadline_is_held_when_it_is_due_after_the_last_beat_of_a_silent_front_door(
+def test_deadline_after_the_last_heartbeat_of_a_silent_ingest_waits(
     beats: IngestBeats, due_at: datetime, held: bool
 ) -> None:
     assert (grace_ms(beats, NOW, due_at=due_at, outage_seconds=60) is not None) is held
 
 
-def test_beat_from_the_future_says_nothing_of_now() -> None:
+def test_heartbeat_from_the_future_proves_nothing_about_now() -> None:
     """SQLite's clock is the host's, which may be set back."""
     beats = beaten(-3_600)
 

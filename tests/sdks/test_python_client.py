@@ -119,7 +119,7 @@ def test_odd_name_is_another_header(name: object) -> None:
 @pytest.mark.parametrize(
     "headers", [17, "X-SendPromptly-Nonce: x", [1], ["abc"], [("a", "b", "c")], object()], ids=named
 )
-def test_headers_that_are_none_are_a_configuration_error(headers: object) -> None:
+def test_invalid_headers_are_a_configuration_error(headers: object) -> None:
     assert decide(headers) == "configuration_error"
 
 
@@ -237,7 +237,7 @@ def test_time_that_is_not_a_number_makes_everything_stale() -> None:
         ("timeout_seconds", None),
     ],
 )
-def test_bound_that_is_none_is_refused(name: str, value: object) -> None:
+def test_invalid_bound_is_refused(name: str, value: object) -> None:
     with pytest.raises(client.ConfigurationError, match=name):
         client.Makegood(
             **({"base_url": "http://127.0.0.1:1", "api_key": "sk_test_1"} | {name: value})

@@ -37,7 +37,7 @@ class Canaries:
         self.planted[what] = secret
         return secret
 
-    def hear(self, answer: httpx.Response) -> httpx.Response:
+    def collect(self, answer: httpx.Response) -> httpx.Response:
         """Keep an answer, its headers too, to be searched."""
         self.answers.append(f"{answer.headers!r}\n{answer.text}")
         return answer
@@ -91,7 +91,7 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
     """The address of an identity provider that refuses every sign-in and repeats what it was sent,
     and what that was.
     """
-    heard: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -103,11 +103,11 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
-            heard.append(f"{self.headers['authorization']} {body}")
-            self._answer(401, {"error": "invalid_client", "error_description": heard[-1]})
+            requests.append(f"{self.headers['authorization']} {body}")
+            self._answer(401, {"error": "invalid_client", "error_description": requests[-1]})
 
-        def _answer(self, status: int, told: dict[str, str]) -> None:
-            content = json.dumps(told).encode()
+        def _answer(self, status: int, body: dict[str, str]) -> None:
+            content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
@@ -122,7 +122,7 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield issuer, heard
+        yield issuer, requests
     finally:
         server.shutdown()
         thread.join()

@@ -44,7 +44,7 @@ class WatchedFrontDoor:
 
 
 class HeldFrontDoor:
-    """Does a transaction's work and then keeps its commit back until it is told to `let_go`."""
+    """Does the work of a transaction, and commits only after `let_go` is set."""
 
     def __init__(self, real: IngestConnection) -> None:
         self.has_worked = asyncio.Event()

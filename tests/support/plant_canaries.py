@@ -64,13 +64,15 @@ def plant_in_projects(shop: Product, canaries: Canaries) -> None:
             "Content-Type": "application/json",
         }
         assert (
-            canaries.hear(shop.http.post("/api/v1/receipt", json={}, headers=headers)).status_code
+            canaries.collect(
+                shop.http.post("/api/v1/receipt", json={}, headers=headers)
+            ).status_code
             == 401
         )
     in_query = {"api_key": canaries.new("key in a query")}
-    canaries.hear(shop.http.get("/api/v1/events", params=in_query))
-    canaries.hear(shop.http.get("/api/v1/events", params=in_query, headers=shop.headers))
-    canaries.hear(
+    canaries.collect(shop.http.get("/api/v1/events", params=in_query))
+    canaries.collect(shop.http.get("/api/v1/events", params=in_query, headers=shop.headers))
+    canaries.collect(
         shop.http.get(f"/api/v1/events/{canaries.new('key in a path')}", headers=shop.headers)
     )
 
@@ -88,10 +90,10 @@ def plant_in_requests(shop: Product, canaries: Canaries) -> str:
             "Content-Type": "application/json",
         }
         answer = shop.http.post("/api/v1/receipt", content=content, headers={**given, **headers})
-        assert canaries.hear(answer).status_code == status, answer.text
+        assert canaries.collect(answer).status_code == status, answer.text
 
     shop.receipt(payload={"card": canaries.new("payload that is not kept")})
-    snapshots = canaries.hear(
+    snapshots = canaries.collect(
         shop.http.patch("/api/v1/project", json={"snapshots": True}, headers=shop.headers)
     )
     assert snapshots.status_code == 200
@@ -147,10 +149,10 @@ def plant_in_console(shop: Product, canaries: Canaries) -> httpx.Client:
     canaries.plant("form token", page.partition('name="form_token" value="')[2].partition('"')[0])
     stranger = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
     wrong = canaries.new("wrong password")
-    canaries.hear(submitted(stranger, "/login", "/login", email=EMAIL, password=wrong))
+    canaries.collect(submitted(stranger, "/login", "/login", email=EMAIL, password=wrong))
     forged = {"form_token": canaries.new("forged form token"), "name": "shop"}
-    canaries.hear(stranger.post("/projects", data=forged))
-    canaries.hear(browser.post("/projects", data=forged))
+    canaries.collect(stranger.post("/projects", data=forged))
+    canaries.collect(browser.post("/projects", data=forged))
     stranger.close()
     return browser
 
@@ -200,12 +202,14 @@ def plant_in_sign_in(shop: Product, canaries: Canaries, browser: httpx.Client) -
         taken = canaries.planted["used invitation"]
         assert submitted(ada, f"/join?token={taken}", "/join").status_code == 303
         canaries.plant("session token of who was invited", ada.cookies["makegood_session"])
-        canaries.hear(ada.get("/join", params={"token": taken}))
+        canaries.collect(ada.get("/join", params={"token": taken}))
     halfway = visitor(shop)
     for code, status in ((codes[0], 303), (canaries.new("wrong code"), 422)):
         give_password(halfway, canaries)
         assert (
-            canaries.hear(submitted(halfway, "/login/code", "/login/code", code=code)).status_code
+            canaries.collect(
+                submitted(halfway, "/login/code", "/login/code", code=code)
+            ).status_code
             == status
         )
     canaries.plant("cookie of who is halfway", halfway.cookies["makegood_pending_second_factor"])
@@ -219,19 +223,19 @@ def give_password(visitor: httpx.Client, canaries: Canaries) -> None:
     assert answer.headers["location"] == "/login/code"
 
 
-def plant_at_the_provider(shop: Product, canaries: Canaries, heard: list[str]) -> None:
-    """The client's secret, with which it calls, and what a browser brings back; nothing of it may
-    be told on.
-    """
+def plant_at_the_provider(shop: Product, canaries: Canaries, requests: list[str]) -> None:
+    """Plant the client's secret, which each call carries, and the code that a browser brings back."""
     with visitor(shop) as browser:
         asked = parse_qs(urlsplit(browser.get("/login/oidc").headers["location"]).query)
         state, code = asked["state"][0], canaries.new("code of the provider")
-        answer = canaries.hear(
+        answer = canaries.collect(
             browser.get("/login/oidc/callback", params={"code": code, "state": state})
         )
     assert answer.status_code == 403
     sent = b64encode(f"makegood:{canaries.planted['OIDC client secret']}".encode()).decode()
-    assert [sent in one and code in one for one in heard] == [True], "it was asked with the secret"
+    assert [sent in one and code in one for one in requests] == [True], (
+        "it was asked with the secret"
+    )
     canaries.plant("header with the OIDC client secret", sent)
 
 
@@ -257,24 +261,24 @@ def fail_unexpectedly(
         answer = shop.http.post(
             "/api/v1/receipt", json={**body, "payload": payload}, headers=headers
         )
-        assert canaries.hear(answer).status_code == 500
+        assert canaries.collect(answer).status_code == 500
     with without("users", data_dir):
         email = canaries.plant(
             "address typed while there was a bug", f"{canaries.new('its local part')}@shop.example"
         )
         stranger = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
         assert (
-            canaries.hear(
+            canaries.collect(
                 submitted(stranger, "/login", "/login", email=email, password=unknown_key)
             ).status_code
             == 500
         )
         stranger.close()
-        assert canaries.hear(browser.get("/projects")).status_code == 500
+        assert canaries.collect(browser.get("/projects")).status_code == 500
     # After the app's secret was opened.
     with without("recovery_codes", data_dir):
         answer = submitted(halfway.browser, "/login/code", "/login/code", code=halfway.codes[0])
-        assert canaries.hear(answer).status_code == 500
+        assert canaries.collect(answer).status_code == 500
     halfway.browser.close()
     wait_until(
         lambda: shop.output("api").count("Traceback") >= tracebacks + 4,

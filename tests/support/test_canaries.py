@@ -93,7 +93,7 @@ def test_planted_secrets_are_found_nowhere(
         "/api/v1/events",
         "/api/v1/project",
     ):
-        canaries.hear(shop.http.get(path, headers=shop.headers))
+        canaries.collect(shop.http.get(path, headers=shop.headers))
     assert shop.makegood("backup", str(tmp_path / "backup")).code == 0
     browser.close()
 

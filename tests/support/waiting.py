@@ -24,7 +24,7 @@ def wait_until(predicate: Callable[[], T], *, seconds: float = 10.0, what: str =
         if value := predicate():
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(_told(what, predicate, seconds))
+            raise AssertionError(_failure(what, predicate, seconds))
         time.sleep(POLL_SECONDS)
 
 
@@ -42,10 +42,10 @@ async def wait_until_async(
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(_told(what, predicate, seconds))
+            raise AssertionError(_failure(what, predicate, seconds))
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _told(what: str, predicate: Callable[[], object], seconds: float) -> str:
+def _failure(what: str, predicate: Callable[[], object], seconds: float) -> str:
     named = what or getattr(predicate, "__qualname__", repr(predicate))
     return f"not within {seconds:g} s: {named}"

@@ -54,11 +54,11 @@ async def waiting_crowd(world: World) -> list[str]:
 
 
 async def test_silent_mail_server_delays_no_callback(
-    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
+    temporal: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
 ) -> None:
     async with SilentServer().listening() as silent:
         mailer = SmtpMailer(parse_mail_server(silent.url))
-        async with world_on(engine, sqlite_url, sealer, mailer=mailer) as world:
+        async with world_on(temporal, sqlite_url, sealer, mailer=mailer) as world:
             to_repair = await world.accept()
             events = await waiting_crowd(world)
             for event_id in [to_repair, *events]:

@@ -74,7 +74,7 @@ async def test_workflow_terminated_during_a_repair_continues_from_the_stored_sta
     assert len(makegood.receiver.calls) == 1
 
 
-async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
+async def test_receipt_that_was_never_dispatched_is_found(makegood: World) -> None:
     event_id = await makegood.accept(enqueue=False)
 
     await makegood.started(event_id)
@@ -83,7 +83,7 @@ async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_another_temporal_database_is_told_everything(makegood: World) -> None:
+async def test_every_receipt_is_started_again_in_another_temporal_database(makegood: World) -> None:
     waiting = await makegood.accept()
     await makegood.started(waiting)
     await makegood.handle(waiting).terminate()

@@ -237,7 +237,7 @@ async def test_gone_endpoint_marks_the_url(
 ) -> None:
     await failing(story, sealer, Endpoint(410), order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url is None
+    assert (await story.snapshot(EventId(order.event_id))).repair_url is None
 
 
 async def test_last_attempt_of_the_schedule_exhausts_it(
@@ -293,7 +293,7 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
 
     await failing(story, sealer, replaced_while_called, order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
+    assert (await story.snapshot(EventId(order.event_id))).repair_url == "https://shop.example/new"
 
 
 async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(

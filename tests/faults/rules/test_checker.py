@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.installation.example_run import SECRET, Run, a_good_run
 from tests.faults.installation.history import History
-from tests.faults.installation.telling import SECRET, Run, a_good_run
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import MEANINGS, Bounds, Rule, rank
 

@@ -118,7 +118,7 @@ async def test_bytes_that_are_not_text_are_found(sqlite_url: str, sealer: Sealer
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "problem"),
     [
         ("DELETE FROM audit_log WHERE sequence > 2", "entries 3 to 4 are missing"),
         ("DELETE FROM audit_log", "entries 1 to 4 are missing"),
@@ -130,7 +130,7 @@ async def test_bytes_that_are_not_text_are_found(sqlite_url: str, sealer: Sealer
     ],
 )
 async def test_end_that_was_cut_or_moved_is_found(
-    database: Database, sealer: Sealer, statement: str, told: str
+    database: Database, sealer: Sealer, statement: str, problem: str
 ) -> None:
     await written(database, sealer, *[NADIA] * 4)
 
@@ -138,7 +138,7 @@ async def test_end_that_was_cut_or_moved_is_found(
 
     verdict = await verify_audit(database, sealer)
     assert verdict.problem is not None
-    assert told in verdict.problem
+    assert problem in verdict.problem
 
 
 async def cut_after(database: Database, sequence: int) -> None:

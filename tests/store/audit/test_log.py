@@ -43,7 +43,7 @@ async def test_failed_action_leaves_no_entry_and_failed_entry_leaves_no_action(
                 NADIA,
                 AuditAction.KEY_CREATED,
                 now=START,
-                details={"told": details},
+                details={"value": details},
             )
             if is_failing:
                 raise RuntimeError

@@ -48,14 +48,14 @@ class Desk:
         return new_receipt(self.project_id, **changes)
 
     async def stored(self, **changes: Any) -> str:
-        return told(await self.say(self.receipt(**changes)))["event_id"]
+        return body_of(await self.say(self.receipt(**changes)))["event_id"]
 
 
 def rendered(refusal: Refusal) -> bytes:
     return json.dumps({"code": refusal.code.value}).encode()
 
 
-def told(answer: StoredResponse) -> dict[str, Any]:
+def body_of(answer: StoredResponse) -> dict[str, Any]:
     return dict(json.loads(answer.body))
 
 

@@ -19,7 +19,7 @@ from store.db.database import Clock, Database
 from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import QUEUE_LIMIT, Committer
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse
-from tests.store.ingest.desk import Desk, committing, count, rendered, told
+from tests.store.ingest.desk import Desk, body_of, committing, count, rendered
 from tests.support.fakes import HeldFrontDoor, WatchedFrontDoor
 from tests.support.given import new_receipt, new_result
 
@@ -29,7 +29,7 @@ async def test_receipt_is_stored_with_its_deadline_and_a_start_for_temporal(
 ) -> None:
     answer = await desk.say(desk.receipt(timeout_minutes=0.5, internal_reference="order 7"))
 
-    body = told(answer)
+    body = body_of(answer)
     async with database.reading() as session:
         row = (await session.execute(text("SELECT * FROM receipts"))).mappings().one()
         outbox = (await session.execute(text("SELECT event_id, kind, fields FROM outbox"))).all()
@@ -49,7 +49,7 @@ async def test_response_to_a_result_has_the_state_after_it(desk: Desk) -> None:
     failed = await desk.say(new_result(desk.project_id, event_id, "failed", error_code="died"))
     success = await desk.say(new_result(desk.project_id, event_id))
 
-    assert [told(answer)["state"] for answer in (failed, success)] == ["incident", "recovered"]
+    assert [body_of(answer)["state"] for answer in (failed, success)] == ["incident", "recovered"]
 
 
 async def test_receipt_is_processed_before_its_result_in_one_batch(desk: Desk) -> None:
@@ -58,7 +58,7 @@ async def test_receipt_is_processed_before_its_result_in_one_batch(desk: Desk) -
 
     answers = await asyncio.gather(desk.say(result), desk.say(receipt))
 
-    assert told(answers[0])["state"] == "applied"
+    assert body_of(answers[0])["state"] == "applied"
 
 
 async def test_requests_that_wait_together_are_committed_together(
@@ -74,7 +74,7 @@ async def test_requests_that_wait_together_are_committed_together(
         answers = await asyncio.gather(*(desk.say(desk.receipt()) for _ in range(500)))
 
     assert (
-        len({told(answer)["event_id"] for answer in answers})
+        len({body_of(answer)["event_id"] for answer in answers})
         == await count(database, "receipts")
         == 500
     )

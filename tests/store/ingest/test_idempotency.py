@@ -21,7 +21,7 @@ from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.ingest.connection import IngestConnection
 from store.ingest.requests import PreRejected
-from tests.store.ingest.desk import Desk, committing, count, told
+from tests.store.ingest.desk import Desk, body_of, committing, count
 from tests.support.fakes import HeldFrontDoor
 from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
@@ -49,11 +49,11 @@ async def test_other_body_under_the_same_key_conflicts(desk: Desk, database: Dat
 
 
 async def test_keys_are_separate_for_each_endpoint(desk: Desk) -> None:
-    event_id = told(await desk.say(desk.receipt(), "same"))["event_id"]
+    event_id = body_of(await desk.say(desk.receipt(), "same"))["event_id"]
 
     answer = await desk.say(new_result(desk.project_id, event_id), "same")
 
-    assert told(answer) == {"accepted": True, "event_id": event_id, "state": "applied"}
+    assert body_of(answer) == {"accepted": True, "event_id": event_id, "state": "applied"}
 
 
 async def test_stored_response_is_kept_for_24_hours(desk: Desk, database: Database) -> None:
@@ -98,7 +98,7 @@ async def test_same_identity_with_other_facts_conflicts_and_the_conflict_is_stor
 
     answer = await desk.say(other, "new")
 
-    assert (answer.status, told(answer)) == (409, {"code": "receipt_conflict"})
+    assert (answer.status, body_of(answer)) == (409, {"code": "receipt_conflict"})
     assert await desk.say(other, "new") == replace(answer, is_replayed=True)
     assert await count(database, "receipts") == 1
 
@@ -127,7 +127,7 @@ async def test_validation_refusal_is_stored_and_the_stored_response_comes_first(
     refusal = await desk.say(PreRejected(invalid, 422, is_stored=True), "invalid", body="{")
     accepted = await desk.say(desk.receipt(), "valid", body="{}")
 
-    assert (refusal.status, told(refusal)) == (422, {"code": Code.VALIDATION_ERROR})
+    assert (refusal.status, body_of(refusal)) == (422, {"code": Code.VALIDATION_ERROR})
     assert await desk.say(
         PreRejected(invalid, 422, is_stored=True), "invalid", body="{"
     ) == replace(refusal, is_replayed=True)

@@ -70,7 +70,7 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
         LifecycleState.WAITING,
     )
     assert held.retry_after_ms is not None
-    assert (await story.told(event_id)).count("deadline_credited") == 1
+    assert (await story.timeline(event_id)).count("deadline_credited") == 1
     assert await credit_all(database) == 0
 
 
@@ -143,7 +143,7 @@ async def test_working_committer_is_no_outage_even_without_the_heartbeat_of_its_
     await committer.stop()
 
     assert await pending(database) == 0
-    assert "deadline_credited" not in await story.told(event_id)
+    assert "deadline_credited" not in await story.timeline(event_id)
 
 
 async def test_full_queue_stops_the_heartbeat_and_its_time_is_credited(
@@ -172,7 +172,7 @@ async def test_full_queue_stops_the_heartbeat_and_its_time_is_credited(
     await committer.stop()
 
     assert await credit_all(database) == 1
-    assert await story.told(event_id) == ["deadline_credited"]
+    assert await story.timeline(event_id) == ["deadline_credited"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -16,7 +16,7 @@ from store.db.sql import SessionStatements
 from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
 from store.ingest.requests import StoredResponse
 from store.receipts.timeline import note
-from tests.store.ingest.desk import committing, count, told
+from tests.store.ingest.desk import body_of, committing, count
 from tests.support.fakes import WatchedFrontDoor
 from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
@@ -65,7 +65,7 @@ async def test_two_processes_with_results_for_the_same_events_lose_none(
             *(desk.say(new_result(desk.project_id, event), key) for desk, event, key in said)
         )
 
-    assert {told(answer)["state"] for answer in answers} == {"applied"}
+    assert {body_of(answer)["state"] for answer in answers} == {"applied"}
     assert await count(database, "results") == 20
     assert await count(database, "outbox", "kind = 'result'") == 20
 
@@ -132,7 +132,9 @@ async def test_cut_connection_is_a_503_and_never_a_202(
             )
             assert {type(answer) for answer in answers} <= {StoredResponse, Unavailable}
             accepted |= {
-                told(answer)["event_id"] for answer in answers if isinstance(answer, StoredResponse)
+                body_of(answer)["event_id"]
+                for answer in answers
+                if isinstance(answer, StoredResponse)
             }
         rows = await admin.fetch("SELECT event_id FROM receipts")
         await admin.close()
@@ -155,7 +157,7 @@ async def test_results_of_two_processes_never_deadlock(
         committing(database, project, watch) as other,
     ):
         receipts = [one.receipt() for _ in range(60)]
-        ids = [told(await one.say(receipt))["event_id"] for receipt in receipts]
+        ids = [body_of(await one.say(receipt))["event_id"] for receipt in receipts]
         before = sum(door.commits for door in doors)
         # By our id or by the provider's, in reverse order in the other process.
         named = [
@@ -171,7 +173,7 @@ async def test_results_of_two_processes_never_deadlock(
             *(desk.say(new_result(desk.project_id, **name)) for desk, name in said)
         )
 
-    assert {told(answer)["state"] for answer in answers} == {"applied"}
+    assert {body_of(answer)["state"] for answer in answers} == {"applied"}
     # After a deadlock, the members of a batch are committed one by one.
     assert sum(door.commits for door in doors) - before < 20
 

@@ -103,9 +103,9 @@ def test_unfinished_file_does_not_replace_the_previous_one(path: Path) -> None:
 
 
 def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    told = r"no/backup\.gz cannot be written \(No such file or directory\)"
+    message = r"no/backup\.gz cannot be written \(No such file or directory\)"
 
-    with pytest.raises(BackupError, match=told), written_whole(tmp_path / "no" / "backup.gz"):
+    with pytest.raises(BackupError, match=message), written_whole(tmp_path / "no" / "backup.gz"):
         pass
 
 

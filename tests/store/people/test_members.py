@@ -1,6 +1,6 @@
 """Members, administrators and invitations in the store:
 
-two rules hold whoever asks, and of several at once one wins.
+two rules hold for everybody, and one of several concurrent changes wins.
 """
 
 import asyncio

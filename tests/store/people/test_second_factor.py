@@ -165,12 +165,12 @@ async def test_neither_secret_nor_codes_can_be_read_in_the_store(
             for row in await session.execute(text("SELECT * FROM recovery_codes"))
             for value in row
         ]
-    told = b"\n".join(
+    joined = b"\n".join(
         value if isinstance(value, bytes) else str(value).encode() for value in stored
     )
-    assert secret.encode() not in told
+    assert secret.encode() not in joined
     assert not any(
-        form.encode() in told for code in codes for form in (code, code.replace("-", ""))
+        form.encode() in joined for code in codes for form in (code, code.replace("-", ""))
     )
 
 
@@ -218,7 +218,7 @@ async def test_a_provider_names_known_people_alone(database: Database) -> None:
             session, user_id=ada.user_id, email="ada@example.com", password="x" * 12, now=NOW
         )
 
-        stranger = await adopt_identity(
+        unknown = await adopt_identity(
             session, issuer=ISSUER, subject="9", email="eve@example.com", now=NOW
         )
         known = await adopt_identity(
@@ -231,7 +231,7 @@ async def test_a_provider_names_known_people_alone(database: Database) -> None:
 
         # Whoever chose the password may be another than whose address it is.
         ada = replace(ada, has_password=False)
-        assert (stranger, known, successor) == (None, ada, None)
+        assert (unknown, known, successor) == (None, ada, None)
         assert await find_identity(session, issuer=ISSUER, subject="1") == ada
         assert await find_identity(session, issuer="https://other.example", subject="1") is None
         assert await has_identity(session, issuer=ISSUER, user_id=ada.user_id)

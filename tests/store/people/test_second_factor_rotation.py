@@ -282,7 +282,7 @@ async def test_status_counts_the_apps_that_need_the_old_secret(
     assert (await status(database)).can_drop_previous
 
 
-async def test_app_that_no_secret_opens_is_told_by_the_person(
+async def test_authenticator_app_that_no_secret_opens_is_reported_with_its_user(
     database: Database, phone: Phone
 ) -> None:
     async with database.transaction() as session:

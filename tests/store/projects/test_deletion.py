@@ -39,8 +39,8 @@ async def erase(story: Story, **after: float) -> Erased:
     return Erased(len(unended), erased.receipts, erased.answers)
 
 
-async def tell_engine_everything(story: Story) -> set[tuple[str, str]]:
-    """What the outbox had to tell, of which receipt."""
+async def deliver_outbox(story: Story) -> set[tuple[str, str]]:
+    """Delete the outbox rows as if they were delivered. Returns the receipt and kind of each."""
     async with story.database.transaction() as session:
         gone = await session.execute(text("DELETE FROM outbox RETURNING event_id, kind"))
         return {(row.event_id, row.kind) for row in gone}
@@ -110,12 +110,12 @@ async def test_alerts_of_a_deleted_project_are_erased_in_batches_and_no_others(
     assert [len(await story.alerts(event_id)) for event_id in (*ours, theirs)] == [0, 0, 0, 1]
 
 
-async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_something_comes_late(
+async def test_erased_project_is_not_checked_again_until_a_late_receipt(
     story: Story,
 ) -> None:
     await story.receipt()
     await delete(story)
-    await tell_engine_everything(story)
+    await deliver_outbox(story)
 
     async def is_looked_at(*, after_hours: float) -> bool:
         async with story.database.transaction() as session:
@@ -124,7 +124,7 @@ async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_somet
 
     with_rows = await is_looked_at(after_hours=2)
     await erase(story)
-    await tell_engine_everything(story)
+    await deliver_outbox(story)
     while (await erase(story, minutes=2)).total:
         pass
     looked_at = [with_rows, await is_looked_at(after_hours=0.9), await is_looked_at(after_hours=1)]
@@ -137,7 +137,7 @@ async def test_project_of_which_nothing_is_left_is_looked_at_no_more_until_somet
     assert (unmarked, unended) == (1, [late])
 
 
-async def test_its_receipts_end_are_told_and_then_erased_and_no_others(
+async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
     story: Story, sealer: Sealer
 ) -> None:
     async with story.database.transaction() as session:
@@ -151,7 +151,7 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(
     neighbour = Story(story.database, other.project)
     theirs = [(await neighbour.reach(position))[0] for position in LifecycleState]
     ours = {position: (await story.reach(position))[0] for position in LifecycleState}
-    await tell_engine_everything(story)
+    await deliver_outbox(story)
     before = await rows_left(story, other.project.id, theirs)
     open_ones = [
         ours[at]
@@ -165,34 +165,34 @@ async def test_its_receipts_end_are_told_and_then_erased_and_no_others(
 
     ended = await delete(story)
     first = await erase(story)
-    states = [(await story.standing(event_id)).position for event_id in open_ones]
+    states = [(await story.snapshot(event_id)).position for event_id in open_ones]
     alerts = [
         row
         for event_id in ours.values()
         for row in await story.rows("alerts", event_id)
         if row["sent_at"] is None
     ]
-    told = await tell_engine_everything(story)
+    delivered = await deliver_outbox(story)
     too_soon = await erase(story, seconds=59)
     last = await erase(story, seconds=60)
 
     assert (ended, first.ended) == (4, 4)
     assert states == [LifecycleState.CLOSED] * 4
     assert alerts == []
-    assert {event_id for event_id, kind in told if kind == "resolve"} == set(open_ones)
+    assert {event_id for event_id, kind in delivered if kind == "resolve"} == set(open_ones)
     assert first.receipts + too_soon.receipts == 3, "those that had ended before"
     assert (last.receipts, (await erase(story, hours=1)).total) == (4, 0)
     assert set((await rows_left(story, story.project.id, list(ours.values()))).values()) == {0}
     assert await rows_left(story, other.project.id, theirs) == before
 
 
-async def test_what_the_engine_was_not_told_yet_is_not_erased(story: Story) -> None:
+async def test_receipt_with_an_undelivered_signal_is_not_erased(story: Story) -> None:
     event_id, _ = await story.reach(LifecycleState.OPEN)
     await delete(story)
     await erase(story)
 
     assert (await erase(story, hours=1)).receipts == 0
-    assert {row for row in await tell_engine_everything(story) if row[1] == "resolve"} == {
+    assert {row for row in await deliver_outbox(story) if row[1] == "resolve"} == {
         (event_id, "resolve")
     }
     assert (await erase(story, hours=1)).receipts == 1
@@ -209,7 +209,7 @@ async def test_receipt_that_another_process_took_meanwhile_is_ended_and_erased_t
         incidents = await list_incidents(session, ListFilters(), limit=20, cursor=None)
 
     ended = await erase(story)
-    await tell_engine_everything(story)
+    await deliver_outbox(story)
 
     assert (listed.rows, incidents.rows) == ((), ())
     assert ended.ended == 1

@@ -181,11 +181,11 @@ async def test_the_signing_secret_is_stored_sealed_and_read_back(
 async def test_another_root_secret_does_not_read_it(
     database: Database, project: CreatedProject
 ) -> None:
-    stranger = Sealer("another root secret of more than thirty-two characters")
+    other_sealer = Sealer("another root secret of more than thirty-two characters")
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await signing_secrets.signing_secrets(session, stranger, project.project.id, NOW)
+            await signing_secrets.signing_secrets(session, other_sealer, project.project.id, NOW)
 
 
 async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(

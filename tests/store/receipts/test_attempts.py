@@ -49,7 +49,7 @@ async def test_gone_url_that_was_replaced_in_the_meantime_leaves_the_new_one(sto
     }
     await story.do(record_attempt, event_id, replay_id, begun.number, **gone)
 
-    assert (await story.standing(event_id)).repair_url == "https://shop.example/new"
+    assert (await story.snapshot(event_id)).repair_url == "https://shop.example/new"
 
 
 async def test_url_removed_in_mid_series_ends_the_repair_before_another_attempt(
@@ -90,7 +90,7 @@ async def test_accepted_call_awaits_its_result_with_a_deadline_of_its_own(story:
         is LifecycleState.AWAITING_RESULT
     )
 
-    snapshot = await story.standing(event_id)
+    snapshot = await story.snapshot(event_id)
     assert snapshot.result_deadline_at is not None
     assert (
         snapshot.result_deadline_at - story.at
@@ -116,16 +116,16 @@ async def test_attempt_in_flight_when_its_repair_ends_is_only_recorded(
             await story.result(event_id, "failed", replay_id=replay_id)
         case _:
             await story.result(event_id, replay_id=replay_id if how == "success" else None)
-    before = await story.standing(event_id)
+    before = await story.snapshot(event_id)
     repairs = await story.rows("repairs", event_id)
 
-    told = {"status": 200, "duration_ms": 40, "error_class": None, "ending": ending}
-    position = await story.do(record_attempt, event_id, replay_id, begun.number, **told)
+    outcome = {"status": 200, "duration_ms": 40, "error_class": None, "ending": ending}
+    position = await story.do(record_attempt, event_id, replay_id, begun.number, **outcome)
 
     (attempt,) = await story.rows("attempts", event_id)
     assert (attempt["state"], attempt["status"], attempt["duration_ms"]) == ("finished", 200, 40)
     assert position is before.position
-    assert await story.standing(event_id) == before
+    assert await story.snapshot(event_id) == before
     assert await story.rows("repairs", event_id) == repairs
 
 
@@ -191,11 +191,13 @@ async def test_attempt_left_by_a_crash_is_unknown_and_sent_again_under_its_numbe
 async def test_recording_twice_keeps_the_first_and_moves_once(story: Story) -> None:
     event_id, replay_id = await story.repairing()
     await story.do(begin_attempt, event_id, replay_id)
-    told = {"duration_ms": 7, "error_class": None}
-    await story.do(record_attempt, event_id, replay_id, 1, status=500, ending="exhausted", **told)
+    outcome = {"duration_ms": 7, "error_class": None}
+    await story.do(
+        record_attempt, event_id, replay_id, 1, status=500, ending="exhausted", **outcome
+    )
 
     position = await story.do(
-        record_attempt, event_id, replay_id, 1, status=200, ending="accepted", **told
+        record_attempt, event_id, replay_id, 1, status=200, ending="accepted", **outcome
     )
 
     (attempt,) = await story.rows("attempts", event_id)

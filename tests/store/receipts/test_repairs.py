@@ -35,14 +35,14 @@ async def signalled(
     return await story.do(begin_repair, event_id, requested_by="signal", replay_id=replay_id)
 
 
-async def settle_outbox(story: Story, event_id: EventId) -> None:
-    """The engine has taken everything there was to tell."""
+async def deliver_outbox(story: Story, event_id: EventId) -> None:
+    """Every outbox row of the receipt is delivered."""
     row_ids = [row["id"] for row in await story.rows("outbox", event_id)]
     async with story.database.transaction() as session:
         await mark_delivered(session, row_ids)
 
 
-async def test_reprocess_while_open_begins_a_repair_and_tells_the_engine(story: Story) -> None:
+async def test_reprocess_while_open_begins_a_repair_and_enqueues_a_signal(story: Story) -> None:
     event_id, _ = await story.opened()
 
     begun = await requested(story, event_id)
@@ -56,8 +56,8 @@ async def test_reprocess_while_open_begins_a_repair_and_tells_the_engine(story: 
         "calling",
         OPERATOR,
     )
-    assert (await story.standing(event_id)).position is LifecycleState.CALLING
-    assert (await story.told(event_id))[-1] == "reprocess_requested"
+    assert (await story.snapshot(event_id)).position is LifecycleState.CALLING
+    assert (await story.timeline(event_id))[-1] == "reprocess_requested"
     assert await story.outbox(event_id) == [
         ("reprocess", {"replay_id": begun.replay_id, "requested_by": OPERATOR})
     ]
@@ -100,7 +100,7 @@ async def test_twenty_concurrent_reprocesses_begin_one_repair(story: Story, way:
     }
     assert len(answers) == 20
     assert sum(answer.is_new for answer in answers if isinstance(answer, Begun)) == 1
-    assert (await story.told(event_id)).count("reprocess_requested") == 1
+    assert (await story.timeline(event_id)).count("reprocess_requested") == 1
 
 
 @pytest.mark.parametrize("position", ENDED)
@@ -147,8 +147,8 @@ async def test_signal_without_a_repair_url_records_a_failed_repair(story: Story)
     (repair,) = await story.rows("repairs", event_id)
     assert answer == RepairRefused(RepairCause.REPAIR_URL_MISSING)
     assert (repair["state"], repair["cause"]) == ("failed", "repair_url_missing")
-    assert (await story.standing(event_id)).position is LifecycleState.OPEN
-    assert (await story.told(event_id))[-2:] == ["reprocess_requested", "repair_failed"]
+    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.timeline(event_id))[-2:] == ["reprocess_requested", "repair_failed"]
     assert ("repair_failed", repair["replay_id"], OPS) in await story.alerts(event_id)
 
 
@@ -199,10 +199,10 @@ async def test_signal_that_was_seen_fails_and_alerts_once_without_a_repair_url(
         "the_next",
         "another_series",
         "old_and_new_as_one",
-        "without_a_place",
+        "without_a_number",
     ],
 )
-async def test_request_is_seen_when_all_its_places_are(
+async def test_request_is_seen_when_all_its_numbers_are(
     story: Story, marks: dict[str, int], is_new: bool
 ) -> None:
     event_id, _ = await story.opened()
@@ -219,9 +219,9 @@ async def test_request_is_seen_when_all_its_places_are(
     assert len(await story.rows("repairs", event_id)) == 1 + is_new
 
 
-async def test_request_for_a_repair_that_nobody_calls_tells_the_engine_again(story: Story) -> None:
+async def test_request_for_a_repair_without_a_call_enqueues_its_signal_again(story: Story) -> None:
     event_id, replay_id = await story.repairing()
-    await settle_outbox(story, event_id)
+    await deliver_outbox(story, event_id)
 
     begun = await requested(story, event_id)
     await requested(story, event_id)
@@ -238,7 +238,7 @@ async def test_request_for_a_repair_without_an_attempt_of_the_last_minute_signal
 ) -> None:
     event_id, replay_id = await story.repairing()
     await story.attempt(event_id, replay_id, status=503)
-    await settle_outbox(story, event_id)
+    await deliver_outbox(story, event_id)
 
     story.later(seconds=seconds)
     await requested(story, event_id)

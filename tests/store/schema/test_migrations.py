@@ -35,14 +35,14 @@ async def schema_of(url: str, *, made_from_tables: bool = False) -> list[tuple[s
     apart.
     """
     dialect = dialect_of(url)
-    engine = create_async_engine(
+    async_engine = create_async_engine(
         url.replace("://", "+aiosqlite://" if dialect == "sqlite" else "+asyncpg://")
     )
-    async with engine.begin() as connection:
+    async with async_engine.begin() as connection:
         if made_from_tables:
             await connection.run_sync(tables.Project.metadata.create_all)
         rows = (await connection.execute(text(SCHEMA[dialect]))).all()
-    await engine.dispose()
+    await async_engine.dispose()
     return sorted(
         tuple(" ".join(str(value).replace('"', "").split()) for value in row) for row in rows
     )

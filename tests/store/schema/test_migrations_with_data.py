@@ -143,7 +143,7 @@ async def fill(url: str, sealer: Sealer) -> None:
             now=START,
             report={"pollers_alive": True},
         )
-        await write_fact(session, "temporal_namespace_id", "of an engine")
+        await write_fact(session, "temporal_namespace_id", "of another Temporal")
         over = {"down_from": START, "up_at": START, "accepted_until": START, "done_at": START}
         session.add(tables.Outage(cursor="", **over))
         answer = {
@@ -189,33 +189,33 @@ def shape_of(url: str) -> dict[str, Any]:
     """Columns, keys and indexes of every table, as the database reports them."""
 
     def look(connection: Connection) -> dict[str, Any]:
-        told = inspect(connection)
+        inspector = inspect(connection)
         return {
             name: (
                 [
                     (column["name"], str(column["type"]), column["nullable"])
-                    for column in told.get_columns(name)
+                    for column in inspector.get_columns(name)
                 ],
-                told.get_pk_constraint(name)["constrained_columns"],
+                inspector.get_pk_constraint(name)["constrained_columns"],
                 sorted(
                     (key["name"] or "", key["column_names"])
-                    for key in told.get_unique_constraints(name)
+                    for key in inspector.get_unique_constraints(name)
                 ),
-                sorted(indexes_of(told, name)),
+                sorted(indexes_of(inspector, name)),
             )
-            for name in sorted(told.get_table_names())
+            for name in sorted(inspector.get_table_names())
         }
 
     return dict(on(url, look))
 
 
-def indexes_of(told: Inspector, name: str) -> list[str]:
+def indexes_of(inspector: Inspector, name: str) -> list[str]:
     """What each is of, and where a partial one applies."""
-    partial = f"{told.dialect.name}_where"
+    partial = f"{inspector.dialect.name}_where"
     return [
         f"{index['name']} {index['unique']} {index['column_names']} "
         f"{index.get('dialect_options', {}).get(partial)}"
-        for index in told.get_indexes(name)
+        for index in inspector.get_indexes(name)
     ]
 
 

@@ -193,7 +193,7 @@ def refusing() -> Refusing:
 
 @pytest.fixture
 async def refused(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
     sqlite_url: str,
     sealer: Sealer,
     refusing: Refusing,
@@ -206,7 +206,7 @@ async def refused(
         return await connect(*values, **named, interceptors=[refusing])  # type: ignore[arg-type]
 
     monkeypatch.setattr(Client, "connect", connect_refusing)
-    async with world_on(engine, sqlite_url, sealer) as made:
+    async with world_on(temporal, sqlite_url, sealer) as made:
         yield made
 
 
@@ -254,7 +254,7 @@ async def test_refused_receipts_of_one_project_delay_no_other_project(
     )
 
     async with refused.database.reading() as session:
-        late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
+        late_by = await refused.database.now(session) - (await story.snapshot(ours)).deadline_at
     assert late_by < timedelta(seconds=10)
 
     assert [note for note in await refused.notes(ours) if note == OPENED] == []
