@@ -1,7 +1,7 @@
-"""The rules that hold the design together, read off the source: who may import whom, what `domain`
-may know, where SQL stands.
+"""The rules of the design, checked on the source: who may import whom, what `domain` may use, where
+SQL is.
 
-An exception is named here beside its reason, so that adding one is a decision that a reviewer sees.
+Each exception is listed with its reason, so that a reviewer sees every new one.
 """
 
 import ast
@@ -141,7 +141,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/dispatch.py": "a row that cannot be delivered does not stop the others",
     "worker/loops/reconcile.py": "a broken step does not stop the others",
     "worker/loops/overdue.py": "an incident that cannot be opened does not stop the others",
-    "worker/loops/stuck_runs.py": "a run that cannot be looked at does not stop the others",
+    "worker/loops/stuck_runs.py": "a run that cannot be checked does not stop the others",
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",
     "worker/health/heartbeat.py": "a failed heartbeat does not end the loop",

@@ -66,9 +66,9 @@ def flipped(value: Stored) -> Iterator[Stored]:
         yield None
     else:
         raw = value.encode()
-        for place, bit in itertools.product(range(len(raw)), range(8)):
+        for index, bit in itertools.product(range(len(raw)), range(8)):
             changed = bytearray(raw)
-            changed[place] ^= 1 << bit
+            changed[index] ^= 1 << bit
             yield changed.decode(errors="surrogateescape")
         yield None
 
@@ -106,7 +106,7 @@ def test_missing_added_and_exchanged_entries_are_found(
 ) -> None:
     whole = log()
 
-    found = first_problem([whole[place] for place in order])
+    found = first_problem([whole[index] for index in order])
 
     assert found is not None
     assert found[0] == broken

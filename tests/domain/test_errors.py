@@ -76,9 +76,9 @@ def test_raiser_can_be_more_exact() -> None:
 
 
 def test_validation_names_each_place() -> None:
-    places = (
+    fields = (
         FieldError("/provider", "missing", "is required"),
         FieldError("/effect_type", "enum", "is not known"),
     )
 
-    assert ValidationFailed(errors=places).errors == places
+    assert ValidationFailed(errors=fields).errors == fields

@@ -1,4 +1,4 @@
-"""What a result means, by where its receipt stands, what it says, and what was said before."""
+"""What a result means: by the state of its receipt, its contents, and earlier results."""
 
 import pytest
 

@@ -173,7 +173,7 @@ class Hands:
             case "replace by one that fails":
                 return await self._replace(case, "evt_unknown", resume=True)
             case "replace by one that completes":
-                # It waits, whatever the receipt does, and believes a success.
+                # It waits regardless of the receipt, and accepts a success signal.
                 impostor = await self._replace(case, case.event_id, resume=False)
                 await self._temporal(
                     "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT

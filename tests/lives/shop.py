@@ -113,12 +113,12 @@ class Shop:
             nonlocal last
             last = await self.event(event_id)
             repairs = [repair["state"] for repair in last["repairs"]]
-            stands = {
+            current = {
                 "state": last["state"],
                 "incident": (last["incident"] or {}).get("state"),
                 "repair": (repairs or [None])[-1],
             }
-            return wanted.items() <= stands.items()
+            return wanted.items() <= current.items()
 
         await wait_until_async(is_so, seconds=seconds, what=f"{wanted}")
         return last

@@ -42,23 +42,23 @@ class Canaries:
         self.answers.append(f"{answer.headers!r}\n{answer.text}")
         return answer
 
-    def found_in(self, places: Mapping[str, bytes]) -> set[tuple[str, str]]:
-        """(secret, place) for each that was found."""
+    def found_in(self, contents: Mapping[str, bytes]) -> set[tuple[str, str]]:
+        """(secret, name of the content) for each that was found."""
         spelled = {what: spellings(secret) for what, secret in self.planted.items()}
         return {
-            (what, place)
-            for place, content in places.items()
+            (what, name)
+            for name, content in contents.items()
             for what, texts in spelled.items()
             if any(text in content for text in texts)
         }
 
 
 def spellings(secret: str) -> set[bytes]:
-    """The secret as it stands, in hex, URL-encoded, and in base64 at each of the three places where
+    """The secret as it is, in hex, URL-encoded, and in base64 at each of the three offsets where
     one may begin.
     """
     plain = secret.encode()
-    # Without the letters that depend on what stands before and behind it.
+    # Without the letters that depend on what is before and behind it.
     shifted = {base64.b64encode(bytes(skip) + plain)[4:-4] for skip in range(3)}
     return {plain, plain.hex().encode(), quote(secret, safe="").encode(), *shifted}
 
@@ -95,11 +95,11 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            places = {
+            endpoints = {
                 name: f"{issuer}/{name}"
                 for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
             }
-            self._answer(200, {"issuer": issuer, **places})
+            self._answer(200, {"issuer": issuer, **endpoints})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()

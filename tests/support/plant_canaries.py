@@ -187,16 +187,18 @@ def plant_in_sign_in(shop: Product, canaries: Canaries, browser: httpx.Client) -
     for what, shown in zip(("used recovery code", "recovery code"), codes, strict=False):
         canaries.plant(what, shown)
         canaries.plant(f"{what}, its letters", shown.replace("-", ""))
-    place = f"/projects/{shop.created['project_id']}"
+    project_path = f"/projects/{shop.created['project_id']}"
     for what, email in (
         ("used invitation", "ada@shop.example"),
         ("invitation", "eve@shop.example"),
     ):
         assert (
-            submitted(browser, place, f"{place}/members", email=email, role="viewer").status_code
+            submitted(
+                browser, project_path, f"{project_path}/members", email=email, role="viewer"
+            ).status_code
             == 303
         )
-        (shown,) = shown_secrets(browser.get(place).text)
+        (shown,) = shown_secrets(browser.get(project_path).text)
         canaries.plant(what, shown.partition("token=")[2])
     with visitor(shop) as ada:
         taken = canaries.planted["used invitation"]
@@ -224,7 +226,7 @@ def give_password(visitor: httpx.Client, canaries: Canaries) -> None:
 
 
 def plant_at_the_provider(shop: Product, canaries: Canaries, requests: list[str]) -> None:
-    """Plant the client's secret, which each call carries, and the code that a browser brings back."""
+    """Plant the secret of the client, which calls carry, and the code that a browser returns."""
     with visitor(shop) as browser:
         asked = parse_qs(urlsplit(browser.get("/login/oidc").headers["location"]).query)
         state, code = asked["state"][0], canaries.new("code of the provider")

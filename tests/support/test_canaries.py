@@ -97,20 +97,20 @@ def test_planted_secrets_are_found_nowhere(
     assert shop.makegood("backup", str(tmp_path / "backup")).code == 0
     browser.close()
 
-    places = {
+    contents = {
         f"log of {name}": shop.output(name).encode() for name in ("api", "worker", "temporal")
     }
-    places |= {
+    contents |= {
         "backup": gzip.decompress((tmp_path / "backup").read_bytes()),
         "answers": "\n".join(canaries.answers).encode(),
     }
-    places |= {
+    contents |= {
         "doctor": shop.makegood("doctor").out.encode(),
         "config": shop.makegood("config").out.encode(),
     }
     files = files_below(data_dir)
 
-    assert canaries.found_in(places | files) == set()
+    assert canaries.found_in(contents | files) == set()
     assert len(canaries.planted) >= 40
     # The search would have found them: these are no secrets, and are there.
     in_store = b"".join(
@@ -120,9 +120,9 @@ def test_planted_secrets_are_found_nowhere(
         content for name, content in files.items() if name.startswith("temporal")
     )
     assert b"order_of_the_canaries" in in_store
-    assert b"order_of_the_canaries" in places["backup"]
+    assert b"order_of_the_canaries" in contents["backup"]
     assert failed.encode() in in_temporal
-    assert failed.encode() in places["log of worker"]
+    assert failed.encode() in contents["log of worker"]
 
 
 def test_runs_of_a_deleted_project_end(shop: Product) -> None:

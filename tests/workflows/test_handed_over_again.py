@@ -187,10 +187,10 @@ async def test_long_run_continues_as_new_and_loses_no_request(makegood: World) -
 
 async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
     """Send `count` signals, as fast as Temporal accepts them."""
-    places = asyncio.Semaphore(32)
+    permits = asyncio.Semaphore(32)
 
     async def one() -> None:
-        async with places:
+        async with permits:
             for _ in range(20):
                 try:
                     await world.signal(event_id, name)

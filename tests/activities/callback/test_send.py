@@ -345,15 +345,15 @@ async def test_secrets_that_cannot_be_read_count_as_ended_attempts(
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(
     story: Story, sealer: Sealer, order: SendCallback
 ) -> None:
-    environment, beaten = ActivityEnvironment(), asyncio.Event()
-    environment.on_heartbeat = lambda *_: beaten.set()
+    environment, heartbeat_sent = ActivityEnvironment(), asyncio.Event()
+    environment.on_heartbeat = lambda *_: heartbeat_sent.set()
 
     async with story.database.transaction() as session:
         await lock_receipt(SessionStatements(session), EventId(order.event_id))
         running = asyncio.create_task(
             environment.run(built(story, sealer, Endpoint(200)).send_callback, order)
         )
-        await asyncio.wait_for(beaten.wait(), 5)
+        await asyncio.wait_for(heartbeat_sent.wait(), 5)
     answer = await running
 
     assert answer.status.state is LifecycleState.AWAITING_RESULT

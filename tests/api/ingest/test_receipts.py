@@ -184,13 +184,13 @@ async def test_payload_is_stored_encrypted_and_only_with_snapshots(
     sealed = bytes(rows[wanted])
     assert rows[unwanted] is None
     assert b"4242" not in sealed
-    place = {
+    column = {
         "project_id": project.project.id,
         "table": "receipts",
         "column": "payload",
         "row": wanted,
     }
-    assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
+    assert json.loads(sealer.open(data_key, sealed=sealed, **column)) == {"card": "4242"}
 
 
 UNSEALED = "The payload was not stored: it could not be encrypted."

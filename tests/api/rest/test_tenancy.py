@@ -208,8 +208,12 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: IngestConnection = RecordingConnection(open_ingest_connection(database.url), said)
-    parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
+    ingest_connection: IngestConnection = RecordingConnection(
+        open_ingest_connection(database.url), said
+    )
+    parts = replace(
+        parts_on(database, sealer), committer=Committer(ingest_connection, database.clock)
+    )
     # A frozen clock, because a repeated key look-up would add a statement.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):
         asker, owner = Caller(client, other_project.api_key), Caller(client, project.api_key)

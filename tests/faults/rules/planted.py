@@ -23,7 +23,7 @@ RECORDED_AFTER_SECONDS = 8.0
 
 
 def answer_before_commit() -> None:
-    """The front door says yes, and commits when a second has passed, or with the next request."""
+    """Ingest acknowledges first, and commits a second later or with the next request."""
     pending: list[asyncio.TimerHandle] = []
 
     def commit(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from store.ingest.connection import IngestConnection, open_ingest_connection
 from store.ingest.group_commit import QUEUE_LIMIT, Committer
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse
 from tests.store.ingest.desk import Desk, body_of, committing, count, rendered
-from tests.support.fakes import HeldFrontDoor, WatchedFrontDoor
+from tests.support.fakes import CountingConnection, PausedConnection
 from tests.support.given import new_receipt, new_result
 
 
@@ -64,10 +64,10 @@ async def test_receipt_is_processed_before_its_result_in_one_batch(desk: Desk) -
 async def test_requests_that_wait_together_are_committed_together(
     database: Database, project: CreatedProject
 ) -> None:
-    watched: list[WatchedFrontDoor] = []
+    watched: list[CountingConnection] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
-        watched.append(WatchedFrontDoor(real))
+        watched.append(CountingConnection(real))
         return watched[0]
 
     async with committing(database, project, watch) as desk:
@@ -110,10 +110,10 @@ async def test_bad_item_fails_alone(
 
 
 async def test_no_response_before_the_commit(database: Database, project: CreatedProject) -> None:
-    held: list[HeldFrontDoor] = []
+    held: list[PausedConnection] = []
 
     def hold(real: IngestConnection) -> IngestConnection:
-        held.append(HeldFrontDoor(real))
+        held.append(PausedConnection(real))
         return held[0]
 
     async with committing(database, project, hold) as desk:
@@ -123,7 +123,7 @@ async def test_no_response_before_the_commit(database: Database, project: Create
         assert not any(task.done() for task in asked)
         assert await count(database, "receipts") == 0
 
-        held[0].let_go.set()
+        held[0].release.set()
         answers = await asyncio.gather(*asked)
         assert {answer.status for answer in answers} == {202}
     assert await count(database, "receipts") == 3
@@ -133,7 +133,7 @@ async def test_failed_commit_is_unavailable_and_stores_nothing(
     database: Database, project: CreatedProject
 ) -> None:
     async with committing(
-        database, project, lambda real: WatchedFrontDoor(real, OSError("disk gone"))
+        database, project, lambda real: CountingConnection(real, OSError("disk gone"))
     ) as desk:
         answers = await asyncio.gather(
             *(desk.say(desk.receipt(), f"k{n}") for n in range(3)), return_exceptions=True
@@ -169,8 +169,8 @@ async def test_missing_store_is_unavailable(url: str, tmp_path: Path) -> None:
 
 
 async def test_queue_is_bounded(sqlite_url: str) -> None:
-    front_door = HeldFrontDoor(open_ingest_connection(sqlite_url))
-    committer = Committer(front_door, Clock())
+    ingest_connection = PausedConnection(open_ingest_connection(sqlite_url))
+    committer = Committer(ingest_connection, Clock())
     await committer.start()
     refused = PreRejected(TooManyFields(), 413, is_stored=False)
 
@@ -181,14 +181,14 @@ async def test_queue_is_bounded(sqlite_url: str) -> None:
         return asyncio.create_task(committer.accept(request))
 
     first = ask("first")
-    await front_door.has_worked.wait()
+    await ingest_connection.has_worked.wait()
     waiting = [ask(f"key {number}") for number in range(QUEUE_LIMIT)]
     await asyncio.sleep(0)
     beyond = ask("beyond")
     with pytest.raises(Unavailable):
         await beyond
 
-    front_door.let_go.set()
+    ingest_connection.release.set()
     answers = await asyncio.gather(first, *waiting, return_exceptions=True)
     await committer.stop()
     assert {type(answer) for answer in answers} == {TooManyFields}

@@ -56,16 +56,16 @@ async def test_lock_on_any_table_that_a_request_needs_stops_the_heartbeat(
 ) -> None:
     other = await asyncpg.connect(database.url)
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
-    front_door = open_ingest_connection(database.url)
+    ingest_connection = open_ingest_connection(database.url)
 
     with pytest.raises(LockTimeout):
-        async with front_door.transaction(short_lock_timeout=True) as statements:
+        async with ingest_connection.transaction(short_lock_timeout=True) as statements:
             await write_ingest_heartbeat(
                 statements, database.clock, process="ingest_1", outage_seconds=60
             )
 
     await other.close()
-    await front_door.close()
+    await ingest_connection.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -84,9 +84,9 @@ async def test_heartbeat_locks_every_table_that_requests_need(
         request(project, new_receipt(project.project.id)),
         request(project, new_result(project.project.id, event_id, "failed")),
     ]
-    front_door = open_ingest_connection(database.url)
+    ingest_connection = open_ingest_connection(database.url)
 
-    async with front_door.transaction() as statements:
+    async with ingest_connection.transaction() as statements:
         await process_batch(statements, database.clock, wanted)
         needed = {row[0] for row in await statements.fetch(in_transaction)}
     async with database.key_lookup() as session:
@@ -99,12 +99,12 @@ async def test_heartbeat_locks_every_table_that_requests_need(
             ],
         )
         needed |= {row[0] for row in await SessionStatements(session).fetch(in_transaction)}
-    async with front_door.transaction() as statements:
+    async with ingest_connection.transaction() as statements:
         await write_ingest_heartbeat(
             statements, database.clock, process="ingest_1", outage_seconds=60
         )
         locked = {row[0] for row in await statements.fetch(in_transaction)}
-    await front_door.close()
+    await ingest_connection.close()
 
     assert {"receipts", "results", "incidents", "outages", "api_keys", "projects"} <= needed
     assert needed <= locked
@@ -172,24 +172,24 @@ async def test_heartbeat_needs_a_fixed_number_of_statements(
     database: Database, project: CreatedProject, stored: int
 ) -> None:
     story = Story(database, project.project)
-    front_door = open_ingest_connection(database.url)
+    ingest_connection = open_ingest_connection(database.url)
     for _ in range(stored):
         await story.receipt()
     counts = []
     for _ in range(3):
-        async with front_door.transaction() as st:
+        async with ingest_connection.transaction() as st:
             counting = Counting(st)
             await write_ingest_heartbeat(
                 counting, database.clock, process="ingest_1", outage_seconds=60
             )
         counts.append(len(counting.sent))
     database.clock.skew += timedelta(seconds=61)
-    async with front_door.transaction() as st:
+    async with ingest_connection.transaction() as st:
         counting = Counting(st)
         outage = await write_ingest_heartbeat(
             counting, database.clock, process="ingest_1", outage_seconds=60
         )
-    await front_door.close()
+    await ingest_connection.close()
 
     assert outage is not None
     # The table locks, the time, the latest heartbeat, the heartbeat. For an outage also: the lock,

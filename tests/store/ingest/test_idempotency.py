@@ -22,7 +22,7 @@ from store.db.database import Database
 from store.ingest.connection import IngestConnection
 from store.ingest.requests import PreRejected
 from tests.store.ingest.desk import Desk, body_of, committing, count
-from tests.support.fakes import HeldFrontDoor
+from tests.support.fakes import PausedConnection
 from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
 
@@ -185,10 +185,10 @@ async def test_receipt_of_a_disconnected_caller_is_stored_with_its_key(
 async def test_key_of_a_disconnected_caller_is_in_flight_until_its_commit(
     database: Database, project: CreatedProject
 ) -> None:
-    held: list[HeldFrontDoor] = []
+    held: list[PausedConnection] = []
 
     def hold(real: IngestConnection) -> IngestConnection:
-        held.append(HeldFrontDoor(real))
+        held.append(PausedConnection(real))
         return held[0]
 
     async with committing(database, project, hold) as desk:
@@ -201,7 +201,7 @@ async def test_key_of_a_disconnected_caller_is_in_flight_until_its_commit(
         with pytest.raises(IdempotencyConflict):
             await asyncio.wait_for(desk.say(desk.receipt(), "same"), 2)
 
-        held[0].let_go.set()
+        held[0].release.set()
         answer = await again
     assert (answer.status, answer.is_replayed) == (202, True)
 

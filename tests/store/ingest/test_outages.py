@@ -182,11 +182,14 @@ async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credi
     """The host's clock was three hours ahead when an API process was killed, and was then
     corrected.
     """
-    story, front_door = Story(database, project.project), open_ingest_connection(database.url)
+    story, ingest_connection = (
+        Story(database, project.project),
+        open_ingest_connection(database.url),
+    )
     ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=60)
 
     async def beat(process: str) -> Outage | None:
-        async with front_door.transaction() as statements:
+        async with ingest_connection.transaction() as statements:
             return await write_ingest_heartbeat(
                 statements, database.clock, process=process, outage_seconds=60
             )
@@ -202,7 +205,7 @@ async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credi
     await beat("ingest_next")
     database.clock.skew = timedelta(seconds=31 + 90)
     outage = await beat("ingest_next")
-    await front_door.close()
+    await ingest_connection.close()
 
     assert while_away.status.state is LifecycleState.WAITING
     assert while_away.retry_after_ms is not None

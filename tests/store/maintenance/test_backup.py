@@ -132,13 +132,13 @@ async def test_keys_and_secrets_still_open(
         row = (await session.execute(select(TABLES["signing_secrets"]))).one()
     assert found is not None
     assert found.project.id == story.project.id
-    place = {
+    column = {
         "project_id": story.project.id,
         "table": "signing_secrets",
         "column": "sealed",
         "row": row.id,
     }
-    assert sealer.open(data_key, **place, sealed=row.sealed).decode() == project.signing_secret
+    assert sealer.open(data_key, **column, sealed=row.sealed).decode() == project.signing_secret
 
 
 async def test_backup_is_of_one_moment_while_the_store_is_written_to(

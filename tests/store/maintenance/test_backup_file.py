@@ -120,10 +120,10 @@ def test_truncated_file_is_refused(path: Path, share: float) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
-def test_file_with_a_flipped_bit_is_refused(path: Path, place: float) -> None:
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
+def test_file_with_a_flipped_bit_is_refused(path: Path, position: float) -> None:
     content = bytearray(path.read_bytes())
-    content[int(len(content) * place)] ^= 4
+    content[int(len(content) * position)] ^= 4
     path.write_bytes(content)
 
     with pytest.raises(BackupError, match="is damaged"):

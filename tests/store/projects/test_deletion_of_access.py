@@ -27,7 +27,7 @@ INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
     story: Story, sealer: Sealer, project: CreatedProject
 ) -> None:
-    place: dict[str, Any] = {
+    column: dict[str, Any] = {
         "project_id": story.project.id,
         "table": "receipts",
         "column": "payload",
@@ -35,7 +35,7 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
     }
     async with story.database.reading() as session:
         data_key = await data_keys.read_data_key(session, story.project.id)
-        sealed = sealer.seal(data_key, **place, plaintext=b"a payload")
+        sealed = sealer.seal(data_key, **column, plaintext=b"a payload")
 
     assert await delete(story) == 0
 
@@ -66,7 +66,7 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
         await projects.create_project(session, sealer, name="shop", livemode=False, now=LATER)
     assert left == b""
     with pytest.raises(SealBroken):
-        sealer.open(left, **place, sealed=sealed)
+        sealer.open(left, **column, sealed=sealed)
 
 
 async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(

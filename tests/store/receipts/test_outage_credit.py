@@ -26,7 +26,7 @@ NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES 
 async def notice(
     st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None
 ) -> None:
-    """Record an outage as the front door does with its first beat after it."""
+    """Record an outage as ingest does with its first heartbeat after it."""
     await st.fetch(NOTICE, to_unix_ms(down_from), to_unix_ms(up_at), to_unix_ms(up_at) - 2_000)
 
 

@@ -81,7 +81,7 @@ async def is_found(makegood: World, event_id: EventId) -> bool:
         return await stuck_run(session, event_id) is not None
 
 
-async def was_looked_at(makegood: World, event_id: EventId) -> bool:
+async def was_checked(makegood: World, event_id: EventId) -> bool:
     async with makegood.database.reading() as session:
         looks = await session.scalar(
             text("SELECT looks FROM stuck_runs WHERE event_id = :id"), {"id": event_id}
@@ -139,7 +139,7 @@ async def test_run_whose_task_no_worker_takes_is_found(makegood: World) -> None:
         lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store"
     )
 
-    await makegood.eventually(lambda: was_looked_at(makegood, event_id), "the run is looked at")
+    await makegood.eventually(lambda: was_checked(makegood, event_id), "the run is checked")
     makegood.database.clock.skew += timedelta(seconds=31)
 
     await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
