@@ -92,7 +92,7 @@ def closed_after(machine: Machine) -> Iterator[Machine]:
         machine.close()
 
 
-def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Path) -> None:
+def test_new_machine_continues_from_the_backup(urls: tuple[str, str], tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
     with running_mail_server() as (post, smtp_url), receiving() as receiver:
         beside = {"post": post, "smtp_url": smtp_url, "receiver": receiver}
@@ -119,7 +119,7 @@ def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Pa
 
 
 @pytest.mark.long
-def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(
+def test_new_machine_continues_with_a_temporal_that_is_ahead_of_the_backup(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "backup.jsonl.gz"

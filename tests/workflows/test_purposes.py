@@ -77,7 +77,7 @@ async def test_silent_mail_server_delays_no_callback(
     assert seconds < SOON_SECONDS
 
 
-async def test_rows_of_one_project_that_are_locked_delay_no_other_projects_incident(
+async def test_locked_rows_of_one_project_delay_no_incident_of_another(
     makegood_on_postgres: World, sealer: Sealer
 ) -> None:
     world = makegood_on_postgres

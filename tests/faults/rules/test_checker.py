@@ -42,7 +42,7 @@ def test_a_good_run_holds_and_is_counted() -> None:
     assert expected.items() <= verdict.counts.items()
 
 
-def test_what_was_said_is_counted_once_by_what_became_of_it() -> None:
+def test_requests_are_counted_once_by_their_outcome() -> None:
     run = a_good_run()
     run.receipt(3.0, 8, status=None)
     run.receipt(3.5, 8, status=None)

@@ -108,7 +108,7 @@ def test_near_a_fault_a_late_success_may_come_before_the_incident_until_a_minute
     ("deadline", "expected"),
     [(84.0, Expectation.INCIDENT), (93.0, Expectation.EITHER), (200.0, Expectation.EITHER)],
 )
-def test_a_deadline_ahead_at_the_end_expects_nothing(
+def test_deadline_after_the_end_of_the_run_expects_nothing(
     deadline: float, expected: Expectation
 ) -> None:
     run = a_good_run()

@@ -259,7 +259,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(("umount", "--lazy", str(path)), check=True)
 
 
-async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(
+async def test_read_only_file_system_is_unavailable_until_it_is_writable(
     sqlite_template: Path, disk: Path
 ) -> None:
     path = disk / "makegood.db"

@@ -141,7 +141,7 @@ async def test_keys_and_secrets_still_open(
     assert sealer.open(data_key, **column, sealed=row.sealed).decode() == project.signing_secret
 
 
-async def test_backup_is_of_one_moment_while_the_store_is_written_to(
+async def test_backup_during_writes_is_a_snapshot_of_one_moment(
     story: Story, sealer: Sealer, file: Path
 ) -> None:
     for _ in range(20):

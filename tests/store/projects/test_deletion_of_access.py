@@ -24,7 +24,7 @@ from tests.support.given import START, Story
 INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 
 
-async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
+async def test_deleted_project_is_not_found_and_its_data_key_decrypts_nothing(
     story: Story, sealer: Sealer, project: CreatedProject
 ) -> None:
     column: dict[str, Any] = {
@@ -69,7 +69,7 @@ async def test_a_deleted_project_is_found_by_nobody_and_opens_nothing(
         sealer.open(left, **column, sealed=sealed)
 
 
-async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(
+async def test_members_of_a_deleted_project_lose_it_and_stay_signed_in(
     story: Story, sealer: Sealer
 ) -> None:
     database, project_id = story.database, story.project.id
@@ -117,7 +117,7 @@ async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(
     assert (left["members"], left["invitations"]) == (0, 0)
 
 
-async def test_nobody_comes_into_a_deleted_project(story: Story) -> None:
+async def test_deleted_project_gets_no_members_and_no_invitations(story: Story) -> None:
     project_id = story.project.id
     async with story.database.transaction() as session:
         ada = (await users.create_user(session, email="ada@shop.example", now=START)).user_id
@@ -141,7 +141,7 @@ async def test_nobody_comes_into_a_deleted_project(story: Story) -> None:
         assert await invitations.use_invitation(session, token=token, now=LATER) is None
 
 
-async def test_who_comes_while_a_project_is_deleted_comes_before_or_not_at_all(
+async def test_member_added_while_a_project_is_deleted_is_added_before_or_not_at_all(
     story: Story,
 ) -> None:
     project_id = story.project.id
@@ -170,7 +170,9 @@ async def test_who_comes_while_a_project_is_deleted_comes_before_or_not_at_all(
     assert (left["members"], left["invitations"]) == (0, 0)
 
 
-async def test_its_data_key_is_gone_from_the_file(sqlite_url: str, sealer: Sealer) -> None:
+async def test_data_key_of_a_deleted_project_is_erased_from_the_file(
+    sqlite_url: str, sealer: Sealer
+) -> None:
     database, path = Database.open(sqlite_url), Path(sqlite_url.removeprefix("sqlite:///"))
     async with database.transaction() as session:
         project = (

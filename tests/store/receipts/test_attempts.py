@@ -188,7 +188,7 @@ async def test_attempt_left_by_a_crash_is_unknown_and_sent_again_under_its_numbe
     assert (left["state"], left["status"], left["error_class"]) == ("finished", 200, None)
 
 
-async def test_recording_twice_keeps_the_first_and_moves_once(story: Story) -> None:
+async def test_attempt_recorded_twice_keeps_the_first_outcome(story: Story) -> None:
     event_id, replay_id = await story.repairing()
     await story.do(begin_attempt, event_id, replay_id)
     outcome = {"duration_ms": 7, "error_class": None}

@@ -74,7 +74,7 @@ async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_dead
     [(2, 30, True), (40, 30, False), (40, 50, True)],
     ids=["ingest is up", "due after its last word", "due before its last word"],
 )
-async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
+async def test_deadline_after_the_last_heartbeat_of_ingest_opens_nothing(
     story: Story, silent_seconds: int, overdue_seconds: int, opens: bool
 ) -> None:
     event_id = await story.receipt()

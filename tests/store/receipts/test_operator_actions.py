@@ -32,7 +32,7 @@ async def acknowledged(story: Story, event_id: EventId) -> EventId:
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(
+async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
     story: Story, position: LifecycleState
 ) -> None:
     event_id, _ = await story.reach(position)

@@ -65,7 +65,7 @@ async def test_nothing_claimed_is_claimed_again_before_its_lease_ends(story: Sto
     assert (during, [event.event_id for event in after]) == ([], [event_id])
 
 
-async def test_what_comes_for_a_claimed_event_waits_for_its_turn(story: Story) -> None:
+async def test_row_of_a_claimed_receipt_waits_for_the_lease(story: Story) -> None:
     event_id = await started(story)
     (claimed,) = await claim(story)
     await enqueue(story, event_id, "result")
@@ -170,7 +170,7 @@ async def test_next_deadlines_are_claimed_first_when_more_rows_wait_than_the_lim
     assert [event.event_id for event in second] == far[1:]
 
 
-async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Story) -> None:
+async def test_due_receipts_are_claimed_beyond_the_limit_of_the_others(story: Story) -> None:
     far = [await started(story) for _ in range(3)]
     near = [await story.receipt(timeout_minutes=0.1) for _ in range(3)]
     for event_id in near:
@@ -224,7 +224,7 @@ async def test_the_age_is_the_oldest_rows(story: Story) -> None:
     assert age == timedelta(seconds=45)
 
 
-async def test_what_a_person_waits_for_is_claimed_before_what_is_older(story: Story) -> None:
+async def test_rows_of_an_operator_are_claimed_before_older_rows(story: Story) -> None:
     older = [await started(story) for _ in range(5)]
     asked = await started(story)
     await enqueue(story, asked, "reprocess", replay_id="rpl_1")
@@ -252,7 +252,7 @@ async def test_urgent_events_leave_the_oldest_its_turn(story: Story) -> None:
     assert len(claimed) == 3
 
 
-async def test_ever_so_many_rows_of_one_event_are_settled(story: Story) -> None:
+async def test_any_number_of_rows_of_one_receipt_is_marked_delivered(story: Story) -> None:
     event_id = await started(story)
     async with story.database.transaction() as session:
         for _ in range(70):

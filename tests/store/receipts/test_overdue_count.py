@@ -68,7 +68,7 @@ async def test_count_has_dispatched_receipts_that_are_shortly_late(story: Story)
         "three of three",
     ],
 )
-async def test_overdue_of_some_projects_show_nothing_while_others_have_none(
+async def test_overdue_receipts_of_some_projects_do_not_count_while_other_projects_have_none(
     story: Story, counts: tuple[int, ...], is_behind: bool
 ) -> None:
     """`counts`: of each project that has receipts waiting."""

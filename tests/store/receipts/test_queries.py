@@ -275,7 +275,7 @@ async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> 
     assert await counted(ProjectId("prj_other")) == Counts(0, 0, 0, 0)
 
 
-async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:
+async def test_open_receipts_are_listed_in_order(story: Story) -> None:
     reached = [(await story.reach(position))[0] for position in LifecycleState]
 
     async with story.database.reading() as session:

@@ -316,7 +316,7 @@ async def test_unknown_receipt_is_not_found(story: Story, move: object) -> None:
         await story.do(move)  # type: ignore[arg-type]
 
 
-async def test_repair_that_is_not_overdue_any_more_is_left_alone(story: Story) -> None:
+async def test_repair_that_is_no_longer_overdue_is_not_failed(story: Story) -> None:
     event_id, replay_id = await story.awaiting_result()
     await story.result(event_id, replay_id=replay_id)
     story.later(days=1)

@@ -127,7 +127,7 @@ def test_entries_of_one_kind_keep_the_order_of_writing() -> None:
     assert [entry.fields.get("n") for entry in entries[1:]] == [0, 1, 2, 3, 4]
 
 
-def test_every_kind_has_its_place() -> None:
+def test_every_timeline_kind_has_its_rank() -> None:
     derived = {TimelineKind.RECEIPT_ACCEPTED, TimelineKind.RESULT_RECEIVED, TimelineKind.ATTEMPT}
     kinds = [kind for kind in TimelineKind if kind not in derived]
 

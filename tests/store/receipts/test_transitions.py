@@ -164,7 +164,7 @@ async def test_success_with_any_replay_recovers_it_from_any_open_state(
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_recovers_it_and_ends_an_active_repair(
+async def test_late_success_recovers_the_receipt_and_ends_an_active_repair(
     story: Story, position: LifecycleState
 ) -> None:
     event_id, _ = await story.reach(position)
@@ -195,7 +195,9 @@ async def test_late_success_is_only_noted_where_the_project_wants_that(
     assert (await story.timeline(event_id))[-1] == "noted"
 
 
-async def test_success_in_time_ends_it_also_where_late_ones_are_noted(story: Story) -> None:
+async def test_success_in_time_ends_the_receipt_even_if_late_results_are_only_noted(
+    story: Story,
+) -> None:
     await only_note_late_results(story)
     event_id = await story.receipt()
 
@@ -273,7 +275,7 @@ async def test_equal_repeat_after_the_end_changes_nothing(
         (LifecycleState.CLOSED, "success", True, Flag.LATE_SUCCESS),
     ],
 )
-async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
+async def test_result_that_contradicts_the_end_is_noted_and_flagged_once(
     story: Story, position: LifecycleState, status: str, with_replay: bool, flag: Flag
 ) -> None:
     event_id, replay_id = await story.reach(position)
@@ -359,7 +361,7 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
     "trigger",
     [h for h in TRANSITIONS if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}],
 )
-async def test_store_moves_as_the_table_says_from_every_position(
+async def test_stored_state_follows_the_transition_table_from_every_state(
     story: Story, trigger: Trigger
 ) -> None:
     for position in TRANSITIONS[trigger]:

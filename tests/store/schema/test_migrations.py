@@ -102,12 +102,12 @@ def test_several_may_migrate_at_once(postgres: Postgres, tmp_path: Path) -> None
     postgres.drop(name)
 
 
-def test_a_server_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_missing_server_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         migrate(f"postgresql://nobody@/none?host={tmp_path}")
 
 
-def test_a_database_that_is_not_there_is_an_os_error(postgres: Postgres) -> None:
+def test_missing_database_is_an_os_error(postgres: Postgres) -> None:
     with pytest.raises(OSError):
         migrate(postgres.url("there_is_none"))
 

@@ -250,7 +250,7 @@ def test_failed_revision_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-def test_down_to_nothing_and_up_again_makes_the_same_tables(filled: str) -> None:
+def test_downgrade_to_nothing_and_upgrade_creates_the_same_tables(filled: str) -> None:
     shape = shape_of(filled)
 
     on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "base"))
@@ -326,7 +326,7 @@ def test_unknown_revision_is_rejected(filled: str, revision: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted((HISTORY / "versions").glob("0*.py")), ids=lambda path: path.stem
 )
-def test_every_revision_can_be_gone_back_from(path: Path) -> None:
+def test_every_revision_can_be_downgraded(path: Path) -> None:
     assert "def downgrade() -> None:" in path.read_text(encoding="utf-8")
     assert path.stem.partition("_")[0] in revisions()
 
