@@ -107,7 +107,13 @@ async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminat
         "task_queue": event_id,
         "id_conflict_policy": WorkflowIDConflictPolicy.TERMINATE_EXISTING,
     }
-    async with Worker(makegood.client, task_queue=event_id, workflows=[WithOneMoreTimerPatchedIn]):
+    # Without a cache: the signal would wait 10 s for this worker, which has ended by then.
+    async with Worker(
+        makegood.client,
+        task_queue=event_id,
+        workflows=[WithOneMoreTimerPatchedIn],
+        max_cached_workflows=0,
+    ):
         newer = await makegood.client.start_workflow("receipt", start, **names)
         await makegood.started(event_id)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
