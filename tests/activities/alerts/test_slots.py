@@ -170,7 +170,7 @@ async def test_address_that_answers_again_gets_more_slots(
 
     sending = asyncio.create_task(alerts.deliver())
 
-    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     await end(sending)
 
 
@@ -183,7 +183,7 @@ async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again
     await wait_until_async(lambda: is_held(server, 1), what="the mail is under way")
     database.clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
 
-    # The loop looks again each second.
+    # The loop polls once a second.
     await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1

@@ -22,7 +22,7 @@ TRIGGERS = (
 )
 
 
-async def behind_its_back(database: Database, *statements: str, **values: Any) -> None:
+async def change_directly(database: Database, *statements: str, **values: Any) -> None:
     """A change by the owner of the database, whom the triggers do not stop."""
     async with database.transaction() as session:
         if database.dialect == "postgresql":
@@ -80,7 +80,7 @@ async def test_one_changed_byte_in_the_database_is_found(
         one_byte_off = (
             value ^ 64 if isinstance(value, int) else value[:-1] + chr(ord(value[-1]) ^ 1)
         )
-        await behind_its_back(
+        await change_directly(
             database,
             f"UPDATE audit_log SET {column} = :new WHERE sequence = :at",
             new=one_byte_off,
@@ -88,7 +88,7 @@ async def test_one_changed_byte_in_the_database_is_found(
         )
         verdict = await verify_audit(database, sealer)
         at = one_byte_off if column == "sequence" else row["sequence"]
-        await behind_its_back(
+        await change_directly(
             database, f"UPDATE audit_log SET {column} = :old WHERE sequence = :at", old=value, at=at
         )
 
@@ -105,14 +105,14 @@ async def test_bytes_that_are_not_text_are_found(sqlite_url: str, sealer: Sealer
     database = Database.open(sqlite_url)
     await written(database, sealer, NADIA, NADIA)
     for value in ("CAST(x'75ff' AS TEXT)", "x'75ff'", "X'00'"):
-        await behind_its_back(
+        await change_directly(
             database, f"UPDATE audit_log SET address = {value} WHERE sequence = 2"
         )
 
         verdict = await verify_audit(database, sealer)
 
         assert (verdict.sequence, verdict.entries) == (2, 1)
-    await behind_its_back(database, "UPDATE audit_log SET at = 'soon' WHERE sequence = 2")
+    await change_directly(database, "UPDATE audit_log SET at = 'soon' WHERE sequence = 2")
     assert (await verify_audit(database, sealer)).problem == "it cannot be read"
     await database.close()
 
@@ -134,7 +134,7 @@ async def test_end_that_was_cut_or_moved_is_found(
 ) -> None:
     await written(database, sealer, *[NADIA] * 4)
 
-    await behind_its_back(database, statement)
+    await change_directly(database, statement)
 
     verdict = await verify_audit(database, sealer)
     assert verdict.problem is not None
@@ -145,7 +145,7 @@ async def cut_after(database: Database, sequence: int) -> None:
     """Delete the entries after it and move the end there, as well as possible without the secret
     key.
     """
-    await behind_its_back(
+    await change_directly(
         database,
         "DELETE FROM audit_log WHERE sequence > :last",
         "UPDATE audit_head SET sequence = :last, hash = (SELECT hash FROM audit_log WHERE sequence"
@@ -165,7 +165,7 @@ async def rewritten(database: Database, *, actor: str) -> None:
         )
     forged = chain_hash({**row, "actor": actor})
     change = "UPDATE audit_log SET actor = :actor, hash = :hash WHERE sequence = :last"
-    await behind_its_back(
+    await change_directly(
         database,
         change,
         "UPDATE audit_head SET hash = :hash",
@@ -217,7 +217,7 @@ async def test_damage_does_not_stop_actions_and_is_still_found(
     database: Database, sealer: Sealer, statement: str
 ) -> None:
     await written(database, sealer, NADIA, NADIA, NADIA)
-    await behind_its_back(database, statement)
+    await change_directly(database, statement)
 
     await written(database, sealer, NADIA, NADIA)
 
@@ -238,7 +238,7 @@ async def test_log_reset_to_an_earlier_state_is_found_only_by_an_expected_hash(
     await written(database, sealer, NADIA, NADIA)
     noted = (await verify_audit(database, sealer)).head
     back = "UPDATE audit_head SET sequence = :last, hash = :hash, seal = :seal"
-    await behind_its_back(database, "DELETE FROM audit_log WHERE sequence > :last", back, **old)
+    await change_directly(database, "DELETE FROM audit_log WHERE sequence > :last", back, **old)
 
     without, expected = (
         await verify_audit(database, sealer),
