@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
@@ -97,8 +98,10 @@ async def test_every_receipt_is_started_again_in_another_temporal_database(makeg
 
 
 async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminating_it(
-    makegood: World,
+    makegood: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The first run is terminated as well, so that the next restart is a repeated one.
+    monkeypatch.setattr("worker.loops.reconcile.GONE_AGAIN_AFTER_SECONDS", 1.0)
     event_id = await makegood.accept()
     await makegood.started(event_id)
     start = ReceiptInput(event_id, makegood.project.id, datetime.now(UTC) + timedelta(minutes=30))
@@ -107,13 +110,7 @@ async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminat
         "task_queue": event_id,
         "id_conflict_policy": WorkflowIDConflictPolicy.TERMINATE_EXISTING,
     }
-    # Without a cache: the signal would wait 10 s for this worker, which has ended by then.
-    async with Worker(
-        makegood.client,
-        task_queue=event_id,
-        workflows=[WithOneMoreTimerPatchedIn],
-        max_cached_workflows=0,
-    ):
+    async with Worker(makegood.client, task_queue=event_id, workflows=[WithOneMoreTimerPatchedIn]):
         newer = await makegood.client.start_workflow("receipt", start, **names)
         await makegood.started(event_id)
     async with Worker(makegood.client, task_queue=event_id, workflows=[ReceiptWorkflow]):
