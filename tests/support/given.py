@@ -97,6 +97,18 @@ class Story:
 
     async def receipt(self, **changes: Any) -> EventId:
         """A receipt accepted now, as ingest would have stored it."""
+        (event_id,) = await self.receipts(1, **changes)
+        return event_id
+
+    async def receipts(self, count: int, **changes: Any) -> list[EventId]:
+        """Receipts accepted now, all in one transaction."""
+        rows = [self._receipt_row(**changes) for _ in range(count)]
+        event_ids = [EventId(row.event_id) for row in rows]
+        async with self.database.transaction() as session:
+            session.add_all(rows)
+        return event_ids
+
+    def _receipt_row(self, **changes: Any) -> tables.Receipt:
         new = new_receipt(self.project.id, **changes)
         event_id = new_event_id()
         timeout_at = self.at + timeout_span(new.timeout_minutes)
@@ -105,7 +117,7 @@ class Story:
             for name in new.__slots__
             if name not in {"timeout_minutes", "payload"}
         }
-        row = tables.Receipt(
+        return tables.Receipt(
             event_id=event_id,
             state="waiting",
             accepted_at=self.at,
@@ -114,9 +126,6 @@ class Story:
             flags="",
             **values,
         )
-        async with self.database.transaction() as session:
-            session.add(row)
-        return event_id
 
     async def result(
         self, event_id: EventId, status: str = "success", **changes: Any
