@@ -1,4 +1,4 @@
-"""What every test may ask for: an empty, migrated database on both engines, the sealer, a project.
+"""Fixtures of every test: an empty, migrated database, the sealer, a project.
 
 A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
 database is a copy of one that was migrated once a session.
@@ -21,10 +21,8 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
-# What starts whole installations. Such tests wait for deadlines and measure starts, so that no more
-# than two run at a time: each of these groups has a process of its own, before anything else has,
-# and what remains stands
-# back for them.
+# Tests that start whole installations wait for deadlines and measure starts. At most two run at a
+# time: each group has a process of its own and starts first. All other tests have lower priority.
 GROUPS = {
     "faults": ("tests/faults/",),
     "installations": (
@@ -35,13 +33,14 @@ GROUPS = {
         "tests/console/test_story.py",
     ),
 }
-STANDS_BACK = 10
+NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
 
 
 def pytest_configure() -> None:
-    """A suite begun in a script's background, or by nohup, is deaf to some signals,
-    and so would be every program that its tests send them to: a caught signal is not inherited.
+    """Restore the signals that a suite in the background, or under nohup, ignores.
+
+    Programs that the tests start would inherit that. A caught signal is not inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,9 +55,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The groups come first, each as one, so that each of the first processes begins with one of
-    them.
-    """
+    """Put the groups first, each as a whole: each of the first processes starts with one."""
     order = list(GROUPS)
     items.sort(
         key=lambda item: (
@@ -68,9 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A process that has come to what remains stands back."""
+    """Tests outside the groups run at lower priority."""
     if group_of(item.nodeid) not in GROUPS:
-        os.nice(STANDS_BACK - os.nice(0))
+        os.nice(NICENESS - os.nice(0))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -129,7 +126,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty, migrated database: the test runs once on each engine."""
+    """The address of an empty, migrated database: the test runs on SQLite and on PostgreSQL."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url

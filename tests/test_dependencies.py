@@ -44,15 +44,15 @@ def test_audit_that_could_not_ask_never_says_that_nothing_is_known(
 
     assert verdict(path, [asked]) == 0
     assert verdict(path, [asked, broken]) == 1
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert [
         verdict(path, packages) for packages in ([], [skipped], [asked, skipped], [broken, skipped])
     ] == [2] * 4
-    not_told = capsys.readouterr()
+    unaudited = capsys.readouterr()
 
-    assert "rich 1: PYSEC-1, mended in: 2" in told
-    assert "NOT AUDITED" in not_told.err
-    assert "looked up, 0" not in not_told.out
+    assert "rich 1: PYSEC-1, mended in: 2" in printed
+    assert "NOT AUDITED" in unaudited.err
+    assert "looked up, 0" not in unaudited.out
 
 
 def test_document_takes_versions_and_hashes_from_the_lock_and_licences_from_what_is_installed() -> (
@@ -104,12 +104,13 @@ def test_sbom_lists_every_pinned_package(tmp_path: Path) -> None:
 
 def test_document_that_leaves_something_out_is_known() -> None:
     lock = f"httpx==1 \\\n    --hash=sha256:{'a' * 64}\n"
-    told = {
+    component = {
         "name": "httpx",
         "version": "1",
         "externalReferences": [{"hashes": [{"content": "b" * 64}]}],
     }
 
     assert [
-        program("sbom")["left_out"]({"components": components}, lock) for components in ([], [told])
+        program("sbom")["left_out"]({"components": components}, lock)
+        for components in ([], [component])
     ] == [["httpx"]] * 2

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import INSIDE, PACKAGES
+from tests.support.source_files import PACKAGES
+from tests.test_architecture import INSIDE
 from tests.test_docs import program
 
 ROOT = Path(__file__).parent.parent

@@ -6,9 +6,9 @@ same functions, inside the transaction that acts on them. Nothing here calls Tem
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, select, text
+from sqlalchemy import and_, bindparam, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
@@ -20,20 +20,9 @@ from store.receipts.state import load_snapshot
 from store.receipts.transitions import NotYet, Opened, Settled, open_incident
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
-from store.status.heartbeats import latest_ingest_beat, read_ingest_beats
+from store.status.heartbeats import read_ingest_beats
 
-TABLES = tables.Repair.metadata.tables
-REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = (
-    TABLES["repairs"],
-    TABLES["outbox"],
-    TABLES["outages"],
-    TABLES["stuck_runs"],
-)
-# From: longer than an incident normally takes to open. To: anything older is another problem.
-OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
-OVERDUE_LOOKED_AT = 1_000
-# From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
-BEHIND_FROM_OVERDUE = 3
+REPAIRS = tables.Repair.metadata.tables["repairs"]
 # The projects by id, and the longest overdue receipts of each: a loose index scan of
 # `receipts_overdue`.
 _OWNERS = """
@@ -238,66 +227,3 @@ async def overdue_repairs(
         OverdueRepair(EventId(row.event_id), ProjectId(row.project_id), ReplayId(row.replay_id))
         for row in rows
     ]
-
-
-async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """The number of receipts shortly past their deadline that have neither an incident nor an
-    outbox row.
-
-    1. Only final deadlines count: before the last heartbeat of ingest, and with every outage
-       credited.
-    2. Runs that are known to be stuck do not count: they say nothing about Temporal.
-    3. If several projects have waiting receipts, one project alone cannot reach
-       `BEHIND_FROM_OVERDUE`.
-
-    The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
-    """
-    since, until = (
-        now - timedelta(seconds=OVERDUE_TO_SECONDS),
-        now - timedelta(seconds=OVERDUE_FROM_SECONDS),
-    )
-    last_beat = await latest_ingest_beat(session)
-    until = until if last_beat is None else min(until, last_beat)
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
-        RECEIPTS.c.deadline_at.desc()
-    )
-    part = recent.limit(OVERDUE_LOOKED_AT).subquery()
-    newest_outage = (
-        select(func.coalesce(func.max(OUTAGES.c.id), 0))
-        .where(OUTAGES.c.done_at.is_(None))
-        .scalar_subquery()
-    )
-    is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
-    is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
-    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
-    overdue = overdue.where(part.c.credited_outage >= newest_outage).group_by(part.c.project_id)
-    counts = [int(found) for _, found in await session.execute(overdue)]
-    if not counts:
-        return 0
-    of_each = BEHIND_FROM_OVERDUE - (
-        min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1
-    )
-    return (
-        sum(counts)
-        if of_each == BEHIND_FROM_OVERDUE
-        else sum(min(count, of_each) for count in counts)
-    )
-
-
-async def _count_waiting_projects(session: AsyncSession) -> int:
-    """The number of projects with waiting receipts, up to `BEHIND_FROM_OVERDUE`, by the index
-    `receipts_overdue`.
-    """
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    first, found = "", 0
-    while found < BEHIND_FROM_OVERDUE:
-        following = select(func.min(RECEIPTS.c.project_id)).where(
-            is_waiting, RECEIPTS.c.project_id > first
-        )
-        project_id = await session.scalar(following)
-        if project_id is None:
-            break
-        first, found = project_id, found + 1
-    return max(1, found)

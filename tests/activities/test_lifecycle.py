@@ -64,7 +64,7 @@ async def test_incident_is_opened_once_by_repeated_runs(
 
     assert first.status.state is LifecycleState.OPEN
     assert second == first
-    assert (await story.told(event_id)).count("incident_opened") == 1
+    assert (await story.timeline(event_id)).count("incident_opened") == 1
 
 
 async def test_future_deadline_returns_a_retry_delay(
@@ -149,7 +149,7 @@ async def test_signal_for_a_stored_result_adds_no_note(
     result = await lifecycle.sync_state(SyncState(event_id, stored.result_id))
 
     assert result.status.state is LifecycleState.APPLIED
-    assert "noted" not in await story.told(event_id)
+    assert "noted" not in await story.timeline(event_id)
 
 
 async def test_second_request_adopts_the_repair_of_the_first(
@@ -266,7 +266,7 @@ async def test_handled_request_begins_no_second_repair_after_the_first_has_ended
     assert (again.status.state, again.should_alert) == (LifecycleState.OPEN, True)
     assert later.status.state is LifecycleState.CALLING
     assert len(await story.rows("repairs", event_id)) == 2
-    assert (await story.told(event_id)).count("noted") == noted
+    assert (await story.timeline(event_id)).count("noted") == noted
 
 
 async def test_adopted_request_counts_as_handled(
@@ -329,7 +329,7 @@ async def test_request_for_a_closed_receipt_is_noted(
     result = await lifecycle.begin_repair(BeginRepair(event_id, marks=FIRST))
 
     assert result.status.state is LifecycleState.CLOSED
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_dropped_request_is_noted(lifecycle: LifecycleActivities, story: Story) -> None:
@@ -338,7 +338,7 @@ async def test_dropped_request_is_noted(lifecycle: LifecycleActivities, story: S
     result = await lifecycle.note_dropped_request(NoteDroppedRequest(event_id))
 
     assert result.status.state is LifecycleState.APPLIED
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_unknown_receipt_fails_and_is_not_retried(lifecycle: LifecycleActivities) -> None:

@@ -169,10 +169,12 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
         "req_1",
     )
     assert ids_hidden(entry["details"]) == details
-    told = json.dumps(entry)
+    serialized = json.dumps(entry)
     secrets = [str(answer.get(name)) for name in ("api_key", "signing_secret") if answer.get(name)]
     assert [
-        secret for secret in (*secrets, "secret.example", "laptop", "a@b.example") if secret in told
+        secret
+        for secret in (*secrets, "secret.example", "laptop", "a@b.example")
+        if secret in serialized
     ] == []
 
 
@@ -199,10 +201,10 @@ async def test_second_halves_leave_their_entries_too(
     await operations.signing_secrets.finish_rotation(project_id, actor=NADIA)
     await operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA)
 
-    told = [
+    recorded = [
         (entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)
     ]
-    assert told[1:] == [
+    assert recorded[1:] == [
         ("signing_secret_rotation_finished", project_id),
         ("key_revoked", project.key.id),
     ]
@@ -357,11 +359,11 @@ async def test_export_is_an_entry_of_its_own_and_the_last_line(
 
     lines = await exported(operations, filters)
 
-    told = [json.loads(line) for line in lines.splitlines()]
-    assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
-    assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
-    assert told[1]["previous_hash"] == told[0]["hash"]
-    assert (await operations.audit.verify_audit(expect=told[1]["hash"])).problem is None
+    entries = [json.loads(line) for line in lines.splitlines()]
+    assert [line["action"] for line in entries] == ["project_suspended", "audit_exported"]
+    assert entries[1]["details"] == {"filters": ["actor", "created_after", "project"]}
+    assert entries[1]["previous_hash"] == entries[0]["hash"]
+    assert (await operations.audit.verify_audit(expect=entries[1]["hash"])).problem is None
 
 
 async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(

@@ -120,17 +120,17 @@ async def test_every_request_to_the_identity_provider_goes_through_the_guard() -
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_settings_of_sign_in_reach_the_console(database: Database, sealer: Sealer) -> None:
-    told = Settings(
+    configured = Settings(
         oidc_issuer="https://id.example.com",
         oidc_client_id="makegood",
         oidc_client_secret=SecretStr("s3cret"),
         trusted_proxies=("10.0.0.0/8",),  # type: ignore[arg-type]  # read as the environment has it
     )
-    settings = app_settings(told, secret_key=SECRET_KEY)
+    settings = app_settings(configured, secret_key=SECRET_KEY)
     parts = parts_on(database, sealer, oidc=settings.oidc)
 
     async with serving(
-        create_app(replace(parts, issuer_transport=issuer_transport(told)))
+        create_app(replace(parts, issuer_transport=issuer_transport(configured)))
     ) as client:
         page = await client.get("/login")
 

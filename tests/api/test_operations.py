@@ -143,6 +143,6 @@ async def test_list_can_be_filtered_by_several_states(
     assert EventList.of(page).has_more is False
 
 
-@pytest.mark.parametrize(("number", "told"), [(30.0, "30"), (0.5, "0.5")])
-def test_whole_minutes_are_serialized_as_integers(number: float, told: str) -> None:
-    assert str(int_if_whole(number)) == told
+@pytest.mark.parametrize(("number", "serialized"), [(30.0, "30"), (0.5, "0.5")])
+def test_whole_minutes_are_serialized_as_integers(number: float, serialized: str) -> None:
+    assert str(int_if_whole(number)) == serialized

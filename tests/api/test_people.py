@@ -218,7 +218,7 @@ async def log_of(database: Database, sealer: Sealer) -> list[Json]:
     return list(reversed(AuditList.of(page).to_json()["data"]))
 
 
-def told(cast: Cast, entry: Json) -> Entry:
+def entry_of(cast: Cast, entry: Json) -> Entry:
     """An entry in the form of the tables above."""
     names: dict[str, str | None] = {user_id: name for name, user_id in cast.ids.items()}
     names |= {
@@ -243,7 +243,7 @@ async def test_each_act_leaves_its_entries_without_any_value_of_a_person(
     for name, (act, _) in {**TAKEN, **ACTS}.items():
         before = len(await log_of(database, sealer))
         await act(cast)
-        found[name] = [told(cast, entry) for entry in (await log_of(database, sealer))[before:]]
+        found[name] = [entry_of(cast, entry) for entry in (await log_of(database, sealer))[before:]]
 
     log = await log_of(database, sealer)
     by_taker, by_olga = log[: len(TAKEN) + 1], log[len(TAKEN) + 1 :]

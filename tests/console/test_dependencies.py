@@ -17,7 +17,7 @@ from tests.console.people import ConsoleWorld
 from tests.console.recording import recorded_forms, recorded_statements
 from tests.console.sign_in.test_step_up import asks_for_proof, send, submit_proof
 from tests.console.test_access import ROWS, Objects, ask
-from tests.console.test_access import place as place
+from tests.console.test_access import objects as objects
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -58,14 +58,14 @@ def expected(method: str, path: str, needs: str) -> Cost:
 
 
 async def test_every_address_reads_its_session_once_and_parses_its_form_once(
-    world: ConsoleWorld, place: Objects
+    world: ConsoleWorld, objects: Objects
 ) -> None:
     administrator = await world.administrator()
 
     wrong = {}
     for method, path, needs in ROWS:
         browser = await world.browser(administrator.user_id)
-        request = ask(browser, method, place.path(path), needs, **place.fields(path))
+        request = ask(browser, method, objects.path(path), needs, **objects.fields(path))
         _, cost = await measure(request)
         if cost != expected(method, path, needs):
             wrong[method, path] = cost

@@ -69,7 +69,7 @@ class Tenants:
 async def populate_project(
     parts: ConsoleDependencies, created: CreatedProject, person: Person, name: str
 ) -> TenantIds:
-    """Create one object of each kind in the project, of which the person is a member."""
+    """Create one object of each kind in the project; the person is a member of it."""
     database, project = parts.database, created.project
     story, reference = Story(database, project), f"order-of-{name}"
     async with database.transaction() as session:

@@ -123,7 +123,7 @@ def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
         assert _reached_from(position, steps) & END_STATES
 
 
-def test_positions_are_told_apart_once() -> None:
+def test_each_state_is_waiting_open_or_ended() -> None:
     assert OPEN_STATES | END_STATES | {LifecycleState.WAITING} == set(LifecycleState)
     assert not OPEN_STATES & END_STATES
     assert REPAIRING_STATES < OPEN_STATES

@@ -71,7 +71,7 @@ async def main() -> None:
         ]
         found[name] = {
             "saved": not errors,
-            "told": [error.message for error in errors],
+            "messages": [error.message for error in errors],
             "calls": [[o.status, o.error_class, o.log_reason] for o in outcomes],
             "milliseconds": [o.duration_ms for o in outcomes if o.error_class],
             "asked": server.asked[name, "A"],

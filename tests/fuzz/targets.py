@@ -1,4 +1,4 @@
-"""What is fuzzed: every parser that reads what strangers send, each as a function of bytes that
+"""What is fuzzed: every parser of untrusted input, each as a function of bytes that
 raises only when there is a bug.
 
 A refusal that the parser documents is a right answer. What it accepts is checked against a second
@@ -93,8 +93,8 @@ def body(data: bytes) -> None:
                     )
                 )
         return
-    told = json.loads(data, object_pairs_hook=_once)
-    assert content == told, "another reader reads something else"
+    expected = json.loads(data, object_pairs_hook=_once)
+    assert content == expected, "another reader reads something else"
     assert _is_text(json.dumps(content, ensure_ascii=False))
     for livemode in (True, False):
         for read_value in (parse_receipt, parse_result):

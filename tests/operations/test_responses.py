@@ -7,8 +7,9 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from domain.alerts import AlertChannel, AlertDestination
 from domain.audit import GENESIS, AuditEntry
-from domain.ids import EventId, IncidentId, KeyId, ProjectId, ReplayId, UserId
+from domain.ids import DestinationId, EventId, IncidentId, KeyId, ProjectId, ReplayId, UserId
 from domain.incidents import (
     Attempt,
     AttemptState,
@@ -125,7 +126,9 @@ PROJECT = Project(
     timeout_minutes=30.0,
     late_result=LateResult.RESOLVE,
     snapshots=False,
-    alert_emails=("ops@shop.example",),
+    alert_destinations=(
+        AlertDestination(DestinationId("dst_1"), AlertChannel.EMAIL, "ops@shop.example"),
+    ),
     is_suspended=True,
     created_at=AT,
 )

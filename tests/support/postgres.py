@@ -61,7 +61,7 @@ class Postgres:
         return self._idle.pop() if self._idle else self.create(template=TEMPLATE)
 
     def give_back(self, name: str) -> None:
-        """Empty a borrowed database, whoever still holds a connection to it."""
+        """Empty a borrowed database, even if connections to it are still open."""
         self.execute(DISCONNECT, EMPTY, database=name)
         self._idle.append(name)
 
@@ -72,7 +72,7 @@ class Postgres:
         return name
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever still holds a connection to it."""
+        """Remove a database, even if connections to it are still open."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def execute(self, *statements: str, database: str = "postgres") -> None:

@@ -68,7 +68,7 @@ async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(
+async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_opens(
     makegood: World,
 ) -> None:
     event_id = await makegood.accept()

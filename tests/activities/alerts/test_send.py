@@ -59,7 +59,7 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(
         assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
         assert "No result before the deadline" in text_of(mail, subtype)
     assert "order &lt;1001&gt;" in text_of(mail, "html")
-    assert (await story.told(event_id))[-1] == "alert_sent"
+    assert (await story.timeline(event_id))[-1] == "alert_sent"
 
 
 async def test_second_run_sends_nothing_more(database: Database, story: Story) -> None:

@@ -26,6 +26,15 @@ from tests.store.alerts.test_claims import other_project
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 
+# Long enough for a loop that breaks the limit to do so.
+POLLS_WAITED = 5
+
+
+@pytest.fixture(autouse=True)
+def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop polls every 0.1 s, so that tests of what it must not do end soon."""
+    monkeypatch.setattr(activities.alerts.send, "POLL_SECONDS", 0.1)
+
 
 class MailServer:
     """Accepts every mail at once, but hangs for the recipients of some domains."""
@@ -123,7 +132,7 @@ async def test_address_that_timed_out_has_one_slot_until_a_mail_is_accepted(
     await wait_until_async(lambda: is_held(server, 1), what="a slot is in use")
 
     # Without the limit, others would be in use by now.
-    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
+    await asyncio.sleep(POLLS_WAITED * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)
@@ -168,7 +177,7 @@ async def test_address_that_answers_again_gets_more_slots(
 
     sending = asyncio.create_task(alerts.deliver())
 
-    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     await end(sending)
 
 
@@ -181,8 +190,8 @@ async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again
     await wait_until_async(lambda: is_held(server, 1), what="the mail is under way")
     database.clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
 
-    # The loop looks again each second.
-    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
+    # The loop polls several times.
+    await asyncio.sleep(POLLS_WAITED * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)

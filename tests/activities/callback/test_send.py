@@ -237,7 +237,7 @@ async def test_gone_endpoint_marks_the_url(
 ) -> None:
     await failing(story, sealer, Endpoint(410), order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url is None
+    assert (await story.snapshot(EventId(order.event_id))).repair_url is None
 
 
 async def test_last_attempt_of_the_schedule_exhausts_it(
@@ -293,7 +293,7 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
 
     await failing(story, sealer, replaced_while_called, order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
+    assert (await story.snapshot(EventId(order.event_id))).repair_url == "https://shop.example/new"
 
 
 async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(
@@ -345,15 +345,15 @@ async def test_secrets_that_cannot_be_read_count_as_ended_attempts(
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(
     story: Story, sealer: Sealer, order: SendCallback
 ) -> None:
-    environment, beaten = ActivityEnvironment(), asyncio.Event()
-    environment.on_heartbeat = lambda *_: beaten.set()
+    environment, heartbeat_sent = ActivityEnvironment(), asyncio.Event()
+    environment.on_heartbeat = lambda *_: heartbeat_sent.set()
 
     async with story.database.transaction() as session:
         await lock_receipt(SessionStatements(session), EventId(order.event_id))
         running = asyncio.create_task(
             environment.run(built(story, sealer, Endpoint(200)).send_callback, order)
         )
-        await asyncio.wait_for(beaten.wait(), 5)
+        await asyncio.wait_for(heartbeat_sent.wait(), 5)
     answer = await running
 
     assert answer.status.state is LifecycleState.AWAITING_RESULT

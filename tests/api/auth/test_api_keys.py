@@ -160,7 +160,7 @@ async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
 
     ring = ApiKeyCache(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
     await ring.caller(TOKEN)
-    strangers = [
+    lookups = [
         asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False)))
         for number in range(20)
     ]
@@ -169,9 +169,9 @@ async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
 
     async with asyncio.timeout(5):
         await ring.caller(TOKEN)
-    assert len(asked) == 3, "the known one twice, and one stranger at a time"
+    assert len(asked) == 3, "the known one twice, and one unknown key at a time"
     is_held.set()
-    outcomes = await asyncio.gather(*strangers, return_exceptions=True)
+    outcomes = await asyncio.gather(*lookups, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unauthorized}
 
 
@@ -235,9 +235,10 @@ class Crowd:
             await self.is_held.wait()
         return self._found.get(digests[0])
 
-    async def flood(self, strangers: int) -> None:
+    async def flood(self, unknown_keys: int) -> None:
         tokens = (
-            api_key_text(number.to_bytes(32, "big"), livemode=False) for number in range(strangers)
+            api_key_text(number.to_bytes(32, "big"), livemode=False)
+            for number in range(unknown_keys)
         )
         self._flood = [asyncio.create_task(self.ring.caller(token)) for token in tokens]
         await settle()

@@ -28,7 +28,7 @@ def queries_of(table: str) -> Iterator[list[str]]:
     """Records the statements on the table of all connections of this process."""
     seen: list[str] = []
 
-    # Any: SQLAlchemy's arguments, of which only the statement is used.
+    # Any: the arguments of SQLAlchemy; only the statement is used.
     def see(_: Any, __: Any, statement: str, *___: Any) -> None:
         if table in statement:
             seen.append(statement)

@@ -138,7 +138,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
 
         fleet.seconds += TRUST_SECONDS
         await fleet.call()
-        await wait_until_async(nothing_needs_the_old_one, what="the keys in use are digested anew")
+        await wait_until_async(nothing_needs_the_old_one, what="the keys in use are digested again")
         assert await rotate(database) == 0
         await fleet.start("one", NEW_ALONE)
         await fleet.start("two", NEW_ALONE)
@@ -176,18 +176,18 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(
 async def test_store_of_an_unknown_secret_is_not_written_with_another(
     database: Database, project: CreatedProject
 ) -> None:
-    stranger = ("a root secret that nobody has ever used here", None)
+    unknown_secret = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await operations(database, stranger).api_keys.create_key(
+        await operations(database, unknown_secret).api_keys.create_key(
             project.project.id, label="x", actor=OPERATOR
         )
     with pytest.raises(rotation.SecretUnknown):
-        await operations(database, stranger).projects.create_project(
+        await operations(database, unknown_secret).projects.create_project(
             name="another", mode="test", actor=OPERATOR
         )
     with pytest.raises(rotation.SecretUnknown):
-        await status(database, stranger)
+        await status(database, unknown_secret)
 
 
 async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(
@@ -234,7 +234,7 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
     assert (found.is_rotated, found.unopened) == (False, (other.project.id,))
     async with database.reading() as session:
         data_key = await data_keys.read_data_key(session, project.project.id)
-    assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
+    assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped again is undone"
 
 
 async def test_store_from_before_secrets_had_names_is_rotated_too(

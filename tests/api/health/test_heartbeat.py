@@ -37,7 +37,9 @@ async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database
     }
 
 
-async def test_api_that_ends_says_so_with_its_last_beat(database: Database, sealer: Sealer) -> None:
+async def test_api_that_ends_reports_it_in_its_last_heartbeat(
+    database: Database, sealer: Sealer
+) -> None:
     async with serving(create_app(parts_on(database, sealer))), database.reading() as session:
         alive = await read_ingest_beats(session)
 

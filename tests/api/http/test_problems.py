@@ -262,7 +262,7 @@ async def test_store_that_cannot_commit_is_unavailable_and_never_accepted(away: 
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-async def test_bug_is_an_internal_error_that_tells_nothing(
+async def test_bug_is_an_internal_error_that_reveals_nothing(
     database: Database, sealer: Sealer, project: CreatedProject, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(parts_on(database, sealer))

@@ -94,7 +94,7 @@ def test_name_given_twice_is_named_as_the_fault_in_every_object(body: bytes) -> 
 @pytest.mark.parametrize(
     "name", [b'"\xff"', rb'"\ud800"', rb'"\x"', b'"a\nb"', b"a", b"1", b'"a'], ids=repr
 )
-def test_name_that_is_none_is_refused_beside_a_tolerated_member(name: bytes) -> None:
+def test_invalid_name_is_refused_beside_a_tolerated_member(name: bytes) -> None:
     with pytest.raises(ValidationFailed):
         read_object(rb'{%s:1,"payload":"\ud800"}' % name, tolerated=TOLERATED_IN_RECEIPT)
 

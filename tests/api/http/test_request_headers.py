@@ -206,7 +206,7 @@ HEAVY = {
     "objects": _filled(b'{"a":1},'),
     "texts side by side": _filled(b'"" ', b"", b'""'),
     "escapes": _filled(rb"\n", b'"', b'"'),
-    "escapes that are none": _filled(rb"\q", b'"', b'"'),
+    "invalid escapes": _filled(rb"\q", b'"', b'"'),
     "nested in nested": _filled(b"[[]],", size=80_000),
     "fields": b'{"error_message":"x",' + b'"a":1,' * 170_000 + b'"b":1}',
     "long names": b'{"error_message":"x","' + rb"\"" * 500_000 + b'":1}',

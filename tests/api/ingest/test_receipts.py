@@ -184,13 +184,13 @@ async def test_payload_is_stored_encrypted_and_only_with_snapshots(
     sealed = bytes(rows[wanted])
     assert rows[unwanted] is None
     assert b"4242" not in sealed
-    place = {
+    column = {
         "project_id": project.project.id,
         "table": "receipts",
         "column": "payload",
         "row": wanted,
     }
-    assert json.loads(sealer.open(data_key, sealed=sealed, **place)) == {"card": "4242"}
+    assert json.loads(sealer.open(data_key, sealed=sealed, **column)) == {"card": "4242"}
 
 
 UNSEALED = "The payload was not stored: it could not be encrypted."
@@ -331,7 +331,7 @@ async def test_only_the_payload_may_be_ill_formed(caller: Caller, body: bytes) -
     ],
     ids=ascii,
 )
-def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
+def test_invalid_instant_is_refused(occurred_at: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         validated(ReceiptBody, receipt(occurred_at=occurred_at))
 
@@ -341,7 +341,7 @@ def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("occurred_at", "told"),
+    ("occurred_at", "shown"),
     [
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
@@ -349,8 +349,8 @@ def test_instant_that_names_none_is_refused(occurred_at: str) -> None:
     ],
 )
 async def test_instants_at_the_ends_of_the_calendar_are_stored(
-    caller: Caller, occurred_at: str, told: str
+    caller: Caller, occurred_at: str, shown: str
 ) -> None:
     event_id = await caller.accept(occurred_at=occurred_at)
 
-    assert (await caller.ask("GET", f"/events/{event_id}")).json()["occurred_at"] == told
+    assert (await caller.ask("GET", f"/events/{event_id}")).json()["occurred_at"] == shown

@@ -288,10 +288,10 @@ async def test_another_projects_event_is_not_found(
 ) -> None:
     sent = receipt()
     event_id = await caller.accept(**sent)
-    stranger = caller.with_key(live_project.api_key)
+    other_tenant = caller.with_key(live_project.api_key)
 
-    by_id = await stranger.send("result", {"event_id": event_id, "status": "success"})
-    by_provider = await stranger.send(
+    by_id = await other_tenant.send("result", {"event_id": event_id, "status": "success"})
+    by_provider = await other_tenant.send(
         "result", {"stripe_event_id": sent["provider_event_id"], "status": "success"}
     )
 

@@ -39,24 +39,24 @@ OPERATIONS = [
 
 
 def test_document_is_valid() -> None:
-    told = document()
+    openapi = document()
 
-    assert told["openapi"].startswith("3.1")
-    OPENAPI_31_VALIDATOR.validate(told)
-    assert list(told["webhooks"]) == ["repair.requested"]
+    assert openapi["openapi"].startswith("3.1")
+    OPENAPI_31_VALIDATOR.validate(openapi)
+    assert list(openapi["webhooks"]) == ["repair.requested"]
 
 
 def test_every_reference_resolves() -> None:
-    told = document()
-    for reference in _references(told):
-        place: Any = told
+    openapi = document()
+    for reference in _references(openapi):
+        target: Any = openapi
         for step in reference.removeprefix("#/").split("/"):
-            place = place[step]
+            target = target[step]
 
 
 def test_every_operation_names_its_key_its_errors_and_the_request_id() -> None:
-    told = document()
-    for path, item in told["paths"].items():
+    openapi = document()
+    for path, item in openapi["paths"].items():
         for operation in item.values():
             assert operation["security"] == [{"key": []}], path
             assert {"401", "402", "403", "405", "429", "500", "503"} <= set(

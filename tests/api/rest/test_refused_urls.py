@@ -60,10 +60,10 @@ async def test_every_refused_host_gets_the_same_answer(
             "PATCH", "/project", json={"repair_url": "https://public.example/"}
         )
 
-    told = [{**answer.json(), "request_id": ""} for answer in (*refusals, literal)]
+    problems = [{**answer.json(), "request_id": ""} for answer in (*refusals, literal)]
     assert [answer.status_code for answer in (*refusals, literal)] == [422] * 7
-    assert all(one == told[0] for one in told)
-    assert [error["pointer"] for error in told[0]["errors"]] == ["/repair_url"]
+    assert all(one == problems[0] for one in problems)
+    assert [error["pointer"] for error in problems[0]["errors"]] == ["/repair_url"]
     assert not [
         answer.text for answer in refusals if PRIVATE in answer.text or "169.254" in answer.text
     ]

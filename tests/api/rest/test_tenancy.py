@@ -208,8 +208,12 @@ async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
     said: list[str] = []
-    front_door: IngestConnection = RecordingConnection(open_ingest_connection(database.url), said)
-    parts = replace(parts_on(database, sealer), committer=Committer(front_door, database.clock))
+    ingest_connection: IngestConnection = RecordingConnection(
+        open_ingest_connection(database.url), said
+    )
+    parts = replace(
+        parts_on(database, sealer), committer=Committer(ingest_connection, database.clock)
+    )
     # A frozen clock, because a repeated key look-up would add a statement.
     async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):
         asker, owner = Caller(client, other_project.api_key), Caller(client, project.api_key)
@@ -254,11 +258,11 @@ def nobody(of: Named) -> Named:
 
 
 def test_every_operation_of_the_document_has_its_row() -> None:
-    told = {
+    operation_ids = {
         f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item
     }
 
-    assert set(TABLE) == told
+    assert set(TABLE) == operation_ids
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -277,28 +281,28 @@ async def test_foreign_ids_behave_like_unknown_ids(neighbours: Neighbours) -> No
     other = neighbours.other
     for label, requests in TABLE.items():
         for asked, unknown in zip(requests(other), requests(nobody(other)), strict=True):
-            told = f"{label} {asked}"
+            case = f"{label} {asked}"
             before = await neighbours.rows()
 
             status, body, statements = await neighbours.answer(label, asked)
             after = await neighbours.rows()
             as_unknown = await neighbours.answer(label, unknown)
 
-            assert (status, body, statements) == as_unknown, told
-            assert statements, told
+            assert (status, body, statements) == as_unknown, case
+            assert statements, case
             if asked.sees == "not_found":
-                assert (status, body["code"]) == (404, "not_found"), told
-                assert after == before, told
+                assert (status, body["code"]) == (404, "not_found"), case
+                assert after == before, case
             elif asked.sees == "refused":
-                assert (status, body["code"]) == (422, "validation_error"), told
-                assert after == before, told
+                assert (status, body["code"]) == (422, "validation_error"), case
+                assert after == before, case
             elif asked.sees == "nothing":
-                assert (status, body["data"], body["has_more"]) == (200, [], False), told
-                assert after == before, told
+                assert (status, body["data"], body["has_more"]) == (200, [], False), case
+                assert after == before, case
             else:
-                assert status in (200, 202), told
-                assert not [value for value in vars_of(other) if value in json.dumps(body)], told
-                assert _of(other, after) == _of(other, before), told
+                assert status in (200, 202), case
+                assert not [value for value in vars_of(other) if value in json.dumps(body)], case
+                assert _of(other, after) == _of(other, before), case
 
 
 @pytest.mark.parametrize("first", ["one", "other", "together"])

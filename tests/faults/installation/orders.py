@@ -2,9 +2,8 @@
 repair; all is recorded.
 
 A request that was not answered, or refused for now, is sent again with the same key, as the
-contract tells an app to do; a few give up at once. One in five is sent twice at once. What an order
-does depends on its seed and on
-the answers alone.
+contract asks of an app; a few give up at once. One in five is sent twice at once. An order
+depends on its seed and on the answers alone.
 """
 
 import asyncio

@@ -253,9 +253,9 @@ async def test_cancelled_transaction_releases_the_write_lock_although_its_error_
             driver = (await (await session.connection()).get_raw_connection()).driver_connection
             assert driver is not None
             await driver.create_function(
-                "told", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row
+                "first_row", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row
             )
-            await session.execute(text("SELECT told(1) UNION ALL SELECT 2"))
+            await session.execute(text("SELECT first_row(1) UNION ALL SELECT 2"))
 
     cancelled = asyncio.create_task(write_and_read())
     await is_reading.wait()

@@ -53,7 +53,7 @@ async def test_ended_session_is_not_begun_anew_by_being_seen(database: Database)
         )
 
 
-async def test_closed_session_is_over_and_the_others_are_not(database: Database) -> None:
+async def test_closed_session_ends_and_the_others_continue(database: Database) -> None:
     user = await first_user(database)
     token, other = await opened(database, user), await opened(database, user)
 

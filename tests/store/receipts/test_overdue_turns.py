@@ -110,7 +110,7 @@ async def test_one_projects_overdue_are_read_part_by_part(database: Database, st
 
 
 @pytest.mark.parametrize("asked", ["each", "one"])
-async def test_what_is_overdue_is_read_from_the_index_of_each_project(
+async def test_overdue_receipts_are_read_from_the_index_of_each_project(
     database: Database, story: Story, asked: str
 ) -> None:
     await pile_up(database, "a", 20_000)
@@ -129,7 +129,7 @@ async def test_what_is_overdue_is_read_from_the_index_of_each_project(
 
 
 async def plan_of(session: AsyncSession, asked: str) -> str:
-    """How the engine goes about the statement that the function executes."""
+    """The query plan of the statement that the function executes."""
     bind = session.get_bind()
     seen: list[tuple[str, Any]] = []  # Any: the values, as the driver has them
 

@@ -70,7 +70,7 @@ async def test_equal_failures_of_an_open_incident_are_one_row_with_a_count(story
     (received,) = await entries(story, event_id, "result_received")
     assert received.fields["repeats"] == 999
     assert received.fields["repeated_at"] == datetime(2026, 11, 23, 12, 16, 40, tzinfo=UTC)
-    assert await story.told(event_id) == ["incident_opened"]
+    assert await story.timeline(event_id) == ["incident_opened"]
     assert Counter(kind for kind, _ in await story.outbox(event_id))["result"] == 1
 
 
@@ -87,7 +87,7 @@ async def test_another_failure_is_no_repeat(story: Story, other: dict[str, str |
     assert [
         entry.fields.get("repeats") for entry in await entries(story, event_id, "result_received")
     ] == [None, None]
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_before(
@@ -99,8 +99,8 @@ async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_be
     second = await story.result(event_id, "failed", replay_id=replay_id)
 
     assert (first.state, second.state) == (ReceiptState.INCIDENT, ReceiptState.INCIDENT)
-    assert (await story.standing(event_id)).position is LifecycleState.OPEN
-    assert (await story.told(event_id)).count("repair_failed") == 1
+    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.timeline(event_id)).count("repair_failed") == 1
     (received,) = [
         entry
         for entry in await entries(story, event_id, "result_received")
@@ -147,16 +147,16 @@ async def test_pages_of_a_timeline_join_to_the_whole(story: Story, limit: int) -
         story.later(seconds=1)
         await story.result(event_id, "failed", error_code=f"late {number}")
 
-    told = await whole(story, event_id, limit)
+    entries = await whole(story, event_id, limit)
 
-    assert told == await whole(story, event_id, 1_000)
-    assert [entry.kind for entry in told][:3] == [
+    assert entries == await whole(story, event_id, 1_000)
+    assert [entry.kind for entry in entries][:3] == [
         "receipt_accepted",
         "deadline_passed",
         "incident_opened",
     ]
-    assert Counter(entry.kind for entry in told)["result_received"] == 7
-    assert [entry.at for entry in told] == sorted(entry.at for entry in told)
+    assert Counter(entry.kind for entry in entries)["result_received"] == 7
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
 
 
 async def test_entries_of_one_millisecond_are_on_one_page_each(story: Story) -> None:

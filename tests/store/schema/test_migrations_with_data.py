@@ -89,33 +89,33 @@ def shape_of(url: str) -> dict[str, Any]:
     """Columns, keys and indexes of every table, as the database reports them."""
 
     def look(connection: Connection) -> dict[str, Any]:
-        told = inspect(connection)
+        inspector = inspect(connection)
         return {
             name: (
                 [
                     (column["name"], str(column["type"]), column["nullable"])
-                    for column in told.get_columns(name)
+                    for column in inspector.get_columns(name)
                 ],
-                told.get_pk_constraint(name)["constrained_columns"],
+                inspector.get_pk_constraint(name)["constrained_columns"],
                 sorted(
                     (key["name"] or "", key["column_names"])
-                    for key in told.get_unique_constraints(name)
+                    for key in inspector.get_unique_constraints(name)
                 ),
-                sorted(indexes_of(told, name)),
+                sorted(indexes_of(inspector, name)),
             )
-            for name in sorted(told.get_table_names())
+            for name in sorted(inspector.get_table_names())
         }
 
     return dict(on(url, look))
 
 
-def indexes_of(told: Inspector, name: str) -> list[str]:
+def indexes_of(inspector: Inspector, name: str) -> list[str]:
     """What each is of, and where a partial one applies."""
-    partial = f"{told.dialect.name}_where"
+    partial = f"{inspector.dialect.name}_where"
     return [
         f"{index['name']} {index['unique']} {index['column_names']} "
         f"{index.get('dialect_options', {}).get(partial)}"
-        for index in told.get_indexes(name)
+        for index in inspector.get_indexes(name)
     ]
 
 
@@ -150,7 +150,7 @@ def test_failed_revision_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-def test_down_to_nothing_and_up_again_makes_the_same_tables(filled: str) -> None:
+def test_downgrade_to_nothing_and_upgrade_creates_the_same_tables(filled: str) -> None:
     shape = shape_of(filled)
 
     on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "base"))
@@ -226,7 +226,7 @@ def test_unknown_revision_is_rejected(filled: str, revision: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted((HISTORY / "versions").glob("0*.py")), ids=lambda path: path.stem
 )
-def test_every_revision_can_be_gone_back_from(path: Path) -> None:
+def test_every_revision_can_be_downgraded(path: Path) -> None:
     assert "def downgrade() -> None:" in path.read_text(encoding="utf-8")
     assert path.stem.partition("_")[0] in revisions()
 

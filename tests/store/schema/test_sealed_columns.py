@@ -38,7 +38,7 @@ SEALED = {
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A ciphertext as it stands in the store, with the data key of its project, or of the person
+    """A ciphertext as it is in the store, with the data key of its project, or of the person
     whose it is.
     """
 
@@ -125,8 +125,8 @@ def opened(sealer: Sealer, at: Sealed, content: bytes) -> bytes:
     """What the code makes of this content in that place."""
     if at.column == "data_key":
         return sealer.unwrapped(content, at.project_id)
-    place = {"project_id": at.project_id, "table": at.table, "column": at.column, "row": at.row}
-    return sealer.open(at.data_key, **place, sealed=content)
+    column = {"project_id": at.project_id, "table": at.table, "column": at.column, "row": at.row}
+    return sealer.open(at.data_key, **column, sealed=content)
 
 
 def test_every_column_of_bytes_is_sealed_or_listed_as_not_secret() -> None:

@@ -1,10 +1,8 @@
-"""A small run, told by hand: four orders that keep every rule, for tests to bend one thing at a
-time.
+"""A small run, written by hand: four orders that keep every rule. Tests change one thing at a time.
 
-Order 1 succeeds; 2 says nothing and is repaired; 3 fails, and its repair fails too; 4 is unknown at
-first, then accepted, and its deadline is far away. Instants are seconds from `START`. Used by the
-tests of the checker and of the
-report.
+Order 1 succeeds. Order 2 reports nothing and is repaired. Order 3 fails, and its repair fails too.
+Order 4 is unknown at first, then accepted, and its deadline is far away. Instants are seconds from
+`START`. Used by the tests of the checker and of the report.
 """
 
 import base64
@@ -112,7 +110,7 @@ class Run:
     def mail(
         self, at: float, number: int, title: str, *, replay_id: str = "", message_id: str = ""
     ) -> Entry:
-        """A mail as the product writes it, its Message-ID made from what it tells."""
+        """A mail as the product writes it, its Message-ID made from its notice."""
         lines = [
             "Look",
             "",
@@ -289,8 +287,8 @@ def a_good_run() -> Run:
     run.result(1.0, 1, "success")
     run.observe(1, at=0.0, timeout=60.0, state="applied")
     run.received(1, 1.01, "success")
-    _tell_a_repaired_order(run)
-    _tell_a_failing_order(run)
+    _add_a_repaired_order(run)
+    _add_a_failing_order(run)
     run.receipt(0.3, 4, timeout=1800.0, status=None)
     run.receipt(0.5, 4, timeout=1800.0)
     run.observe(4, at=0.5, timeout=1800.0, state="waiting")
@@ -298,7 +296,7 @@ def a_good_run() -> Run:
     return run
 
 
-def _tell_a_repaired_order(run: Run) -> None:
+def _add_a_repaired_order(run: Run) -> None:
     run.receipt(0.1, 2, timeout=10.0)
     run.observe(2, at=0.1, timeout=10.0, state="recovered")
     run.open(2, 10.3, "missing_result", resolved=12.51)
@@ -311,7 +309,7 @@ def _tell_a_repaired_order(run: Run) -> None:
     run.mail(12.8, 2, "Incident resolved")
 
 
-def _tell_a_failing_order(run: Run) -> None:
+def _add_a_failing_order(run: Run) -> None:
     run.receipt(0.2, 3)
     run.observe(3, at=0.2, timeout=60.0, state="incident")
     run.result(2.0, 3, "failed")

@@ -1,12 +1,9 @@
-"""Hands in Temporal itself: runs that are ended in every way, and forgotten, while their receipts
-are open.
+"""Runs that are ended or deleted in Temporal itself, in every way, while their receipts are open.
 
-The reconciler, at the pause that it has by default, finds each and starts another run, which goes
-on where the store stands: no second incident, no second mail, no second series. A run fails or
-completes wrongly by an impostor started in its place under the receipt's id, by a signal that names
-a result nobody reported, or by
-an answer made up for the call
-that is in flight.
+The reconciler, at its default interval, finds each and starts another run. That run continues from
+the state in the store: no second incident, no second mail, no second series. A run is made to fail
+or complete wrongly in three ways: by another workflow started under its id, by a signal that names
+a result that nobody reported, and by an invented answer to the call in flight.
 """
 
 import asyncio
@@ -23,13 +20,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from config.settings import Settings
 from domain.ids import EventId
-from tests.faults.report.told import copies, count_of_runs, kinds, opening_mails, series, unix
+from tests.faults.report.observed import copies, count_of_runs, kinds, opening_mails, series, unix
 from tests.support.product import Product, product
 from tests.support.waiting import wait_until, wait_until_async
 from workflows.messages import TASK_QUEUE, workflow_id
 
 WITHIN_SECONDS = 60
-# The deed is done before, and nobody is there when it comes.
+# The run ends before this deadline.
 DUE_MINUTES = 0.1
 DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].default)
 MADE_UP_RESULT = json.dumps({"result_id": "res_made_up", "status": "success", "replay_id": None})
@@ -38,7 +35,7 @@ MADE_UP_STATUS = {"state": "recovered", "deadline_at": FAR_AWAY}
 MADE_UP_ANSWER = json.dumps(
     {"status": MADE_UP_STATUS, "retry_after_ms": None, "should_alert": False}
 )
-# (where the receipt stands, what is done to its run, how that run is then seen)
+# (state of the receipt, what is done to its run, status of that run afterwards)
 DEEDS = (
     *(
         (state, "terminate", "TERMINATED")
@@ -75,14 +72,14 @@ DEEDS = (
 
 @dataclass(slots=True)
 class Case:
-    """One receipt, and what befell its run."""
+    """One receipt, and what was done to its run."""
 
     state: str
     deed: str
     seen_as: str
     event_id: str
     run_id: str = ""
-    mended_seconds: float = 0.0
+    repaired_seconds: float = 0.0
 
     @property
     def workflow_id(self) -> str:
@@ -103,7 +100,7 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Product]:
 
 
 @pytest.mark.timeout(300)  # on a machine busy with other things
-async def test_run_ended_or_forgotten_behind_our_back_is_put_right_within_60_s(
+async def test_run_that_is_ended_or_deleted_in_temporal_is_replaced_within_60_s(
     shop: Product,
 ) -> None:
     hands = Hands(shop, await Client.connect(shop.temporal_address))
@@ -116,15 +113,15 @@ async def test_run_ended_or_forgotten_behind_our_back_is_put_right_within_60_s(
         # A call that hangs for 30 s is given up.
         shop.receiver.answering.set()
 
-    for case in sorted(cases, key=lambda case: case.mended_seconds):
-        print(f"{case.mended_seconds:5.1f} s  {case.state}: {case.deed}")
-    assert max(case.mended_seconds for case in cases) < WITHIN_SECONDS
+    for case in sorted(cases, key=lambda case: case.repaired_seconds):
+        print(f"{case.repaired_seconds:5.1f} s  {case.state}: {case.deed}")
+    assert max(case.repaired_seconds for case in cases) < WITHIN_SECONDS
     _everything_goes_on(shop, cases)
     _nothing_was_done_twice(shop, cases)
 
 
 class Hands:
-    """Someone with Temporal's command line."""
+    """A person with Temporal's command line."""
 
     def __init__(self, shop: Product, client: Client) -> None:
         self._shop = shop
@@ -150,10 +147,12 @@ class Hands:
         await wait_until_async(
             lambda: self._is_right(case, ended), seconds=WITHIN_SECONDS, what=f"put right: {case}"
         )
-        case.mended_seconds = time.monotonic() - done_at
+        case.repaired_seconds = time.monotonic() - done_at
         if case.state == "due":
             event = self._shop.event(case.event_id)
-            case.mended_seconds = unix(event["incident"]["opened_at"]) - unix(event["deadline_at"])
+            case.repaired_seconds = unix(event["incident"]["opened_at"]) - unix(
+                event["deadline_at"]
+            )
 
     async def _do(self, case: Case) -> str:
         """The run that is ended by it in the end: the impostor's, where there is one."""
@@ -174,7 +173,7 @@ class Hands:
             case "replace by one that fails":
                 return await self._replace(case, "evt_unknown", resume=True)
             case "replace by one that completes":
-                # It waits, whatever the receipt does, and believes a success.
+                # It waits regardless of the receipt, and accepts a success signal.
                 impostor = await self._replace(case, case.event_id, resume=False)
                 await self._temporal(
                     "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT
@@ -349,8 +348,12 @@ def _nothing_was_done_twice(shop: Product, cases: list[Case]) -> None:
     }
     assert copies(shop.post.mails) == []
     for event in events.values():
-        told = kinds(event)
-        assert (told["incident_opened"], told["incident_resolved"], told["repair_failed"]) == (
+        counts = kinds(event)
+        assert (
+            counts["incident_opened"],
+            counts["incident_resolved"],
+            counts["repair_failed"],
+        ) == (
             1,
             1,
             0,

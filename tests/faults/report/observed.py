@@ -1,6 +1,6 @@
-"""What the tests of this folder that watch one `Product` count:
+"""Counts what a `Product` shows: incidents on timelines, mails, calls of the repair endpoint.
 
-incidents on timelines, mails, calls of the repair endpoint.
+Used by the tests of `tests/faults` that watch one `Product`.
 """
 
 import re
@@ -26,9 +26,9 @@ def kinds(event: Event) -> Counter[str]:
 
 
 def opening_mails(mails: list[EmailMessage]) -> Counter[str]:
-    """How many mails told of the opening of each incident:
+    """How many mails announced the opening of each incident, by its id.
 
-    by its id, which the Message-ID begins with.
+    The Message-ID begins with that id.
     """
     parts = [str(mail["Message-ID"]).strip("<>").split(".") for mail in mails]
     return Counter(incident_id for incident_id, kind, *_ in parts if kind == "incident_opened")

@@ -1,10 +1,8 @@
-"""What other people do to an installation all the while: wrong signals, heavy searches, odd ids,
-and a crowd that waits.
+"""Load of other tenants in a run: wrong signals, heavy searches, odd ids, many waiting receipts.
 
-None of it may cost the orders of the run anything. The strangers' own receipts are judged here as
-well: each odd one has one incident, in time. Signals go to a tenth of the orders; every `reprocess`
-among them is in the
-history, since it may act.
+None of it may harm the orders of the run. The receipts of these tenants are judged here as well:
+each odd one has one incident, in time. Signals go to a tenth of the orders. The history holds each
+`reprocess` among them, because it may act.
 """
 
 import asyncio
@@ -41,7 +39,7 @@ FILL_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How many strangers of each kind there are."""
+    """How many receipts and searches other tenants have."""
 
     waiting: int = 100_000
     odd: int = 600
@@ -50,7 +48,7 @@ class Crowd:
 
 
 @dataclass(slots=True)
-class Strangers:
+class OtherTenants:
     """Two more projects of an installation, and people at Temporal's UI."""
 
     built: Installation
@@ -102,8 +100,10 @@ class Strangers:
                 ]
                 at = [datetime.fromisoformat(entry["at"]).timestamp() - due_at for entry in opened]
                 if len(opened) != 1 or at[0] < -0.01 or at[0] > ODD_WITHIN_SECONDS:
-                    told = ", ".join(f"{late:.1f} s after its deadline" for late in at) or "never"
-                    wrong.append(f"an odd receipt's incident opened {told}: {event_id}")
+                    opened_at = (
+                        ", ".join(f"{late:.1f} s after its deadline" for late in at) or "never"
+                    )
+                    wrong.append(f"an odd receipt's incident opened {opened_at}: {event_id}")
         if len(self._odd) < self.crowd.odd:
             wrong.append(f"{self.crowd.odd - len(self._odd)} odd receipts were not accepted")
         if not self.searched["200"]:
@@ -167,9 +167,9 @@ class Strangers:
                     url, json=body, headers={"Idempotency-Key": f"odd-{number}"}
                 )
                 if answer.status_code == 202:
-                    told = answer.json()
-                    self._odd[told["event_id"]] = datetime.fromisoformat(
-                        told["timeout_at"]
+                    accepted = answer.json()
+                    self._odd[accepted["event_id"]] = datetime.fromisoformat(
+                        accepted["timeout_at"]
                     ).timestamp()
                     return
             await asyncio.sleep(0.5)
@@ -221,7 +221,7 @@ class Strangers:
 
 
 def _chosen(merchant: Merchant, draw: random.Random) -> str | None:
-    """One of the tenth of the accepted orders that strangers signal, the newer ones rather."""
+    """One of the tenth of the accepted orders that get wrong signals; newer ones are preferred."""
     meant = [
         event_id
         for event_id, order in merchant.accepted.items()
