@@ -55,6 +55,7 @@ class Project:
             if destination.channel == AlertChannel.EMAIL and destination.target is not None
         )
 
+    @property
     def mode(self) -> Mode:
         return Mode.LIVE if self.livemode else Mode.TEST
 
