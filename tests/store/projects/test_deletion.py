@@ -342,7 +342,7 @@ async def test_its_people_belong_to_it_no_longer_and_nobody_is_signed_out(
         ]
     left = await rows_left(story, project_id, [])
     assert roles == [{other.id: Role.VIEWER}, {}]
-    assert [one is not None and one[0].user_id for one in found] == [ada, bob]
+    assert [one is not None and one.user.user_id for one in found] == [ada, bob]
     assert [one is not None and one.project_id for one in links] == [False, other.id]
     assert (left["members"], left["invitations"]) == (0, 0)
 
