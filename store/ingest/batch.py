@@ -34,8 +34,8 @@ from store.ingest.idempotency_keys import (
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.matching import match_event
+from store.receipts.results import apply_result
 from store.receipts.timeline import note
-from store.receipts.transitions import apply_result
 
 ACCEPTED = 202
 CONFLICT = 409

@@ -24,8 +24,8 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, ProjectId
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import expire, resolve_manually
-from store.receipts.transitions import Opened, open_incident
 from store.schema import tables
 from store.schema.mappers import RECEIPTS
 

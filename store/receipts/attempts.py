@@ -14,12 +14,11 @@ from typing import Literal
 
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
-from domain.lifecycle import LifecycleState, Trigger, transition
-from domain.receipts import timeout_span
+from domain.lifecycle import LifecycleState, Trigger
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import Statements
-from store.receipts.rows.incidents import reopen
 from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.receipts.transitions import TriggerFacts, apply_transition
 from store.status.heartbeats import ENDED
 
 # A live process sends for at most 35 s and records for at most 600 s
@@ -193,11 +192,9 @@ async def record_attempt(
     if ending is None or snapshot.active_replay_id != replay_id:
         return snapshot.position
     if ending == "accepted":
-        return await _await_result(st, snapshot, replay_id, now)
-    to = transition(snapshot.position, Trigger.CALLBACK_ENDED).to
-    if to is not snapshot.position:
-        await reopen(st, snapshot, replay_id, RepairCause(ending), now)
-    return to
+        return (await apply_transition(st, snapshot, Trigger.CALLBACK_ACCEPTED, now)).to
+    facts = TriggerFacts(cause=RepairCause(ending))
+    return (await apply_transition(st, snapshot, Trigger.CALLBACK_ENDED, now, facts)).to
 
 
 async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
@@ -206,21 +203,6 @@ async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
     if not rows or json.loads(rows[0][1]).get(ENDED):
         return None
     return process, from_unix_ms(rows[0][0])
-
-
-async def _await_result(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime
-) -> LifecycleState:
-    to = transition(snapshot.position, Trigger.CALLBACK_ACCEPTED).to
-    await st.fetch(
-        # Outages of the past do not credit a deadline that begins now.
-        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
-        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) "
-        "WHERE replay_id = $2 AND state = 'calling'",
-        to_unix_ms(now + timeout_span(snapshot.timeout_minutes)),
-        replay_id,
-    )
-    return to
 
 
 async def _end_without_url(
@@ -232,5 +214,5 @@ async def _end_without_url(
         " state = 'started'"
     )
     await st.fetch(left, replay_id)
-    await reopen(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    return transition(snapshot.position, Trigger.CALLBACK_ENDED).to
+    facts = TriggerFacts(cause=RepairCause.REPAIR_URL_MISSING)
+    return (await apply_transition(st, snapshot, Trigger.CALLBACK_ENDED, now, facts)).to

@@ -32,7 +32,7 @@ from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN, enqueue_signal
-from store.receipts.stalled_repairs import is_stalled
+from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.receipts.timeline import add_timeline
 from store.schema import tables
 from store.schema.mappers import RECEIPTS

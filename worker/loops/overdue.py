@@ -29,20 +29,22 @@ from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.deadlines import (
-    OverdueReceipt,
-    OverdueRepair,
+    Opened,
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
+)
+from store.receipts.outbox import enqueue_start_again
+from store.receipts.reconcile.overdue import (
+    OverdueReceipt,
+    OverdueRepair,
     overdue_of_each,
     overdue_receipts,
     overdue_repairs,
 )
-from store.receipts.outbox import enqueue_start_again
 from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.timeline import note
-from store.receipts.transitions import Opened
 
 # The workflow opens the incident within a second, or within some seconds after a burst of
 # deadlines.

@@ -14,17 +14,10 @@ from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.projects.projects import change_project
 from store.receipts.attempts import AttemptBegun, SeriesOver, begin_attempt, record_attempt
+from store.receipts.deadlines import NotYet, fail_overdue_repair
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.outbox import mark_delivered
-from store.receipts.repairs import (
-    SEEN,
-    Begun,
-    RepairRefused,
-    begin_repair,
-    fail_overdue_repair,
-    request_repair,
-)
-from store.receipts.transitions import NotYet
+from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair, request_repair
 from tests.support.given import OPERATOR, Story
 
 OPS = "ops@shop.example"

@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import RepairState
 from domain.receipts import Receipt, ReceiptState
-from store.receipts.stalled_repairs import is_stalled
+from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.schema import tables
 from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
 
