@@ -1,7 +1,7 @@
 """Finds the receipt that a result names: by `event_id`, by the provider's id, or by several ids
 that must agree.
 
-Reads only. Used by `store.receipts.transitions.apply_result`.
+Reads only. Used by `store.receipts.results.apply_result`.
 """
 
 from domain.errors import FieldError, NotFound, ValidationFailed
