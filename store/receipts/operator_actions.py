@@ -12,6 +12,7 @@ from domain.errors import NotFound
 from domain.ids import EventId, IncidentId
 from domain.incidents import TimelineKind
 from domain.lifecycle import Trigger
+from domain.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal
@@ -33,7 +34,7 @@ async def resolve_manually(
     facts = TriggerFacts(reason=reason, requested_by=requested_by)
     follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts)
     follows.raise_refusal()
-    await enqueue_signal(st, snapshot.event_id, "resolve", now, requested_by=requested_by)
+    await enqueue_signal(st, snapshot.event_id, OutboxKind.RESOLVE, now, requested_by=requested_by)
     return snapshot.event_id
 
 
@@ -83,7 +84,7 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
         event_id,
     )
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
-    await enqueue_signal(st, event_id, "expire", now)
+    await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
 
 
 async def lock_incident(st: Statements, incident_id: IncidentId) -> ReceiptSnapshot:

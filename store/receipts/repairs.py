@@ -15,6 +15,7 @@ from domain.errors import NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState, Trigger
+from domain.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
@@ -74,7 +75,7 @@ async def request_repair(
         await _signal_again(st, snapshot, snapshot.active_replay_id, requested_by, now)
         return Begun(snapshot.active_replay_id, is_new=False)
     await enqueue_signal(
-        st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+        st, event_id, OutboxKind.REPROCESS, now, replay_id=replay_id, requested_by=requested_by
     )
     return Begun(replay_id, is_new=True)
 
@@ -162,12 +163,18 @@ async def _signal_again(
         return
     known = await st.fetch(
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
-        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
+        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = $4",
         replay_id,
         to_unix_ms(now - RECENTLY_CALLED),
         snapshot.event_id,
+        OutboxKind.REPROCESS.value,
     )
     if not known:
         await enqueue_signal(
-            st, snapshot.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+            st,
+            snapshot.event_id,
+            OutboxKind.REPROCESS,
+            now,
+            replay_id=replay_id,
+            requested_by=requested_by,
         )

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from domain.ids import EventId, ResultId
 from domain.lifecycle import END_STATES, OPEN_STATES, Trigger, states_at, transition
+from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
 from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
 from domain.values.timestamps import to_unix_ms
@@ -84,7 +85,13 @@ async def apply_result(
     if snapshot.position not in END_STATES and not await _is_hinted(st, snapshot, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
         await enqueue_signal(
-            st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay
+            st,
+            event_id,
+            OutboxKind.RESULT,
+            now,
+            result_id=result_id,
+            status=new.status.value,
+            **replay,
         )
     return AppliedResult(event_id, states_at(follows.to)[0], result_id)
 

@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
+from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
 from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import to_unix_ms
@@ -172,12 +173,13 @@ async def request_restart(
 
     Returns False, and changes nothing, when a restart is already in the outbox.
     """
-    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "restart")
+    is_restart = OUTBOX.c.kind == OutboxKind.RESTART.value
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, is_restart)
     if (await session.execute(waits.limit(1))).first() is not None:
         return False
     st = SessionStatements(session)
     await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
-    await enqueue_signal(st, event_id, "restart", now, requested_by=requested_by)
+    await enqueue_signal(st, event_id, OutboxKind.RESTART, now, requested_by=requested_by)
     await _bring_forward(session, event_id, now + RESTART_WITHIN)
     restarted = update(RUNS).where(RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
@@ -212,15 +214,16 @@ async def waiting_start(
 ) -> WaitingStart | None:
     """How the start of the receipt's run waits in the outbox; None when it does not."""
     query = select(OUTBOX.c.kind, OUTBOX.c.claimed_until, OUTBOX.c.created_at)
-    query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(("start", "restart")))
+    starts = (OutboxKind.START.value, OutboxKind.RESTART.value)
+    query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(starts))
     rows = {row.kind: row for row in await session.execute(query)}
-    start = rows.get("start")
+    start = rows.get(OutboxKind.START)
     if start is None:
         return None
     if start.claimed_until is None:
         return WaitingStart.IN_TURN
     is_backed_off = start.claimed_until > now + LONGER_THAN_A_LEASE
-    is_old = "restart" in rows and now - start.created_at >= REFUSED_AFTER
+    is_old = OutboxKind.RESTART in rows and now - start.created_at >= REFUSED_AFTER
     return WaitingStart.REFUSED if is_backed_off or is_old else WaitingStart.IN_TURN
 
 

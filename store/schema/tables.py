@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from domain.outbox import URGENT_KINDS
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
 
@@ -283,7 +284,7 @@ class Outbox(SQLModel, table=True):
         _partial_index(
             "outbox_urgent",
             "event_id",
-            where="kind IN ('reprocess', 'resolve', 'expire', 'restart')",
+            where=f"kind IN ({', '.join(repr(kind.value) for kind in URGENT_KINDS)})",
         ),
         Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import RepairState
+from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
 from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.schema import tables
@@ -72,7 +73,7 @@ async def undispatched_starts(
     """
     before = now - timedelta(seconds=older_than_seconds)
     starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(
-        OUTBOX.c.id > after, OUTBOX.c.kind == "start"
+        OUTBOX.c.id > after, OUTBOX.c.kind == OutboxKind.START.value
     )
     part = starts.order_by(OUTBOX.c.id).limit(limit).subquery()
     query = select(

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from domain.ids import EventId
+from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
 from store.db.database import Database
 from store.db.sql import SessionStatements
@@ -41,7 +42,9 @@ async def started(story: Story) -> EventId:
 
 async def tell(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
     async with story.database.transaction() as session:
-        await enqueue_signal(SessionStatements(session), event_id, kind, story.at, **fields)
+        await enqueue_signal(
+            SessionStatements(session), event_id, OutboxKind(kind), story.at, **fields
+        )
 
 
 async def test_an_event_is_claimed_whole_with_its_receipt_in_order(story: Story) -> None:
