@@ -37,13 +37,13 @@ from worker.temporal.signals import (
 )
 from worker.temporal.workflow_labels import Labels, start_labelled
 from workflows.messages import (
-    MG_STATE,
     TASK_QUEUE,
     ExpireSignal,
     ReceiptInput,
     workflow_id,
 )
 from workflows.receipt import ReceiptWorkflow
+from workflows.search_attributes import MG_STATE
 
 # Temporal's default is 10 s. A lost workflow task costs that long.
 TASK_SECONDS = timedelta(seconds=5)
