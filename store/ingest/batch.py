@@ -99,7 +99,7 @@ async def _lock_receipts(
     """
     if st.dialect == "postgresql" and skips_locked:
         locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
-        return set[str](event_ids) - {row[0] for row in locked}
+        return set[str](event_ids) - {event_id for (event_id,) in locked}
     if st.dialect == "postgresql" and len(event_ids) > 1:
         await st.fetch(_LOCK, event_ids)
     return set()

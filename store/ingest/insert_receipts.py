@@ -137,8 +137,9 @@ async def _insert_together(
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
     found = await st.fetch(_POSTGRES, skew // millisecond, retention // millisecond, *columns)
-    claimed = frozenset(row[0] for row in found)
-    return InsertOutcome(claimed, {row[0]: row[1] for row in found if row[1] is not None})
+    timeouts = {event_id: timeout_at_ms for event_id, timeout_at_ms in found}
+    new = {event_id: at_ms for event_id, at_ms in timeouts.items() if at_ms is not None}
+    return InsertOutcome(frozenset(timeouts), new)
 
 
 def _identity(row: NewRow) -> tuple[Value, ...]:

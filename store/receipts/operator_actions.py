@@ -91,4 +91,5 @@ async def lock_incident(st: Statements, incident_id: IncidentId) -> ReceiptSnaps
     rows = await st.fetch("SELECT event_id FROM incidents WHERE id = $1", incident_id)
     if not rows:
         raise NotFound
-    return await lock_receipt(st, rows[0][0])
+    (event_id,) = rows[0]
+    return await lock_receipt(st, EventId(event_id))

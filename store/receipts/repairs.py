@@ -133,8 +133,9 @@ async def _remember_request(
     """Store the marks with the incident; False when all of them were known."""
     if snapshot.incident_id is None or not marks:
         return True
-    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", snapshot.incident_id)
-    known: dict[str, int] = json.loads(rows[0][0] or "{}")
+    marks_of = "SELECT request_marks FROM incidents WHERE id = $1"
+    ((stored_marks,),) = await st.fetch(marks_of, snapshot.incident_id)
+    known: dict[str, int] = json.loads(stored_marks or "{}")
     new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
     if not new:
         return False

@@ -156,7 +156,10 @@ async def _earlier(
     if snapshot.position not in END_STATES:
         return frozenset()
     rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
-    return frozenset(ResultFacts(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
+    return frozenset(
+        ResultFacts(ResultStatus(status), replay_id, error_code, error_message)
+        for status, replay_id, error_code, error_message in rows
+    )
 
 
 def _equal_to(facts: ResultFacts) -> tuple[str, str, str, str, str]:
