@@ -7,9 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
 from domain.ids import ProjectId
-from store.schema import tables
+from store.schema.tables import PROJECTS
 
-PROJECTS = tables.Project.metadata.tables["projects"]
 # A deleted project is never found: see `store.projects.deletion`.
 NOT_DELETED = PROJECTS.c.deleted_at.is_(None)
 

@@ -30,7 +30,6 @@ from domain.receipts import Receipt
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox_heads import (
-    OUTBOX,
     DueWalk,
     Head,
     due_heads,
@@ -39,7 +38,8 @@ from store.receipts.outbox_heads import (
     share_slots,
     urgent_heads,
 )
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import OUTBOX, RECEIPTS
 
 # Longer than the slowest delivery, so that only a process that dies loses a lease.
 LEASE_SECONDS = 10

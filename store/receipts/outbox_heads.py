@@ -15,10 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.outbox import URGENT_KINDS
 from domain.values.round_robin import round_robin
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import OUTBOX, RECEIPTS
 
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
 URGENT_LOOKED_AT = 100

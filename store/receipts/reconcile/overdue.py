@@ -11,17 +11,9 @@ from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import OUTAGES, OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
 from store.status.heartbeats import latest_ingest_beat
 
-TABLES = tables.Repair.metadata.tables
-REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = (
-    TABLES["repairs"],
-    TABLES["outbox"],
-    TABLES["outages"],
-    TABLES["stuck_runs"],
-)
 # From: longer than an incident normally takes to open. To: anything older is another problem.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 OVERDUE_LOOKED_AT = 1_000

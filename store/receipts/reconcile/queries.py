@@ -13,12 +13,8 @@ from domain.incidents import RepairState
 from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
 from store.receipts.reconcile.stalled_repairs import is_stalled
-from store.schema import tables
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
-
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS
 
 _OPEN = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
 

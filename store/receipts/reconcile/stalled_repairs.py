@@ -13,11 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.incidents import AttemptState, RepairState
 from domain.retries import LONGEST_RETRY_AFTER_SECONDS
 from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
-from store.schema import tables
+from store.schema.tables import ATTEMPTS, REPAIRS
 from store.status.heartbeats import read_fact, write_fact
 
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 # A JSON list: the longest delay in seconds after attempt 1, 2, …; the last holds for all further.
 DELAYS_FACT = "callback_delays"
 

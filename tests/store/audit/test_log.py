@@ -11,10 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from domain.audit import GENESIS, Actor, AuditAction, Subject, SubjectType, chain_hash
 from domain.errors import ValidationFailed
 from domain.ids import ProjectId
-from store.audit.log import LOG, AuditFilters, list_audit, read_audit, record
+from store.audit.log import AuditFilters, list_audit, read_audit, record
 from store.audit.verify import AuditVerdict, verify_audit
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.schema.tables import AUDIT_LOG
 from tests.support.given import START
 
 NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
@@ -152,7 +153,7 @@ async def test_database_itself_rejects_updates_and_deletes(
     assert (await verify_audit(database, sealer)).problem is None
 
 
-@pytest.mark.parametrize("column", [column.name for column in LOG.columns])
+@pytest.mark.parametrize("column", [column.name for column in AUDIT_LOG.columns])
 async def test_one_changed_byte_in_the_database_is_found(
     database: Database, sealer: Sealer, column: str
 ) -> None:

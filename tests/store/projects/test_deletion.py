@@ -26,10 +26,10 @@ from store.projects import deletion as deleting
 from store.projects.api_keys import create_key, find_key
 from store.receipts.queries import ListFilters, list_events, list_incidents
 from store.schema import tables
+from store.schema.tables import INVITATIONS
 from tests.support.given import START, Story
 
 LATER = START + timedelta(days=1)
-INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 
 
 async def rows_left(story: Story, project_id: str, event_ids: list[EventId]) -> dict[str, int]:

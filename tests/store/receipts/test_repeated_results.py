@@ -19,9 +19,8 @@ from store.projects.projects import change_project
 from store.receipts import queries as reading
 from store.receipts.timeline import TimelinePage, read_timeline
 from store.schema import tables
+from store.schema.tables import TIMELINE
 from tests.support.given import Story
-
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
 
 
 async def entries(story: Story, event_id: EventId, kind: str) -> list[TimelineEntry]:
