@@ -1,9 +1,7 @@
 """Opens incidents that their workflows have not opened 25 s after the deadline.
 
-The deadlines are those of receipts and of repairs without a result.
-
-It needs only the store, so that no fault of Temporal delays an incident further. The workflow later
-finds the incident open.
+The deadlines are those of receipts and of repairs without a result. It needs only the store, so
+that no fault of Temporal delays an incident further. The workflow later finds the incident open.
 
 1. Each item is a transaction of its own. One that fails is backed off and stops no other.
 2. Each turn takes the first few overdue receipts of every project, then a part of the rest.
@@ -111,9 +109,7 @@ class OverdueOpener:
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs.
-
-        Returns whether there is more to do now.
+        """One turn of the receipts, then one of the repairs; returns whether there is more to do.
 
         A turn that fails is logged and does not prevent the other.
         """
