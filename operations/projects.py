@@ -31,6 +31,8 @@ from store.projects import deletion, projects
 # The names of the secrets that are returned, for the audit log.
 _SHOWN = ("api_key", "signing_secret")
 
+_SPELLINGS = {"alert_destinations": "alert_emails"}
+
 
 @dataclass(frozen=True, slots=True)
 class DeletedProject:
@@ -209,6 +211,7 @@ class ProjectOperations:
 
 
 def _changed_fields(before: Project, after: Project) -> list[str]:
-    """The names of the settings whose value differs."""
+    """The names of the settings whose value differs, as REST spells them."""
     names = [field.name for field in fields(Project)]
-    return [name for name in names if getattr(before, name) != getattr(after, name)]
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return [_SPELLINGS.get(name, name) for name in changed]

@@ -7,15 +7,15 @@ event loop.
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.db.database import dialect_of, run_alone, sqlite_path
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 HISTORY = Path(__file__).parent / "migrations"
 
@@ -45,9 +45,6 @@ def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None
     Raises: StoreIsNewer; RevisionUnknown; OSError when the store cannot be reached; SQLAlchemyError
     when it refuses.
     """
-    # Imported here: only migrations need Alembic, but every process imports `store`.
-    from alembic import command
-
     known = revisions(history)
     target = known[0] if to is None else to
     if target not in known:
@@ -86,18 +83,14 @@ async def read_revision(session: AsyncSession) -> str | None:
 
 def revisions(history: Path = HISTORY) -> list[str]:
     """Every revision of this version, the newest first."""
-    from alembic.script import ScriptDirectory
-
     return [
         script.revision
         for script in ScriptDirectory.from_config(alembic_config(history, None)).walk_revisions()
     ]
 
 
-def alembic_config(history: Path, connection: Connection | None) -> "Config":
+def alembic_config(history: Path, connection: Connection | None) -> Config:
     """The configuration of Alembic's commands: the revisions' directory and the connection."""
-    from alembic.config import Config
-
     config = Config()
     config.set_main_option("script_location", str(history).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -105,6 +98,4 @@ def alembic_config(history: Path, connection: Connection | None) -> "Config":
 
 
 def _revision_of(connection: Connection) -> str | None:
-    from alembic.runtime.migration import MigrationContext
-
     return MigrationContext.configure(connection).get_current_revision()

@@ -28,8 +28,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
 from domain.incidents import AlertKind
-from store.alerts.delivery import ALERTS, PROJECTS, AlertDue
+from store.alerts.delivery import AlertDue
 from store.schema import tables
+from store.schema.tables import ALERTS, PROJECTS
 
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # One slot in four is reserved for retries, however many alerts are new.

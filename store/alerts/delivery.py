@@ -30,10 +30,8 @@ from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
-from store.schema import tables
+from store.schema.tables import ALERTS
 
-ALERTS = tables.Alert.metadata.tables["alerts"]
-PROJECTS = tables.Project.metadata.tables["projects"]
 # Counted from the first failure.
 TRIED_FOR = timedelta(days=1)
 # One notice for each failing destination and day, however many alerts fail.

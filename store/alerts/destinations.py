@@ -13,14 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.alerts import AlertChannel, AlertDestination
 from domain.errors import NotFound
 from domain.ids import DestinationId, ProjectId
-from store.alerts.delivery import PROJECTS, AlertDue
+from store.alerts.delivery import AlertDue
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_destination_id
-from store.schema import tables
 from store.schema.mappers import destination_from
+from store.schema.tables import ALERT_DESTINATIONS, PROJECTS
 
-DESTINATIONS = tables.AlertDestination.metadata.tables["alert_destinations"]
-_ORDER = (DESTINATIONS.c.channel, DESTINATIONS.c.position)
+_ORDER = (ALERT_DESTINATIONS.c.channel, ALERT_DESTINATIONS.c.position)
 
 
 async def read_destinations(
@@ -28,7 +27,7 @@ async def read_destinations(
 ) -> Mapping[ProjectId, tuple[AlertDestination, ...]]:
     """The destinations of each of the projects, in their order, without secret targets."""
     found: dict[ProjectId, list[AlertDestination]] = {of: [] for of in project_ids}
-    listed = select(DESTINATIONS).where(DESTINATIONS.c.project_id.in_(found))
+    listed = select(ALERT_DESTINATIONS).where(ALERT_DESTINATIONS.c.project_id.in_(found))
     for row in await session.execute(listed.order_by(*_ORDER)):
         found[ProjectId(row.project_id)].append(destination_from(row))
     return {project_id: tuple(listed) for project_id, listed in found.items()}
@@ -43,19 +42,19 @@ async def replace_email_destinations(
     """
     wanted = {address: position for position, address in enumerate(dict.fromkeys(addresses))}
     of_email = (
-        DESTINATIONS.c.project_id == project_id,
-        DESTINATIONS.c.channel == AlertChannel.EMAIL.value,
-        DESTINATIONS.c.target.is_not(None),
+        ALERT_DESTINATIONS.c.project_id == project_id,
+        ALERT_DESTINATIONS.c.channel == AlertChannel.EMAIL.value,
+        ALERT_DESTINATIONS.c.target.is_not(None),
     )
     await session.execute(
-        delete(DESTINATIONS).where(*of_email, DESTINATIONS.c.target.not_in(wanted))
+        delete(ALERT_DESTINATIONS).where(*of_email, ALERT_DESTINATIONS.c.target.not_in(wanted))
     )
-    stored = set(await session.scalars(select(DESTINATIONS.c.target).where(*of_email)))
+    stored = set(await session.scalars(select(ALERT_DESTINATIONS.c.target).where(*of_email)))
     for address, position in wanted.items():
         if address in stored:
-            is_it = DESTINATIONS.c.target == address
+            is_it = ALERT_DESTINATIONS.c.target == address
             await session.execute(
-                update(DESTINATIONS).where(*of_email, is_it).values(position=position)
+                update(ALERT_DESTINATIONS).where(*of_email, is_it).values(position=position)
             )
         else:
             values = {"id": new_destination_id(), "position": position, "target": address}
@@ -86,8 +85,8 @@ async def add_secret_destination(
         row=destination_id,
         plaintext=target.encode(),
     )
-    last = select(func.max(DESTINATIONS.c.position)).where(
-        DESTINATIONS.c.project_id == project_id, DESTINATIONS.c.channel == channel.value
+    last = select(func.max(ALERT_DESTINATIONS.c.position)).where(
+        ALERT_DESTINATIONS.c.project_id == project_id, ALERT_DESTINATIONS.c.channel == channel.value
     )
     position = (await session.scalar(last) or 0) + 1
     values = {"id": destination_id, "position": position, "sealed_target": sealed}
@@ -102,8 +101,11 @@ async def remove_destination(
 
     Raises: NotFound.
     """
-    is_it = (DESTINATIONS.c.id == destination_id, DESTINATIONS.c.project_id == project_id)
-    removed = delete(DESTINATIONS).where(*is_it).returning(DESTINATIONS.c.id)
+    is_it = (
+        ALERT_DESTINATIONS.c.id == destination_id,
+        ALERT_DESTINATIONS.c.project_id == project_id,
+    )
+    removed = delete(ALERT_DESTINATIONS).where(*is_it).returning(ALERT_DESTINATIONS.c.id)
     if (await session.execute(removed)).first() is None:
         raise NotFound("There is no such alert destination.")
 
@@ -115,11 +117,11 @@ async def read_secret_target(session: AsyncSession, sealer: Sealer, alert: Alert
         SealBroken: no known root secret opens the target.
     """
     is_it = (
-        DESTINATIONS.c.id == alert.destination,
-        DESTINATIONS.c.project_id == alert.project_id,
-        DESTINATIONS.c.sealed_target.is_not(None),
+        ALERT_DESTINATIONS.c.id == alert.destination,
+        ALERT_DESTINATIONS.c.project_id == alert.project_id,
+        ALERT_DESTINATIONS.c.sealed_target.is_not(None),
     )
-    sealed = await session.scalar(select(DESTINATIONS.c.sealed_target).where(*is_it))
+    sealed = await session.scalar(select(ALERT_DESTINATIONS.c.sealed_target).where(*is_it))
     if sealed is None:
         return None
     return sealer.open(
@@ -142,4 +144,4 @@ async def _insert(
     session: AsyncSession, project_id: ProjectId, channel: AlertChannel, values: dict[str, object]
 ) -> None:
     of = {"project_id": project_id, "channel": channel.value}
-    await session.execute(insert(DESTINATIONS).values(of | values))
+    await session.execute(insert(ALERT_DESTINATIONS).values(of | values))

@@ -10,10 +10,7 @@ from domain.incidents import RepairCause
 from store.alerts.delivery import AlertDue, AlertFacts, destination_digest
 from store.alerts.destinations import read_destinations
 from store.receipts.queries import read_incident
-from store.schema import tables
-
-PROJECTS = tables.Project.metadata.tables["projects"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
+from store.schema.tables import PROJECTS, REPAIRS
 
 
 async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:

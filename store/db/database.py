@@ -53,10 +53,10 @@ class Clock:
             case "sqlite":
                 at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
             case "postgresql":
-                rows = await statements.fetch(
+                ((now_ms,),) = await statements.fetch(
                     "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
                 )
-                at = from_unix_ms(rows[0][0])
+                at = from_unix_ms(now_ms)
         return at + self.skew
 
 

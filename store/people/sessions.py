@@ -17,11 +17,9 @@ from domain.users import OpenSession, User
 from domain.values.text import sanitize
 from store.crypto.tokens import new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
-from store.schema import tables
 from store.schema.mappers import user_from
+from store.schema.tables import SESSIONS, USERS
 
-USERS = tables.User.metadata.tables["users"]
-SESSIONS = tables.Session.metadata.tables["sessions"]
 SESSION_LIFETIME = timedelta(days=7)
 IDLE_LIFETIME = timedelta(hours=12)
 # `seen_at` is written at most this often, so that reading pages rarely writes.

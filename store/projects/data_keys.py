@@ -12,10 +12,9 @@ from domain.errors import NotFound
 from domain.ids import ProjectId
 from domain.projects import Project
 from store.alerts.destinations import read_destinations
-from store.schema import tables
 from store.schema.mappers import project_from
+from store.schema.tables import PROJECTS
 
-PROJECTS = tables.Project.metadata.tables["projects"]
 # A deleted project is never found: see `store.projects.deletion`.
 NOT_DELETED = PROJECTS.c.deleted_at.is_(None)
 

@@ -24,16 +24,23 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, ProjectId
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import expire, resolve_manually
-from store.receipts.transitions import Opened, open_incident
 from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import (
+    ALERT_DESTINATIONS,
+    ALERTS,
+    API_KEYS,
+    IDEMPOTENCY,
+    INVITATIONS,
+    MEMBERS,
+    OUTBOX,
+    PROJECTS,
+    RECEIPTS,
+    SIGNING_SECRETS,
+    TABLES,
+)
 
-TABLES = tables.Project.metadata.tables
-PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signing_secrets"]
-MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
-DESTINATIONS = TABLES["alert_destinations"]
-ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
 OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
@@ -99,7 +106,7 @@ async def delete_project(
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (KEYS, SECRETS, MEMBERS, INVITATIONS, DESTINATIONS):
+    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
     return unended
 

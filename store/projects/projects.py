@@ -24,8 +24,9 @@ from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import new_project_id
 from store.db.paging import LISTED_AT_MOST
 from store.projects.api_keys import create_key
-from store.projects.data_keys import NOT_DELETED, PROJECTS, project_row, projects_of
+from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
+from store.schema.tables import PROJECTS
 
 FIRST_KEY_LABEL = "first key"
 

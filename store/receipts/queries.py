@@ -25,12 +25,9 @@ from store.receipts.rows.details import (
     select_repairs,
 )
 from store.receipts.timeline import read_timeline
-from store.schema import tables
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS
+from store.schema.mappers import RECEIPT_COLUMNS
+from store.schema.tables import INCIDENTS, PROJECTS, RECEIPTS, REPAIRS
 
-PROJECTS = tables.Project.metadata.tables["projects"]
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
 WEEK = timedelta(days=7)
 
 

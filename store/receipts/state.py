@@ -118,7 +118,9 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 async def project_of(st: Statements, event_id: EventId) -> ProjectId | None:
     """The receipt's project, which never changes; None when there is no such receipt."""
     rows = await st.fetch("SELECT project_id FROM receipts WHERE event_id = $1", event_id)
-    return ProjectId(rows[0][0]) if rows else None
+    for (project_id,) in rows:
+        return ProjectId(project_id)
+    return None
 
 
 async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:

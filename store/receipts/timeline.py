@@ -23,13 +23,10 @@ from domain.results import Result, ResultStatus
 from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Statements
-from store.schema import tables
 from store.schema.mappers import attempt_from, result_from, timeline_entry_from
+from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
 ENTRIES_SHOWN = 100
-RESULTS = tables.Result.metadata.tables["results"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
 _CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
 
 # The order of entries of the same millisecond: effects come after their causes. A first failure

@@ -41,9 +41,8 @@ from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, Rece
 from domain.results import LateResult, Result, ResultFacts, ResultStatus
 from domain.users import User
 from domain.values.text import well_formed
-from store.schema import tables
+from store.schema.tables import RECEIPTS
 
-RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 

@@ -4,6 +4,7 @@ Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and P
 the wire's own text. Raw SQL of the committer uses these column names; `migrations/` creates them.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -24,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from domain.outbox import URGENT_KINDS
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
 
@@ -283,7 +286,7 @@ class Outbox(SQLModel, table=True):
         _partial_index(
             "outbox_urgent",
             "event_id",
-            where="kind IN ('reprocess', 'resolve', 'expire', 'restart')",
+            where=f"kind IN ({', '.join(repr(kind.value) for kind in URGENT_KINDS)})",
         ),
         Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},
@@ -590,5 +593,36 @@ class AuditHead(SQLModel, table=True):
     seal: str = _text()
 
 
-_TABLES = SQLModel.metadata.tables
-make_append_only(_TABLES["audit_log"], _TABLES["audit_head"])
+# Each table under its name, for queries. No other module gives one a second name.
+TABLES: Mapping[str, Table] = SQLModel.metadata.tables
+PROJECTS = TABLES["projects"]
+API_KEYS = TABLES["api_keys"]
+SIGNING_SECRETS = TABLES["signing_secrets"]
+RECEIPTS = TABLES["receipts"]
+INCIDENTS = TABLES["incidents"]
+REPAIRS = TABLES["repairs"]
+ATTEMPTS = TABLES["attempts"]
+RESULTS = TABLES["results"]
+TIMELINE = TABLES["timeline"]
+OUTBOX = TABLES["outbox"]
+STUCK_RUNS = TABLES["stuck_runs"]
+ALERTS = TABLES["alerts"]
+ALERT_DESTINATIONS = TABLES["alert_destinations"]
+IDEMPOTENCY = TABLES["idempotency"]
+OUTAGES = TABLES["outages"]
+HEARTBEATS = TABLES["heartbeats"]
+FACTS = TABLES["facts"]
+USERS = TABLES["users"]
+LOGIN_LINKS = TABLES["login_links"]
+SESSIONS = TABLES["sessions"]
+ADMINISTRATORS = TABLES["administrators"]
+MEMBERS = TABLES["members"]
+INVITATIONS = TABLES["invitations"]
+TOTP_FACTORS = TABLES["totp_factors"]
+RECOVERY_CODES = TABLES["recovery_codes"]
+THROTTLES = TABLES["throttles"]
+IDENTITIES = TABLES["identities"]
+AUDIT_LOG = TABLES["audit_log"]
+AUDIT_HEAD = TABLES["audit_head"]
+
+make_append_only(AUDIT_LOG, AUDIT_HEAD)

@@ -16,8 +16,8 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.paging import LISTED_AT_MOST
 from store.people import members, users
-from store.projects.data_keys import PROJECTS
 from store.projects.projects import list_projects
+from store.schema.tables import PROJECTS
 from tests.console.people import ConsoleWorld
 from tests.support.given import START, Story
 

@@ -22,10 +22,11 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
+from store.receipts.results import AppliedResult, apply_result
 from store.receipts.state import ReceiptSnapshot, load_snapshot
-from store.receipts.transitions import AppliedResult, Opened, apply_result, open_incident
 from store.schema import tables
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

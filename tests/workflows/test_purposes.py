@@ -15,7 +15,7 @@ from store.crypto.encryption import Sealer
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
 from store.receipts.outbox import enqueue_start_again
-from store.receipts.transitions import apply_result
+from store.receipts.results import apply_result
 from tests.support.given import Story, new_result
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World, world_on

@@ -16,7 +16,7 @@ from domain.projects import ProjectChanges
 from store.db.sql import SessionStatements
 from store.projects.projects import change_project
 from store.receipts.attempts import record_attempt
-from store.receipts.repairs import fail_overdue_repair
+from store.receipts.deadlines import fail_overdue_repair
 from tests.workflows.world import World
 
 

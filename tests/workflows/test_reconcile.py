@@ -9,8 +9,8 @@ from temporalio.worker import Worker
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.results import ResultStatus
+from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements
-from store.receipts.outbox import enqueue_signal
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
@@ -162,8 +162,11 @@ async def test_alert_that_was_not_sent_is_sent_later(makegood: World) -> None:
 async def test_row_that_cannot_be_dispatched_stops_no_other(makegood: World) -> None:
     broken = await makegood.accept(enqueue=False)
     async with makegood.database.transaction() as session:
-        await enqueue_signal(
-            SessionStatements(session), broken, "nonsense", await makegood.database.now(session)
+        await SessionStatements(session).fetch(
+            "INSERT INTO outbox (event_id, kind, fields, created_at)"
+            " VALUES ($1, 'nonsense', '{}', $2)",
+            broken,
+            to_unix_ms(await makegood.database.now(session)),
         )
 
     event_id = await makegood.accept()

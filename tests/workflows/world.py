@@ -33,7 +33,7 @@ from store.projects.projects import create_project
 from store.receipts.operator_actions import expire, resolve_manually
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
-from store.receipts.transitions import apply_result
+from store.receipts.results import apply_result
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of

@@ -1,9 +1,7 @@
 """Opens incidents that their workflows have not opened 25 s after the deadline.
 
-The deadlines are those of receipts and of repairs without a result.
-
-It needs only the store, so that no fault of Temporal delays an incident further. The workflow later
-finds the incident open.
+The deadlines are those of receipts and of repairs without a result. It needs only the store, so
+that no fault of Temporal delays an incident further. The workflow later finds the incident open.
 
 1. Each item is a transaction of its own. One that fails is backed off and stops no other.
 2. `worker.loops.overdue_selection` chooses the receipts of each turn.
@@ -29,18 +27,20 @@ from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.deadlines import (
-    OverdueReceipt,
-    OverdueRepair,
+    Opened,
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
-    overdue_repairs,
 )
 from store.receipts.outbox import enqueue_start_again
+from store.receipts.reconcile.overdue import (
+    OverdueReceipt,
+    OverdueRepair,
+    overdue_repairs,
+)
 from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.timeline import note
-from store.receipts.transitions import Opened
 from worker.loops.overdue_selection import OverdueSelection
 
 # The workflow opens the incident within a second, or within some seconds after a burst of
@@ -94,9 +94,7 @@ class OverdueOpener:
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs.
-
-        Returns whether there is more to do now.
+        """One turn of the receipts, then one of the repairs; returns whether there is more to do.
 
         A turn that fails is logged and does not prevent the other.
         """

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
-from store.receipts.deadlines import OverdueReceipt, overdue_of_each, overdue_receipts
+from store.receipts.reconcile.overdue import OverdueReceipt, overdue_of_each, overdue_receipts
 
 # Receipts in a turn: OF_EACH of each project, then WALKED_PART more of each of WALKED_AT_ONCE
 # projects that have more.

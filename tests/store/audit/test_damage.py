@@ -7,10 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from domain.audit import Actor, chain_hash
-from store.audit.log import LOG
 from store.audit.verify import AuditVerdict, verify_audit
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.schema.tables import AUDIT_LOG
 from tests.store.audit.entries import NADIA, actions, written
 
 TRIGGERS = (
@@ -61,7 +61,7 @@ async def test_database_itself_rejects_updates_and_deletes(
     assert (await verify_audit(database, sealer)).problem is None
 
 
-@pytest.mark.parametrize("column", [column.name for column in LOG.columns])
+@pytest.mark.parametrize("column", [column.name for column in AUDIT_LOG.columns])
 async def test_one_changed_byte_in_the_database_is_found(
     database: Database, sealer: Sealer, column: str
 ) -> None:

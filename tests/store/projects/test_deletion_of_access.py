@@ -17,11 +17,9 @@ from store.people import invitations, members, sessions, users
 from store.projects import data_keys, projects, signing_secrets
 from store.projects import deletion as deleting
 from store.projects.api_keys import create_key, find_key
-from store.schema import tables
+from store.schema.tables import INVITATIONS
 from tests.store.projects.delete_project import LATER, delete, rows_left
 from tests.support.given import START, Story
-
-INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 
 
 async def test_deleted_project_is_not_found_and_its_data_key_decrypts_nothing(

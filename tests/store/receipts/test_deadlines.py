@@ -11,14 +11,13 @@ from domain.ids import EventId
 from domain.incidents import Reason
 from domain.lifecycle import LifecycleState
 from store.receipts.deadlines import (
-    OverdueReceipt,
+    NotYet,
+    Opened,
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
-    overdue_receipts,
-    overdue_repairs,
 )
-from store.receipts.transitions import NotYet, Opened
+from store.receipts.reconcile.overdue import OverdueReceipt, overdue_receipts, overdue_repairs
 from store.status.heartbeats import beat
 from tests.support.given import START, Story
 

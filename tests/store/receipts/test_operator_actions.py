@@ -10,8 +10,8 @@ import pytest
 from domain.errors import IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
 from domain.lifecycle import TRANSITIONS, LifecycleState, Trigger
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import acknowledge, expire, resolve_manually
-from store.receipts.transitions import Opened, open_incident
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)

@@ -15,8 +15,8 @@ from domain.ids import EventId
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.db.sql import Statements
+from store.receipts.deadlines import NotYet, Opened, open_incident
 from store.receipts.outage_credit import BATCH, CreditStep, credit_batch, credit_locked
-from store.receipts.transitions import NotYet, Opened, open_incident
 from tests.support.given import START, Story
 from worker.loops.outage_credit import PAUSE_SECONDS, credit_all
 

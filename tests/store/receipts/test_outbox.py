@@ -9,13 +9,14 @@ from datetime import timedelta
 import pytest
 
 from domain.ids import EventId
+from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
 from store.receipts.outbox import OutboxBatch, enqueue_signal
-from store.receipts.outbox_heads import OUTBOX
 from store.receipts.stuck_runs import request_restart
+from store.schema.tables import OUTBOX
 from tests.support.given import OPERATOR, START, Story
 
 
@@ -41,7 +42,9 @@ async def started(story: Story) -> EventId:
 
 async def enqueue(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
     async with story.database.transaction() as session:
-        await enqueue_signal(SessionStatements(session), event_id, kind, story.at, **fields)
+        await enqueue_signal(
+            SessionStatements(session), event_id, OutboxKind(kind), story.at, **fields
+        )
 
 
 async def test_an_event_is_claimed_whole_with_its_receipt_in_order(story: Story) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from domain.ids import EventId
 from domain.values.timestamps import to_unix_ms
-from store.receipts import reconcile_queries as overdue
+from store.receipts.deadlines import open_incident
 from store.receipts.outbox import enqueue_start_again
+from store.receipts.reconcile import overdue as overdue
 from store.receipts.stuck_runs import suspect_run
-from store.receipts.transitions import open_incident
 from store.status.heartbeats import beat
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import START, Story

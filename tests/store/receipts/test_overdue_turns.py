@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
-from store.receipts.deadlines import OverdueOfEach, overdue_of_each, overdue_receipts
+from store.receipts.reconcile.overdue import OverdueOfEach, overdue_of_each, overdue_receipts
 from tests.support.given import START, Story
 
 # As many receipts of as many projects as asked for, each a millisecond after the one before; their

@@ -13,7 +13,7 @@ from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store.db.paging import Page
 from store.receipts import queries as reading
 from store.receipts.queries import Counts, EventFull, EventRow, IncidentRow, ListFilters
-from store.receipts.reconcile_queries import open_receipts
+from store.receipts.reconcile.queries import open_receipts
 from tests.support.given import START, Story
 
 

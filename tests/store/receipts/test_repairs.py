@@ -9,16 +9,9 @@ from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState
 from store.receipts.attempts import begin_attempt
+from store.receipts.deadlines import NotYet, fail_overdue_repair
 from store.receipts.outbox import mark_delivered
-from store.receipts.repairs import (
-    SEEN,
-    Begun,
-    RepairRefused,
-    begin_repair,
-    fail_overdue_repair,
-    request_repair,
-)
-from store.receipts.transitions import NotYet
+from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair, request_repair
 from tests.store.receipts.repair_setup import OPS, set_repair_url
 from tests.support.given import OPERATOR, Story
 

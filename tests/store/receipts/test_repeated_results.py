@@ -18,10 +18,8 @@ from domain.results import LateResult
 from store.projects.projects import change_project
 from store.receipts import queries as reading
 from store.receipts.timeline import TimelinePage, read_timeline
-from store.schema import tables
+from store.schema.tables import RESULTS, TIMELINE
 from tests.support.given import Story
-
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
 
 
 async def entries(story: Story, event_id: EventId, kind: str) -> list[TimelineEntry]:
@@ -132,7 +130,7 @@ async def test_rows_from_before_digests_were_kept_are_repeated_too(story: Story)
     event_id = await story.receipt()
     await story.result(event_id, "failed", error_code="a")
     async with story.database.transaction() as session:
-        await session.execute(tables.Result.metadata.tables["results"].update().values(digest=""))
+        await session.execute(RESULTS.update().values(digest=""))
 
     await story.result(event_id, "failed", error_code="a")
 

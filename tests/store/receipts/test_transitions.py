@@ -16,8 +16,9 @@ from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
 from store.db.sql import SessionStatements, Statements
 from store.projects.projects import change_project
+from store.receipts.deadlines import NotYet, Opened, Settled, open_incident
 from store.receipts.repairs import Begun, request_repair
-from store.receipts.transitions import NotYet, Opened, Settled, open_incident, result_is_stored
+from store.receipts.results import result_is_stored
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)

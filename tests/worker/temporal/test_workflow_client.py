@@ -11,7 +11,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from domain.ids import EventId
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import RECEIPTS
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
 from worker.temporal.problems import NotConnected

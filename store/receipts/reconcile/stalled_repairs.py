@@ -1,7 +1,7 @@
 """Finds calling repairs whose next attempt is overdue: Temporal lost the progress of their runs.
 
 Workers store their callback schedule as a fact, so that every process applies the same one. Used by
-`store.receipts.reconcile_queries` and `store.receipts.stuck_runs`.
+`store.receipts.reconcile.queries` and `store.receipts.stuck_runs`.
 """
 
 import json
@@ -13,11 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.incidents import AttemptState, RepairState
 from domain.retries import LONGEST_RETRY_AFTER_SECONDS
 from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
-from store.schema import tables
+from store.schema.tables import ATTEMPTS, REPAIRS
 from store.status.heartbeats import read_fact, write_fact
 
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 # A JSON list: the longest delay in seconds after attempt 1, 2, …; the last holds for all further.
 DELAYS_FACT = "callback_delays"
 

@@ -8,27 +8,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, func, literal_column, or_, select
+from sqlalchemy import and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import RepairState
+from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
-from store.receipts.stalled_repairs import is_stalled
-from store.schema import tables
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
-from store.status.heartbeats import latest_ingest_beat
-
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-OUTAGES = tables.Outage.metadata.tables["outages"]
-STUCK_RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
-# From: longer than an incident normally takes to open. To: anything older is another problem.
-OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
-OVERDUE_LOOKED_AT = 1_000
-# From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
-BEHIND_FROM_OVERDUE = 3
+from store.receipts.reconcile.stalled_repairs import is_stalled
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS
 
 _OPEN = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
 
@@ -83,7 +73,7 @@ async def undispatched_starts(
     """
     before = now - timedelta(seconds=older_than_seconds)
     starts = select(OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.created_at).where(
-        OUTBOX.c.id > after, OUTBOX.c.kind == "start"
+        OUTBOX.c.id > after, OUTBOX.c.kind == OutboxKind.START.value
     )
     part = starts.order_by(OUTBOX.c.id).limit(limit).subquery()
     query = select(
@@ -137,52 +127,6 @@ async def stuck_repairs(
     return [OpenReceipt(EventId(row.event_id), ProjectId(row.project_id)) for row in rows]
 
 
-async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """The number of receipts shortly past their deadline that have neither an incident nor an
-    outbox row.
-
-    1. Only final deadlines count: before the last heartbeat of ingest, and with every outage
-       credited.
-    2. Runs that are known to be stuck do not count: they say nothing about Temporal.
-    3. If several projects have waiting receipts, one project alone cannot reach
-       `BEHIND_FROM_OVERDUE`.
-
-    The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
-    """
-    since, until = (
-        now - timedelta(seconds=OVERDUE_TO_SECONDS),
-        now - timedelta(seconds=OVERDUE_FROM_SECONDS),
-    )
-    last_beat = await latest_ingest_beat(session)
-    until = until if last_beat is None else min(until, last_beat)
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
-        RECEIPTS.c.deadline_at.desc()
-    )
-    part = recent.limit(OVERDUE_LOOKED_AT).subquery()
-    newest_outage = (
-        select(func.coalesce(func.max(OUTAGES.c.id), 0))
-        .where(OUTAGES.c.done_at.is_(None))
-        .scalar_subquery()
-    )
-    is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
-    is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
-    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
-    overdue = overdue.where(part.c.credited_outage >= newest_outage).group_by(part.c.project_id)
-    counts = [int(found) for _, found in await session.execute(overdue)]
-    if not counts:
-        return 0
-    of_each = BEHIND_FROM_OVERDUE - (
-        min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1
-    )
-    return (
-        sum(counts)
-        if of_each == BEHIND_FROM_OVERDUE
-        else sum(min(count, of_each) for count in counts)
-    )
-
-
 async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:
     """The receipt, for starting its workflow.
 
@@ -195,20 +139,3 @@ async def read_receipt(session: AsyncSession, event_id: EventId) -> Receipt:
     if row is None:
         raise NotFound
     return receipt_from(row)
-
-
-async def _count_waiting_projects(session: AsyncSession) -> int:
-    """The number of projects with waiting receipts, up to `BEHIND_FROM_OVERDUE`, by the index
-    `receipts_overdue`.
-    """
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    first, found = "", 0
-    while found < BEHIND_FROM_OVERDUE:
-        following = select(func.min(RECEIPTS.c.project_id)).where(
-            is_waiting, RECEIPTS.c.project_id > first
-        )
-        project_id = await session.scalar(following)
-        if project_id is None:
-            break
-        first, found = project_id, found + 1
-    return max(1, found)
