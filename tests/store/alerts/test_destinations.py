@@ -14,7 +14,6 @@ from domain.projects import ProjectChanges
 from store.alerts.claims import claim_alerts
 from store.alerts.delivery import AlertDue
 from store.alerts.destinations import (
-    DESTINATIONS,
     add_secret_destination,
     read_destinations,
     read_secret_target,
@@ -25,6 +24,7 @@ from store.crypto.root_secret import rotate
 from store.db.database import Database
 from store.projects.deletion import delete_project
 from store.projects.projects import change_project, read_project
+from store.schema.tables import ALERT_DESTINATIONS
 from tests.conftest import SECRET_KEY
 from tests.store.alerts.test_claims import other_project
 from tests.support.given import START, Story
@@ -131,7 +131,7 @@ async def test_secret_target_is_in_no_row_and_opens_for_its_alert(
         target = await read_secret_target(session, sealer, alert)
         rows = [
             str(tuple(row))
-            for table in DESTINATIONS.metadata.sorted_tables
+            for table in ALERT_DESTINATIONS.metadata.sorted_tables
             for row in await session.execute(select(table))
         ]
 
@@ -219,14 +219,14 @@ async def test_change_of_addresses_that_meets_a_deletion_leaves_no_address_behin
     )
 
     async with database.reading() as session:
-        assert (await session.execute(select(DESTINATIONS))).all() == []
+        assert (await session.execute(select(ALERT_DESTINATIONS))).all() == []
 
 
 async def test_destination_of_a_channel_of_a_newer_version_is_listed_and_gets_its_alert(
     story: Story,
 ) -> None:
     async with story.database.transaction() as session:
-        of_later = DESTINATIONS.insert().values(channel="pager", position=0, target="on-call")
+        of_later = ALERT_DESTINATIONS.insert().values(channel="pager", position=0, target="on-call")
         row = of_later.values(id=f"dst_{'0' * 32}", project_id=story.project.id)
         await session.execute(row)
     await story.opened()
