@@ -241,6 +241,19 @@ async def test_destination_of_a_channel_of_a_newer_version_is_listed_and_gets_it
     assert project.alert_emails == ("ops@shop.example",)
 
 
+async def test_destinations_of_a_project_are_read_by_their_index(story: Story) -> None:
+    if story.database.dialect != "sqlite":
+        return  # PostgreSQL chooses by size: with few rows it reads the table.
+    columns = "WHERE project_id = 'x' ORDER BY channel, position"
+    query = text(f"EXPLAIN QUERY PLAN SELECT * FROM alert_destinations {columns}")
+
+    async with story.database.reading() as session:
+        plan = [row.detail for row in await session.execute(query)]
+
+    assert plan[0].startswith("SEARCH alert_destinations USING INDEX")
+    assert plan[0].endswith("(project_id=?)")
+
+
 async def test_projects_without_destinations_are_in_the_answer(story: Story) -> None:
     await save(story)
     nowhere = ProjectId("prj_none")
