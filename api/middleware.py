@@ -20,10 +20,10 @@ from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_body import ClientGone
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
-    Headers,
+    RequestHead,
     check_content_length,
     error_media_type,
-    read_headers,
+    read_request_head,
 )
 from api.http.security_headers import STRICT
 from api.ingest.endpoint import new_request_id
@@ -53,15 +53,15 @@ class ErrorBoundaryMiddleware:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        headers = read_headers(scope["headers"])
-        response = _Response(send, new_request_id(), self._problems, headers, self._always)
+        head = read_request_head(scope["headers"])
+        response = _Response(send, new_request_id(), self._problems, head, self._always)
         scope.setdefault("state", {})["request_id"] = response.request_id
         try:
             if scope["path"] in self._ingest_paths:
                 detail = "This path supports POST only. Send receipts and results by POST."
                 await self._refuse(response, Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:
-                check_content_length(headers.get(b"content-length"))
+                check_content_length(head.content_length)
                 await self._app(scope, _capped(receive), response.send)
         except Refusal as refusal:
             await self._refuse(response, refusal.code, refusal.detail, headers_of(refusal))
@@ -90,12 +90,12 @@ class _Response:
         send: Send,
         request_id: str,
         problems: Problems,
-        headers: Headers,
+        head: RequestHead,
         always: tuple[Header, ...],
     ) -> None:
         self.request_id = request_id
         self._always = always
-        self._send, self._problems, self._headers = send, problems, headers
+        self._send, self._problems, self._head = send, problems, head
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
@@ -113,7 +113,7 @@ class _Response:
             return
         body = self._problems.body(code, request_id=self.request_id, detail=detail)
         sent = [
-            (b"content-type", error_media_type(self._headers.get(b"accept"))),
+            (b"content-type", error_media_type(self._head.accept)),
             (b"content-length", str(len(body)).encode()),
             *extra,
         ]
