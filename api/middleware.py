@@ -15,7 +15,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.metrics import Counts
+from api.http.metrics import OTHER, Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_body import ClientGone
 from api.http.request_headers import (
@@ -47,6 +47,7 @@ class ErrorBoundaryMiddleware:
         self._app, self._ingest_paths = app, ingest_paths
         self._always = always
         self._problems, self._counts = problems, counts
+        self._durations = counts.durations.labels(OTHER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,12 +74,12 @@ class ErrorBoundaryMiddleware:
             logger.exception("request failed", request_id=request_id, path=scope["path"])
             detail = "An internal error occurred. Report the request_id if it persists."
             await self._refuse(response, Code.INTERNAL_ERROR, detail, [])
-        self._counts.durations["other"].observe(perf_counter() - began)
+        self._durations.observe(perf_counter() - began)
 
     async def _refuse(
         self, response: "_Response", code: Code, detail: str, extra: list[Header]
     ) -> None:
-        self._counts.refused["other", code.value] += 1
+        self._counts.refused.labels(OTHER, code.value).inc()
         await response.send_problem(code, detail, extra)
 
 

@@ -97,8 +97,11 @@ class IngestEndpoint:
         self._authenticator, self._payload_encryption = authenticator, payload_encryption
         self._commit, self._parse_value = commit, parse_value
         self._count_unserved = count_unserved
-        self._problems, self._counts = problems, counts
-        self._durations = counts.durations[endpoint]
+        self._problems, self._refused_counts = problems, counts.refused
+        # The counter of a label is looked up once: the look-up costs more than the count.
+        self._accepted = counts.accepted.labels(endpoint)
+        self._replayed = counts.replayed.labels(endpoint)
+        self._durations = counts.durations.labels(endpoint)
         self._always = (*always, *STRICT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,9 +119,9 @@ class IngestEndpoint:
             logger.exception("ingest failed", endpoint=self._endpoint, request_id=request_id)
             reply = self._failed(head, request_id)
         if reply.code is None:
-            self._counts.accepted[self._endpoint] += 1
+            self._accepted.inc()
         else:
-            self._counts.refused[self._endpoint, reply.code.value] += 1
+            self._refused_counts.labels(self._endpoint, reply.code.value).inc()
         reply.headers.extend(((b"request-id", request_id.encode()), *self._always))
         start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
         await send(start)
@@ -199,7 +202,7 @@ class IngestEndpoint:
         ]
         if response.is_replayed:
             sent.append(REPLAYED)
-            self._counts.replayed[self._endpoint] += 1
+            self._replayed.inc()
         code = None if is_accepted else _code_of(response.status)
         return Reply(response.status, sent, response.body, code)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.commands.http_sender import send as post
 from cli.local_operations import Json, cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
 from cli.output import (
@@ -68,8 +69,6 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send a receipt over HTTP, as an app does after it accepted an event."""
-    from cli.commands.http_sender import send as post
-
     fields = {
         "provider": provider.value,
         "provider_event_id": provider_event_id,
