@@ -30,7 +30,7 @@ from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
-from api.http.metrics import Counts
+from api.http.metrics import OTHER, Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_headers import error_media_type
 from api.http.security_headers import always
@@ -230,7 +230,7 @@ def _add_problem_handlers(
         return respond(request, refusal.code, body, headers_of(refusal))
 
     def respond(request: Request, code: Code, body: bytes, headers: list[Header]) -> Response:
-        counts.refused["other", code.value] += 1
+        counts.refused.labels(OTHER, code.value).inc()
         accept = request.headers.get("accept")
         media_type = error_media_type(None if accept is None else accept.encode("latin-1"))
         response = Response(body, status_code=status_of(code))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli.output import CommandFailed, ExitCode, command_failure, first_line_of
 from cli.settings import read_settings
 from domain.audit import CLI, Actor
+from domain.errors import NotFound, Refusal, TooSlow, Unavailable
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -51,7 +52,6 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     """`with_store` for callers on an event loop."""
     from sqlalchemy.exc import DBAPIError
 
-    from domain.errors import Refusal, TooSlow, Unavailable
     from store.crypto.root_secret import SecretUnknown
 
     try:
@@ -91,7 +91,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
 def cli_actor() -> Actor:
     """The audit-log actor: the operating system's user on this machine. `USER` is not trusted."""
-    import pwd
+    import pwd  # POSIX only
 
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
@@ -119,8 +119,6 @@ async def find_project(operations: "Operations", name_or_id: str) -> "Project":
 
     Raises: CommandFailed when there is none.
     """
-    from domain.errors import NotFound
-
     try:
         return await operations.projects.find_project(name_or_id)
     except NotFound:

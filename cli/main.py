@@ -25,8 +25,8 @@ from cli.commands import (
 )
 from cli.commands import info as about
 from cli.commands import root_secret as secret_key
-from cli.demo import run as demo
-from cli.doctor import run as doctor
+from cli.demo import command as demo
+from cli.doctor import command as doctor
 from cli.output import CommandFailed, print_notice
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.

@@ -20,7 +20,7 @@ from math import isinf
 from pydantic_core import from_json
 from starlette.types import Receive
 
-from api.http.request_headers import MAXIMUM_BODY_BYTES, Headers, check_content_length
+from api.http.request_headers import MAXIMUM_BODY_BYTES, RequestHead, check_content_length
 from domain.errors import FieldError, PayloadTooLarge, TooManyFields, ValidationFailed
 from operations.validation import Json
 
@@ -67,12 +67,14 @@ class RawMember:
         return str(content)
 
 
-async def read_body(headers: Headers, receive: Receive, *, most: int = MAXIMUM_BODY_BYTES) -> bytes:
+async def read_body(
+    head: RequestHead, receive: Receive, *, most: int = MAXIMUM_BODY_BYTES
+) -> bytes:
     """The raw body, of at most `most` bytes.
 
     Raises: PayloadTooLarge, ClientGone.
     """
-    check_content_length(headers.get(b"content-length"), most=most)
+    check_content_length(head.content_length, most=most)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):

@@ -1,10 +1,12 @@
-"""Checks the request headers that the contract has rules for. Pure.
+"""Reads the request headers that the contract has rules for, once per request, and checks them.
 
-`api.ingest.endpoint` calls it for every receipt and result. The checks are cached by header value,
-because a client sends the same values in each request.
+`api.ingest.endpoint` does so for every receipt and result. It checks each field at its place in the
+contract's order. The checks are cached by header value, because a client sends the same values in
+each request.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from api.http.problems import JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE
@@ -21,19 +23,36 @@ MAXIMUM_BODY_BYTES = 64 * 1024
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
-Headers = dict[bytes, bytes]
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The headers with rules, as they were sent and not checked. None: the header is absent."""
+
+    authorization: bytes | None
+    accept: bytes | None
+    content_type: bytes | None
+    content_encoding: bytes | None
+    content_length: bytes | None
+    idempotency_key: bytes | None
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers by lowercase name. Repeated headers are joined with a comma (RFC 9110, 5.3)."""
+def read_request_head(raw: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+    """The head of a request from its headers by lowercase name, as ASGI passes them.
+
+    Repeated headers are joined with a comma (RFC 9110, 5.3).
+    """
     pairs = list(raw)
     headers = dict(pairs)
-    if len(headers) == len(pairs):
-        return headers
-    joined: Headers = {}
-    for name, value in pairs:
-        joined[name] = joined[name] + b", " + value if name in joined else value
-    return joined
+    if len(headers) != len(pairs):
+        headers = _joined(pairs)
+    return RequestHead(
+        authorization=headers.get(b"authorization"),
+        accept=headers.get(b"accept"),
+        content_type=headers.get(b"content-type"),
+        content_encoding=headers.get(b"content-encoding"),
+        content_length=headers.get(b"content-length"),
+        idempotency_key=headers.get(b"idempotency-key"),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -122,6 +141,13 @@ def bearer_token(authorization: bytes | None) -> str | None:
         return token.strip().decode("ascii") or None
     except UnicodeDecodeError:
         return None
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    joined: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
 
 
 def _ranges(accept: bytes) -> dict[bytes, bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.commands.http_sender import send as post
 from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
 from cli.output import (
@@ -71,8 +72,6 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send a receipt over HTTP, as an app does after it accepted an event."""
-    from cli.commands.http_sender import send as post
-
     fields = {
         "provider": provider.value,
         "provider_event_id": provider_event_id,

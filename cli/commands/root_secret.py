@@ -15,6 +15,7 @@ from cli.local_operations import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_notice, print_record
 from cli.settings import read_settings, read_whole_settings
+from domain.audit import AuditAction, Subject, SubjectType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,6 @@ def drop(
 
 
 def _rotate_store(settings: "Settings") -> dict[str, object]:
-    from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
     from store.crypto.encryption import SealBroken
     from store.crypto.root_secret import NotEverywhere, rotate
@@ -129,7 +129,6 @@ def _record_drop(settings: "Settings", found: "SecretStatus") -> None:
     """Record the drop before the file is deleted. If the deletion fails, the next `drop` repeats
     it.
     """
-    from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
 
     sealer, actor = read_sealer(settings), cli_actor()

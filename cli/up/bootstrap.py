@@ -7,6 +7,7 @@ a key.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.local_operations import build_operations, cli_actor, read_sealer
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ class BootstrapResult:
 async def bootstrap_store(settings: Settings) -> BootstrapResult:
     """Create a sign-in link on each call, and the default project when the store has no project."""
     # Imported here: `makegood up` starts its children before it needs the store.
-    from cli.local_operations import build_operations, cli_actor, read_sealer
     from operations.people.composition import People
     from store.db.database import Database
 
@@ -46,8 +46,6 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
 
 
 async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
-    from cli.local_operations import cli_actor
-
     if await operations.projects.list_projects():
         return None
     created = await operations.projects.create_project(

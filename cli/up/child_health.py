@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cli.up.child import LivenessCheck
 from cli.up.probes import answers_http, greets_by_smtp, speaks_http2
+from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from store.status.heartbeats import Beat
@@ -57,7 +58,6 @@ def worker_liveness(database_url: str, limits: LivenessLimits) -> LivenessCheck:
     async def problem(group: int) -> str | None:
         from sqlalchemy.exc import SQLAlchemyError
 
-        from domain.errors import Unavailable
         from store.db.database import Database
         from store.status.heartbeats import read_beats
 

@@ -10,6 +10,7 @@ tests.fuzz` and by the tests.
 import json
 import tempfile
 from collections.abc import Callable, Coroutine
+from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
@@ -34,7 +35,7 @@ from api.http.request_headers import (
     check_content_type,
     error_media_type,
     idempotency_key,
-    read_headers,
+    read_request_head,
 )
 from api.ingest.schemas import WireInstant, parse_receipt, parse_result
 from domain.errors import Refusal
@@ -63,7 +64,8 @@ def headers(data: bytes) -> None:
         (name.lower(), value)
         for name, _, value in (line.partition(b":") for line in data.split(b"\n"))
     ]
-    for value in {*read_headers(pairs).values(), *(value for _, value in pairs), data}:
+    read = {value for value in astuple(read_request_head(pairs)) if value is not None}
+    for value in {*read, *(value for _, value in pairs), data}:
         for check in (
             check_accept,
             check_content_length,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, ApiKeyCache, Digests, is_in_force
+from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, ApiKeyCache, Digests
+from api.auth.key_lookup import is_in_force
 from api.auth.rate_limit import RateLimit
 from domain.errors import RateLimited, TooManyUnknownKeys, Unauthorized, Unavailable
 from domain.ids import KeyId, ProjectId

@@ -7,12 +7,13 @@ import pytest
 
 from api.http.request_body import RawMember, read_object
 from api.http.request_headers import (
+    RequestHead,
     bearer_token,
     check_accept,
     check_content_type,
     error_media_type,
     idempotency_key,
-    read_headers,
+    read_request_head,
 )
 from domain.errors import (
     MissingAcceptHeader,
@@ -138,10 +139,23 @@ def test_token_is_what_follows_bearer(authorization: bytes | None, token: str | 
 
 
 def test_repeated_headers_are_joined() -> None:
-    assert (
-        read_headers([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])[b"accept"]
-        == b"text/html, */*"
-    )
+    head = read_request_head([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])
+
+    assert head.accept == b"text/html, */*"
+
+
+def test_head_has_every_header_with_a_rule_and_none_for_an_absent_one() -> None:
+    sent = {
+        b"authorization": b"Bearer sk_1",
+        b"accept": b"*/*",
+        b"content-type": b"application/json",
+        b"content-encoding": b"identity",
+        b"content-length": b"2",
+        b"idempotency-key": b"key-1",
+    }
+
+    assert read_request_head([*sent.items(), (b"host", b"x")]) == RequestHead(*sent.values())
+    assert read_request_head([]) == RequestHead(*[None] * len(sent))
 
 
 @pytest.mark.parametrize(
