@@ -23,7 +23,7 @@ up: install
 	@exec $(BIN)/makegood up
 
 test: install-test
-	@bash tests/install_chromium.sh
+	@bash tests/install_programs.sh
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 faults: install-test

@@ -48,6 +48,7 @@ SECRET_FIELDS = (
     "secret_key",
     "secret_key_previous",
     "database_url",
+    "database_direct_url",
     "smtp_url",
     "oidc_client_secret",
     "temporal_api_key",
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     temporal_ui_port: Port = 8233
     smtp_port: Port = 2525
     database_url: DatabaseUrl | None = None
+    database_direct_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
     mail_from: MailAddress = "makegood@localhost"
     public_url: WebOrigin | None = None
@@ -159,9 +161,7 @@ class Settings(BaseSettings):
 
     @property
     def temporal_target(self) -> str:
-        """Temporal's `host:port`: `TEMPORAL_ADDRESS`, else the dev server that `makegood up`
-        starts.
-        """
+        """Temporal's `host:port`: `TEMPORAL_ADDRESS`, else that of `makegood up`."""
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
 
     @property

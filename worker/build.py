@@ -59,7 +59,8 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 class WorkerDependencies:
     """The dependencies of a worker.
 
-    `outage_seconds` 0: deadlines count also while ingest is down.
+    `outage_seconds` 0: deadlines count also while ingest is down. `direct_database_url`: the server
+    behind a pooler, to listen on.
     """
 
     database: Database
@@ -75,6 +76,7 @@ class WorkerDependencies:
     reconcile_seconds: float = 5
     callback_limits: CallbackLimits = field(default_factory=CallbackLimits)
     owns_namespace: bool = False
+    direct_database_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +277,9 @@ def build_worker(
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    listened_url = (
-        dependencies.database.url if dependencies.database.dialect == "postgresql" else None
-    )
+    database, listened_url = dependencies.database, None
+    if database.dialect == "postgresql":
+        listened_url = dependencies.direct_database_url or database.url
     return BuiltWorker(
         temporal=temporal,
         store_services=store_services,

@@ -70,7 +70,8 @@ def test_each_variable_reaches_its_field(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_secret_comes_from_the_file_that_its_variable_names(
     field_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schemes = {"database_url": "postgresql://", "smtp_url": "smtp://"}
+    postgresql = "postgresql://"
+    schemes = {"database_url": postgresql, "database_direct_url": postgresql, "smtp_url": "smtp://"}
     secret = f"{schemes.get(field_name, '')}{SECRET}"
     (tmp_path / "file").write_text(f"{secret}\n")
     monkeypatch.setenv(f"{environment_name(field_name)}_FILE", str(tmp_path / "file"))

@@ -52,6 +52,11 @@ class Postgres:
         self._idle: list[str] = []
         self._thread = ThreadPoolExecutor(1)
 
+    @property
+    def port(self) -> int:
+        """Its port on 127.0.0.1."""
+        return self._port
+
     def url(self, name: str) -> str:
         """The address of a database, in the form that `MAKEGOOD_DATABASE_URL` has."""
         return f"postgresql://postgres@127.0.0.1:{self._port}/{name}"

@@ -26,11 +26,11 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
-# Fewer than the database pool has connections: an activity that waits for a row lock uses one.
+# Fewer than `WORKER_WRITERS`: an activity that waits for a row lock uses a connection.
 LIFECYCLE_LIMITS = SlotLimits(
-    total=4,
+    total=3,
     per_project=2,
-    per_host=4,
+    per_host=3,
     retry_after_seconds=0.25,
     retry_spacing_seconds=(0.005, 0.05, 1.0),
 )

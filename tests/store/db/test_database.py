@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.errors import Unavailable
 from store.db.database import Clock, Database, dialect_of, sqlite_path
-from store.db.pools import SQLITE_PRAGMAS
+from store.db.engines import SQLITE_PRAGMAS
 from store.db.sqlite import connect
 from store.status.heartbeats import read_fact, write_fact
 

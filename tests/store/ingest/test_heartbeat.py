@@ -120,7 +120,6 @@ async def test_failing_key_lookups_stop_the_heartbeat(
     async with (
         serving(create_app(parts_on(of_the_api, sealer, outage_seconds=OUTAGE_SECONDS))) as client,
         of_the_api.key_lookup(),
-        of_the_api.key_lookup(),
     ):
         caller = Caller(client, project.api_key)
 
