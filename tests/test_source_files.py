@@ -7,7 +7,10 @@ import pytest
 from tests.support.source_files import PACKAGES, ROOT, called, parsed, sources
 
 LONGEST_FILE, LONGEST_TEST, MOST_FILES = 300, 400, 15
-MAY_BE_LONGER = {"store/schema/tables.py": "every table on one page"}
+MAY_BE_LONGER = {
+    "store/schema/tables.py": "every table on one page",
+    "store/migrations/versions/0001_the_first_tables.py": "frozen, as a migration is",
+}
 
 
 def test_no_folder_holds_more_than_a_reader_takes_in() -> None:
