@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import EventId, ProjectId
-from domain.runs import StuckRun
+from domain.temporal.runs import StuckRun
 from operations.audit_writer import AuditWriter
 from operations.events import load_event
 from operations.lists import MAXIMUM_LIMIT

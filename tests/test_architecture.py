@@ -41,6 +41,7 @@ ALLOWED = {
 INSIDE = {
     "domain/values": set(),
     "domain/security": set(),
+    "domain/temporal": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},

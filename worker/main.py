@@ -28,7 +28,7 @@ from activities.slots import CallbackLimits
 from config.logging import configure_logging
 from config.secret_files import read_certificate
 from config.settings import Settings
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret

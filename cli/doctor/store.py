@@ -18,7 +18,7 @@ from config.secret_files import SettingsError
 from config.settings import Settings
 from domain.errors import Unavailable
 from domain.projects import Project
-from domain.runs import CAUSE_TEXTS, StuckCause
+from domain.temporal.runs import CAUSE_TEXTS, StuckCause
 from egress.policy import UnsafeUrl
 from egress.transport import judge_url
 from operations.readiness import CheckStatus, judge_alerts, outage_credit_warning

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from domain.ids import EventId
-from domain.outbox import OutboxKind
 from domain.receipts import NewReceipt
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements, Value
 

@@ -12,7 +12,7 @@ from domain.errors import NotFound
 from domain.ids import EventId, IncidentId
 from domain.incidents import TimelineKind
 from domain.lifecycle import Trigger
-from domain.outbox import OutboxKind
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal

@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
-from domain.outbox import URGENT_KINDS, OutboxKind
 from domain.receipts import Receipt
+from domain.temporal.outbox import URGENT_KINDS, OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox_heads import (

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.outbox import URGENT_KINDS
+from domain.temporal.outbox import URGENT_KINDS
 from domain.values.round_robin import round_robin
 from store.schema.tables import OUTBOX, RECEIPTS
 

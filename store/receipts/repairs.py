@@ -15,7 +15,7 @@ from domain.errors import NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState, Trigger
-from domain.outbox import OutboxKind
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements

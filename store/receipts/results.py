@@ -10,9 +10,9 @@ from datetime import datetime
 
 from domain.ids import EventId, ResultId
 from domain.lifecycle import END_STATES, OPEN_STATES, Trigger, states_at, transition
-from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
 from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements

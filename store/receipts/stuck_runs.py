@@ -27,9 +27,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
-from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
-from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
+from domain.temporal.outbox import OutboxKind
+from domain.temporal.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN, enqueue_signal

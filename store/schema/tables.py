@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from domain.outbox import URGENT_KINDS
+from domain.temporal.outbox import URGENT_KINDS
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
 

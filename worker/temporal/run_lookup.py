@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
-from domain.runs import RunCondition, RunLook
+from domain.temporal.runs import RunCondition, RunLook
 from domain.values.timestamps import to_iso
 from worker.temporal.problems import REFUSED, RPC_SECONDS
 from workflows.messages import workflow_id

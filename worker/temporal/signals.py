@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
+from domain.temporal.outbox import OutboxKind
 from store.receipts.outbox import OutboxRow
 from workflows.messages import ExpireSignal, ReprocessSignal, ResolveSignal, ResultSignal
 

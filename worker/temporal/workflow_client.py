@@ -19,9 +19,9 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
-from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
-from domain.runs import RunLook
+from domain.temporal.outbox import OutboxKind
+from domain.temporal.runs import RunLook
 from store.receipts.outbox import OutboxBatch
 from worker.temporal import run_lookup
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import NotFound
 from domain.ids import EventId, ProjectId
 from domain.incidents import RepairState
-from domain.outbox import OutboxKind
 from domain.receipts import Receipt, ReceiptState
+from domain.temporal.outbox import OutboxKind
 from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
 from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS

@@ -8,7 +8,7 @@ import pytest
 
 from api.app import GC_THRESHOLDS, create_app
 from domain.projects import CreatedProject
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from operations.readiness import PROBLEMS, judge_workers
 from store.crypto.encryption import Sealer
 from store.db.database import Database

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from domain.ids import EventId
-from domain.outbox import OutboxKind
 from domain.receipts import ReceiptState
+from domain.temporal.outbox import OutboxKind
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from domain.ids import EventId
-from domain.outbox import OutboxKind
+from domain.temporal.outbox import OutboxKind
 from store.db.sql import SessionStatements
 from store.receipts.outbox import OutboxBatch, count, enqueue_signal, enqueue_start_again
 from store.status.heartbeats import beat

@@ -28,7 +28,7 @@ from cli.doctor.store import _check_runs
 from domain.audit import Actor
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
-from domain.runs import StuckCause
+from domain.temporal.runs import StuckCause
 from operations.composition import Operations
 from operations.readiness import Check
 from store.crypto.encryption import Sealer

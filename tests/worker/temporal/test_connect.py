@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
 from worker.temporal.connect import TemporalEndpoint, connect, prepare_namespace, quiet_runtime

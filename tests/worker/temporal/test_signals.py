@@ -5,8 +5,8 @@ import inspect
 
 import pytest
 
-from domain.outbox import OutboxKind
 from domain.results import ResultStatus
+from domain.temporal.outbox import OutboxKind
 from store.receipts.outbox import OutboxRow
 from worker.temporal.signals import SIGNALS, Signal, signal_from, signal_name
 from workflows import receipt
