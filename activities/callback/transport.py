@@ -27,6 +27,10 @@ from egress.transport import (
     parse_permitted_url,
 )
 
+# The HTTP date without a zone, which means GMT (RFC 9110, 5.6.7).
+_ASCTIME = re.compile(
+    r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}"
+)
 _FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))
 
 
@@ -96,7 +100,9 @@ def read_retry_after(text: str | None, *, now: datetime) -> int | None:
         return int(digits) if len(digits) <= 9 else 10**9
     try:
         asked_at = parsedate_to_datetime(text)
-        # A date without a zone is no HTTP date: the subtraction raises a TypeError.
+        if _ASCTIME.fullmatch(text):
+            asked_at = asked_at.replace(tzinfo=UTC)
+        # Another date without a zone is no HTTP date: the subtraction raises a TypeError.
         return max(0, math.ceil((asked_at - now).total_seconds()))
     except (ValueError, OverflowError, TypeError):
         return None

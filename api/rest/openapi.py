@@ -278,7 +278,10 @@ def _callback() -> Json:
                 "description": "The repair fails at once. 408 and 429 are repeated instead. "
                 "410 also marks the repair URL as gone."
             },
-            "5XX": {"description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h."},
+            "5XX": {
+                "description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h. "
+                "`Retry-After` of 429 and 503 is applied, at most 1 h."
+            },
         },
     }
 

@@ -281,9 +281,10 @@ async def test_interim_answers_are_passed_over() -> None:
         assert (await post(endpoint.port)).status == 201
 
 
-async def test_retry_after_is_read() -> None:
+@pytest.mark.parametrize("status", [b"429", b"503"])
+async def test_retry_after_is_read(status: bytes) -> None:
     async with serving(
-        b"HTTP/1.1 429 X\r\nrETRY-aFTER: 17\r\nContent-Length: 0\r\n\r\n"
+        b"HTTP/1.1 " + status + b" X\r\nrETRY-aFTER: 17\r\nContent-Length: 0\r\n\r\n"
     ) as endpoint:
         assert (await post(endpoint.port)).retry_after_seconds == 17
 
@@ -302,6 +303,8 @@ async def test_retry_after_is_read() -> None:
         (format_datetime(NOW + timedelta(minutes=2), usegmt=True), 120),
         (format_datetime(NOW - timedelta(1), usegmt=True), 0),
         ("Mon, 23 Nov 2026 11:00:30", None),
+        (f"{NOW + timedelta(minutes=2):%A, %d-%b-%y %H:%M:%S} GMT", 120),
+        (f"{NOW + timedelta(minutes=2):%a %b %d %H:%M:%S %Y}", 120),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
 )
