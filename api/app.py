@@ -265,4 +265,6 @@ def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:
     matching = (
         route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)
     )
-    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    methods = {method for route in matching for method in route.methods or ()}
+    # `api.middleware` answers HEAD like GET.
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

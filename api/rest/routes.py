@@ -19,6 +19,7 @@ EVERY_CALL = (
     Code.SUBSCRIPTION_REQUIRED,
     Code.FORBIDDEN,
     Code.RATE_LIMITED,
+    Code.VALIDATION_ERROR,
     Code.METHOD_NOT_ALLOWED,
     Code.INTERNAL_ERROR,
     Code.UNAVAILABLE,
@@ -27,7 +28,6 @@ WITH_BODY = (
     Code.UNSUPPORTED_MEDIA_TYPE,
     Code.PAYLOAD_TOO_LARGE,
     Code.TOO_MANY_FIELDS,
-    Code.VALIDATION_ERROR,
 )
 
 
@@ -53,7 +53,6 @@ ROUTES = (
         handlers.list_events,
         "List events",
         models.EventList,
-        (Code.VALIDATION_ERROR,),
     ),
     Route(
         "GET",
@@ -69,7 +68,7 @@ ROUTES = (
         handlers.read_timeline,
         "Read an event's timeline",
         models.TimelinePage,
-        (Code.NOT_FOUND, Code.VALIDATION_ERROR),
+        (Code.NOT_FOUND,),
     ),
     Route(
         "POST",
@@ -94,7 +93,6 @@ ROUTES = (
         handlers.list_incidents,
         "List incidents",
         models.IncidentList,
-        (Code.VALIDATION_ERROR,),
     ),
     Route(
         "GET",
@@ -146,7 +144,6 @@ ROUTES = (
         handlers.list_audit,
         "List the audit log",
         models.AuditList,
-        (Code.VALIDATION_ERROR,),
     ),
 )
 
