@@ -5,7 +5,6 @@ commands. A command that ends by itself never opens a Temporal client: the SDK c
 while the interpreter exits.
 """
 
-import logging
 import sys
 
 import typer
@@ -56,8 +55,6 @@ for _name, _group in (
 
 def main() -> None:
     """Run the command line and exit the process."""
-    # Commands print what they found. Without a handler, Python prints the store's warnings too.
-    logging.getLogger("store").addHandler(logging.NullHandler())
     try:
         app(prog_name="makegood")
     except CommandFailed as failure:

@@ -1,4 +1,4 @@
-"""Reads the settings for a command. Errors become `CommandFailed`."""
+"""Reads the settings for a command, and silences logs. Errors become `CommandFailed`."""
 
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ def read_settings() -> "Settings":
 
     Raises: CommandFailed when one is invalid; the message names its variable.
     """
+    from config.logging import silence_logging
     from config.secret_files import SettingsError
     from config.settings import load_settings
 
+    silence_logging()
     try:
         return load_settings()
     except SettingsError as error:
