@@ -6,6 +6,7 @@ while the interpreter exits.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -36,6 +37,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        about.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The options of `makegood` itself. Each acts in its own callback."""
+    del version
+
 
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)

@@ -293,7 +293,8 @@ def _revealed(value: SecretStr | None) -> str | None:
 
 def _problem_line(location: tuple[int | str, ...], message: str) -> str:
     """One line for a wrong setting. For an alias, pydantic already reports the variable's name."""
-    message = message.removeprefix("Value error, ")
+    # Pydantic puts these before the messages of our own validators.
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if not location:
         return message
     first = str(location[0])
