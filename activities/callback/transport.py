@@ -41,12 +41,15 @@ class OutgoingRequest:
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
+    # Of the project: which addresses are open depends on it.
+    livemode: bool = True
 
 
 async def exchange(
     request: OutgoingRequest,
     *,
     allow: tuple[Network, ...],
+    allow_test: tuple[Network, ...] = (),
     timeout_seconds: float = EXCHANGE_SECONDS,
     max_body_bytes: int = MAXIMUM_ANSWER_BYTES,
     ssl_context: ssl.SSLContext | None = None,
@@ -54,13 +57,15 @@ async def exchange(
 ) -> ExchangeOutcome:
     """The endpoint's response, or the class of the failure. A network failure is never raised.
 
+    `allow_test` are further ranges for test projects.
     `timeout_seconds` bounds everything from the name's resolution to the last byte read. A response
     that is incomplete or does not end in time is a failure, whatever its status. A response longer
     than `max_body_bytes` counts; the rest of it is not read. Without an `ssl_context`, one is made
     with the bundled certificate authorities.
     """
+    permitted = allow if request.livemode else (*allow, *allow_test)
     transport = GuardedTransport(
-        allow=allow,
+        allow=permitted,
         keeps_body=False,
         timeout_seconds=timeout_seconds,
         max_body_bytes=max_body_bytes,
@@ -70,7 +75,7 @@ async def exchange(
     started = time.monotonic()
     try:
         # Parsed by the egress guard before httpx parses it.
-        url = parse_permitted_url(request.url, allow).canonical
+        url = parse_permitted_url(request.url, permitted).canonical
         async with httpx.AsyncClient(
             transport=transport, trust_env=False, follow_redirects=False
         ) as client:

@@ -14,7 +14,7 @@ import typer
 
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, first_line_of, print_record
-from cli.settings import read_settings, read_whole_settings
+from cli.settings import read_own_settings, read_settings, read_whole_settings
 
 RevisionOption = Annotated[
     str | None,
@@ -42,7 +42,7 @@ def up() -> None:
     """
     from cli.up.run import run_up
 
-    _exit(run_up(read_settings()))
+    _exit(run_up(read_own_settings()))
 
 
 def api() -> None:
@@ -54,8 +54,8 @@ def api() -> None:
 
     settings = read_whole_settings()
 
-    async def judge(url: str) -> str:
-        return await judge_url(url, allow=settings.egress_allow)
+    async def judge(url: str, *, livemode: bool) -> str:
+        return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
     _exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
 
@@ -77,7 +77,7 @@ def mailbox() -> None:
     """
     from cli.up.mailbox_server import run_mailbox
 
-    raise typer.Exit(run_mailbox(read_settings()))
+    raise typer.Exit(run_mailbox(read_own_settings()))
 
 
 def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:

@@ -74,6 +74,7 @@ async def test_body_and_headers_are_the_contracts(
     assert headers["x-sendpromptly-signature"] == signature
     assert headers["webhook-id"] == order.replay_id
     assert headers["x-sendpromptly-attempt"] == "1"
+    assert endpoint.requests[0].livemode is False
     assert headers["content-type"] == "application/json"
     receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
     assert headers["request-id"] == receipt["request_id"]

@@ -121,6 +121,24 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
+@pytest.mark.parametrize(
+    ("livemode", "outcome"),
+    [(False, (204, None)), (True, (None, ErrorClass.NO_PERMITTED_ADDRESS))],
+    ids=["test", "live"],
+)
+async def test_range_for_test_projects_is_closed_to_live_ones(
+    livemode: bool, outcome: tuple[int | None, ErrorClass | None]
+) -> None:
+    async with serving(b"HTTP/1.1 204 No Content\r\n\r\n") as endpoint:
+        url = f"http://127.0.0.1:{endpoint.port}/repair"
+        request = OutgoingRequest(url=url, headers=(), body=BODY, livemode=livemode)
+        found = await exchange(
+            request, allow=(), allow_test=LOOPBACK, ssl_context=authorities(), timeout_seconds=5
+        )
+
+    assert (found.status, found.error_class) == outcome
+
+
 async def test_request_goes_out_as_given() -> None:
     async with serving(b"HTTP/1.1 204 No Content\r\n\r\n") as endpoint:
         outcome = await post(endpoint.port)
