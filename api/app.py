@@ -30,6 +30,7 @@ from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
+from api.http.compression import CompressionMiddleware
 from api.http.metrics import Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_headers import error_media_type
@@ -123,6 +124,8 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         app.include_router(router)
     routes = [route for router in routers for route in router.routes]
     _add_problem_handlers(app, problems, counts, routes=routes)
+    app.add_middleware(CompressionMiddleware)
+    # Added last, so it is the outer one.
     app.add_middleware(
         ErrorBoundaryMiddleware,
         ingest_paths=frozenset(app.ingest),
