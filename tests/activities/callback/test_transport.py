@@ -7,8 +7,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from functools import cache
 from ipaddress import ip_address
 
@@ -305,29 +304,6 @@ async def test_retry_after_is_read(status: bytes) -> None:
         b"HTTP/1.1 " + status + b" X\r\nrETRY-aFTER: 17\r\nContent-Length: 0\r\n\r\n"
     ) as endpoint:
         assert (await post(endpoint.port)).retry_after_seconds == 17
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (None, None),
-        ("0", 0),
-        (" 120 ", 120),
-        ("9" * 5000, 10**9),
-        ("-1", None),
-        ("1.5", None),
-        ("１２", None),
-        ("soon", None),
-        (format_datetime(NOW + timedelta(minutes=2), usegmt=True), 120),
-        (format_datetime(NOW - timedelta(1), usegmt=True), 0),
-        ("Mon, 23 Nov 2026 11:00:30", None),
-        (f"{NOW + timedelta(minutes=2):%A, %d-%b-%y %H:%M:%S} GMT", 120),
-        (f"{NOW + timedelta(minutes=2):%a %b %d %H:%M:%S %Y}", 120),
-        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int | None) -> None:
-    assert read_retry_after(text, now=NOW) == seconds
 
 
 @given(
