@@ -1,10 +1,11 @@
 """The middleware around all routes except the two POSTs of ingest.
 
-It has three tasks:
+It has four tasks:
 
 1. Every response gets a `Request-Id` and the security headers.
 2. A request body has at most 64 KiB, independent of the code that reads it.
-3. An unhandled exception becomes a logged 500 in the contract's shape.
+3. HEAD is answered like GET, without the body. Uptime monitors send it.
+4. An unhandled exception becomes a logged 500 in the contract's shape.
 
 It is bare ASGI, because every other request passes through it.
 """
@@ -55,6 +56,9 @@ class ErrorBoundaryMiddleware:
             return
         began = perf_counter()
         head = read_request_head(scope["headers"])
+        if scope["method"] == "HEAD":
+            # A copy: the server must still see HEAD, for which it sends no body.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         response = _Response(send, new_request_id(), self._problems, head, self._always)
         scope.setdefault("state", {})["request_id"] = response.request_id
         try:
@@ -120,6 +124,14 @@ class _Response:
         ]
         await self.send({"type": "http.response.start", "status": status_of(code), "headers": sent})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _without_body(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "body": b""} if is_body else message)
+
+    return sent
 
 
 def _capped(receive: Receive) -> Receive:

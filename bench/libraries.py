@@ -35,7 +35,7 @@ from bench.figures import check_bound, print_spread
 from bench.ingest import NO_TEMPORAL, load, receipts_of
 from bench.processes import Installation, install, wait_for_answer
 from bench.protocol_server import PROTOCOLS
-from store.db.pools import SQLITE_PRAGMAS, sqlite_engine
+from store.db.engines import SQLITE_PRAGMAS, sqlite_engine
 from store.db.sqlite import BEGIN_WRITING, connect, connect_in_thread
 from tests.support.processes import Program, python, running
 

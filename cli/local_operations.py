@@ -80,11 +80,11 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
     """
     from operations.composition import Operations
 
-    async def judge(url: str) -> str:
+    async def judge(url: str, *, livemode: bool) -> str:
         # Imported here: few commands save a URL, and the HTTP library is slow to import.
         from egress.transport import judge_url
 
-        return await judge_url(url, allow=settings.egress_allow)
+        return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
     return Operations.build(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
 

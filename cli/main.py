@@ -5,8 +5,8 @@ commands. A command that ends by itself never opens a Temporal client: the SDK c
 while the interpreter exits.
 """
 
-import logging
 import sys
+from typing import Annotated
 
 import typer
 
@@ -38,6 +38,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        about.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The options of `makegood` itself. Each acts in its own callback."""
+    del version
+
+
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 for _name, _group in (
@@ -56,8 +76,6 @@ for _name, _group in (
 
 def main() -> None:
     """Run the command line and exit the process."""
-    # Commands print what they found. Without a handler, Python prints the store's warnings too.
-    logging.getLogger("store").addHandler(logging.NullHandler())
     try:
         app(prog_name="makegood")
     except CommandFailed as failure:

@@ -4,8 +4,7 @@ Nothing here resolves a name. A function that the caller passes in judges whethe
 be called.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -23,9 +22,15 @@ LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
-# Returns the URL in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed,
-# or an address that it resolves to.
-JudgeRepairUrl = Callable[[str], Awaitable[str]]
+
+class JudgeRepairUrl(Protocol):
+    """Judges the repair URL of a live or a test project.
+
+    Returns it in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed, or
+    an address that it resolves to.
+    """
+
+    async def __call__(self, url: str, /, *, livemode: bool) -> str: ...
 
 
 def _deliverable(text: str) -> str:
@@ -118,7 +123,7 @@ async def judged_changes(
     repair_url = patch.repair_url
     if "repair_url" in given and repair_url is not None:
         try:
-            repair_url = await judged_url(repair_url, judge=judge)
+            repair_url = await judged_url(repair_url, livemode=project.livemode, judge=judge)
         except ValidationFailed as refusal:
             errors.extend(refusal.errors)
     if errors:
@@ -133,13 +138,13 @@ async def judged_changes(
     )
 
 
-async def judged_url(url: str, *, judge: JudgeRepairUrl) -> str:
+async def judged_url(url: str, *, livemode: bool, judge: JudgeRepairUrl) -> str:
     """The repair URL in its stored form.
 
     Raises: ValidationFailed. Its message does not reveal what the name resolves to.
     """
     try:
-        return await judge(url)
+        return await judge(url, livemode=livemode)
     except UnsafeUrl:
         error = FieldError(URL_POINTER, "not_allowed", public_refusal_message(url))
         raise ValidationFailed(errors=(error,)) from None

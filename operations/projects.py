@@ -189,7 +189,8 @@ class ProjectOperations:
         repair_url = new.repair_url
         if repair_url is not None:
             try:
-                repair_url = await judged_url(repair_url, judge=self._judge)
+                livemode = new.mode == "live"
+                repair_url = await judged_url(repair_url, livemode=livemode, judge=self._judge)
             except ValidationFailed as refusal:
                 errors.extend(refusal.errors)
         if errors:

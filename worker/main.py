@@ -91,6 +91,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
         transport=partial(
             exchange,
             allow=settings.egress_allow,
+            allow_test=settings.egress_allow_test,
             timeout_seconds=timeout_seconds,
             ssl_context=bundled_authorities(),
         ),

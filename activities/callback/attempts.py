@@ -242,4 +242,9 @@ class AttemptRecords:
             body=body,
         )
         fixed = (("Content-Type", "application/json"), ("Request-Id", receipt.request_id))
-        return OutgoingRequest(url=project.repair_url, headers=(*fixed, *signed), body=body)
+        return OutgoingRequest(
+            url=project.repair_url,
+            headers=(*fixed, *signed),
+            body=body,
+            livemode=project.livemode,
+        )

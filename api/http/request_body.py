@@ -198,9 +198,7 @@ def _read_strictly(body: bytes) -> Json:
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError:
-        raise _malformed(
-            "invalid_json", "The body must be one well-formed JSON object in UTF-8."
-        ) from None
+        raise _malformed("invalid_json", _advice_on(body)) from None
     if not isinstance(content, dict):
         raise _malformed("wrong_type", "The body must be a JSON object.")
     if _has_infinity(content):
@@ -212,6 +210,15 @@ def _read_strictly(body: bytes) -> Json:
     if len(content) > MAXIMUM_FIELDS:
         raise TooManyFields
     return content
+
+
+def _advice_on(body: bytes) -> str:
+    """The message on a body that is no JSON. A body in Latin-1 is JSON to its sender."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"The body is not UTF-8: the byte at position {error.start} is invalid."
+    return "The body must be one well-formed JSON object in UTF-8."
 
 
 def _capped(body: bytes, most: int) -> bytes:

@@ -23,6 +23,9 @@ MAXIMUM_BODY_BYTES = 64 * 1024
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
+# Named in a refusal, which never repeats other text that was sent.
+_KNOWN_CODINGS = {b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress"}
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
@@ -95,13 +98,18 @@ def check_content_type(content_type: bytes | None, content_encoding: bytes | Non
     charsets = [
         part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")
     ]
-    is_plain = (content_encoding or b"identity").strip().lower() in (b"identity", b"")
-    if (
-        name != JSON_MEDIA_TYPE
-        or not is_plain
-        or any(charset not in (b"utf-8", b"utf8") for charset in charsets)
-    ):
+    if name != JSON_MEDIA_TYPE:
         raise UnsupportedMediaType
+    coding = (content_encoding or b"identity").strip().lower()
+    if coding not in (b"identity", b""):
+        named = f" {coding.decode()}" if coding in _KNOWN_CODINGS else ""
+        raise UnsupportedMediaType(
+            f"The Content-Encoding{named} is not supported: send the JSON uncompressed."
+        )
+    if any(charset not in (b"utf-8", b"utf8") for charset in charsets):
+        raise UnsupportedMediaType(
+            "The charset of the Content-Type is not supported: send the JSON in UTF-8."
+        )
 
 
 def check_content_length(content_length: bytes | None, *, most: int = MAXIMUM_BODY_BYTES) -> None:

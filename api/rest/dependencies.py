@@ -15,6 +15,7 @@ from starlette.requests import Request
 from api.auth.api_keys import Authenticator
 from api.http.request_body import read_body, read_object
 from api.http.request_headers import check_content_type, read_request_head
+from api.rest.query_names import check_query_names, query_names
 from domain.projects import AuthenticatedKey, Scope
 from operations.composition import Operations
 from operations.validation import Json
@@ -40,7 +41,10 @@ def _operations(request: Request) -> Operations:
 def _caller_with(scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey]]:
     async def authorize(request: Request) -> AuthenticatedKey:
         head = read_request_head(request.scope["headers"])
-        return await _context(request).authenticator.authorize(head.authorization, scope)
+        caller = await _context(request).authenticator.authorize(head.authorization, scope)
+        if request.query_params:
+            check_query_names(request.query_params, known=query_names(request.scope["route"]))
+        return caller
 
     return authorize
 

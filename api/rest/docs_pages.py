@@ -96,7 +96,11 @@ def _page(title: str, body: str) -> str:
 
 
 def _error(code: Code, problem_type: ProblemType) -> str:
-    again = "may succeed later" if problem_type.is_retryable else "will be refused again"
+    again = (
+        "may succeed later"
+        if problem_type.is_retryable
+        else "will be refused again, unless the response has <code>Retry-After</code>"
+    )
     return (
         f'<p class="soft"><a href="/docs">API reference</a></p><h1><code>{code.value}</code></h1>'
         f'<p class="soft">{problem_type.status} · {_text(problem_type.title)}</p>'

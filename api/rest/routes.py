@@ -22,6 +22,7 @@ EVERY_CALL = (
     Code.SUBSCRIPTION_REQUIRED,
     Code.FORBIDDEN,
     Code.RATE_LIMITED,
+    Code.VALIDATION_ERROR,
     Code.METHOD_NOT_ALLOWED,
     Code.INTERNAL_ERROR,
     Code.UNAVAILABLE,
@@ -30,7 +31,6 @@ WITH_BODY = (
     Code.UNSUPPORTED_MEDIA_TYPE,
     Code.PAYLOAD_TOO_LARGE,
     Code.TOO_MANY_FIELDS,
-    Code.VALIDATION_ERROR,
 )
 
 
@@ -56,7 +56,6 @@ ROUTES = (
         handlers.list_events,
         "List events",
         EventList,
-        (Code.VALIDATION_ERROR,),
     ),
     Route(
         "GET",
@@ -72,7 +71,7 @@ ROUTES = (
         handlers.read_timeline,
         "Read an event's timeline",
         TimelinePage,
-        (Code.NOT_FOUND, Code.VALIDATION_ERROR),
+        (Code.NOT_FOUND,),
     ),
     Route(
         "POST",
@@ -97,7 +96,6 @@ ROUTES = (
         handlers.list_incidents,
         "List incidents",
         IncidentList,
-        (Code.VALIDATION_ERROR,),
     ),
     Route(
         "GET",
@@ -149,7 +147,6 @@ ROUTES = (
         handlers.list_audit,
         "List the audit log",
         AuditList,
-        (Code.VALIDATION_ERROR,),
     ),
 )
 

@@ -11,6 +11,7 @@ from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
 from cli.output import CommandFailed, ExitCode, print_record, print_rows
 from domain.audit import AuditAction
+from domain.values.timestamps import parse_instant
 
 if TYPE_CHECKING:
     from domain.audit import AuditEntry
@@ -124,11 +125,7 @@ def _filters(
 def _instant(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+    if (at := parse_instant(text)) is None:
         raise CommandFailed(
             f"{option}: expected an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z",
             ExitCode.USAGE,

@@ -260,7 +260,7 @@ async def _repair_problem(project: Project, settings: Settings) -> tuple[str, st
     if project.repair_url_gone:
         return project.name, "its repair URL answered 410 Gone"
     try:
-        await judge_url(project.repair_url, allow=settings.egress_allow)
+        await judge_url(project.repair_url, allow=settings.egress_of(livemode=project.livemode))
     except UnsafeUrl as error:
         return project.name, str(error)
     return None

@@ -6,11 +6,14 @@ Reads only. Used by `store.receipts.results.apply_result`.
 
 from dataclasses import dataclass
 
-from domain.errors import FieldError, NotFound, ValidationFailed
+from domain.errors import FieldError, NotFound, ReceiptNotYetKnown, ValidationFailed
 from domain.ids import EventId
 from domain.receipts import Provider
 from domain.results import NewResult
 from store.db.sql import Statements
+
+# A receipt that the app sends before its job is committed within this time.
+RETRY_AFTER_SECONDS = 1
 
 _BY_EVENT_ID = """
 SELECT event_id, provider, effect_type, provider_event_id FROM receipts WHERE project_id = $1
@@ -39,7 +42,8 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
     receipt's repairs.
 
     Raises:
-        NotFound: there is none, or the `replay_id` is not one of its repairs.
+        NotFound: the `event_id` is unknown, or the `replay_id` is not one of its repairs.
+        ReceiptNotYetKnown: no receipt has the provider's id; it may still be on its way.
         ValidationFailed: the ids name different events, or several effects of one event match.
     """
     repaired_id = None if new.replay_id is None else await _event_of_repair(st, new)
@@ -50,6 +54,8 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
         if (provider is None or candidate.provider == provider.value)
         and (new.effect_type is None or candidate.effect_type == new.effect_type.value)
     ]
+    if not candidates and new.event_id is None:
+        raise ReceiptNotYetKnown(retry_after_seconds=RETRY_AFTER_SECONDS)
     if not candidates:
         raise NotFound("No receipt of this project matches: send the receipt before its result.")
     if len(candidates) > 1:

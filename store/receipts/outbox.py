@@ -7,12 +7,12 @@ Transitions and ingest insert the rows.
 """
 
 import json
-import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import (
     Row,
     delete,
@@ -48,7 +48,7 @@ IDS_AT_ONCE = 5_000
 UNREADABLE_FOR = timedelta(minutes=10)
 # A receipt's rows are sent in order: a requested restart waits at most one lease for older rows.
 RESTART_WITHIN = timedelta(seconds=10)
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 _OTHERS = OUTBOX.alias("others")
 
 
@@ -147,9 +147,7 @@ async def _lease(
         if (event := _event(row, rows[row.event_id], is_due=row.event_id in due))
     ]
     if unreadable := set(heads) - {event.event_id for event in events}:
-        log.error(
-            "the outbox has rows that cannot be read", extra={"event_ids": sorted(unreadable)[:10]}
-        )
+        log.error("outbox_rows_unreadable", event_ids=sorted(unreadable)[:10])
         out_of_the_way = update(OUTBOX).where(OUTBOX.c.event_id.in_(unreadable))
         await session.execute(out_of_the_way.values(claimed_until=now + UNREADABLE_FOR))
     return sorted(events, key=lambda event: event.rows[0].id)

@@ -53,9 +53,8 @@ def test_every_code_of_ours_has_one_class() -> None:
 
 
 def test_tree_in_the_docstring_is_the_code() -> None:
-    documented = {
-        tuple(line.split()[1:]) for line in (errors.__doc__ or "").splitlines() if "──" in line
-    }
+    lines = (errors.__doc__ or "").splitlines()
+    documented = {tuple(line.partition("──")[2].split()) for line in lines if "──" in line}
 
     assert documented == {(refusal.__name__, refusal.code.value) for refusal in REFUSALS}
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, literal, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import AttemptState, RepairState
-from domain.retries import LONGEST_RETRY_AFTER_SECONDS
+from domain.retries import LONGEST_RETRY_AFTER_SECONDS, RETRY_AFTER_STATUSES
 from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
 from store.schema.tables import ATTEMPTS, REPAIRS
 from store.status.heartbeats import read_fact, write_fact
@@ -71,7 +71,7 @@ async def _due(session: AsyncSession, until: datetime) -> ColumnElement[datetime
     return case(
         (ATTEMPTS.c.state == AttemptState.STARTED.value, literal(until - LONGEST_ATTEMPT_HOLD, at)),
         (
-            ATTEMPTS.c.status == 429,
+            ATTEMPTS.c.status.in_(RETRY_AFTER_STATUSES),
             after([max(delay, LONGEST_RETRY_AFTER_SECONDS) for delay in delays]),
         ),
         else_=after(delays),

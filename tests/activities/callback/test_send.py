@@ -74,6 +74,7 @@ async def test_body_and_headers_are_the_contracts(
     assert headers["x-sendpromptly-signature"] == signature
     assert headers["webhook-id"] == order.replay_id
     assert headers["x-sendpromptly-attempt"] == "1"
+    assert endpoint.requests[0].livemode is False
     assert headers["content-type"] == "application/json"
     receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
     assert headers["request-id"] == receipt["request_id"]
@@ -107,6 +108,19 @@ async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay
     assert failure.next_retry_delay == timedelta(seconds=60)
     rows = await story.rows("attempts", EventId(order.event_id))
     assert [(row["number"], row["status"], row["state"]) for row in rows] == [(1, 503, "finished")]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_failed_attempt_is_followed_after_the_time_that_the_endpoint_asks_for(
+    status: int, story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    busy = ExchangeOutcome(
+        status=status, error_class=None, duration_ms=3, retry_after_seconds=1_800
+    )
+
+    failure = await failing(story, sealer, Endpoint(busy), order)
+
+    assert failure.next_retry_delay == timedelta(minutes=30)
 
 
 async def test_both_secrets_sign_while_a_rotation_overlaps_and_the_next_alone_afterwards(

@@ -1,5 +1,6 @@
 """The JSON of a body: a tolerated member does not depend on the names of other members."""
 
+import gzip
 import json
 
 import pytest
@@ -104,3 +105,24 @@ def test_tolerated_member_counts_as_a_field() -> None:
 
     with pytest.raises(TooManyFields):
         read_object(rb'{%s,"payload":"\ud800"}' % members, tolerated=TOLERATED_IN_RECEIPT)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"a":"Zoë"}'.encode("latin-1"), "The body is not UTF-8: the byte at position 8 is"),
+        ('{"a":1}'.encode("utf-16"), "The body is not UTF-8: the byte at position 0 is"),
+        (gzip.compress(b'{"a":1}'), "The body is not UTF-8: the byte at position 1 is"),
+        (b'{"a":1', "The body must be one well-formed JSON object in UTF-8."),
+    ],
+    ids=["latin-1", "utf-16", "gzip", "cut off"],
+)
+def test_body_in_another_encoding_is_named_with_its_first_wrong_byte(
+    body: bytes, message: str
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_object(body)
+
+    (error,) = refused.value.errors
+    assert error.code == "invalid_json"
+    assert error.message.startswith(message)

@@ -113,6 +113,25 @@ def test_content_type_that_is_not(
         check_content_type(content_type, content_encoding)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "content_encoding", "advice"),
+    [
+        (b"text/plain", b"gzip", "Content-Type: application/json"),
+        (b"application/json", b"GZIP", "The Content-Encoding gzip is not supported"),
+        (b"application/json", b"br", "The Content-Encoding br is not supported"),
+        (b"application/json", b"<secret>", "The Content-Encoding is not supported"),
+        (b"application/json; charset=latin-1", None, "charset of the Content-Type is not"),
+    ],
+)
+def test_advice_names_what_is_wrong_with_the_media_type(
+    content_type: bytes, content_encoding: bytes | None, advice: str
+) -> None:
+    with pytest.raises(UnsupportedMediaType) as refused:
+        check_content_type(content_type, content_encoding)
+
+    assert advice in refused.value.detail
+
+
 @pytest.mark.parametrize("value", [None, b"", b"  ", b"x" * 256, b"a\tb", b"a\x7fb", b"a\xc2\x80b"])
 def test_idempotency_key_that_is_none(value: bytes | None) -> None:
     with pytest.raises(MissingIdempotencyKey):

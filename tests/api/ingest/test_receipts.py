@@ -346,9 +346,11 @@ def test_invalid_instant_is_refused(occurred_at: str) -> None:
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
         ("2026-11-23T11:13:55,5-23:59", "2026-11-24T11:12:55.500Z"),
+        ("2026-11-23t11:13:55z", "2026-11-23T11:13:55.000Z"),
+        ("2026-11-23t11:13:55.5+01:00", "2026-11-23T10:13:55.500Z"),
     ],
 )
-async def test_instants_at_the_ends_of_the_calendar_are_stored(
+async def test_every_instant_of_rfc_3339_is_stored(
     caller: Caller, occurred_at: str, shown: str
 ) -> None:
     event_id = await caller.accept(occurred_at=occurred_at)

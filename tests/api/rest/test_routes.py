@@ -122,6 +122,7 @@ async def test_filters_narrow_the_lists(caller: Caller) -> None:
         ], query
     assert len(await listed(caller, "/events", created_after="2020-01-01T00:00:00Z")) == 2
     assert await listed(caller, "/events", created_before="2020-01-01T00:00:00Z") == []
+    assert await listed(caller, "/events", created_before="2020-01-01t00:00:00z") == []
     assert await listed(caller, "/events", provider="shopify") == []
     assert len(await listed(caller, "/incidents", state="open")) == 1
     assert await listed(caller, "/incidents", state="resolved") == []

@@ -109,6 +109,10 @@ def test_instant_needs_a_zone(makegood: Makegood, given: str) -> None:
     assert "--after: expected an ISO 8601 instant with a zone" in done.err
 
 
+def test_letters_of_an_instant_may_be_lowercase(makegood: Makegood) -> None:
+    assert makegood("audit", "list", "--after", "2020-01-01t00:00:00z").code == 0
+
+
 def test_restored_store_records_backup_and_restore(makegood: Makegood, tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
     makegood("project", "create", "shop", "--mode", "test")

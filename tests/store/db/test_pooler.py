@@ -39,7 +39,7 @@ async def test_processes_read_write_and_search_at_once(pooled_url: str) -> None:
         async with database.transaction() as session:
             await write_fact(session, f"fact_{number}", str(number))
         async with database.searching(str(number)) as session:
-            await list_events(session, ListFilters(), limit=10, cursor=None)
+            await list_events(session, ListFilters(project_id=None), limit=10, cursor=None)
         async with database.reading() as session:
             return await read_fact(session, f"fact_{number}")
 

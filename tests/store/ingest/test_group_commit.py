@@ -1,7 +1,6 @@
 """Group commit on SQLite and PostgreSQL: when each response is sent, and what is stored by then."""
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
@@ -81,10 +80,7 @@ async def test_requests_that_wait_together_are_committed_together(
     assert watched[0].commits <= 5
 
 
-async def test_bad_item_fails_alone(
-    desk: Desk, database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.CRITICAL, logger="store.ingest.group_commit")
+async def test_bad_item_fails_alone(desk: Desk, database: Database) -> None:
     bad = desk.receipt(internal_reference="a lone surrogate \ud800")
     event_id = await desk.stored()
     said = [
