@@ -153,7 +153,7 @@ async def test_method_not_allowed_names_every_method(caller: Caller) -> None:
     answer = await caller.ask("DELETE", "/project")
 
     assert_problem(answer, Code.METHOD_NOT_ALLOWED)
-    assert answer.headers["Allow"] == "GET, PATCH"
+    assert answer.headers["Allow"] == "GET, HEAD, PATCH"
     assert (await method_not_allowed(caller)).headers["Allow"] == "POST"
 
 
