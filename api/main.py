@@ -26,6 +26,7 @@ from operations.inputs import JudgeRepairUrl
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
+from store.db.pool_limits import API_WRITERS
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 
@@ -70,7 +71,7 @@ async def _serve(
     settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
 ) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
-    database = Database.open(settings.database_url_or_default)
+    database = Database.open(settings.database_url_or_default, writers=API_WRITERS)
     parts = AppDependencies(
         database=database,
         sealer=Sealer(secret_key, previous),

@@ -33,7 +33,6 @@ from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
-from store.db.pool_limits import WORKER_WRITERS
 from worker.build import GRACE_SECONDS, StoreServices, WorkerDependencies, build_store_services
 from worker.connection_loop import TemporalConnectionLoop, end_soon
 from worker.health.heartbeat import Heartbeat
@@ -83,9 +82,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
     direct_url = settings.database_direct_url
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
     return WorkerDependencies(
-        database=Database.open(
-            settings.database_url_or_default, writes_on_loop=True, writers=WORKER_WRITERS
-        ),
+        database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
         mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
         transport=partial(

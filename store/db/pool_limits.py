@@ -32,11 +32,11 @@ class PoolLimits:
 
 
 # On PostgreSQL an API process has at most 12 connections, the ingest connection included. A worker
-# has at most 12, its listener's included. Six processes of both fit into a server's default of 100.
+# has at most 13, its listener's included. Six processes of both fit into a server's default of 100.
 # A session that waits for a locked row holds a connection, so it waits no longer than ingest does.
-WRITING = PoolLimits(connections=2, lock_seconds=5)
-# More than the activities that wait for a row at once (`worker.temporal.activity_slots`).
-WORKER_WRITERS = 4
+# In a worker, more than the activities that wait for a row (`worker.temporal.activity_slots`).
+WRITING = PoolLimits(connections=5, lock_seconds=5)
+API_WRITERS = 2
 READING = PoolLimits(connections=2, permit_seconds=3)
 SEARCHING = PoolLimits(connections=3, permit_seconds=2, each=2, limit_seconds=2, cooldown_factor=3)
 # Unknown keys are looked up one at a time (`api.auth.api_keys`), so one in use waits for one.

@@ -28,7 +28,7 @@ WRITTEN = (
     "repairs",
     "alerts",
 )
-READ = ("projects", "api_keys", "outages")
+READ = ("projects", "alert_destinations", "api_keys", "outages")
 _LOCKS = (
     f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",
     f"LOCK TABLE {', '.join(READ)} IN ACCESS SHARE MODE",

@@ -26,11 +26,11 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
-# Fewer than `WORKER_WRITERS`: an activity that waits for a row lock uses a connection.
+# Fewer than the pool for writing has: an activity that waits for a row lock uses a connection.
 LIFECYCLE_LIMITS = SlotLimits(
-    total=3,
+    total=4,
     per_project=2,
-    per_host=3,
+    per_host=4,
     retry_after_seconds=0.25,
     retry_spacing_seconds=(0.005, 0.05, 1.0),
 )

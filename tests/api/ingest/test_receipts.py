@@ -277,7 +277,7 @@ async def test_payload_whose_key_cannot_be_read_is_dropped_and_noted(
         caller = Caller(client, project.api_key)
         await caller.ask("PATCH", "/project", json={"snapshots": True})
         await caller.accept()  # caches its key
-        async with of_the_api.key_lookup(), of_the_api.key_lookup():
+        async with of_the_api.key_lookup():
             event_id = await caller.accept(payload={"card": "4242"})
 
         assert await noted(caller, event_id) == [("receipt_accepted", None), ("noted", UNSEALED)]

@@ -54,7 +54,7 @@ class Asked:
     """A request; `sees` is the expected outcome."""
 
     path: str
-    sees: str  # not_found | refused | nothing | its own
+    sees: str  # not_found | refused | unknown_parameter | nothing | its own
     query: Json | None = None
     body: Json | None = None
 
@@ -68,7 +68,7 @@ def lists(path: str, identifier: Callable[[Named], str]) -> Callable[[Named], li
         Asked(path, "nothing", {"q": of.provider_event_id}),
         Asked(path, "nothing", {"internal_reference": of.internal_reference}),
         Asked(path, "its own", {"cursor": of.cursor(identifier(of))}),
-        Asked(path, "its own", {"project_id": of.project_id, "project": of.project_id}),
+        Asked(path, "unknown_parameter", {"project_id": of.project_id, "project": of.project_id}),
     ]
 
 
@@ -96,11 +96,13 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "GET /api/v1/events": lists("/events", lambda of: of.event_id),
     "GET /api/v1/events/{event_id}": lambda of: [
         Asked(f"/events/{of.event_id}", "not_found"),
-        Asked(f"/events/{of.event_id}", "not_found", {"project_id": of.project_id}),
+        Asked(f"/events/{of.event_id}", "unknown_parameter", {"project_id": of.project_id}),
     ],
     "GET /api/v1/events/{event_id}/timeline": lambda of: [
         Asked(f"/events/{of.event_id}/timeline", "not_found"),
-        Asked(f"/events/{of.event_id}/timeline", "not_found", {"project_id": of.project_id}),
+        Asked(
+            f"/events/{of.event_id}/timeline", "unknown_parameter", {"project_id": of.project_id}
+        ),
     ],
     "POST /api/v1/events/{event_id}/expire": lambda of: [
         Asked(f"/events/{of.event_id}/expire", "not_found")
@@ -127,11 +129,13 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
     ],
-    "GET /api/v1/project": lambda of: [Asked("/project", "its own", {"project_id": of.project_id})],
+    "GET /api/v1/project": lambda of: [
+        Asked("/project", "unknown_parameter", {"project_id": of.project_id})
+    ],
     "PATCH /api/v1/project": lambda of: [
         Asked(
             "/project",
-            "its own",
+            "unknown_parameter",
             {"project_id": of.project_id},
             {"project_id": of.project_id, "late_result": "note"},
         )
@@ -139,7 +143,9 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "GET /api/v1/audit": lambda of: [
         Asked("/audit", "nothing", {"actor": of.event_id}),
         Asked("/audit", "refused", {"cursor": of.entry_hash}),
-        Asked("/audit", "its own", {"project_id": of.project_id, "project": of.project_id}),
+        Asked(
+            "/audit", "unknown_parameter", {"project_id": of.project_id, "project": of.project_id}
+        ),
     ],
     # Last, because afterwards the caller has an event with this id too.
     "POST /api/v1/receipt": lambda of: [
@@ -289,11 +295,12 @@ async def test_foreign_ids_behave_like_unknown_ids(neighbours: Neighbours) -> No
             as_unknown = await neighbours.answer(label, unknown)
 
             assert (status, body, statements) == as_unknown, case
-            assert statements, case
+            # A request with an unknown parameter may end before the database is asked.
+            assert statements or asked.sees == "unknown_parameter", case
             if asked.sees == "not_found":
                 assert (status, body["code"]) == (404, "not_found"), case
                 assert after == before, case
-            elif asked.sees == "refused":
+            elif asked.sees in {"refused", "unknown_parameter"}:
                 assert (status, body["code"]) == (422, "validation_error"), case
                 assert after == before, case
             elif asked.sees == "nothing":

@@ -84,7 +84,7 @@ async def test_blocked_transactions_do_not_block_heartbeats_loops_or_reads(
 
 
 async def test_process_stays_within_its_connection_limit(postgres_url: str) -> None:
-    database = Database.open(postgres_url)
+    database = Database.open(postgres_url, writers=limits.API_WRITERS)
     counted = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type"
         " = 'client backend'"

@@ -110,7 +110,7 @@ async def test_members_of_a_deleted_project_lose_it_and_stay_signed_in(
         ]
     left = await rows_left(story, project_id, [])
     assert roles == [{other.id: Role.VIEWER}, {}]
-    assert [one is not None and one[0].user_id for one in found] == [ada, bob]
+    assert [one is not None and one.user.user_id for one in found] == [ada, bob]
     assert [one is not None and one.project_id for one in links] == [False, other.id]
     assert (left["members"], left["invitations"]) == (0, 0)
 
