@@ -138,7 +138,8 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             "unknown_parameter",
             {"project_id": of.project_id},
             {"project_id": of.project_id, "late_result": "note"},
-        )
+        ),
+        Asked("/project", "its own", body={"project_id": of.project_id, "late_result": "note"}),
     ],
     "GET /api/v1/audit": lambda of: [
         Asked("/audit", "nothing", {"actor": of.event_id}),
