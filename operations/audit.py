@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from domain.audit import Actor, AuditAction, AuditEntry, Subject, SubjectType
-from domain.ids import ProjectId
 from operations.audit_writer import AuditWriter
-from operations.lists import page_view
+from operations.lists import ALL_PROJECTS, DEFAULT_LIMIT, page_view, project_or_none
 from operations.serializers import audit_view
-from operations.validation import Json, check_texts, known_id
+from operations.validation import Json, check_texts
 from store.audit import log
 from store.audit.verify import AuditVerdict, verify_audit
 from store.crypto.encryption import Sealer
@@ -41,11 +40,11 @@ class AuditOperations:
         self,
         project_id: str | None,
         filters: AuditFilters,
-        limit: int = 20,
+        limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
     ) -> Json:
         """A page of entries, newest first. Raises: ValidationFailed for a bad filter or cursor."""
-        async with self._database.searching(project_id or "*") as session:
+        async with self._database.searching(project_id or ALL_PROJECTS) as session:
             narrowed = _store_filters(project_id, filters)
             page = await log.list_audit(session, narrowed, limit=limit, cursor=cursor)
         return page_view([audit_view(entry) for entry in page.rows], page.next_cursor)
@@ -99,7 +98,7 @@ def _chained_view(entry: AuditEntry) -> Json:
 def _store_filters(project_id: str | None, filters: AuditFilters) -> log.AuditFilters:
     check_texts(actor=filters.actor)
     return log.AuditFilters(
-        project_id=None if project_id is None else ProjectId(known_id(project_id)),
+        project_id=project_or_none(project_id),
         actor=filters.actor,
         action=filters.action,
         after=filters.created_after,
