@@ -60,11 +60,10 @@ class SigningSecretOperations:
 
     async def finish_rotation(self, project_id: str, *, actor: Actor) -> Project:
         """Stop signing with the previous secret. Raises: NotFound."""
+        known = ProjectId(known_id(project_id))
         async with self._database.transaction() as session:
-            await signing_secrets.finish_rotation(
-                session, project_id=ProjectId(known_id(project_id))
-            )
-            project = await projects.read_project(session, ProjectId(known_id(project_id)))
+            await signing_secrets.finish_rotation(session, project_id=known)
+            project = await projects.read_project(session, known)
             await self._audit.record(
                 session,
                 actor,
