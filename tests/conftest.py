@@ -14,6 +14,7 @@ import pytest
 import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
@@ -21,8 +22,8 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
-# Tests that start whole installations wait for deadlines and measure starts. At most two run at a
-# time: each group has a process of its own and starts first. All other tests have lower priority.
+# Tests that start whole installations wait for deadlines. At most two run at a time: each group has
+# a process of its own and starts first. All other tests but the timed ones have lower priority.
 GROUPS = {
     "faults": ("tests/faults/",),
     "installations": (
@@ -30,10 +31,20 @@ GROUPS = {
         "tests/test_product.py",
         "tests/test_production.py",
         "tests/console/test_story.py",
-        # Last, because it measures a start: the other group has ended by then.
-        "tests/cli/up/test_run.py",
     ),
 }
+# What is measured or bounded here is time on the clock: these run alone, when all others are done.
+TIMED = "timed"
+TIMED_TESTS = (
+    "tests/activities/alerts/test_ends.py::test_silent_server",
+    "tests/activities/alerts/test_slots.py",
+    "tests/api/test_neighbours.py",
+    "tests/cli/up/test_run.py",
+    "tests/faults/test_races.py",
+    "tests/store/db/test_locks.py",
+    "tests/worker/loops/test_stuck_runs.py::test_refused_receipts",
+    "tests/workflows/test_purposes.py",
+)
 NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
 
@@ -56,13 +67,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the groups first, each as a whole and in the order of its paths.
+    """Put the groups first, each as a whole and in the order of its paths; the timed tests last.
 
-    So each of the first processes starts with one.
+    So each of the first processes starts with a group.
     """
     paths = [path for group in GROUPS.values() for path in group]
 
     def rank_of(item: pytest.Item) -> int:
+        if group_of(item.nodeid) == TIMED:
+            return len(paths) + 1
         return next((i for i, path in enumerate(paths) if item.nodeid.startswith(path)), len(paths))
 
     items.sort(key=rank_of)
@@ -81,7 +94,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 class Groups(LoadScopeScheduling):
-    """Hands out whole groups and files."""
+    """Hands out whole groups and files, and the timed tests to the last process that is left."""
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The library's; then the process that waits to be alone may be it."""
+        crashed = super().remove_node(node)
+        for other in self.nodes:
+            self._reschedule(other)
+        return crashed
+
+    def _reschedule(self, node: WorkerController) -> None:
+        others = [other for other in self.nodes if other is not node]
+        if list(self.workqueue) != [TIMED] or not others or node.shutting_down:
+            super()._reschedule(node)
+        elif not all(other.shutting_down for other in others):
+            node.shutdown()
+        # Else it is the last: it goes on when the others have ended.
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
@@ -89,6 +117,8 @@ class Groups(LoadScopeScheduling):
 
 def group_of(nodeid: str) -> str:
     """The group that the test belongs to, or else its file."""
+    if nodeid.startswith(TIMED_TESTS):
+        return TIMED
     return next(
         (name for name, paths in GROUPS.items() if nodeid.startswith(paths)),
         nodeid.partition("::")[0],

@@ -86,8 +86,9 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from store.migrate import RevisionUnknown, StoreIsNewer, migration_state
+    from store.migrate import RevisionUnknown, StoreIsNewer
     from store.migrate import migrate as migrate_store
+    from store.revisions import migration_state
 
     settings = read_settings()
     if settings.database_url is None:

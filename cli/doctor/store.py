@@ -28,10 +28,10 @@ from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.db.paging import LISTED_AT_MOST
 from store.maintenance.metrics import read_failing_alerts
-from store.migrate import migration_state, revisions
 from store.projects.projects import list_projects
 from store.receipts.outage_credit import read_pending_credit
 from store.receipts.stuck_runs import count_stuck, stuck_runs
+from store.revisions import migration_state, revisions
 
 NO_STORE = "the store is not ready"
 FIX_STORE = "fix the problem of `Store` first"

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from store.db.database import Database
 from store.db.postgres import connect_postgres
 from store.ingest.connection import open_ingest_connection
-from store.migrate import migration_state
 from store.receipts.queries import ListFilters, list_events
+from store.revisions import migration_state
 from store.status.heartbeats import read_fact, write_fact
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import Postgres

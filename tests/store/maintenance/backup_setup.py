@@ -18,7 +18,7 @@ from store.db.database import Database
 from store.db.sql import Dialect
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
-from store.migrate import revisions
+from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.support.given import Story

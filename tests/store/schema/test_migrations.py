@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from store.db.database import Database, dialect_of
-from store.migrate import migrate, migration_state
+from store.migrate import migrate
+from store.revisions import migration_state
 from store.schema import tables
 from tests.support.postgres import Postgres
 

@@ -12,18 +12,12 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
-from store.migrate import (
-    HISTORY,
-    RevisionUnknown,
-    StoreIsNewer,
-    alembic_config,
-    migrate,
-    migration_state,
-    revisions,
-)
+from store.migrate import RevisionUnknown, StoreIsNewer, alembic_config, migrate
+from store.revisions import HISTORY, migration_state, revisions
 from tests.store.schema.conftest import on
 
 NEWEST = revisions()[0]
@@ -221,6 +215,12 @@ def test_unknown_revision_is_rejected(filled: str, revision: str) -> None:
         migrate(filled, to=revision)
 
     assert rows_of(filled) == rows
+
+
+def test_revisions_are_those_of_the_migrations_in_their_order() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config(HISTORY, None)).walk_revisions()
+
+    assert revisions() == [script.revision for script in scripts]
 
 
 @pytest.mark.parametrize(
