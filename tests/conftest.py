@@ -22,17 +22,17 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
-# Tests that start whole installations wait for deadlines. At most two run at a time: each group has
-# a process of its own and starts first. All other tests but the timed ones have lower priority.
-GROUPS = {
-    "faults": ("tests/faults/",),
-    "installations": (
-        "tests/cli/demo/test_run.py",
-        "tests/test_product.py",
-        "tests/test_production.py",
-        "tests/console/test_story.py",
-    ),
-}
+# Tests that start whole installations wait for deadlines. One runs at a time: the group has a
+# process of its own and starts first. All other tests have lower priority.
+INSTALLATIONS = "installations"
+INSTALLATION_TESTS = (
+    "tests/faults/",
+    "tests/cli/demo/test_run.py",
+    "tests/test_product.py",
+    "tests/test_production.py",
+    "tests/console/test_story.py",
+    "tests/support/test_canaries.py",
+)
 # What is measured or bounded here is time on the clock: these run alone, when all others are done.
 TIMED = "timed"
 TIMED_TESTS = (
@@ -67,23 +67,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the groups first, each as a whole and in the order of its paths; the timed tests last.
-
-    So each of the first processes starts with a group.
-    """
-    paths = [path for group in GROUPS.values() for path in group]
-
-    def rank_of(item: pytest.Item) -> int:
-        if group_of(item.nodeid) == TIMED:
-            return len(paths) + 1
-        return next((i for i, path in enumerate(paths) if item.nodeid.startswith(path)), len(paths))
-
-    items.sort(key=rank_of)
+    """Put the group of installations first and the timed tests last."""
+    ranks = {INSTALLATIONS: 0, TIMED: 2}
+    items.sort(key=lambda item: ranks.get(group_of(item.nodeid), 1))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests outside the groups run at lower priority."""
-    if group_of(item.nodeid) not in GROUPS:
+    if group_of(item.nodeid) not in {INSTALLATIONS, TIMED}:
         os.nice(NICENESS - os.nice(0))
 
 
@@ -94,7 +85,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 class Groups(LoadScopeScheduling):
-    """Hands out whole groups and files, and the timed tests to the last process that is left."""
+    """Hands out whole files and groups, and the timed tests to the last process that is left."""
 
     def remove_node(self, node: WorkerController) -> str | None:
         """The library's; then the process that waits to be alone may be it."""
@@ -119,10 +110,9 @@ def group_of(nodeid: str) -> str:
     """The group that the test belongs to, or else its file."""
     if nodeid.startswith(TIMED_TESTS):
         return TIMED
-    return next(
-        (name for name, paths in GROUPS.items() if nodeid.startswith(paths)),
-        nodeid.partition("::")[0],
-    )
+    if nodeid.startswith(INSTALLATION_TESTS):
+        return INSTALLATIONS
+    return nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="session")
