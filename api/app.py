@@ -5,7 +5,6 @@ The two POSTs of ingest bypass FastAPI. All other requests pass one middleware
 and stops both in reverse order. The committer's start credits an outage to deadlines.
 """
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -41,7 +40,7 @@ from api.ingest.schemas import parse_receipt, parse_result
 from api.middleware import ErrorBoundaryMiddleware
 from api.rest.dependencies import RestContext
 from api.rest.docs_pages import docs_router
-from api.rest.openapi import document
+from api.rest.openapi import document_json
 from api.rest.routes import rest_router
 from domain.errors import Code, NotFound, Refusal, ValidationFailed
 from domain.ids import ProjectId
@@ -49,10 +48,6 @@ from operations.composition import Operations
 from operations.validation import field_error
 from store.db.database import Database
 from store.projects import data_keys
-
-# A full collection stops the process for 50 to 100 ms. These thresholds make it rare, and freezing
-# restricts it to objects that requests created.
-GC_THRESHOLDS = (50_000, 20, 100)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -117,12 +112,12 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
             is_metrics_open=settings.is_metrics_open,
         ),
         rest_router(),
-        docs_router(document()),
+        docs_router(document_json),
         console_router(_console_dependencies(parts, operations, health, heartbeat.store_now)),
     )
-    for router in routers:
-        app.include_router(router)
+    # Each route is whole: FastAPI's `include_router` would build it a second time.
     routes = [route for router in routers for route in router.routes]
+    app.router.routes.extend(routes)
     _add_problem_handlers(app, problems, counts, routes=routes)
     app.add_middleware(CompressionMiddleware)
     # Added last, so it is the outer one.
@@ -134,13 +129,6 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         always=always(settings.public_url),
     )
     return app
-
-
-def tune_garbage_collection() -> None:
-    """Exclude the objects of the start-up from garbage collection, and make it rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _ingest(
@@ -175,7 +163,6 @@ def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat) -> Lifespan:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.committer.start(outage_seconds=parts.settings.outage_seconds)
         await heartbeat.start()
-        tune_garbage_collection()
         try:
             yield
         finally:

@@ -21,6 +21,7 @@ from api.console.sign_in.oidc_provider import OidcClient
 from api.http.server_protocol import BoundedProtocol
 from config.logging import configure_logging
 from config.settings import Settings
+from domain.garbage_collection import tune_garbage_collection
 from egress.transport import GuardedTransport
 from operations.inputs import JudgeRepairUrl
 from store.crypto.encryption import Sealer
@@ -87,6 +88,7 @@ async def _serve(
         # The default handler would terminate the process here.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _already_listening)
+        tune_garbage_collection()
         with watched_loop():
             await server.serve()
         return 0 if server.started else 1

@@ -6,15 +6,15 @@ external files, so that the strictest content security policy applies.
 
 import html
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
 
 from fastapi import APIRouter
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from api.http.problems import PROBLEM_TYPES, ProblemType
 from api.rest.reference_page import POLICY, STATIC_PATH, read_reference_page
 from domain.errors import Code, NotFound
-from operations.validation import Json
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f27;--soft:#5c6573;--line:#dfe3e9;--ground:#fff;
@@ -45,15 +45,15 @@ ERROR_POLICY = "; ".join(
 ERROR_HEADERS = {"Content-Security-Policy": ERROR_POLICY}
 
 
-def docs_router(document: Json) -> APIRouter:
-    """The routes of the document and its pages, which are rendered once."""
+def docs_router(document_json: Callable[[], bytes]) -> APIRouter:
+    """The routes of the OpenAPI document and its pages, which are rendered once."""
     router = APIRouter(include_in_schema=False)
     reference = read_reference_page()
     error_codes = _page("Error codes", _error_codes())
 
     @router.get("/openapi.json")
-    async def openapi() -> Response:
-        return JSONResponse(document)
+    def openapi() -> Response:
+        return Response(document_json(), media_type="application/json")
 
     @router.get("/docs")
     async def docs() -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -151,8 +152,9 @@ ROUTES = (
 )
 
 
+@cache
 def rest_router() -> APIRouter:
-    """A router with all routes of the table."""
+    """The router with all routes of the table. It holds nothing of an application."""
     router = APIRouter(prefix="/api/v1")
     for route in ROUTES:
         router.add_api_route(

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.console.sign_in.oidc_provider import OidcClient
 from api.main import app_settings, issuer_transport
 from config.settings import Settings
+from domain.garbage_collection import THRESHOLDS
 from egress.transport import ExchangeFailed
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -24,6 +25,14 @@ from tests.api.serving import parts_on, serving
 from tests.conftest import SECRET_KEY
 from tests.support.processes import free_ports, python, running
 from tests.support.waiting import wait_until
+
+API_THAT_REPORTS = """
+import atexit, gc
+from cli.main import main
+frozen = lambda: gc.get_freeze_count() > 10_000
+atexit.register(lambda: print(f"thresholds {gc.get_threshold()}, frozen {frozen()}"))
+main()
+"""
 
 
 def is_up(address: str) -> bool:
@@ -58,6 +67,22 @@ def test_process_serves_and_stops_in_order(tmp_path: Path, number: signal.Signal
         assert program.ended(seconds=15) == 0, program.output
         assert "server" not in answer.headers
         assert program.output == ""
+
+
+def test_garbage_collection_is_tuned_once_serving(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    migrate(f"sqlite:///{tmp_path / 'makegood.db'}")
+    settings = {
+        "MAKEGOOD_DATA_DIR": str(tmp_path),
+        "MAKEGOOD_SECRET_KEY": SECRET_KEY,
+        "MAKEGOOD_PORT": str(port),
+    }
+    with running(*python("-c", API_THAT_REPORTS, "api"), environment=settings) as program:
+        program.wait_for("Uvicorn running on", seconds=30)
+        program.process.send_signal(signal.SIGTERM)
+
+        assert program.ended(seconds=15) == 0, program.output
+    assert f"thresholds {THRESHOLDS}, frozen True" in program.output
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda one: str(one.name))

@@ -4,17 +4,20 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from jinja2 import Environment
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import text
 
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
+from api.console.ui import rendering
 from domain.projects import CreatedProject
 from operations.composition import Operations
 from operations.readiness import CheckStatus
@@ -26,6 +29,22 @@ from tests.conftest import SECRET_KEY
 from tests.console.people import ConsoleWorld, open_console
 from tests.support.given import START, Story
 
+
+class CompiledTemplates(BytecodeCache):
+    """Compiles each template once a session, not once for each console."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._compiled:
+            bucket.bytecode_from_string(self._compiled[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+rendering.Environment = partial(Environment, bytecode_cache=CompiledTemplates())  # type: ignore[misc, assignment]
 PASSWORD = "a sentence is easier to keep"
 EMAIL = "nadia@shop.example"
 
