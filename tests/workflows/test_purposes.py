@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sqlalchemy import text
 from temporalio.testing import WorkflowEnvironment
@@ -117,7 +118,10 @@ async def test_locked_rows_of_one_project_delay_no_incident_of_another(
         await session.execute(locked, {"project": world.project.id})
         # Each checks its deadline now, and waits for its row.
         await asyncio.gather(*(world.signal(event, "expire") for event in events))
-        await asyncio.sleep(0)
+        for event in events:
+            await world.eventually(
+                partial(world.is_scheduled, event, "open_incident"), f"{event} is to open"
+            )
         began = asyncio.get_running_loop().time()
         # A lifecycle activity for a receipt of the other project.
         await world.signal(event_id, "expire")
