@@ -78,7 +78,7 @@ class Result:
     id: ResultId
     event_id: EventId
     received_at: datetime
-    said: ResultFacts
+    facts: ResultFacts
     repeats: int = 0
     repeated_at: datetime | None = None
 

@@ -40,7 +40,7 @@ class ReceiptSnapshot:
     project_id: ProjectId
     livemode: bool
     receipt_state: ReceiptState
-    position: LifecycleState
+    state: LifecycleState
     deadline_at: datetime
     flags: tuple[Flag, ...]
     incident_id: IncidentId | None
@@ -58,7 +58,7 @@ class ReceiptSnapshot:
     def incident(self) -> IncidentId:
         """The incident's id; the caller knows from the state that there is one."""
         if self.incident_id is None:
-            raise AssertionError(f"{self.event_id} is in state {self.position} without an incident")
+            raise AssertionError(f"{self.event_id} is in state {self.state} without an incident")
         return self.incident_id
 
 
@@ -91,14 +91,14 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         receipt_credit,
         repair_credit,
     ) = rows[0]
-    state = ReceiptState(receipt_state)
-    position = state_of(state, None if repair_state is None else RepairState(repair_state))
+    stored = ReceiptState(receipt_state)
+    state = state_of(stored, None if repair_state is None else RepairState(repair_state))
     return ReceiptSnapshot(
         event_id=EventId(stored_event_id),
         project_id=ProjectId(project_id),
         livemode=bool(livemode),
-        receipt_state=state,
-        position=position,
+        receipt_state=stored,
+        state=state,
         deadline_at=from_unix_ms(deadline_ms),
         flags=tuple(Flag(flag) for flag in flags.split()),
         incident_id=incident_id,
@@ -110,7 +110,7 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         timeout_minutes=timeout_minutes,
         repair_url=repair_url,
         has_pending_credit=_has_pending_credit(
-            position, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
+            state, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
         ),
     )
 
@@ -144,12 +144,12 @@ async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 
 
 def _has_pending_credit(
-    position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
+    state: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
 ) -> bool:
     """`newest` is the newest pending outage, None without one. The others are the last outages that
     were applied.
     """
-    match position:
+    match state:
         case LifecycleState.WAITING:
             has = of_receipt
         case LifecycleState.AWAITING_RESULT:

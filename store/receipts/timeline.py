@@ -241,12 +241,12 @@ def _rank(entry: TimelineEntry) -> int:
 
 
 def _received(result: Result) -> TimelineEntry:
-    said = result.said
-    fields: dict[str, object] = {"status": said.status.value}
+    facts = result.facts
+    fields: dict[str, object] = {"status": facts.status.value}
     given = {
-        "replay_id": said.replay_id,
-        "error_code": said.error_code,
-        "error_message": said.error_message,
+        "replay_id": facts.replay_id,
+        "error_code": facts.error_code,
+        "error_message": facts.error_message,
     }
     fields |= {name: value for name, value in given.items() if value is not None}
     if result.repeats and result.repeated_at is not None:

@@ -158,7 +158,7 @@ def attempt_from(row: Row[Any]) -> Attempt:
 
 
 def result_from(row: Row[Any]) -> Result:
-    said = ResultFacts(
+    facts = ResultFacts(
         status=ResultStatus(row.status),
         replay_id=None if row.replay_id is None else ReplayId(row.replay_id),
         error_code=row.error_code,
@@ -168,7 +168,7 @@ def result_from(row: Row[Any]) -> Result:
         id=ResultId(row.id),
         event_id=EventId(row.event_id),
         received_at=row.received_at,
-        said=said,
+        facts=facts,
         repeats=row.repeats,
         repeated_at=row.repeated_at,
     )

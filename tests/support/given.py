@@ -163,9 +163,9 @@ class Story:
         await self.attempt(event_id, replay_id, ending="accepted")
         return event_id, replay_id
 
-    async def reach(self, position: LifecycleState) -> tuple[EventId, ReplayId | None]:
+    async def reach(self, state: LifecycleState) -> tuple[EventId, ReplayId | None]:
         """A new receipt in that state, and its active or last repair."""
-        match position:
+        match state:
             case LifecycleState.WAITING:
                 return await self.receipt(), None
             case LifecycleState.APPLIED:

@@ -25,7 +25,7 @@ from store.db.database import Database
 from store.receipts.outbox import LEASE_SECONDS, OutboxBatch, claim, mark_delivered, retry_later
 from store.receipts.outbox_heads import DueWalk
 from store.receipts.reconcile.overdue import count_overdue
-from store.status.heartbeats import read_beats
+from store.status.heartbeats import read_heartbeats
 from worker.loops.delivery_backoff import FIRST_BACKOFF_SECONDS, DeliveryBackoff
 from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.workflow_client import ReceiptWorkflowClient
@@ -285,15 +285,15 @@ class Dispatcher:
         self._backoff.forget_old()
         async with self._database.reading() as session:
             store_now = await self._database.now(session)
-            beats, overdue = (
-                await read_beats(session, store_now),
+            heartbeats, overdue = (
+                await read_heartbeats(session, store_now),
                 await count_overdue(session, store_now),
             )
         rates = [
             float(rate)
-            for beat in beats
-            if beat.role == "api"
-            and beat.age_seconds < INGEST_STALE_SECONDS
-            and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
+            for heartbeat in heartbeats
+            if heartbeat.role == "api"
+            and heartbeat.age_seconds < INGEST_STALE_SECONDS
+            and isinstance(rate := heartbeat.report.get("accepted_per_second"), int | float)
         ]
         self._rate_limiter.set_load(accepted_per_second=max(rates, default=0.0), overdue=overdue)

@@ -213,7 +213,7 @@ class OverdueOpener:
             await limit_lock_wait(SessionStatements(session))
             now = await self._database.now(session)
             snapshot = await lock_receipt(SessionStatements(session), item.event_id)
-            before = snapshot.position
+            before = snapshot.state
             if snapshot.active_replay_id != item.replay_id:
                 return False
             outcome = await fail_due_repair(

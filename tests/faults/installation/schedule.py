@@ -152,7 +152,7 @@ async def _do(fault: Fault, built: Installation) -> None:
 
 
 async def _until_it_just_answered(target: str, built: Installation) -> None:
-    """An API is killed right after it said yes to a receipt, if it does so before long:
+    """An API is killed right after it acknowledges a receipt, if it does so before long:
 
     what else would it lose.
     """

@@ -38,10 +38,10 @@ RECEIPT = Receipt(
 
 
 def result(status: str, *, at: datetime = AT, replay_id: str | None = None) -> Result:
-    said = ResultFacts(
+    facts = ResultFacts(
         ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None
     )
-    return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, said=said)
+    return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, facts=facts)
 
 
 def repair(*attempts: Attempt) -> Repair:
