@@ -5,7 +5,6 @@ The two POSTs of ingest bypass FastAPI. All other requests pass one middleware
 and stops both in reverse order. The committer's start credits an outage to deadlines.
 """
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -44,15 +43,12 @@ from api.rest.docs_pages import docs_router
 from api.rest.openapi import document
 from api.rest.routes import rest_router
 from domain.errors import Code, NotFound, Refusal, ValidationFailed
+from domain.garbage_collection import tune_garbage_collection
 from domain.ids import ProjectId
 from operations.composition import Operations
 from operations.validation import field_error
 from store.db.database import Database
 from store.projects import data_keys
-
-# A full collection stops the process for 50 to 100 ms. These thresholds make it rare, and freezing
-# restricts it to objects that requests created.
-GC_THRESHOLDS = (50_000, 20, 100)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -134,13 +130,6 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         always=always(settings.public_url),
     )
     return app
-
-
-def tune_garbage_collection() -> None:
-    """Exclude the objects of the start-up from garbage collection, and make it rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _ingest(

@@ -14,8 +14,6 @@ from config.secret_files import SettingsError
 from config.settings import Settings, load_settings
 from domain.errors import Unavailable
 
-FRESH_SECONDS = 10.0
-
 
 async def api_problem(settings: Settings) -> str | None:
     """Why the API on this host is unhealthy; None when it answers."""
@@ -28,6 +26,7 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     """Why the workers on `host_name` are unhealthy; None when one is alive and polls Temporal."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from operations.readiness import FRESH_SECONDS
     from store.db.database import Database
     from store.status.heartbeats import read_heartbeats
 

@@ -90,7 +90,7 @@ def classify_result(
     active_replay_id: ReplayId | None,
     ended_by_replay_id: ReplayId | None,
     earlier: frozenset[ResultFacts],
-    late_result: LateResult,
+    late_result: LateResult | str,
 ) -> Trigger:
     """The trigger that this result is for a receipt in `state`.
 

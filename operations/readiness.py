@@ -129,13 +129,16 @@ def _missing_features(workers: Sequence[Heartbeat]) -> str:
     return f"Temporal lacks optional features: {', '.join(missing)}." if missing else ""
 
 
-def clock_warnings(heartbeats: Sequence[Heartbeat]) -> str:
-    """Warnings about clocks that differ from the store's. No check relies on a host's clock."""
-    warnings = [
+def clock_complaints(heartbeats: Sequence[Heartbeat]) -> list[str]:
+    """A sentence for each running process whose clock differs too much from the store's.
+
+    They are warnings: no check relies on a host's clock.
+    """
+    complaints = (
         clock_complaint(heartbeat.process, heartbeat.report.get(CLOCK))
         for heartbeat in _fresh(heartbeats)
-    ]
-    return "".join(f" {warning}" for warning in warnings if warning)
+    )
+    return [complaint for complaint in complaints if complaint]
 
 
 def fresh_workers(heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:

@@ -7,7 +7,6 @@ Temporal's worker does not affect them. Run by `worker.main`.
 """
 
 import asyncio
-import gc
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
+from domain.garbage_collection import tune_garbage_collection
 from domain.temporal.problems import ProblemKind
 from worker.build import StoreServices, WorkerDependencies, build_worker
 from worker.health.canary import build_canary_worker, run_canary
@@ -250,16 +250,6 @@ def _end_unless(
         if is_cancelled.wait(CHECK_ATTEMPTS_SECONDS):
             return
     os._exit(code)
-
-
-def tune_garbage_collection() -> None:
-    """Make full collections rare and short, because each one stops the process for up to 100 ms.
-
-    Objects from the start of the process are frozen, and the thresholds are raised.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _problem_from(errors: list[BaseException | None], ending: threading.Event) -> Problem | None:

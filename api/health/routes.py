@@ -30,7 +30,7 @@ from domain.projects import Scope
 from operations.readiness import (
     Check,
     CheckStatus,
-    clock_warnings,
+    clock_complaints,
     fresh_workers,
     judge_alerts,
     judge_runs,
@@ -166,7 +166,8 @@ class Health:
         except (Unavailable, SQLAlchemyError, OSError):
             return not_writable
         warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
-        warnings += outage_credit_warning(seen.credit_seconds) + clock_warnings(seen.heartbeats)
+        warnings += outage_credit_warning(seen.credit_seconds)
+        warnings += "".join(f" {complaint}" for complaint in clock_complaints(seen.heartbeats))
         return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
 
     def _migrations(self, revision: str | None) -> Check:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cli.doctor.findings import Finding, Verdict, fail, ok, warn
-from domain.values.clocks import clock_complaint
+from operations.readiness import FRESH_SECONDS, clock_complaints
 from store.db.database import Database
-from store.status.heartbeats import CLOCK, ENDED, Heartbeat, read_heartbeats
+from store.status.heartbeats import Heartbeat, read_heartbeats
 
 # Signatures and deadlines use the database's clock; TLS, sign-in and logs use this host's.
 SMALL_SKEW_SECONDS = 2.0
 LARGE_SKEW_SECONDS = 60.0
-# A worker writes every 2 s.
-FRESH_BEAT_SECONDS = 10.0
 
 
 async def check_clock(database: Database) -> Finding:
@@ -56,17 +54,7 @@ def judge_clocks(seconds: float, heartbeats: Sequence[Heartbeat]) -> Finding:
     here = judge_skew(seconds)
     if here.verdict is Verdict.FAIL:
         return here
-    fresh = [
-        heartbeat
-        for heartbeat in heartbeats
-        if heartbeat.age_seconds <= FRESH_BEAT_SECONDS and not heartbeat.report.get(ENDED)
-    ]
-    complaints = [
-        complaint
-        for heartbeat in fresh
-        if (complaint := clock_complaint(heartbeat.process, heartbeat.report.get(CLOCK)))
-    ]
-    if complaints:
+    if complaints := clock_complaints(heartbeats):
         return warn(" ".join(complaints), fix="synchronise the clocks of their hosts (NTP)")
     return here
 
@@ -78,9 +66,9 @@ def judge_heartbeats(heartbeats: Sequence[Heartbeat]) -> Finding:
     if not workers:
         return fail("no worker has written a heartbeat recently", fix=start)
     youngest_seconds = min(heartbeat.age_seconds for heartbeat in workers)
-    if youngest_seconds > FRESH_BEAT_SECONDS:
+    if youngest_seconds > FRESH_SECONDS:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
-    fresh = [heartbeat for heartbeat in workers if heartbeat.age_seconds <= FRESH_BEAT_SECONDS]
+    fresh = [heartbeat for heartbeat in workers if heartbeat.age_seconds <= FRESH_SECONDS]
     for heartbeat in fresh:
         if isinstance(problem := heartbeat.report.get("temporal_problem"), dict):
             return fail(

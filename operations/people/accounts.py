@@ -20,7 +20,7 @@ class Account:
 
     user: User
     is_administrator: bool
-    roles: Mapping[ProjectId, Role]
+    roles: Mapping[ProjectId, Role | str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
 from domain.incidents import AlertKind
+from domain.values.enums import member_or_text
 from store.alerts.delivery import AlertDue
 from store.schema import tables
 from store.schema.tables import ALERTS, PROJECTS
@@ -227,7 +228,7 @@ def _alert_due(row: Row[Any]) -> AlertDue:
     subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,
-        kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
+        kind=member_or_text(AlertKind, row.kind),
         channel=row.channel,
         destination=row.destination,
         event_id=EventId(row.event_id),

@@ -13,6 +13,7 @@ from domain.incidents import Reason, RepairState
 from domain.lifecycle import LifecycleState, state_of
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
+from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
 from store.db.sql import Statements
 from store.receipts.outage_credit import credit_locked
@@ -42,13 +43,13 @@ class ReceiptSnapshot:
     receipt_state: ReceiptState
     state: LifecycleState
     deadline_at: datetime
-    flags: tuple[Flag, ...]
+    flags: tuple[Flag | str, ...]
     incident_id: IncidentId | None
-    reason: Reason | None
+    reason: Reason | str | None
     ended_by_replay_id: ReplayId | None
     active_replay_id: ReplayId | None
     result_deadline_at: datetime | None
-    late_result: LateResult
+    late_result: LateResult | str
     timeout_minutes: float
     repair_url: str | None
     # An outage moves its deadline, or its active repair's, and is not applied yet.
@@ -100,13 +101,13 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         receipt_state=stored,
         state=state,
         deadline_at=from_unix_ms(deadline_ms),
-        flags=tuple(Flag(flag) for flag in flags.split()),
+        flags=tuple(member_or_text(Flag, flag) for flag in flags.split()),
         incident_id=incident_id,
-        reason=None if reason is None else Reason(reason),
+        reason=None if reason is None else member_or_text(Reason, reason),
         ended_by_replay_id=ended_by_replay_id,
         active_replay_id=active_replay_id,
         result_deadline_at=None if result_deadline_ms is None else from_unix_ms(result_deadline_ms),
-        late_result=LateResult(late_result),
+        late_result=member_or_text(LateResult, late_result),
         timeout_minutes=timeout_minutes,
         repair_url=repair_url,
         has_pending_credit=_has_pending_credit(

@@ -16,7 +16,7 @@ from tests.worker.worker_setup import HEALTHY, IMPATIENT_WORKER, WorkerSetup
 
 TUNED = (
     "import gc\n"
-    "from worker.connection_loop import tune_garbage_collection\n"
+    "from domain.garbage_collection import tune_garbage_collection\n"
     "tune_garbage_collection()\n"
     "print(*gc.get_threshold())\n"
 )

@@ -239,7 +239,7 @@ def _value(name: str, value: object) -> str:
     return labels.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
-RENDERERS: Mapping[TimelineKind, Callable[[Fields], TimelineText]] = {
+RENDERERS: Mapping[str, Callable[[Fields], TimelineText]] = {
     TimelineKind.RECEIPT_ACCEPTED: _receipt_accepted,
     TimelineKind.RESULT_RECEIVED: _result_received,
     TimelineKind.DEADLINE_CREDITED: _deadline_credited,

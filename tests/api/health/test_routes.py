@@ -6,7 +6,8 @@ from datetime import datetime
 import httpx
 import pytest
 
-from api.app import GC_THRESHOLDS, create_app
+from api.app import create_app
+from domain.garbage_collection import THRESHOLDS
 from domain.projects import CreatedProject
 from domain.temporal.problems import ProblemKind
 from operations.readiness import PROBLEMS, judge_workers
@@ -256,5 +257,5 @@ async def test_metrics_are_not_for_a_project_that_is_suspended(
 
 
 async def test_garbage_collection_is_tuned_once_serving(caller: Caller) -> None:
-    assert gc.get_threshold() == GC_THRESHOLDS
+    assert gc.get_threshold() == THRESHOLDS
     assert gc.get_freeze_count() > 10_000

@@ -134,3 +134,18 @@ def test_every_timeline_kind_has_its_rank() -> None:
     entries = merged_timeline(RECEIPT, [], [], stored(*kinds))
 
     assert len(entries) == 1 + len(kinds)
+
+
+def test_kind_of_a_later_version_has_a_place_among_the_known() -> None:
+    kinds = ("flagged", "incident_snoozed", "incident_resolved", "noted")
+
+    entries = merged_timeline(
+        RECEIPT, [], [], [TimelineEntry(AT, kind, {"n": n}) for n, kind in enumerate(kinds)]
+    )
+
+    assert [entry.kind for entry in entries[1:]] == [
+        "incident_resolved",
+        "incident_snoozed",
+        "noted",
+        "flagged",
+    ]
