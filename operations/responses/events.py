@@ -16,7 +16,7 @@ from store.receipts.queries import EventFull, EventRow
 
 
 class EventFields(Response):
-    """The fields of every event."""
+    """The fields that an event has in lists and alone."""
 
     event_id: EventIdText
     state: OrNewer[ReceiptState]

@@ -95,7 +95,8 @@ class OverdueOpener:
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs; returns whether there is more to do.
+        """Open overdue incidents for a few seconds: receipts first, then repairs. Returns whether
+        there is more to do.
 
         A turn that fails is logged and does not prevent the other.
         """

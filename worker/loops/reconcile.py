@@ -100,7 +100,10 @@ class Reconciler:
             )
 
     async def reconcile(self) -> None:
-        """One pass. A step that fails does not prevent the others."""
+        """Compare the database with Temporal once, and correct what differs.
+
+        A step that fails does not prevent the others.
+        """
         self._restarts.forget_old()
         # Steps that need visibility, which may be down while the rest of Temporal is up, come last.
         steps = (

@@ -25,7 +25,10 @@ FACT_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class TimelineText:
-    """The rendered text of one entry. `facts` are pairs of label and value."""
+    """One timeline entry in words, as the event's page shows it.
+
+    `facts` are pairs of label and value.
+    """
 
     icon: str
     tone: str
@@ -35,7 +38,7 @@ class TimelineText:
 
 
 def render_entry(entry: TimelineEntry) -> TimelineText:
-    """Render one entry."""
+    """Render one entry of a receipt's timeline."""
     renderer = RENDERERS.get(entry.kind)
     return _unknown(entry) if renderer is None else renderer(entry.fields)
 

@@ -54,7 +54,7 @@ class WorkerProcess:
         return failure.value.next_retry_delay
 
     async def write_heartbeat(self, **report: object) -> None:
-        """Write its heartbeat, now by the store's clock."""
+        """Write the heartbeat of this process, now by the store's clock."""
         async with self.story.database.transaction() as session:
             now = await self.story.database.now(session)
             await write_heartbeat(

@@ -260,7 +260,7 @@ class Run:
         self.entries.remove(entry)
 
     def move(self, entry: Entry, at: float) -> None:
-        """It happened at another time."""
+        """Move the entry to another time."""
         self.entries[self.entries.index(entry)] = replace(entry, at=START + at)
 
     def history(self) -> History:

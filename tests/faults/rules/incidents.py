@@ -185,14 +185,16 @@ def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violat
 
 
 def incidents_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """Without faults almost all open within the bound; and each, at the latest, within another one
+    """Incidents open in time.
+
+    Without faults almost all open within the bound. Each opens, at the latest, within another one
     of the last heal.
     """
     yield from _in_time(opened(record, bounds), bounds, Rule.LATE_INCIDENT)
 
 
 def mails_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """The same for the first copy of the mail about an incident."""
+    """The first mail about each incident is in time, by the rule of `incidents_come_in_time`."""
     yield from _in_time(mailed(record, bounds), bounds, Rule.LATE_MAIL)
 
 

@@ -23,7 +23,7 @@ SELECT :project_id, 'inc_' || i, 'evt_' || i, 'incident_opened', '', :destinatio
 
 
 async def pile_up(story: Story, count: int, *, tries: int, to: str = "bad@shop.example") -> None:
-    """So many alerts of the project that are due, and long have been."""
+    """Insert `count` alerts of the project that have been due for long."""
     async with story.database.transaction() as session:
         values = {
             "project_id": story.project.id,

@@ -25,7 +25,7 @@ from store.status.installation import (
 
 
 async def adopt(database: Database, namespace_id: str, process: str) -> Adopted:
-    """As a worker does: the decision and its heartbeat are one transaction."""
+    """Adopt the namespace as a worker does: decision and heartbeat in one transaction."""
     async with database.transaction() as session:
         now = await database.now(session)
         adopted = await adopt_namespace(session, namespace_id, process=process, now=now)
