@@ -82,16 +82,16 @@ def judge_workers(heartbeats: Sequence[Heartbeat]) -> tuple[Check, Check]:
         else ""
     )
     notes = ("A worker reaches it.", _temporal_problems(fresh), foreign, _missing_features(fresh))
-    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, notes)))
+    temporal = Check("engine", CheckStatus.OK, " ".join(filter(None, notes)))
     polling = [heartbeat for heartbeat in fresh if heartbeat.report.get("pollers_alive")]
     if not polling:
         detail = "No living worker takes work from Temporal."
-        return engine, Check("worker", CheckStatus.FAILED, detail)
+        return temporal, Check("worker", CheckStatus.FAILED, detail)
     # None means that Temporal accepts no canary from the worker, which proves nothing about it.
     if all(heartbeat.report.get("canary_fresh", False) is False for heartbeat in polling):
         detail = "No living worker has finished a canary in the last 60 seconds."
-        return engine, Check("worker", CheckStatus.FAILED, detail)
-    return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+        return temporal, Check("worker", CheckStatus.FAILED, detail)
+    return temporal, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
 
 def judge_alerts(found: FailingAlerts) -> Check:

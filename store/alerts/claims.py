@@ -146,10 +146,10 @@ def _admitted(found: list[_Found], limit: int, usage: SlotUsage) -> list[int]:
     ids: list[int] = []
     for alert in found:
         has_slot = SlotUsage(taken, 0, usage.of_each).left_for(alert.project_id, 1) > 0
-        is_held_back = alert.is_silent and (
+        must_wait = alert.is_silent and (
             alert.project_id in silent_taken or len(silent_taken) >= most_silent
         )
-        if len(ids) == limit or not has_slot or is_held_back:
+        if len(ids) == limit or not has_slot or must_wait:
             continue
         ids.append(alert.alert_id)
         taken[alert.project_id] += 1
@@ -172,7 +172,7 @@ async def _in_turns(
         ALERTS.c.project_id == PROJECTS.c.id,
         lane,
         ALERTS.c.due_at <= now,
-        *_is_of_no_full_silence(usage, limit),
+        *_is_not_for_busy_silent_slot(usage, limit),
     )
     drawn = (
         select(PROJECTS.c.id)
@@ -187,11 +187,11 @@ async def _in_turns(
     return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _is_of_no_full_silence(usage: SlotUsage, limit: int) -> tuple[ColumnElement[bool], ...]:
-    held_back = usage.silent_taken if usage.left_for_silent(limit) else usage.silent.keys()
+def _is_not_for_busy_silent_slot(usage: SlotUsage, limit: int) -> tuple[ColumnElement[bool], ...]:
+    waiting = usage.silent_taken if usage.left_for_silent(limit) else usage.silent.keys()
     pairs = [
         (project_id, address)
-        for project_id in held_back
+        for project_id in waiting
         for address in usage.silent.get(project_id, ())
     ]
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
